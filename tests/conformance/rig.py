@@ -1,0 +1,222 @@
+"""A ledger under test: one fresh database, a clock that is set by hand, and values to put in."""
+
+import hashlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from sqlalchemy import Connection, Engine, Row, select
+from sqlalchemy.engine import URL
+
+from watcher.ledger import intake, outcome, reading, work
+from watcher.ledger.book import Book, open_book
+from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.tables import attempts, journal, sources, tasks
+from watcher.ledger.work import Again, Attempt
+from watcher.ledger.writer import Tx
+from watcher.task import Accepted, Header, OpenTask, Outcome, Responded, Response, Sent, Sighting, State, Task, Unknown
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+CHAIN_ID = 31337
+MANAGER = b"\x11" * 20
+START_BLOCK = 100
+LEASE_MS = 30_000
+ANSWER = b"the answer"
+DIGEST = b"\xdd" * 32
+
+
+class SetClock:
+    """Time stands still until a test moves it."""
+
+    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
+        self.at_ms = now_ms
+
+    def now_ms(self) -> int:
+        return self.at_ms
+
+    def monotonic_s(self) -> float:
+        return self.at_ms / 1000
+
+    async def sleep(self, seconds: float) -> None:
+        self.at_ms += int(seconds * 1000)
+
+
+def digest(*parts: object) -> bytes:
+    """32 bytes that depend on all parts."""
+    return hashlib.sha256(repr(parts).encode()).digest()
+
+
+def header(number: int, fork: int = 0) -> Header:
+    """A block of one of several chains."""
+    return Header(number, digest("block", fork, number), digest("block", fork, number - 1))
+
+
+def make_task(
+    index: int,
+    *,
+    block: int = 101,
+    deadline: int | None = 200,
+    content: object = "",
+    fork: int = 0,
+    message: bytes = b"what is it?",
+) -> Task:
+    """A task; `content` changes what was asked, `fork` only where it was seen."""
+    return Task(
+        chain_id=CHAIN_ID,
+        task_manager=MANAGER,
+        task_index=index,
+        task_hash=digest("task", index, content, message),
+        created_block=block,
+        message=message,
+        quorum_numbers=b"\x00\x01",
+        quorum_threshold=67,
+        deadline_block=deadline,
+        seen_at=Sighting(block, header(block, fork).hash, digest("tx", index, content, fork), index % 1000),
+    )
+
+
+def make_response(index: int, block: int, message: bytes = ANSWER, fork: int = 0) -> Responded:
+    """The event that answers a task."""
+    metadata = block.to_bytes(32, "big") + bytes(32)
+    seen = Sighting(block, header(block, fork).hash, digest("answer tx", index, block, fork), index % 1000)
+    return Responded(index, message, metadata, digest("response", index, message, block, fork), seen)
+
+
+def sent(result: Outcome, http_status: int | None = 200) -> Sent:
+    """A finished POST."""
+    return Sent(result, http_status, b'{"result": "what came back"}', 12)
+
+
+@dataclass
+class Ledger:
+    """One book, with the short cuts the tests share."""
+
+    book: Book
+    clock: SetClock
+    url: URL
+    engine: Engine
+
+    @property
+    def source(self) -> int:
+        return self.book.source_id
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.engine.dialect.name == "sqlite"
+
+    async def do(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.book.do(verb, *args, **kwargs)
+
+    async def ask(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.book.ask(question, *args, **kwargs)
+
+    async def record(
+        self, *found: Task, answered: Sequence[Responded] = (), upto: int = 110, head: int | None = None, fork: int = 0
+    ) -> int:
+        """Record what the blocks up to `upto` hold; the head is there too unless given."""
+        head = upto if head is None else head
+        return await self.do(intake.record, self.source, found, answered, header(upto, fork), head)
+
+    async def claim(self, *states: State, limit: int = 100, lease_ms: int = LEASE_MS) -> list[OpenTask]:
+        return await self.do(work.claim, self.source, states, limit, lease_ms)
+
+    async def claim_one(self, state: State) -> OpenTask:
+        (held,) = await self.claim(state, limit=1)
+        return held
+
+    async def begin(self, *held: OpenTask) -> list[Attempt]:
+        return await self.do(work.begin, held, "proxy", {one.row_id: DIGEST for one in held}, LEASE_MS)
+
+    async def admit(self) -> None:
+        """Every task seen becomes ready."""
+        found = await self.ask(outcome.to_admit, self.source, 0, self.clock.now_ms(), 10_000)
+        await self.do(outcome.admitted, found, header(110))
+
+    async def bring(self, *found: Task, to: State) -> None:
+        """New tasks, one step after the other, up to a state that work leads to. Nothing else may be open."""
+        await self.record(*found)
+        steps = {
+            State.READY: self.admit,
+            State.COMPUTED: self._compute,
+            State.SENDING: self._send,
+            State.UNKNOWN: lambda: self._settle(Unknown("no answer within 60 s")),
+            State.ACCEPTED: lambda: self._settle(Accepted(digest("claimed"), digest("sig"))),
+            State.RESPONDED: self._see_answers,
+        }
+        way = [State.READY, State.COMPUTED, State.SENDING]
+        way += [State.ACCEPTED, State.RESPONDED] if to is State.RESPONDED else [to]
+        for step in () if to is State.SEEN else way[: way.index(to) + 1]:
+            await steps[step]()
+
+    async def _compute(self) -> None:
+        for held in await self.claim(State.READY):
+            await self.do(work.keep_answer, held, Response(ANSWER, "hook 1", 5))
+
+    async def _send(self) -> None:
+        self._flying = await self.begin(*await self.claim(State.COMPUTED))
+
+    async def _settle(self, result: Outcome) -> None:
+        for attempt in self._flying:
+            await self.do(work.settle, attempt, sent(result), Again(self.clock.now_ms()))
+
+    async def _see_answers(self) -> None:
+        held = await self.held(State.ACCEPTED)
+        shown = [(one, make_response(one.task.task_index, 110)) for one in held]
+        await self.record(answered=[response for _, response in shown])
+        await self.do(outcome.answered, shown, by_us=True)
+
+    async def held(self, state: State) -> list[OpenTask]:
+        """Tasks as they stand, without a claim: what an observer such as confirmation holds."""
+
+        def read(conn: Connection) -> list[OpenTask]:
+            query = WITH_SOURCE.where(tasks.c.source_id == self.source, tasks.c.state == state).order_by(tasks.c.id)
+            return [open_task(row) for row in conn.execute(query)]
+
+        return await self.ask(read)
+
+    async def rows(self) -> list[Row[Any]]:
+        """All tasks in the order of their index."""
+        return await self.ask(lambda conn: list(reading.list_tasks(conn, self.source)))
+
+    async def row(self, index: int) -> Row[Any]:
+        """The one task the ledger knows at this index."""
+        (row,) = await self.ask(reading.tasks_at, self.source, index)
+        return row
+
+    async def state(self, index: int) -> State:
+        return State((await self.row(index)).state)
+
+    async def story(self, index: int) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+        return await self.ask(reading.story_of, (await self.row(index)).id)
+
+    async def moves(self, index: int) -> list[tuple[str | None, str]]:
+        """The journal of one task as (from, to)."""
+        moves, _ = await self.story(index)
+        return [(line.from_state, line.to_state) for line in moves]
+
+    async def everything(self) -> tuple[list[Any], ...]:
+        """All that a refused verb must leave as it was."""
+
+        def read(conn: Connection) -> tuple[list[Any], ...]:
+            return tuple(
+                [tuple(row) for row in conn.execute(select(table).order_by(table.c.id))]
+                for table in (tasks, attempts, journal, sources)
+            )
+
+        return await self.ask(read)
+
+
+def stale(held: OpenTask) -> OpenTask:
+    """The same task as an earlier holder knows it."""
+    return replace(held, fence=held.fence - 1)
+
+
+@asynccontextmanager
+async def opened(url: URL, engine: Engine) -> AsyncIterator[Ledger]:
+    """The ledger at `url`, already migrated."""
+    clock = SetClock()
+    async with open_book(url, clock, CHAIN_ID, MANAGER, START_BLOCK) as book:
+        yield Ledger(book, clock, url, engine)

@@ -1,0 +1,315 @@
+"""Random sequences of verbs, right and wrong ones, never break what the ledger promises."""
+
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, Row, select
+from sqlalchemy.engine import URL
+
+from tests.conformance.rig import CHAIN_ID, DIGEST, SetClock, digest, header, make_response, make_task, sent
+from watcher.errors import IllegalMove, LostLease
+from watcher.ledger import intake, outcome, work
+from watcher.ledger.engine import open_engine
+from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.tables import attempts, journal, responses, sources, tasks
+from watcher.ledger.work import Again, Attempt
+from watcher.ledger.writer import Tx
+from watcher.task import ENDED, LEGAL, RESPONDED, Accepted, Later, OpenTask, Refused, Response, State, Task, Unknown
+
+_LEASE_MS = 1_000
+_INDICES = range(4)
+_managers = itertools.count(1)
+
+VERBS = [
+    "record", "reorg", "respond", "finalise", "claim", "tick", "admit", "answer", "old answer", "fail", "skip",
+    "postpone", "release", "begin", "accept", "refuse", "block", "unknown", "rescue", "restart", "ours", "theirs",
+    "not there", "final", "taken back", "expired", "quarantine", "look again",
+]  # fmt: skip
+
+
+# These have no holder who could be late; a refusal would stop the stage for good.
+NEVER_REFUSED = {"record", "respond", "reorg", "finalise", "rescue", "restart", "claim"}
+
+# What usually follows on what: without it hardly any sequence would get to an end.
+USUAL = ["record", "admit", "claim", "answer", "claim", "begin", "accept", "respond", "ours", "finalise", "final"]
+
+_PICK = st.integers(0, 59)
+STEP = st.one_of(
+    st.tuples(st.sampled_from(VERBS), _PICK).map(lambda step: [step]),
+    st.tuples(st.integers(2, len(USUAL)), _PICK).map(lambda cut: [(name, cut[1]) for name in USUAL[: cut[0]]]),
+)
+
+
+@dataclass
+class World:
+    """A chain that forks at will, and a careless program on top that holds on to everything it ever read."""
+
+    engine: Engine
+    clock: SetClock = field(default_factory=SetClock)
+    manager: bytes = b""
+    source: int = 0
+    block: int = 101
+    fork: int = 0
+    final: int = -1
+    held: list[OpenTask] = field(default_factory=list)
+    begun: list[Attempt] = field(default_factory=list)
+    answers: dict[int, bytes] = field(default_factory=dict)
+    ended: dict[int, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.manager = next(_managers).to_bytes(20, "big")
+        self.source = self.do(intake.open_source, CHAIN_ID, self.manager, 100).source_id
+
+    def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        with self.engine.begin() as conn:
+            return verb(Tx(conn, self.clock.now_ms()), *args, **kwargs)
+
+    def act(self, name: str, pick: int) -> None:
+        """One verb on one of the tasks held, however stale. A refusal must leave no trace (see `check`)."""
+        getattr(self, "_" + name.replace(" ", "_"))(pick)
+
+    def one(self, pick: int) -> list[OpenTask]:
+        return [self.held[pick % len(self.held)]] if self.held else []
+
+    def each(self, pick: int, verb: Callable[..., Any], *args: Any) -> None:
+        for held in self.one(pick):
+            self.do(verb, held, *args)
+
+    def look(self) -> list[OpenTask]:
+        with self.engine.connect() as conn:
+            return [open_task(row) for row in conn.execute(WITH_SOURCE.where(tasks.c.source_id == self.source))]
+
+    def canonical(self) -> dict[int, Task]:
+        mine = WITH_SOURCE.where(tasks.c.source_id == self.source, tasks.c.canonical)
+        with self.engine.connect() as conn:
+            return {row.task_index: open_task(row).task for row in conn.execute(mine)}
+
+    # The chain.
+
+    def _record(self, pick: int) -> None:
+        """The contract numbers its tasks: an index the chain holds already can only be read once more."""
+        self.block += 1
+        index, content = pick % len(_INDICES), (pick % 3, self.block)
+        deadline = None if pick % 5 == 0 else self.block + 6
+        new = make_task(index, block=self.block, content=content, fork=self.fork, deadline=deadline)
+        read = self.canonical().get(index, new)
+        self.do(intake.record, self.source, [read], [], header(self.block, self.fork), self.block)
+
+    def _respond(self, pick: int) -> None:
+        self.block += 1
+        shown = make_response(pick % len(_INDICES), self.block, bytes([pick % 2]), self.fork)
+        self.do(intake.record, self.source, [], [shown], header(self.block, self.fork), self.block)
+
+    def _reorg(self, pick: int) -> None:
+        to = max(self.final, 100, self.block - pick % 5)
+        self.do(intake.rewind, self.source, header(to, self.fork))
+        self.block, self.fork = to + pick % 4, self.fork + 1
+        kept = self.canonical()
+        lost = {one.task.task_index: one.task for one in self.look() if one.task.task_index not in kept}
+        back = [
+            replace(one, seen_at=replace(one.seen_at, block_hash=header(one.created_block, self.fork).hash))
+            for one in lost.values()
+            if to < one.created_block <= self.block
+        ]
+        self.do(intake.record, self.source, back, [], header(self.block, self.fork), self.block)
+
+    def _finalise(self, pick: int) -> None:
+        self.final = max(self.final, self.block - pick % 4)
+        self.do(intake.finalise, self.source, header(self.final, self.fork))
+
+    # The stages.
+
+    def _claim(self, pick: int) -> None:
+        states = [[State.READY], [State.COMPUTED, State.WAITING, State.BLOCKED]][pick % 2]
+        self.held += self.do(work.claim, self.source, states, 2, _LEASE_MS)
+
+    def _tick(self, pick: int) -> None:
+        self.clock.at_ms += (pick % 3) * 600
+
+    def _answer(self, pick: int) -> None:
+        self.each(pick, work.keep_answer, Response(bytes([pick % 2]), f"hook {pick}", 1))
+
+    def _old_answer(self, pick: int) -> None:
+        self.each(pick, work.keep_old_answer)
+
+    def _fail(self, pick: int) -> None:
+        self.each(pick, work.hook_failed, "it raised", 1, None if pick % 3 == 0 else Again())
+
+    def _skip(self, pick: int) -> None:
+        self.each(pick, work.hook_skipped, "", 1)
+
+    def _postpone(self, pick: int) -> None:
+        self.each(pick, work.postpone, Later(1), Again(0, self.block + pick % 2), 1)
+
+    def _release(self, pick: int) -> None:
+        self.each(pick, work.release, Again(self.clock.now_ms() + pick % 2 * 500))
+
+    def _begin(self, pick: int) -> None:
+        held = self.one(pick)
+        self.begun += self.do(work.begin, held, "proxy", {one.row_id: DIGEST for one in held}, _LEASE_MS)
+
+    def _settle(self, pick: int, result: Accepted | Refused | Unknown) -> None:
+        if self.begun:
+            self.do(work.settle, self.begun[pick % len(self.begun)], sent(result), Again())
+
+    def _accept(self, pick: int) -> None:
+        self._settle(pick, Accepted(digest(pick)))
+
+    def _refuse(self, pick: int) -> None:
+        self._settle(pick, Refused("no"))
+
+    def _block(self, pick: int) -> None:
+        self._settle(pick, Refused("who are you?", 401, endpoint=True))
+
+    def _unknown(self, pick: int) -> None:
+        self._settle(pick, Unknown("reset"))
+
+    def _rescue(self, pick: int) -> None:
+        self.do(work.rescue, self.source, all_of_them=False)
+
+    def _restart(self, pick: int) -> None:
+        self.do(work.rescue, self.source, all_of_them=True)
+        self.held, self.begun = [], []
+
+    def _observe(self, verb: Callable[..., Any], pick: int, *args: Any) -> None:
+        """Confirmation and admission hold what they read, without a claim; sometimes they read long ago."""
+        if pick % 2:
+            self.held += self.look()
+        held = self.one(pick)
+        if held:
+            self.do(verb, held, *args)
+
+    def _admit(self, pick: int) -> None:
+        self._observe(outcome.admitted, pick | 1, header(self.block))
+
+    def _shown(self, pick: int, *, by_us: bool) -> None:
+        """The judge compares bytes before it says whose answer it is, and never looks at what is on its way."""
+        with self.engine.connect() as conn:
+            read = conn.execute(select(responses).where(responses.c.source_id == self.source)).all()
+        if not read:
+            return
+        event = read[pick % len(read)]
+        shown = make_response(event.task_index, event.block_number, event.message)
+        seen = replace(shown.seen_at, block_hash=event.block_hash, log_index=event.log_index)
+        shown = replace(shown, response_hash=event.response_hash, seen_at=seen)
+        for held in self.look():
+            ours = held.response == shown.message
+            if held.task.task_index == shown.task_index and held.state is not State.SENDING and ours is by_us:
+                self.do(outcome.answered, [(held, shown)], by_us=by_us)
+
+    def _ours(self, pick: int) -> None:
+        self._shown(pick, by_us=True)
+
+    def _theirs(self, pick: int) -> None:
+        self._shown(pick, by_us=False)
+
+    def _not_there(self, pick: int) -> None:
+        self.each(pick, outcome.not_there, "nothing there")
+
+    def _final(self, pick: int) -> None:
+        self._observe(outcome.final, pick, header(self.final))
+
+    def _taken_back(self, pick: int) -> None:
+        self._observe(outcome.taken_back, pick, header(self.final))
+
+    def _expired(self, pick: int) -> None:
+        self._observe(outcome.expired, pick)
+
+    def _quarantine(self, pick: int) -> None:
+        self._observe(outcome.never_there, pick, header(self.final))
+
+    def _look_again(self, pick: int) -> None:
+        self._observe(outcome.look_again, pick, self.block + 1)
+
+    # The promises.
+
+    def check(self) -> None:
+        with self.engine.connect() as conn:
+            rows = conn.execute(select(tasks).where(tasks.c.source_id == self.source)).all()
+            shown = conn.execute(select(responses).where(responses.c.source_id == self.source)).all()
+            cursor = conn.execute(select(sources).where(sources.c.id == self.source)).one()
+            lines, tries = (
+                conn.execute(
+                    select(table)
+                    .join(tasks)
+                    .where(tasks.c.source_id == self.source)
+                    .order_by(table.c.task_id, table.c.id)
+                ).all()
+                for table in (journal, attempts)
+            )
+        for row in rows:
+            own_lines = [line for line in lines if line.task_id == row.id]
+            _journal_is_a_chain(row, own_lines)
+            _attempts_are_counted(row, own_lines, [one for one in tries if one.task_id == row.id])
+            self._answer_stands(row)
+            self._nothing_final_unproven(row, shown, cursor)
+        canonical = [row.task_index for row in rows if row.canonical]
+        assert len(canonical) == len(set(canonical)), "one index has at most one canonical task"
+
+    def _answer_stands(self, row: Row[Any]) -> None:
+        if row.response is not None:
+            assert self.answers.setdefault(row.id, row.response) == row.response, "an answer is written once"
+        else:
+            assert row.id not in self.answers, "an answer never goes away"
+
+    def _nothing_final_unproven(self, row: Row[Any], shown: Any, cursor: Row[Any]) -> None:
+        if State(row.state) in RESPONDED:
+            assert row.canonical
+            assert any(
+                (one.task_index, one.response_hash, one.block_number) ==
+                (row.task_index, row.response_hash, row.responded_block)
+                for one in shown
+            ), "answered means that the event is in the ledger"  # fmt: skip
+        if State(row.state) in {State.FINAL, State.FINAL_OTHER}:
+            assert self.ended.setdefault(row.id, row.state) == row.state
+        else:
+            assert row.id not in self.ended, "final is final"
+        assert cursor.final_block == self.final
+
+
+def _journal_is_a_chain(row: Row[Any], lines: Any) -> None:
+    assert lines[0].from_state is None
+    assert lines[0].to_state == State.SEEN
+    assert lines[-1].to_state == row.state
+    for before, after in itertools.pairwise(lines):
+        assert after.from_state == before.to_state
+        assert State(after.to_state) in LEGAL[State(after.from_state)]
+
+
+def _attempts_are_counted(row: Row[Any], lines: Any, tries: Any) -> None:
+    posts = [one for one in tries if one.kind == "post"]
+    assert [one.number for one in posts] == list(range(1, row.attempts + 1))
+    assert row.hook_attempts == len([one for one in tries if one.kind == "hook" and one.outcome == "failed"])
+    begun = [line.attempt_id for line in lines if line.to_state == State.SENDING]
+    assert begun == [one.id for one in posts], "each sending has its attempt, begun in the same commit"
+    open_ = [one.id for one in posts if one.outcome is None]
+    if row.state == State.SENDING:
+        assert posts[-1].id in open_
+    if State(row.state) in ENDED:
+        assert row.lease_until_ms == 0
+
+
+@settings(
+    max_examples=20,
+    deadline=None,
+    phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+@given(steps=st.lists(STEP, min_size=5, max_size=25))
+def test_no_sequence_of_verbs_breaks_a_promise(url: URL, steps: list[list[tuple[str, int]]]) -> None:
+    engine = open_engine(url)
+    try:
+        world = World(engine)
+        for several in steps:
+            for name, pick in several:
+                try:
+                    world.act(name, pick)
+                except (LostLease, IllegalMove):
+                    assert name not in NEVER_REFUSED
+            world.check()
+    finally:
+        engine.dispose()

@@ -1,0 +1,313 @@
+"""What the chain says about a task: who is looked at, and what is written down."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from tests.conformance.rig import CHAIN_ID, LEASE_MS, Ledger, digest, header, make_response, make_task
+from watcher.errors import FixConfiguration, IllegalMove
+from watcher.ledger import intake, outcome, work
+from watcher.ledger.work import Again
+from watcher.task import OpenTask, Response, State
+
+
+def indices(held: Sequence[OpenTask]) -> list[int]:
+    return [one.task.task_index for one in held]
+
+
+async def to_admit(ledger: Ledger, confirmations: int = 0, limit: int = 100) -> list[int]:
+    now_ms = ledger.clock.now_ms()
+    return indices(await ledger.ask(outcome.to_admit, ledger.source, confirmations, now_ms, limit))
+
+
+async def to_confirm(ledger: Ledger, limit: int = 100) -> list[int]:
+    return indices(await ledger.ask(outcome.to_confirm, ledger.source, ledger.clock.now_ms(), limit))
+
+
+async def to_finalise(ledger: Ledger, limit: int = 100) -> list[int]:
+    return indices(await ledger.ask(outcome.to_finalise, ledger.source, ledger.clock.now_ms(), limit))
+
+
+async def test_a_task_is_admitted_once_it_has_its_confirmations(ledger: Ledger) -> None:
+    await ledger.record(make_task(0, block=105), make_task(1, block=106), upto=108)
+    assert await to_admit(ledger, 0) == [0, 1]
+    assert await to_admit(ledger, 2) == [0, 1]
+    assert await to_admit(ledger, 3) == [0]
+    assert await to_admit(ledger, 4) == []
+    await ledger.record(upto=108, head=109)
+    assert await to_admit(ledger, 3) == [0, 1], "the head counts, also above the cursor"
+
+
+async def test_admission_leaves_out_what_is_late_gone_leased_not_due_or_beyond_the_limit(ledger: Ledger) -> None:
+    found = [
+        make_task(0),
+        make_task(1, deadline=110),
+        make_task(2, block=105),
+        make_task(3),
+        make_task(4, deadline=150),
+    ]
+    await ledger.record(*found)
+    assert await to_admit(ledger) == [4, 0, 2, 3], "nearest deadline first; the window of 1 has closed"
+    assert await to_admit(ledger, limit=2) == [4, 0]
+    held = {one.task.task_index: one for one in await ledger.held(State.SEEN)}
+    await ledger.do(outcome.look_again, [held[3]], 111, "not known there yet")
+    assert await to_admit(ledger) == [4, 0, 2]
+    assert (await ledger.row(3)).error == "not known there yet"
+    await ledger.do(intake.rewind, ledger.source, header(104))
+    assert await to_admit(ledger) == [4, 0]
+    await ledger.claim(State.SEEN, limit=1)
+    assert await to_admit(ledger) == [0]
+    await ledger.record(upto=105, head=111, fork=1)
+    assert await to_admit(ledger) == [0, 3]
+
+
+async def test_admission_makes_ready_and_says_where(ledger: Ledger) -> None:
+    await ledger.record(make_task(0), make_task(1))
+    await ledger.do(outcome.admitted, await ledger.held(State.SEEN), header(107))
+    assert [row.state for row in await ledger.rows()] == [State.READY, State.READY]
+    lines, _ = await ledger.story(1)
+    assert lines[-1].why == "the contract knows it at block 107"
+    assert await to_admit(ledger) == []
+
+
+async def test_a_forged_task_is_set_aside_with_the_reason(ledger: Ledger) -> None:
+    await ledger.record(make_task(0), make_task(1))
+    await ledger.do(outcome.never_there, (await ledger.held(State.SEEN))[:1], header(107))
+    row = await ledger.row(0)
+    why = "at block 107, which is final, the contract holds another task at this index"
+    assert (row.state, row.error) == (State.QUARANTINED, why)
+    assert await ledger.state(1) is State.SEEN
+
+
+@pytest.mark.parametrize("state", [State.READY, State.COMPUTED, State.UNKNOWN, State.ACCEPTED])
+async def test_a_task_that_was_true_once_is_an_orphan_when_finality_denies_it(ledger: Ledger, state: State) -> None:
+    await ledger.bring(make_task(0), to=state)
+    await ledger.do(outcome.never_there, await ledger.held(state), header(107))
+    assert (await ledger.moves(0))[-1] == (state, "orphaned")
+
+
+@pytest.mark.parametrize("state", [State.UNKNOWN, State.ACCEPTED])
+async def test_what_was_sent_is_looked_at_when_due(ledger: Ledger, state: State) -> None:
+    await ledger.bring(make_task(0), to=state)
+    assert await to_confirm(ledger) == [0]
+    await ledger.do(outcome.look_again, await ledger.held(state), 112)
+    assert await to_confirm(ledger) == []
+    await ledger.record(upto=112)
+    assert await to_confirm(ledger) == [0]
+
+
+@pytest.mark.parametrize("state", [State.SEEN, State.READY, State.COMPUTED, State.WAITING])
+async def test_what_was_not_sent_is_looked_at_when_an_event_or_a_final_head_settles_it(
+    ledger: Ledger, state: State
+) -> None:
+    found = [make_task(0, deadline=115), make_task(1), make_task(2)]
+    if state is State.WAITING:
+        await ledger.bring(*found, to=State.UNKNOWN)
+        for held in await ledger.held(State.UNKNOWN):
+            await ledger.do(outcome.not_there, held, "nothing there")
+    else:
+        await ledger.bring(*found, to=state)
+    assert await to_confirm(ledger) == []
+    await ledger.record(answered=[make_response(1, 112)], upto=116)
+    assert await to_confirm(ledger) == [1]
+    await ledger.do(intake.finalise, ledger.source, header(115))
+    assert await to_confirm(ledger) == [1], "the deadline itself is still a block to answer in"
+    await ledger.do(intake.finalise, ledger.source, header(116))
+    assert await to_confirm(ledger) == [0, 1]
+    assert await to_confirm(ledger, limit=1) == [0]
+
+
+async def test_confirmation_leaves_out_what_is_on_its_way_leased_gone_or_settled(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.SENDING)
+    await ledger.bring(make_task(1, block=105), to=State.READY)
+    await ledger.record(answered=[make_response(0, 104), make_response(1, 104)])
+    assert await to_confirm(ledger) == [1]
+    await ledger.claim_one(State.READY)
+    assert await to_confirm(ledger) == []
+    ledger.clock.at_ms += LEASE_MS
+    await ledger.do(work.rescue, ledger.source, all_of_them=False)
+    assert await to_confirm(ledger) == [0, 1]
+    await ledger.do(intake.rewind, ledger.source, header(104))
+    assert await to_confirm(ledger) == [0]
+    (held,) = await ledger.held(State.UNKNOWN)
+    await ledger.do(outcome.answered, [(held, make_response(0, 104))], by_us=True)
+    assert await to_confirm(ledger) == []
+
+
+async def test_an_answer_of_another_source_settles_nothing_here(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.READY)
+    other = await ledger.do(intake.open_source, 1, b"\x22" * 20, 100)
+    await ledger.do(intake.record, other.source_id, [], [make_response(0, 105)], header(110), 110)
+    assert await to_confirm(ledger) == []
+
+
+async def test_our_answer_on_the_chain_is_recorded_as_the_chain_shows_it(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.UNKNOWN)
+    shown = make_response(0, 111)
+    await ledger.record(answered=[shown], upto=111)
+    await ledger.do(outcome.answered, [((await ledger.held(State.UNKNOWN))[0], shown)], by_us=True)
+    row = await ledger.row(0)
+    assert (row.state, row.error) == (State.RESPONDED, None)
+    assert (row.responded_block, row.responded_tx_hash) == (111, shown.seen_at.tx_hash)
+    assert row.response_hash == shown.response_hash
+
+
+async def test_a_transaction_the_api_named_wrongly_is_pointed_out_and_kept_as_a_claim(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    row = await ledger.row(0)
+    assert row.tx_hash == digest("claimed") != row.responded_tx_hash
+    assert row.error == "the API named another transaction than the one the chain shows"
+
+
+async def test_an_answer_that_is_not_ours_is_told_apart(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    shown = make_response(0, 111, b"theirs")
+    await ledger.record(answered=[shown], upto=111)
+    await ledger.do(outcome.answered, [((await ledger.held(State.ACCEPTED))[0], shown)], by_us=False)
+    row = await ledger.row(0)
+    assert (row.state, row.error) == (State.RESPONDED_OTHER, "the answer on the chain is not ours")
+
+
+async def test_an_answer_without_its_event_in_the_ledger_is_not_believed(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    before = await ledger.everything()
+    unread = [((await ledger.held(State.ACCEPTED))[0], make_response(0, 109))]
+    await ledger.do(outcome.answered, unread, by_us=True)
+    assert await ledger.everything() == before
+
+
+async def test_an_answer_that_a_reorg_took_back_meanwhile_leaves_the_task_free_at_once(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.COMPUTED)
+    held = await ledger.claim_one(State.COMPUTED)
+    await ledger.do(outcome.answered, [(held, make_response(0, 109))], by_us=True)
+    assert (await ledger.claim_one(State.COMPUTED)).fence == held.fence + 1
+
+
+async def test_an_answer_is_final_only_when_its_block_is(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    shown = make_response(1, 111, b"theirs")
+    await ledger.record(make_task(1), answered=[shown], upto=112)
+    await ledger.do(outcome.answered, [((await ledger.held(State.SEEN))[0], shown)], by_us=False)
+    assert await to_finalise(ledger) == []
+    await ledger.do(intake.finalise, ledger.source, header(110))
+    assert await to_finalise(ledger) == [0]
+    await ledger.do(intake.finalise, ledger.source, header(112))
+    assert await to_finalise(ledger) == [0, 1]
+    assert await to_finalise(ledger, limit=1) == [0]
+    held = await ledger.held(State.RESPONDED) + await ledger.held(State.RESPONDED_OTHER)
+    await ledger.do(outcome.final, held, header(112))
+    assert [row.state for row in await ledger.rows()] == [State.FINAL, State.FINAL_OTHER]
+    assert await to_finalise(ledger) == []
+    assert await to_confirm(ledger) == []
+
+
+async def test_nothing_becomes_final_that_was_not_seen_answered(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    before = await ledger.everything()
+    await ledger.do(outcome.final, await ledger.held(State.ACCEPTED), header(112))
+    assert await ledger.everything() == before
+
+
+async def test_an_answer_a_final_block_does_not_hold_is_taken_back(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    await ledger.do(outcome.taken_back, await ledger.held(State.RESPONDED), header(112))
+    row = await ledger.row(0)
+    assert (row.state, row.responded_block, row.response_hash) == (State.UNKNOWN, None, None)
+
+
+async def test_a_missed_task_expires_from_every_state_but_sending(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    await ledger.bring(make_task(1), to=State.UNKNOWN)
+    await ledger.bring(make_task(2), to=State.COMPUTED)
+    await ledger.bring(make_task(3), to=State.READY)
+    await ledger.record(make_task(4))
+    states = [State(row.state) for row in await ledger.rows()]
+    held = [one for state in states for one in await ledger.held(state)]
+    assert len(held) == 5
+    await ledger.do(outcome.expired, held)
+    assert {row.state for row in await ledger.rows()} == {State.EXPIRED}
+    assert [await ledger.moves(index) for index in range(5)][4] == [(None, "seen"), ("seen", "expired")]
+
+
+async def test_an_answered_task_never_expires(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    with pytest.raises(IllegalMove):
+        await ledger.do(outcome.expired, await ledger.held(State.RESPONDED))
+    assert await ledger.state(0) is State.RESPONDED
+
+
+async def test_what_is_not_on_the_chain_may_be_sent_again_at_once(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.UNKNOWN)
+    await ledger.do(outcome.not_there, (await ledger.held(State.UNKNOWN))[0], "the chain shows no response")
+    row = await ledger.row(0)
+    assert (row.state, row.error) == (State.WAITING, "the chain shows no response")
+    assert (await ledger.claim_one(State.WAITING)).attempts == 1
+
+
+async def test_looking_again_keeps_state_and_journal(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    lines = await ledger.moves(0)
+    await ledger.do(outcome.look_again, await ledger.held(State.ACCEPTED), 130)
+    assert (await ledger.row(0)).due_block == 130
+    assert await ledger.moves(0) == lines
+
+
+async def test_verbs_take_no_tasks_at_all(ledger: Ledger) -> None:
+    await ledger.record(make_task(0))
+    before = await ledger.everything()
+    await ledger.do(outcome.admitted, [], header(1))
+    await ledger.do(outcome.answered, [], by_us=True)
+    await ledger.do(outcome.final, [], header(1))
+    await ledger.do(outcome.expired, [])
+    assert await ledger.begin() == []
+    assert await ledger.everything() == before
+
+
+async def test_a_held_task_carries_what_the_next_stage_needs(ledger: Ledger) -> None:
+    await ledger.bring(make_task(5), to=State.RESPONDED)
+    await ledger.do(intake.finalise, ledger.source, header(110))
+    (held,) = await ledger.ask(outcome.to_finalise, ledger.source, ledger.clock.now_ms(), 10)
+    shown = make_response(5, 110)
+    assert held.task == make_task(5)
+    assert (held.state, held.attempts, held.response) == (State.RESPONDED, 1, shown.message)
+    assert (held.tx_hash, held.responded_block) == (digest("claimed"), 110)
+    assert held.response_hash == shown.response_hash
+
+
+async def test_a_task_postponed_beyond_its_deadline_is_still_settled_by_its_event(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.READY)
+    await ledger.do(work.release, await ledger.claim_one(State.READY), Again(2**62, 2**62))
+    assert await to_confirm(ledger) == []
+    await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)
+    assert await to_confirm(ledger) == [0]
+
+
+async def test_work_done_while_an_event_arrives_is_not_lost(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.READY)
+    held = await ledger.claim_one(State.READY)
+    await ledger.record(answered=[make_response(0, 111)], upto=111)
+    await ledger.do(work.keep_answer, held, Response(b"the answer", "hook 1", 1))
+    assert await to_confirm(ledger) == [0]
+
+
+async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), make_task(1), to=State.READY)
+    for held in await ledger.claim(State.READY):
+        await ledger.do(work.hook_failed, held, "it raised", 1, None)
+    assert await ledger.ask(outcome.to_look_again, ledger.source, 10) == []
+    shown = make_response(0, 111, b"theirs")
+    await ledger.record(answered=[shown], upto=111)
+    (late,) = await ledger.ask(outcome.to_look_again, ledger.source, 10)
+    assert (late.task.task_index, late.state) == (0, State.FAILED)
+    await ledger.do(outcome.answered, [(late, shown)], by_us=False)
+    assert [row.state for row in await ledger.rows()] == [State.RESPONDED_OTHER, State.FAILED]
+    assert await ledger.ask(outcome.to_look_again, ledger.source, 10) == [], "it is followed like any other now"
+
+
+async def test_a_ledger_of_another_chain_with_the_same_id_is_refused(ledger: Ledger) -> None:
+    opening = (CHAIN_ID, b"\x33" * 20, 100)
+    await ledger.do(intake.open_source, *opening, digest("genesis"))
+    await ledger.do(intake.open_source, *opening, digest("genesis"))
+    await ledger.do(intake.open_source, *opening)
+    with pytest.raises(FixConfiguration, match="a chain that was reset needs a new ledger"):
+        await ledger.do(intake.open_source, *opening, digest("another genesis"))

@@ -1,0 +1,228 @@
+"""What stands between the ledger and nodes that withhold, lag or lie: the real stages over a real chain."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.integration.node_rig import Answers, Relay, Twist, relaying
+from watcher.chain.admit import Admit
+from watcher.chain.confirm import Confirm
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.judge import Judge
+from watcher.chain.node import Node
+from watcher.chain.recheck import Recheck
+from watcher.chain.watch import Watch, WatchPlan
+from watcher.clock import SystemClock
+from watcher.devnet.contract import response_digest
+from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.digest import sig_hash
+from watcher.errors import FixConfiguration, RetryElsewhere
+from watcher.ledger import hand, reading, schema
+from watcher.ledger.book import Book, open_book
+from watcher.ledger.engine import parse_url, remember, sole_writer
+
+WINDOW = 100
+DEPTH = 4
+
+
+@dataclass
+class Rig:
+    """A devnet, two relays in front of its node, and the chain's stages over a ledger."""
+
+    net: Devnet
+    relays: Sequence[Relay]
+    nodes: Endpoints
+    contract: TaskManager
+    book: Book
+    watch: Watch
+    admit: Admit
+    confirm: Confirm
+    recheck: Recheck
+
+    async def catch_up(self) -> None:
+        while await self.watch.step() == 0:
+            pass
+        await self.admit.step()
+
+    async def states(self) -> dict[int, str]:
+        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        return {row.task_index: row.state for row in rows}
+
+    async def respond(self, index: int, created_block: int, message: bytes) -> None:
+        """Everybody signs, and the aggregator brings it on the chain, whatever the ledger thinks."""
+        task, _ = await self.net.manager.task_at(index, created_block)
+        assert task is not None
+        digest = response_digest(index, message)
+        assert digest == sig_hash(index, message)
+        aggregate = self.net.operators.aggregate(digest, b"\x00", created_block)
+        tx = await self.net.manager.respond(task, index, message, aggregate)
+        await self.net.mine()
+        receipt = await self.net.chain.receipt(tx)
+        assert receipt is not None
+        assert int(receipt["status"], 16) == 1
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with AsyncExitStack() as stack:
+        options = DevnetOptions(directory=tmp_path / "net", mining="auto", window_blocks=WINDOW, persist=False)
+        net = await stack.enter_async_context(Devnet(options))
+        relays = [await stack.enter_async_context(relaying(net.rpc_url)) for _ in range(2)]
+        clock, random = SystemClock(), Random(1)
+        nodes = Endpoints([Node(relay.url, net.chain_id, clock) for relay in relays], clock, random, quorum=2)
+        stack.push_async_callback(nodes.close)
+        address = bytes.fromhex(net.task_manager[2:])
+        contract = TaskManager(nodes, address, convention("wizard"), 100)
+        url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
+        schema.upgrade(url)
+        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
+        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
+        yield Rig(
+            net,
+            relays,
+            nodes,
+            contract,
+            book,
+            watch,
+            Admit(nodes, contract, book, clock, 0, 1),
+            Confirm(nodes, contract, Judge(nodes, contract, book), book, clock, 1),
+            Recheck(nodes, contract, watch, book, 0, 100, 1),
+        )
+
+
+def withholding(asked: Answers, answers: Answers) -> Answers:
+    """A node that has the block and not its logs yet."""
+    return [
+        one | {"result": []} if ask["method"] == "eth_getLogs" else one for ask, one in zip(asked, answers, strict=True)
+    ]
+
+
+def zeroing(asked: Answers, answers: Answers) -> Answers:
+    """A node whose contract is empty."""
+    return [
+        one | {"result": "0x" + "00" * 32} if ask["method"] == "eth_call" else one
+        for ask, one in zip(asked, answers, strict=True)
+    ]
+
+
+def honest(_: Answers, answers: Answers) -> Answers:
+    return answers
+
+
+def twist(rig: Rig, first: Twist, second: Twist) -> None:
+    rig.relays[0].twist, rig.relays[1].twist = first, second
+
+
+async def test_a_withheld_task_is_found_when_its_block_is_confirmed(rig: Rig) -> None:
+    twist(rig, withholding, withholding)
+    await rig.net.create_tasks([b"hidden"])
+    await rig.catch_up()
+    assert await rig.states() == {}
+    twist(rig, honest, honest)
+    await rig.net.mine(3)
+    await rig.catch_up()
+    assert await rig.states() == {}, "the first look is over"
+    while await rig.recheck.step() == 0:
+        pass
+    assert await rig.states() == {0: "seen"}
+
+
+async def test_a_task_withheld_by_the_first_node_alone_is_found_through_the_other(rig: Rig) -> None:
+    twist(rig, withholding, honest)
+    await rig.net.create_tasks([b"hidden"])
+    await rig.net.mine(8)
+    await rig.catch_up()
+    assert await rig.states() == {}
+    while await rig.recheck.step() == 0:
+        pass
+    assert await rig.states() == {0: "seen"}
+
+
+async def test_a_withheld_response_is_found_and_settles_its_task(rig: Rig) -> None:
+    await rig.net.create_tasks([b"question"])
+    created_block = await rig.net.chain.head()
+    await rig.catch_up()
+    twist(rig, withholding, withholding)
+    await rig.respond(0, created_block, b"somebody's answer")
+    await rig.catch_up()
+    twist(rig, honest, honest)
+    await rig.net.mine(8)
+    await rig.catch_up()
+    await rig.confirm.step()
+    assert await rig.states() == {0: "ready"}
+    while await rig.recheck.step() == 0:
+        pass
+    for _ in range(2):
+        await rig.confirm.step()
+    assert await rig.states() == {0: "final_other"}
+
+
+async def test_an_answer_to_a_task_we_gave_up_is_still_noticed(rig: Rig) -> None:
+    await rig.net.create_tasks([b"question", b"another"])
+    created_block = await rig.net.chain.head()
+    await rig.catch_up()
+    for index in (0, 1):
+        await rig.book.do(hand.skip, rig.book.source_id, index, "not ours")
+    await rig.respond(1, created_block, b"theirs")
+    await rig.catch_up()
+    await rig.confirm.step()
+    assert await rig.states() == {0: "skipped", 1: "responded_other"}
+    await rig.net.mine(DEPTH + 1)
+    await rig.catch_up()
+    await rig.confirm.step()
+    assert await rig.states() == {0: "skipped", 1: "final_other"}
+
+
+async def test_nodes_that_disagree_about_the_contract_are_not_believed(rig: Rig) -> None:
+    await rig.net.create_tasks([b"question"])
+    twist(rig, honest, zeroing)
+    with pytest.raises(RetryElsewhere, match="disagree"):
+        await rig.catch_up()
+    assert await rig.states() == {0: "seen"}
+    twist(rig, honest, honest)
+    await rig.catch_up()
+    assert await rig.states() == {0: "ready"}
+
+
+async def test_one_node_is_not_enough_where_two_must_agree(rig: Rig) -> None:
+    await rig.net.create_tasks([b"question"])
+    twist(rig, honest, lambda _asked, _answers: b"<html>")
+    with pytest.raises(RetryElsewhere, match="only 1 of the 2"):
+        await rig.catch_up()
+    assert await rig.states() == {0: "seen"}
+
+
+async def test_a_ledger_begun_on_another_chain_is_refused(tmp_path: Path) -> None:
+    url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
+    schema.upgrade(url)
+    for genesis in (b"\x01" * 32, None, b"\x01" * 32):
+        async with open_book(url, SystemClock(), 1, b"\x02" * 20, 0, genesis):
+            pass
+    with pytest.raises(FixConfiguration, match="a chain that was reset needs a new ledger"):
+        async with open_book(url, SystemClock(), 1, b"\x02" * 20, 0, b"\x03" * 32):
+            pass
+
+
+@pytest.mark.parametrize("empty", [True, False])
+def test_a_ledger_that_was_begun_and_is_gone_is_not_begun_anew(tmp_path: Path, empty: bool) -> None:
+    path = tmp_path / "watcher.db"
+    url = parse_url(f"sqlite:///{path}")
+    with sole_writer(url):
+        schema.upgrade(url)
+        remember(url)
+    with sole_writer(url):
+        pass
+    path.unlink()
+    if empty:
+        path.touch()
+    with pytest.raises(FixConfiguration, match=r"is gone or empty.*watcher\.db\.begun"), sole_writer(url):
+        pass
+    path.with_name("watcher.db.begun").unlink()
+    with sole_writer(url):
+        pass

@@ -1,0 +1,191 @@
+"""A contract that changes while it is watched, on a real anvil: what is noticed, told, and taken over."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.integration.node_rig import Answers, Relay, relaying
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.drift import Drift
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.node import Node
+from watcher.chain.watch import Watch, WatchPlan
+from watcher.clock import SystemClock
+from watcher.devnet.contract import call_data
+from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.errors import StaleNode
+from watcher.ledger import facts, intake, reading, schema
+from watcher.ledger.book import Book, open_book
+from watcher.ledger.engine import parse_url
+from watcher.task import Header
+
+WINDOW = 20
+DEPTH = 4  # finality
+
+
+@dataclass
+class Rig:
+    """A devnet behind a proxy contract, a ledger, and what follows the two."""
+
+    net: Devnet
+    relay: Relay
+    nodes: Endpoints
+    book: Book
+    watch: Watch
+    drift: Drift
+    windows: list[int | None]
+
+    async def read(self) -> None:
+        while await self.watch.step() == 0:
+            pass
+
+    async def told(self) -> list[str]:
+        rows = await self.book.ask(reading.recent_events, self.book.source_id)
+        return [row.words for row in reversed(rows) if row.kind == facts.CHANGED]
+
+    async def deadlines(self) -> list[int]:
+        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        return [row.deadline_block - row.created_block for row in rows]
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with AsyncExitStack() as stack:
+        options = DevnetOptions(
+            directory=tmp_path / "net", mining="auto", window_blocks=WINDOW, persist=False, upgradeable=True
+        )
+        net = await stack.enter_async_context(Devnet(options))
+        relay = await stack.enter_async_context(relaying(net.rpc_url))
+        clock = SystemClock()
+        nodes = Endpoints([Node(relay.url, net.chain_id, clock)], clock, Random(1))
+        stack.push_async_callback(nodes.close)
+        address = bytes.fromhex(net.task_manager[2:])
+        contract = TaskManager(nodes, address, convention("wizard"), 100)
+        url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
+        schema.upgrade(url)
+        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
+        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
+        drift = Drift(nodes, contract, watch, None, book)
+        windows: list[int | None] = []
+        drift.on_window.append(windows.append)
+        yield Rig(net, relay, nodes, book, watch, drift, windows)
+
+
+async def test_what_has_not_changed_is_not_told(rig: Rig) -> None:
+    await rig.read()
+    for _ in range(3):
+        await rig.drift.run()
+        await rig.net.mine()
+    known = await rig.book.ask(facts.known, rig.book.source_id)
+    assert await rig.told() == []
+    assert (known["response window"].value, known["aggregator"].value) == (
+        str(WINDOW),
+        rig.net.manager.roles.aggregator.lower(),
+    )
+    assert known["implementation"].value not in (None, rig.net.task_manager.lower())
+    assert len(known["code hash"].value or "") == 66
+
+
+async def test_another_aggregator_is_told_once(rig: Rig) -> None:
+    await rig.drift.run()
+    roles = rig.net.manager.roles
+    await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
+    await rig.drift.run()
+    await rig.drift.run()
+    assert await rig.told() == [f"its aggregator was {roles.aggregator.lower()}, and is {roles.generator.lower()} now"]
+    assert rig.windows == []
+
+
+async def test_a_longer_window_holds_at_once_for_what_is_open_and_what_comes(rig: Rig) -> None:
+    await rig.net.create_tasks([b"before"])
+    await rig.read()
+    await rig.drift.run()
+    await rig.net.manager.upgrade(window_blocks=50)
+    await rig.drift.run()
+    assert await rig.deadlines() == [50]
+    assert (rig.windows, rig.watch.window_blocks) == ([50], 50)
+    changed = [words.partition(" was ")[0] for words in await rig.told()]
+    assert changed == ["its implementation", "its response window"]
+    await rig.net.create_tasks([b"after"])
+    await rig.read()
+    assert await rig.deadlines() == [50, 50]
+
+
+async def test_a_shorter_window_takes_nothing_away_before_it_is_final(rig: Rig) -> None:
+    await rig.net.create_tasks([b"before"])
+    await rig.read()
+    await rig.drift.run()
+    await rig.net.manager.upgrade(window_blocks=10)
+    await rig.read()
+    await rig.drift.run()
+    assert await rig.deadlines() == [WINDOW]
+    assert rig.watch.window_blocks == 10
+    await rig.net.mine(DEPTH + 1)
+    await rig.read()
+    await rig.drift.run()
+    assert await rig.deadlines() == [10]
+    assert len([words for words in await rig.told() if "window" in words]) == 1
+
+
+async def test_an_upgrade_that_a_reorg_takes_away_leaves_the_deadlines_as_they_were(rig: Rig) -> None:
+    await rig.net.create_tasks([b"before"])
+    await rig.read()
+    await rig.drift.run()
+    before = await rig.net.chain.head()
+    await rig.net.manager.upgrade(window_blocks=10)
+    await rig.drift.run()
+    depth = await rig.net.chain.head() - before
+    await rig.net.chain.rpc.call("anvil_reorg", depth, [])
+    await rig.net.mine(DEPTH + 3)
+    await rig.read()
+    await rig.drift.run()
+    assert await rig.deadlines() == [WINDOW]
+    assert rig.watch.window_blocks == WINDOW
+
+
+async def test_a_node_that_is_behind_teaches_nothing(rig: Rig) -> None:
+    await rig.read()
+    await rig.drift.run()
+    head = await rig.nodes.head()
+    await rig.book.do(intake.record, rig.book.source_id, [], [], Header(head.number, head.hash, b""), head.number + 5)
+    roles = rig.net.manager.roles
+    await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
+    with pytest.raises(StaleNode):
+        await rig.drift.run()
+    assert await rig.told() == []
+
+
+async def test_a_node_that_does_not_show_storage_or_code_changes_nothing_known_of_them(rig: Rig) -> None:
+    def without(asked: Answers, answers: Answers) -> Answers:
+        refusal = {"code": -32601, "message": "the method does not exist"}
+        return [
+            {"jsonrpc": "2.0", "id": one["id"], "error": refusal}
+            if ask["method"] in ("eth_getStorageAt", "eth_getCode")
+            else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    await rig.drift.run()
+    known = await rig.book.ask(facts.known, rig.book.source_id)
+    rig.relay.twist = without
+    await rig.drift.run()
+    assert await rig.book.ask(facts.known, rig.book.source_id) == known
+    assert rig.nodes.seen[0].reason is None
+
+
+async def test_a_word_without_its_leading_zeros_is_the_same_word(rig: Rig) -> None:
+    def short(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": hex(int(one["result"], 16))} if ask["method"] == "eth_getStorageAt" else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    await rig.drift.run()
+    rig.relay.twist = short
+    await rig.drift.run()
+    assert await rig.told() == []

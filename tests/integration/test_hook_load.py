@@ -1,0 +1,180 @@
+"""Finding a hook by name, in a real worker process: every problem has its own words."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from watcher.errors import FixConfiguration
+from watcher.hook.crew import Crew, check_hook
+from watcher.task import Response
+from watcher.testing import make_task, run_hook
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "squaring"
+
+GOOD = """
+class Group:
+    def respond(self, task): return b"grouped"
+    async def respond_async(self, task): return b"grouped async"
+
+group = Group()
+
+def respond(task): return b"good"
+def no_argument(): return b""
+def two_arguments(task, other): return b""
+def yields(task): yield b""
+constant = 5
+"""
+
+MODULES = {
+    "good.py": GOOD,
+    "broken_syntax.py": "x = 1\ndef respond(task:\n",
+    "raises.py": "\n\nimport json\njson.loads('{')\n",
+    "misses.py": "import good\nimport not_installed_anywhere\n",
+    "stops.py": "import sys\nsys.exit('bye\\nbye')\n",
+    "dies.py": "import os\nprint('about to die')\nos._exit(9)\n",
+    "crashes.py": "import ctypes\nctypes.string_at(0)\n",
+    "hangs.py": "import time\ntime.sleep(600)\n",
+    "prints.py": "print('hello from import')\ndef respond(task): return b''\n",
+    "lazy.py": "def __getattr__(name): raise RuntimeError('no ' + name)\n",
+    "pack/__init__.py": "",
+    "pack/inner.py": "def respond(task): return b'inner'\n",
+}
+
+
+@pytest.fixture
+def app_dir(tmp_path: Path) -> Path:
+    for name, source in MODULES.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(source)
+    return tmp_path
+
+
+def entry_point(app_dir: Path, package: str, name: str, value: str) -> None:
+    info = app_dir / f"{package}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[avs_watcher.hooks]\n{name} = {value}\n")
+
+
+@pytest.mark.parametrize(
+    ("target", "words"),
+    [
+        ("goood:respond", r"there is no module goood \(looked in .* and the installed packages\); did you mean good\?"),
+        ("pack.outer:respond", r"there is no module pack\.outer "),
+        ("good.deeper:respond", r"there is no module good\.deeper "),
+        ("raises:respond", r"the module raises raised while importing: JSONDecodeError: .* \(\S*/raises\.py:4\)"),
+        ("misses:respond", r"raised while importing: ModuleNotFoundError: No module named 'not_inst.*/misses\.py:2\)"),
+        ("broken_syntax:respond", r"raised while importing: SyntaxError: .* \(\S*/broken_syntax\.py:2\)"),
+        ("stops:respond", r"raised while importing: SystemExit: bye\\nbye \(\S*/stops\.py:2\)"),
+        ("dies:respond", r"the worker process ended with exit code 9; it last printed: about to die"),
+        ("crashes:respond", r"while importing the module, the worker process was killed by SIGSEGV"),
+        ("good:responds", r"the module good has no responds; did you mean respond\?"),
+        ("good:group.nothing", r"the module good has no group\.nothing"),
+        ("lazy:respond", r"looking up respond raised RuntimeError: no respond"),
+        ("good:constant", r"is not callable: it is of type int"),
+        ("good:Group", r"is a class"),
+        ("good:no_argument", r"takes the wrong number of arguments: it is called with one, the task, and has \(\)"),
+        ("good:two_arguments", r"takes the wrong number of arguments.*\(task, other\)"),
+        ("good:yields", r"is a generator; use `return`"),
+        ("exec:/usr/bin/true", r"exec: hooks are not available in this version"),
+        ("http://127.0.0.1:1/x", r"http: hooks are not available in this version"),
+        ("https://user:canary@host/x", r"https: hooks are not available in this version"),
+        ("good", r"is neither module:attribute nor an entry point in the group avs_watcher\.hooks"),
+        ("good:", r"write it as module:attribute"),
+        ("../good:respond", r"write it as module:attribute"),
+        ("good:respond()", r"write it as module:attribute"),
+        ("", r"is neither module:attribute nor an entry point"),
+    ],
+)
+async def test_each_problem_with_a_target_has_its_own_words(app_dir: Path, target: str, words: str) -> None:
+    with pytest.raises(FixConfiguration) as problem:
+        await check_hook(target, app_dir)
+    assert re.search(words, str(problem.value)), str(problem.value)
+    assert str(problem.value).startswith("hook.target = ")
+    assert str(problem.value).isprintable() and "Traceback" not in str(problem.value)
+    assert len(problem.value.problems) == 1
+    assert "canary" not in str(problem.value)
+
+
+async def test_an_import_that_hangs_is_cut_short(app_dir: Path) -> None:
+    with pytest.raises(FixConfiguration, match=r"importing the module took longer than 0\.3 s"):
+        await check_hook("hangs:respond", app_dir, timeout_s=0.3)
+
+
+async def test_a_folder_that_is_not_there_is_named(app_dir: Path) -> None:
+    with pytest.raises(FixConfiguration, match=r"hook\.app_dir: there is no folder .*/nowhere"):
+        await check_hook("good:respond", app_dir / "nowhere")
+
+
+async def test_a_crew_starts_only_with_a_hook_that_loads(app_dir: Path) -> None:
+    with pytest.raises(FixConfiguration, match="raised while importing"):
+        async with Crew("raises:respond", app_dir):
+            pytest.fail("entered")
+
+
+@pytest.mark.parametrize(
+    ("target", "answer"),
+    [
+        ("good:respond", b"good"),
+        ("good:group.respond", b"grouped"),
+        ("good:group.respond_async", b"grouped async"),
+        ("pack.inner:respond", b"inner"),
+    ],
+)
+def test_functions_methods_and_dotted_modules_are_found(app_dir: Path, target: str, answer: bytes) -> None:
+    assert run_hook(target, make_task(), app_dir=app_dir) == answer
+
+
+def test_an_entry_point_is_found_by_its_name(app_dir: Path) -> None:
+    entry_point(app_dir, "pkg_a", "my-avs", "good:respond")
+    assert run_hook("my-avs", make_task(), app_dir=app_dir) == b"good"
+
+
+async def test_a_misspelt_or_ambiguous_entry_point_is_explained(app_dir: Path) -> None:
+    entry_point(app_dir, "pkg_a", "my-avs", "good:respond")
+    entry_point(app_dir, "pkg_b", "twice", "good:respond")
+    entry_point(app_dir, "pkg_c", "twice", "pack.inner:respond")
+    with pytest.raises(FixConfiguration, match=r"did you mean my-avs\?"):
+        await check_hook("my-av", app_dir)
+    with pytest.raises(
+        FixConfiguration, match=r"several installed packages offer it \(good:respond, pack.inner:respond\)"
+    ):
+        await check_hook("twice", app_dir)
+
+
+async def test_the_version_follows_the_source_and_the_target(app_dir: Path) -> None:
+    first = await check_hook("good:respond", app_dir)
+    assert re.fullmatch(r"good:respond@[0-9a-f]{12}", first)
+    assert await check_hook("good:respond", app_dir) == first
+    (app_dir / "good.py").write_text(GOOD + "# edited\n")
+    assert await check_hook("good:respond", app_dir) != first
+
+
+async def test_what_a_module_prints_while_importing_is_logged_without_a_task(app_dir: Path) -> None:
+    seen: list[tuple[object, str]] = []
+    await check_hook("prints:respond", app_dir, log=lambda task, line: seen.append((task, line)))
+    assert seen == [(None, "hello from import")]
+
+
+def test_the_hooks_folder_is_on_the_path_of_the_worker_only(app_dir: Path) -> None:
+    before = list(sys.path)
+    run_hook("good:respond", make_task(), app_dir=app_dir)
+    assert sys.path == before and "good" not in sys.modules
+
+
+async def test_a_worker_imports_nothing_heavy(app_dir: Path) -> None:
+    (app_dir / "nosy.py").write_text("import sys\ndef respond(task): return ' '.join(sys.modules).encode()\n")
+    async with Crew("nosy:respond", app_dir) as crew:
+        response = await crew.run(make_task())
+    assert isinstance(response, Response)
+    modules = response.resp_message.decode().split()
+    assert "watcher.hook.worker" in modules
+    assert not {"web3", "sqlalchemy", "pydantic", "loguru", "asyncio", "typer"} & set(modules)
+
+
+@pytest.mark.parametrize(("number", "square"), [(0, 0), (12, 144), (2**128, 0), (2**256 - 1, 1)])
+def test_the_example_squares_like_a_uint256(number: int, square: int) -> None:
+    answer = run_hook("squaring:respond", make_task(number.to_bytes(32, "big")), app_dir=EXAMPLE)
+    assert answer == square.to_bytes(32, "big")

@@ -1,0 +1,120 @@
+"""A process killed in the middle of its commits has lost nothing it was told was done."""
+
+import os
+import random
+import sqlite3
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock
+from watcher.ledger import reading, schema, work
+from watcher.ledger.book import open_book
+from watcher.ledger.engine import sole_writer
+from watcher.task import State
+
+ROOT = Path(__file__).parents[2]
+
+# Every line is written in one go after the commit it tells of: what is read here was acknowledged.
+WORKER = """
+import asyncio, os, sys
+from sqlalchemy.engine import URL
+from tests.conformance.rig import CHAIN_ID, MANAGER, make_task, header
+from watcher.clock import SystemClock
+from watcher.ledger import intake, outcome, work
+from watcher.ledger.book import open_book
+from watcher.ledger.engine import sole_writer
+from watcher.task import Response, State
+
+def say(*words):
+    os.write(1, (" ".join(map(str, words)) + "\\n").encode())
+
+async def answer(book, held):
+    await book.do(work.keep_answer, held, Response(held.task.task_index.to_bytes(8, "big"), "hook", 1))
+    say("answered", held.task.task_index)
+    (attempt,) = await book.do(work.begin, [held_again(held)], "proxy", {held.row_id: bytes(32)}, 60_000)
+    say("sending", held.task.task_index)
+
+def held_again(held):
+    from dataclasses import replace
+    return replace(held, state=State.COMPUTED)
+
+async def main(path, first):
+    url = URL.create("sqlite", database=path)
+    with sole_writer(url):
+        async with open_book(url, SystemClock(), CHAIN_ID, MANAGER, 100) as book:
+            await book.do(work.rescue, book.source_id, all_of_them=True)
+            for start in range(first, 10**9, 8):
+                block = 101 + start
+                found = [make_task(index, block=block, deadline=None) for index in range(start, start + 8)]
+                await book.do(intake.record, book.source_id, found, [], header(block), block)
+                say("recorded", start + 7)
+                held = await book.ask(outcome.to_admit, book.source_id, 0, SystemClock().now_ms(), 100)
+                await book.do(outcome.admitted, held, header(block))
+                claimed = await book.do(work.claim, book.source_id, [State.READY], 100, 60_000)
+                await asyncio.gather(*(answer(book, one) for one in claimed))
+
+asyncio.run(main(sys.argv[1], int(sys.argv[2])))
+"""
+
+
+def run_and_kill(path: Path, first: int, after_s: float) -> list[tuple[str, int]]:
+    """Let the worker acknowledge something, kill it a moment later, and return all it had acknowledged."""
+    words = [sys.executable, "-c", WORKER, str(path), str(first)]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+    ) as worker:
+        assert worker.stdout is not None
+        line = worker.stdout.readline()
+        assert line, "the worker ended by itself"
+        time.sleep(after_s)  # the moment of the kill is the one thing here that ought to be random
+        worker.kill()
+        lines = [line, *worker.stdout]
+        worker.wait(10)
+    return [(what, int(index)) for what, index in (line.decode().split() for line in lines if line.endswith(b"\n"))]
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_acknowledged_verb_is_lost_to_a_kill(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "watcher.db"
+    url = URL.create("sqlite", database=str(path))
+    schema.upgrade(url)
+    moments = random.Random(seed)
+    acknowledged: list[tuple[str, int]] = []
+    first = 0
+    for _ in range(2):
+        said = run_and_kill(path, first, moments.uniform(0, 0.15))
+        acknowledged += said
+        first = 8 + max(index for what, index in acknowledged if what == "recorded") // 8 * 8 + 8
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+        assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
+
+    with sole_writer(url):  # the lock went with the process
+        async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100) as book:
+            rows = await book.ask(
+                lambda conn: {row.task_index: row for row in reading.list_tasks(conn, book.source_id)}
+            )
+            cursor = await book.ask(reading.cursor, book.source_id)
+            for what, index in acknowledged:
+                row = rows[index]
+                if what == "recorded":
+                    assert cursor.block >= row.block_number
+                else:
+                    assert row.response == index.to_bytes(8, "big")
+                if what == "sending":
+                    assert row.attempts == 1
+            await book.do(work.rescue, book.source_id, all_of_them=True)
+            counts = await book.ask(reading.count_by_state, book.source_id)
+            assert State.SENDING not in counts
+            for row in rows.values():
+                moves, tries = await book.ask(reading.story_of, row.id)
+                assert moves[0].to_state == "seen"
+                posts = [one for one in tries if one.kind == "post"]
+                assert len(posts) == row.attempts
+                if row.state == State.SENDING:
+                    assert posts and moves[-1].to_state == "unknown"

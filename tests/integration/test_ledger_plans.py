@@ -1,0 +1,122 @@
+"""Due work is found through the partial index: a ledger with years of finished tasks is as quick as a new one.
+
+The statements are those the code really sends, caught on their way to SQLite, with the parameters they carry.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy.engine import URL
+
+from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_response, make_task
+from watcher.ledger import intake, outcome, reading, schema, work
+from watcher.ledger.engine import open_engine
+from watcher.ledger.writer import Tx
+from watcher.task import Header, OpenTask, State
+
+NOW_MS = SetClock().now_ms()
+
+
+@pytest.fixture(scope="module", params=["without statistics", "with statistics"])
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A ledger with many finished tasks and a few open ones."""
+    url = URL.create("sqlite", database=str(tmp_path_factory.mktemp("plans") / "watcher.db"))
+    schema.upgrade(url)
+    opened = open_engine(url)
+    with opened.begin() as conn:
+        tx = Tx(conn, NOW_MS)
+        source = intake.open_source(tx, CHAIN_ID, MANAGER, 100).source_id
+        found = [make_task(index) for index in range(3_000)]
+        answered = [make_response(index, 105) for index in (5, *range(20, 3_000))]
+        intake.record(tx, source, found, answered, header(110), 110)
+        conn.execute(text("UPDATE tasks SET state = 'final' WHERE task_index >= 20"))
+        conn.execute(text("UPDATE tasks SET state = 'ready' WHERE task_index < 10"))
+        if request.param == "with statistics":
+            conn.execute(text("ANALYZE"))
+    yield opened
+    opened.dispose()
+
+
+def statements(engine: Engine, ask: Callable[[Connection], Any]) -> tuple[Any, list[tuple[str, Any]]]:
+    """What a question answers, and what it sent to the database."""
+    sent: list[tuple[str, Any]] = []
+
+    def catch(_: Any, __: Any, statement: str, parameters: Any, ___: Any, ____: Any) -> None:
+        sent.append((statement, parameters))
+
+    event.listen(engine, "before_cursor_execute", catch)
+    try:
+        with engine.connect() as conn:
+            answer = ask(conn)
+            conn.rollback()
+    finally:
+        event.remove(engine, "before_cursor_execute", catch)
+    return answer, [(statement, parameters) for statement, parameters in sent if "tasks" in statement]
+
+
+def plan(engine: Engine, statement: str, parameters: Any) -> list[str]:
+    with engine.connect() as conn:
+        return [row[3] for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)]
+
+
+def claim(conn: Connection) -> list[OpenTask]:
+    return work.claim(Tx(conn, NOW_MS), 1, [State.READY, State.COMPUTED, State.WAITING], 100, 1_000)
+
+
+def finalise(conn: Connection) -> int:
+    intake.finalise(Tx(conn, NOW_MS), 1, Header(99, bytes(32), b""))
+    return 0
+
+
+QUESTIONS: dict[str, tuple[Callable[[Connection], Any], int]] = {
+    "claim": (lambda conn: len(claim(conn)), 10),
+    "to_admit": (lambda conn: len(outcome.to_admit(conn, 1, 2, NOW_MS, 100)), 10),
+    "to_confirm": (lambda conn: len(outcome.to_confirm(conn, 1, NOW_MS, 100)), 1),
+    "to_finalise": (lambda conn: len(outcome.to_finalise(conn, 1, NOW_MS, 100)), 0),
+    "standing": (lambda conn: reading.standing(conn, 1).open_tasks, 20),
+    "bound_by_time": (lambda conn: reading.bound_by_time(conn, 1, NOW_MS), 0),
+    "rescue": (lambda conn: work.rescue(Tx(conn, NOW_MS), 1, all_of_them=False), 0),
+    "rescue at start": (lambda conn: work.rescue(Tx(conn, NOW_MS), 1, all_of_them=True), 0),
+    "finalise": (finalise, 0),
+}
+
+
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_open_tasks_are_found_through_the_partial_index_alone(engine: Engine, name: str) -> None:
+    ask, expected = QUESTIONS[name]
+    answer, sent = statements(engine, ask)
+    assert answer == expected
+    assert sent, "it asked about tasks"
+    steps = [step for statement, parameters in sent for step in plan(engine, statement, parameters)]
+    about_tasks = [step for step in steps if "tasks" in step.split()]
+    assert about_tasks
+    for step in about_tasks:
+        assert step.startswith("SEARCH"), steps
+        assert "ix_tasks_open" in step or "INTEGER PRIMARY KEY" in step, steps
+    assert any("ix_tasks_open" in step for step in about_tasks)
+
+
+def test_counting_what_is_open_reads_the_index_and_not_the_table(engine: Engine) -> None:
+    _, ((statement, parameters),) = statements(engine, QUESTIONS["standing"][0])
+    (step,) = plan(engine, statement, parameters)
+    assert "COVERING INDEX ix_tasks_open" in step
+
+
+def test_the_event_that_answers_a_task_is_found_by_its_index(engine: Engine) -> None:
+    _, ((statement, parameters),) = statements(engine, QUESTIONS["to_confirm"][0])
+    steps = [step for step in plan(engine, statement, parameters) if "responses" in step]
+    assert steps and all("ix_responses_task" in step for step in steps)
+
+
+def test_a_known_task_is_looked_up_by_its_identity(engine: Engine) -> None:
+    """Recording reads and writes by (source, index), however many tasks there are."""
+
+    def record(conn: Connection) -> int:
+        return intake.record(Tx(conn, NOW_MS), 1, [make_task(7)], [make_response(7, 105)], header(111), 111)
+
+    _, sent = statements(engine, record)
+    for statement, parameters in sent:
+        for step in plan(engine, statement, parameters):
+            assert "SCAN" not in step, step

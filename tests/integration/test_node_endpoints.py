@@ -1,0 +1,270 @@
+"""Several endpoints answer as one: failover both ways, pauses, wrong chains, and a log line per change only."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+from aiohttp import web
+from loguru import logger
+
+from tests.integration.node_rig import CHAIN_ID, SECRET, Answers, Relay, relaying, running_chain, speaking
+from tests.wizard import TOPICS0
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.node import Node
+from watcher.clock import SystemClock
+from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
+
+ADDRESS = b"\x11" * 20
+
+
+class HandClock(SystemClock):
+    """A clock that goes on when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    found: list[str] = []
+    sink = logger.add(lambda message: found.append(str(message)), format="{level} {message}", level="DEBUG")
+    yield found
+    logger.remove(sink)
+
+
+class Pair:
+    """Two relays before one chain, and the endpoints made of them."""
+
+    def __init__(self, first: Relay, second: Relay, endpoints: Endpoints, clock: HandClock) -> None:
+        self.first, self.second, self.endpoints, self.clock = first, second, endpoints, clock
+
+    def asked(self) -> tuple[int, int]:
+        """How many requests each got since the last look."""
+        counts = len(self.first.asked), len(self.second.asked)
+        self.first.asked.clear()
+        self.second.asked.clear()
+        return counts
+
+
+@asynccontextmanager
+async def endpoints_of(*urls: str, clock: HandClock | None = None) -> AsyncIterator[Endpoints]:
+    clock = clock or HandClock()
+    made = Endpoints([Node(url, CHAIN_ID, clock, timeout_s=0.5) for url in urls], clock, Random(1))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    clock = HandClock()
+    async with (
+        running_chain(tmp_path) as (chain, anvil),
+        relaying(anvil.http_url) as first,
+        relaying(anvil.http_url) as second,
+        endpoints_of(first.url, second.url, clock=clock) as endpoints,
+    ):
+        await chain.mine(10)
+        yield Pair(first, second, endpoints, clock)
+
+
+def broken(_: Answers, __: Answers) -> web.Response:
+    return web.Response(status=502, text=f"<html>{SECRET}</html>")
+
+
+def other_chain(asked: Answers, answers: Answers) -> Answers:
+    return [
+        one | {"result": "0x1"} if ask["method"] == "eth_chainId" else one
+        for ask, one in zip(asked, answers, strict=True)
+    ]
+
+
+async def block_ten(pair: Pair) -> bool:
+    header = await pair.endpoints.header(10)
+    return header is not None and header.number == 10
+
+
+def stuck_at(height: int) -> Callable[[Answers, Answers], Answers]:
+    def twist(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": one["result"] | {"number": hex(height)}} if ask["params"][:1] == ["latest"] else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    return twist
+
+
+async def test_the_head_is_the_highest_any_endpoint_shows(pair: Pair) -> None:
+    pair.first.twist = stuck_at(3)
+    assert (await pair.endpoints.head()).number == 10
+    pair.second.twist = broken
+    assert (await pair.endpoints.head()).number == 3
+    pair.first.twist = broken
+    with pytest.raises(RetryElsewhere):
+        await pair.endpoints.head()
+
+
+async def test_the_first_endpoint_serves_while_it_can_and_again_after_it_failed(pair: Pair, lines: list[str]) -> None:
+    assert await block_ten(pair)
+    assert pair.asked() == (1, 0)
+    pair.first.twist = broken
+    for expected in ((1, 1), (0, 1), (0, 1)):
+        assert await block_ten(pair)
+        assert pair.asked() == expected
+    pair.first.twist = lambda _, answers: answers
+    pair.clock.now_s += 1
+    assert await block_ten(pair)
+    assert pair.asked() == (2, 0), "a sign of life, then the question"
+    assert await pair.endpoints.chain_id() == CHAIN_ID
+    assert [line.split()[0] for line in lines] == ["WARNING", "INFO"]
+    assert SECRET not in "".join(lines)
+
+
+async def test_it_fails_over_in_the_other_direction_too(pair: Pair) -> None:
+    pair.first.twist = broken
+    assert await block_ten(pair)
+    pair.asked()
+    pair.second.twist = broken
+    pair.first.twist = lambda _, answers: answers
+    pair.clock.now_s += 1
+    assert await block_ten(pair)
+    assert pair.asked() == (2, 0)
+
+
+async def test_pauses_grow_with_each_failure_up_to_a_limit(pair: Pair, lines: list[str]) -> None:
+    pair.first.twist = broken
+    pauses = []
+    async with endpoints_of(pair.first.url, clock=pair.clock) as alone:
+        for _ in range(10):
+            with pytest.raises(RetryElsewhere):
+                await alone.head()
+            before = pair.clock.now_s
+            pair.asked()
+            while not pair.first.asked:
+                pair.clock.now_s += 0.25
+                with pytest.raises(RetryElsewhere):
+                    await alone.head()
+            pauses.append(pair.clock.now_s - before)
+            pair.clock.now_s += 60
+    assert pauses[0] <= 0.75
+    assert 30 <= pauses[-1] <= 60.25
+    assert len(lines) == 1, "one line per change, not per failure"
+
+
+async def test_when_all_are_down_the_error_names_each_and_its_reason(pair: Pair) -> None:
+    pair.first.twist = broken
+    pair.second.twist = lambda _, __: web.Response(status=401)
+    for _ in range(2):
+        with pytest.raises(RetryElsewhere) as caught:
+            await pair.endpoints.head()
+        words = str(caught.value)
+        assert words.count("http://127.0.0.1:") == 2 and "HTTP 502" in words and "HTTP 401" in words
+        assert SECRET not in words
+    assert pair.asked() == (1, 1), "nobody is asked while it rests"
+
+
+async def test_a_rate_limited_endpoint_rests_as_long_as_it_asked(pair: Pair) -> None:
+    pair.first.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "40"})
+    assert await block_ten(pair)
+    pair.first.twist = lambda _, answers: answers
+    pair.asked()
+    pair.clock.now_s += 39
+    assert await block_ten(pair)
+    assert pair.asked() == (0, 1)
+    pair.clock.now_s += 2
+    assert await block_ten(pair)
+    assert pair.asked() == (2, 0)
+
+
+async def test_a_lagging_endpoint_is_passed_over_and_not_out_of_use(pair: Pair, lines: list[str]) -> None:
+    def lagging(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": None} if ask["method"] == "eth_getBlockByNumber" else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    pair.first.twist = lagging
+    for _ in range(2):
+        assert (await pair.endpoints.page(ADDRESS, TOPICS0, 1, 9, None)).last.number == 9
+        assert pair.asked() == (1, 1)
+    pair.second.twist = lagging
+    with pytest.raises(StaleNode):
+        await pair.endpoints.page(ADDRESS, TOPICS0, 1, 9, None)
+    assert lines == []
+
+
+async def test_a_refused_span_goes_to_the_caller_and_not_to_the_next_endpoint(pair: Pair, lines: list[str]) -> None:
+    def too_wide(asked: Answers, answers: Answers) -> Answers:
+        error = {"code": -32005, "message": "query returned more than 10000 results"}
+        return [
+            {"jsonrpc": "2.0", "id": one["id"], "error": error} if ask["method"] == "eth_getLogs" else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    pair.first.twist = too_wide
+    with pytest.raises(NarrowRange):
+        await pair.endpoints.page(ADDRESS, TOPICS0, 1, 9, None)
+    assert pair.asked() == (1, 0)
+    assert lines == []
+
+
+async def test_an_endpoint_of_another_chain_is_refused_and_the_other_one_used(pair: Pair, lines: list[str]) -> None:
+    pair.first.twist = other_chain
+    assert await block_ten(pair)
+    assert "serves chain 1, chain.chain_id is 31337" in lines[0]
+    pair.first.twist = lambda _, answers: answers
+    pair.clock.now_s += 120
+    assert await block_ten(pair)
+    assert pair.asked() == (3, 1)
+
+
+async def test_if_every_endpoint_serves_another_chain_the_configuration_is_wrong(pair: Pair) -> None:
+    pair.first.twist = pair.second.twist = other_chain
+    for _ in range(2):
+        with pytest.raises(FixConfiguration) as caught:
+            await pair.endpoints.head()
+        assert len(caught.value.problems) == 2
+    pair.clock.now_s += 120
+    pair.second.twist = broken
+    with pytest.raises(RetryElsewhere):
+        await pair.endpoints.head()
+
+
+async def test_a_chain_that_changes_under_a_running_endpoint_is_noticed_at_once(pair: Pair) -> None:
+    assert await block_ten(pair)
+    pair.first.twist = other_chain
+    pair.asked()
+    assert await block_ten(pair)
+    assert pair.asked() == (1, 1)
+
+
+async def test_failures_at_the_same_time_count_as_one(pair: Pair) -> None:
+    pair.first.twist = broken
+    await asyncio.gather(*(block_ten(pair) for _ in range(8)))
+    pair.first.twist = lambda _, answers: answers
+    pair.asked()
+    pair.clock.now_s += 0.6
+    assert await block_ten(pair)
+    assert pair.asked() == (2, 0)
+
+
+async def test_a_hung_endpoint_does_not_hold_up_the_other(tmp_path: Path) -> None:
+    async with (
+        running_chain(tmp_path) as (_, anvil),
+        speaking(b"", hold=True) as hung,
+        endpoints_of(hung, anvil.http_url) as endpoints,
+        asyncio.timeout(3),
+    ):
+        assert (await endpoints.head()).number == 0
+
+
+def test_no_endpoint_at_all_is_a_configuration_problem() -> None:
+    with pytest.raises(FixConfiguration, match=r"chain\.rpc_urls"):
+        Endpoints([], SystemClock(), Random(1))

@@ -1,0 +1,306 @@
+"""The dry run against real contracts on anvil: refusals are read as what they are, and no trouble holds a POST."""
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from random import Random
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from tests.integration.convention_rig import CASES, CHAINBASE, SQUARING, WIZARD, Case, every_case, make, respond, world
+from tests.integration.node_rig import Answers, Relay, relaying
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.node import Node
+from watcher.chain.rehearsal import Rehearsal
+from watcher.chain.reverts import Meaning
+from watcher.clock import SystemClock
+from watcher.devnet.contract import call_data
+from watcher.devnet.world import Devnet
+from watcher.errors import RetryElsewhere
+from watcher.task import Header, NotYet, OpenTask, RespondedByUs, State, Verdict, WouldRevert
+
+
+class HandClock(SystemClock):
+    """Time as it is, and as much more as a test adds."""
+
+    def __init__(self) -> None:
+        self.more_s = 0.0
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.more_s
+
+
+@dataclass
+class Rig:
+    """A devnet of one convention, a relay in front of its node, and a rehearsal that reads through it."""
+
+    net: Devnet
+    case: Case
+    relay: Relay
+    nodes: Endpoints
+    contract: TaskManager
+    clock: HandClock
+    rehearsal: Rehearsal
+
+    async def head(self) -> Header:
+        return await self.nodes.head()
+
+    async def held(self, *indices: int, **change: Any) -> list[OpenTask]:
+        """Tasks of the chain as the submitter holds them, with the case's answer."""
+        head = await self.head()
+        shape = self.contract.convention
+        page = await self.nodes.page(self.contract.address, [shape.created_topic], 0, head.number, None)
+        tasks = {task.task_index: task for task in (shape.decode_task(log, 31337, 100) for log in page.logs)}
+        answer = self.case.as_bytes(self.case.answer)
+        return [OpenTask(i, replace(tasks[i], **change), State.COMPUTED, 1, 0, 0, answer) for i in indices]
+
+    async def say(self, *indices: int, **change: Any) -> list[tuple[Meaning, str] | None]:
+        held = await self.held(*indices, **change)
+        said = await self.rehearsal.refusals(held, await self.head())
+        return [None if one is None else (one.meaning, one.words) for one in said]
+
+    async def resolve(self, held: Sequence[OpenTask]) -> Sequence[Verdict]:
+        """What the submitter is told where the judge lets everything go."""
+        at = await self.head()
+
+        async def judge(asked: Sequence[OpenTask]) -> Sequence[Verdict]:
+            return [NotYet(at) for _ in asked]
+
+        return await self.rehearsal.before(judge)(held)
+
+
+@asynccontextmanager
+async def rehearsing(case: Case, **options: Any) -> AsyncIterator[Rig]:
+    async with world(case, **options) as client, relaying(client.devnet.rpc_url) as relay:
+        clock = HandClock()
+        nodes = Endpoints([Node(relay.url, 31337, clock)], clock, Random(1))
+        try:
+            address = bytes.fromhex(client.devnet.task_manager[2:])
+            contract = TaskManager(nodes, address, convention(case.name), 100)
+            yield Rig(client.devnet, case, relay, nodes, contract, clock, Rehearsal(contract, clock))
+        finally:
+            await nodes.close()
+
+
+def texts(case: Case) -> dict[str, str]:
+    """The refusals a dry run can meet, as the convention words them."""
+    found = {
+        "other": "Supplied task does not match the one recorded in the contract",
+        "twice": "Aggregator has already responded to the task",
+        "late": "Aggregator has responded too late",
+    }
+    if case is SQUARING:
+        found |= {"other": "s" + found["other"][1:], "late": "Aggregator has responded to the task too late"}
+    if case is CHAINBASE:
+        found = {name: f"ChainbaseServiceManager: {words[0].lower()}{words[1:]}" for name, words in found.items()}
+    return found
+
+
+@every_case
+async def test_each_refusal_of_each_convention_means_what_it_says(case: Case) -> None:
+    words = texts(case)
+    unsigned = "BLSSignatureChecker.checkSignatures: input quorum length mismatch"
+    async with rehearsing(case, window_blocks=10) as rig:
+        block = await make(rig.net, case, 2)
+        # At the head, which is the very block that made them: the response could be mined in the next.
+        assert await rig.say(0, 1) == [(Meaning.PASSES, unsigned)] * 2
+        assert await rig.say(0, task_index=5) == [(Meaning.PARK, words["other"])]
+        await respond(rig.net, case, 0, block)
+        assert await rig.say(0, 1) == [(Meaning.WAIT, words["twice"]), (Meaning.PASSES, unsigned)]
+        await rig.net.chain.mine(20)
+        late = [(Meaning.PASSES, unsigned)] if case is CHAINBASE else [(Meaning.PARK, words["late"])]
+        assert await rig.say(1) == late
+        nobody = await rig.net.manager.create_task(case.as_bytes(case.question), 66, b"")
+        assert await rig.say(nobody) == [(Meaning.PARK, "BLSSignatureChecker.checkSignatures: empty quorum input")]
+
+
+async def test_verdicts_are_turned_only_for_what_the_contract_would_refuse_and_in_one_batch() -> None:
+    async with rehearsing(WIZARD, window_blocks=10) as rig:
+        await make(rig.net, WIZARD, 3)
+        good, other, retried = await rig.held(0, 1, 2)
+        other = replace(other, task=replace(other.task, task_index=7))
+        retried = replace(retried, attempts=1, task=replace(retried.task, task_index=7))
+        await rig.resolve([good])  # reads aggregator()
+        rig.relay.asked.clear()
+        head = await rig.head()
+        verdicts = await rig.resolve([good, other, retried])
+        words = f"a dry run at block {head.number} says: {texts(WIZARD)['other']}"
+        assert verdicts == [NotYet(head), WouldRevert(head, words, park=True), NotYet(head)]
+        assert [one for one in rig.relay.asked if "eth_call" in one] == [["eth_chainId", "eth_call", "eth_call"]]
+
+
+async def test_a_verdict_that_is_not_to_send_is_not_rehearsed() -> None:
+    async with rehearsing(WIZARD) as rig:
+        await make(rig.net, WIZARD, 1)
+        (held,) = await rig.held(0)
+        answered = RespondedByUs(None)  # type: ignore[arg-type]
+
+        async def judge(_: Sequence[OpenTask]) -> Sequence[Verdict]:
+            return [answered]
+
+        rig.relay.asked.clear()
+        assert await rig.rehearsal.before(judge)([held]) == [answered]
+        assert rig.relay.asked == []
+
+
+async def test_what_answers_may_wait_for_is_due_again_with_the_next_block() -> None:
+    async with rehearsing(WIZARD) as rig:
+        block = await make(rig.net, WIZARD, 1)
+        held = await rig.held(0)
+        await respond(rig.net, WIZARD, 0, block)
+        (verdict,) = await rig.resolve(held)
+        assert isinstance(verdict, WouldRevert)
+        assert (verdict.park, verdict.words.startswith("not sent yet: ")) == (False, True)
+
+
+async def test_another_aggregator_is_noticed_by_the_dry_run_itself() -> None:
+    async with rehearsing(WIZARD) as rig:
+        await make(rig.net, WIZARD, 1)
+        assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+        roles = rig.net.manager.roles
+        await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
+        assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+
+
+async def test_a_contract_that_takes_answers_from_somebody_else_is_not_rehearsed() -> None:
+    def lying(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": "0x" + "00" * 12 + "77" * 20} if "0x245a7bfc" in str(ask) else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    async with rehearsing(WIZARD) as rig:
+        await make(rig.net, WIZARD, 1)
+        rig.relay.twist = lying
+        assert await rig.say(0) == [None]
+        rig.relay.asked.clear()
+        assert await rig.say(0) == [None]
+        assert ["eth_chainId", "eth_call"] not in rig.relay.asked, "it is off"
+        rig.relay.twist = lambda _, answers: answers
+        rig.rehearsal.follow(bytes.fromhex(rig.net.manager.roles.aggregator[2:]), anew=True)
+        assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+
+
+async def test_a_contract_without_an_aggregator_is_not_rehearsed() -> None:
+    def without(asked: Answers, answers: Answers) -> Answers:
+        revert = {"code": 3, "message": "execution reverted", "data": "0x"}
+        return [
+            {"jsonrpc": "2.0", "id": one["id"], "error": revert} if "0x245a7bfc" in str(ask) else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    async with rehearsing(WIZARD) as rig:
+        await make(rig.net, WIZARD, 1)
+        rig.relay.twist = without
+        held = await rig.held(0)
+        assert await rig.resolve(held) == [NotYet(await rig.head())]
+
+
+def broken(error: dict[str, Any]) -> Any:
+    """A node that refuses every call of somebody's in this way."""
+
+    def twist(asked: Answers, answers: Answers) -> Answers:
+        return [
+            {"jsonrpc": "2.0", "id": one["id"], "error": error} if "'from'" in str(ask) else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    return twist
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        {"code": -32000, "message": "execution reverted"},
+        {"code": 3, "message": "execution reverted", "data": "0x"},
+        {"code": -32603, "message": "internal error"},
+        {"code": -32602, "message": "invalid argument 0: json: unknown field from"},
+        {"code": -32000, "message": "intrinsic gas too low"},
+    ],
+)
+async def test_a_node_that_cannot_rehearse_lets_every_answer_go_and_stays_in_use(error: dict[str, Any]) -> None:
+    async with rehearsing(WIZARD) as rig:
+        await make(rig.net, WIZARD, 1)
+        held = await rig.held(0)
+        rig.relay.twist = broken(error)
+        assert await rig.resolve(held) == [NotYet(await rig.head())]
+        assert rig.nodes.seen[0].reason is None
+
+
+async def test_a_node_that_hangs_costs_one_pause_and_no_more() -> None:
+    async def hang(asked: Answers) -> web.StreamResponse | None:
+        if "'from'" in str(asked):
+            await asyncio.sleep(600)
+        return None
+
+    async with rehearsing(WIZARD) as rig:
+        await make(rig.net, WIZARD, 1)
+        held, head = await rig.held(0), await rig.head()
+        rig.relay.first = hang
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        assert await rig.resolve(held) == [NotYet(head)]
+        assert loop.time() - began_s > 2.0
+        rig.relay.asked.clear()
+        assert await rig.resolve(held) == [NotYet(head)]
+        assert not [one for one in rig.relay.asked if "eth_call" in one], "it is not tried again for a while"
+        assert rig.nodes.seen[0].reason is None
+        rig.relay.first = None
+        rig.clock.more_s = 61
+        assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+
+
+async def test_a_state_that_is_not_kept_says_nothing_and_stops_nothing() -> None:
+    async with rehearsing(WIZARD) as rig:
+        await make(rig.net, WIZARD, 1)
+        held = await rig.held(0)
+        assert await rig.rehearsal.explain(held, Header(1, b"\x77" * 32, b"")) == [None]
+        said = await rig.rehearsal.explain(held, await rig.head())
+        assert said[0] is not None
+        assert "length mismatch (all but the signatures holds)" in said[0]
+
+
+async def test_an_answer_too_long_to_rehearse_goes_and_long_ones_share_no_batch() -> None:
+    async with rehearsing(WIZARD) as rig:
+        await make(rig.net, WIZARD, 4)
+        held = await rig.held(0, 1, 2, 3)
+        sizes = (300_000, 100_000, 100_000, 100_000)
+        held = [replace(one, response=b"x" * size) for one, size in zip(held, sizes, strict=True)]
+        await rig.say(0)
+        rig.relay.asked.clear()
+        said = await rig.rehearsal.refusals(held, await rig.head())
+        assert [one and one.meaning for one in said] == [None, *[Meaning.PASSES] * 3]
+        assert [len(one) - 1 for one in rig.relay.asked if "eth_call" in one] == [2, 1]
+
+
+async def test_two_nodes_must_agree_and_each_may_have_words_of_its_own() -> None:
+    def worded(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"error": one["error"] | {"message": "VM execution error."}} if "error" in one else one
+            for one in answers
+        ]
+
+    async with rehearsing(WIZARD) as rig, relaying(rig.net.rpc_url) as other:
+        await make(rig.net, WIZARD, 1)
+        nodes = Endpoints([Node(one.url, 31337, rig.clock) for one in (rig.relay, other)], rig.clock, Random(1), 2)
+        contract = TaskManager(nodes, rig.contract.address, rig.contract.convention, 100)
+        rehearsal = Rehearsal(contract, rig.clock)
+        held, at = await rig.held(0), await rig.head()
+        other.twist = worded
+        try:
+            assert [one and one.meaning for one in await rehearsal.refusals(held, at)] == [Meaning.PASSES]
+            other.twist = broken({"code": 3, "message": "execution reverted", "data": "0x"})
+            assert await rehearsal.refusals(held, at) == [None]
+            with pytest.raises(RetryElsewhere, match="disagree"):
+                await contract.rehearse([contract.convention.dry_run(held[0].task, b"x")], b"\x11" * 20, at)
+        finally:
+            await nodes.close()
+
+
+def test_every_convention_has_a_case() -> None:
+    assert len(CASES) == 4

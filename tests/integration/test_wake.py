@@ -1,0 +1,217 @@
+"""The wake-up rings when the chain moves, comes back whatever happens to its socket, and says so once."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+from loguru import logger
+from websockets.asyncio.server import ServerConnection, serve
+
+from tests.integration.node_rig import CHAIN_ID, SECRET, running_chain
+from tests.wizard import TOPICS0
+from watcher.chain.wake import Wake
+from watcher.clock import SystemClock
+
+
+class Bell:
+    """Counts the rings, and lets a test wait until there were so many."""
+
+    def __init__(self) -> None:
+        self.rings = 0
+        self._rang = asyncio.Event()
+
+    def __call__(self) -> None:
+        self.rings += 1
+        self._rang.set()
+
+    async def reach(self, rings: int) -> None:
+        async with asyncio.timeout(20):
+            while self.rings < rings:
+                self._rang.clear()
+                await self._rang.wait()
+
+
+class QuickClock(SystemClock):
+    """Waits are noted and take a moment only."""
+
+    def __init__(self) -> None:
+        self.waits_s: list[float] = []
+        self.slept = Bell()
+
+    async def sleep(self, seconds: float) -> None:
+        self.waits_s.append(seconds)
+        self.slept()
+        await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    found: list[str] = []
+    # Ours alone: the fake node on the other side logs as well, where a test before this one has bridged the libraries.
+    sink = logger.add(
+        lambda message: found.append(str(message)), format="{level} {message}", level="TRACE", filter="watcher.chain"
+    )
+    yield found
+    logger.remove(sink)
+
+
+@asynccontextmanager
+async def waking(url: str, bell: Bell, clock: SystemClock | None = None, silence_s: float = 30) -> AsyncIterator[None]:
+    wake = Wake(url, CHAIN_ID, b"\x11" * 20, TOPICS0, bell, clock or QuickClock(), Random(1), silence_s=silence_s)
+    task = asyncio.create_task(wake.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        async with asyncio.timeout(5):
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+
+Talk = Callable[[ServerConnection], Awaitable[None]]
+
+
+@asynccontextmanager
+async def fake_node(after: Talk, chain_id: int = CHAIN_ID, refuse: str = "") -> AsyncIterator[tuple[str, list[str]]]:
+    """Answers the handshake of a subscriber, then does `after`. Yields its URL and what was asked for so far."""
+    asked: list[str] = []
+
+    async def talk(socket: ServerConnection) -> None:
+        for _ in range(3):
+            request = json.loads(await socket.recv())
+            what = request["method"] if not request["params"] else request["params"][0]
+            asked.append(what)
+            # A notification may overtake an answer.
+            await socket.send(json.dumps({"jsonrpc": "2.0", "method": "eth_subscription", "params": {}}))
+            answer = {"jsonrpc": "2.0", "id": request["id"]}
+            if what == refuse:
+                await socket.send(json.dumps(answer | {"error": {"code": -32601, "message": "no"}}))
+                continue
+            await socket.send(json.dumps(answer | {"result": hex(chain_id) if what == "eth_chainId" else "0x1"}))
+        await after(socket)
+
+    async with serve(talk, "127.0.0.1", 0, close_timeout=0.1) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        yield f"ws://127.0.0.1:{port}/ws/{SECRET}", asked
+
+
+async def hold(socket: ServerConnection) -> None:
+    await socket.wait_closed()
+
+
+async def test_it_rings_for_new_blocks_of_a_real_chain_and_again_after_it_was_away(
+    tmp_path: Path, lines: list[str]
+) -> None:
+    bell, clock = Bell(), QuickClock()
+    options = {"state_file": tmp_path / "state.json"}
+    async with running_chain(tmp_path, **options) as (chain, anvil), waking(anvil.ws_url, bell, clock):
+        await bell.reach(1)
+        await chain.mine(1)
+        await bell.reach(2)
+        await anvil.stop(kill=True)
+        await clock.slept.reach(1)
+        rings = bell.rings
+        await anvil.start()
+        await bell.reach(rings + 1)
+        await chain.mine(1)
+        await bell.reach(rings + 2)
+    ups = [line for line in lines if "is up" in line]
+    downs = [line for line in lines if "is down" in line]
+    assert (len(ups), len(downs), len(lines)) == (2, 1, 3)
+
+
+async def _closes(socket: ServerConnection) -> None:
+    await socket.close(1000, "bye")
+
+
+async def _breaks(socket: ServerConnection) -> None:
+    socket.transport.abort()
+
+
+async def _shouts(socket: ServerConnection) -> None:
+    await socket.send("x" * (2 << 20))
+    await socket.wait_closed()
+
+
+@pytest.mark.parametrize("after", [_closes, _breaks, _shouts])
+async def test_any_end_of_the_connection_is_a_loss_and_everything_is_subscribed_again(after: Talk) -> None:
+    bell = Bell()
+    async with fake_node(after) as (url, asked), waking(url, bell):
+        await bell.reach(3)
+    assert asked[:6] == ["eth_chainId", "newHeads", "logs"] * 2
+
+
+async def test_silence_forces_a_reconnect(lines: list[str]) -> None:
+    bell = Bell()
+    async with fake_node(hold) as (url, asked), waking(url, bell, silence_s=0.2):
+        await bell.reach(2)
+    assert asked[:6] == ["eth_chainId", "newHeads", "logs"] * 2
+    assert any("silent for too long" in line for line in lines)
+
+
+async def test_a_socket_that_closes_at_once_in_a_loop_is_tried_ever_more_rarely(lines: list[str]) -> None:
+    clock = QuickClock()
+    async with fake_node(_closes) as (url, _), waking(url, Bell(), clock):
+        await clock.slept.reach(12)
+    assert clock.waits_s[0] <= 0.5
+    assert 30 <= clock.waits_s[-1] <= 60
+    assert SECRET not in "".join(lines)
+
+
+async def test_another_chain_never_rings_and_is_said_once(lines: list[str]) -> None:
+    bell, clock = Bell(), QuickClock()
+    async with fake_node(hold, chain_id=1) as (url, asked), waking(url, bell, clock):
+        await clock.slept.reach(3)
+    assert bell.rings == 0
+    assert "newHeads" not in asked
+    assert len(lines) == 1 and f"does not serve chain {CHAIN_ID}" in lines[0]
+
+
+async def test_a_refused_subscription_is_a_loss(lines: list[str]) -> None:
+    bell, clock = Bell(), QuickClock()
+    async with fake_node(hold, refuse="newHeads") as (url, _), waking(url, bell, clock):
+        await clock.slept.reach(1)
+    assert bell.rings == 0 and "refuses the subscription to newHeads" in lines[0]
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"HTTP/1.1 302 Found\r\nLocation: ws://127.0.0.1:1/other\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 429 Too Many\r\nContent-Length: 0\r\n\r\n",
+        b"<html>" * 10_000,
+        b"\x00\xff" * 100,
+        b"",
+    ],
+)
+async def test_what_is_no_websocket_is_a_loss_with_words(raw: bytes, lines: list[str]) -> None:
+    async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(raw)
+        writer.close()
+
+    server = await asyncio.start_server(handle, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    clock = QuickClock()
+    async with server, waking(f"ws://127.0.0.1:{port}/ws/{SECRET}", Bell(), clock):
+        await clock.slept.reach(2)
+    assert len(lines) == 1 and "is down, polling goes on" in lines[0]
+    assert SECRET not in lines[0]
+
+
+async def test_nesting_that_would_overflow_the_stack_is_a_loss(lines: list[str]) -> None:
+    async def talk(socket: ServerConnection) -> None:
+        await socket.recv()
+        await socket.send("[" * 900_000)
+        await socket.wait_closed()
+
+    clock = QuickClock()
+    async with serve(talk, "127.0.0.1", 0, close_timeout=0.1) as server:
+        port = next(iter(server.sockets)).getsockname()[1]
+        async with waking(f"ws://127.0.0.1:{port}", Bell(), clock):
+            await clock.slept.reach(1)
+    assert "does not speak JSON" in lines[0]

@@ -1,0 +1,203 @@
+"""The process that is killed: the real stages and the real ledger in a real file, over a made-up chain.
+
+Different from `watcher run`: no lock, no schema upgrade, no log, no WebSocket, and the hook is a function. The client
+of the API is the real one, with real sockets. Wall time runs 30 times faster, so that leases run out within seconds.
+"""
+
+import asyncio
+import json
+import mmap
+import os
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from random import SystemRandom
+from typing import Any, cast
+from unittest import mock
+
+from loguru import logger
+from pydantic import SecretStr
+from sqlalchemy import Connection, func, select
+
+from tests.killpoints.ground import FINALITY_BLOCKS, TASKS, Ground
+from tests.simulation.chain import CHAIN_ID, MANAGER
+from tests.simulation.nodes import Replica
+from watcher.app import house, loop
+from watcher.app.bells import Bells
+from watcher.app.loop import StageLoop
+from watcher.app.operator_settings import Operator
+from watcher.app.settings import Chain, Hook, Settings, TaskManager
+from watcher.chain.endpoints import Endpoints
+from watcher.errors import TryLater
+from watcher.ledger import intake, work
+from watcher.ledger.book import Book, open_book
+from watcher.ledger.engine import parse_url
+from watcher.ledger.tables import tasks
+from watcher.task import Response, State, Task
+
+RESTART, BUG = 75, 70  # exit codes: started in vain, try again; and what must never be
+_FASTER = 30
+_STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
+
+
+class Memory:
+    """Shared with the rig and outliving the victim: which thread waits at the gate, and what was acknowledged."""
+
+    def __init__(self) -> None:
+        self._map = mmap.mmap(-1, 1 << 20)
+        self.rig = os.getpid()  # a victim whose rig is gone has nobody to live for
+
+    def clear(self) -> None:
+        self._map[:16] = bytes(16)
+
+    @property
+    def thread(self) -> int:
+        return int.from_bytes(self._map[:8])
+
+    @thread.setter
+    def thread(self, tid: int) -> None:
+        self._map[:8] = tid.to_bytes(8)
+
+    def acknowledge(self, *what: Any) -> None:
+        line = json.dumps(what).encode() + b"\n"
+        used = int.from_bytes(self._map[8:16])
+        self._map[16 + used : 16 + used + len(line)] = line
+        self._map[8:16] = (used + len(line)).to_bytes(8)
+
+    def acknowledged(self) -> list[list[Any]]:
+        used = int.from_bytes(self._map[8:16])
+        return [json.loads(line) for line in self._map[16 : 16 + used].splitlines()]
+
+
+class FastClock:
+    """Stops its caller at the gate: `writer` is the ledger's thread, which asks for the time before its first verb."""
+
+    def __init__(self, at_writer: Callable[[], None] | None) -> None:
+        self._at_writer = at_writer
+
+    def now_ms(self) -> int:
+        return int(time.time() * 1000 * _FASTER)
+
+    def monotonic_s(self) -> float:
+        if self._at_writer is not None and threading.current_thread().name == "ledger-writer":
+            at_writer, self._at_writer = self._at_writer, None
+            at_writer()
+        return time.monotonic()
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+
+def settings_of(port: int) -> Settings:
+    chain = Chain(
+        rpc_urls=("http://node.test",), chain_id=CHAIN_ID, confirmations=0, finality=FINALITY_BLOCKS,
+        poll_interval_s=1.0, max_span_blocks=50,
+    )  # fmt: skip
+    operator = Operator(
+        url=f"http://127.0.0.1:{port}", password=SecretStr("x"), timeout_s=2.0, concurrency=10,
+        retry_base_s=0.5, retry_max_s=4.0, resolve_after_blocks=2,
+    )  # fmt: skip
+    hook = Hook(target="x:y", timeout_s=1.0, workers=2, max_attempts=5, retry_base_s=0.5)
+    manager = TaskManager(address="0x" + MANAGER.hex(), start_block=1, dry_run=False)
+    return Settings(chain=chain, operator=operator, hook=hook, task_manager=manager)
+
+
+async def _answer(task: Task) -> Response:
+    """Dice: whoever asks twice hears two things."""
+    return Response(os.urandom(8), "dice 1", 1)
+
+
+class _Told:
+    """Plays `Book` and notes what it has promised, the moment the promise reaches whoever asked."""
+
+    def __init__(self, book: Book, memory: Memory) -> None:
+        self._book, self._memory = book, memory
+        self.ask, self.source_id = book.ask, book.source_id
+
+    async def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = await self._book.do(verb, *args, **kwargs)
+        tell = self._memory.acknowledge
+        if verb is intake.record:
+            tell("read", args[3].number)
+        elif verb is work.keep_answer:
+            tell("answer", args[0].task.task_index, args[1].resp_message.hex())
+        elif verb is work.begin:
+            for attempt in result:
+                tell("begun", attempt.held.task.task_index, attempt.held.attempts)
+        elif verb is work.settle:
+            tell("settled", args[0].held.task.task_index, args[0].held.attempts)
+        return result
+
+
+def _final(conn: Connection) -> int:
+    return int(conn.execute(select(func.count()).where(tasks.c.state == State.FINAL)).scalar_one())
+
+
+@contextmanager
+def _impatient() -> Iterator[None]:
+    with (
+        mock.patch.object(house, "_STAGE_IDLE_S", 0.1),
+        mock.patch.object(loop, "_TROUBLE_FIRST_S", 0.02),
+        mock.patch.object(loop, "_TROUBLE_MAX_S", 0.2),
+    ):
+        yield
+
+
+async def live(folder: Path, settings: Settings, memory: Memory, at_writer: Callable[[], None] | None) -> None:
+    """One life, until all tasks are final. Raises TryLater where it could not start."""
+    ground, clock, bells, stopping = Ground(folder), FastClock(at_writer), Bells(_STAGES), asyncio.Event()
+    nodes = Endpoints([cast("Any", Replica(cast("Any", ground), "node"))], clock, SystemRandom(), 1)
+    contract = house.task_manager(settings, nodes)
+    window = await contract.response_window(await nodes.head())
+    genesis = await nodes.header(0)
+    assert genesis is not None
+    client = house.client(settings, clock)
+    url = parse_url(f"sqlite:///{folder}/ledger.db")
+    async with open_book(url, clock, CHAIN_ID, MANAGER, 1, genesis.hash, bells.committed) as opened:
+        book = cast("Book", _Told(opened, memory))
+        await book.do(work.rescue, book.source_id, all_of_them=True, patience_blocks=2)
+        rooms = house.build(
+            settings, nodes, contract, book, clock, window, _answer, client, lambda _block, _head: None
+        )  # fmt: skip
+        working = [asyncio.create_task(StageLoop(one, bells, clock, stopping).run()) for one in rooms.stages]
+        rounds = 0
+        while os.getppid() == memory.rig and not any(one.done() for one in working):
+            await asyncio.sleep(0.01)
+            rounds += 1
+            if ground.grown():
+                bells.ring("watch")
+            if rounds % 4 == 0 and await _ended(book):
+                break
+        stopping.set()
+        bells.ring_all()
+        await asyncio.gather(*working)
+        for flying in (rooms.respond, rooms.submit):
+            if flying is not None:
+                await flying.drain()
+    await client.aclose()
+
+
+async def _ended(book: Book) -> bool:
+    try:
+        return await book.ask(_final) == TASKS
+    except TryLater:
+        return False
+
+
+def run(folder: Path, settings: Settings, memory: Memory, main: bool, at_gate: Callable[[], None] | None) -> int:
+    """The victim's whole program, in a forked process; `at_gate` is called once, by the thread that is to be traced."""
+    logger.remove()
+    if main and at_gate is not None:
+        at_gate()
+    try:
+        with _impatient():
+            asyncio.run(live(folder, settings, memory, None if main else at_gate))
+    except TryLater:
+        return RESTART
+    except BaseException:  # whatever it is, the rig wants to know
+        (folder / "bug.txt").write_text(traceback.format_exc())
+        return BUG
+    return 0

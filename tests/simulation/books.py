@@ -1,0 +1,114 @@
+"""The real ledger code on a SQLite database in memory, written in step with the loop instead of by a thread.
+
+A crash is: nobody is there any more, and the database is as of the last commit. Invariant: between two awaits a verb is
+committed or it is not, and only afterwards does chance decide whether whoever asked still hears of it.
+"""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
+
+from sqlalchemy import Connection, create_engine, event
+from sqlalchemy.pool import StaticPool
+
+from watcher.errors import TryLater
+from watcher.ledger.book import Book, Reader
+from watcher.ledger.tables import metadata
+from watcher.ledger.writer import Tx, Writer
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+_ENDED_FOR_GOOD = "('final', 'final_other')"
+# What no code of the daemon may do, noted by the database itself.
+_TRIGGERS = f"""
+CREATE TABLE wrongs (words TEXT);
+CREATE TRIGGER answer_changed AFTER UPDATE OF response ON tasks
+  WHEN OLD.response IS NOT NULL AND NEW.response IS NOT OLD.response
+  BEGIN INSERT INTO wrongs VALUES ('the answer of task ' || OLD.task_index || ' was changed'); END;
+CREATE TRIGGER ended_changed AFTER UPDATE OF state ON tasks
+  WHEN OLD.state IN {_ENDED_FOR_GOOD} AND NEW.state IS NOT OLD.state
+  BEGIN INSERT INTO wrongs VALUES ('task ' || OLD.task_index || ' left ' || OLD.state); END;
+CREATE TRIGGER fence_lowered AFTER UPDATE OF fence ON tasks WHEN NEW.fence < OLD.fence
+  BEGIN INSERT INTO wrongs VALUES ('the fence of task ' || OLD.task_index || ' fell'); END;
+"""
+
+
+class Database:
+    """One database per process, emptied for each scenario: making one takes longer than a scenario."""
+
+    def __init__(self) -> None:
+        self.raw = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        shared: dict[str, Any] = {"creator": lambda: self.raw, "poolclass": StaticPool, "hide_parameters": False}
+        writing = create_engine("sqlite://", **shared)
+        event.listen(writing, "begin", lambda _: self.raw.execute("BEGIN IMMEDIATE"))
+        self.to_write: Connection = writing.connect()
+        self.to_read: Connection = create_engine("sqlite://", **shared, isolation_level="AUTOCOMMIT").connect()
+        metadata.create_all(self.to_write)
+        self.to_write.commit()
+        self.raw.executescript(_TRIGGERS)
+        self._tables = [table.name for table in reversed(metadata.sorted_tables)] + ["wrongs", "sqlite_sequence"]
+
+    def empty(self) -> None:
+        for name in self._tables:
+            self.raw.execute(f"DELETE FROM {name}")
+
+    def wrongs(self) -> list[str]:
+        return [row[0] for row in self.raw.execute("SELECT words FROM wrongs")]
+
+
+class StepWriter:
+    """Plays `Writer` for one life of the daemon."""
+
+    def __init__(self, world: "World", on_commit: Callable[[Tx], None]) -> None:
+        self._world = world
+        self._life = world.life
+        self._on_commit = on_commit
+
+    async def do(self, verb: Callable[[Tx], T]) -> T:
+        world = self._world
+        await world.pause()
+        world.alive(self._life)
+        if world.happens("ledger"):
+            raise TryLater("the ledger could not be written (before)")
+        conn = world.database.to_write
+        with conn.begin():
+            tx = Tx(conn, world.clock.now_ms())
+            result = verb(tx)
+        world.committed(bool(tx.entered))
+        if tx.entered or tx.cursor_moved:
+            asyncio.get_running_loop().call_soon(self._on_commit, tx)
+        if world.happens("ledger"):
+            raise TryLater("the ledger could not be written (and yet it was)")
+        await world.pause()
+        return result
+
+
+class StepReader:
+    """Plays `Reader`. What a stage was told of the head is remembered: its readings of the chain are held to it."""
+
+    def __init__(self, world: "World") -> None:
+        self._world = world
+        self._life = world.life
+
+    async def ask(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        await self._world.pause()
+        self._world.alive(self._life)
+        found: Any = question(self._world.database.to_read, *args, **kwargs)
+        head_block = getattr(found, "head_block", None)
+        if head_block is not None:
+            self._world.told_head[_whoever()] = head_block
+        return cast("T", found)
+
+
+def _whoever() -> str:
+    piece = asyncio.current_task()
+    return piece.get_name() if piece else ""
+
+
+def open_book(world: "World", source_id: int, on_commit: Callable[[Tx], None]) -> Book:
+    return Book(cast("Writer", StepWriter(world, on_commit)), cast("Reader", StepReader(world)), source_id)

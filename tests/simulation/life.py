@@ -1,0 +1,169 @@
+"""One life of the simulated daemon: built by the real composition root, run by the real loops, ended by a crash.
+
+What differs from `watcher.app.daemon` is listed here: no signals, no lock, no worker processes, no WebSocket (the world
+rings the bell, or forgets to).
+"""
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from random import Random
+from typing import TYPE_CHECKING, Any, cast
+from unittest import mock
+
+from pydantic import SecretStr
+
+from tests.simulation.books import open_book
+from tests.simulation.chain import CHAIN_ID, MANAGER
+from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
+from watcher.app import daemon, house
+from watcher.app.bells import Bells
+from watcher.app.loop import StageLoop
+from watcher.app.operator_settings import Operator
+from watcher.app.settings import Chain, Hook, Settings, TaskManager
+from watcher.chain.contract import TaskManager as Contract
+from watcher.chain.endpoints import Endpoints
+from watcher.errors import LostLease, RetryElsewhere, TryLater
+from watcher.ledger import intake, work
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_IDLE_S = 20.0
+_RECONCILE_S = 30.0
+START_BLOCK = 1
+
+
+def settings_of(world: "World") -> Settings:
+    """The settings of a scenario: what the file would say."""
+    rules = world.rules
+    chain = Chain(
+        rpc_urls=tuple(f"http://node-{number}.test" for number in range(rules.nodes)),
+        chain_id=CHAIN_ID,
+        confirmations=rules.confirmations,
+        finality=rules.finality if rules.by_depth else "finalized",
+        quorum=rules.quorum,
+        poll_interval_s=6.0,
+        max_span_blocks=rules.max_span,
+    )
+    operator = Operator(
+        url="http://127.0.0.1:1", password=SecretStr("x"), timeout_s=API_TIMEOUT_S, concurrency=rules.concurrency,
+        retry_base_s=0.5, retry_max_s=4.0, resolve_after_blocks=rules.resolve_after,
+    )  # fmt: skip
+    hook = Hook(target="x:y", timeout_s=HOOK_TIMEOUT_S, workers=1, max_attempts=rules.hook_attempts, retry_base_s=0.5)
+    manager = TaskManager(address="0x" + MANAGER.hex(), start_block=START_BLOCK, dry_run=False)
+    return Settings(chain=chain, operator=operator, hook=hook, task_manager=manager)
+
+
+class Life:
+    """From start to stop or crash. `bug` is what ended it otherwise."""
+
+    def __init__(self, world: "World", settings: Settings) -> None:
+        self._world = world
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        stages = getattr(daemon, "_STAGES", ())
+        self.bells = Bells(stages)
+        self.nodes = Endpoints(
+            cast("Any", world.replicas), world.clock, world.random(f"endpoints {world.life}"), world.rules.quorum
+        )
+        self.rooms: house.House | None = None
+        self._main = asyncio.get_running_loop().create_task(self._live(), name="main")
+
+    @property
+    def bug(self) -> BaseException | None:
+        if self._main.done() and not self._main.cancelled():
+            return self._main.exception()
+        return None
+
+    async def _live(self) -> None:
+        world = self._world
+        contract = house.task_manager(self._settings, self.nodes)
+        window = await self._patiently(lambda: self._window(contract))
+        genesis = await self._patiently(lambda: self.nodes.header(0))
+        unbound = open_book(world, 0, self.bells.committed)
+        cursor = await self._patiently(
+            lambda: unbound.do(
+                intake.open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis.hash if genesis is not None else None
+            )
+        )
+        book = open_book(world, cursor.source_id, self.bells.committed)
+        world.source_id = cursor.source_id
+        await self._patiently(lambda: book.do(work.rescue, book.source_id, all_of_them=True))
+        with seeded(world):
+            rooms = house.build(
+                self._settings, self.nodes, contract, book, world.clock, window, world.hook.run, world.api,
+                lambda _block, _head: None,
+            )  # fmt: skip
+        self.rooms = rooms
+        await self._patiently(rooms.watch.step)
+        names = [name for name in self.bells._bells if getattr(rooms, name, None) is not None]
+        loops = [StageLoop(getattr(rooms, name), self.bells, world.clock, self._stopping) for name in names]
+        working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
+        housekeeping = asyncio.create_task(self._reconcile(rooms), name="reconcile")
+        await asyncio.wait([*working, housekeeping], return_when=asyncio.FIRST_EXCEPTION)
+        housekeeping.cancel()
+        for one in working:
+            if one.done():
+                one.result()
+        for flying in (rooms.respond, rooms.submit):
+            if flying is not None:
+                await flying.drain()
+
+    async def _window(self, contract: Contract) -> int | None:
+        return await contract.response_window(await self.nodes.head())
+
+    async def _reconcile(self, rooms: house.House) -> None:
+        while not self._stopping.is_set():
+            try:
+                await rooms.reconcile.run()
+            except (RetryElsewhere, TryLater, LostLease):
+                pass
+            await asyncio.sleep(_RECONCILE_S)
+
+    async def _patiently(self, ask: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return await ask()
+            except (RetryElsewhere, TryLater):
+                await asyncio.sleep(0.5)
+
+    def block_is_there(self) -> None:
+        """What the WebSocket would do."""
+        self.bells.ring("watch")
+
+    async def stop(self) -> None:
+        """SIGTERM: nothing new, and what is on its way comes back."""
+        self._stopping.set()
+        self.bells.ring_all()
+        pieces = [self._main]
+        await asyncio.wait(pieces, timeout=60)
+        await self.crash()
+
+    async def crash(self) -> None:
+        """SIGKILL: the pieces end where they stand, and nothing they still try to do has any effect."""
+        loop = cast("Any", asyncio.get_running_loop())
+        me = asyncio.current_task()
+        for _ in range(50):
+            left = [one for one in loop.pieces if one is not me and not one.done()]
+            if not left:
+                return
+            for one in left:
+                one.cancel()
+            await asyncio.sleep(0)
+        raise AssertionError(f"these would not die: {left}")
+
+
+@contextmanager
+def seeded(world: "World") -> Iterator[None]:
+    """The composition root takes its chance from the scenario, and stages rest longer between idle looks."""
+    made = iter(range(1_000))
+
+    def chance() -> Random:
+        return world.random(f"stage {world.life} {next(made)}")
+
+    with (
+        mock.patch.object(house, "SystemRandom", chance),
+        mock.patch.object(house, "_STAGE_IDLE_S", _IDLE_S),
+    ):
+        yield

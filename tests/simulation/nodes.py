@@ -1,0 +1,190 @@
+"""Replicas of the chain that play `watcher.chain.node.Node`: late, on another fork, silent, forgetful or inventive.
+
+They answer what a `Node` passes on after its own checks; those have tests of their own. What no check could find out
+about a single answer happens here: logs withheld, logs invented, a head from the past.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tests.simulation.chain import CHAIN_ID, MANAGER, THRESHOLD, Block, digest, response_words, task_words
+from tests.wizard import (
+    ALL_TASK_HASHES,
+    ALL_TASK_RESPONSES,
+    CREATED_TOPIC,
+    LATEST_TASK_NUM,
+    RESPONDED_TOPIC,
+    RESPONSE_WINDOW,
+    index_topic,
+)
+from watcher.chain.answers import Log, LogPage, Receipt, Reverted
+from watcher.chain.refusals import Paused
+from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
+from watcher.task import Header
+
+if TYPE_CHECKING:
+    from tests.simulation.world import World
+
+_SELECTORS = {
+    view.call()[:4]: view.signature.partition("(")[0]
+    for view in (
+        LATEST_TASK_NUM,
+        ALL_TASK_HASHES,
+        ALL_TASK_RESPONSES,
+        RESPONSE_WINDOW,
+    )
+}
+
+
+class Replica:
+    """One endpoint."""
+
+    def __init__(self, world: "World", name: str) -> None:
+        self._world = world
+        self._chance = world.random(name)
+        self.name = name
+        self._stale: list[Block] | None = None
+        self._stale_final = 0
+        self.down = False
+
+    @property
+    def blocks(self) -> list[Block]:
+        return self._world.chain.blocks if self._stale is None else self._stale
+
+    def lag(self, behind: int) -> None:
+        """Stay where it is, `behind` blocks below, until told to follow."""
+        blocks = self.blocks
+        self._stale_final = min(self._final, len(blocks) - 1 - behind) if len(blocks) > behind else 0
+        self._stale = blocks[: max(1, len(blocks) - behind)]
+
+    @property
+    def _final(self) -> int:
+        return self._world.chain.final_number if self._stale is None else self._stale_final
+
+    def follow(self) -> None:
+        self._stale = None
+
+    async def close(self) -> None:
+        return
+
+    async def chain_id(self) -> int:
+        await self._trouble()
+        return CHAIN_ID
+
+    async def head(self) -> Header:
+        await self._trouble()
+        return self.blocks[-1].header
+
+    async def header(self, which: int | str) -> Header | None:
+        await self._trouble()
+        if isinstance(which, str):
+            return self.blocks[min(self._final, len(self.blocks) - 1)].header
+        return self.blocks[which].header if 0 <= which < len(self.blocks) else None
+
+    async def page(
+        self, address: bytes, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+    ) -> LogPage:
+        await self._trouble()
+        self._narrow(first, last)
+        blocks = self.blocks
+        if last >= len(blocks) or (after is not None and after.number >= len(blocks)):
+            raise StaleNode(f"{self.name}: has not reached block {last}")
+        continuous = after is None or blocks[after.number].hash == after.hash
+        span = blocks[max(first, 0) : last + 1]
+        logs = [log for block in span for log in block.logs if not self._withheld(log)]
+        logs += self._invented(span)
+        logs.sort(key=lambda log: (log.block_number, log.log_index))
+        return LogPage(tuple(logs), blocks[last].header, continuous, int(self._world.happens("foreign")))
+
+    async def find(self, address: bytes, topic0: bytes, index: bytes, first: int, last: int) -> tuple[Log, ...]:
+        await self._trouble()
+        self._narrow(first, last)
+        if last >= len(self.blocks):
+            raise StaleNode(f"{self.name}: has not reached block {last}")
+        span = self.blocks[max(first, 0) : last + 1]
+        wanted = (topic0, index)
+        return tuple(
+            log for block in span for log in block.logs if log.topics[:2] == wanted and not self._withheld(log)
+        )
+
+    async def views(self, calls: Sequence[bytes], to: bytes, at: Header) -> list[bytes | Reverted]:
+        await self._trouble()
+        blocks = self.blocks
+        if at.number >= len(blocks) or blocks[at.number].hash != at.hash:
+            raise StaleNode(f"{self.name}: does not have block {at.number} as asked")
+        block = blocks[at.number]
+        self._world.read(calls, block)
+        return [self._view(call, block) for call in calls]
+
+    async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
+        await self._trouble()
+        head = self.blocks[-1]
+        found = head.succeeded.get(tx_hash)
+        return None if found is None else Receipt(found, head.number, head.hash)
+
+    def _view(self, call: bytes, block: Block) -> bytes | Reverted:
+        name = _SELECTORS.get(call[:4])
+        if name is None:
+            return Reverted("no such function", b"")  # it has no aggregator to ask in whose name: no dry run here
+        if name == "latestTaskNum":
+            return len(block.task_hashes).to_bytes(32)
+        if name == "TASK_RESPONSE_WINDOW_BLOCK":
+            return self._world.chain.window_blocks.to_bytes(32)
+        index = int.from_bytes(call[4:36])
+        if name == "allTaskHashes":
+            return block.task_hashes[index] if index < len(block.task_hashes) else bytes(32)
+        return block.responses.get(index, bytes(32))
+
+    async def _trouble(self) -> None:
+        await self._world.pause()
+        self._world.alive()
+        if self.down:
+            raise RetryElsewhere(f"{self.name}: no connection")
+        if self._world.happens("node errors"):
+            if self._chance.random() < 0.3:
+                raise Paused(f"{self.name}: slow down", self._chance.choice((None, 0.5, 5.0)))
+            if self._chance.random() < 0.2:
+                await asyncio.sleep(self._chance.uniform(0.5, 8.0))
+            raise RetryElsewhere(f"{self.name}: broken answer")
+
+    def _narrow(self, first: int, last: int) -> None:
+        if last > first and (self._world.happens("narrow") or last - first >= self._world.span_limit):
+            raise NarrowRange(f"{self.name}: block range too wide")
+
+    def _withheld(self, log: Log) -> bool:
+        if not self._world.happens("withheld"):
+            return False
+        if log.topics[0] == RESPONDED_TOPIC:
+            self._world.hidden[int.from_bytes(log.data[96:128])] += 1
+        self._world.withheld += 1
+        self._world.tell(f"{self.name} withholds log {log.log_index} of block {log.block_number}")
+        return True
+
+    def _invented(self, span: Sequence[Block]) -> list[Log]:
+        if not span:
+            return []
+        found: list[Log] = []
+        block = self._chance.choice(span)
+        if self._world.happens("forged task"):
+            index = self._chance.randint(0, len(block.task_hashes) + 1)
+            message = b"forged" + self._chance.randbytes(2)
+            data, task_hash = task_words(block.number - self._world.chain.drift, message)
+            self._world.forged.add(task_hash)
+            found.append(self._log(block, (CREATED_TOPIC, index_topic(index)), data))
+            self._world.tell(f"{self.name} invents task {index} in block {block.number}")
+        if self._world.happens("forged response"):
+            index = self._chance.randint(0, len(block.task_hashes))
+            data, _ = response_words(index, b"evil" + self._chance.randbytes(2), block.number)
+            found.append(self._log(block, (RESPONDED_TOPIC,), data))
+            self._world.tell(f"{self.name} invents a response to task {index} in block {block.number}")
+        if self._world.happens("poison"):
+            data = self._chance.randbytes(self._chance.choice((0, 31, 64, 200)))
+            topics = self._chance.choice([(RESPONDED_TOPIC,), (CREATED_TOPIC, index_topic(THRESHOLD))])
+            found.append(self._log(block, topics, data))
+            self._world.tell(f"{self.name} sends a log that nobody can decode")
+        return found
+
+    def _log(self, block: Block, topics: tuple[bytes, ...], data: bytes) -> Log:
+        place = 1000 + self._chance.randrange(1_000_000)
+        return Log(MANAGER, topics, data, block.number, block.hash, digest("forged", place), place)

@@ -1,0 +1,205 @@
+"""Faults of the daemon that the simulation has found, each told once more from its cause."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_response, make_task, opened
+from tests.simulation.chain import Respond
+from tests.simulation.rules import Rules
+from tests.simulation.scenario import settle
+from tests.simulation.world import World
+from watcher.app.daemon import Daemon
+from watcher.chain.confirm import Confirm
+from watcher.chain.watch import Watch, WatchPlan
+from watcher.errors import RetryElsewhere, StaleNode
+from watcher.ledger import intake, outcome, reading, schema, work
+from watcher.ledger.engine import open_engine
+from watcher.report.prove import Prover
+from watcher.task import Header, State
+
+CALM = Rules(
+    window=6, finality=3, by_depth=False, confirmations=0, nodes=1, quorum=1, drift=0, max_span=50, concurrency=4,
+    resolve_after=2, hook_attempts=3, faults=(),
+)  # fmt: skip
+
+
+def test_a_response_that_no_look_at_the_logs_has_shown_is_found_once_nodes_show_it() -> None:
+    """Both later looks missed it as well, and the task lay in `accepted` for ever, whatever the contract said."""
+    world = World("hidden response", CALM)
+    try:
+        for action in (world.start, lambda: world.wait(1), lambda: world.create(1), world.mine, lambda: world.wait(1)):
+            world.act(action)
+        assert any(isinstance(one, Respond) for _, one in world.chain.pool)
+        world.rates = {"withheld": 1.0}
+        real, world.happens = world.happens, lambda fault: fault == "withheld"  # type: ignore[method-assign]
+        for _ in range(12):
+            world.act(world.mine)
+            world.act(lambda: world.wait(25))
+        world.happens = real  # type: ignore[method-assign]
+        assert world.withheld > 2
+        world.act(lambda: settle(world))
+        world.act(world.oracle.judge)
+        assert world.oracle.ends == {State.FINAL: 1}
+    finally:
+        world.close()
+
+
+async def test_finality_that_moves_between_two_questions_of_confirmation_does_no_harm(tmp_path: Path) -> None:
+    """What was listed by the new final block was judged by the old one: a false "taken back", or the end of it all."""
+    url = URL.create("sqlite", database=str(tmp_path / "watcher.db"))
+    schema.upgrade(url)
+    engine = open_engine(url)
+    async with opened(url, engine) as ledger:
+        await ledger.bring(make_task(0), to=State.RESPONDED)
+        (shown,) = await ledger.held(State.RESPONDED)
+        real = ledger.book.ask
+
+        async def ask(question: Any, *args: Any, **kwargs: Any) -> Any:
+            found = await real(question, *args, **kwargs)
+            if question is reading.cursor and found.final_hash is None:
+                await ledger.do(intake.finalise, ledger.source, header(110))
+            return found
+
+        class Contract:
+            shows_answers = proves_answers = names_answers = True
+
+            async def hashes_and_responses(
+                self, indices: Sequence[int], at: Header
+            ) -> list[tuple[bytes | None, bytes | None]]:
+                return [(None, shown.response_hash if at.number >= 110 else None) for _ in indices]
+
+        ledger.book.ask = ask
+        unused = cast("Any", None)
+        confirm = Confirm(unused, cast("Any", Contract()), unused, ledger.book, ledger.clock, 5.0)
+        await confirm.step()
+        assert await ledger.state(0) in (State.RESPONDED, State.FINAL)
+        await ledger.do(intake.finalise, ledger.source, header(110))
+        await confirm.step()
+        assert await ledger.state(0) is State.FINAL
+        assert ("responded", "unknown") not in await ledger.moves(0)
+    engine.dispose()
+
+
+async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: Path) -> None:
+    """It lags, and was only asked because the others had no answer; the daemon gave up for good."""
+    url = URL.create("sqlite", database=str(tmp_path / "watcher.db"))
+    schema.upgrade(url)
+    engine = open_engine(url)
+    async with opened(url, engine) as ledger:
+        await ledger.record(upto=105)
+        await ledger.do(intake.finalise, ledger.source, header(104))
+        await ledger.record(upto=110)
+
+        class Nodes:
+            async def head(self) -> Header:
+                return header(110, fork=1)
+
+            async def header(self, which: int, head: Header) -> Header | None:
+                return header(which, fork=1) if which > 104 else None
+
+        plan = WatchPlan(CHAIN_ID, "finalized", 100, 1.0)
+        watch = Watch(cast("Any", Nodes()), cast("Any", None), ledger.book, plan, 30)
+        with pytest.raises(RetryElsewhere, match="block 104, which is final"):
+            await watch.step()
+    engine.dispose()
+
+
+async def test_a_reorg_while_the_daemon_starts_does_not_keep_it_waiting() -> None:
+    """The window was asked for at a head that was gone, again and again."""
+
+    class Nodes:
+        heads = iter((header(7), header(7, fork=1)))
+
+        async def head(self) -> Header:
+            return next(self.heads)
+
+    class Contract:
+        async def response_window(self, at: Header) -> int:
+            if at == header(7):
+                raise StaleNode("no node has this block any more")
+            return 30
+
+    nodes, contract = cast("Any", Nodes()), cast("Any", Contract())
+    ask = partial(Daemon._window, cast("Any", None), contract, nodes)
+    with pytest.raises(StaleNode):
+        await ask()
+    assert await ask() == (30,)
+
+
+def test_an_endpoint_left_behind_on_a_dead_fork_does_not_stop_the_others() -> None:
+    """Asked first, it kept saying that the chain was as we knew it; the daemon went back, on, and back, without end."""
+    world = World("dead fork", replace(CALM, nodes=2))
+    try:
+        for _ in range(8):
+            world.act(world.mine)
+            world.act(world.start)
+            world.act(lambda: world.wait(1))
+        world.act(lambda: world.lag(0, 0))
+        world.act(lambda: world.reorg(3, "kept"))
+        world.act(lambda: world.mine(2))
+        world.act(lambda: world.create(1))
+        for _ in range(8):
+            world.act(world.mine)
+            world.act(lambda: world.wait(8))
+        rewinds = list(world.database.raw.execute("SELECT words FROM events WHERE kind = 'rewind'"))
+        assert 1 <= len(rewinds) <= 2
+        assert list(world.database.raw.execute("SELECT state FROM tasks")) == [(State.FINAL,)]
+    finally:
+        world.close()
+
+
+async def test_an_answer_that_was_read_just_before_the_hook_gave_up_is_reported(tmp_path: Path) -> None:
+    """Only answers read after the failure were looked at: the task was called failed for good."""
+    url = URL.create("sqlite", database=str(tmp_path / "watcher.db"))
+    schema.upgrade(url)
+    engine = open_engine(url)
+    async with opened(url, engine) as ledger:
+        await ledger.bring(make_task(0), make_task(1), to=State.READY)
+        answered, other = await ledger.claim(State.READY)
+        await ledger.record(answered=[make_response(0, 111)], upto=111)
+        for held in (answered, other):
+            await ledger.do(work.hook_failed, held, "it raised", 1, None)
+        found = await ledger.ask(outcome.to_look_again, ledger.source, 10)
+        assert [one.task.task_index for one in found] == [0]
+    engine.dispose()
+
+
+async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tmp_path: Path) -> None:
+    """The proof took either of the two, and a hole behind a forged task was never seen."""
+    url = URL.create("sqlite", database=str(tmp_path / "watcher.db"))
+    schema.upgrade(url)
+    engine = open_engine(url)
+    async with opened(url, engine) as ledger:
+        true, forged = make_task(0), make_task(0, content="forged")
+        lonely = make_task(1, content="forged")
+        await ledger.record(true, forged, lonely)
+
+        class Contract:
+            counts_tasks = proves_tasks = proves_answers = names_answers = True
+
+            async def header(self, number: int) -> Header:
+                return header(number)
+
+            async def latest_task_num(self, at: Header) -> int:
+                return 1
+
+            async def first_index(self, start_block: int, at: Header, lowest_known: int | None) -> int:
+                return 0
+
+            async def hashes_and_responses(
+                self, indices: Sequence[int], at: Header
+            ) -> list[tuple[bytes | None, bytes | None]]:
+                return [(true.task_hash, None) for _ in indices]
+
+        held = await ledger.held(State.SEEN)
+        await ledger.do(outcome.never_there, [one for one in held if one.task != true], header(110))
+        proof = await Prover(cast("Any", Contract()), ledger.ask, ledger.source, CHAIN_ID, MANAGER).prove()
+        assert (proof.ok, proof.open) == (True, [0])
+        assert await ledger.ask(reading.known_indices, ledger.source, 0, 1) == {0}
+    engine.dispose()

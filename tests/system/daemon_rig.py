@@ -1,0 +1,236 @@
+"""A devnet in the test's loop, the watcher as a real process beside it, and typed questions to both.
+
+async with running_rig(tmp_path) as rig:
+    daemon = await rig.start()                      # READY has come over a real notification socket
+    indices = await rig.create(3)
+    await rig.until(lambda: rig.all_in("accepted"), "all accepted")
+    await rig.settle()                              # mines until every task has ended
+    assert await daemon.stop() == 0
+    await rig.verify()                              # chain, emulator's journal, hook's notes and proof agree
+"""
+
+import asyncio
+import json
+import os
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.system.daemon_process import Daemon, Done, launch, run_command
+from tests.system.ledger_reading import LedgerReading
+from watcher.devnet.journal import read_journal
+from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.task import ENDED
+
+__all__ = ["Daemon", "Done", "Rig", "running_rig"]
+
+HOOK = Path(__file__).with_name("rig_hook.py")
+
+# Quick where the defaults are for real networks. A test may override any of them, or the rest of the settings.
+QUICK = {
+    "WATCHER_CHAIN__POLL_INTERVAL_S": "0.1",
+    "WATCHER_CHAIN__REQUEST_TIMEOUT_S": "5",
+    "WATCHER_OPERATOR__RETRY_BASE_S": "0.1",
+    "WATCHER_OPERATOR__RETRY_MAX_S": "0.5",
+    "WATCHER_OPERATOR__RESOLVE_AFTER_BLOCKS": "3",
+    "WATCHER_HOOK__RETRY_BASE_S": "0.1",
+}
+POLL_S = 0.02
+START_TIMEOUT_S = 30.0
+
+
+class Rig(LedgerReading):
+    """`folder` holds everything: watcher.toml, the ledger, the hook, the log, the devnet's files."""
+
+    def __init__(self, net: Devnet, folder: Path, stack: AsyncExitStack, hook: str, **toml: Any) -> None:
+        self.net, self.folder = net, folder
+        self.config = folder / "watcher.toml"
+        self.ledger = folder / "watcher.db"
+        self.log = folder / "daemon.log"
+        self.hook_folder = folder / "hook"
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **QUICK, **net.environment}
+        self._stack = stack
+        self._numbers = 1
+        self.hook_folder.mkdir()
+        shutil.copy(HOOK, self.hook_folder)
+        self.write_config(target=f"rig_hook:{hook}", **toml)
+
+    def write_config(self, *, changes: Mapping[str, str] | None = None, **toml: Any) -> None:
+        """`toml` goes to Devnet.toml; `changes` replaces text in what comes out of it."""
+        given = {"app_dir": str(self.hook_folder), "ledger_url": f"sqlite:///{self.ledger}"} | toml
+        text = self.net.toml(**given)
+        for old, new in (changes or {}).items():
+            assert old in text, f"{old!r} is not in the configuration"
+            text = text.replace(old, new)
+        self.config.write_text(text)
+
+    # -- processes ---------------------------------------------------------------------------------------------------
+
+    async def start(
+        self, *arguments: str, ready: bool = True, environment: Mapping[str, str] | None = None, **more: str
+    ) -> Daemon:
+        """`watcher run`; returns once it has said READY, or at once with `ready=False`."""
+        given = {**self.environment, **(environment or {}), **more}
+        daemon = await launch(["--config", str(self.config), *arguments], given, self.log)
+        self._stack.push_async_callback(daemon.reap)
+        if ready:
+            await self.until(
+                lambda: "READY=1" in daemon.hear() or not daemon.running,
+                "the daemon is ready",
+                timeout_s=START_TIMEOUT_S,
+            )
+            assert daemon.running or "READY=1" in daemon.hear(), f"the daemon ended at once:\n{daemon.log[-4000:]}"
+        return daemon
+
+    async def command(
+        self, *arguments: str, timeout_s: float = 60, environment: Mapping[str, str] | None = None, **more: str
+    ) -> Done:
+        """Any other `watcher ...`, to its end. `--config` is added."""
+        given = {**self.environment, **(environment or {}), **more}
+        return await run_command([*arguments, "--config", str(self.config)], given, self.folder, timeout_s)
+
+    async def tasks(self) -> list[dict[str, Any]]:
+        """`watcher tasks list --json`."""
+        done = await self.command("tasks", "list", "--json")
+        assert done.code == 0, done.err
+        return list(done.json)
+
+    async def prove(self) -> dict[str, Any]:
+        """`watcher prove --json`; asserts that the exit code agrees with `ok`."""
+        done = await self.command("prove", "--json")
+        assert done.out, done.err
+        proof: dict[str, Any] = done.json
+        assert done.code == (0 if proof["ok"] else 1), done.err
+        return proof
+
+    # -- the world ---------------------------------------------------------------------------------------------------
+
+    def messages(self, count: int) -> list[bytes]:
+        """Messages no task of this rig has had yet."""
+        first, self._numbers = self._numbers, self._numbers + count
+        return [number.to_bytes(32, "big") for number in range(first, first + count)]
+
+    async def create(self, count: int = 1) -> list[int]:
+        """Makes tasks with messages of their own, and their indices."""
+        return await self.net.create_tasks(self.messages(count))
+
+    async def until(self, condition: Callable[[], bool], what: str, *, timeout_s: float = 30.0) -> None:
+        """Waits for a condition on the outside world."""
+        deadline_s = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > deadline_s:
+                raise AssertionError(f"not within {timeout_s:g} s: {what}\n{self.story()}")
+            await asyncio.sleep(POLL_S)
+
+    async def caught_up(self) -> None:
+        """Waits until the ledger has read up to the head."""
+        head = await self.net.chain.head()
+        await self.until(lambda: self.cursor() >= head, f"block {head} is read")
+
+    async def settle(self, *, timeout_s: float = 60.0) -> None:
+        """Makes blocks until the ledger holds every task of the chain and each has ended."""
+        deadline_s = time.monotonic() + timeout_s
+        wanted = await self.net.manager.count()
+        while not (len(now := self.states()) >= wanted and all(state in ENDED for state in now.values())):
+            assert time.monotonic() < deadline_s, f"not settled within {timeout_s:g} s\n{self.story()}"
+            await self.net.mine()
+            await asyncio.sleep(0.1)
+
+    @asynccontextmanager
+    async def mining(self, every_s: float) -> AsyncIterator[None]:
+        """Blocks come by themselves inside this block, where the devnet mines by hand."""
+
+        async def mine() -> None:
+            while True:
+                await asyncio.sleep(every_s)
+                await self.net.mine()
+
+        miner = asyncio.create_task(mine())
+        try:
+            yield
+        finally:
+            miner.cancel()
+            await asyncio.gather(miner, return_exceptions=True)
+
+    # -- the evidence ------------------------------------------------------------------------------------------------
+
+    def journal(self) -> list[dict[str, Any]]:
+        """What the emulator has written down: received, answered, sent, mined, note."""
+        return list(read_journal(self.net.journal.path))
+
+    def received(self) -> list[dict[str, Any]]:
+        """Every authorised request to the emulator, as it was written down before it was answered."""
+        return [one for one in self.journal() if one["what"] == "received" and one["authorised"]]
+
+    def in_pool(self) -> int:
+        """How many transactions the emulator has sent so far; the first block after that holds them."""
+        return sum(one["what"] == "sent" for one in self.journal())
+
+    def sent(self) -> dict[tuple[int, int, str], set[str]]:
+        """(index, created block, message) -> every different answer the emulator was ever asked to sign for it."""
+        found: defaultdict[tuple[int, int, str], set[str]] = defaultdict(set)
+        for request in self.received():
+            one = json.loads(request["body"])["params"][0]
+            found[int(one["task_index"]), int(one["task_created_block"]), one["message"]].add(one["resp_message"])
+        return dict(found)
+
+    def said(self) -> dict[tuple[int, str], list[str]]:
+        """(index, task hash) -> every answer the hook ever gave for it, in order. Hex with 0x."""
+        found: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+        notes = self.hook_folder / "said"
+        for line in notes.read_text().splitlines() if notes.exists() else []:
+            index, task_hash, answer = line.split()
+            found[int(index), "0x" + task_hash].append("0x" + answer)
+        return dict(found)
+
+    async def verify(self, *, state: str = "final") -> list[dict[str, Any]]:
+        """The four witnesses agree: chain, emulator's journal, hook's notes, ledger. Returns the canonical tasks.
+
+        Every canonical task is in `state`; the chain shows exactly one response to each that is final, with the bytes
+        the hook gave for that very task; never were two different answers sent for one task; `prove` exits 0.
+        """
+        proof, listed = await asyncio.gather(self.prove(), self.tasks())
+        assert proof["ok"], proof
+        assert (proof["missing"], proof["mismatched"]) == ([], []), proof
+        tasks = [one for one in listed if one["canonical"]]
+        assert [one["task_index"] for one in tasks] == list(range(await self.net.manager.count()))
+        assert {one["state"] for one in tasks} <= {state}, self.story()
+        said, sent = self.said(), self.sent()
+        assert not {key: answers for key, answers in sent.items() if len(answers) > 1}, "two answers for one task"
+        on_chain: defaultdict[int, list[str]] = defaultdict(list)
+        for response in await self.net.manager.answers():
+            on_chain[response.index].append("0x" + response.message.hex())
+        for one in tasks:
+            index, key = one["task_index"], (one["task_index"], one["task_created_block"], one["message"])
+            if one["state"] in ("final", "responded"):
+                assert on_chain[index] == [one["response"]], f"task {index}: {on_chain[index]}"
+                assert one["response"] in said[index, one["task_hash"]], f"task {index}: not what the hook said"
+                assert sent[key] == {one["response"]}, f"task {index}: {sent[key]}"
+        return tasks
+
+    def story(self) -> str:
+        """What a person needs to see when a test fails."""
+        counts: defaultdict[str, int] = defaultdict(int)
+        for state in self.states().values():
+            counts[state] += 1
+        tail = self.log.read_text(errors="replace")[-5000:] if self.log.exists() else ""
+        some = dict(list(self.states().items())[:30])
+        return f"cursor {self.cursor()}, states {dict(counts)}, first {some}\n--- end of the daemon's log\n{tail}"
+
+
+@asynccontextmanager
+async def running_rig(
+    folder: Path, *, hook: str = "dice", toml: Mapping[str, Any] | None = None, **options: Any
+) -> AsyncIterator[Rig]:
+    """A rig whose devnet mines by hand with fast finality (head minus 2), unless `options` (DevnetOptions) say else.
+
+    `hook` is one of `square`, `dice`, `gated`, `patient`; `toml` goes to Devnet.toml.
+    """
+    given: dict[str, Any] = {"mining": "manual", "slots_in_epoch": 1, "confirmations": 1, "persist": False} | options
+    async with AsyncExitStack() as stack:
+        net = await stack.enter_async_context(Devnet(DevnetOptions(directory=folder / "devnet", **given)))
+        yield Rig(net, folder, stack, hook, **(toml or {}))

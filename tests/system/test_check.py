@@ -1,0 +1,437 @@
+"""`watcher check` against real parts: each thing that can be wrong has a line of its own, which says what to do."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from random import Random
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from tests.integration.convention_rig import WIZARD, respond
+from tests.integration.node_rig import Answers, Relay, relaying, serving
+from tests.system.daemon_rig import Rig, running_rig
+from watcher.app import sources
+from watcher.app.doctor.examine import Examination, exit_code
+from watcher.app.doctor.finding import Finding
+from watcher.app.doctor.search import Search
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.node import Node
+from watcher.clock import SystemClock
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+PASSWORD = "n0t-for-any-screen"
+NOBODY = "0x" + "77" * 20
+PRESETS = Path(convention.__code__.co_filename).with_name("conventions")
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    """The wizard's contract behind a proxy, as most are, with three tasks."""
+    async with running_rig(
+        tmp_path_factory.mktemp("wizard"), hook="square", password=PASSWORD, upgradeable=True
+    ) as running:
+        (running.hook_folder / "moody.py").write_text(MOODY)
+        await running.create(3)
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def squaring(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
+    """Another convention, with one task."""
+    folder = tmp_path_factory.mktemp("squaring")
+    async with running_rig(folder, hook="square", password=PASSWORD, convention="incredible-squaring") as running:
+        (running.hook_folder / "moody.py").write_text(MOODY)
+        await running.create()
+        yield running
+
+
+MOODY = """
+from watcher import Later, Skip
+
+
+def raising(task):
+    raise ValueError("no price today")
+
+
+def short(task):
+    return b"abc"
+
+
+def skipping(task):
+    return Skip("not for us")
+
+
+def postponing(task):
+    return Later(blocks=2, reason="too early")
+"""
+
+
+class Checked:
+    """What one check found, by part and by line."""
+
+    def __init__(self, findings: list[Finding]) -> None:
+        self.findings, self.code = findings, exit_code(findings)
+        assert PASSWORD not in repr(findings)
+
+    def line(self, what: str, check: str) -> Finding:
+        (found,) = [one for one in self.findings if (one.what, one.check) == (what, check)]
+        return found
+
+    def red(self) -> list[tuple[str, str]]:
+        return [(one.what, one.check) for one in self.findings if one.verdict == "wrong"]
+
+    def not_green(self) -> list[tuple[str, str]]:
+        return [(one.what, one.check) for one in self.findings if one.verdict != "ok"]
+
+
+async def checked(
+    rig: Rig,
+    changes: Mapping[str, str] | None = None,
+    environment: Mapping[str, str] | None = None,
+    target: str = "rig_hook:square",
+) -> Checked:
+    rig.write_config(target=target, changes=changes)
+    settings = sources.load(rig.config, environ={**rig.environment, **(environment or {})})
+    return Checked(await Examination(settings).run())
+
+
+@asynccontextmanager
+async def behind(rig: Rig) -> AsyncIterator[Relay]:
+    async with relaying(rig.net.rpc_url) as relay:
+        yield relay
+
+
+def to(relay: Relay, rig: Rig) -> Mapping[str, str]:
+    """Changes of the settings: the relay is the node."""
+    return {f'"{rig.net.rpc_url}", ': f'"{relay.url}", '}
+
+
+# -- all is well -------------------------------------------------------------------------------------------------------
+
+
+async def test_where_all_is_well_every_line_is_green_and_nothing_is_left_behind(rig: Rig) -> None:
+    before = {path for path in rig.folder.rglob("*") if "__pycache__" not in path.parts}
+    found = await checked(rig)
+    assert (found.code, found.not_green()) == (0, [])
+    parts = list(dict.fromkeys(one.what for one in found.findings))
+    assert parts == ["settings", "ledger", "node", "contract", "API", "hook"]
+    assert "task 2 of the contract with 32 bytes" in found.line("hook", "sample").words
+    assert "3 tasks so far" in found.line("contract", "views").words
+    aggregator = rig.net.manager.roles.aggregator.lower()
+    assert aggregator in found.line("contract", "aggregator").words
+    assert "respondToTask" in found.line("contract", "method").words  # which stands in the code behind the proxy
+    left = {path for path in rig.folder.rglob("*") if "__pycache__" not in path.parts} - before
+    assert left <= {rig.config, rig.hook_folder / "said"}
+    assert rig.received() == [one for one in rig.received() if one["method"] == "watcher_probe"]
+
+
+async def test_the_command_prints_the_same_for_people_and_for_machines(rig: Rig) -> None:
+    rig.write_config(target="rig_hook:square")
+    done = await rig.command("check", "--json")
+    assert (done.code, done.err) == (0, "")
+    assert all({"what", "verdict", "words", "check"} == set(one) for one in done.json)
+    shown = await rig.command("check", COLUMNS="250")
+    assert (shown.code, shown.err) == (0, "")
+    assert "\x1b" not in shown.out
+    rows = [[cell.strip() for cell in line.split("│")] for line in shown.out.splitlines() if line.startswith("│ ")]
+    told = {(row[1], row[2]) for row in rows if row[1]}
+    assert told == {(f"{one['what']}: {one['check']}", one["verdict"]) for one in done.json}
+    assert len(shown.out.splitlines()) <= 30  # one screen
+
+
+async def test_a_running_daemon_is_no_reason_to_worry_and_a_lost_ledger_is(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, hook="square") as rig:
+        daemon = await rig.start()
+        found = await checked(rig)
+        assert (found.code, found.not_green()) == (0, [])
+        assert "writable" in found.line("ledger", "schema").words
+        assert daemon.running
+        assert await daemon.stop() == 0
+        found = await checked(rig, {f"start_block = {rig.net.manager.deployed_block}": "start_block = 3"})
+        assert (found.code, found.red()) == (78, [("ledger", "beginning")])
+        held = rig.ledger.read_bytes()
+        await asyncio.to_thread(rig.ledger.unlink)
+        found = await checked(rig)
+        assert (found.code, found.red()) == (78, [("ledger", "reading")])
+        assert "is gone or empty" in found.line("ledger", "reading").words
+        await asyncio.to_thread(rig.ledger.write_bytes, held[: len(held) // 2])
+        found = await checked(rig)
+        assert found.red()[0][0] == "ledger"
+        assert rig.ledger.read_bytes() == held[: len(held) // 2]
+
+
+# -- what must be distinct ---------------------------------------------------------------------------------------------
+
+
+async def test_each_of_five_mistakes_has_a_red_line_of_its_own_and_its_exit_code(rig: Rig, squaring: Rig) -> None:
+    net = rig.net
+    mistakes: Mapping[str, tuple[Rig, Mapping[str, str], Mapping[str, str]]] = {
+        "event signature": (squaring, {'convention = "incredible-squaring"': 'convention = "wizard"'}, {}),
+        "address": (rig, {net.task_manager: NOBODY}, {}),
+        "method": (rig, {'method = "respondToTask"': 'method = "respondToRequest"'}, {}),
+        "credentials": (rig, {}, {"WATCHER_OPERATOR__PASSWORD": "another"}),
+        "chain": (rig, {"chain_id = 31337": "chain_id = 17000"}, {}),
+    }
+    lines = {}
+    for name, (at, changes, environment) in mistakes.items():
+        at.write_config(target="rig_hook:square", changes=changes)
+        done = await at.command("check", "--json", environment=environment)
+        assert done.code == 78, (name, done)
+        red = [one for one in done.json if one["verdict"] == "wrong"]
+        assert red, name
+        lines[name] = red[0]["what"], red[0]["check"], red[0]["words"]
+        assert "Traceback" not in done.err
+    assert len({words for _, _, words in lines.values()}) == len(lines)
+    assert {name: line[:2] for name, line in lines.items()} == {
+        "event signature": ("contract", "events"),
+        "address": ("contract", "code"),
+        "method": ("contract", "method"),
+        "credentials": ("API", "credentials"),
+        "chain": ("node", "chain id"),
+    }
+    assert "your event signature does not match: the contract counts 1 tasks" in lines["event signature"][2]
+    assert "this looks like incredible-squaring: set that" in lines["event signature"][2]
+    assert "1695b8d0" in lines["event signature"][2]
+    assert "there is no contract at" in lines["address"][2]
+    assert 'it has respondToTask: set operator.method = "respondToTask"' in lines["method"][2]
+    assert "check [operator] username and its password" in lines["credentials"][2]
+    assert {"31337", "17000"} <= set(lines["chain"][2].replace(",", " ").replace(";", " ").split())
+
+
+async def test_what_may_pass_by_itself_is_69(rig: Rig) -> None:
+    down = await checked(rig, {f'"{rig.net.rpc_url}", ': '"http://127.0.0.1:9", '})
+    assert (down.code, down.red()) == (69, [("node", "endpoint"), ("contract", "code")])
+    down = await checked(rig, {rig.net.api_url: "http://127.0.0.1:9"})
+    assert (down.code, down.red()) == (69, [("API", "reachable")])
+    both = await checked(rig, {rig.net.api_url: "http://127.0.0.1:9", rig.net.task_manager: NOBODY})
+    assert both.code == 78
+
+
+# -- the contract ------------------------------------------------------------------------------------------------------
+
+
+async def test_the_wrong_preset_is_told_by_its_views_its_events_and_its_function(squaring: Rig) -> None:
+    found = await checked(squaring, {'convention = "incredible-squaring"': 'convention = "chainbase"'})
+    assert found.red()[0] == ("contract", "events")
+    assert "looks like incredible-squaring" in found.line("contract", "events").words
+    assert 'task_manager.convention = "incredible-squaring"' in found.line("contract", "method").words
+    found = await checked(squaring, {'api = "operator"': 'api = "proxy"'})
+    assert found.red() == [("contract", "api")]
+    assert "[operator.direct]" in found.line("contract", "api").words
+
+
+async def own(folder: Path, changes: Mapping[str, str]) -> Mapping[str, str]:
+    """Settings for the wizard's convention as a file of one's own, with something changed in it."""
+    text = (PRESETS / "wizard.toml").read_text()
+    for old, new in changes.items():
+        assert old in text
+        text = text.replace(old, new)
+    file = folder / "own.toml"
+    await asyncio.to_thread(file.write_text, text)
+    return {'convention = "wizard"': f'convention = "custom"\nconvention_file = "{file}"'}
+
+
+async def test_a_slip_in_a_convention_of_ones_own_is_told_by_what_is_emitted_instead(rig: Rig, tmp_path: Path) -> None:
+    renamed = await own(tmp_path, {'"NewTaskCreated(': '"TaskWasCreated('})
+    words = (found := await checked(rig, renamed)).line("contract", "events").words
+    assert (found.code, found.red()) == (78, [("contract", "events")])
+    assert "this looks like wizard or wizard-bridge" in words
+    assert "made-up task" in found.line("hook", "sample").words
+    order = "uint32 taskCreatedBlock, uint32 quorumThresholdPercentage"
+    swapped = await own(tmp_path, {order: "uint32 quorumThresholdPercentage, uint32 taskCreatedBlock"})
+    found = await checked(rig, swapped)
+    assert (found.code, found.not_green()) == (0, [("contract", "created block")])
+    assert "says block 66" in found.line("contract", "created block").words
+    missing = await own(tmp_path, {"TASK_RESPONSE_WINDOW_BLOCK()": "responseWindow()"})
+    words = (found := await checked(rig, missing)).line("contract", "views").words
+    assert found.red() == [("contract", "views")]
+    assert "but not responseWindow()" in words
+    broken = await own(tmp_path, {'index = "taskIndex"': 'index = "number"'})
+    assert (await checked(rig, broken)).red() == [("contract", "convention")]
+
+
+async def test_topics_nobody_knows_are_named_and_hashes_that_differ_are_told(rig: Rig) -> None:
+    created, stranger = WIZARD.created, "5a" * 32
+    async with behind(rig) as relay:
+        relay.twist = lambda _asked, answers: json.dumps(answers).replace(created, stranger).encode()
+        found = await checked(rig, to(relay, rig))
+        assert (found.code, found.red()) == (78, [("contract", "events")])
+        words = found.line("contract", "events").words
+        assert "0x5a5a5a5a… ×3" in words
+        assert "AggregatorUpdated" in words
+        assert "describe the event" in words
+        changed = (3).to_bytes(32, "big").hex()  # the message of task 2
+        relay.twist = lambda _asked, answers: json.dumps(answers).replace(changed, "2" * 64).encode()
+        found = await checked(rig, to(relay, rig))
+        assert found.red() == [("contract", "events")]
+        assert "another hash of task 2" in found.line("contract", "events").words
+
+
+async def test_answers_that_no_event_shows_are_told(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, hook="square") as rig:
+        await rig.net.create_tasks([WIZARD.question])
+        block = await rig.net.chain.head()
+        await rig.net.mine()
+        rig.net.chain.impatient = True
+        await respond(rig.net, WIZARD, 0, block)
+        assert (await checked(rig)).red() == []
+        renamed = await own(tmp_path, {'"TaskResponded(': '"TaskAnswered('})
+        found = await checked(rig, renamed)
+        assert found.red() == [("contract", "events")]
+        assert "signature of the event for answers does not match" in found.line("contract", "events").words
+
+
+async def test_the_newest_task_is_found_however_far_back_it_lies(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        net, clock = rig.net, SystemClock()
+        await net.mine(20)
+        await rig.create(2)
+        made = await net.chain.head()
+        await net.mine(500)
+        nodes = Endpoints([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
+        manager = TaskManager(nodes, bytes.fromhex(net.task_manager[2:]), convention("wizard"), 100)
+        try:
+            head = await nodes.head()
+            assert await Search(nodes, manager, head, 1).counted(2) == made
+            assert (await Search(nodes, manager, head, 10).created(1)).logs[0].block_number == made
+            few = await Search(nodes, manager, head, 1).created(1)
+            assert (few.logs, few.first) == ((), head.number - 8 * 50 + 1)
+        finally:
+            await nodes.close()
+        # With spans of one block neither end shows it: the contract's own count tells where to look.
+        short = {"WATCHER_CHAIN__MAX_SPAN_BLOCKS": "1"}
+        found = await checked(rig, None, short)
+        assert f"was seen in block {made}" in found.line("contract", "events").words
+        found = await checked(rig, await own(tmp_path, {'"NewTaskCreated(': '"TaskWasCreated('}), short)
+        assert found.red() == [("contract", "events")]
+        assert "looks like wizard" in found.line("contract", "events").words
+
+
+async def test_a_contract_nobody_may_answer_is_red(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig, behind(rig) as relay:
+        aggregator = rig.net.manager.roles.aggregator[2:].lower()
+        relay.twist = lambda _asked, answers: json.dumps(answers).replace("0" * 24 + aggregator, "0" * 64).encode()
+        found = await checked(rig, to(relay, rig))
+        assert found.red() == [("contract", "aggregator")]
+        assert "zero address" in found.line("contract", "aggregator").words
+
+
+# -- the node ----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_node_that_hangs_is_red_after_its_time(rig: Rig) -> None:
+    held = asyncio.Event()
+
+    async def hang(_: web.Request) -> web.StreamResponse:
+        await held.wait()
+        return web.Response()
+
+    async with serving(hang) as url:
+        began_s = asyncio.get_running_loop().time()
+        found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{url}", '}, {"WATCHER_CHAIN__REQUEST_TIMEOUT_S": "1"})
+        assert asyncio.get_running_loop().time() - began_s < 60
+        held.set()
+    assert found.code == 69
+    assert "within 1 s" in found.line("node", "endpoint").words
+    assert found.line("hook", "sample").verdict == "ok"
+
+
+async def test_a_dead_spare_is_yellow_and_a_spare_of_another_chain_red(rig: Rig) -> None:
+    found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "http://127.0.0.1:9", '})
+    assert (found.code, found.not_green()) == (0, [("node", "endpoint")])
+    async with behind(rig) as relay:
+        relay.twist = lambda _asked, answers: json.dumps(answers).replace('"0x7a69"', '"0x1"').encode()
+        found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "{relay.url}", '})
+    assert (found.code, found.red()) == (78, [("node", "chain id")])
+
+
+async def test_a_node_without_old_state_old_logs_or_final_blocks_is_told(rig: Rig) -> None:
+    refused = {"code": -32000, "message": "missing trie node 5a1f (path ) state is not available"}
+    head = hex(await rig.net.chain.head())
+
+    def no_archive(asked: Answers, answers: Answers) -> Answers:
+        for at, ask in enumerate(asked):
+            if ask["method"] == "eth_call" and ask["params"][0].get("data", "0x") == "0x":
+                answers[at] = {"jsonrpc": "2.0", "id": ask["id"], "error": refused}
+        return answers
+
+    def no_logs(asked: Answers, answers: Answers) -> Answers:
+        for at, ask in enumerate(asked):
+            if ask["method"] == "eth_getLogs" and ask["params"][0]["toBlock"] != head:
+                answers[at] = {"jsonrpc": "2.0", "id": ask["id"], "error": {"code": 4444, "message": "pruned history"}}
+        return answers
+
+    def no_tags(asked: Answers, answers: Answers) -> Answers:
+        for at, ask in enumerate(asked):
+            if ask["method"] == "eth_getBlockByNumber" and ask["params"][0] == "finalized":
+                answers[at] = {"jsonrpc": "2.0", "id": ask["id"], "result": None}
+        return answers
+
+    async with behind(rig) as relay:
+        relay.twist = no_archive
+        found = await checked(rig, to(relay, rig))
+        assert (found.code, found.not_green()) == (0, [("node", "history")])
+        relay.twist = no_logs
+        found = await checked(rig, to(relay, rig))
+        assert (found.code, found.red()) == (69, [("node", "history")])
+        assert "pruned history" in found.line("node", "history").words
+        relay.twist = no_tags
+        found = await checked(rig, to(relay, rig))
+        assert (found.code, found.not_green()) == (0, [("node", "finality")])
+
+
+async def test_a_clock_that_is_off_is_yellow(rig: Rig) -> None:
+    async with behind(rig) as relay:
+
+        def old(asked: Answers, answers: Answers) -> Answers:
+            for ask, answer in zip(asked, answers, strict=True):
+                if ask["method"] == "web3_clientVersion":
+                    answer["result"] = "Geth/v1.16.7"
+                if ask["method"] == "eth_getBlockByNumber" and ask["params"][0] == "latest":
+                    answer["result"]["timestamp"] = "0x65000000"
+            return answers
+
+        relay.twist = old
+        found = await checked(rig, to(relay, rig))
+        assert (found.code, found.not_green()) == (0, [("node", "clock")])
+
+
+# -- API, hook, ledger -------------------------------------------------------------------------------------------------
+
+
+async def test_the_second_api_is_tried_too(rig: Rig) -> None:
+    direct = {"WATCHER_OPERATOR__DIRECT__URL": rig.net.api_url, "WATCHER_OPERATOR__DIRECT__AVS_NAME": "devnet"}
+    found = await checked(rig, None, direct)
+    assert (found.code, [one.what for one in found.findings].count("API")) == (0, 2)
+    found = await checked(rig, None, {**direct, "WATCHER_OPERATOR__DIRECT__USERNAME": "somebody"})
+    assert (found.code, found.red()) == (78, [("API", "credentials")])
+    assert found.line("API", "credentials").words.startswith("[operator.direct] ")
+
+
+async def test_a_hook_is_held_to_what_the_contract_takes(rig: Rig, squaring: Rig) -> None:
+    found = await checked(rig, target="moody:raising")
+    assert (found.code, found.red()) == (78, [("hook", "sample")])
+    assert "no price today" in found.line("hook", "sample").words
+    found = await checked(rig, await own(rig.folder, {'"NewTaskCreated(': '"Other('}), target="moody:raising")
+    assert found.line("hook", "sample").verdict == "warning"
+    for target, words in (("moody:skipping", "not for us"), ("moody:postponing", "too early")):
+        found = await checked(rig, target=target)
+        assert (found.code, found.not_green()) == (0, [])
+        assert words in found.line("hook", "sample").words
+    assert (await checked(squaring)).not_green() == []
+    found = await checked(squaring, target="moody:short")
+    assert found.red() == [("hook", "sample")]
+    assert "uint256" in found.line("hook", "sample").words
+
+
+async def test_an_observer_needs_neither_api_nor_hook(rig: Rig) -> None:
+    found = await checked(rig, {'api = "proxy"': 'api = "none"'})
+    assert (found.code, found.not_green()) == (0, [])
+    assert {one.what for one in found.findings} == {"settings", "ledger", "node", "contract"}

@@ -1,0 +1,169 @@
+"""The shipped alert rules, checked by promtool, and a real Prometheus that scrapes a real daemon and raises the alarm.
+
+Debian and Ubuntu have both programs in the package `prometheus`.
+"""
+
+import asyncio
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from tests.system.daemon_rig import running_rig
+from watcher.devnet.faults import Fault, FaultKind
+
+MONITORING = Path(__file__).parents[2] / "monitoring"
+IN_TIME_S = 30.0
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avs-task-watcher-tests" / "prometheus"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs() -> Iterator[None]:
+    """Both programs: the machine's own, or unpacked from its package, which starts no service."""
+    with pytest.MonkeyPatch.context() as patch:
+        if not all(map(shutil.which, ("promtool", "prometheus"))):
+            if not (CACHE / "usr" / "bin" / "promtool").exists():
+                _unpack()
+            patch.setenv("PATH", f"{CACHE}/usr/bin{os.pathsep}{os.environ['PATH']}")
+        yield
+
+
+def _unpack() -> None:
+    if not all(map(shutil.which, ("apt-get", "dpkg-deb"))):
+        pytest.skip("prometheus is not installed, and this machine has no packages of Debian's to take it from")
+    CACHE.mkdir(parents=True, exist_ok=True)
+    fetch = ["apt-get", "download", "-qq", "prometheus"]
+    if _ran(fetch) or (_ran(["apt-get", "update", "-qq"]) and _ran(fetch)):
+        packages = sorted(CACHE.glob("prometheus_*.deb"))
+        if packages and _ran(["dpkg-deb", "-x", packages[-1].name, "."]):
+            return
+    pytest.skip("prometheus is not installed, and its package could not be fetched")
+
+
+def _ran(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, cwd=CACHE, capture_output=True, timeout=120, check=False).returncode == 0
+    except subprocess.TimeoutExpired:
+        return False
+
+
+async def promtool(*arguments: str) -> None:
+    process = await asyncio.create_subprocess_exec(
+        "promtool", *arguments, cwd=MONITORING, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
+    )
+    said, _ = await process.communicate()
+    assert process.returncode == 0, said.decode()
+
+
+async def test_promtool_finds_the_rules_sound() -> None:
+    await promtool("check", "rules", "alerts.yml")
+
+
+async def test_each_rule_fires_on_what_it_is_for_and_none_on_a_watcher_that_is_well() -> None:
+    await promtool("test", "rules", "alerts_test.yml")
+    rules = set(re.findall(r"alert: (\w+)", (MONITORING / "alerts.yml").read_text()))
+    tested = re.findall(r"alertname: (\w+)\n +exp_alerts:", (MONITORING / "alerts_test.yml").read_text())
+    assert rules == set(tested), "every rule has its test"
+
+
+async def test_promtool_finds_nothing_to_say_against_what_a_daemon_serves(tmp_path: Path) -> None:
+    program = "import sys; from prometheus_client import generate_latest as g; from watcher.app.metrics import Metrics;"
+    program += "sys.stdout.buffer.write(g(Metrics('avs').registry))"
+    served = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
+    text, _ = await served.communicate()
+    checked = await asyncio.create_subprocess_exec(
+        "promtool", "check", "metrics", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    _, said = await checked.communicate(text)
+    assert (checked.returncode, said) == (0, b"")
+
+
+class Prometheus:
+    """One that is running, and what it believes."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session, self._url = session, url
+
+    async def ask(self, path: str) -> dict[str, object]:
+        async with self._session.get(f"{self._url}/api/v1/{path}") as response:
+            found: dict[str, dict[str, object]] = await response.json()
+            return found["data"]
+
+    async def firing(self) -> set[str]:
+        alerts = (await self.ask("alerts"))["alerts"]
+        assert isinstance(alerts, list)
+        return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+
+    async def health(self) -> list[str]:
+        targets = (await self.ask("targets"))["activeTargets"]
+        assert isinstance(targets, list)
+        return [one["health"] for one in targets]
+
+    async def until_firing(self, wanted: Callable[[set[str]], bool]) -> None:
+        began_s = time.monotonic()
+        while not wanted(firing := await self.firing()):
+            assert time.monotonic() - began_s < IN_TIME_S, f"firing: {firing}"
+            await asyncio.sleep(0.1)
+
+
+@asynccontextmanager
+async def prometheus(folder: Path, target: str) -> AsyncIterator[Prometheus]:
+    """A server of its own: own configuration, own port, own storage."""
+    config = folder / "prometheus.yml"
+    config.write_text(
+        "global: {scrape_interval: 1s, evaluation_interval: 1s}\n"
+        f"rule_files: ['{MONITORING / 'alerts.yml'}']\n"
+        f"scrape_configs: [{{job_name: avs-watcher, static_configs: [{{targets: ['{target}']}}]}}]\n"
+    )
+    log = folder / "prometheus.log"
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            "prometheus", f"--config.file={config}", f"--storage.tsdb.path={folder / 'storage'}",
+            "--web.listen-address=127.0.0.1:0", stdout=output, stderr=output,
+        )  # fmt: skip
+    try:
+        began_s = time.monotonic()
+        while (found := re.search(r'"?Listening on"?.* address=(\S+)', log.read_text())) is None:
+            assert process.returncode is None and time.monotonic() - began_s < IN_TIME_S, log.read_text()
+            await asyncio.sleep(0.05)
+        async with aiohttp.ClientSession(trust_env=False) as session:
+            yield Prometheus(session, f"http://{found[1]}")
+    finally:
+        if process.returncode is None:
+            process.terminate()
+        await process.wait()
+
+
+async def test_an_api_that_refuses_us_rings_in_prometheus_and_falls_silent_when_it_takes_us_again(
+    tmp_path: Path,
+) -> None:
+    toml = {"listen": "127.0.0.1:0"}
+    async with running_rig(tmp_path, hook="square", toml=toml, mining=0.5, window_blocks=400) as rig:
+        daemon = await rig.start()
+        await rig.until(lambda: "health and metrics on" in daemon.log, "it serves")
+        found = re.search(r"health and metrics on http://(\S+)", daemon.log)
+        assert found is not None
+        async with prometheus(tmp_path, found[1]) as server:
+            await rig.create()
+            began_s = time.monotonic()
+            while await server.health() != ["up"]:
+                assert time.monotonic() - began_s < IN_TIME_S, "it is scraped"
+                await asyncio.sleep(0.1)
+            assert await server.firing() == set()
+            rig.net.hosted.faults.add(Fault(FaultKind.STATUS, status=403))
+            await rig.create()
+            await server.until_firing(lambda firing: "AvsWatcherApiBlocked" in firing)
+            assert await server.firing() == {"AvsWatcherApiBlocked"}
+            rig.net.hosted.faults.clear()
+            await server.until_firing(lambda firing: not firing)
+        await rig.until(lambda: rig.all_in("final"), "both tasks are final")
+        assert await daemon.stop() == 0

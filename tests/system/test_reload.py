@@ -1,0 +1,154 @@
+"""SIGHUP reads the settings again: what can be taken over is, and a wrong file changes nothing."""
+
+import signal
+from pathlib import Path
+
+from tests.system.daemon_rig import Daemon, Rig, running_rig
+from watcher.app.problems import FIELDS
+from watcher.app.reload import RELOADABLE, adopt, differences
+from watcher.app.settings import Settings
+
+
+async def hang_up(rig: Rig, daemon: Daemon, words: str) -> None:
+    """SIGHUP, and wait for the one line that tells what came of it."""
+    before = daemon.log.count(words)
+    daemon.send(signal.SIGHUP)
+    await rig.until(lambda: daemon.log.count(words) > before, f"it says {words!r}")
+
+
+def credentials(rig: Rig, password: str) -> None:
+    """The password as a file that can be changed, as in a container; under systemd it is a copy."""
+    folder = rig.folder / "credentials"
+    folder.mkdir(exist_ok=True)
+    (folder / "operator__password").write_text(password)
+    rig.environment.pop("WATCHER_OPERATOR__PASSWORD", None)
+    rig.environment["CREDENTIALS_DIRECTORY"] = str(folder)
+
+
+async def test_a_corrected_password_is_used_at_once_and_the_blocked_task_goes_out(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        credentials(rig, "not the password")
+        daemon = await rig.start()
+        await rig.create(2)
+        await rig.net.mine()
+        await rig.until(lambda: "blocked" in rig.states().values(), "the API has refused us")
+        credentials(rig, rig.net.options.password)
+        await hang_up(rig, daemon, "the settings were re-read: operator.password changed")
+        # The API had been left alone for 5 seconds at least.
+        await rig.until(lambda: "accepted" in rig.states().values(), "the first goes out", timeout_s=4)
+        await rig.until(lambda: rig.all_in("accepted"), "the other follows")
+        credentials(rig, "another")
+        await hang_up(rig, daemon, "the settings were re-read: operator.password changed")
+        assert await daemon.stop() == 0
+        for secret in ("not the password", rig.net.options.password):
+            assert secret not in daemon.log
+
+
+async def test_the_service_manager_hears_of_a_reload_and_of_its_end(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        daemon = await rig.start()
+        heard = len(daemon.hear())
+        await hang_up(rig, daemon, "the settings were re-read: nothing to change")
+        await rig.until(lambda: "READY=1" in daemon.hear()[heard:], "it is ready again")
+        fields = [line.partition("=")[0] for line in daemon.hear()[heard:]]
+        start = fields.index("RELOADING")
+        assert fields[start : start + 2] == ["RELOADING", "MONOTONIC_USEC"]
+        assert "READY" in fields[start:]
+        assert await daemon.stop() == 0
+
+
+async def test_the_level_of_the_log_follows_and_what_cannot_is_named(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        daemon = await rig.start()
+        text = rig.config.read_text()
+        assert "concurrency = 4" in text
+        rig.config.write_text(text.replace("concurrency = 4", "concurrency = 5") + '\n[log]\nlevel = "debug"\n')
+        await hang_up(rig, daemon, "log.level changed; operator.concurrency wait for the next start")
+        await rig.until(lambda: daemon.hear().count("READY=1") == 2, "it has read them")
+        rig.config.write_text(text + '\n[log]\nlevel = "error"\n')
+        daemon.send(signal.SIGHUP)
+        await rig.until(lambda: daemon.hear().count("READY=1") == 3, "it has read them again")
+        quiet = len(daemon.log)
+        await rig.create(1)
+        await rig.settle()
+        assert daemon.log[quiet:] == ""
+        assert await daemon.stop() == 0
+
+
+async def test_a_wrong_file_changes_nothing_and_costs_one_line(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        daemon = await rig.start()
+        good = rig.config.read_text()
+        for number, (broken, words) in enumerate(
+            (
+                ("\n[log]\nlevel = 7\n", "the old ones hold: log.level: must be"),
+                ("\n[log\n", f"the old ones hold: {rig.config}: line"),
+                ("\n[hook]\nworkers = 1\n", f"the old ones hold: {rig.config}:"),
+            ),
+            1,
+        ):
+            rig.config.write_text(good.replace("concurrency = 4", "concurrency = 1") + broken)
+            await hang_up(rig, daemon, words)
+            assert daemon.log.count("app.reload: ") == number
+        rig.config.unlink()
+        await hang_up(rig, daemon, "the old ones hold")
+        rig.config.write_text(good)
+        await rig.create(2)
+        await rig.settle()
+        await rig.verify()
+        assert await daemon.stop() == 0
+
+
+async def test_a_storm_of_signals_is_survived_before_and_after_it_is_ready(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        daemon = await rig.start(ready=False)
+        await rig.until(lambda: rig.ledger.exists(), "it has begun")
+        for _ in range(100):
+            daemon.send(signal.SIGHUP)
+        await rig.until(lambda: "READY=1" in daemon.hear(), "it is ready")
+        for _ in range(100):
+            daemon.send(signal.SIGHUP)
+        await rig.create(2)
+        await rig.settle()
+        await rig.verify()
+        assert await daemon.stop() == 0
+
+
+def settings(**operator: object) -> Settings:
+    tables: dict[str, object] = {
+        "chain": {"rpc_urls": ["http://127.0.0.1:1"], "chain_id": 1},
+        "task_manager": {"address": "0x" + "11" * 20, "start_block": 0},
+        "hook": {"target": "a:b"},
+        "operator": {"url": "http://127.0.0.1:2", "password": "hunter2222", **operator},
+    }
+    return Settings(**tables)  # type: ignore[arg-type]
+
+
+def test_only_what_can_be_taken_over_is() -> None:
+    old, new = settings(), settings(password="another22", concurrency=9, retry_base_s=1.0)
+    changed = {("operator", "password"), ("operator", "concurrency"), ("operator", "retry_base_s")}
+    assert set(differences(old, new)) == changed
+    taken = adopt(old, new)
+    assert set(differences(old, taken)) == changed & RELOADABLE
+    assert taken.operator.concurrency == old.operator.concurrency
+
+
+def test_a_table_within_a_table_is_taken_over_whole() -> None:
+    direct = {"url": "http://127.0.0.1:3", "avs_name": "a", "password": "directsecret"}
+    old, new = settings(), settings(direct=direct, failover=True, expected_quorum_numbers=(1,))
+    changed = {("operator.direct", name) for name in direct} | {
+        ("operator", "failover"),
+        ("operator", "expected_quorum_numbers"),
+    }
+    assert set(differences(old, new)) == changed
+    assert adopt(old, new) == new
+    assert "directsecret" not in repr(new)
+    assert {"directsecret", "http://127.0.0.1:3"} <= set(new.secrets())
+
+
+def test_the_page_for_operators_names_every_setting_that_is_taken_over() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    assert set(FIELDS) >= RELOADABLE
+    for section, name in RELOADABLE:
+        whole_table = f"`[{section}]`" in page
+        assert whole_table or f"`{section}.{name}`" in page, f"{section}.{name}"

@@ -1,0 +1,147 @@
+"""Everything the oracle may look at: the node itself, the journals of emulator and proxy, and what the daemon left.
+
+Nothing here comes from the program's own code: the ledger is read with sqlite3, logs are decoded by the devnet's codec.
+"""
+
+import json
+import sqlite3
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from contextlib import closing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tests.torture.lines import read_lines
+from tests.torture.plan import Plan
+from tests.torture.world import KEY, ChainTask, Past, World, hexed, replace_block
+from watcher.devnet.journal import read_journal
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A task as the ledger holds it. `posts` counts the attempts to send that were written down."""
+
+    id: int
+    index: int
+    task_hash: str
+    state: str
+    canonical: bool
+    response: str | None
+    posts: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A request that reached the API, as it was written down before it was answered."""
+
+    at_ms: int
+    index: int
+    created_block: int
+    message: str
+    answer: str
+
+    @property
+    def key(self) -> tuple[int, int, str]:
+        return self.index, self.created_block, self.message
+
+
+@dataclass(slots=True)
+class Evidence:
+    plan: Plan
+    past: Past
+    tasks: list[ChainTask]  # of the canonical chain
+    responses: list[tuple[int, str]]  # of the canonical chain, in order
+    requests: list[Request]
+    rows: list[Row]
+    moves: Counter[tuple[str | None, str]]
+    said: dict[tuple[int, str], set[str]]  # (index, task hash) -> what the hook answered
+    rpc_faults: Counter[str]
+    api_faults: Counter[str]
+    listed: list[dict[str, Any]] = field(default_factory=list)  # tasks list --json
+    proof: dict[str, Any] = field(default_factory=dict)  # prove --json
+    proof_code: int = 0
+    leaks: list[str] = field(default_factory=list)
+    window_blocks: int = 0
+
+
+async def gather(world: World, plan: Plan) -> Evidence:
+    rig = world.rig
+    listed = await rig.command("tasks", "list", "--json")
+    proof = await rig.command("prove", "--json")
+    outputs = {"tasks list": listed.out + listed.err, "prove": proof.out + proof.err}
+    files = [one for one in rig.folder.glob("*") if one.is_file() and one != rig.config and one.suffix != ".jsonl"]
+    outputs |= {one.name: one.read_bytes().decode("latin-1") for one in files}
+    return Evidence(
+        plan,
+        world.past,
+        await world.chain_tasks(),
+        await world.chain_responses(),
+        list(_requests(rig.journal())),
+        _rows(rig.ledger),
+        _moves(rig.ledger),
+        _said(rig.hook_folder / "said"),
+        Counter(one["fault"] for one in read_lines(rig.folder / "rpc-faults.jsonl")),
+        Counter(name for one in read_journal(world.net.journal.path) for name in one.get("faults", ())),
+        json.loads(listed.out or "[]"),
+        json.loads(proof.out or "{}"),
+        proof.code,
+        _leaks(outputs, (world.net.options.password, KEY)),
+        world.net.options.window_blocks,
+    )
+
+
+def _requests(journal: Iterable[dict[str, Any]]) -> Iterable[Request]:
+    for one in journal:
+        if one["what"] == "received" and one.get("authorised") and not one.get("unreadable"):
+            asked = json.loads(one["body"])["params"][0]
+            yield Request(
+                one["at_ms"],
+                int(asked["task_index"]),
+                int(asked["task_created_block"]),
+                asked["message"].lower(),
+                asked["resp_message"].lower(),
+            )
+
+
+def _rows(ledger: Path) -> list[Row]:
+    posts = Counter(dict(_query(ledger, "SELECT task_id, count(*) FROM attempts WHERE kind = 'post' GROUP BY task_id")))
+    sql = "SELECT id, task_index, task_hash, state, canonical, response FROM tasks ORDER BY id"
+    return [
+        Row(id_, int(index), hexed(hash_), state, bool(canonical), None if said is None else hexed(said), posts[id_])
+        for id_, index, hash_, state, canonical, said in _query(ledger, sql)
+    ]
+
+
+def _moves(ledger: Path) -> Counter[tuple[str | None, str]]:
+    sql = "SELECT from_state, to_state, count(*) FROM journal GROUP BY 1, 2"
+    return Counter({(before, after): count for before, after, count in _query(ledger, sql)})
+
+
+def _query(ledger: Path, sql: str) -> list[Any]:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def _said(notes: Path) -> dict[tuple[int, str], set[str]]:
+    found: defaultdict[tuple[int, str], set[str]] = defaultdict(set)
+    for line in notes.read_text().splitlines() if notes.exists() else []:
+        words = line.split()
+        if len(words) == 3:  # a hook killed while it wrote leaves less, and was not heard either
+            found[int(words[0]), "0x" + words[1]].add("0x" + words[2])
+    return dict(found)
+
+
+def _leaks(outputs: dict[str, str], secrets: Iterable[str]) -> list[str]:
+    return [
+        f"a secret stands in {name}, at character {at}"
+        for name, words in outputs.items()
+        for secret in secrets
+        if (at := words.find(secret)) >= 0
+    ]
+
+
+def ever_on_chain(evidence: Evidence) -> dict[tuple[int, int, str], tuple[ChainTask, int | None]]:
+    """By what a request names: the task, and when it was last taken off the chain (None: it is there to the end)."""
+    found = {task.key: (task, died_ms) for task, died_ms in evidence.past.died_ms.items()}
+    return found | {task.key: (replace_block(task), None) for task in evidence.tasks}

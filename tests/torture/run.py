@@ -1,0 +1,294 @@
+"""One torture run: havoc, then quiet, then the oracle."""
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from tests.system.daemon_rig import Daemon
+from tests.torture import havoc
+from tests.torture.evidence import Evidence, gather
+from tests.torture.hook import Manner
+from tests.torture.plan import Plan, api_fault, dealt, rpc_fault
+from tests.torture.world import FINAL_DEPTH, World, running_world
+from watcher.devnet.faults import Fault, FaultKind
+from watcher.task import ENDED
+
+BLOCK_S = 0.25
+PHASE_S = 5.0
+BATCH_S = 1.0
+READY_WAIT_S = 6.0
+MOP_UP_S = 60.0
+UNMEETABLE_THRESHOLD = 101  # percent: such a task can be asked and never be answered
+# Room for the pass that looks for holes.
+QUIET_S = 90.0
+WORK_OFF_S = 900.0
+STRIDE_BLOCKS = 40
+BACKLOG_TASKS = 400
+SAY_EVERY_S = 10.0
+
+Say = Callable[[str], None]
+
+
+class Run:
+    """The actors of a run; each has dice of its own, so that the same seed makes the same choices."""
+
+    def __init__(self, world: World, plan: Plan, say: Say) -> None:
+        self.world, self.plan, self.say = world, plan, say
+        self._began_s = time.monotonic()
+        self._fates = dealt([(depth, fate) for depth in havoc.DEPTHS for fate in havoc.FATES], self._dice("fates"))
+        self._rpc = dealt(sorted(plan.rpc), self._dice("rpc"))
+        self._api = dealt(sorted(plan.api), self._dice("api"))
+
+    def _dice(self, name: str) -> random.Random:
+        return random.Random(f"{self.plan.seed} {name}")
+
+    @property
+    def elapsed_s(self) -> float:
+        return time.monotonic() - self._began_s
+
+    @property
+    def _left(self) -> bool:
+        """Is there more to do, and time to do it?"""
+        done, plan = self.world.past.done, self.plan
+        enough = self.world.count >= plan.tasks and done["SIGKILL"] >= plan.kills and done["reorgs"] >= plan.reorgs
+        return not enough and self.elapsed_s < plan.minutes * 60
+
+    async def everything(self) -> None:
+        """Raises what any actor raises."""
+        miner = asyncio.create_task(self._mine())
+        talker = asyncio.create_task(self._talk())
+        try:
+            actors = [self._kill(), self._create(), self._reorg(), self._phases(), self._acts()]
+            await self._all(actors, beside=miner)
+            await self._mop_up()
+            await self._work_off()
+            await self._missed_moves()
+            miner.cancel()
+            await self._quieten()
+        finally:
+            for one in (miner, talker):
+                one.cancel()
+            await asyncio.gather(miner, talker, return_exceptions=True)
+
+    async def _all(self, actors: Sequence[Awaitable[None]], beside: asyncio.Task[None]) -> None:
+        async with asyncio.TaskGroup() as group:
+            for actor in actors:
+                group.create_task(_awaited(actor))
+        if beside.done():
+            beside.result()
+
+    # -- the actors --------------------------------------------------------------------------------------------------
+
+    async def _mine(self) -> None:
+        while True:
+            await asyncio.sleep(BLOCK_S)
+            await self.world.mine()
+
+    async def _create(self) -> None:
+        """Tasks come evenly over the run; what a reorg took away comes again."""
+        dice, world = self._dice("create"), self.world
+        while self._left:
+            due = min(self.plan.tasks, int(self.plan.tasks * self.elapsed_s / (0.85 * self.plan.pace_s)) + 1)
+            missing = due - world.count
+            if missing > 0 and self._backlog() < BACKLOG_TASKS:
+                await world.create(world.messages(min(missing, 100)))
+            if dice.random() < 0.03:
+                await world.create([world.message(Manner.PLAIN)], UNMEETABLE_THRESHOLD)
+            if dice.random() < 0.05 and not self.plan.small:
+                await world.create([world.message(Manner.RAISE_ALWAYS), world.message(Manner.HANG_FIRST)])
+            await asyncio.sleep(BATCH_S)
+
+    def _backlog(self) -> int:
+        """Tasks not sent yet. On a busy machine new ones wait for the daemon, or all it could do is let them expire."""
+        waiting = self.world.rig.query("SELECT count(*) FROM tasks WHERE state IN ('seen', 'ready', 'computed')")
+        return int(waiting[0][0]) if waiting else 0
+
+    async def _kill(self) -> None:
+        dice, world, plan = self._dice("kill"), self.world, self.plan
+        for number in range(plan.kills):
+            if not self._left:
+                break
+            daemon = await world.start()
+            if dice.random() < 0.75:
+                await self._ready(daemon)
+                at_s = plan.pace_s * (number + 1) / plan.kills
+                # At least a moment's work in each life, also where the machine is busy and the start takes long.
+                await asyncio.sleep(max(0.5, at_s - self.elapsed_s) + dice.uniform(0.0, 2.0))
+            else:
+                await asyncio.sleep(dice.uniform(0.0, 2.0))
+            await world.kill()
+        while self._left:
+            if world.daemon is None or not world.check_alive():
+                await world.start()
+            await asyncio.sleep(0.5)
+
+    async def _ready(self, daemon: Daemon) -> None:
+        """Waits until it says so, though not for long: a daemon that cannot start is killed as well as any other."""
+        with suppress(AssertionError):
+            await self.world.rig.until(
+                lambda: "READY=1" in daemon.hear() or not daemon.running, "ready", timeout_s=READY_WAIT_S
+            )
+
+    async def _nap(self, seconds: float) -> None:
+        stop_s = time.monotonic() + seconds
+        while self._left and time.monotonic() < stop_s:  # noqa: ASYNC110 - what is left changes in many places
+            await asyncio.sleep(min(0.25, max(0.0, stop_s - time.monotonic())))
+
+    async def _reorg(self) -> None:
+        for number in range(self.plan.reorgs):
+            if not self._left:
+                break
+            await asyncio.sleep(max(0.1, self.plan.pace_s * (number + 0.5) / self.plan.reorgs - self.elapsed_s))
+            await havoc.reorg(self.world, *next(self._fates))
+
+    async def _phases(self) -> None:
+        """Some faults at a time, and every other phase none, so that something gets done."""
+        dice, number = self._dice("phases"), 0
+        while self._left:
+            number += 1
+            self._calm()
+            if number % 2:
+                recent = max(0, self.world.count - dice.randint(1, 30))
+                kinds = {next(self._rpc) for _ in range(4)}
+                self.world.proxy.faults.add(*(rpc_fault(kind, dice, recent) for kind in kinds))
+                self.world.net.hosted.faults.add(*(api_fault(next(self._api), dice) for _ in range(3)))
+            await self._nap(PHASE_S)
+        self._calm()
+
+    def _calm(self) -> None:
+        self.world.proxy.faults.clear()
+        self.world.net.hosted.faults.clear()
+
+    async def _acts(self) -> None:
+        dice = self._dice("acts")
+        every_s = 20.0 if self.plan.small else 10.0
+        while self._left:
+            await self._nap(dice.uniform(0.5, 1.5) * every_s)
+            await havoc.some_act(self.world, dice)
+            if dice.random() < 0.15 and not self.plan.small:
+                await havoc.by_hand(self.world, dice)
+
+    async def _missed_moves(self) -> None:
+        """Moves that need a coincidence, which is then arranged: the fault stays until the chain has moved on."""
+        world, dice = self.world, self._dice("moves")
+        if self.plan.small:
+            return
+        await self._up()
+        await havoc.by_hand(world, dice)
+        past_window = FINAL_DEPTH + self.plan.window_blocks
+        for kind, blocks in (
+            (FaultKind.RIVAL, FINAL_DEPTH),
+            (FaultKind.NEVER_LANDS, FINAL_DEPTH),
+            (FaultKind.TRANSIENT_400, past_window),
+        ):
+            world.net.hosted.faults.add(Fault(kind))
+            await world.create(world.messages(3))
+            await asyncio.sleep(4.0)
+            if kind is FaultKind.NEVER_LANDS:
+                await havoc.reorg(world, 20, "dropped")
+            for _ in range(blocks // STRIDE_BLOCKS + 1):
+                await world.mine(STRIDE_BLOCKS)
+                await asyncio.sleep(0.3)
+            await asyncio.sleep(2.0)
+            world.net.hosted.faults.clear()
+
+    # -- the end -----------------------------------------------------------------------------------------------------
+
+    async def _mop_up(self) -> None:
+        """What did not happen by chance is brought about: each such fault once."""
+        dice, world = self._dice("mop up"), self.world
+        stop_s = time.monotonic() + (10.0 if self.plan.small else MOP_UP_S)
+        while (rpc := self._unseen_rpc()) | (api := self._unseen_api()) and time.monotonic() < stop_s:
+            self.say(f"still to happen: {', '.join(sorted(rpc | api))}")
+            await self._up()
+            self._calm()
+            wanted = [
+                rpc_fault(kind, dice, world.count - 1, once=True) for kind in self.plan.rpc if f"rpc.{kind}" in rpc
+            ]
+            world.proxy.faults.add(*wanted)
+            kinds = [kind for kind in self.plan.api if f"api.{kind}" in api]
+            world.net.hosted.faults.add(*(api_fault(kind, dice, once=True) for kind in kinds))
+            await world.create(world.messages(10))
+            await world.pause(1.0)  # so that several blocks are asked for at once
+            await asyncio.sleep(3.0)
+        self._calm()
+
+    def _unseen_rpc(self) -> set[str]:
+        return {f"rpc.{kind}" for kind in self.plan.rpc if not self.world.proxy.faults.struck[kind]}
+
+    def _unseen_api(self) -> set[str]:
+        seen = {name for one in self.world.rig.journal() for name in one.get("faults", ())}
+        return {f"api.{kind}" for kind in self.plan.api if kind not in seen}
+
+    async def _up(self) -> None:
+        """The daemon lives and has said that it is ready. A pause somebody asked it to make is not waited for."""
+        world = self.world
+        if world.daemon is None or not world.check_alive():
+            daemon = await world.start()
+            await world.rig.until(lambda: "READY=1" in daemon.hear() or not daemon.running, "ready", timeout_s=60)
+
+    async def _work_off(self) -> None:
+        """No more faults, and blocks as they come, until what can be answered is."""
+        world = self.world
+        self._calm()
+        if world.daemon is not None:
+            await world.kill()  # the last one: it may have been told to leave an endpoint alone for minutes
+        self.say(f"quiet after {self.elapsed_s:.0f} s: {dict(world.past.done)}")
+        steps, moved_s = world.rig.steps(), time.monotonic()
+        while not await self._settled(answerable_only=True) and time.monotonic() < moved_s + QUIET_S:
+            await self._up()
+            await asyncio.sleep(1.0)
+            if world.rig.steps() != steps:
+                steps, moved_s = world.rig.steps(), time.monotonic()
+            if self.elapsed_s > self.plan.pace_s + WORK_OFF_S:
+                break
+
+    async def _quieten(self) -> None:
+        """Blocks come fast, past every deadline and finality, until every task has ended; then the daemon stops."""
+        world = self.world
+        stop_s = time.monotonic() + 2 * QUIET_S
+        past_deadlines = await world.net.chain.head() + self.plan.window_blocks + FINAL_DEPTH + 5
+        while not await self._settled(answerable_only=False) and time.monotonic() < stop_s:
+            await self._up()
+            await world.mine(STRIDE_BLOCKS if world.past.heads[-1][1] < past_deadlines else 1)
+            await asyncio.sleep(0.3)
+        if world.daemon is not None:
+            code = await world.daemon.stop()
+            if code != 0:
+                world.past.deaths.append(f"exit code {code} after SIGTERM: {world.daemon.log.strip()[-1500:]}")
+
+    async def _settled(self, *, answerable_only: bool) -> bool:
+        """Does the ledger hold every task of the chain, each ended (or, with `answerable_only`, answered)?"""
+        found = self.world.rig.query("SELECT canonical, state, attempts FROM tasks")
+        if sum(canonical for canonical, state, _ in found if state != "quarantined") < self.world.count:
+            return False
+        if answerable_only:
+            fine = {*ENDED, "responded", "responded_other"}
+            return all(state in fine or attempts >= 6 for canonical, state, attempts in found if canonical)
+        return all(state in ENDED for _, state, _ in found)
+
+    async def _talk(self) -> None:
+        while True:
+            await asyncio.sleep(SAY_EVERY_S)
+            done, world = self.world.past.done, self.world
+            states: dict[str, int] = dict(world.rig.query("SELECT state, count(*) FROM tasks GROUP BY state"))
+            struck = sum(world.proxy.faults.struck.values())
+            plan = self.plan
+            self.say(
+                f"{self.elapsed_s:5.0f} s  tasks {world.count}/{plan.tasks}  kills {done['SIGKILL']}/{plan.kills}"
+                f"  reorgs {done['reorgs']}/{plan.reorgs}  faults of the node {struck}  {states}"
+            )
+
+
+async def _awaited(one: Awaitable[None]) -> None:
+    await one
+
+
+async def torture(folder: Path, plan: Plan, say: Say) -> Evidence:
+    """Runs the plan in `folder` and returns what the oracle needs. The folder keeps everything that was written."""
+    async with running_world(folder, plan.seed, window_blocks=plan.window_blocks, quorum=plan.quorum) as world:
+        await Run(world, plan, say).everything()
+        return await gather(world, plan)

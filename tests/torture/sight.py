@@ -1,0 +1,71 @@
+"""The chain as a replica shows it that has not seen the newest blocks yet."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+Item = dict[str, Any]
+Post = Callable[[Any], Awaitable[Any]]
+
+
+class Sight:
+    """The node behind `post`, as it was `behind_blocks` blocks ago. Blocks of a tag follow the head as anvil's do."""
+
+    def __init__(self, post: Post, behind_blocks: int, slots: int) -> None:
+        self._post, self._behind, self._slots = post, behind_blocks, slots
+        self._changed = False
+
+    async def answers(self, asked: list[Item], *, geth: bool) -> tuple[list[Item], bool]:
+        """The answers, and whether any of them differs from what the node itself would have said.
+
+        `geth`: logs beyond the head are an empty list, as geth has it; otherwise an error, as anvil has it.
+        """
+        head = int((await self._post(_call("eth_blockNumber")))["result"], 16)
+        top = max(1, head - self._behind)
+        return [await self._answer(one, top, geth) for one in asked], self._changed
+
+    async def _answer(self, one: Item, top: int, geth: bool) -> Item:
+        method, params = one["method"], list(one.get("params") or [])
+        if method == "eth_blockNumber":
+            return self._said(one, hex(top))
+        if method == "eth_getBlockByNumber":
+            number = self._number(params[0], top)
+            if number > top:
+                return self._said(one, None)
+            params[0] = hex(number)
+        elif method == "eth_getLogs" and int(params[0]["toBlock"], 16) > top:
+            if not geth:
+                return self._refused(one, -32602, "BlockOutOfRange")
+            if int(params[0]["fromBlock"], 16) > top:
+                return self._said(one, [])
+            params[0] = params[0] | {"toBlock": hex(top)}
+            self._changed = True
+        elif method == "eth_call" and await self._unseen(params[1], top):
+            return self._refused(one, -32000, "header not found")
+        answer: Item = await self._post(one | {"params": params})
+        receipt = answer.get("result") if method == "eth_getTransactionReceipt" else None
+        return self._said(one, None) if receipt and int(receipt["blockNumber"], 16) > top else answer
+
+    def _number(self, which: str, top: int) -> int:
+        below = {"latest": 0, "pending": 0, "safe": self._slots, "finalized": 2 * self._slots}
+        if which not in below:
+            return int(which, 16)
+        self._changed = True
+        return max(0, top - below[which])
+
+    async def _unseen(self, pin: Any, top: int) -> bool:
+        if not isinstance(pin, dict) or "blockHash" not in pin:
+            return False
+        block = (await self._post(_call("eth_getBlockByHash", pin["blockHash"], False))).get("result")
+        return block is None or int(block["number"], 16) > top
+
+    def _said(self, one: Item, result: Any) -> Item:
+        self._changed = True
+        return {"jsonrpc": "2.0", "id": one["id"], "result": result}
+
+    def _refused(self, one: Item, code: int, words: str) -> Item:
+        self._changed = True
+        return {"jsonrpc": "2.0", "id": one["id"], "error": {"code": code, "message": words}}
+
+
+def _call(method: str, *params: Any) -> Item:
+    return {"jsonrpc": "2.0", "id": 0, "method": method, "params": list(params)}

@@ -1,0 +1,142 @@
+"""The codec gives what eth-abi gives, faster, and nothing but Quarantine for garbage."""
+
+from typing import Any
+
+import pytest
+from eth_abi.abi import decode, encode
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzzing import fuzzed
+from watcher.chain.abi import Codec, NoSuchView, View, hash_or_none, number_of
+from watcher.chain.answers import Reverted
+from watcher.errors import Quarantine, RetryElsewhere
+
+TASK = "(uint32,uint32,bytes,bytes)"
+SHAPES: list[tuple[str, ...]] = [
+    (TASK,),
+    ("(uint32,bytes)", "(uint32,bytes32)"),
+    ("(uint32,uint256)", "(uint32,bytes32)"),
+    ("bytes", "(uint8,(uint256,bytes),bytes32)", "uint256"),
+    ("(uint256,uint32,bytes,uint32)",),
+    ("(string,uint32)", "bytes"),
+    ("uint64[]", "bytes"),
+]
+
+
+def _values(kind: str) -> st.SearchStrategy[Any]:
+    if kind.endswith("[]"):
+        return st.lists(_values(kind[:-2]), max_size=3).map(tuple)
+    if kind.startswith("("):
+        depth, parts = 0, [""]
+        for letter in kind[1:-1]:
+            depth += (letter == "(") - (letter == ")")
+            if letter == "," and depth == 0:
+                parts.append("")
+            else:
+                parts[-1] += letter
+        return st.tuples(*map(_values, parts))
+    if kind.startswith("uint"):
+        return st.integers(0, 2 ** int(kind[4:]) - 1)
+    if kind == "string":
+        return st.text(max_size=40)
+    return st.binary(min_size=32, max_size=32) if kind == "bytes32" else st.binary(max_size=100)
+
+
+shaped = st.sampled_from(SHAPES).flatmap(lambda kinds: st.tuples(st.just(kinds), st.tuples(*map(_values, kinds))))
+
+
+@given(shaped)
+def test_values_survive_the_round_trip_and_both_ways_agree_with_eth_abi(given_: tuple[tuple[str, ...], Any]) -> None:
+    kinds, values = given_
+    codec = Codec(*kinds)
+    data = codec.encode(values)
+    assert data == encode(kinds, values)
+    assert codec.decode(data) == (tuple(values), data)
+
+
+def test_the_codec_built_for_contract_structs_never_needs_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    codec = Codec(TASK)
+    data = codec.encode([(7, 66, b"hello", b"\x00")])
+    monkeypatch.setattr("watcher.chain.abi._ABI", None)
+    assert codec.decode(data) == (((7, 66, b"hello", b"\x00"),), data)
+
+
+@fuzzed
+@given(
+    shaped,
+    st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4),
+    st.integers(-64, 64),
+)
+def test_damaged_data_is_read_as_eth_abi_reads_it_or_quarantined(
+    given_: tuple[tuple[str, ...], Any], damage: list[tuple[int, int]], change: int
+) -> None:
+    kinds, values = given_
+    codec = Codec(*kinds)
+    data = bytearray(codec.encode(values))
+    for place, value in damage:
+        data[place % len(data)] = value
+    raw = bytes(data) + b"\x01" * change if change > 0 else bytes(data)[: len(data) + change]
+    try:
+        read, canonical = codec.decode(raw)
+    except Quarantine:
+        with pytest.raises(Exception):  # noqa: B017, PT011 - eth-abi has no root for what it raises
+            encode(kinds, decode(kinds, raw))
+        return
+    assert read == decode(kinds, raw)
+    assert canonical == encode(kinds, read)
+
+
+@fuzzed
+@given(st.sampled_from(SHAPES), st.binary(max_size=300))
+def test_garbage_raises_quarantine_and_nothing_else(kinds: tuple[str, ...], data: bytes) -> None:
+    reasons: list[str] = []
+    try:
+        Codec(*kinds).decode(data)
+    except Quarantine as error:
+        reasons.append(str(error))
+    assert all(0 < len(reason) < 200 for reason in reasons)
+
+
+def test_a_length_of_two_to_the_256_is_quarantined() -> None:
+    word = (2**256 - 1).to_bytes(32)
+    data = (32).to_bytes(32) + b"".join(n.to_bytes(32) for n in (1, 2, 128, 160)) + word + word
+    with pytest.raises(Quarantine):
+        Codec(TASK).decode(data)
+
+
+def test_trailing_bytes_are_dropped_from_the_canonical_form() -> None:
+    codec = Codec(TASK)
+    data = codec.encode([(7, 66, b"hello", b"\x00")])
+    assert codec.decode(data + b"\xff" * 32) == (((7, 66, b"hello", b"\x00"),), data)
+
+
+COUNT: View[int] = View("latestTaskNum()", number_of)
+HASH: View[bytes | None] = View("allTaskHashes(uint32)", hash_or_none)
+
+
+def test_views_have_the_selectors_of_the_contract() -> None:
+    assert COUNT.call().hex() == "8b00ce7c"
+    assert HASH.call(7).hex() == "2d89f6fc" + (7).to_bytes(32).hex()
+    assert View("allTaskResponses(uint32)", hash_or_none).call(0)[:4].hex() == "2cb223d5"
+    assert View("TASK_RESPONSE_WINDOW_BLOCK()", number_of).call().hex() == "1ad43189"
+
+
+@given(st.integers(0, 2**256 - 1))
+def test_a_word_is_read_as_its_number_and_zero_is_no_hash(number: int) -> None:
+    word = number.to_bytes(32)
+    assert COUNT.read(word) == number
+    assert HASH.read(word) == (word if number else None)
+
+
+@pytest.mark.parametrize("answer", [b"", Reverted("execution reverted", None)])
+def test_an_empty_answer_or_a_revert_means_no_such_function(answer: bytes | Reverted) -> None:
+    with pytest.raises(NoSuchView, match=r"no latestTaskNum\(\).*check task_manager.address"):
+        COUNT.read(answer)
+
+
+@pytest.mark.parametrize("size", [1, 31, 33, 64])
+def test_an_answer_of_another_size_than_one_word_is_refused(size: int) -> None:
+    with pytest.raises(RetryElsewhere, match="instead of 32") as caught:
+        COUNT.read(b"\x00" * size)
+    assert not isinstance(caught.value, NoSuchView)

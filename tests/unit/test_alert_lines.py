@@ -1,0 +1,213 @@
+"""When alerts are sent, what they say, and what they never say."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import SecretStr
+
+from watcher.app import checks
+from watcher.app.alert_settings import Alerts as AlertSettings
+from watcher.app.alert_text import FINALITY, MISSED, OTHERWISE, STOPPED, TITLES, Message, harmless
+from watcher.app.alerts import ONCE_BY_STATE, AlertPlan, Desk
+from watcher.app.courier import Courier
+from watcher.app.health import Health, Trouble
+from watcher.app.observations import API, DEADLINE, NODE_BEHIND, RPC, STORE, TROUBLES
+from watcher.app.settings import Settings
+from watcher.errors import FixConfiguration
+from watcher.redact import Redactor
+from watcher.task import LEGAL, State
+
+SECRET = "hunter2hunter2"
+PLAN = AlertPlan(interval_s=30, hourly_limit=10, repeat_s=3600)
+START_MS = 1_800_000_000_000
+
+
+class Time:
+    """A desk and its days: looks come every two seconds, as the monitor's."""
+
+    def __init__(self, plan: AlertPlan = PLAN) -> None:
+        self.desk = Desk("0xabcd..1234 on chain 1", plan, Redactor([SECRET]))
+        self.now_s = 0.0
+        self.sent: list[tuple[float, Message]] = []
+        self._since: dict[str, int] = {}
+
+    @property
+    def now_ms(self) -> int:
+        return START_MS + int(self.now_s * 1000)
+
+    def passes(self, seconds: float, **wrong: str) -> list[Message]:
+        """So long these keys are in trouble, with these words. Returns what is sent meanwhile."""
+        before = len(self.sent)
+        troubles = {key.replace("_", "-"): words for key, words in wrong.items()}
+        self._since = {key: self._since.get(key, self.now_ms) for key in troubles}
+        end_s = self.now_s + seconds
+        while self.now_s < end_s:
+            found = tuple(Trouble(key, words, self._since[key]) for key, words in troubles.items())
+            self.desk.hear(Health(self.now_ms, troubles=found), self.now_s)
+            message = self.desk.due(self.now_s, self.now_ms)
+            if message is not None:
+                self.sent.append((self.now_s, message))
+            self.now_s += 2
+        return [message for _, message in self.sent[before:]]
+
+
+def test_a_trouble_is_told_within_seconds_and_its_end_too() -> None:
+    time = Time()
+    (began,) = time.passes(20, operator_api="refuses us (401)")
+    assert time.sent[0][0] <= 5
+    assert began.kind == "failure"
+    assert "the operator API does not take answers" in began.title
+    assert "refuses us (401)" in began.body
+    assert "-> check the API's" in began.body
+    (over,) = time.passes(40)
+    assert time.sent[1][0] - 20 <= 30
+    assert over.kind == "success"
+    assert over.title.endswith("over: the operator API does not take answers")
+    assert "for 20 s" in over.body
+    assert time.passes(100_000) == []
+
+
+def test_what_breaks_together_is_told_together() -> None:
+    time = Time()
+    (message,) = time.passes(20, chain_rpc="no answer", deadline="1 task", store="disk full")
+    assert "(and 2 more)" in message.title
+    assert all(words in message.body for words in ("no answer", "1 task", "disk full"))
+
+
+def test_what_comes_soon_after_waits_and_goes_together() -> None:
+    time = Time(AlertPlan(interval_s=60, hourly_limit=10, repeat_s=0))
+    assert len(time.passes(10, store="full")) == 1
+    (later,) = time.passes(90, store="full", chain_rpc="gone", handler="raises")
+    assert time.sent[1][0] - time.sent[0][0] >= 60
+    assert "gone" in later.body
+    assert "raises" in later.body
+    assert "full" not in later.body  # told already
+
+
+def test_a_trouble_that_has_passed_before_it_could_be_told_is_told_once() -> None:
+    time = Time(AlertPlan(interval_s=120, hourly_limit=10, repeat_s=0))
+    assert len(time.passes(10, store="full")) == 1
+    assert time.passes(20, store="full", handler="raises") == []
+    (message,) = time.passes(200, store="full")
+    assert "[was wrong for a while] the hook fails: raises" in message.body
+
+
+def test_a_trouble_that_flickers_is_one_trouble() -> None:
+    time = Time()
+    for _ in range(20):
+        time.passes(4, chain_rpc="gone")
+        time.passes(4)
+    assert len(time.sent) == 1
+
+
+def test_there_are_never_more_messages_an_hour_than_allowed_and_nothing_is_forgotten() -> None:
+    time = Time(AlertPlan(interval_s=1, hourly_limit=3, repeat_s=0))
+    for number in range(60):
+        time.passes(30, handler=f"failure {number}")
+        time.passes(30)
+    hours = [[at_s for at_s, _ in time.sent if at_s // 3600 == hour] for hour in range(2)]
+    assert all(len(hour) <= 3 for hour in hours)
+    time.passes(7200)
+    assert time.sent[-1][1].kind == "success"
+
+
+def test_what_lasts_is_reminded_of_at_the_given_pace() -> None:
+    time = Time(AlertPlan(interval_s=30, hourly_limit=10, repeat_s=600))
+    told = time.passes(1900, store="full")
+    assert [message.body.partition("]")[0] for message in told] == ["[wrong", *["[still wrong"] * 3]
+    silent = Time(AlertPlan(interval_s=30, hourly_limit=10, repeat_s=0))
+    assert len(silent.passes(100_000, store="full")) == 1
+
+
+def test_what_happened_to_tasks_is_counted_and_some_are_named() -> None:
+    time = Time()
+    time.desk.happened(MISSED, list(range(100, 150)), START_MS)
+    time.desk.happened(MISSED, [7], START_MS)
+    time.desk.happened(OTHERWISE, [3], START_MS)
+    (message,) = time.passes(60)
+    assert "51 tasks: 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, ..." in message.body
+    assert "a task was answered otherwise: task 3" in message.body
+    assert "chain" in message.title
+    assert time.passes(600) == []
+
+
+def test_the_end_of_a_danger_does_not_pretend_that_all_went_well() -> None:
+    time = Time()
+    time.passes(20, deadline="1 task is within 10 blocks")
+    (message,) = time.passes(60)
+    assert "or its deadline has passed" in message.body
+
+
+def test_the_last_words_carry_what_was_not_told() -> None:
+    time = Time()
+    time.desk.happened(MISSED, [5], START_MS)
+    message = time.desk.last(FINALITY, f"block 7 changed, says http://x.example/{SECRET}", time.now_ms)
+    assert "a final block has changed" in message.title
+    assert "task 5" in message.body
+    assert SECRET not in message.body
+
+
+def test_every_trouble_and_every_event_has_words() -> None:
+    assert set(TITLES) == {*TROUBLES, *ONCE_BY_STATE.values(), FINALITY, STOPPED}
+    assert {API, DEADLINE, NODE_BEHIND, RPC, STORE} <= set(TITLES)
+    # A state that is told once must not be left and entered again by ordinary work.
+    assert State.EXPIRED not in LEGAL[State.EXPIRED]
+
+
+def test_the_page_for_operators_explains_every_alert() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+    for title, _ in TITLES.values():
+        assert f"| {title} |" in page
+
+
+@given(st.text(max_size=2000))
+def test_words_from_outside_cannot_mention_link_or_break_lines(words: str) -> None:
+    shown = harmless(words, Redactor([SECRET]))
+    assert shown.isprintable()
+    assert not set("@<>`") & set(shown)
+    assert "://" not in shown
+    assert len(shown) < 2000
+
+
+def test_a_secret_is_not_in_a_message() -> None:
+    time = Time()
+    (message,) = time.passes(10, operator_api=f"HTTP 401: {SECRET} http://api.example/v2/{SECRET}?k={SECRET}")
+    assert SECRET not in message.body + message.title
+
+
+@pytest.mark.parametrize(
+    ("url", "hidden", "shown"),
+    [
+        ("slack://TokenAAAA/TokenBBBB/TokenCCCC/#ops", ["TokenAAAA", "TokenBBBB", "TokenCCCC"], []),
+        ("json://user:s3cr3tpw@hooks.example:8080/path/abcdefgh", ["s3cr3tpw", "abcdefgh"], ["hooks.example"]),
+        ("tgram://123456:AAbbCCddEE/998877665", ["AAbbCCddEE", "998877665"], []),
+        ("mailtos://bob:appPassword9@mail.example?smtp=smtp.example", ["appPassword9"], ["mail.example"]),
+        ("pagerduty://IntegrationKey12@ApiKey34567/", ["IntegrationKey12", "ApiKey34567"], []),
+        ("json://127.0.0.1:8080/hook/abcdefgh", ["abcdefgh"], ["127.0.0.1"]),
+    ],
+)
+def test_the_keys_in_an_alert_url_are_secrets_each_alone(url: str, hidden: list[str], shown: list[str]) -> None:
+    redactor = Redactor(checks.alert_secrets(url))
+    for word in hidden:
+        assert word not in redactor(f"it said {word}, and {word.lower()}")
+    for word in shown:
+        assert word in redactor(f"connecting to {word}")
+    assert not any(word in redactor(f"tried {url} now") for word in hidden)
+
+
+def test_the_settings_count_alert_urls_among_their_secrets() -> None:
+    settings = Settings.model_construct(
+        alerts=AlertSettings.model_validate({"urls": ["tgram://123456:AAbbCCddEE/998877665"]})
+    )
+    assert "AAbbCCddEE" not in repr(settings)
+
+
+def test_an_url_that_apprise_does_not_know_is_named_by_its_place() -> None:
+    section = AlertSettings.model_validate({"urls": ["json://127.0.0.1", "nonsense://aTokenInIt"]})
+    settings = Settings.model_construct(alerts=section)
+    with pytest.raises(FixConfiguration, match=r"URL 2 is none that Apprise knows") as caught:
+        Courier.of(settings)
+    assert "aTokenInIt" not in str(caught.value)
+    assert all(isinstance(url, SecretStr) for url in section.urls)

@@ -1,0 +1,160 @@
+"""The parts of the check that need no world: made-up tasks, names of topics, a clock, code that holds a function."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from watcher.app.doctor import clock, method
+from watcher.app.doctor.finding import Notes
+from watcher.app.doctor.names import told
+from watcher.app.doctor.sample import made_up
+from watcher.app.settings import Settings
+from watcher.chain.abi import topic
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import Convention, convention
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.shape import PRESETS
+from watcher.clock import SystemClock
+from watcher.task import Header
+
+ADDRESS = b"\x11" * 20
+IMPLEMENTATION = b"\x22" * 20
+MINIMAL = bytes.fromhex("363d3d373d3d3d363d73") + IMPLEMENTATION + bytes.fromhex("5af43d82803e903d91602b57fd5bf3")
+
+
+@pytest.mark.parametrize(
+    ("age_s", "block_time_s", "words"),
+    [
+        (12, 12.0, None),
+        (119, 1.0, None),
+        (-59, 12.0, None),
+        (0, 0.0, None),
+        (-61, 12.0, "clock is behind"),
+        (121, 12.0, "the node is behind"),
+        (500, 60.0, None),
+        (601, 60.0, "the node is behind"),
+    ],
+)
+def test_the_age_of_the_newest_block_tells_of_clocks(age_s: int, block_time_s: float, words: str | None) -> None:
+    said = clock.suspicion(age_s, block_time_s)
+    assert (said is None) == (words is None)
+    assert words is None or words in (said or "")
+
+
+def test_topics_are_named_the_commonest_first_and_five_at_most() -> None:
+    stranger = bytes.fromhex("5a" * 32)
+    assert told([]) == ""
+    said = told([convention("chainbase").created_topic, stranger, stranger])
+    assert said == "0x5a5a5a5a… ×2, NewTaskCreated of chainbase 0xb456431e… ×1"
+    assert told([bytes([one]) * 32 for one in range(9)]).endswith(", 4 more kinds")
+
+
+def managing(shape: Convention) -> TaskManager:
+    nodes = Endpoints([cast("Any", SimpleNamespace(name="none"))], SystemClock(), Random(1))
+    return TaskManager(nodes, ADDRESS, shape, 100)
+
+
+def own(folder: Path, event: str, more: str = "", values: str = '["$index"]', types: str = '["uint256"]') -> Convention:
+    file = folder / "own.toml"
+    file.write_text(
+        f'answer = "bytes"\n[task]\nevent = "{event}"\nindex = "0"\n{more}\n'
+        f'[call]\nmethod = "answer"\ntypes = {types}\nvalues = {values}\n'
+        f"[signed]\ntypes = {types}\nvalues = {values}\n"
+    )
+    return convention("custom", file)
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_task_can_be_made_up_for_every_preset(name: str) -> None:
+    shape = convention(name)
+    task = made_up(managing(shape), 1, 100)
+    assert task is not None
+    assert (task.task_index, task.created_block) == (2, 2)
+    assert task.message == (b"sample" if name == "chainbase" else (2).to_bytes(32))
+    assert shape.fields(task)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        "Made(uint8 indexed i, int16 indexed j, address who, bool yes, bytes4 four, bytes20 twenty)",
+        "Made(bytes32 indexed id, string indexed name, uint256[] many, uint8[3] three, (string,(bytes,uint8)[2])[] d)",
+        "Made(uint256 i)",
+        "Made((uint32 a, bytes b) indexed t, bytes[][2] c)",
+    ],
+)
+def test_a_task_can_be_made_up_for_events_of_any_types(event: str, tmp_path: Path) -> None:
+    shape = own(tmp_path, event)
+    task = made_up(managing(shape), 1)
+    assert task is not None
+    assert shape.fields(task)
+
+
+class Codes:
+    """Code by address, and one storage slot."""
+
+    def __init__(self, codes: dict[bytes, bytes], target: bytes = bytes(20)) -> None:
+        self._codes, self._target = codes, target
+
+    async def code(self, address: bytes, block: int) -> bytes:
+        return self._codes[address]
+
+    async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
+        return bytes(12) + self._target
+
+
+def code_with(*selectors: bytes) -> bytes:
+    return b"\x60\x80" + b"".join(b"\x80\x63" + one + b"\x14\x61\x00\xff\x57" for one in selectors)
+
+
+WIZARD = convention("wizard")
+VIEWS = [view.call() for view in (WIZARD.latest_task_num, WIZARD.all_task_hashes) if view is not None]
+TASK, REQUEST = WIZARD.selector("respondToTask"), WIZARD.selector("respondToRequest")
+MACH = topic(method._MACH)[:4]
+SQUARING = convention("incredible-squaring").selector()
+
+
+@pytest.mark.parametrize(
+    ("code", "behind", "verdict", "words"),
+    [
+        (code_with(*VIEWS, TASK), None, "ok", "has respondToTask"),
+        (code_with(), code_with(*VIEWS, TASK), "ok", "has respondToTask"),
+        (MINIMAL, code_with(*VIEWS, TASK), "ok", "has respondToTask"),
+        (code_with(*VIEWS, REQUEST), None, "wrong", 'set operator.method = "respondToRequest"'),
+        (code_with(*VIEWS, SQUARING), None, "wrong", 'task_manager.convention = "incredible-squaring"'),
+        (code_with(*VIEWS, MACH), None, "wrong", "confirmAlert"),
+        (code_with(*VIEWS), None, "wrong", "name the function"),
+        (code_with(), None, "warning", "cannot be told"),
+    ],
+)
+async def test_the_function_is_looked_for_in_the_code_that_runs(
+    code: bytes, behind: bytes | None, verdict: str, words: str
+) -> None:
+    settings = Settings(
+        **cast(
+            "Any",
+            {
+                "chain": {"rpc_urls": ["http://127.0.0.1:9"], "chain_id": 1},
+                "task_manager": {"address": "0x" + ADDRESS.hex(), "start_block": 0},
+                "operator": {"url": "http://127.0.0.1:9", "password": "x", "method": "respondToTask"},
+                "hook": {"target": "a:b"},
+            },
+        )
+    )
+    target = bytes(20) if behind is None or code == MINIMAL else IMPLEMENTATION
+    nodes = cast("Endpoints", Codes({ADDRESS: code, IMPLEMENTATION: behind or b""}, target))
+    notes, head = Notes("contract"), Header(1, bytes(32), bytes(32))
+    await method.look(settings, nodes, managing(WIZARD), head, code, notes)
+    (line,) = notes.findings
+    assert (line.verdict, line.check) == (verdict, "method")
+    assert words in line.words
+
+
+def test_the_selectors_are_the_published_ones() -> None:
+    assert (TASK.hex(), REQUEST.hex()) == ("79b08c8d", "ea4b909e")
+    found: Sequence[str] = [one.hex() for one in VIEWS]
+    assert found == ["8b00ce7c", "2d89f6fc"]

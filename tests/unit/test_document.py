@@ -1,0 +1,53 @@
+"""JSON from outside is parsed or refused, whatever the interpreter's recursion limit is."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzzing import fuzzed
+from watcher import document
+
+flat = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
+values = st.recursive(flat, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=50)
+
+
+@given(values)
+def test_any_document_of_ordinary_depth_is_read(value: object) -> None:
+    assert document.parse(json.dumps(value).encode()) == value
+
+
+@fuzzed
+@given(st.binary())
+def test_any_bytes_are_read_or_a_value_error(body: bytes) -> None:
+    try:
+        document.parse(body)
+    except ValueError:
+        pass
+
+
+@pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":[', '{"":[1,[],'])
+@pytest.mark.parametrize("closed", [True, False])
+def test_deep_nesting_is_refused_even_with_the_recursion_limit_web3_leaves_behind(opening: str, closed: bool) -> None:
+    # In a process of its own: without the guard this is a segmentation fault, not an exception.
+    pairs = {"[": "]", "{": "}"}
+    closing = "".join(pairs[letter] for letter in reversed(opening) if letter in pairs) if closed else ""
+    program = f"""
+import sys
+from watcher import document
+sys.setrecursionlimit(100_000)
+try:
+    document.parse(({opening!r} * 200_000 + "1" + {closing!r} * 200_000).encode())
+except ValueError:
+    print("refused")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout.strip()) == (0, "refused"), done.stderr[-500:]
+
+
+def test_many_shallow_things_are_not_deep() -> None:
+    body = json.dumps([{"topics": ["[", "]"], "x": [[], {}]}] * 10_000).encode()
+    assert len(document.parse(body)) == 10_000

@@ -1,0 +1,176 @@
+"""The judge of answers, the words, the check of a function's shape, and the author's test kit."""
+
+import functools
+import math
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from watcher.errors import AttemptFailed, FixConfiguration
+from watcher.hook.load import fit
+from watcher.hook.protocol import LATER_LIMIT_BLOCKS, LATER_LIMIT_S, Hook, judge
+from watcher.hook.words import REASON_LIMIT, clean, describe
+from watcher.task import Later, Skip, Task
+from watcher.testing import make_task, run_hook
+
+
+class Bytes(bytes):
+    """Stands for HexBytes and its like."""
+
+    def __bytes__(self) -> bytes:
+        return b"something else"
+
+
+@given(st.binary(max_size=64))
+def test_bytes_are_taken_as_they_are_and_a_subclass_by_its_content(data: bytes) -> None:
+    assert judge(data) == data
+    assert judge(Bytes(data)) == data
+    assert type(judge(Bytes(data))) is bytes
+
+
+async def _coroutine() -> bytes:
+    return b""
+
+
+@pytest.mark.parametrize(
+    ("answer", "advice"),
+    [
+        ("0x12", "bytes.fromhex"),
+        (None, "nothing (None)"),
+        (7, "to_bytes(32, 'big')"),
+        (True, "returned bool"),
+        (bytearray(b"x"), "bytes(...)"),
+        (memoryview(b"x"), "bytes(...)"),
+        ((b"x",), "returned tuple"),
+        (Skip, "call it: Skip('why')"),
+        (Later, "Later(blocks=5)"),
+        ((n for n in b""), "not `yield`"),
+        (ValueError("x"), "returned ValueError"),
+    ],
+)
+def test_anything_else_is_refused_with_words_that_say_what_to_return(answer: object, advice: str) -> None:
+    with pytest.raises(AttemptFailed) as failure:
+        judge(answer)
+    assert advice in str(failure.value)
+
+
+def test_an_awaitable_from_a_plain_function_is_refused() -> None:
+    coroutine = _coroutine()
+    with pytest.raises(AttemptFailed, match="async def"):
+        judge(coroutine)
+    coroutine.close()
+
+
+def test_an_answer_over_the_limit_is_refused_and_one_at_the_limit_is_taken() -> None:
+    assert judge(bytes(8), 8) == bytes(8)
+    with pytest.raises(AttemptFailed, match="9 bytes; the limit is 8"):
+        judge(bytes(9), 8)
+
+
+def test_later_is_held_within_its_limits() -> None:
+    assert judge(Later(blocks=10**30, seconds=1e300)) == Later(LATER_LIMIT_BLOCKS, LATER_LIMIT_S)
+    assert judge(Later(blocks=3, reason="a\nb")) == Later(3, 0.0, "a\\nb")
+
+
+@pytest.mark.parametrize(
+    ("blocks", "seconds"),
+    [(0, 0), (-1, 5), (1, -0.5), (0, math.nan), (0, math.inf), (True, 0), (1.5, 0), ("1", 0), (1, "2"), (None, None)],
+)
+def test_a_later_that_names_no_time_is_refused(blocks: Any, seconds: Any) -> None:
+    with pytest.raises(AttemptFailed, match="Later"):
+        judge(Later(blocks, seconds))
+
+
+def test_a_reason_is_text_and_is_cut() -> None:
+    long: Any = "x" * 10_000
+    assert judge(Skip(long)) == Skip("x" * REASON_LIMIT + "...")
+    not_text: Any = b"x"
+    with pytest.raises(AttemptFailed, match="is a str, not bytes"):
+        judge(Skip(not_text))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first text builds a table
+@given(st.text(st.characters(), max_size=200), st.integers(1, 60))
+def test_clean_text_is_one_bounded_line_and_cleaning_it_again_changes_nothing(text: str, limit: int) -> None:
+    safe = clean(text, limit)
+    assert len(safe) <= limit + 3
+    assert not any(ord(char) < 32 or char in "\x7f\x9b\u2028\u202e" for char in safe)
+    assert clean(safe, limit) == safe
+
+
+def test_an_error_whose_text_raises_is_still_described() -> None:
+    class Mute(Exception):
+        def __str__(self) -> str:
+            raise SystemExit(3)
+
+    assert describe(Mute()) == "Mute: its text cannot be shown, __str__ raised SystemExit"
+
+
+def _yields(task: Task) -> Iterator[bytes]:
+    yield task.message
+
+
+async def _yields_async(task: Task) -> AsyncIterator[bytes]:
+    yield task.message
+
+
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        (3, "not callable"),
+        (Skip, "is a class"),
+        (lambda: b"", "wrong number of arguments"),
+        (lambda task, other: b"", r"wrong number of arguments.*\(task, other\)"),
+        (lambda *, task: b"", "wrong number of arguments"),
+        (_yields, "generator"),
+        (_yields_async, "generator"),
+    ],
+)
+def test_what_cannot_be_called_with_one_task_is_refused(function: object, words: str) -> None:
+    with pytest.raises(FixConfiguration, match=words):
+        fit(function, "m:f", "v")
+
+
+class _Instance:
+    async def __call__(self, task: Task) -> bytes:
+        return task.message
+
+
+async def _async_hook(task: Task, extra: int = 0) -> bytes:
+    return task.message + bytes([extra])
+
+
+def test_functions_partials_methods_and_instances_are_known_as_sync_or_async() -> None:
+    assert not fit(lambda task: b"", "m:f", "v").is_async
+    assert not fit(lambda task, extra=1: b"", "m:f", "v").is_async
+    assert fit(_async_hook, "m:f", "v").is_async
+    assert fit(functools.partial(_async_hook, extra=2), "m:f", "v").is_async
+    assert fit(_Instance(), "m:f", "v").is_async
+    assert fit(_Instance().__call__, "m:f", "v").is_async
+
+
+def test_the_protocol_fits_sync_and_async_hooks() -> None:
+    def plain(task: Task) -> bytes | Skip:
+        return Skip(str(task.task_index))
+
+    hooks: list[Hook] = [plain, _async_hook, _Instance()]
+    assert [run_hook(hook, make_task(b"m", task_index=4)) for hook in hooks] == [Skip("4"), b"m\0", b"m"]
+
+
+def test_run_hook_judges_as_the_daemon_does_and_lets_the_hooks_own_error_through() -> None:
+    with pytest.raises(AttemptFailed, match="returned str"):
+        run_hook(lambda task: "0x00", make_task())
+    with pytest.raises(FixConfiguration, match="wrong number"):
+        run_hook(lambda: b"", make_task())  # type: ignore[misc, arg-type]
+    with pytest.raises(ZeroDivisionError):
+        run_hook(lambda task: bytes([1 // len(task.message)]), make_task())
+
+
+def test_made_tasks_differ_where_they_should() -> None:
+    assert make_task(b"a") == make_task(b"a")
+    assert make_task(b"a").task_hash != make_task(b"b").task_hash
+    assert make_task(b"a").task_hash != make_task(b"a", task_index=1).task_hash
+    assert len(make_task().task_hash) == 32 and len(make_task().task_manager) == 20

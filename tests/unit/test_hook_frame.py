@@ -1,0 +1,113 @@
+"""The words between daemon and worker: everything comes back whole, and nonsense is known as nonsense."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.fuzzing import fuzzed
+from watcher.errors import AttemptFailed
+from watcher.hook import frame
+from watcher.hook.protocol import Answer
+from watcher.task import Later, Sighting, Skip, Task
+
+uint256 = st.integers(0, 2**256 - 1)
+hash32 = st.binary(min_size=32, max_size=32)
+tasks = st.builds(
+    Task,
+    chain_id=uint256,
+    task_manager=st.binary(min_size=20, max_size=20),
+    task_index=uint256,
+    task_hash=hash32,
+    created_block=uint256,
+    message=st.binary(max_size=200),
+    quorum_numbers=st.binary(max_size=8),
+    quorum_threshold=uint256,
+    deadline_block=st.none() | uint256,
+    seen_at=st.builds(Sighting, uint256, hash32, hash32, uint256),
+)
+answers: st.SearchStrategy[Answer] = st.one_of(
+    st.binary(max_size=200),
+    st.builds(Skip, st.text(st.characters(categories=("L", "N")), max_size=50)),
+    st.builds(Later, st.integers(1, 1000), st.floats(0, 1000), st.just("not yet")),
+)
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+)
+keys = st.sampled_from(["run", "answer", "skip", "later", "failed", "version", "not_loaded"])
+LIMIT = 1000
+# The first text of a run builds a table of all characters, which takes a second on a busy machine.
+patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+def through(fields: frame.Fields) -> frame.Fields:
+    packed = frame.pack(fields)
+    head, body = packed[:4], packed[4:]
+    assert frame.length(head, len(body)) == len(body)
+    return frame.unpack(body)
+
+
+@patient
+@given(st.integers(0), tasks)
+def test_a_task_arrives_as_it_was_sent(run: int, task: Task) -> None:
+    assert frame.read_task(through(frame.write_task(run, task))) == (run, task)
+
+
+@patient
+@given(st.integers(0), answers)
+def test_an_answer_arrives_as_it_was_sent(run: int, answer: Answer) -> None:
+    fields = through(frame.write_answer(run, answer))
+    assert frame.read_run(fields) == run
+    assert frame.read_answer(fields, LIMIT) == answer
+
+
+def test_order_and_start_arrive_as_they_were_sent() -> None:
+    order = frame.Order("m:f", "/srv/hook", 5)
+    assert frame.read_order(through(frame.write_order(order))) == order
+    for start in (frame.Ready("m:f@123"), frame.NotLoaded("no such module")):
+        assert frame.read_start(through(frame.write_start(start))) == start
+
+
+@fuzzed
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_object_or_a_broken_frame(body: bytes) -> None:
+    try:
+        assert isinstance(frame.unpack(body), dict)
+    except frame.BrokenFrame:
+        pass
+
+
+@fuzzed
+@given(st.dictionaries(keys, json_values, max_size=4))
+def test_any_object_is_an_answer_a_failure_or_a_broken_frame(fields: dict[str, Any]) -> None:
+    for read in (frame.read_run, frame.read_start, lambda f: frame.read_answer(f, LIMIT)):
+        words = ""
+        try:
+            read(fields)
+        except (AttemptFailed, frame.BrokenFrame) as error:
+            words = str(error)
+        assert len(words) < 1500
+
+
+def test_nesting_without_end_and_numbers_without_end_are_broken_frames() -> None:
+    for body in (b"[" * 100_000, b'{"a":' * 50_000, b"9" * 100_000, b"\xff\xfe"):
+        with pytest.raises(frame.BrokenFrame):
+            frame.unpack(body)
+
+
+def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
+    with pytest.raises(frame.BrokenFrame, match="4,294,967,295 bytes"):
+        frame.length(b"\xff\xff\xff\xff", frame.frame_limit_bytes(LIMIT))
+
+
+def test_an_answer_over_the_limit_is_refused_on_the_daemons_side_too() -> None:
+    with pytest.raises(AttemptFailed, match="1,001 bytes"):
+        frame.read_answer({"run": 1, "answer": "00" * 1001}, LIMIT)
+
+
+@pytest.mark.parametrize("text", ["0", "0x00", "00 00", "zz", "\u0660\u0660"])
+def test_hex_is_taken_only_in_its_one_spelling(text: str) -> None:
+    with pytest.raises(frame.BrokenFrame):
+        frame.read_answer({"run": 1, "answer": text}, LIMIT)

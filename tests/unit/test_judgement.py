@@ -1,0 +1,206 @@
+"""The judgement, case by case: what is up, what is down and why, what is in danger, and since when."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.app.health import Health, Standing, judge
+from watcher.app.observations import (
+    API,
+    DEADLINE,
+    HOOK,
+    NODE_BEHIND,
+    RPC,
+    STORE,
+    TROUBLES,
+    WATCH,
+    ApiSeen,
+    HookSeen,
+    Limits,
+    NodeSeen,
+    Observations,
+    StageSeen,
+    StoreSeen,
+    WorkSeen,
+)
+from watcher.app.status import told
+
+LIMITS = Limits(quiet_node_s=15, stuck_s=60, slow_store_s=15, danger_blocks=10)
+WORK = WorkSeen(cursor_block=100, head_block=100, final_block=90)
+WELL = Observations(
+    at_ms=1_000,
+    started=True,
+    node=NodeSeen(answered_ago_s=0.5, head_block=100),
+    api=ApiSeen(used=True),
+    hook=HookSeen(),
+    stages=(StageSeen("watch"), StageSeen("submit")),
+    work=WORK,
+)
+
+
+def standings(health: Health) -> dict[str, Standing]:
+    return {one.id: one.standing for one in health.services}
+
+
+def keys(health: Health) -> set[str]:
+    return {one.key for one in health.troubles}
+
+
+def test_when_all_is_well_nothing_is_wrong() -> None:
+    health = judge(WELL, LIMITS)
+    assert health.ready
+    assert health.standing is Standing.UP
+    assert standings(health) == dict.fromkeys((RPC, API, HOOK, STORE, WATCH), Standing.UP)
+    assert (health.reasons, health.troubles, health.blocks_left) == ((), (), None)
+    assert told(health) == "block 100, 0 open"
+
+
+def test_before_anything_was_seen_it_is_starting_and_not_down() -> None:
+    health = judge(Observations(at_ms=1), LIMITS)
+    assert not health.ready
+    assert health.standing is Standing.INITIALIZING
+    assert Standing.DOWN not in standings(health).values()
+    assert not Health(at_ms=1).ready
+    assert Health(at_ms=1).reasons == ("starting",)
+
+
+def test_who_only_observes_has_no_api_no_hook_and_no_deadline_to_keep() -> None:
+    work = replace(WORK, nearest_deadline_block=103, endangered=1)
+    health = judge(replace(WELL, api=None, hook=None, work=work), LIMITS)
+    assert set(standings(health)) == {RPC, STORE, WATCH}
+    assert health.ready
+
+
+@pytest.mark.parametrize(
+    ("change", "service", "words"),
+    [
+        (
+            {"node": NodeSeen(answered_ago_s=16, words="http://a: no connection")},
+            RPC,
+            "no good answer for 16 s (http://a",
+        ),
+        ({"node": NodeSeen(words="http://a: no connection")}, RPC, "http://a: no connection"),
+        ({"api": ApiSeen(refuses=True, words="HTTP 401")}, API, "refuses us (HTTP 401)"),
+        ({"api": ApiSeen(failures=2, words="reset")}, API, "2 requests in a row failed (reset)"),
+        ({"hook": HookSeen(failures=2, words="ValueError")}, HOOK, "the last 2 runs failed (ValueError)"),
+        ({"hook": HookSeen(failures=2, failed_ago_s=900, waiting=1)}, HOOK, "the last 2 runs failed"),
+        (
+            {"hook": HookSeen(failures=1, workers=0, words="oh")},
+            HOOK,
+            "no worker can be started (oh)",
+        ),
+        ({"store": StoreSeen(trouble="disk is full")}, STORE, "disk is full"),
+        ({"store": StoreSeen(waits_s=16)}, STORE, "a write has been waiting for 16 s"),
+        ({"stages": (StageSeen("admit", beat_ago_s=61),)}, WATCH, "stage admit has not come round for 61 s"),
+        ({"stages": (StageSeen("admit", trouble="disagree", troubled_s=15),)}, WATCH, "waiting for 15 s (disagree)"),
+        ({"work": replace(WORK, overdue_s=61, moved_ago_s=70)}, WATCH, "tasks wait and none has moved for 70 s"),
+    ],
+)
+def test_what_is_down_is_told_with_its_reason_and_nothing_else_is(
+    change: dict[str, object], service: str, words: str
+) -> None:
+    health = judge(replace(WELL, **change), LIMITS)  # type: ignore[arg-type]
+    assert [one for one, standing in standings(health).items() if standing is not Standing.UP] == [service]
+    assert keys(health) == {service}
+    (reason,) = health.reasons
+    assert reason.startswith(f"{service}: ") and words in reason
+    assert health.standing is (Standing.DOWN if service in (RPC, STORE, WATCH) else Standing.INITIALIZING)
+    assert not health.ready
+    assert told(health).endswith(reason)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"node": NodeSeen(answered_ago_s=15, words="http://a: no connection", head_block=100)},
+        {"api": ApiSeen(failures=1, words="reset", used=True)},
+        {"hook": HookSeen(failures=1, words="ValueError")},
+        {"hook": HookSeen(failures=9, failed_ago_s=301)},
+        {"stages": (StageSeen("admit", beat_ago_s=60, trouble="no node", troubled_s=14),)},
+        {"work": replace(WORK, overdue_s=61, moved_ago_s=5)},
+        {"work": replace(WORK, overdue_s=5, moved_ago_s=600)},
+        {"work": replace(WORK, cursor_block=81)},
+    ],
+)
+def test_one_failure_a_short_wait_or_an_old_failure_is_no_trouble(change: dict[str, object]) -> None:
+    assert judge(replace(WELL, **change), LIMITS).ready  # type: ignore[arg-type]
+
+
+def test_what_another_service_explains_is_not_told_twice() -> None:
+    waiting = (StageSeen("watch", trouble="no endpoint can answer", troubled_s=50),)
+    health = judge(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
+    assert keys(health) == {RPC}
+
+
+def test_a_far_cursor_is_initializing_and_not_down() -> None:
+    health = judge(replace(WELL, work=replace(WORK, cursor_block=10)), LIMITS)
+    assert standings(health)[WATCH] is Standing.INITIALIZING
+    assert keys(health) == set()
+    assert health.reasons == ("watch: 90 blocks behind, catching up",)
+
+
+def test_a_deadline_in_danger_is_told_with_the_blocks_left() -> None:
+    health = judge(replace(WELL, work=replace(WORK, open_tasks=4, nearest_deadline_block=107, endangered=2)), LIMITS)
+    assert keys(health) == {DEADLINE}
+    assert health.blocks_left == 7
+    assert "2 tasks are within 10 blocks of the deadline" in health.reasons[0]
+    assert health.standing is Standing.INITIALIZING
+    assert told(health).startswith("block 100, 4 open, nearest deadline in 7 blocks; deadline: ")
+
+
+def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:
+    behind = judge(replace(WELL, node=NodeSeen(answered_ago_s=1, head_block=99)), LIMITS)
+    assert keys(behind) == {NODE_BEHIND}
+    stalled = NodeSeen(answered_ago_s=1, head_block=100, head_moved_ago_s=121, usual_interval_s=12)
+    assert keys(judge(replace(WELL, node=stalled), LIMITS)) == {NODE_BEHIND}
+    assert judge(replace(WELL, node=replace(stalled, head_moved_ago_s=119)), LIMITS).ready
+    assert judge(replace(WELL, node=replace(stalled, usual_interval_s=None)), LIMITS).ready
+
+
+def test_since_stays_while_it_lasts_and_begins_anew_after_it_was_over() -> None:
+    down = replace(WELL, api=ApiSeen(refuses=True, words="HTTP 401"))
+    first = judge(replace(down, at_ms=5_000), LIMITS, judge(WELL, LIMITS))
+    second = judge(replace(down, at_ms=9_000), LIMITS, first)
+    assert [one.since_ms for one in second.troubles] == [5_000]
+    service = second.service(API)
+    assert service is not None and service.since_ms == 5_000
+    over = judge(replace(WELL, at_ms=10_000), LIMITS, second)
+    again = judge(replace(down, at_ms=12_000), LIMITS, over)
+    assert [one.since_ms for one in again.troubles] == [12_000]
+
+
+AGES = st.floats(0, 1e6, allow_nan=False)
+WORDS = st.text(max_size=2000)
+SEEN = st.builds(
+    Observations,
+    at_ms=st.integers(0, 2**53),
+    started=st.booleans(),
+    node=st.builds(NodeSeen, st.none() | AGES, WORDS, st.none() | st.integers(0, 10**9), AGES, st.none() | AGES),
+    api=st.none() | st.builds(ApiSeen, st.booleans(), st.integers(0, 9), WORDS, st.booleans()),
+    hook=st.none() | st.builds(HookSeen, st.integers(0, 9), AGES, WORDS, st.integers(0, 9), st.integers(0, 2)),
+    store=st.builds(StoreSeen, st.none() | WORDS, AGES),
+    stages=st.lists(st.builds(StageSeen, st.sampled_from(["watch", "submit"]), AGES, st.none() | WORDS, AGES)),
+    work=st.none()
+    | st.builds(
+        WorkSeen,
+        *[st.integers(0, 10**9)] * 4,
+        st.none() | st.integers(0, 10**9),
+        st.integers(0, 9),
+        AGES,
+        AGES,
+    ),
+)
+
+
+@given(SEEN, st.none() | SEEN)
+def test_whatever_is_seen_the_judgement_is_consistent(seen: Observations, earlier: Observations | None) -> None:
+    health = judge(seen, LIMITS, None if earlier is None else judge(earlier, LIMITS))
+    assert health.ready == (not health.reasons)
+    assert keys(health) <= set(TROUBLES)
+    assert len(keys(health)) == len(health.troubles)
+    down = {one for one, standing in standings(health).items() if standing is Standing.DOWN}
+    assert down == keys(health) - {DEADLINE, NODE_BEHIND}
+    assert (health.standing is Standing.DOWN) == bool(down & {RPC, STORE, WATCH})
+    assert all(len(reason) < 1000 for reason in health.reasons)

@@ -1,0 +1,163 @@
+"""What is counted, that labels stay within their sets whatever comes from outside, and that the page is current."""
+
+import math
+import re
+from pathlib import Path
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client import generate_latest
+from prometheus_client.parser import text_string_to_metric_families
+
+from watcher.app.health import judge
+from watcher.app.metrics import Metrics
+from watcher.app.observations import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
+from watcher.chain.endpoints import EndpointSeen
+from watcher.chain.node import Asked
+from watcher.ledger.intake import Cursor
+from watcher.ledger.measure import Moved, Work
+from watcher.ledger.writer import Batch
+from watcher.task import State
+
+MONITORING = Path(__file__).parents[2] / "monitoring"
+NODE = "http://127.0.0.1:8545"
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
+    """(name, label values...) -> value."""
+    text = generate_latest(metrics.registry).decode()
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def moved(to: State, *, from_: State | None = State.SEEN, number: int | None = None, after_ms: int = 0) -> Moved:
+    return Moved(1, 7, from_, to, 1_000_000 + after_ms, 1_000_000, number, "because")
+
+
+def test_every_series_a_rule_may_ask_for_is_there_before_anything_happens() -> None:
+    now = samples(Metrics("my avs"))
+    assert now["eigen_performance_score", "my avs"] == 100
+    assert now["avs_watcher_ready",] == 0
+    assert {key[1] for key in now if key[0] == "avs_watcher_tasks"} == set(State)
+    assert {key[1] for key in now if key[0] == "avs_watcher_trouble"} == set(TROUBLES)
+    assert now["avs_watcher_task_moves_total", "expired"] == 0
+    assert now["avs_watcher_api_requests_total", "unknown"] == 0
+    assert math.isnan(now["avs_watcher_nearest_deadline_blocks",])
+
+
+def test_two_of_them_share_nothing() -> None:
+    one, other = Metrics(), Metrics()
+    one.sent("accepted", 0.1)
+    assert samples(other)["avs_watcher_api_requests_total", "accepted"] == 0
+
+
+def test_the_score_is_the_share_of_answers_that_made_it() -> None:
+    metrics = Metrics()
+    metrics.moved([moved(State.FINAL), moved(State.SKIPPED), moved(State.ORPHANED), moved(State.FINAL)])
+    assert samples(metrics)["eigen_performance_score", ""] == 100
+    metrics.moved([moved(State.EXPIRED), moved(State.FINAL_OTHER)])
+    assert samples(metrics)["eigen_performance_score", ""] == 50
+    metrics.moved([moved(State.FINAL)] * 100)
+    assert samples(metrics)["eigen_performance_score", ""] == 100
+
+
+def test_delays_are_those_of_the_first_post_and_of_the_answer_on_the_chain() -> None:
+    metrics = Metrics()
+    metrics.moved(
+        [
+            moved(State.SENDING, number=1, after_ms=3_000),
+            moved(State.SENDING, number=2, after_ms=60_000),
+            moved(State.RESPONDED, after_ms=90_000),
+        ]
+    )
+    now = samples(metrics)
+    assert (now["avs_watcher_post_delay_seconds_count",], now["avs_watcher_post_delay_seconds_sum",]) == (1, 3)
+    assert (now["avs_watcher_response_delay_seconds_count",], now["avs_watcher_response_delay_seconds_sum",]) == (1, 90)
+
+
+def test_the_state_is_what_the_judgement_and_the_ledger_say() -> None:
+    metrics = Metrics()
+    seen = WorkSeen(cursor_block=95, head_block=100, final_block=90, nearest_deadline_block=104, endangered=1)
+    node = NodeSeen(answered_ago_s=0.1, head_block=100)
+    health = judge(Observations(at_ms=50_000, started=True, node=node, api=ApiSeen(refuses=True), work=seen), Limits())
+    cursor = Cursor(1, 1, 95, b"", 100, 90, b"")
+    work = Work(cursor, {State.READY: 3}, 104, 1, oldest_seen_ms=20_000, oldest_due_ms=None, last_move=9)
+    metrics.counted({State.FINAL: 40})
+    metrics.moved([moved(State.FINAL, from_=State.RESPONDED), moved(State.READY, from_=State.FAILED)])
+    metrics.told(
+        health, work, {"watch": 1.5}, [EndpointSeen(NODE, 1.0, None), EndpointSeen("http://b", 1.0, "no")], 7.0
+    )
+    now = samples(metrics)
+    expected = {
+        ("avs_watcher_ready",): 0,
+        ("avs_watcher_service_up", "operator-api"): 0,
+        ("avs_watcher_service_up", "chain-rpc"): 1,
+        ("avs_watcher_trouble", "operator-api"): 1,
+        ("avs_watcher_trouble", "deadline"): 1,
+        ("avs_watcher_trouble", "store"): 0,
+        ("avs_watcher_tasks", "ready"): 3,
+        ("avs_watcher_tasks", "final"): 41,
+        ("avs_watcher_head_block",): 100,
+        ("avs_watcher_cursor_block",): 95,
+        ("avs_watcher_final_block",): 90,
+        ("avs_watcher_lag_blocks",): 5,
+        ("avs_watcher_nearest_deadline_blocks",): 4,
+        ("avs_watcher_tasks_in_danger",): 1,
+        ("avs_watcher_queue_age_seconds",): 30,
+        ("avs_watcher_stage_beat_age_seconds", "watch"): 1.5,
+        ("avs_watcher_endpoint_up", NODE): 1,
+        ("avs_watcher_endpoint_up", "http://b"): 0,
+        ("avs_watcher_judged_timestamp_seconds",): 50,
+    }
+    assert {key: now[key] for key in expected} == expected
+
+
+def test_calls_are_counted_each_and_timed_once_a_batch() -> None:
+    metrics = Metrics("avs")
+    metrics.named(NODE, "anvil/v1")
+    metrics.asked(Asked(NODE, ("eth_chainId", "eth_call", "eth_call"), 0.2, ok=True))
+    metrics.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=False))
+    now = samples(metrics)
+    assert now["eigen_rpc_request_total", "avs", "anvil/v1", "eth_call"] == 2
+    assert now["eigen_rpc_request_duration_seconds_count", "avs", "anvil/v1", "eth_call"] == 1
+    assert now["avs_watcher_rpc_batches_total", NODE, "ok"] == 1
+    assert now["avs_watcher_rpc_batches_total", NODE, "failed"] == 1
+
+
+def test_commits_that_failed_are_not_timed() -> None:
+    metrics = Metrics()
+    metrics.committed(Batch(5, 0.01, None))
+    metrics.committed(Batch(1, 30, "disk is full"))
+    now = samples(metrics)
+    assert now["avs_watcher_ledger_commit_duration_seconds_count",] == 1
+    assert now["avs_watcher_ledger_commit_writes_sum",] == 5
+    assert now["avs_watcher_ledger_failures_total",] == 1
+
+
+@settings(deadline=None, max_examples=50)
+@given(st.lists(st.text(max_size=300), max_size=40))
+def test_however_often_a_node_renames_itself_the_series_stay_few_and_readable(names: list[str]) -> None:
+    metrics = Metrics()
+    for name in names:
+        metrics.named(NODE, name)
+        metrics.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=True))
+    found = {key[2] for key in samples(metrics) if key[0] == "eigen_rpc_request_total"}
+    assert len(found) <= 10
+
+
+def test_rules_and_dashboard_ask_only_for_metrics_that_exist() -> None:
+    metrics = Metrics()
+    metrics.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=True))
+    described = {one.name: one for one in metrics.described}
+    suffixes = {"histogram": ("_bucket", "_sum", "_count")}
+    known = {name + end for name, one in described.items() for end in suffixes.get(one.kind, ("",))}
+    texts = {path.name: path.read_text() for path in (MONITORING / "alerts.yml", MONITORING / "grafana.json")}
+    for name, text in texts.items():
+        used = set(re.findall(r"\b(?:avs_watcher|eigen)_[a-z_]+", text))
+        assert used, name
+        assert used <= known, f"{name}: {sorted(used - known)}"
+    for key in TROUBLES:
+        assert f'key="{key}"' in texts["alerts.yml"], key

@@ -1,0 +1,75 @@
+"""A ledger that takes a small write but not those of a stage is in trouble all the while, and not now and then."""
+
+import asyncio
+from random import Random
+
+from watcher.app.bells import Bells
+from watcher.app.health import Standing
+from watcher.app.loop import StageLoop
+from watcher.app.metrics import Metrics
+from watcher.app.monitor import Monitor
+from watcher.app.observations import STORE, WATCH, Limits
+from watcher.app.witness import Witness
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.node import Node
+from watcher.clock import SystemClock
+from watcher.errors import TryLater
+from watcher.ledger.writer import NOT_WRITTEN, Batch
+
+FULL = f"{NOT_WRITTEN} (OperationalError: database or disk is full)"
+
+
+class Writing:
+    """A stage whose writes fail until there is room."""
+
+    name = "watch"
+
+    def __init__(self) -> None:
+        self.room = False
+        self.stepped = asyncio.Event()
+
+    async def step(self) -> float:
+        self.stepped.set()
+        if not self.room:
+            raise TryLater(FULL)
+        return 60.0
+
+
+async def test_the_store_is_down_until_no_stage_waits_for_it_whatever_smaller_writes_succeed() -> None:
+    clock = SystemClock()
+    metrics = Metrics("an avs")
+    witness = Witness(clock, metrics)
+    nodes = Endpoints([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
+    monitor = Monitor(witness, metrics, clock, Limits(), nodes)
+    stage, stopping = Writing(), asyncio.Event()
+    loop = StageLoop(stage, Bells(["watch"]), clock, stopping)
+    monitor.started([loop])
+
+    def store() -> tuple[Standing, str]:
+        found = monitor.look().service(STORE)
+        assert found is not None
+        return found.standing, found.words
+
+    async def until(trouble: str | None) -> None:
+        async with asyncio.timeout(10):
+            while loop.trouble != trouble:
+                stage.stepped.clear()
+                await stage.stepped.wait()
+                await asyncio.sleep(0)
+
+    running = [asyncio.create_task(loop.run()), asyncio.create_task(monitor.run())]
+    try:
+        await until(FULL)
+        witness.committed(Batch(1, 0.1, FULL))
+        assert store() == (Standing.DOWN, FULL)
+        witness.committed(Batch(1, 0.1, None))
+        assert store() == (Standing.DOWN, FULL)
+        assert monitor.health.trouble(WATCH) is None
+        stage.room = True
+        await until(None)
+        assert store()[0] is not Standing.DOWN
+    finally:
+        for one in running:
+            one.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+        await nodes.close()

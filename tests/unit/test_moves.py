@@ -1,0 +1,93 @@
+"""The law of the states: which moves there are, that no open state is a dead end, and that ends are ends."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.errors import IllegalMove
+from watcher.ledger.moves import check
+from watcher.ledger.tables import OPEN
+from watcher.task import ENDED, LEGAL, RESPONDED, UNSETTLED, State
+
+STATES = st.sampled_from(list(State))
+
+
+@given(from_=STATES, to=STATES)
+def test_a_move_is_allowed_exactly_when_the_law_has_it(from_: State, to: State) -> None:
+    if to in LEGAL[from_]:
+        check(from_, to)
+    else:
+        with pytest.raises(IllegalMove, match=f"from {from_} to {to}"):
+            check(from_, to)
+
+
+def test_every_state_has_its_law_and_belongs_to_one_group() -> None:
+    assert set(LEGAL) == set(State)
+    groups = [ENDED, RESPONDED, UNSETTLED]
+    assert frozenset().union(*groups) == set(State)
+    assert sum(map(len, groups)) == len(State)
+
+
+@pytest.mark.parametrize("state", State)
+def test_no_state_moves_to_itself(state: State) -> None:
+    assert state not in LEGAL[state]
+
+
+def reachable(start: State, without: frozenset[State] = frozenset()) -> set[State]:
+    found, ahead = {start}, [start]
+    while ahead:
+        fresh = LEGAL[ahead.pop()] - found - without
+        found |= fresh
+        ahead += fresh
+    return found
+
+
+def test_every_state_can_be_reached_from_the_first_sight() -> None:
+    assert reachable(State.SEEN) == set(State)
+
+
+@pytest.mark.parametrize("state", sorted(set(State) - ENDED))
+def test_every_open_state_leads_to_an_end(state: State) -> None:
+    assert reachable(state) & ENDED
+    assert {State.FINAL, State.FINAL_OTHER} & reachable(state), "the chain can always have the last word"
+
+
+@pytest.mark.parametrize("state", [State.FINAL, State.FINAL_OTHER])
+def test_what_is_final_stays(state: State) -> None:
+    assert not LEGAL[state]
+
+
+@pytest.mark.parametrize("state", sorted(UNSETTLED))
+def test_the_chain_settles_whatever_is_unsettled(state: State) -> None:
+    settled = {State.RESPONDED, State.RESPONDED_OTHER, State.EXPIRED, State.ORPHANED}
+    assert settled <= LEGAL[state]
+
+
+def test_a_hook_is_run_only_for_what_the_contract_was_asked_about() -> None:
+    """Whatever is sent was computed, and whatever is computed was ready: no way around either."""
+    assert {state for state in State if State.COMPUTED in LEGAL[state]} == {State.READY}
+    assert {state for state in State if State.ACCEPTED in LEGAL[state]} == {State.SENDING}
+    assert State.SENDING not in reachable(State.SEEN, frozenset({State.COMPUTED}) | RESPONDED)
+
+
+def test_what_was_sent_never_goes_back_to_the_hook() -> None:
+    """Short of its own answer vanishing from the ledger, which no move does, there is one answer to a task."""
+    ends = ENDED | RESPONDED
+    for state in (State.SENDING, State.UNKNOWN, State.ACCEPTED, State.WAITING, State.BLOCKED):
+        assert State.READY not in reachable(state, frozenset(ends))
+
+
+def test_unknown_is_resolved_by_the_chain_before_anything_is_sent_again() -> None:
+    assert State.SENDING not in LEGAL[State.UNKNOWN]
+    assert State.SENDING not in LEGAL[State.ACCEPTED]
+
+
+def test_ends_are_left_only_by_a_person_or_the_chain() -> None:
+    by_a_person = {State.READY, State.SEEN}
+    by_the_chain = RESPONDED | {State.ORPHANED, State.SEEN}
+    for state in ENDED:
+        assert LEGAL[state] <= by_a_person | by_the_chain
+
+
+def test_the_partial_index_covers_exactly_what_is_not_at_its_end() -> None:
+    assert str(OPEN) == "state NOT IN (" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")"

@@ -1,0 +1,91 @@
+"""Whatever arrives is one outcome, and its words are one line that any log and any ledger can hold."""
+
+import json
+import re
+from random import Random
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzzing import fuzzed
+from watcher.operator.answer import RETRY_AFTER_LIMIT_S, parse
+from watcher.operator.words import WORDS_LIMIT_CHARS, clean
+from watcher.task import Accepted, Outcome, Unknown
+
+TX = bytes(range(1, 33))
+SIG = bytes(range(101, 133))
+ZERO = "0x" + "00" * 32
+CONTROLS = re.compile("[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
+ID = 7
+
+
+def ok(result: Any, request_id: Any = "7") -> bytes:
+    return json.dumps({"id": request_id, "result": result, "jsonrpc": "2.0"}).encode()
+
+
+def error(message: Any, code: Any = 0, request_id: Any = "7") -> bytes:
+    return json.dumps({"id": request_id, "error": {"code": code, "message": message}, "jsonrpc": "2.0"}).encode()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["7", TX.hex(), ZERO]),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(["id", "result", "error", "code", "message", "data", "tx_hash", "sig_hash", "task_index"])
+            | st.text(max_size=3),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+BODIES = (
+    st.binary(max_size=200)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | st.builds(ok, JSON, st.sampled_from(["7", 7, 0, None]))
+    | st.builds(error, JSON, JSON, st.sampled_from(["7", 7, 0, None]))
+)
+HEADERS = st.dictionaries(st.sampled_from(["retry-after", "date"]), st.text(max_size=40) | st.integers().map(str))
+
+
+@fuzzed
+@given(status=st.integers(0, 999) | st.sampled_from([200, 400, 404, 429, 502]), headers=HEADERS, body=BODIES)
+def test_any_answer_is_one_outcome_fit_for_the_ledger(status: int, headers: dict[str, str], body: bytes) -> None:
+    check(parse(status, headers, body, ID))
+
+
+def test_ten_thousand_damaged_answers_are_each_one_outcome() -> None:
+    random = Random(20)
+    whole = [ok({"task_index": 1, "tx_hash": ZERO, "sig_hash": "0x" + SIG.hex()}), error("already finished: " + ZERO)]
+    for _ in range(10_000):
+        body = bytearray(random.choice(whole))
+        for _ in range(random.randint(1, 8)):
+            at = random.randrange(len(body))
+            body[at : at + random.randint(0, 9)] = random.randbytes(random.randint(1, 3))
+        check(parse(random.choice([200, 200, 400, 500]), {}, bytes(body), ID))
+
+
+def check(outcome: Outcome) -> None:
+    words = outcome.why if isinstance(outcome, Unknown) else outcome.words
+    assert len(words) <= WORDS_LIMIT_CHARS
+    assert not CONTROLS.search(words)
+    assert words.encode("utf-8").decode() == words
+    if isinstance(outcome, Accepted):
+        assert all(value is None or (len(value) == 32 and any(value)) for value in (outcome.tx_hash, outcome.sig_hash))
+    else:
+        assert outcome.retry_after_s is None or 0 <= outcome.retry_after_s <= RETRY_AFTER_LIMIT_S
+
+
+@given(text=st.text(alphabet=st.characters()), limit_chars=st.integers(4, 60))
+def test_cleaned_words_are_one_printable_line_within_the_limit(text: str, limit_chars: int) -> None:
+    words = clean(text, limit_chars)
+    assert len(words) <= limit_chars
+    assert not CONTROLS.search(words)
+    assert words.encode("utf-8").decode() == words
+
+
+@given(text=st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=WORDS_LIMIT_CHARS))
+def test_plain_text_within_the_limit_is_left_alone(text: str) -> None:
+    assert clean(text) == text

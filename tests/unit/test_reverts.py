@@ -1,0 +1,124 @@
+"""Revert data -> meaning: every refusal a contract is known to word, and nothing that anybody may send breaks it."""
+
+import pytest
+from eth_abi.abi import encode
+from eth_utils.crypto import keccak
+from hypothesis import given
+from hypothesis import strategies as st
+
+from watcher.chain.answers import Reverted
+from watcher.chain.refusals import WORDS_LIMIT, rpc_error
+from watcher.chain.reverts import Meaning, decoded, refusal
+
+CHECKER = "BLSSignatureChecker.checkSignatures: "
+
+KNOWN = [
+    ("Supplied task does not match the one recorded in the contract", Meaning.PARK),
+    ("supplied task does not match the one recorded in the contract", Meaning.PARK),
+    ("ChainbaseServiceManager: supplied task does not match the one recorded in the contract", Meaning.PARK),
+    ("Aggregator has already responded to the task", Meaning.WAIT),
+    ("ChainbaseServiceManager: aggregator has already responded to the task", Meaning.WAIT),
+    ("Aggregator has responded too late", Meaning.PARK),
+    ("Aggregator has responded to the task too late", Meaning.PARK),
+    ("Aggregator must be the caller", Meaning.CALLER),
+    ("ChainbaseServiceManager: aggregator must be the caller", Meaning.CALLER),
+    ("Signatories do not own at least threshold percentage of a quorum", Meaning.PASSES),
+    (CHECKER + "empty quorum input", Meaning.PARK),
+    (CHECKER + "invalid reference block", Meaning.WAIT),
+    (CHECKER + "StakeRegistry updates must be within withdrawalDelayBlocks window", Meaning.WAIT),
+    (CHECKER + "quorumApk hash in storage does not match provided quorum apk", Meaning.PASSES),
+    (CHECKER + "nonSignerPubkeys not sorted", Meaning.PASSES),
+    (CHECKER + "input quorum length mismatch", Meaning.PASSES),
+    (CHECKER + "input nonsigner length mismatch", Meaning.PASSES),
+    (CHECKER + "signature is invalid", Meaning.PASSES),
+    (CHECKER + "pairing precompile call failed", Meaning.PASSES),
+    ("StakeRegistry.quorumExists: quorum does not exist", Meaning.PARK),
+    ("Pausable: paused", Meaning.WAIT),
+    ("Task generator must be the caller", Meaning.UNCLEAR),
+    ("something new under the sun", Meaning.UNCLEAR),
+]
+ERRORS = [
+    ("InputEmptyQuorumNumbers", Meaning.PARK),
+    ("InputArrayLengthMismatch", Meaning.PASSES),
+    ("InputNonSignerLengthMismatch", Meaning.PASSES),
+    ("InvalidReferenceBlocknumber", Meaning.WAIT),
+    ("NonSignerPubkeysNotSorted", Meaning.PASSES),
+    ("StaleStakesForbidden", Meaning.WAIT),
+    ("InvalidQuorumApkHash", Meaning.PASSES),
+    ("InvalidBLSPairingKey", Meaning.PASSES),
+    ("InvalidBLSSignature", Meaning.PASSES),
+    ("Unheard", Meaning.UNCLEAR),
+]
+ERROR = keccak(b"Error(string)")[:4]
+PANIC = keccak(b"Panic(uint256)")[:4]
+
+
+@pytest.mark.parametrize(("text", "meaning"), KNOWN)
+def test_a_text_means_the_same_as_data_and_as_the_nodes_words(text: str, meaning: Meaning) -> None:
+    as_data = refusal(Reverted("execution reverted", ERROR + encode(["string"], [text])))
+    assert (as_data.meaning, as_data.words) == (meaning, text)
+    for preamble in (
+        "execution reverted: ",
+        "Error: VM Exception while processing transaction: reverted with reason string '",
+        "VM Exception while processing transaction: revert ",
+    ):
+        in_words = refusal(Reverted(preamble + text, None))
+        assert (in_words.meaning, in_words.words) == (meaning, text), preamble
+
+
+@pytest.mark.parametrize(("name", "meaning"), ERRORS)
+def test_a_custom_error_is_known_by_its_selector(name: str, meaning: Meaning) -> None:
+    data = keccak(f"{name}()".encode())[:4]
+    found = refusal(Reverted("execution reverted", data))
+    assert found.meaning is meaning
+    assert found.words == (f"{name}()" if meaning is not Meaning.UNCLEAR else f"a custom error 0x{data.hex()}")
+
+
+def test_the_selectors_are_those_of_the_chain() -> None:
+    # Written down from outside: InvalidBLSSignature() and Error(string), Panic(uint256).
+    assert (ERROR.hex(), PANIC.hex()) == ("08c379a0", "4e487b71")
+
+
+@pytest.mark.parametrize(("code", "words"), [(0x11, "overflow"), (0x32, "outside its array"), (0x99, "unknown kind")])
+def test_a_panic_is_told_and_holds_nothing_back(code: int, words: str) -> None:
+    found = refusal(Reverted("execution reverted", PANIC + code.to_bytes(32)))
+    assert found.meaning is Meaning.UNCLEAR
+    assert found.words.startswith(f"Panic(0x{code:02x})")
+    assert words in found.words
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        Reverted("execution reverted", None),
+        Reverted("execution reverted", b""),
+        Reverted("", None),
+        Reverted("internal error", None),
+        Reverted("VM execution error.", b"\x01"),
+        Reverted("execution reverted", ERROR + b"\xff" * 40),
+        Reverted("execution reverted", PANIC + b"\xff" * 32),
+    ],
+)
+def test_what_says_nothing_holds_nothing_back(said: Reverted) -> None:
+    found = refusal(said)
+    assert found.meaning is Meaning.UNCLEAR
+    assert found.words
+
+
+@given(words=st.text(max_size=300), data=st.none() | st.binary(max_size=300))
+def test_nothing_breaks_it(words: str, data: bytes | None) -> None:
+    found = refusal(Reverted(words, data))
+    assert len(found.words) <= WORDS_LIMIT
+
+
+@given(st.binary(max_size=400))
+def test_a_texts_bytes_come_out_printable(raw: bytes) -> None:
+    words = decoded(ERROR + encode(["bytes"], [raw]))
+    assert words.isprintable()
+    assert words.isascii()
+
+
+def test_the_data_of_a_revert_is_found_where_nethermind_puts_it() -> None:
+    data = ERROR + encode(["string"], ["Aggregator must be the caller"])
+    for raw in ("0x" + data.hex(), "Reverted 0x" + data.hex()):
+        assert rpc_error({"code": -32015, "message": "VM execution error.", "data": raw}).data == data

@@ -1,0 +1,230 @@
+"""Whatever bytes a node sends, parsing gives a checked value or RetryElsewhere."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.fuzzing import fuzzed
+from watcher.chain import answers
+from watcher.chain.answers import Log
+from watcher.chain.refusals import RpcError
+from watcher.errors import RetryElsewhere
+from watcher.task import Header
+
+ADDRESS, TOPIC, OTHER = b"\x11" * 20, b"\xaa" * 32, b"\xbb" * 32
+LAST = Header(20, (20).to_bytes(32), (19).to_bytes(32))
+
+scalars = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(["0x", "0x0", "0X1F", "0x" + "00" * 20, "0x" + "11" * 32, "0x_1", "0x 1", "latest"])
+)
+MEMBERS = ["jsonrpc", "id", "result", "error", "code", "message", "number", "hash", "parentHash", "topics", "address"]
+MEMBERS += ["data", "blockNumber", "blockHash", "transactionHash", "logIndex", "removed", "status"]
+anything = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from(MEMBERS) | st.text(max_size=5), inner | st.just("2.0"), max_size=8)
+    ),
+    max_leaves=20,
+)
+
+
+def body(*items: Any) -> bytes:
+    return json.dumps(list(items)).encode()
+
+
+def ok(number: Any, result: Any = "0x1") -> dict[str, Any]:
+    return {"jsonrpc": "2.0", "id": number, "result": result}
+
+
+def outcomes(raw: bytes, ids: list[int]) -> list[Any]:
+    return [answers.outcome(envelope) for envelope in answers.envelopes(raw, ids)]
+
+
+@fuzzed
+@given(anything)
+def test_any_json_is_an_outcome_or_retry_elsewhere(raw: Any) -> None:
+    try:
+        outcomes(json.dumps(raw).encode(), [0, 1])
+    except RetryElsewhere:
+        pass
+
+
+@fuzzed
+@given(st.binary(max_size=200))
+def test_any_bytes_are_an_outcome_or_retry_elsewhere(raw: bytes) -> None:
+    with pytest.raises(RetryElsewhere):
+        outcomes(raw, [0, 1])
+
+
+@fuzzed
+@given(anything)
+def test_any_value_is_parsed_or_retry_elsewhere(raw: Any) -> None:
+    for parse in (
+        answers.quantity,
+        answers.octets,
+        answers.header,
+        answers.receipt,
+        lambda value: answers.logs(value, ADDRESS, {TOPIC}, None, 0, LAST),
+        lambda value: answers.logs([value], ADDRESS, {TOPIC}, None, 0, LAST),
+    ):
+        try:
+            parse(raw)
+        except RetryElsewhere:
+            pass
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        b"<html><body>502 Bad Gateway</body></html>",
+        b"[" * 100_000,
+        b'{"a":' * 100_000,
+        b'[{"jsonrpc":"2.0","id":0,"result":' + b"9" * 5000 + b"}]",
+        b'[{"jsonrpc":"2.0","id":0,"result":NaN}]',
+        b'[{"jsonrpc":"2.0","id":0,"result":-Infinity}]',
+        b'\xef\xbb\xbf[{"jsonrpc":"2.0","id":0,"result":"0x1"}]',
+        '[{"jsonrpc":"2.0","id":0,"result":"0x1"}]'.encode("utf-16"),
+        b'[{"jsonrpc":"2.0","id":0,"result":"0x1"}',
+        b"null",
+        b"[]",
+        body(ok("0")),
+        body(ok(0.0)),
+        body(ok(False)),
+        body(ok(None)),
+        body(ok(1)),
+        body(ok(0), ok(0)),
+        body({"id": 0, "result": "0x1"}),
+        body({"jsonrpc": "2.0", "id": 0}),
+        body({"jsonrpc": "2.0", "id": 0, "error": None}),
+        body(ok(0) | {"error": {"code": 1, "message": "no"}}),
+    ],
+)
+def test_an_answer_that_is_not_exactly_one_per_id_is_refused(raw: bytes) -> None:
+    with pytest.raises(RetryElsewhere):
+        answers.envelopes(raw, [0])
+
+
+def test_answers_out_of_order_are_put_in_the_order_asked() -> None:
+    assert outcomes(body(ok(7, "c"), ok(5, "a"), ok(6, None)), [5, 6, 7]) == ["a", None, "c"]
+
+
+def test_an_error_of_one_item_leaves_the_others_alone() -> None:
+    error = {"jsonrpc": "2.0", "id": 1, "error": {"code": -32005, "message": "too many"}, "result": None}
+    assert outcomes(body(ok(0), error), [0, 1]) == ["0x1", RpcError(-32005, "too many")]
+
+
+@pytest.mark.parametrize("as_list", [True, False])
+def test_a_refusal_of_the_whole_batch_stands_for_every_missing_answer(as_list: bool) -> None:
+    refusal = {"jsonrpc": "2.0", "id": None, "error": {"code": -32600, "message": "batch too large"}}
+    raw = json.dumps([refusal] if as_list else refusal).encode()
+    assert outcomes(raw, [3, 4]) == [RpcError(-32600, "batch too large")] * 2
+
+
+def test_of_two_members_of_the_same_name_the_last_one_counts_and_nothing_breaks() -> None:
+    assert outcomes(b'[{"jsonrpc":"2.0","id":9,"id":0,"result":"a","result":"b"}]', [0]) == ["b"]
+
+
+@given(st.integers(0, 2**63 - 1), st.booleans(), st.integers(0, 4))
+def test_quantities_of_harmless_dialects_are_read(number: int, upper: bool, zeros: int) -> None:
+    digits = "0" * zeros + f"{number:x}"
+    assert answers.quantity("0x" + (digits.upper() if upper else digits)) == number
+
+
+BAD_QUANTITIES = ["0x", "", "1f", "-0x1", "0x-1", "0x1_0", " 0x1", "0x1\n", "0x" + "f" * 16, 5, None, True]
+
+
+@pytest.mark.parametrize("raw", BAD_QUANTITIES)
+def test_quantities_of_any_other_kind_are_refused(raw: Any) -> None:
+    with pytest.raises(RetryElsewhere):
+        answers.quantity(raw)
+
+
+@pytest.mark.parametrize("raw", ["", "00", "0x0", "0x0g", "0x 00", "0x00 ", "0x\u0660\u0661", ["0x", "00"], 7, None])
+def test_bytes_of_another_form_are_refused(raw: Any) -> None:
+    with pytest.raises(RetryElsewhere):
+        answers.octets(raw)
+
+
+@given(st.binary(max_size=80))
+def test_bytes_are_read_in_either_case_and_of_the_asked_size_only(data: bytes) -> None:
+    assert answers.octets("0x" + data.hex()) == answers.octets("0x" + data.hex().upper(), len(data)) == data
+    with pytest.raises(RetryElsewhere):
+        answers.octets("0x" + data.hex(), len(data) + 1)
+
+
+def raw_log(**change: Any) -> dict[str, Any]:
+    given_ = {
+        "address": "0x" + ADDRESS.hex(),
+        "topics": ["0x" + TOPIC.hex(), "0x" + (5).to_bytes(32).hex()],
+        "data": "0x1234",
+        "blockNumber": "0xa",
+        "blockHash": "0x" + (10).to_bytes(32).hex(),
+        "transactionHash": "0x" + "22" * 32,
+        "logIndex": "0x0",
+        "removed": False,
+    }
+    return given_ | change
+
+
+def read(*raw: dict[str, Any], index: bytes | None = None) -> tuple[tuple[Log, ...], int]:
+    return answers.logs(list(raw), ADDRESS, {TOPIC}, index, 5, LAST)
+
+
+def test_logs_come_in_chain_order_and_once_each() -> None:
+    twentieth = raw_log(blockNumber="0x14", blockHash="0x" + LAST.hash.hex())
+    found, foreign = read(twentieth, raw_log(logIndex="0x2"), raw_log(), twentieth, raw_log(logIndex="0x10"))
+    assert [(log.block_number, log.log_index) for log in found] == [(10, 0), (10, 2), (10, 16), (20, 0)]
+    assert foreign == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"address": "0x" + "33" * 20},
+        {"topics": ["0x" + OTHER.hex()]},
+        {"topics": []},
+        {"blockNumber": "0x4"},
+        {"blockNumber": "0x15"},
+        {"removed": True},
+        {"removed": "no"},
+    ],
+)
+def test_logs_nobody_asked_for_are_discarded_and_counted(change: dict[str, Any]) -> None:
+    found, foreign = read(raw_log(), raw_log(**change))
+    assert len(found) == 1 and foreign == 1
+
+
+def test_a_search_by_index_discards_the_logs_of_other_indices() -> None:
+    assert read(raw_log(), index=(5).to_bytes(32))[1] == 0
+    assert read(raw_log(), index=(6).to_bytes(32)) == ((), 1)
+    assert read(raw_log(topics=["0x" + TOPIC.hex()]), index=(5).to_bytes(32)) == ((), 1)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        raw_log(blockHash="0x" + "77" * 32, logIndex="0x1"),
+        raw_log(data="0x99"),
+        raw_log(blockNumber="0x14", blockHash="0x" + "77" * 32),
+    ],
+)
+def test_an_answer_that_contradicts_itself_or_the_header_is_refused(second: dict[str, Any]) -> None:
+    with pytest.raises(RetryElsewhere, match="moved under our feet"):
+        read(raw_log(), second)
+
+
+@pytest.mark.parametrize("raw", [None, "", "0x", "12", -1, "-0x1", "0x" + "f" * 64, [], {}, True, "0xzz"])
+def test_a_block_that_lies_about_the_time_is_still_a_block(raw: object) -> None:
+    block = {"number": "0x5", "hash": "0x" + "11" * 32, "parentHash": "0x" + "22" * 32, "timestamp": raw}
+    assert answers.header(block).timestamp_s == 0
+    assert answers.header({**block, "timestamp": "0x65f00000"}).timestamp_s == 0x65F00000

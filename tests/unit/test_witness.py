@@ -1,0 +1,115 @@
+"""What the hook and the API do is seen, passed on unchanged, and remembered without secrets."""
+
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from watcher.app.health import Standing, judge
+from watcher.app.metrics import Metrics
+from watcher.app.observations import API, HOOK, Limits, Observations
+from watcher.app.witness import Witness
+from watcher.clock import SystemClock
+from watcher.errors import AttemptFailed, TryLater
+from watcher.ledger.writer import Batch
+from watcher.operator.probe import Probe
+from watcher.operator.request import Request, probe_request
+from watcher.redact import Redactor
+from watcher.task import Accepted, Later, Outcome, Refused, Response, Sent, Skip, Task, Unknown
+from watcher.testing import make_task
+
+SECRET = "correct-horse-battery"
+
+
+def witness() -> Witness:
+    return Witness(SystemClock(), Metrics(), Redactor([SECRET]))
+
+
+def sent(outcome: Outcome, http_status: int | None = 200) -> Sent:
+    return Sent(outcome, http_status, b"", 12)
+
+
+def standing(seen: Witness, service: str) -> Standing:
+    health = judge(Observations(1, api=seen.api, hook=seen.hook), Limits())
+    found = health.service(service)
+    assert found is not None
+    return found.standing
+
+
+@pytest.mark.parametrize(
+    ("answers", "expected"),
+    [
+        ([sent(Accepted())], Standing.UP),
+        ([sent(Refused("no such task", code=3), 400)] * 5, Standing.UP),
+        ([sent(Unknown("HTTP 502"), 502)], Standing.UP),
+        ([sent(Unknown("HTTP 502"), 502)] * 2, Standing.DOWN),
+        ([sent(Refused("not sent: refused"), None)] * 2, Standing.DOWN),
+        ([sent(Refused("slow down"), 429)] * 2, Standing.DOWN),
+        ([sent(Refused("HTTP 401", endpoint=True), 401)], Standing.DOWN),
+        ([sent(Refused("HTTP 401", endpoint=True), 401), sent(Unknown("reset"), None)], Standing.UP),
+        ([sent(Refused("HTTP 401", endpoint=True), 401), sent(Accepted())], Standing.UP),
+        ([sent(Unknown("reset"), None), sent(Accepted()), sent(Unknown("reset"), None)], Standing.UP),
+    ],
+)
+async def test_the_api_is_judged_by_what_it_last_did(answers: list[Sent], expected: Standing) -> None:
+    seen, left = witness(), list(answers)
+
+    class Api:
+        async def send(self, request: Request) -> Sent:
+            return left.pop(0)
+
+    sender = seen.sending(Api())
+    assert [await sender.send(probe_request(1)) for _ in answers] == answers
+    assert standing(seen, API) is expected
+
+
+async def test_a_sign_of_life_ends_what_a_silence_would_leave_standing() -> None:
+    seen = witness()
+    seen.sent(sent(Refused("HTTP 401", endpoint=True), 401))
+    seen.probed(Probe(ok=False, words="HTTP 403", http_status=403, duration_ms=1))
+    assert standing(seen, API) is Standing.DOWN
+    seen.probed(Probe(ok=True, words="", http_status=404, duration_ms=1))
+    assert standing(seen, API) is Standing.UP
+
+
+Verdict = Response | Skip | Later
+
+
+def hook(outcome: Verdict | Exception) -> Callable[[Task], Awaitable[Verdict]]:
+    async def run(task: Task) -> Verdict:
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    return run
+
+
+@pytest.mark.parametrize("verdict", [Response(b"x", "1", 5), Skip("why not"), Later(blocks=2)])
+async def test_a_verdict_of_the_hook_is_passed_on_and_ends_its_failures(verdict: Verdict) -> None:
+    seen = witness()
+    for _ in range(2):
+        with pytest.raises(AttemptFailed, match="boom"):
+            await seen.hooked(hook(AttemptFailed("boom")))(make_task())
+    assert standing(seen, HOOK) is Standing.DOWN
+    assert await seen.hooked(hook(verdict))(make_task()) is verdict
+    assert standing(seen, HOOK) is Standing.UP
+
+
+async def test_without_a_worker_the_hook_is_down_at_once() -> None:
+    seen = witness()
+    with pytest.raises(TryLater):
+        await seen.hooked(hook(TryLater("no new worker")))(make_task())
+    assert standing(seen, HOOK) is Standing.DOWN
+
+
+async def test_no_secret_is_kept_whoever_says_it() -> None:
+    seen = witness()
+    with pytest.raises(AttemptFailed):
+        await seen.hooked(hook(AttemptFailed(f"ValueError: {SECRET}")))(make_task())
+    seen.committed(Batch(1, 0.1, f"no access for {SECRET}"))
+    seen.sent(sent(Unknown(f"said {SECRET}"), None))
+    assert seen.hook.words and seen.api.words and seen.store_trouble
+    assert SECRET not in seen.hook.words + seen.api.words + seen.store_trouble
+    seen.sent(sent(Refused(f"said {SECRET}", endpoint=True), 401))
+    assert SECRET not in seen.api.words
+    seen.probed(Probe(ok=False, words=f"said {SECRET}", http_status=401, duration_ms=1))
+    assert SECRET not in seen.api.words

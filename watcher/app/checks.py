@@ -1,0 +1,282 @@
+"""What one value of the settings must look like, beyond its type.
+
+Imports nothing of ours. Each check takes the value, returns it (made uniform), and raises ValueError with the words a
+person needs. Invariant: the words never hold the value, because it may be, or hide, a secret.
+"""
+
+import ipaddress
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import SplitResult, urlsplit
+
+URL_LIMIT_CHARS = 2048
+MAX_ENDPOINTS = 16
+MAX_ALERT_URLS = 8
+MAX_DEPTH_BLOCKS = 1_000_000
+MAX_BLOCK = 2**63 - 1
+
+_ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
+_IMPORT_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_ENTRY_POINT = re.compile(r"\w[\w.-]*")
+_HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
+_PORT = re.compile(r"[0-9]{1,5}")
+_ALERT_URL = re.compile(r"[A-Za-z][A-Za-z0-9]{1,31}://\S+")
+_ALERT_HOST = re.compile(r"localhost|[\w-]+(\.[\w-]+)+|\[[0-9A-Fa-f:.]+\]?")
+_TOKEN_CHARS = 6  # shorter parts are words, not keys
+
+
+def one_line(text: str) -> str:
+    """Text without control characters."""
+    if not text.isprintable():
+        raise ValueError("must be one line of printable text")
+    return text
+
+
+def lower(value: Any) -> Any:
+    """Lower case, where it is text at all."""
+    return value.lower() if isinstance(value, str) else value
+
+
+def rpc_urls(value: Any) -> Any:
+    """One to 16 URLs, at least one of them http(s); a user, password or key in them is allowed."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(url, str) for url in value):
+        raise ValueError('must be a list of URLs, such as ["http://127.0.0.1:8545"]')
+    if len(value) > MAX_ENDPOINTS:
+        raise ValueError(f"must hold {MAX_ENDPOINTS} URLs at most")
+    urls = tuple(url.strip() for url in value)
+    for position, url in enumerate(urls, 1):
+        try:
+            _url(url, "http", "https", "ws", "wss")
+        except ValueError as error:
+            raise ValueError(f"URL {position} {error}") from None
+    if not any(url.lower().startswith("http") for url in urls):
+        raise ValueError("must hold at least one http:// or https:// URL: ws:// only wakes the watcher up")
+    if len(set(urls)) < len(urls):
+        raise ValueError("holds the same URL twice")
+    return urls
+
+
+def operator_url(text: str, *, plain_http: bool) -> str:
+    """http(s), and without TLS only to this machine, unless allowed: the password goes along."""
+    url = _url(text, "http", "https")
+    if "@" in url.netloc:
+        raise ValueError("must not hold a user or password: use operator.username and WATCHER_OPERATOR__PASSWORD")
+    if url.fragment:
+        raise ValueError("must not have a #fragment")
+    if url.scheme == "http" and not plain_http and not _is_loopback(url.hostname or ""):
+        raise ValueError("must be https:// to another machine (or set operator.allow_plain_http = true)")
+    return text
+
+
+def alert_urls(value: Any) -> Any:
+    """Up to 8 Apprise URLs. Whether Apprise knows their services is seen when they are used: it takes long to load."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(url, str) for url in value):
+        raise ValueError("must be URLs as Apprise writes them, one a line")
+    if len(value) > MAX_ALERT_URLS:
+        raise ValueError(f"must hold {MAX_ALERT_URLS} URLs at most")
+    for position, url in enumerate(value, 1):
+        if not _ALERT_URL.fullmatch(url) or not url.isprintable() or len(url) > URL_LIMIT_CHARS:
+            raise ValueError(f"URL {position} is not a URL as Apprise writes them, such as slack://... or json://...")
+    return tuple(value)
+
+
+def alert_secrets(url: str) -> Iterator[str]:
+    """What of an Apprise URL must not be seen: all of it, and each part alone but the host."""
+    yield url
+    _, _, rest = url.partition("://")
+    authority, beyond, *_ = *re.split(r"[/?#]", rest, maxsplit=1), ""
+    user, _, host = authority.rpartition("@")
+    if not _ALERT_HOST.fullmatch(host.partition(":")[0] if not host.startswith("[") else host.partition("]")[0]):
+        beyond = f"{host}/{beyond}"  # many services keep a token where others have a host
+    for part in (user, *re.split(r"[:@/]", user), *re.split(r"[/?&=#@:]", beyond)):
+        if len(part) >= _TOKEN_CHARS:
+            yield part
+
+
+def ledger_url(text: str) -> str:
+    """sqlite:///path (a file: what is in memory is forgotten) or postgresql://..."""
+    one_line(text)
+    if len(text) > URL_LIMIT_CHARS:
+        raise ValueError(f"must have {URL_LIMIT_CHARS} characters at most")
+    if text.startswith("sqlite:"):
+        path = text.removeprefix("sqlite:///")
+        if path == text or not path.strip("/") or path.endswith("/"):
+            raise ValueError("must name a file: sqlite:///relative.db or sqlite:////absolute/path.db")
+        if path.startswith((":memory:", "file:")) or "?" in path:
+            raise ValueError("must be a plain file: a ledger in memory or with options cannot be trusted after a crash")
+        return text
+    if text.startswith(("postgresql://", "postgresql+psycopg://")):
+        try:
+            _port_of(urlsplit(text))
+        except ValueError:
+            raise ValueError("is not a valid postgresql:// URL") from None
+        return text
+    raise ValueError("must be sqlite:///path or postgresql://...")
+
+
+def address(text: str) -> str:
+    """20 bytes of hex in lower case. Mixed case must be the checksum of EIP-55."""
+    if not _ADDRESS.fullmatch(text):
+        raise ValueError("must be an address: 0x and 40 hex digits")
+    digits = text[2:]
+    if not digits.strip("0"):
+        raise ValueError("must be the address of the task manager contract, not zero")
+    if digits not in (digits.lower(), digits.upper()) and digits != _checksummed(digits.lower()):
+        raise ValueError("has a wrong checksum (EIP-55): a digit or the case of a letter is mistyped")
+    return "0x" + digits.lower()
+
+
+def _checksummed(digits: str) -> str:
+    from eth_hash.auto import keccak  # late: it costs start-up time, and most commands never need it
+
+    marks = keccak(digits.encode()).hex()
+    return "".join(digit.upper() if int(mark, 16) >= 8 else digit for digit, mark in zip(digits, marks, strict=False))
+
+
+def start_block(value: Any) -> Any:
+    """A block number or "latest"."""
+    return _number_or(value, ("latest",), MAX_BLOCK, 'must be a block number (0 or more) or "latest"')
+
+
+def finality(value: Any) -> Any:
+    """ "finalized", "safe" or a depth."""
+    words = f'must be "finalized", "safe" or a depth in blocks, 0 to {MAX_DEPTH_BLOCKS}'
+    return _number_or(value, ("finalized", "safe"), MAX_DEPTH_BLOCKS, words)
+
+
+def _number_or(value: Any, names: tuple[str, ...], most: int, words: str) -> Any:
+    is_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
+    if is_number or (isinstance(value, str) and value in names):
+        return value
+    raise ValueError(words)
+
+
+def quorum_numbers(value: Any) -> Any:
+    """Numbers of quorums, each once."""
+    if not isinstance(value, (list, tuple)):
+        raise ValueError("must be a list of quorum numbers, such as [0]")
+    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= 255 for one in value):
+        raise ValueError("must be a list of whole numbers from 0 to 255, such as [0]")
+    if len(set(value)) < len(value):
+        raise ValueError("names a quorum twice")
+    return tuple(value)
+
+
+def method(text: str) -> str:
+    """A function's name, without its arguments; or nothing."""
+    if text and not (text.isascii() and text.replace("$", "_").isidentifier()):
+        raise ValueError('must be the name of a contract function, such as "respondToTask"')
+    return text
+
+
+def username(text: str) -> str:
+    """A name basic authentication can carry."""
+    if not text:
+        raise ValueError("must not be empty")
+    if ":" in text:
+        raise ValueError("must not hold a colon: basic authentication cannot carry it")
+    return one_line(text)
+
+
+def username_or_none(text: str) -> str:
+    """The same, or nothing."""
+    return text and username(text)
+
+
+def password(text: str) -> str:
+    """One line that is not empty."""
+    if not text:
+        raise ValueError("is empty")
+    if len(text) > 1024 or not text.isprintable():
+        raise ValueError("must be one line of at most 1024 printable characters")
+    return text
+
+
+def hook_target(text: str) -> str:
+    """module:attribute, an entry point's name, exec:/path args, or http(s)://..."""
+    if not text:
+        return text
+    one_line(text)
+    if text.startswith(("http://", "https://")):
+        _url(text, "http", "https")
+        return text
+    if text.startswith("exec:") and text.removeprefix("exec:").strip():
+        return text
+    if _IMPORT_TARGET.fullmatch(text) or (":" not in text and _ENTRY_POINT.fullmatch(text)):
+        return text
+    raise ValueError("must be module:attribute, such as squaring:respond")
+
+
+def file(text: str) -> str:
+    """The path of a file that is there, or nothing."""
+    try:
+        is_there = not text or Path(text).is_file()
+    except (OSError, ValueError):  # longer than any path, say
+        is_there = False
+    if not is_there:
+        raise ValueError("must be a file that is there")
+    return text
+
+
+def folder(text: str) -> str:
+    """A path that may exist."""
+    if not text or "\0" in text or len(text) > 4096:
+        raise ValueError("must be the path of a folder")
+    return one_line(text)
+
+
+def listen(text: str) -> str:
+    """host:port, or nothing."""
+    if text:
+        host_port(text)
+    return text
+
+
+def host_port(text: str) -> tuple[str, int]:
+    """The two halves of host:port; an IPv6 host stands in brackets.
+
+    Raises:
+        ValueError: it is not that.
+    """
+    host, colon, port = text.rpartition(":")
+    bare = host[1:-1] if host.startswith("[") and host.endswith("]") else host
+    is_host = (
+        bool(bare) and bare.isprintable() and not re.search(r"[\s/@\[\]]", bare) and (bare != host or ":" not in host)
+    )
+    if not (colon and is_host and _PORT.fullmatch(port) and int(port) <= 65_535):
+        raise ValueError('must be host:port, such as 127.0.0.1:9010, or "" to turn it off')
+    return bare, int(port)
+
+
+def _url(text: str, *schemes: str) -> SplitResult:
+    allowed = " or ".join(f"{scheme}://" for scheme in schemes)
+    if not text.isascii() or re.search(r"[\x00-\x20\x7f\"<>\\^`{|}]", text) or len(text) > URL_LIMIT_CHARS:
+        raise ValueError("is not a valid URL")
+    try:
+        url = urlsplit(text)
+        host, _ = url.hostname, _port_of(url)
+    except ValueError:
+        raise ValueError("is not a valid URL") from None
+    if url.scheme not in schemes:
+        raise ValueError(f"must begin with {allowed}")
+    if not host:
+        raise ValueError("names no host")
+    return url
+
+
+def _port_of(url: SplitResult) -> int | None:
+    """The port. Raises ValueError where it is no port at all, also for 0."""
+    if url.port == 0:
+        raise ValueError("port 0")
+    return url.port
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

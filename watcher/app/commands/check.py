@@ -1,0 +1,55 @@
+"""`watcher check`: everything the daemon relies on, tried once and without side effects."""
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import typer
+from rich.console import Console
+from rich.table import Column, Table
+
+from watcher.app.options import DEFAULT_CONFIG, Config, Json, load, print_json
+from watcher.app.settings import Settings
+from watcher.redact import escape
+
+if TYPE_CHECKING:
+    from watcher.app.doctor.finding import Finding
+
+_COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
+
+
+def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Try settings, ledger, node, contract, API and hook, and say what to do about what is wrong.
+
+    Sends nothing and leaves nothing behind; docs/check.md explains every line. Exit code 78 when something is to be
+    mended, 69 when a node or the API cannot be reached, 0 when all is green or yellow.
+    """
+    from watcher.app.doctor.examine import exit_code
+
+    settings = load(config)
+    findings = asyncio.run(_examine(settings))
+    if as_json:
+        print_json(
+            [{"what": one.what, "verdict": one.verdict, "words": one.words, "check": one.check} for one in findings]
+        )
+    else:
+        _show(findings)
+    if code := exit_code(findings):
+        raise typer.Exit(code)
+
+
+async def _examine(settings: Settings) -> "list[Finding]":
+    from watcher.app.doctor.examine import Examination
+
+    # On a terminal only: elsewhere a spinner is noise.
+    console = Console(stderr=True)
+    with console.status("looking") as status:
+        return await Examination(settings, lambda what: status.update(f"looking at: {what}")).run()
+
+
+def _show(findings: "list[Finding]") -> None:
+    table = Table("what", "verdict", Column(overflow="fold"), title="check")
+    for one in findings:
+        colour = _COLOURS[one.verdict]
+        words = escape(one.words).replace("[", r"\[")
+        table.add_row(f"{one.what}: {one.check}", f"[{colour}]{one.verdict}[/{colour}]", words)
+    Console().print(table)

@@ -1,0 +1,120 @@
+"""`watcher hook try`: run the hook on one task and send nothing."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from watcher import document
+from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.app.settings import Settings
+from watcher.errors import AttemptFailed, FixUsage
+from watcher.ledger import reading
+from watcher.ledger.rows import open_task
+from watcher.report.listing import hexed
+from watcher.task import Later, Response, Sighting, Skip, Task
+
+app = typer.Typer(help="Try the hook.", no_args_is_help=True)
+
+
+@app.callback()
+def hook() -> None:
+    """Try the hook."""
+
+
+@app.command("try")
+def try_(
+    index: Annotated[int | None, typer.Argument(min=0, max=2**256 - 1, help="A task of the ledger.")] = None,
+    config: Config = DEFAULT_CONFIG,
+    message: Annotated[str | None, typer.Option(help="Or a task made up of this message (0x hex).")] = None,
+    file: Annotated[Path | None, typer.Option(help="Or a task as `tasks list --json` prints it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the hook on one task in a worker process, as the daemon would. Nothing is sent, nothing is recorded."""
+    if sum(one is not None for one in (index, message, file)) != 1:
+        raise FixUsage("name one task: its INDEX in the ledger, --message 0x… or --file task.json")
+    settings = load(config, reading_only=True)
+    verdict = asyncio.run(_run(settings, _task(settings, index, message, file)))
+    _print(verdict, as_json)
+    if isinstance(verdict, AttemptFailed):
+        raise typer.Exit(1)
+
+
+async def _run(settings: Settings, task: Task) -> Response | Skip | Later | AttemptFailed:
+    from watcher.app import house
+
+    async with house.crew(settings) as crew:
+        try:
+            return await crew.run(task)
+        except AttemptFailed as failure:
+            return failure
+
+
+def _task(settings: Settings, index: int | None, message: str | None, file: Path | None) -> Task:
+    if index is not None:
+        with ledger(settings) as (reader, source_id):
+            found = reader.ask_now(reading.tasks_at, source_id, index)
+        if not found:
+            raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
+        return open_task(found[0]).task
+    fields: dict[str, Any] = {} if message is None else {"message": message}
+    if file is not None:
+        fields = _fields(file)
+    try:
+        return Task(
+            chain_id=settings.chain.chain_id,
+            task_manager=settings.task_manager.address_bytes,
+            task_index=int(fields.get("task_index", 0)),
+            task_hash=_bytes(fields.get("task_hash", "0x" + "00" * 32)),
+            created_block=int(fields.get("task_created_block", 1)),
+            message=_bytes(fields["message"]),
+            quorum_numbers=_bytes(fields.get("quorum_numbers", "0x00")),
+            quorum_threshold=int(fields.get("quorum_threshold", 66)),
+            deadline_block=None if fields.get("deadline_block") is None else int(fields["deadline_block"]),
+            seen_at=Sighting(1, bytes(32), bytes(32), 0),
+        )
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise FixUsage(
+            f"that is no task: {type(error).__name__} {error}; it needs at least a message in 0x hex"
+        ) from None
+
+
+def _fields(file: Path) -> dict[str, Any]:
+    try:
+        found = document.parse(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FixUsage(f"{file} cannot be read as JSON ({type(error).__name__})") from None
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if not isinstance(found, dict):
+        raise FixUsage(f"{file} must hold one task object")
+    return found
+
+
+def _bytes(text: Any) -> bytes:
+    if not isinstance(text, str) or not text.startswith("0x"):
+        raise ValueError("bytes are written as 0x and hex digits")
+    return bytes.fromhex(text[2:])
+
+
+def _print(verdict: Response | Skip | Later | AttemptFailed, as_json: bool) -> None:
+    match verdict:
+        case Response(message, version, duration_ms):
+            shown: dict[str, Any] = {
+                "verdict": "answer",
+                "response": hexed(message),
+                "hook_version": version,
+                "duration_ms": duration_ms,
+            }
+        case Skip(reason):
+            shown = {"verdict": "skip", "reason": reason}
+        case Later(blocks, seconds, reason):
+            shown = {"verdict": "later", "blocks": blocks, "seconds": seconds, "reason": reason}
+        case AttemptFailed():
+            shown = {"verdict": "failed", "reason": str(verdict)}
+    if as_json:
+        print_json(shown)
+    else:
+        for name, value in shown.items():
+            typer.echo(f"{name:>12}  {value}")

@@ -1,0 +1,94 @@
+"""`watcher run`: the daemon itself."""
+
+import asyncio
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from watcher.app import sources
+from watcher.app.options import DEFAULT_CONFIG, Config, load
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+_PR_SET_DUMPABLE = 4
+# Fewer blocks than this are read before a bar could be seen.
+_WORTH_A_BAR = 200
+
+
+def run(
+    config: Config = DEFAULT_CONFIG,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="Stop once nothing is left to do until the chain moves.")
+    ] = False,
+) -> None:
+    """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains and exits 0."""
+    settings = load(config)
+    _keep_environment_private()
+    from watcher.app.daemon import Daemon
+
+    async def main() -> None:
+        with _catching_up() as progress:
+            daemon = Daemon(settings, until_idle=until_idle, progress=progress, load=lambda: sources.load(config))
+            await daemon.run()
+
+    asyncio.run(main())
+
+
+def _keep_environment_private() -> None:
+    """Keep other processes of this user, the hook's workers among them, from reading the password in /proc."""
+    import ctypes
+
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+
+class _Bar:
+    """A bar on a terminal while the daemon is far behind the head; nothing otherwise."""
+
+    def __init__(self) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._bar = Progress(
+            TextColumn("reading blocks"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=Console(file=sys.stderr),
+            transient=True,
+        )
+        self._first = 0
+        self._task: TaskID | None = None
+
+    def update(self, block: int, head: int) -> None:
+        if self._task is None:
+            if head - block < _WORTH_A_BAR:
+                return
+            self._first = block
+            self._bar.start()
+            self._task = self._bar.add_task("")
+        self._bar.update(self._task, completed=block - self._first, total=head - self._first)
+        if block >= head:
+            self.close()
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._bar.stop()
+            self._bar.remove_task(self._task)
+            self._task = None
+
+
+@contextmanager
+def _catching_up() -> Iterator[Callable[[int, int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _block, _head: None
+        return
+    bar = _Bar()
+    try:
+        yield bar.update
+    finally:
+        bar.close()

@@ -1,0 +1,125 @@
+"""`watcher tasks`: what the ledger holds, and a person's hand on it."""
+
+import itertools
+import json
+import sys
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.errors import FixUsage
+from watcher.ledger import reading
+from watcher.redact import escape
+from watcher.report.listing import story_fields, task_fields
+from watcher.task import State
+
+app = typer.Typer(help="List, show, retry or skip tasks.", no_args_is_help=True)
+
+Index = Annotated[int, typer.Argument(min=0, max=2**256 - 1, help="The task's index.")]
+_SHOWN = 16  # characters of a long hex value in a table
+
+
+@app.command("list")
+def list_tasks(
+    config: Config = DEFAULT_CONFIG,
+    state: Annotated[State | None, typer.Option(help="Only tasks in this state.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Every task the ledger knows, in the order of their indices."""
+    settings = load(config, reading_only=True)
+    with ledger(settings) as (reader, source_id):
+        rows = reader.stream(reading.list_tasks, source_id, state)
+        fields = map(task_fields, rows)
+        if as_json:
+            sys.stdout.write("[")
+            for separator, one in zip(itertools.chain(["\n"], itertools.repeat(",\n")), fields, strict=False):
+                sys.stdout.write(separator + json.dumps(one))
+            sys.stdout.write("\n]\n")
+            return
+        table = Table("task", "state", "created", "deadline", "attempts", "response", "on chain in", "error")
+        for one in fields:
+            table.add_row(
+                str(one["task_index"]),
+                one["state"] if one["canonical"] else f"{one['state']} (off chain)",
+                str(one["task_created_block"]),
+                str(one["deadline_block"] or "none"),
+                str(one["attempts"]),
+                _short(one["response"]),
+                _short(one["responded_tx_hash"]),
+                escape(one["error"] or "")[:60],
+            )
+        Console().print(table)
+
+
+@app.command()
+def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """One task whole: what it is, every move it made and every attempt."""
+    settings = load(config, reading_only=True)
+    with ledger(settings) as (reader, source_id):
+        found = reader.ask_now(reading.tasks_at, source_id, index)
+        if not found:
+            raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
+        whole = [task_fields(row) | story_fields(*reader.ask_now(reading.story_of, row.id)) for row in found]
+    if as_json:
+        print_json(whole)
+        return
+    console = Console(highlight=False)
+    for one in whole:
+        for name, value in one.items():
+            if not isinstance(value, list):
+                console.print(
+                    f"{name:>20}  {'' if value is None else escape(str(value))}", markup=False, soft_wrap=True
+                )
+        journal = Table("when", "from", "to", "why", title="journal")
+        for line in one["journal"]:
+            journal.add_row(line["at"], line["from"] or "", line["to"], escape(line["why"]))
+        attempts = Table("when", "what", "no.", "outcome", "HTTP", "ms", "words", title="attempts")
+        for line in one["attempt_log"]:
+            attempts.add_row(
+                line["began_at"],
+                line["kind"] if line["api"] is None else f"{line['kind']} {line['api']}",
+                str(line["number"]),
+                line["outcome"] or "cut off",
+                str(line["http_status"] or ""),
+                str(line["duration_ms"] if line["duration_ms"] is not None else ""),
+                escape(line["words"] or "")[:80],
+            )
+        console.print(journal)
+        console.print(attempts)
+
+
+@app.command()
+def retry(index: Index, config: Config = DEFAULT_CONFIG) -> None:
+    """Take up again what failed, was skipped or was set aside; hurry up what waits."""
+    from watcher.ledger import hand
+    from watcher.ledger.book import write_once
+
+    settings = load(config, reading_only=True)
+    with ledger(settings) as (_, source_id):
+        state = write_once(settings.ledger.url, hand.retry, source_id, index)
+    typer.echo(f"task {index} is {state} and due now")
+
+
+@app.command()
+def skip(
+    index: Index,
+    config: Config = DEFAULT_CONFIG,
+    reason: Annotated[str, typer.Option(help="Why, for the journal.")] = "",
+) -> None:
+    """Leave a task unanswered that was not sent yet."""
+    from watcher.ledger import hand
+    from watcher.ledger.book import write_once
+
+    settings = load(config, reading_only=True)
+    with ledger(settings) as (_, source_id):
+        state = write_once(settings.ledger.url, hand.skip, source_id, index, escape(reason)[:200])
+    typer.echo(f"task {index} is {state}")
+
+
+def _short(value: str | None) -> str:
+    if value is None:
+        return ""
+    return value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…"

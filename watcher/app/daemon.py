@@ -1,0 +1,274 @@
+"""The daemon: opens the ledger, starts the stages in order, watches over them, drains and closes.
+
+Invariants: nothing is sent before the chain has been compared with the ledger; the watchdog is fed only while every
+stage comes round; on SIGTERM what is on its way is awaited, and what cannot be awaited is `sending` in the ledger.
+"""
+
+import asyncio
+import signal
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from random import SystemRandom
+from typing import Any, TypeVar
+
+from loguru import logger
+
+from watcher.app import house
+from watcher.app.alerts import Alerts
+from watcher.app.bells import Bells
+from watcher.app.instruments import Instruments
+from watcher.app.loop import StageLoop
+from watcher.app.notify import Notifier, watchdog_interval_s
+from watcher.app.reload import Reload, Switches
+from watcher.app.rounds import Rounds
+from watcher.app.settings import Settings
+from watcher.app.status import Status, told
+from watcher.chain.abi import NoSuchView
+from watcher.chain.contract import TaskManager
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.wake import Wake
+from watcher.clock import Clock, SystemClock
+from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
+from watcher.ledger import reading, schema, work
+from watcher.ledger.book import Book, Reader, open_book
+from watcher.ledger.engine import integrity, parse_url, remember, sole_writer
+from watcher.task import Header
+
+T = TypeVar("T")
+
+_DRAIN_S = 25.0
+_STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
+Progress = Callable[[int, int], None]
+
+
+class Daemon:
+    """One run of `watcher run`. `progress(block, head)` follows the cursor."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        until_idle: bool = False,
+        progress: Progress = lambda _block, _head: None,
+        load: Callable[[], Settings] | None = None,
+    ) -> None:
+        """`load` reads the settings again on SIGHUP; None keeps them as they are."""
+        self._settings = settings
+        self._load = load or (lambda: settings)
+        self._until_idle = until_idle
+        self._progress = progress
+        self._clock: Clock = SystemClock()
+        self._notify = Notifier.from_environment()
+        self._stopping = asyncio.Event()
+        self._bells = Bells(_STAGES)
+        self._hangup = asyncio.Event()
+        self._alerts = Alerts(settings, self._clock)
+        self._instruments = Instruments(settings, self._clock, self._stuck_after_s)
+
+    async def run(self) -> None:
+        """Run until SIGTERM, SIGINT, or, with `until_idle`, until nothing is left that could be done.
+
+        Raises FixConfiguration (78), TryLater (75: another daemon holds the ledger), Halt (1).
+        """
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop, number)
+        if sys.stderr.isatty():  # then it says that the terminal is gone
+            loop.add_signal_handler(signal.SIGHUP, self._stop, signal.SIGHUP)
+        else:
+            loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        url = parse_url(self._settings.ledger.url)
+        with sole_writer(url):
+            if (damage := integrity(url, quick=True)) is not None:
+                raise FixConfiguration(f"ledger.url: the ledger is damaged ({damage}); restore a copy of it")
+            before = schema.upgrade(url)
+            remember(url)
+            if not before.is_current and before.current is not None:
+                logger.info("the ledger was upgraded from schema {} to {}", before.current, before.wanted)
+            async with AsyncExitStack() as stack:
+                nodes = house.endpoints(self._settings, self._clock, self._instruments.metrics.asked)
+                stack.push_async_callback(nodes.close)
+                stack.callback(self._alerts.close)
+                monitor = await stack.enter_async_context(self._instruments.running(nodes))
+                monitor.listeners.append(self._alerts.hear)
+                monitor.on_move.append(self._alerts.moved)
+                try:
+                    await self._serve(nodes, stack)
+                except Exception as error:
+                    await self._alerts.last_words(error)
+                    raise
+
+    def _stop(self, number: int) -> None:
+        logger.info("{}: finishing what is on its way", signal.Signals(number).name)
+        self._notify.stopping("draining")
+        self._stopping.set()
+        self._bells.ring_all()
+
+    async def _serve(self, nodes: Endpoints, stack: AsyncExitStack) -> None:
+        contract = house.task_manager(self._settings, nodes)
+        run_hook = sender = direct = switches = None
+        if self._settings.operator.api != "none":
+            crew = await stack.enter_async_context(house.crew(self._settings))
+            run_hook = self._instruments.witness.hooked(crew.run)
+            switches = Switches(self._settings, self._clock)
+            stack.push_async_callback(switches.aclose)
+            sender, direct = switches.watched(self._instruments.witness)
+            self._instruments.monitor.ask_api = switches.probes
+        head = await self._patiently(nodes.head, "the chain")
+        if head is None:
+            return
+        found = await self._patiently(lambda: self._window(contract, nodes), "the contract")
+        if found is None:
+            return
+        (window,) = found
+        genesis = await self._patiently(lambda: self._genesis(nodes), "the chain")
+        book = await stack.enter_async_context(self._open_book(head, genesis))
+        await self._instruments.monitor.opened(book, self._instruments.danger_blocks(window))
+        patience = self._settings.operator.resolve_after_blocks
+        rescued = await book.do(work.rescue, book.source_id, all_of_them=True, patience_blocks=patience)
+        if rescued:
+            logger.warning(
+                "{} attempts were cut off by the last stop; the chain will tell what became of them", rescued
+            )
+        rooms = house.build(
+            self._settings, nodes, contract, book, self._clock, window, run_hook, sender, self._progress, direct
+        )
+        reload = Reload(self._load, self._settings, rooms, switches, self._alerts, self._clock)
+        await self._run_stages(rooms, book, nodes, reload)
+
+    async def _window(self, contract: TaskManager, nodes: Endpoints) -> tuple[int | None]:
+        try:
+            # At the head of this moment: a reorg may have taken an earlier one, and it would be waited for for ever.
+            return (await contract.response_window(await nodes.head()),)
+        except NoSuchView as wrong:
+            raise FixConfiguration(f"task_manager.address: {wrong}") from None
+
+    async def _genesis(self, nodes: Endpoints) -> bytes | None:
+        first = await nodes.header(0)
+        return None if first is None else first.hash
+
+    @asynccontextmanager
+    async def _open_book(self, head: Header, genesis_hash: bytes | None) -> AsyncIterator[Book]:
+        wanted = self._settings.task_manager
+        chain_id = self._settings.chain.chain_id
+        url = parse_url(self._settings.ledger.url)
+        # "latest" is meant for the first start only: afterwards the ledger knows.
+        start_block = head.number if wanted.start_block == "latest" else wanted.start_block
+        reader = Reader(url)
+        known = reader.ask_now(reading.find_source, chain_id, wanted.address_bytes)
+        reader.close()
+        if known is not None and wanted.start_block != "latest" and wanted.start_block != known.start_block:
+            raise FixConfiguration(
+                f"task_manager.start_block: this ledger was begun at block {known.start_block}, not {start_block}; "
+                "use that number, or name a new ledger"
+            )
+        async with open_book(
+            url,
+            self._clock,
+            chain_id,
+            wanted.address_bytes,
+            start_block,
+            genesis_hash,
+            self._bells.committed,
+            self._instruments.witness.committed,
+        ) as book:
+            yield book
+
+    async def _run_stages(self, rooms: house.House, book: Book, nodes: Endpoints, reload: Reload) -> None:
+        status = Status(book, self._settings, self._clock)
+        loops = [StageLoop(one, self._bells, self._clock, self._stopping) for one in rooms.stages]
+        # A chain that has changed behind our back is noticed before anything is sent to it.
+        await self._patiently(rooms.watch.step, "the chain")
+        rounds = Rounds(rooms)
+        rooms.drift.on_window.append(self._instruments.window_changed)
+        await rounds.first_look()
+        rounds.start(self._feeder(loops), watchdog_interval_s())
+        working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
+        helping = [asyncio.create_task(wake.run(), name="wake") for wake in self._wakes(nodes, rooms)]
+        helping.append(asyncio.create_task(reload.follow(self._hangup, self._bells, self._notify), name="reload"))
+        if self._until_idle:
+            idle = status.until_idle(self._stopping, self._bells, rounds.repair)
+            working.append(asyncio.create_task(idle, name="until idle"))
+        self._instruments.monitor.started(loops)
+        self._notify.ready(await status.line())
+        self._instruments.monitor.listeners.append(lambda health: self._notify.status(told(health)))
+        logger.info("watching {}", await status.line())
+        try:
+            await self._first_to_end(working)
+        finally:
+            self._stopping.set()
+            self._bells.ring_all()
+            rounds.stop()
+            for one in helping:
+                one.cancel()
+            await self._drain(rooms, working)
+            await asyncio.gather(*helping, return_exceptions=True)
+            logger.info("stopped at {}", await status.line())
+
+    async def _first_to_end(self, working: list[asyncio.Task[None]]) -> None:
+        """Return when told to stop; raise as soon as a stage raises."""
+        done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
+        for one in done:
+            one.result()
+
+    async def _drain(self, rooms: house.House, working: list[asyncio.Task[None]]) -> None:
+        """Await what is on its way. Stages have stopped claiming."""
+        try:
+            async with asyncio.timeout(_DRAIN_S):
+                await asyncio.gather(*working, return_exceptions=True)
+                for flying in (rooms.respond, rooms.submit):
+                    if flying is not None:
+                        await flying.drain()
+        except TimeoutError:
+            logger.warning("some requests did not come back in time; the chain will tell what became of them")
+            for one in working:
+                one.cancel()
+            await asyncio.gather(*working, return_exceptions=True)
+
+    def _wakes(self, nodes: Endpoints, rooms: house.House) -> list[Wake]:
+        contract = house.task_manager(self._settings, nodes)
+        return [
+            Wake(
+                url,
+                self._settings.chain.chain_id,
+                contract.address,
+                contract.convention.topics0,
+                lambda: self._bells.ring(rooms.watch.name),
+                self._clock,
+                SystemRandom(),
+            )
+            for url in self._settings.chain.ws_urls
+        ]
+
+    def _feeder(self, loops: list[StageLoop]) -> Callable[[], None]:
+        def feed() -> None:
+            now_s = self._clock.monotonic_s()
+            if all(now_s - loop.beat_s < self._stuck_after_s for loop in loops):
+                self._notify.watchdog()
+
+        return feed
+
+    @property
+    def _stuck_after_s(self) -> float:
+        """No step takes longer than a few requests to each node."""
+        chain = self._settings.chain
+        return 30 + 4 * chain.request_timeout_s * len(chain.http_urls)
+
+    async def _patiently(self, ask: Callable[[], Any], what: str) -> Any:
+        """Ask until there is an answer; a node that is down is waited for. None when told to stop meanwhile."""
+        pause_s, told = 0.5, False
+        while not self._stopping.is_set():
+            try:
+                return await ask()
+            except (RetryElsewhere, TryLater) as trouble:
+                if not told:
+                    logger.warning("waiting for {}: {}", what, trouble)
+                    self._notify.status(f"waiting for {what}")
+                    told = True
+            try:
+                async with asyncio.timeout(pause_s):
+                    await self._stopping.wait()
+            except TimeoutError:
+                pause_s = min(pause_s * 2, 10)
+        return None

@@ -1,0 +1,120 @@
+"""The contract: there, with every view of its convention, its events, its window, its aggregator and its function."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from watcher.app.doctor import events, method
+from watcher.app.doctor.finding import Notes
+from watcher.app.settings import Settings
+from watcher.chain.abi import NoSuchView, View, number_of
+from watcher.chain.contract import TaskManager
+from watcher.chain.endpoints import Endpoints
+from watcher.task import Header, Task
+
+# From the last confirmation to the block that holds the answer: the hook, the aggregation, the way into a block.
+_BLOCKS_TO_ANSWER = 3
+_AGGREGATOR: View[bytes] = View("aggregator()", bytes)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What the views say: the number of tasks and the window in blocks, None where there is none."""
+
+    count: int | None
+    window: int | None
+
+
+async def look(settings: Settings, nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> Task | None:
+    """All lines about the contract, and its newest task, where one can be found."""
+    address = "0x" + contract.address.hex()
+    code = await nodes.code(contract.address, head.number)
+    if not code:
+        words = f"task_manager.address: there is no contract at {address} on chain {settings.chain.chain_id}"
+        notes.wrong("code", f"{words} at block {head.number}; correct the address, or the chain")
+        return None
+    seen = await _views(settings, nodes, contract, head, notes)
+    if seen is None:
+        return None
+    sample = await events.look(settings, nodes, contract, head, seen.count, seen.window, notes)
+    _window(settings, seen.window, notes)
+    await _aggregator(nodes, contract, head, notes)
+    if settings.operator.api != "none":
+        await method.look(settings, nodes, contract, head, code, notes)
+    return sample
+
+
+async def _views(
+    settings: Settings, nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes
+) -> Seen | None:
+    convention = contract.convention
+    views: dict[str, View[Any] | None] = {
+        "count": convention.latest_task_num,
+        "window": convention.response_window,
+        "hash": convention.all_task_hashes,
+        "response": convention.all_task_responses,
+    }
+    asked = {name: view for name, view in views.items() if view is not None}
+    calls = [view.call(*([0] if name in ("hash", "response") else [])) for name, view in asked.items()]
+    answers = dict(zip(asked, await nodes.views(calls, contract.address, head), strict=True))
+    values: dict[str, Any] = {}
+    missing: list[str] = []
+    for name, view in asked.items():
+        try:
+            values[name] = view.read(answers[name])
+        except NoSuchView:
+            missing.append(view.signature)
+    there = [view.signature for name, view in asked.items() if name in values]
+    if missing and not there:
+        words = (
+            f"task_manager.address: the contract answers none of {', '.join(missing)}: it is another contract, or its"
+        )
+        notes.wrong("views", f"{words} convention is not {_named(settings)}; correct address or convention")
+        return None
+    count, window = values.get("count"), values.get("window", convention.window_blocks)
+    if missing:
+        words = (
+            f"task_manager.convention: the contract answers {', '.join(there)}, but not {', '.join(missing)}: it is not"
+        )
+        notes.wrong("views", f"{words} {_named(settings)}; see docs/conventions.md for the others, and for your own")
+    else:
+        tasks = "tasks are not counted" if count is None else f"{count} tasks so far"
+        until = "without a deadline in blocks" if window is None else f"each to be answered within {window} blocks"
+        notes.ok("views", f"{tasks}, {until}; {len(there)} of {len(there)} views answer")
+    return Seen(count, window)
+
+
+def _named(settings: Settings) -> str:
+    name = settings.task_manager.convention
+    return f'"{name}"' if name != "custom" else f"that of {settings.task_manager.convention_file}"
+
+
+def _window(settings: Settings, window: int | None, notes: Notes) -> None:
+    confirmations = settings.chain.confirmations
+    if window is None:
+        return
+    if confirmations >= window:
+        words = (
+            f"chain.confirmations: after {confirmations} confirmations every task is past its window of {window} blocks"
+        )
+        notes.wrong("window", f"{words}; lower them")
+    elif confirmations + _BLOCKS_TO_ANSWER >= window:
+        words = f"chain.confirmations: {confirmations} confirmations leave little of a window of {window} blocks"
+        notes.warn("window", f"{words} for hook, aggregation and transaction; lower them")
+    else:
+        notes.ok("window", f"{confirmations} confirmations leave {window - confirmations} blocks to answer in")
+
+
+async def _aggregator(nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> None:
+    """Who alone may answer, where the contract names one: for a person to compare."""
+    (answer,) = await nodes.views([_AGGREGATOR.call()], contract.address, head)
+    try:
+        found = _AGGREGATOR.read(answer)
+    except NoSuchView:
+        return
+    if number_of(found) == 0:
+        words = (
+            "aggregator() is the zero address: nobody can answer; the contract's owner must set the one AltLayer names"
+        )
+        notes.wrong("aggregator", words)
+    else:
+        notes.ok("aggregator", f"only 0x{found[-20:].hex()} may answer; compare it with the one AltLayer names")

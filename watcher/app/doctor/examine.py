@@ -1,0 +1,104 @@
+"""Every part looked at, side by side where one does not need the other, and each within its time."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from watcher.app import house
+from watcher.app.doctor import api, chain, clock, contract, hook, ledger
+from watcher.app.doctor.finding import UNAVAILABLE, Finding, Notes
+from watcher.app.settings import Settings
+from watcher.chain.contract import TaskManager
+from watcher.chain.endpoints import Endpoints
+from watcher.clock import SystemClock
+from watcher.errors import FixConfiguration, WatcherError
+from watcher.task import Header, Task
+
+# Beyond what one request may take: several are made in a row.
+_PATIENCE_S = 60.0
+
+T = TypeVar("T")
+Told = Callable[[str], None]
+
+
+@dataclass(slots=True)
+class Examination:
+    """One check of everything. `told` hears what is being looked at."""
+
+    settings: Settings
+    told: Told = lambda _what: None
+    ledger: Notes = field(default_factory=lambda: Notes("ledger"))
+    node: Notes = field(default_factory=lambda: Notes("node"))
+    contract: Notes = field(default_factory=lambda: Notes("contract"))
+    api: Notes = field(default_factory=lambda: Notes("API"))
+    hook: Notes = field(default_factory=lambda: Notes("hook"))
+
+    async def run(self) -> list[Finding]:
+        """All lines, part by part."""
+        await asyncio.gather(
+            self._part(self.ledger, ledger.look(self.settings, self.ledger)),
+            self._outside(),
+            self._api(),
+        )
+        parts = (self.ledger, self.node, self.contract, self.api, self.hook)
+        return [
+            Finding("settings", "complete", "ok", "complete and valid"),
+            *(f for one in parts for f in one.findings),
+        ]
+
+    async def _outside(self) -> None:
+        """Node, contract and hook, which need each other in this order."""
+        system_clock = SystemClock()
+        nodes = house.endpoints(self.settings, system_clock)
+        try:
+            manager, sample = self._manager(nodes), None
+            head = await self._part(self.node, chain.endpoints(nodes, self.node))
+            if head is not None:
+                await self._part(self.node, chain.history(self.settings, nodes, head, self.node))
+                await self._part(self.node, clock.look(nodes, head, system_clock, self.node))
+            if manager is not None:
+                sample = await self._contract(nodes, manager, head)
+            if self.settings.operator.api != "none":
+                await self._part(self.hook, hook.look(self.settings, manager, sample, self.hook))
+        finally:
+            await nodes.close()
+
+    async def _contract(self, nodes: Endpoints, manager: TaskManager, head: Header | None) -> Task | None:
+        if head is None:
+            codes = [one.exit_code for one in self.node.findings if one.exit_code]
+            words = "cannot be looked at without a node: mend that first"
+            self.contract.wrong("code", words, max(codes, default=UNAVAILABLE))
+            return None
+        return await self._part(self.contract, contract.look(self.settings, nodes, manager, head, self.contract))
+
+    def _manager(self, nodes: Endpoints) -> TaskManager | None:
+        try:
+            return house.task_manager(self.settings, nodes)
+        except FixConfiguration as wrong:
+            self.contract.failed("convention", wrong)
+            return None
+
+    async def _api(self) -> None:
+        if self.settings.operator.api != "none":
+            await self._part(self.api, api.look(self.settings, self.api))
+
+    async def _part(self, notes: Notes, work: Awaitable[T]) -> T | None:
+        """What the work gives; None, and a red line, where it comes to nothing or takes too long."""
+        self.told(notes.what)
+        limit_s = _PATIENCE_S + 3 * self.settings.chain.request_timeout_s
+        try:
+            async with asyncio.timeout(limit_s):
+                return await work
+        except TimeoutError:
+            words = f"not done within {limit_s:g} s: something answers very slowly; try again, or name another endpoint"
+            notes.wrong("time", words, UNAVAILABLE)
+        except WatcherError as error:
+            notes.failed("reading", error)
+        return None
+
+
+def exit_code(findings: Sequence[Finding]) -> int:
+    """What a person must mend comes before what may pass by itself."""
+    codes = [one.exit_code for one in findings if one.exit_code]
+    return FixConfiguration.exit_code if FixConfiguration.exit_code in codes else codes[0] if codes else 0

@@ -1,0 +1,62 @@
+"""The hook: it loads, and answers a sample with something the contract can take. Nothing is sent."""
+
+import time
+
+from loguru import logger
+
+from watcher.app import house
+from watcher.app.doctor.finding import Notes
+from watcher.app.doctor.sample import made_up
+from watcher.app.settings import Settings
+from watcher.chain.contract import TaskManager
+from watcher.errors import AttemptFailed
+from watcher.hook.crew import Crew, CrewPlan
+from watcher.task import Later, Response, Skip, Task
+
+# A hook may be given hours; a check is not.
+_TIMEOUT_S = 30.0
+
+
+async def look(settings: Settings, contract: TaskManager | None, newest: Task | None, notes: Notes) -> None:
+    """Two lines: loading, and an answer to the newest task of the contract, or to one made up."""
+    hook = settings.hook
+    plan = CrewPlan(workers=1, timeout_s=min(hook.timeout_s, _TIMEOUT_S), answer_limit_bytes=hook.answer_limit_bytes)
+
+    def log(_task: Task | None, line: str) -> None:
+        logger.debug("hook: {}", line)
+
+    async with Crew(hook.target, hook.app_dir, plan, log=log) as crew:
+        notes.ok("loading", f"loaded {crew.version}")
+        sample = newest
+        if sample is None and contract is not None:
+            sample = made_up(contract, settings.chain.chain_id)
+        if sample is None or contract is None:
+            return
+        which = f"task {sample.task_index} of the contract" if newest is not None else "a made-up task"
+        began_s = time.monotonic()
+        try:
+            verdict = await house.fitted(crew.run, contract)(sample)
+        except AttemptFailed as failed:
+            took_s = time.monotonic() - began_s
+            _failed(settings, f"no answer to {which}: {failed}", newest is not None, took_s >= plan.timeout_s, notes)
+        else:
+            notes.ok("sample", _told(which, verdict))
+
+
+def _failed(settings: Settings, words: str, is_real: bool, is_slow: bool, notes: Notes) -> None:
+    if is_slow and settings.hook.timeout_s > _TIMEOUT_S:
+        notes.warn("sample", f"{words}; hook.timeout_s allows more than this check waits: use `watcher hook try`")
+    elif is_real:
+        notes.wrong("sample", f"hook.target: {words}; correct the hook, and see `watcher hook try`")
+    else:
+        notes.warn("sample", f"{words}; that may be the sample's fault: try your own with `watcher hook try --message`")
+
+
+def _told(which: str, verdict: Response | Skip | Later) -> str:
+    match verdict:
+        case Response(message, _, duration_ms):
+            return f"answers {which} with {len(message)} bytes, as the contract takes them, in {duration_ms} ms"
+        case Skip(reason):
+            return f"skips {which}: {reason}"
+        case Later(_, _, reason):
+            return f"asks for {which} to come back later: {reason}"

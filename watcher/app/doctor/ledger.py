@@ -1,0 +1,90 @@
+"""The ledger: there or makeable, of our schema, writable, with room."""
+
+import asyncio
+import shutil
+import tempfile
+from pathlib import Path
+
+from sqlalchemy.engine import URL
+
+from watcher.app.doctor.finding import MEND, Notes
+from watcher.app.settings import Settings
+from watcher.errors import TryLater
+from watcher.ledger import reading, schema
+from watcher.ledger.book import Reader
+from watcher.ledger.engine import parse_url, refuse_amnesia, sqlite_path
+
+_MIB = 1024 * 1024
+_LOW_SPACE_BYTES = 200 * _MIB
+_NO_SPACE_BYTES = 10 * _MIB
+
+
+async def look(settings: Settings, notes: Notes) -> None:
+    """Lines about the file or the server, and about the disk."""
+    url = parse_url(settings.ledger.url)
+    path = sqlite_path(url)
+    if path is None:
+        await _content(settings, url, "PostgreSQL", notes)
+        return
+    folder = path.parent
+    if not folder.is_dir():
+        notes.wrong("folder", f"ledger.url: the folder {folder} does not exist; make it, or name another")
+        return
+    refuse_amnesia(path)
+    if path.exists():
+        await _content(settings, url, str(path), notes)
+    elif trouble := await asyncio.to_thread(_not_writable, folder):
+        words = f"ledger.url: nothing can be written in {folder} ({trouble}); give this user the right, or name another"
+        notes.wrong("folder", words)
+    else:
+        notes.ok("file", f"{path} will be made at the first start")
+    _space(folder, notes)
+
+
+async def _content(settings: Settings, url: URL, name: str, notes: Notes) -> None:
+    state = await asyncio.to_thread(schema.check, url)
+    if state.current is None:
+        notes.ok("schema", f"{name}, empty; filled at the first start")
+        return
+    upgrade = "" if state.is_current else f", to be upgraded to {state.wanted} at the next start"
+    try:
+        await asyncio.to_thread(schema.try_writing, url)
+    except TryLater as busy:
+        notes.wrong("writing", str(busy), busy.exit_code)
+    else:
+        notes.ok("schema", f"{name}, writable, schema {state.current}{upgrade}")
+    if state.is_current:
+        await asyncio.to_thread(_begun, settings, url, notes)
+
+
+def _begun(settings: Settings, url: URL, notes: Notes) -> None:
+    """Where this contract's tasks were begun to be read: that cannot be changed afterwards."""
+    wanted, reader = settings.task_manager, Reader(url)
+    try:
+        known = reader.ask_now(reading.find_source, settings.chain.chain_id, wanted.address_bytes)
+    finally:
+        reader.close()
+    if known is None or wanted.start_block in ("latest", known.start_block):
+        return
+    words = f"task_manager.start_block: this ledger was begun at block {known.start_block}, not {wanted.start_block}"
+    notes.wrong("beginning", f"{words}; use that number, or name a new ledger")
+
+
+def _not_writable(folder: Path) -> str | None:
+    """Why no file can be made in a folder, None where it can. The file has no name, and leaves nothing behind."""
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return error.strerror or type(error).__name__
+
+
+def _space(folder: Path, notes: Notes) -> None:
+    free = shutil.disk_usage(folder).free
+    if free < _NO_SPACE_BYTES:
+        words = f"{free // _MIB} MiB free in {folder}: nothing can be remembered; make room"
+        notes.wrong("space", words, MEND)
+    elif free < _LOW_SPACE_BYTES:
+        notes.warn("space", f"less than {_LOW_SPACE_BYTES // _MIB} MiB free in {folder}; make room")
+    else:
+        notes.ok("space", f"{free // _MIB} MiB free in {folder}")

@@ -1,0 +1,289 @@
+"""Puts the stages together from the settings: the composition root.
+
+Invariant: the only place where a stage is handed something of a sibling's, always as a typed callable.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import SystemRandom
+
+from loguru import logger
+from pydantic import SecretStr
+
+from watcher.app.loop import Stage
+from watcher.app.operator_settings import Direct, Operator
+from watcher.app.settings import Settings
+from watcher.chain.admit import Admit
+from watcher.chain.confirm import Confirm
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.drift import Drift
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.judge import Judge
+from watcher.chain.node import Asked, Node
+from watcher.chain.recheck import Recheck
+from watcher.chain.reconcile import Reconcile
+from watcher.chain.rehearsal import Rehearsal
+from watcher.chain.watch import Progress, Watch, WatchPlan
+from watcher.clock import Clock
+from watcher.errors import AttemptFailed, Quarantine
+from watcher.hook.crew import Crew, CrewPlan
+from watcher.hook.respond import Respond, RespondPlan, RunHook
+from watcher.ledger.book import Book
+from watcher.operator.circuit import Circuit
+from watcher.operator.client import Client
+from watcher.operator.endpoint import Endpoint
+from watcher.operator.request import Request, operator_request, proxy_request
+from watcher.operator.route import UNREACHED_LIMIT, BuildRequest, Route, Router, Sender
+from watcher.operator.submit import Submit, SubmitPlan
+from watcher.task import Later, OpenTask, Resolve, Response, Skip, Task
+
+_STAGE_IDLE_S = 5.0
+_NO_PROXY = (
+    "the proxy API builds the wizard's call and no other; "
+    'set operator.api = "operator", or configure [operator.direct]'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class House:
+    """The stages of a running daemon. `respond` and `submit` are None where it only observes.
+
+    `router` makes the ways to send anew for settings that have changed.
+    """
+
+    watch: Watch
+    admit: Admit
+    respond: Respond | None
+    submit: Submit | None
+    confirm: Confirm
+    recheck: Recheck
+    reconcile: Reconcile
+    drift: Drift
+    router: Callable[[Settings], Router] | None
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Those there are, in the order of a task's way."""
+        every = (self.watch, self.admit, self.respond, self.submit, self.confirm, self.recheck)
+        return [stage for stage in every if stage is not None]
+
+
+def endpoints(settings: Settings, clock: Clock, observe: Callable[[Asked], None] = lambda _asked: None) -> Endpoints:
+    """The nodes the truth is read from. `observe` is told of every batch of questions."""
+    chain = settings.chain
+    nodes = [
+        Node(
+            url,
+            chain.chain_id,
+            clock,
+            timeout_s=chain.request_timeout_s,
+            body_limit_bytes=chain.body_limit_bytes,
+            observe=observe,
+        )
+        for url in chain.http_urls
+    ]
+    return Endpoints(nodes, clock, SystemRandom(), chain.quorum)
+
+
+def task_manager(settings: Settings, nodes: Endpoints) -> TaskManager:
+    """The contract that is watched."""
+    wanted = settings.task_manager
+    file = Path(wanted.convention_file) if wanted.convention_file else None
+    shape = convention(wanted.convention, file)
+    return TaskManager(nodes, wanted.address_bytes, shape, settings.chain.max_span_blocks)
+
+
+def crew(settings: Settings) -> Crew:
+    """The hook's worker processes."""
+    hook = settings.hook
+    plan = CrewPlan(
+        workers=hook.workers,
+        timeout_s=hook.timeout_s,
+        tasks_per_worker=hook.tasks_per_worker,
+        answer_limit_bytes=hook.answer_limit_bytes,
+    )
+
+    def log(task: Task | None, line: str) -> None:
+        (logger if task is None else logger.bind(task=task.task_index)).info("hook: {}", line)
+
+    return Crew(hook.target, hook.app_dir, plan, log=log)
+
+
+def client(settings: Settings, clock: Clock) -> Client:
+    """The hosted operator's API."""
+    operator = settings.operator
+    return _client(settings, operator, operator.username, operator.password, clock)
+
+
+def direct_client(settings: Settings, clock: Clock) -> Client | None:
+    """The operator API beside the proxy, None where there is none."""
+    operator, direct = settings.operator, settings.operator.direct
+    if not direct.url:
+        return None
+    return _client(settings, direct, direct.username or operator.username, direct.password or operator.password, clock)
+
+
+def _client(
+    settings: Settings, place: Operator | Direct, username: str, password: SecretStr | None, clock: Clock
+) -> Client:
+    endpoint = Endpoint(
+        url=place.url,
+        username=username,
+        password=password.get_secret_value() if password else "",
+        timeout_s=settings.operator.timeout_s,
+        body_limit_bytes=settings.operator.body_limit_bytes,
+        concurrency=settings.operator.concurrency,
+        ca_file=Path(place.ca_file) if place.ca_file else None,
+        allow_plain_http=place.allow_plain_http,
+    )
+    return Client(endpoint, clock)
+
+
+def build(
+    settings: Settings,
+    nodes: Endpoints,
+    contract: TaskManager,
+    book: Book,
+    clock: Clock,
+    window_blocks: int | None,
+    run_hook: RunHook | None,
+    sender: Sender | None,
+    progress: Progress,
+    direct: Sender | None = None,
+) -> House:
+    """All stages over one ledger. `direct` sends to the operator API beside the proxy."""
+    chain = settings.chain
+    judge = Judge(nodes, contract, book)
+    plan = WatchPlan(chain.chain_id, chain.finality, chain.max_span_blocks, chain.poll_interval_s)
+    watch = Watch(nodes, contract, book, plan, window_blocks, progress)
+    router = None if sender is None else _router(contract, sender, direct, clock)
+    rehearsal = Rehearsal(contract, clock) if settings.task_manager.dry_run else None
+    resolve = judge.resolve if rehearsal is None else rehearsal.before(judge.resolve)
+    return House(
+        watch=watch,
+        admit=Admit(nodes, contract, book, clock, chain.confirmations, _STAGE_IDLE_S),
+        respond=None if run_hook is None else _respond(settings, fitted(run_hook, contract), book, clock),
+        submit=None if router is None else _submit(settings, router(settings), resolve, book, clock),
+        confirm=Confirm(
+            nodes, contract, judge, book, clock, _STAGE_IDLE_S, settings.operator.resolve_after_blocks, rehearsal
+        ),
+        recheck=Recheck(nodes, contract, watch, book, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
+        reconcile=Reconcile(contract, watch, book),
+        drift=Drift(nodes, contract, watch, rehearsal, book),
+        router=router,
+    )
+
+
+def respond_plan(settings: Settings) -> RespondPlan:
+    """The numbers of the responding stage."""
+    hook = settings.hook
+    return RespondPlan(hook.workers, hook.timeout_s, hook.max_attempts, hook.retry_base_s, _STAGE_IDLE_S)
+
+
+def submit_plan(settings: Settings) -> SubmitPlan:
+    """The numbers of the submitting stage."""
+    operator = settings.operator
+    return SubmitPlan(
+        concurrency=operator.concurrency,
+        timeout_s=operator.timeout_s,
+        retry_base_s=operator.retry_base_s,
+        retry_max_s=operator.retry_max_s,
+        resolve_after_blocks=operator.resolve_after_blocks,
+        idle_s=_STAGE_IDLE_S,
+    )
+
+
+def fitted(run_hook: RunHook, contract: TaskManager) -> RunHook:
+    """The hook, given every field of the task's event, and its answer held to the type the contract takes."""
+    convention = contract.convention
+
+    async def run(task: Task) -> Response | Skip | Later:
+        try:
+            verdict = await run_hook(replace(task, fields=convention.fields(task)))
+            if isinstance(verdict, Response):
+                convention.answer.value_of(verdict.resp_message)
+        except Quarantine as unfit:
+            raise AttemptFailed(str(unfit)) from None
+        return verdict
+
+    return run
+
+
+def _respond(settings: Settings, run_hook: RunHook, book: Book, clock: Clock) -> Respond:
+    return Respond(run_hook, book, clock, SystemRandom(), respond_plan(settings))
+
+
+def _submit(settings: Settings, router: Router, resolve: Resolve, book: Book, clock: Clock) -> Submit:
+    return Submit(router, resolve, book, clock, SystemRandom(), submit_plan(settings))
+
+
+def _router(contract: TaskManager, sender: Sender, direct: Sender | None, clock: Clock) -> Callable[[Settings], Router]:
+    """Makes the routes for settings, again and again: what is known of an API's health outlives a reload."""
+    circuits: dict[str, Circuit] = {}
+
+    def route(settings: Settings, role: str, to: Sender, api: str, build: BuildRequest) -> Route:
+        operator = settings.operator
+        if role not in circuits:
+            circuits[role] = Circuit(
+                clock, SystemRandom().random, max_s=operator.retry_max_s * 5, probe_s=2 * operator.timeout_s + 1
+            )
+        circuits[role].patience = UNREACHED_LIMIT if operator.failover else None
+        return Route(api, to, build, circuits[role])
+
+    def router(settings: Settings) -> Router:
+        operator = settings.operator
+        own = operator.api == "operator"
+        build = operator_call(settings, contract, operator.avs_name) if own else proxy_call(settings, contract)
+        other = None
+        if direct is not None and operator.direct.url:
+            build_other = operator_call(settings, contract, operator.direct.avs_name)
+            other = route(settings, "direct", direct, "operator", build_other)
+        return Router(
+            route(settings, "main", sender, operator.api, build),
+            other,
+            guards=not own,
+            quorum_numbers=bytes(operator.expected_quorum_numbers),
+            threshold=operator.expected_threshold,
+            cannot="" if own or contract.convention.has_proxy else _NO_PROXY,
+            failover=operator.failover,
+        )
+
+    return router
+
+
+def proxy_call(settings: Settings, contract: TaskManager) -> BuildRequest:
+    """How a task becomes a request to the proxy API."""
+    operator = settings.operator
+
+    def request(held: OpenTask, request_id: int) -> Request:
+        assert held.response is not None, "only what is computed is sent"
+        call = contract.convention.call(held.task, held.response)
+        return proxy_request(
+            held.task,
+            held.response,
+            method=operator.method or call.method,
+            request_id=request_id,
+            params_style=operator.params_style,
+            sig_hash=call.sig_hash,
+        )
+
+    return request
+
+
+def operator_call(settings: Settings, contract: TaskManager, avs_name: str) -> BuildRequest:
+    """How a task becomes a request to the operator API."""
+    operator = settings.operator
+
+    def request(held: OpenTask, request_id: int) -> Request:
+        assert held.response is not None, "only what is computed is sent"
+        return operator_request(
+            contract.convention.call(held.task, held.response),
+            avs_name=avs_name,
+            request_id=request_id,
+            method=operator.method,
+            params_style=operator.params_style,
+        )
+
+    return request

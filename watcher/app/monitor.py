@@ -1,0 +1,273 @@
+"""Looks at the whole daemon every second, has it judged, and tells the metrics and whoever listens.
+
+Invariants: a look never waits for the database or for a node, so that the judgement goes on when those hang; the work
+of a look follows what is open, not what the ledger holds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from loguru import logger
+
+from watcher.app.health import Health, judge
+from watcher.app.loop import StageLoop
+from watcher.app.metrics import Metrics
+from watcher.app.observations import Limits, NodeSeen, Observations, StageSeen, StoreSeen, WorkSeen
+from watcher.app.witness import Witness
+from watcher.chain.endpoints import Endpoints
+from watcher.clock import Clock
+from watcher.errors import RetryElsewhere, TryLater
+from watcher.ledger import measure
+from watcher.ledger.book import Book
+from watcher.ledger.measure import Moved, Work
+from watcher.ledger.writer import NOT_WRITTEN
+from watcher.operator.probe import Probe
+from watcher.task import State
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 1.0
+# A ledger with a long backlog takes a while to measure: it is done so rarely that it costs a tenth of one thread.
+_MEASURE_SHARE = 10
+_MOVES_LIMIT = 2000
+_TOUCH_AFTER_S = 10.0
+_COUNT_EVERY_S = 6 * 3600
+_VERSION_EVERY_S = 3600
+_PROBE_DOWN_S = 60.0
+_PROBE_IDLE_S = 300.0
+# How many block intervals make an average.
+_INTERVALS = 10
+
+
+class Monitor:
+    """`health` is the last judgement. `listeners` get each new one, `on_move` gets the moves of tasks in order.
+
+    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `ask_api` asks each of
+    the operator's APIs, by the witness's name for it, for a sign of life; empty where the watcher only observes.
+    """
+
+    def __init__(self, witness: Witness, metrics: Metrics, clock: Clock, limits: Limits, nodes: Endpoints) -> None:
+        self._witness = witness
+        self._metrics = metrics
+        self._clock = clock
+        self._limits = limits
+        self._nodes = nodes
+        self._book: Book | None = None
+        self._loops: Sequence[StageLoop] = ()
+        self._started = False
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._next_s: dict[str, float] = {}
+        self._troubled_since_s: dict[str, float] = {}
+        self._work: Work | None = None
+        self._reading_trouble: str | None = None
+        self._last_move = 0
+        self._moved_s = clock.monotonic_s()
+        self._head_block: int | None = None
+        self._head_moves = 0
+        self._head_first_s = self._head_moved_s = clock.monotonic_s()
+        self.ask_api: Mapping[str, Callable[[], Awaitable[Probe | None]]] = {}
+        self.observing = False
+        self.health = Health(clock.now_ms())
+        self.judged_s = clock.monotonic_s()
+        self.listeners: list[Callable[[Health], object]] = []
+        self.on_move: list[Callable[[Sequence[Moved]], None]] = [metrics.moved]
+
+    async def opened(self, book: Book, danger_blocks: int) -> None:
+        """The ledger is open, and no stage runs yet; `danger_blocks` as in Limits. Raises TryLater."""
+        # What moved before this start is counted, and not told again.
+        self._last_move = await book.ask(measure.last_move)
+        self._book = book
+        self._limits = replace(self._limits, danger_blocks=danger_blocks)
+
+    def endangers(self, danger_blocks: int) -> None:
+        """Take another number of blocks, as in Limits."""
+        self._limits = replace(self._limits, danger_blocks=danger_blocks)
+
+    def started(self, loops: Sequence[StageLoop]) -> None:
+        """The stages run."""
+        self._loops, self._started = loops, True
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        try:
+            while True:
+                self.look()
+                await self._clock.sleep(LOOK_EVERY_S)
+        finally:
+            for job in self._jobs.values():
+                job.cancel()
+            await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+
+    def look(self) -> Health:
+        """Judge what is known now, and begin to find out more."""
+        self._begin_jobs()
+        self._follow_head()
+        now_s = self._clock.monotonic_s()
+        self.health = judge(self._observations(now_s), self._limits, self.health)
+        self.judged_s = now_s
+        beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
+        self._metrics.told(self.health, self._work, beats, self._nodes.seen, now_s - self._head_moved_s)
+        for listener in self.listeners:
+            listener(self.health)
+        return self.health
+
+    @property
+    def stuck(self) -> str | None:
+        """Why this process does not come round any more, None while it does. Says nothing about the outside."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self.judged_s > self._limits.stuck_s:
+            return "the watcher has stopped looking at itself"
+        late = [loop.stage.name for loop in self._loops if now_s - loop.beat_s > self._limits.stuck_s]
+        return f"stage {late[0]} does not come round" if late else None
+
+    # -- what is seen ------------------------------------------------------------------------------------------------
+
+    def _observations(self, now_s: float) -> Observations:
+        hook = self._witness.hook
+        waiting = self._work.open_by_state.get(State.READY, 0) if self._work else 0
+        asked_s = min((self._next_s[name] for name in ("touch", "measure") if name in self._jobs), default=now_s)
+        return Observations(
+            at_ms=self._clock.now_ms(),
+            started=self._started,
+            node=self._node(now_s),
+            api=None if self.observing else self._witness.api,
+            hook=None
+            if self.observing
+            else replace(hook, waiting=waiting, failed_ago_s=now_s - self._witness.hook_failed_s),
+            store=StoreSeen(self._store_trouble, max(0.0, now_s - asked_s)),
+            stages=[self._stage(loop, now_s) for loop in self._loops],
+            work=self._seen_work(now_s),
+        )
+
+    @property
+    def _store_trouble(self) -> str | None:
+        # A small write may find room where those of a stage do not: it is over when no stage waits for the ledger.
+        waits = (one.trouble for one in self._loops if one.trouble and one.trouble.startswith(NOT_WRITTEN))
+        return self._witness.store_trouble or self._reading_trouble or next(waits, None)
+
+    def _node(self, now_s: float) -> NodeSeen:
+        seen = self._nodes.seen
+        answered = [one.served_s for one in seen if one.served_s is not None]
+        words = "; ".join(one.reason for one in seen if one.reason is not None)
+        usual_s = (
+            (self._head_moved_s - self._head_first_s) / self._head_moves if self._head_moves >= _INTERVALS else None
+        )
+        return NodeSeen(
+            now_s - max(answered) if answered else None, words, self._head_block, now_s - self._head_moved_s, usual_s
+        )
+
+    def _follow_head(self) -> None:
+        if self._nodes.head_block == self._head_block:
+            return
+        now_s = self._clock.monotonic_s()
+        if self._head_block is None:
+            self._head_first_s = now_s
+        else:
+            self._head_moves += 1
+        self._head_block, self._head_moved_s = self._nodes.head_block, now_s
+
+    def _stage(self, loop: StageLoop, now_s: float) -> StageSeen:
+        name = loop.stage.name
+        if loop.trouble is None:
+            self._troubled_since_s.pop(name, None)
+        since_s = self._troubled_since_s.setdefault(name, now_s) if loop.trouble is not None else now_s
+        return StageSeen(name, now_s - loop.beat_s, loop.trouble, now_s - since_s)
+
+    def _seen_work(self, now_s: float) -> WorkSeen | None:
+        work = self._work
+        if work is None:
+            return None
+        due_ms = work.oldest_due_ms
+        return WorkSeen(
+            cursor_block=work.cursor.block,
+            head_block=work.cursor.head_block,
+            final_block=work.cursor.final_block,
+            open_tasks=sum(work.open_by_state.values()),
+            nearest_deadline_block=work.nearest_deadline_block,
+            endangered=work.endangered,
+            overdue_s=0.0 if due_ms is None else max(0, self._clock.now_ms() - due_ms) / 1000,
+            moved_ago_s=now_s - self._moved_s,
+        )
+
+    # -- what is found out meanwhile ---------------------------------------------------------------------------------
+
+    def _begin_jobs(self) -> None:
+        """One of each kind at most: what hangs must not pile up."""
+        now_s = self._clock.monotonic_s()
+        book = self._book
+        if book is not None:
+            self._begin("measure", now_s, self._measure, book)
+            if now_s - self._witness.committed_s > _TOUCH_AFTER_S:
+                self._begin("touch", now_s, self._touch, book)
+        self._begin("versions", now_s, self._versions)
+        idle_s = now_s - self._witness.api_at_s
+        if self.ask_api and idle_s > (_PROBE_DOWN_S if self._api_down else _PROBE_IDLE_S):
+            self._begin("probe", now_s, self._probe, self.ask_api)
+
+    @property
+    def _api_down(self) -> bool:
+        return self._witness.api.refuses or self._witness.api.failures > 0
+
+    def _begin(self, name: str, now_s: float, job: Callable[..., Awaitable[None]], *given: object) -> None:
+        if name in self._jobs or now_s < self._next_s.get(name, 0.0):
+            return
+        self._next_s[name] = now_s
+
+        async def run() -> None:
+            try:
+                await job(*given)
+            except (TryLater, RetryElsewhere) as trouble:
+                logger.debug("{}: {}", name, trouble)
+            finally:
+                del self._jobs[name]
+
+        self._jobs[name] = asyncio.create_task(run(), name=f"monitor {name}")
+
+    async def _measure(self, book: Book) -> None:
+        began_s = self._clock.monotonic_s()
+        try:
+            self._work = await book.ask(measure.work, book.source_id, self._clock.now_ms(), self._limits.danger_blocks)
+            await self._count(book)
+            await self._follow_moves(book, self._work.last_move)
+            self._reading_trouble = None
+        except TryLater as trouble:
+            self._reading_trouble = str(trouble)
+        self._next_s["measure"] = self._clock.monotonic_s() + _MEASURE_SHARE * (self._clock.monotonic_s() - began_s)
+
+    async def _follow_moves(self, book: Book, newest: int) -> None:
+        while self._last_move < newest:
+            moves = await book.ask(measure.moves_since, book.source_id, self._last_move, _MOVES_LIMIT)
+            self._last_move = moves[-1].id if moves else newest
+            self._moved_s = self._clock.monotonic_s()
+            for listener in self.on_move:
+                listener(moves)
+
+    async def _count(self, book: Book) -> None:
+        if self._clock.monotonic_s() < self._next_s.get("count", 0.0):
+            return
+        if await book.ask(measure.finality_broken, book.source_id):
+            self._metrics.broken()
+        counts, upto = await book.ask(measure.ended, book.source_id)
+        await self._follow_moves(book, upto)
+        self._metrics.counted(counts)
+        self._next_s["count"] = self._clock.monotonic_s() + _COUNT_EVERY_S
+
+    async def _touch(self, book: Book) -> None:
+        await book.do(measure.touch, book.source_id)
+
+    async def _versions(self) -> None:
+        self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_EVERY_S
+        for node in self._nodes.nodes:
+            try:
+                self._metrics.named(node.name, await node.client_version())
+            except RetryElsewhere:
+                self._next_s["versions"] = self._clock.monotonic_s() + _PROBE_DOWN_S
+
+    async def _probe(self, ask_api: Mapping[str, Callable[[], Awaitable[Probe | None]]]) -> None:
+        for name, ask in ask_api.items():
+            if (probe := await ask()) is None:
+                self._witness.gone(name)
+            else:
+                self._witness.probed(probe, name)

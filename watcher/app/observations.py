@@ -1,0 +1,123 @@
+"""What is seen of the watcher at one moment: the plain values `health.judge` rests on.
+
+Imports nothing of ours. Times are ages in seconds, so that the values hold no clock; an age of None means never.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+RPC, API, HOOK, STORE, WATCH = "chain-rpc", "operator-api", "handler", "store", "watch"
+DEADLINE, NODE_BEHIND = "deadline", "node-behind"
+# Every key a trouble can have.
+TROUBLES = (RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND)
+
+DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
+    RPC: ("Chain RPC", "The nodes the chain is read from"),
+    API: ("Operator API", "The hosted operator that signs and sends the answers"),
+    HOOK: ("Handler", "The hook that computes the answers"),
+    STORE: ("Ledger", "The database that remembers every task"),
+    WATCH: ("Watcher", "The stages that take each task from the chain to its answer"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class NodeSeen:
+    """The nodes together. `answered_ago_s` is None before the first good answer, `head_block` is what they show now."""
+
+    answered_ago_s: float | None = None
+    words: str = ""
+    head_block: int | None = None
+    head_moved_ago_s: float = 0.0
+    usual_interval_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ApiSeen:
+    """The operator's API. `failures` in a row; `refuses` when it refuses us, whatever the task (401, 403, 404)."""
+
+    refuses: bool = False
+    failures: int = 0
+    words: str = ""
+    used: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class HookSeen:
+    """The hook. `failures` in a row over all tasks; `waiting` is how many tasks wait for an answer of it."""
+
+    failures: int = 0
+    failed_ago_s: float = 0.0
+    words: str = ""
+    waiting: int = 0
+    workers: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSeen:
+    """The ledger. `trouble` is why the last write or reading failed, None when it did not.
+
+    `waits_s` is how long the oldest write has been waiting for its commit, 0 when none is.
+    """
+
+    trouble: str | None = None
+    waits_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class StageSeen:
+    """One stage: when it last came round, and the trouble outside that it waits for."""
+
+    name: str
+    beat_ago_s: float = 0.0
+    trouble: str | None = None
+    troubled_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class WorkSeen:
+    """The ledger's own account. Blocks are heights.
+
+    `nearest_deadline_block` is that of the open tasks that the chain does not show answered; `endangered` counts those
+    within `Limits.danger_blocks` of the head. `overdue_s` is for how long the oldest task that could move has not
+    been taken up, `moved_ago_s` when any task last moved.
+    """
+
+    cursor_block: int
+    head_block: int
+    final_block: int
+    open_tasks: int = 0
+    nearest_deadline_block: int | None = None
+    endangered: int = 0
+    overdue_s: float = 0.0
+    moved_ago_s: float = 0.0
+
+    @property
+    def lag_blocks(self) -> int:
+        return max(0, self.head_block - self.cursor_block)
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Everything the judgement rests on. `api` and `hook` are None where the watcher only observes.
+
+    `work` is None until the ledger has been read once.
+    """
+
+    at_ms: int
+    started: bool = False
+    node: NodeSeen = NodeSeen()
+    api: ApiSeen | None = None
+    hook: HookSeen | None = None
+    store: StoreSeen = StoreSeen()
+    stages: Sequence[StageSeen] = ()
+    work: WorkSeen | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where normal ends. `danger_blocks`: an unanswered task with no more blocks left than this is in danger."""
+
+    quiet_node_s: float = 15.0
+    stuck_s: float = 60.0
+    slow_store_s: float = 15.0
+    danger_blocks: int = 10

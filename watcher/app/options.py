@@ -1,0 +1,67 @@
+"""What the commands have in common: their options, and how they come by the settings and the ledger."""
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from watcher.app import log, sources
+from watcher.app.settings import Settings
+from watcher.errors import FixConfiguration, TryLater
+from watcher.ledger import reading
+from watcher.ledger.book import Reader
+from watcher.ledger.engine import parse_url, sqlite_path
+
+DEFAULT_CONFIG = Path("watcher.toml")
+CONFIG_VARIABLE = "WATCHER_CONFIG"
+
+Config = Annotated[
+    Path, typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="The settings.", show_default=True)
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+
+def load(config: Path, *, reading_only: bool = False) -> Settings:
+    """The settings, and the log set up by them. Raises FixConfiguration with every problem.
+
+    A command that only reads needs neither password nor hook, so that an auditor can do without.
+    """
+    log.set_up(level=os.environ.get("WATCHER_LOG", "info"))
+    log.report_crashes()
+    settings = sources.load(config, {"operator.api": "none"} if reading_only else None)
+    log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, settings.secrets())
+    return settings
+
+
+@contextmanager
+def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
+    """The ledger for a command that only reads it, and the id of its source.
+
+    Raises TryLater when there is none yet.
+    """
+    url = parse_url(settings.ledger.url)
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        raise TryLater(f"there is no ledger at {path} yet; `watcher run` makes it")
+    reader = Reader(url)
+    try:
+        cursor = reader.ask_now(reading.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)
+        if cursor is None:
+            raise FixConfiguration(
+                "task_manager.address: the ledger knows nothing of this contract on this chain; check chain.chain_id, "
+                "task_manager.address and ledger.url, or let `watcher run` begin"
+            )
+        yield reader, cursor.source_id
+    finally:
+        reader.close()
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on stdout."""
+    json.dump(value, sys.stdout, indent=2)
+    sys.stdout.write("\n")

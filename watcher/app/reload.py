@@ -1,0 +1,221 @@
+"""Reading the settings again while the daemon runs (SIGHUP), and the API's client that can be changed meanwhile.
+
+Invariant: either everything that can be taken over is, or nothing is and the old settings stay; what is on its way is
+finished as it began.
+"""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from operator import attrgetter
+from typing import Any
+
+from loguru import logger
+
+from watcher.app import house, log
+from watcher.app.alerts import Alerts
+from watcher.app.bells import Bells
+from watcher.app.notify import Notifier
+from watcher.app.problems import FIELDS, Key
+from watcher.app.settings import Settings
+from watcher.app.witness import DIRECT, Witness
+from watcher.clock import Clock
+from watcher.errors import FixConfiguration
+from watcher.operator.client import Client
+from watcher.operator.probe import Probe
+from watcher.operator.request import Request
+from watcher.operator.route import Sender
+from watcher.task import Refused, Sent
+
+# What the running daemon takes over. Everything else is built into what is open: connections, workers, the ledger.
+RELOADABLE: frozenset[Key] = frozenset(
+    {
+        *((section, name) for section, name in FIELDS if section in ("log", "alerts") and name != "deadline_blocks"),
+        *(("operator", name) for name in ("username", "password", "retry_base_s", "retry_max_s")),
+        *(("operator", name) for name in ("expected_quorum_numbers", "expected_threshold", "failover")),
+        *((section, name) for section, name in FIELDS if section == "operator.direct"),
+        *(("hook", name) for name in ("max_attempts", "retry_base_s")),
+    }
+)
+_CLIENT = frozenset({("operator", "username"), ("operator", "password")})
+# What is not given for it is that of the first.
+_DIRECT = _CLIENT | {key for key in RELOADABLE if key[0] == "operator.direct"}
+_ALERTS = frozenset(key for key in RELOADABLE if key[0] == "alerts")
+
+
+class Switch:
+    """Sends with the client of the moment. A client that was replaced is closed after its last request.
+
+    None is an API that is not configured: nothing is sent there.
+    """
+
+    def __init__(self, client: Client | None) -> None:
+        self._client = client
+        self._busy: dict[int, int] = {}
+
+    async def send(self, request: Request) -> Sent:
+        """As the client's."""
+        client = self._client
+        if client is None:
+            return Sent(Refused("not sent: the API was taken out of the configuration"), None, b"", 0)
+        self._busy[id(client)] = self._busy.get(id(client), 0) + 1
+        try:
+            return await client.send(request)
+        finally:
+            self._busy[id(client)] -= 1
+            if client is not self._client:
+                await self._retire(client)
+
+    async def probe(self) -> Probe | None:
+        """As the client's."""
+        return None if self._client is None else await self._client.probe()
+
+    async def replace(self, client: Client | None) -> None:
+        """Send with this one from now on."""
+        old, self._client = self._client, client
+        if old is not None:
+            await self._retire(old)
+
+    async def aclose(self) -> None:
+        """Close the client of the moment."""
+        if self._client is not None:
+            await self._client.aclose()
+
+    async def _retire(self, client: Client) -> None:
+        if not self._busy.get(id(client)):
+            self._busy.pop(id(client), None)
+            await client.aclose()
+
+
+class Switches:
+    """The two APIs' senders: that of [operator], and that of [operator.direct], which may come and go."""
+
+    def __init__(self, settings: Settings, clock: Clock) -> None:
+        self.main = Switch(house.client(settings, clock))
+        self.direct = Switch(house.direct_client(settings, clock))
+
+    def watched(self, witness: Witness) -> tuple[Sender, Sender]:
+        """Both, as the witness sees them."""
+        return witness.sending(self.main), witness.sending(self.direct, DIRECT)
+
+    @property
+    def probes(self) -> Mapping[str, Callable[[], Awaitable[Probe | None]]]:
+        """How each is asked for a sign of life, by the witness's name for it."""
+        return {"": self.main.probe, DIRECT: self.direct.probe}
+
+    async def aclose(self) -> None:
+        """Close both."""
+        await self.main.aclose()
+        await self.direct.aclose()
+
+
+class Reload:
+    """Reads the settings again and hands them round. `load` is how they were read the first time."""
+
+    def __init__(
+        self,
+        load: Callable[[], Settings],
+        settings: Settings,
+        rooms: house.House,
+        switches: Switches | None,
+        alerts: Alerts,
+        clock: Clock,
+    ) -> None:
+        self._load = load
+        self._settings = settings
+        self._rooms = rooms
+        self._switches = switches
+        self._alerts = alerts
+        self._clock = clock
+        self._once_secret = frozenset(settings.secrets())
+
+    async def follow(self, hangup: asyncio.Event, bells: Bells, notify: Notifier) -> None:
+        """Read them at each SIGHUP; however many come meanwhile, once more after the last."""
+        while True:
+            await hangup.wait()
+            hangup.clear()
+            notify.reloading("reading the settings again")
+            await self.run()
+            bells.ring("submit")
+            notify.ready()  # the next status line follows within seconds
+
+    async def run(self) -> bool:
+        """Returns whether the new settings hold. One line in the log says so, or why not."""
+        try:
+            wanted = self._load()
+            changed = set(differences(self._settings, wanted))
+            await self._take(adopt(self._settings, wanted), changed & RELOADABLE)
+        except FixConfiguration as wrong:
+            more = f" (and {len(wrong.problems) - 1} problems more, see `watcher check`)" * (len(wrong.problems) > 1)
+            logger.error("the settings were not re-read and the old ones hold: {}{}", wrong.problems[0], more)
+            return False
+        except Exception as trouble:  # noqa: BLE001 - whatever it is, the daemon goes on as it was
+            logger.error("the settings were not re-read and the old ones hold: {}", trouble or type(trouble).__name__)
+            return False
+        waiting = changed - RELOADABLE
+        logger.info(
+            "the settings were re-read: {}{}",
+            f"{_names(changed & RELOADABLE)} changed" if changed & RELOADABLE else "nothing to change",
+            f"; {_names(waiting)} wait for the next start" if waiting else "",
+        )
+        return True
+
+    async def _take(self, settings: Settings, changed: set[Key]) -> None:
+        """Everything that can fail comes first."""
+        fresh: list[tuple[Switch, Client | None]] = []
+        try:
+            if self._switches is not None and changed & _CLIENT:
+                fresh.append((self._switches.main, house.client(settings, self._clock)))
+            if self._switches is not None and changed & _DIRECT:
+                fresh.append((self._switches.direct, house.direct_client(settings, self._clock)))
+            if changed & _ALERTS:
+                self._alerts.follow(settings)
+        except BaseException:
+            for _, client in fresh:
+                if client is not None:
+                    await client.aclose()
+            raise
+        for switch, client in fresh:
+            await switch.replace(client)
+        if self._rooms.submit is not None and self._rooms.router is not None:
+            self._rooms.submit.follow(house.submit_plan(settings), self._rooms.router(settings))
+        if self._rooms.respond is not None:
+            self._rooms.respond.follow(house.respond_plan(settings))
+        self._once_secret |= frozenset(settings.secrets())  # an old password may still come back in an old answer
+        log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, self._once_secret)
+        self._settings = settings
+
+
+def differences(old: Settings, new: Settings) -> Iterator[Key]:
+    """The keys that have another value."""
+    for section, name in FIELDS:
+        if _value(old, (section, name)) != _value(new, (section, name)):
+            yield section, name
+
+
+def adopt(old: Settings, new: Settings) -> Settings:
+    """The old settings with what can be taken over of the new ones.
+
+    Raises FixConfiguration where the two halves do not fit together.
+    """
+    tables: dict[str, Any] = {}
+    for key in FIELDS:
+        tables.setdefault(key[0], {})[key[1]] = _value(new if key in RELOADABLE else old, key)
+    for path in sorted(tables, reverse=True):  # a table within a table is made before the one around it
+        tables[path] = _table(old, path).model_copy(update=tables[path])
+        parent, _, name = path.rpartition(".")
+        if parent:
+            tables[parent][name] = tables.pop(path)
+    return Settings(**tables)
+
+
+def _value(settings: Settings, key: Key) -> Any:
+    return getattr(_table(settings, key[0]), key[1])
+
+
+def _table(settings: Settings, path: str) -> Any:
+    return attrgetter(path)(settings)
+
+
+def _names(keys: set[Key]) -> str:
+    return ", ".join(sorted(".".join(key) for key in keys))

@@ -1,0 +1,153 @@
+"""Sees what the hook, the operator's API and the ledger do, without any of them knowing.
+
+It stands around their callables and passes everything through unchanged. Invariant: nothing it does can change or
+delay what it watches.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from watcher.app.metrics import Metrics
+from watcher.app.observations import ApiSeen, HookSeen
+from watcher.clock import Clock
+from watcher.errors import AttemptFailed, TryLater
+from watcher.hook.respond import RunHook
+from watcher.ledger.writer import Batch
+from watcher.operator.probe import Probe
+from watcher.operator.request import Request
+from watcher.operator.route import Sender
+from watcher.task import Accepted, Later, Refused, Response, Sent, Skip, Task, Unknown
+
+_TOO_MANY_REQUESTS = 429
+_REFUSES_US = (401, 403, 404)
+# The name of the API beside the first, whose own is empty.
+DIRECT = "[operator.direct]"
+
+
+class Witness:
+    """What the outside has shown so far, of each API by its name.
+
+    Its words are kept without the secrets `redact` knows: a hook, say, may put anything into what it raises.
+    """
+
+    def __init__(self, clock: Clock, metrics: Metrics, redact: Callable[[str], str] = str) -> None:
+        self._clock = clock
+        self._metrics = metrics
+        self._redact = redact
+        self._apis = {"": ApiSeen()}
+        self._apis_at_s = {"": clock.monotonic_s()}
+        self.hook = HookSeen()
+        self.hook_failed_s = clock.monotonic_s()
+        self.store_trouble: str | None = None
+        self.committed_s = clock.monotonic_s()
+
+    @property
+    def api(self) -> ApiSeen:
+        """What the APIs show; where there are two, the trouble of either, by name."""
+        worst = max(self._apis.values(), key=lambda one: (one.refuses, one.failures))
+        told = [f"{name}: {one.words}" if name else one.words for name, one in self._apis.items() if one.words]
+        return replace(worst, words="; ".join(told), used=any(one.used for one in self._apis.values()))
+
+    @property
+    def api_at_s(self) -> float:
+        """When each of them has last shown something, on the clock that never jumps."""
+        return min(self._apis_at_s.values())
+
+    def hooked(self, run_hook: RunHook) -> RunHook:
+        """The same hook, watched."""
+
+        async def run(task: Task) -> Response | Skip | Later:
+            began_s = self._clock.monotonic_s()
+            try:
+                verdict = await run_hook(task)
+            except AttemptFailed as failure:
+                self._hook_failed("failed", began_s, str(failure), workers=1)
+                raise
+            except TryLater as trouble:
+                self._hook_failed("no_worker", began_s, str(trouble), workers=0)
+                raise
+            outcome = {Response: "answered", Skip: "skipped", Later: "later"}[type(verdict)]
+            self._metrics.hook_ran(outcome, self._clock.monotonic_s() - began_s)
+            self.hook = HookSeen()
+            return verdict
+
+        return run
+
+    def _hook_failed(self, outcome: str, began_s: float, words: str, *, workers: int) -> None:
+        self.hook_failed_s = self._clock.monotonic_s()
+        self._metrics.hook_ran(outcome, self.hook_failed_s - began_s)
+        self.hook = HookSeen(failures=self.hook.failures + 1, words=self._redact(words), workers=workers)
+
+    def sending(self, sender: Sender, name: str = "") -> Sender:
+        """The same sender, watched."""
+        return _Watched(sender, self, name)
+
+    def sent(self, sent: Sent, name: str = "") -> None:
+        """The API gave this answer, or none."""
+        self._apis_at_s[name] = self._clock.monotonic_s()
+        outcome = _outcome(sent)
+        self._metrics.sent(outcome, sent.duration_ms / 1000)
+        match sent.outcome:
+            case Refused(words=words, endpoint=True):
+                self._apis[name] = ApiSeen(refuses=True, words=self._redact(words), used=True)
+            case Refused(words=words) if outcome == "not_sent" or sent.http_status == _TOO_MANY_REQUESTS:
+                self._api_failed(words, name)
+            case Unknown(why=words):
+                self._api_failed(words, name)
+            case _:  # also a refusal of this very task: the API is there and takes our requests
+                self._apis[name] = ApiSeen(used=True)
+
+    def probed(self, probe: Probe, name: str = "") -> None:
+        """The API was asked for nothing but a sign of life."""
+        self._apis_at_s[name] = self._clock.monotonic_s()
+        if probe.ok:
+            self._apis[name] = ApiSeen(used=True)
+        elif probe.http_status in _REFUSES_US:
+            self._apis[name] = ApiSeen(refuses=True, words=self._redact(probe.words), used=True)
+        else:
+            self._api_failed(probe.words, name)
+
+    def gone(self, name: str) -> None:
+        """There is no such API in the configuration any more, or not yet."""
+        self._apis.pop(name, None)
+        self._apis_at_s.pop(name, None)
+
+    def _api_failed(self, words: str, name: str) -> None:
+        failures = self._apis.get(name, ApiSeen()).failures + 1
+        self._apis[name] = ApiSeen(failures=failures, words=self._redact(words), used=True)
+
+    def committed(self, batch: Batch) -> None:
+        """The ledger committed, or could not."""
+        self._metrics.committed(batch)
+        self.store_trouble = None if batch.trouble is None else self._redact(batch.trouble)
+        if batch.trouble is None:
+            self.committed_s = self._clock.monotonic_s()
+
+
+class _Watched:
+    """A Sender that tells the witness."""
+
+    def __init__(self, sender: Sender, witness: Witness, name: str) -> None:
+        self._sender = sender
+        self._witness = witness
+        self._name = name
+
+    async def send(self, request: Request) -> Sent:
+        sent = await self._sender.send(request)
+        self._witness.sent(sent, self._name)
+        return sent
+
+
+def _outcome(sent: Sent) -> str:
+    """One of metrics.API_OUTCOMES."""
+    match sent.outcome:
+        case Accepted():
+            return "accepted"
+        case Refused(endpoint=True):
+            return "refuses_us"
+        case Refused() if sent.http_status is None:
+            return "not_sent"
+        case Refused():
+            return "refused"
+        case _:
+            return "unknown"

@@ -1,0 +1,69 @@
+"""Stage: seen -> ready. A task is worth working on once it is deep enough and the contract says that it is true."""
+
+from loguru import logger
+
+from watcher.chain.contract import TaskManager
+from watcher.chain.endpoints import Endpoints
+from watcher.clock import Clock
+from watcher.errors import StaleNode
+from watcher.ledger import outcome, reading
+from watcher.ledger.book import Book
+from watcher.task import Header, OpenTask
+
+_BATCH = 200
+
+
+class Admit:
+    """Proves each task against `allTaskHashes`, `confirmations` blocks after it was created.
+
+    One call kills forged logs, a wrong ABI, lagging replicas and orphaned tasks alike. Where the contract has no such
+    view, the depth of the log is all there is to go by.
+    """
+
+    name = "admit"
+
+    def __init__(
+        self, nodes: Endpoints, contract: TaskManager, book: Book, clock: Clock, confirmations: int, idle_s: float
+    ) -> None:
+        self._nodes = nodes
+        self._contract = contract
+        self._book = book
+        self._clock = clock
+        self._confirmations = confirmations
+        self._idle_s = idle_s
+
+    async def step(self) -> float:
+        """Admit one batch. Returns the seconds until the next look."""
+        found = await self._book.ask(
+            outcome.to_admit, self._book.source_id, self._confirmations, self._clock.now_ms(), _BATCH
+        )
+        if not found:
+            return self._idle_s
+        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        at = await self._nodes.head()
+        if at.number < cursor.head_block:
+            raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}")
+        if self._contract.proves_tasks:
+            await self._prove(found, at, cursor.final_block)
+        else:
+            await self._book.do(outcome.admitted, found, at, proved=False)
+        return 0 if len(found) == _BATCH else self._idle_s
+
+    async def _prove(self, found: list[OpenTask], at: Header, final_block: int) -> None:
+        held = await self._contract.hashes_and_responses([one.task.task_index for one in found], at)
+        true = [one for one, (hash_, _) in zip(found, held, strict=True) if hash_ == one.task.task_hash]
+        doubtful = [one for one, (hash_, _) in zip(found, held, strict=True) if hash_ != one.task.task_hash]
+        await self._book.do(outcome.admitted, true, at)
+        if doubtful:
+            await self._doubt(doubtful, at, final_block)
+
+    async def _doubt(self, doubtful: list[OpenTask], at: Header, final_block: int) -> None:
+        """A reorg is about to be noticed, or the log is not what the contract emitted. Finality decides which."""
+        forged = [one for one in doubtful if one.task.seen_at.block_number <= final_block]
+        for one in forged:
+            logger.bind(task=one.task.task_index).error("the contract holds another task at this index; set aside")
+        await self._book.do(outcome.never_there, forged, at)
+        unsure = [one for one in doubtful if one.task.seen_at.block_number > final_block]
+        await self._book.do(
+            outcome.look_again, unsure, at.number + 1, "the contract does not hold this task (yet, or any more)"
+        )

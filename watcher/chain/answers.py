@@ -1,0 +1,208 @@
+"""JSON-RPC answers, from bytes to values. Pure, and strict about every type.
+
+Whatever bytes a server sends, these functions return a checked value or raise RetryElsewhere, never anything else.
+The caller adds which server it was.
+"""
+
+import re
+from binascii import unhexlify
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from watcher import document
+from watcher.chain.refusals import RpcError, rpc_error
+from watcher.errors import RetryElsewhere
+from watcher.task import Header
+
+_QUANTITY = re.compile(r"0[xX][0-9a-fA-F]{1,64}")
+# Heights and positions go into signed 64-bit columns.
+_SMALL_MAX = 2**63 - 1
+_TIME_LIMIT_S = 2**40
+
+
+@dataclass(frozen=True, slots=True)
+class Log:
+    """One log of the asked contract, well-formed but not decoded."""
+
+    address: bytes
+    topics: tuple[bytes, ...]
+    data: bytes
+    block_number: int
+    block_hash: bytes
+    tx_hash: bytes
+    log_index: int
+
+
+@dataclass(frozen=True, slots=True)
+class LogPage:
+    """All logs of a span of blocks, with the proof that the node had reached its end.
+
+    `logs` are in chain order and without duplicates. `continuous` is False when the chain no longer holds the block the
+    caller wanted to continue from. `foreign` counts logs that were not asked for (discarded; a hostile or broken node).
+    """
+
+    logs: tuple[Log, ...]
+    last: Header
+    continuous: bool
+    foreign: int
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of a transaction: whether it succeeded, and where it was mined."""
+
+    status: bool
+    block_number: int
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reverted:
+    """An eth_call that ran and failed in the contract: no such function, or a check that did not hold.
+
+    Every kind of node has words of its own for it, so that they do not make two answers different.
+    """
+
+    words: str = field(compare=False)
+    data: bytes | None
+
+
+def envelopes(body: bytes, ids: Sequence[int]) -> list[dict[str, Any]]:
+    """The answers to one batch, in the order asked, each `{"jsonrpc", "id", "result" | "error"}`.
+
+    An error object in place of the list, or without an id, is the node refusing the batch: it stands for every answer
+    that is missing. Raises RetryElsewhere for anything that is not exactly one answer per id.
+    """
+    try:
+        raw = document.parse(body)
+    except ValueError:  # not UTF-8, not JSON, a number of 5,000 digits, 100,000 brackets
+        raise RetryElsewhere("the answer is not JSON") from None
+    items = raw if isinstance(raw, list) else [raw]
+    if len(items) > len(ids):
+        raise RetryElsewhere("the answer holds more items than were asked for")
+    asked = frozenset(ids)
+    found: dict[int, dict[str, Any]] = {}
+    refusal: dict[str, Any] | None = None
+    for item in items:
+        envelope = _envelope(item)
+        number = envelope["id"]
+        if number is None and "error" in envelope:
+            refusal = envelope
+        elif type(number) is not int or number not in asked or number in found:
+            raise RetryElsewhere("an answer carries an id that was not asked, or one twice")
+        else:
+            found[number] = envelope
+    if refusal is not None:
+        return [found.get(number, refusal | {"id": number}) for number in ids]
+    if len(found) < len(ids):
+        raise RetryElsewhere(f"{len(ids) - len(found)} of {len(ids)} answers are missing")
+    return [found[number] for number in ids]
+
+
+def _envelope(item: Any) -> dict[str, Any]:
+    if not isinstance(item, dict) or item.get("jsonrpc") != "2.0":
+        raise RetryElsewhere("the answer is JSON, but not JSON-RPC 2.0")
+    error, result = item.get("error"), item.get("result")
+    if error is not None and result is not None:
+        raise RetryElsewhere("an answer holds both a result and an error")
+    if error is None and "result" not in item:
+        raise RetryElsewhere("an answer holds neither a result nor an error")
+    outcome = {"result": result} if error is None else {"error": error}
+    return {"jsonrpc": "2.0", "id": item.get("id"), **outcome}
+
+
+def outcome(envelope: dict[str, Any]) -> Any | RpcError:
+    """What an envelope carries: the bare result, or its error as a value."""
+    return rpc_error(envelope["error"]) if "error" in envelope else envelope["result"]
+
+
+def quantity(raw: Any, most: int = _SMALL_MAX) -> int:
+    """A 0x number. Leading zeros and upper-case digits are harmless; no prefix, decimal and negative are not."""
+    if not isinstance(raw, str) or not _QUANTITY.fullmatch(raw):
+        raise RetryElsewhere("the answer holds something else where a 0x number belongs")
+    value = int(raw, 16)
+    if value > most:
+        raise RetryElsewhere("the answer holds a number beyond its limit")
+    return value
+
+
+def octets(raw: Any, size: int | None = None) -> bytes:
+    """0x bytes, `size` of them when given."""
+    # unhexlify, unlike bytes.fromhex, lets no white space pass.
+    try:
+        if raw[:2] == "0x" and (size is None or len(raw) == 2 + 2 * size):
+            return unhexlify(raw[2:])
+    except (ValueError, TypeError, KeyError):
+        pass
+    raise RetryElsewhere("the answer holds something else where 0x bytes of a certain length belong")
+
+
+def header(raw: Any) -> Header:
+    """A block object."""
+    if not isinstance(raw, dict):
+        raise RetryElsewhere("the answer holds something else where a block belongs")
+    hash_, parent_hash = octets(raw.get("hash"), 32), octets(raw.get("parentHash"), 32)
+    return Header(quantity(raw.get("number")), hash_, parent_hash, _time_s(raw.get("timestamp")))
+
+
+def _time_s(raw: Any) -> int:
+    """A block's time; 0, which is unknown, for nonsense: it is no reason to do without the block."""
+    try:
+        return quantity(raw, _TIME_LIMIT_S)
+    except RetryElsewhere:
+        return 0
+
+
+def receipt(raw: Any) -> Receipt:
+    """A transaction receipt."""
+    if not isinstance(raw, dict):
+        raise RetryElsewhere("the answer holds something else where a receipt belongs")
+    status = quantity(raw.get("status"), 1) == 1
+    return Receipt(status, quantity(raw.get("blockNumber")), octets(raw.get("blockHash"), 32))
+
+
+def _log(raw: Any) -> Log:
+    if not isinstance(raw, dict) or not isinstance(raw.get("topics"), list) or len(raw["topics"]) > 4:
+        raise RetryElsewhere("the answer holds something else where a log belongs")
+    return Log(
+        octets(raw.get("address"), 20),
+        tuple([octets(topic, 32) for topic in raw["topics"]]),
+        octets(raw.get("data")),
+        quantity(raw.get("blockNumber")),
+        octets(raw.get("blockHash"), 32),
+        octets(raw.get("transactionHash"), 32),
+        quantity(raw.get("logIndex")),
+    )
+
+
+def logs(
+    raw: Any, address: bytes, topics0: Collection[bytes] | None, index: bytes | None, first: int, last: Header
+) -> tuple[tuple[Log, ...], int]:
+    """The logs asked for, sorted and without duplicates, and how many were there that nobody asked for.
+
+    `topics0` None: any that has a topic at all.
+    Raises RetryElsewhere when the answer contradicts itself or `last`: the chain moved while the node was reading it.
+    """
+    if not isinstance(raw, list):
+        raise RetryElsewhere("the answer holds something else where a list of logs belongs")
+    found: dict[tuple[int, int], Log] = {}
+    hashes = {last.number: last.hash}
+    foreign = 0
+    for item in raw:
+        log = _log(item)
+        wanted = (
+            log.address == address
+            and first <= log.block_number <= last.number
+            and log.topics[:1]
+            and (topics0 is None or log.topics[0] in topics0)
+            and (index is None or log.topics[1:2] == (index,))
+            and item.get("removed", False) is False
+        )
+        if not wanted:
+            foreign += 1
+            continue
+        place = (log.block_number, log.log_index)
+        if hashes.setdefault(log.block_number, log.block_hash) != log.block_hash or found.setdefault(place, log) != log:
+            raise RetryElsewhere(f"the chain moved under our feet: two versions of block {log.block_number}")
+    return tuple([found[place] for place in sorted(found)]), foreign

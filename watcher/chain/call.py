@@ -1,0 +1,46 @@
+"""JSON-RPC calls as a node takes them. Pure."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from watcher.task import Header
+
+Call = tuple[str, list[Any]]
+
+
+def block(which: int | str) -> Call:
+    """The block at a height or a tag, without its transactions."""
+    return "eth_getBlockByNumber", [hex(which) if isinstance(which, int) else which, False]
+
+
+def logs(address: bytes, topics: Sequence[Sequence[bytes]], first: int, last: int) -> Call:
+    """The logs of an address from block `first` to `last`, both included; `topics` are the choices at each place."""
+    wanted = [[octets(topic) for topic in one_of] for one_of in topics]
+    where = {"address": octets(address), "topics": wanted, "fromBlock": hex(first), "toBlock": hex(last)}
+    return "eth_getLogs", [where]
+
+
+def view(data: bytes, to: bytes, at: Header, sender: bytes | None) -> Call:
+    """eth_call on the state of one block; `sender` is who seems to call, None for nobody in particular."""
+    played = {} if sender is None else {"from": octets(sender)}
+    return "eth_call", [{**played, "to": octets(to), "data": octets(data)}, _pin(at)]
+
+
+def storage(address: bytes, slot: bytes, at: Header) -> Call:
+    """One word of an account's storage."""
+    return "eth_getStorageAt", [octets(address), octets(slot), _pin(at)]
+
+
+def code(address: bytes, at: Header) -> Call:
+    """The code at an address."""
+    return "eth_getCode", [octets(address), _pin(at)]
+
+
+def octets(data: bytes) -> str:
+    """Bytes as JSON-RPC writes them."""
+    return "0x" + data.hex()
+
+
+def _pin(at: Header) -> dict[str, Any]:
+    """EIP-1898: this very block, as long as it is on the node's canonical chain."""
+    return {"blockHash": octets(at.hash), "requireCanonical": True}

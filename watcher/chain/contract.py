@@ -1,0 +1,151 @@
+"""The task manager as the chain holds it at one block: every reading is pinned to a block hash.
+
+Invariant: all values of one call come from the same block of the same chain, or an error says that they do not.
+"""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from watcher.chain.abi import NoSuchView, View, address_or_none, topic
+from watcher.chain.answers import Log, Reverted
+from watcher.chain.convention import Convention
+from watcher.chain.endpoints import Endpoints
+from watcher.errors import NarrowRange, RetryElsewhere
+from watcher.task import Header
+
+T = TypeVar("T")
+
+# Not every contract has it; those of the conventions do.
+_AGGREGATOR = View("aggregator()", address_or_none)
+# Where ERC-1967 keeps the address of the code behind a proxy: keccak256("eip1967.proxy.implementation") - 1.
+_IMPLEMENTATION = (int.from_bytes(topic("eip1967.proxy.implementation")) - 1).to_bytes(32)
+
+
+class TaskManager:
+    """The contract's views. All raise RetryElsewhere when no endpoint can answer, StaleNode when none has the block."""
+
+    def __init__(self, nodes: Endpoints, address: bytes, convention: Convention, max_span_blocks: int) -> None:
+        self._nodes = nodes
+        self.address = address
+        self.convention = convention
+        self._max_span_blocks = max_span_blocks
+
+    async def header(self, number: int) -> Header | None:
+        """The block at a height, None when no endpoint has it."""
+        return await self._nodes.header(number)
+
+    @property
+    def counts_tasks(self) -> bool:
+        """True where the contract says how many tasks there are, and numbers them without gaps."""
+        return self.convention.latest_task_num is not None
+
+    @property
+    def proves_tasks(self) -> bool:
+        """True where the contract holds the hash of each task."""
+        return self.convention.all_task_hashes is not None
+
+    @property
+    def proves_answers(self) -> bool:
+        """True where the contract holds something of each answer; else its event alone must be believed."""
+        return self.convention.all_task_responses is not None
+
+    @property
+    def shows_answers(self) -> bool:
+        """True where an event tells of answers. Where none does, no outcome can ever be confirmed."""
+        return self.convention.responded is not None
+
+    @property
+    def names_answers(self) -> bool:
+        """True where what the contract holds of an answer is the hash of its event."""
+        return self.proves_answers and self.convention.hashes_responses
+
+    def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None:
+        """What the contract must hold if this log shows this answer; None if it shows another one."""
+        return self.convention.response_hash(task_index, answer, log)
+
+    async def response_window(self, at: Header) -> int | None:
+        """The response window in blocks, None where there is none."""
+        view = self.convention.response_window
+        return self.convention.window_blocks if view is None else (await self._read(view, [()], at))[0]
+
+    async def aggregator(self, at: Header) -> bytes | None:
+        """The one address the contract takes answers from; None where it names none."""
+        (found,) = await self._nodes.views([_AGGREGATOR.call()], self.address, at)
+        return None if isinstance(found, Reverted) or len(found) != 32 else _AGGREGATOR.read(found)
+
+    async def implementation_and_code(self, at: Header) -> tuple[bytes | None, bytes | None]:
+        """The word where proxies keep the address of their code, and the code itself; None where no node will say."""
+        return await self._nodes.account(self.address, _IMPLEMENTATION, at)
+
+    async def rehearse(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted]:
+        """What the contract would say to these calls of `sender`, each on the state of block `at`."""
+        return await self._nodes.views(calls, self.address, at, sender)
+
+    async def latest_task_num(self, at: Header) -> int:
+        """The number of tasks, and so the next index. Only where `counts_tasks`."""
+        assert self.convention.latest_task_num is not None, "asked only of contracts that count"
+        count: int = (await self._read(self.convention.latest_task_num, [()], at))[0]
+        return count
+
+    async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[bytes | None, bytes | None]]:
+        """What the contract holds of the task and of its answer, per index, read in one breath.
+
+        None where it holds nothing, and where it has no such view.
+        """
+        views = [view for view in (self.convention.all_task_hashes, self.convention.all_task_responses) if view]
+        found = await self._nodes.views([view.call(i) for i in indices for view in views], self.address, at)
+        words = iter(found)
+        return [
+            (
+                None if (view := self.convention.all_task_hashes) is None else view.read(next(words)),
+                None if (view := self.convention.all_task_responses) is None else view.read(next(words)),
+            )
+            for _ in indices
+        ]
+
+    async def first_index(self, start_block: int, at: Header, lowest_known: int | None) -> int:
+        """The index of the first task created at or after `start_block`: its count just before, as of `at`.
+
+        Where no node keeps that old a state, the creation logs below the lowest index known are searched downwards.
+        """
+        if start_block <= 0:
+            return 0
+        try:
+            before = await self._nodes.header(start_block - 1)
+            if before is not None and before.number < at.number:
+                return await self.latest_task_num(before)
+        except NoSuchView:
+            return 0  # the contract did not exist yet
+        except RetryElsewhere:
+            pass
+        if self.convention.index_topic(0) is None:
+            return 0 if lowest_known is None else lowest_known
+        index = await self.latest_task_num(at) if lowest_known is None else lowest_known
+        while index > 0 and await self.find_created(index - 1, start_block, at.number):
+            index -= 1
+        return index
+
+    async def find_created(self, index: int, first: int, last: int) -> tuple[Log, ...]:
+        """The creation logs of one index between two blocks, both included, by its indexed topic."""
+        # A filtered search returns next to nothing, so its spans may be far longer than those of the watch.
+        step = self._max_span_blocks * 50
+        if self.convention.index_topic(index) is None:
+            return ()
+        found: tuple[Log, ...] = ()
+        for low in range(first, last + 1, step):
+            found += await self._find(index, low, min(low + step - 1, last))
+        return found
+
+    async def _find(self, index: int, first: int, last: int) -> tuple[Log, ...]:
+        convention = self.convention
+        try:
+            return await self._nodes.find(
+                self.address, convention.created_topic, convention.index_topic(index), first, last
+            )
+        except NarrowRange:
+            middle = (first + last) // 2
+            return await self._find(index, first, middle) + await self._find(index, middle + 1, last)
+
+    async def _read(self, view: View[T], arguments: Sequence[tuple[int, ...]], at: Header) -> list[T]:
+        found = await self._nodes.views([view.call(*one) for one in arguments], self.address, at)
+        return [view.read(answer) for answer in found]

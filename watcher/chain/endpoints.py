@@ -1,0 +1,234 @@
+"""Several endpoints as one: the first that answers, in the order configured.
+
+An endpoint that fails is left alone for a while, longer each time, and must first answer a cheap question again. One
+that only lags, or that refuses a long span, has not failed. One log line per change of an endpoint's state.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import TypeVar
+
+from loguru import logger
+
+from watcher.chain.answers import Log, LogPage, Receipt, Reverted
+from watcher.chain.node import Node
+from watcher.chain.refusals import COOL_DOWN_MAX_S, Paused, WrongChain
+from watcher.clock import Clock
+from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
+from watcher.task import Header
+
+T = TypeVar("T")
+
+_BACK_OFF_FIRST_S = 0.5
+_BACK_OFF_MAX_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointSeen:
+    """How one endpoint stands: when it last answered (on the clock that never jumps, None: never), why it is out."""
+
+    name: str
+    served_s: float | None
+    reason: str | None
+
+
+@dataclass(slots=True)
+class _Seat:
+    """What is known about one endpoint. `failures` in a row; `reason` is why it is out, None while it serves."""
+
+    node: Node
+    served_s: float | None = None
+    failures: int = 0
+    rests_until_s: float = 0.0
+    reason: str | None = None
+    wrong_chain: bool = False
+
+
+class Endpoints:
+    """The questions of `Node`, put to the first endpoint able to answer.
+
+    Each raises NarrowRange at once (the span is the caller's to change); StaleNode when endpoints answered, but none
+    has the block; FixConfiguration when every endpoint serves another chain; otherwise RetryElsewhere with the reason
+    of each endpoint, after all were tried or while all rest.
+    """
+
+    def __init__(self, nodes: Sequence[Node], clock: Clock, random: Random, quorum: int = 1) -> None:
+        """`quorum`: how many endpoints must give the same readings of the contract before they are believed."""
+        if not nodes:
+            raise FixConfiguration("chain.rpc_urls: at least one http or https URL is needed")
+        self._seats = [_Seat(node) for node in nodes]
+        self._clock = clock
+        self._random = random
+        self._quorum = quorum
+        self.head_block: int | None = None  # what the endpoints showed last
+
+    @property
+    def seen(self) -> tuple[EndpointSeen, ...]:
+        """How each endpoint stands, in the configured order."""
+        return tuple(EndpointSeen(seat.node.name, seat.served_s, seat.reason) for seat in self._seats)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All endpoints in the configured order, for questions that need more than one opinion."""
+        return tuple(seat.node for seat in self._seats)
+
+    async def close(self) -> None:
+        for seat in self._seats:
+            await seat.node.close()
+
+    async def ask(self, question: Callable[[Node], Awaitable[T]], *, last_first: bool = False) -> T:
+        """The first good answer to `question`. Raises as the class says."""
+        stale: StaleNode | None = None
+        for seat in reversed(self._seats) if last_first else self._seats:
+            if self._clock.monotonic_s() < seat.rests_until_s:
+                continue
+            try:
+                return await self._ask(seat, question)
+            except NarrowRange:
+                self._served(seat)
+                raise
+            except StaleNode as error:
+                self._served(seat)
+                stale = error
+            except RetryElsewhere as error:
+                self._failed(seat, error)
+        if stale is not None:
+            raise stale
+        reasons = [seat.reason or f"{seat.node.name}: failed a moment ago" for seat in self._seats]
+        if all(seat.wrong_chain for seat in self._seats):
+            raise FixConfiguration(*(f"chain.rpc_urls: {reason}" for reason in reasons))
+        raise RetryElsewhere("no endpoint of chain.rpc_urls can answer now: " + "; ".join(reasons))
+
+    async def _ask(self, seat: _Seat, question: Callable[[Node], Awaitable[T]]) -> T:
+        if seat.failures:
+            # A hung endpoint must not cost every question a whole deadline: it shows a sign of life first.
+            await seat.node.chain_id()
+        answer = await question(seat.node)
+        self._served(seat)
+        return answer
+
+    def _served(self, seat: _Seat) -> None:
+        if seat.reason is not None:
+            logger.info("endpoint {} answers again", seat.node.name)
+        seat.failures, seat.rests_until_s, seat.reason, seat.wrong_chain = 0, 0.0, None, False
+        seat.served_s = self._clock.monotonic_s()
+
+    def _failed(self, seat: _Seat, error: RetryElsewhere) -> None:
+        now = self._clock.monotonic_s()
+        wrong_chain = isinstance(error, WrongChain)
+        if seat.reason is None or wrong_chain != seat.wrong_chain:
+            logger.warning("endpoint out of use: {}", error)
+        seat.reason, seat.wrong_chain = str(error), wrong_chain
+        if now < seat.rests_until_s:
+            return  # another question failed at the same time: that is one failure, not two
+        seat.failures += 1
+        rest_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(seat.failures - 1, 10), _BACK_OFF_MAX_S)
+        rest_s *= self._random.uniform(0.5, 1.0)
+        if isinstance(error, Paused) and error.cool_down_s is not None:
+            rest_s = max(rest_s, min(error.cool_down_s, COOL_DOWN_MAX_S))
+        seat.rests_until_s = now + rest_s
+
+    async def chain_id(self) -> int:
+        return await self.ask(lambda node: node.chain_id())
+
+    async def head(self) -> Header:
+        """The highest head any endpoint shows: one that is stuck must not hide the chain from us."""
+        now_s = self._clock.monotonic_s()
+        awake = [seat for seat in self._seats if now_s >= seat.rests_until_s]
+        found = await asyncio.gather(*(self._head_of(seat) for seat in awake))
+        heads = [head for head in found if head is not None]
+        highest = max(heads, key=lambda head: head.number) if heads else await self.ask(lambda node: node.head())
+        self.head_block = highest.number
+        return highest
+
+    async def _head_of(self, seat: _Seat) -> Header | None:
+        try:
+            return await self._ask(seat, lambda node: node.head())
+        except RetryElsewhere as error:
+            self._failed(seat, error)
+            return None
+
+    async def header(self, which: int | str, head: Header | None = None) -> Header | None:
+        return await self.ask(self._below(head, lambda node: node.header(which)))
+
+    async def page(
+        self,
+        address: bytes,
+        topics0: Sequence[bytes],
+        first: int,
+        last: int,
+        after: Header | None,
+        head: Header | None = None,
+    ) -> LogPage:
+        return await self.ask(self._below(head, lambda node: node.page(address, topics0, first, last, after)))
+
+    def _below(self, head: Header | None, question: Callable[[Node], Awaitable[T]]) -> Callable[[Node], Awaitable[T]]:
+        """The question, put only to an endpoint that holds `head`: one on a dead fork would tell of another chain."""
+        if head is None or len(self._seats) == 1:
+            return question
+
+        async def on_that_chain(node: Node) -> T:
+            there = await node.header(head.number)
+            if there is None or there.hash != head.hash:
+                raise StaleNode(f"{node.name}: does not hold the head that another endpoint showed, {head.number}")
+            return await question(node)
+
+        return on_that_chain
+
+    async def second_page(
+        self, address: bytes, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+    ) -> LogPage:
+        """The same as `page`, from the endpoint that is usually asked last: a second opinion where there is one."""
+        return await self.ask(lambda node: node.page(address, topics0, first, last, after), last_first=True)
+
+    async def code(self, address: bytes, block: int) -> bytes:
+        return await self.ask(lambda node: node.code(address, block))
+
+    async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
+        return await self.ask(lambda node: node.slot(address, place, block))
+
+    async def find(
+        self, address: bytes, topic0: bytes | None, index: bytes | None, first: int, last: int
+    ) -> tuple[Log, ...]:
+        return await self.ask(lambda node: node.find(address, topic0, index, first, last))
+
+    async def views(
+        self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
+    ) -> list[bytes | Reverted]:
+        """Readings of the contract at one block, or rehearsals by `sender`, as `quorum` endpoints give them alike."""
+        if sender is None:
+            return await self._agreed(lambda node: node.views(calls, to, at), at)
+        return await self._agreed(lambda node: node.views(calls, to, at, sender), at)
+
+    async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
+        """A word of the contract's storage and its code, as `views` reads them."""
+        return await self._agreed(lambda node: node.account(address, slot, at), at)
+
+    async def _agreed(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
+        if self._quorum == 1:
+            return await self.ask(question)
+        found = [one async for one in self._opinions(question)]
+        if len(found) < self._quorum:
+            raise RetryElsewhere(f"only {len(found)} of the {self._quorum} endpoints chain.quorum asks for can answer")
+        if any(one != found[0] for one in found):
+            raise RetryElsewhere(f"endpoints of chain.rpc_urls disagree about the contract at block {at.number}")
+        return found[0]
+
+    async def _opinions(self, question: Callable[[Node], Awaitable[T]]) -> AsyncIterator[T]:
+        """Answers of different endpoints, `quorum` of them at most."""
+        left = self._quorum
+        for seat in self._seats:
+            if not left or self._clock.monotonic_s() < seat.rests_until_s:
+                continue
+            try:
+                yield await self._ask(seat, question)
+                left -= 1
+            except (StaleNode, NarrowRange):
+                self._served(seat)
+            except RetryElsewhere as error:
+                self._failed(seat, error)
+
+    async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
+        return await self.ask(lambda node: node.transaction_receipt(tx_hash))

@@ -1,0 +1,192 @@
+"""Event and function signatures with the names of their parameters, as a developer writes them down. Pure.
+
+    NewTaskCreated(uint32 indexed taskIndex, (uint256 numberToBeSquared, uint32 taskCreatedBlock) task)
+
+or as the ABI JSON of a compiler. eth-abi knows types and no names, so the names are read here and every type is then
+given to its grammar: what it does not know is refused.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from eth_abi.exceptions import ABITypeError, ParseError
+from eth_abi.grammar import normalize, parse
+from eth_abi.registry import registry
+
+from watcher.chain.abi import topic
+from watcher.errors import FixConfiguration
+
+_LENGTH_LIMIT_CHARS = 4096
+_DEPTH_LIMIT = 8
+_PARAMETERS_LIMIT = 64
+_TOKEN = re.compile(r"\s*([A-Za-z_$][\w$]*|\(|\)|,|(?:\[\d*\])+|\S)")
+_NAME = re.compile(r"[A-Za-z_$][\w$]*")
+# What Solidity writes beside a type, and what a pasted struct or event begins with.
+_NOISE = frozenset({"memory", "calldata", "storage", "payable", "tuple"})
+_KINDS = frozenset({"event", "function"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """One parameter. `type` is canonical; `components` are a tuple's members (of an array of tuples: its items')."""
+
+    name: str
+    type: str
+    components: tuple["Parameter", ...] = ()
+    indexed: bool = False
+
+    @property
+    def is_tuple(self) -> bool:
+        """True for one struct; False for values and for arrays, of structs too."""
+        return self.type.endswith(")")
+
+    @property
+    def is_dynamic(self) -> bool:
+        """True where abi.encode gives it a tail, and a topic holds only its hash."""
+        return bool(parse(self.type).is_dynamic)
+
+
+@dataclass(frozen=True, slots=True)
+class Signature:
+    """An event or a function. `str()` is its canonical form, which topics and selectors are made of."""
+
+    name: str
+    inputs: tuple[Parameter, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name}({','.join(one.type for one in self.inputs)})"
+
+    @property
+    def topic(self) -> bytes:
+        """The first topic of the event's logs, 32 bytes."""
+        return topic(str(self))
+
+    @property
+    def tuple_type(self) -> str:
+        """All parameters as one tuple type."""
+        return f"({','.join(one.type for one in self.inputs)})"
+
+
+def parse_signature(text: str) -> Signature:
+    """A human-readable signature. Raises FixConfiguration with what is wrong in it."""
+    if len(text) > _LENGTH_LIMIT_CHARS:
+        raise FixConfiguration(f"the signature is longer than {_LENGTH_LIMIT_CHARS} characters")
+    tokens = [token for token in _TOKEN.findall(text) if token]
+    if tokens and tokens[0] in _KINDS:
+        tokens = tokens[1:]
+    if tokens and tokens[-1] == ";":
+        tokens = tokens[:-1]
+    if len(tokens) < 3 or not _NAME.fullmatch(tokens[0]) or tokens[1] != "(":
+        raise FixConfiguration(f"not a signature such as NewTaskCreated(uint32 indexed index): {text[:100]!r}")
+    reader = _Reader(tokens[1:], text)
+    inputs = reader.tuple_members()
+    reader.end()
+    return Signature(tokens[0], inputs)
+
+
+def abi_signature(entry: Mapping[str, Any]) -> Signature:
+    """One entry of a compiler's ABI JSON. Raises FixConfiguration."""
+    name, inputs = entry.get("name"), entry.get("inputs")
+    if not isinstance(name, str) or not _NAME.fullmatch(name) or not isinstance(inputs, list):
+        raise FixConfiguration("the ABI's entry has no name or no inputs")
+    if entry.get("anonymous"):
+        raise FixConfiguration(f"event {name} is anonymous: its logs cannot be told from others")
+    return Signature(name, tuple(_abi_parameter(one, 1) for one in inputs[:_PARAMETERS_LIMIT]))
+
+
+def find_in_abi(abi: Sequence[Any], kind: str, name: str) -> Signature:
+    """The event or function called `name` in a compiler's ABI. Raises FixConfiguration when it is not just one."""
+    found = [one for one in abi if isinstance(one, dict) and (one.get("type"), one.get("name")) == (kind, name)]
+    if len(found) != 1:
+        names = sorted({str(one.get("name")) for one in abi if isinstance(one, dict) and one.get("type") == kind})
+        raise FixConfiguration(f"the ABI has {len(found)} {kind}s called {name}; it has {', '.join(names) or 'none'}")
+    return abi_signature(found[0])
+
+
+class _Reader:
+    """Reads parameters from tokens, the first of which is the opening bracket."""
+
+    def __init__(self, tokens: Sequence[str], text: str) -> None:
+        self._tokens: Iterator[str] = iter(tokens)
+        self._text = text
+        self._next = next(self._tokens, "")
+
+    def tuple_members(self, depth: int = 1) -> tuple[Parameter, ...]:
+        """`(type name, ...)`, both brackets included."""
+        if depth > _DEPTH_LIMIT:
+            raise self._wrong(f"more than {_DEPTH_LIMIT} levels of tuples")
+        self._take("(")
+        members: list[Parameter] = []
+        while self._next != ")":
+            if members:
+                self._take(",")
+            members.append(self._parameter(depth))
+            if len(members) > _PARAMETERS_LIMIT:
+                raise self._wrong(f"more than {_PARAMETERS_LIMIT} parameters")
+        self._take(")")
+        return tuple(members)
+
+    def end(self) -> None:
+        if self._next == "anonymous":
+            raise self._wrong("the event is anonymous: its logs cannot be told from others")
+        if self._next:
+            raise self._wrong(f"{self._next!r} after the last bracket")
+
+    def _parameter(self, depth: int) -> Parameter:
+        self._skip_noise()
+        components: tuple[Parameter, ...] = ()
+        if self._next == "(":
+            components = self.tuple_members(depth + 1)
+            kind = f"({','.join(one.type for one in components)})"
+        else:
+            kind = self._take()
+        while self._next.startswith("["):
+            kind += self._take()
+        self._skip_noise()
+        indexed = self._next == "indexed"
+        if indexed:
+            self._take()
+        name = self._take() if _NAME.fullmatch(self._next) else ""
+        return Parameter(name, _canonical(kind), components, indexed)
+
+    def _skip_noise(self) -> None:
+        while self._next in _NOISE:
+            self._take()
+
+    def _take(self, expected: str | None = None) -> str:
+        taken, self._next = self._next, next(self._tokens, "")
+        if not taken or (expected is not None and taken != expected):
+            raise self._wrong(f"{expected or 'a type'!r} is missing" + (f" before {taken!r}" if taken else ""))
+        return taken
+
+    def _wrong(self, words: str) -> FixConfiguration:
+        return FixConfiguration(f"the signature {self._text[:100]!r} cannot be read: {words}")
+
+
+def _abi_parameter(entry: Any, depth: int) -> Parameter:
+    if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or depth > _DEPTH_LIMIT:
+        raise FixConfiguration("a parameter of the ABI has no type, or is nested too deep")
+    kind, parts = entry["type"], entry.get("components", [])
+    components: tuple[Parameter, ...] = ()
+    if kind.startswith("tuple"):
+        if not isinstance(parts, list):
+            raise FixConfiguration("a tuple of the ABI has no components")
+        components = tuple(_abi_parameter(one, depth + 1) for one in parts[:_PARAMETERS_LIMIT])
+        kind = f"({','.join(one.type for one in components)}){kind.removeprefix('tuple')}"
+    name = entry.get("name", "")
+    return Parameter(name if isinstance(name, str) else "", _canonical(kind), components, entry.get("indexed") is True)
+
+
+def _canonical(kind: str) -> str:
+    """The type as topics need it: uint is uint256. Raises FixConfiguration for what eth-abi does not know."""
+    wanted: str = normalize(kind)  # type: ignore[no-untyped-call]
+    try:
+        parse(wanted).validate()
+        is_known = registry.has_encoder(wanted)
+    except (ParseError, ABITypeError):
+        is_known = False
+    if not is_known:
+        raise FixConfiguration(f"{kind[:60]!r} is no ABI type; write structs out: (uint32 a, bytes b)")
+    return wanted

@@ -1,0 +1,222 @@
+"""Stage: walk the cursor to the head of the chain. One path serves live, back-fill and the gap after an outage.
+
+Invariants: the cursor moves in the transaction that stores what its blocks hold; it moves only over blocks that the
+answering node has, and only from a block the chain still holds.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from loguru import logger
+
+from watcher.chain.answers import Log, LogPage
+from watcher.chain.contract import TaskManager
+from watcher.chain.endpoints import Endpoints
+from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
+from watcher.ledger import intake, reading
+from watcher.ledger.book import Book
+from watcher.ledger.intake import Cursor
+from watcher.task import Header, Responded, Task
+
+# Above this many logs the loop would stall while they are decoded.
+_DECODE_ASIDE = 300
+_GROW_AFTER_PAGES = 16
+_HASHES_ASKED = 64
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class WatchPlan:
+    """How to walk. `finality` is a block tag, or a depth in blocks below the head."""
+
+    chain_id: int
+    finality: str | int
+    max_span_blocks: int
+    poll_interval_s: float
+
+
+class Watch:
+    """Reads `NewTaskCreated` and `TaskResponded` together, range by range, into the ledger.
+
+    `progress(block, head_block)` is told how far the cursor is after each range.
+    """
+
+    name = "watch"
+
+    def __init__(
+        self,
+        nodes: Endpoints,
+        contract: TaskManager,
+        book: Book,
+        plan: WatchPlan,
+        window_blocks: int | None,
+        progress: Progress = lambda _block, _head: None,
+    ) -> None:
+        self._nodes = nodes
+        self._contract = contract
+        self._book = book
+        self._plan = plan
+        self._progress = progress
+        self.window_blocks = window_blocks
+        self._span = plan.max_span_blocks
+        self._pages_since_refusal = 0
+        self._finality_seen_at = -1
+
+    async def step(self) -> float:
+        """Read one range, or find out that there is nothing to read. Returns the seconds until the next look.
+
+        Raises Halt when a final block has changed.
+        """
+        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        head = await self._nodes.head()
+        if head.number < cursor.block:
+            return self._plan.poll_interval_s  # the node lags, or the chain was cut short: no evidence either way
+        if head.number == cursor.block:
+            if cursor.hash not in (None, head.hash):
+                await self._rewind(cursor, head)
+                return 0
+            await self._finality(cursor, head)
+            return self._plan.poll_interval_s
+        try:
+            return await self._advance(cursor, head)
+        except NarrowRange as refusal:
+            self._narrow(refusal)
+            return 0
+
+    async def _advance(self, cursor: Cursor, head: Header) -> float:
+        first = cursor.block + 1
+        last = min(head.number, first + self._span - 1)
+        after = Header(cursor.block, cursor.hash, b"") if cursor.hash else None
+        topics0 = self._contract.convention.topics0
+        page = await self._nodes.page(self._contract.address, topics0, first, last, after, head)
+        if not page.continuous:
+            await self._rewind(cursor, head)
+            return 0
+        tasks, responses = await self._decode(page)
+        new = await self._book.do(
+            intake.record, self._book.source_id, tasks, responses, page.last, max(head.number, page.last.number)
+        )
+        if new:
+            logger.info("{} new tasks in blocks {} to {}", new, first, last)
+        self._progress(last, head.number)
+        self._widen()
+        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        if last == head.number:
+            await self._finality(cursor, head)
+            return self._plan.poll_interval_s
+        return 0
+
+    async def _decode(self, page: LogPage) -> tuple[list[Task], list[Responded]]:
+        if page.foreign:
+            await self._note("foreign logs", page.last.number, f"{page.foreign} logs did not belong to the question")
+        if len(page.logs) > _DECODE_ASIDE:
+            tasks, responses, refused = await asyncio.to_thread(self.decoded, page.logs)
+        else:
+            tasks, responses, refused = self.decoded(page.logs)
+        for log, why in refused:
+            await self._note("undecodable log", log.block_number, f"log {log.log_index}: {why}")
+        return tasks, responses
+
+    def decoded(self, logs: Sequence[Log]) -> tuple[list[Task], list[Responded], list[tuple[Log, str]]]:
+        """Logs as tasks and responses, and those that are neither with the reason."""
+        convention = self._contract.convention
+        tasks, responses, refused = [], [], []
+        for log in logs:
+            try:
+                if log.topics[0] == convention.created_topic:
+                    tasks.append(convention.decode_task(log, self._plan.chain_id, self.window_blocks))
+                else:
+                    responses.append(convention.decode_response(log))
+            except Quarantine as why:
+                refused.append((log, str(why)))
+        return tasks, responses, refused
+
+    async def _note(self, kind: str, block_number: int, words: str) -> None:
+        logger.warning("{} in block {}: {}", kind, block_number, words)
+        await self._book.do(intake.note_event, self._book.source_id, kind, block_number, words)
+
+    async def _finality(self, cursor: Cursor, head: Header) -> None:
+        """Tell the ledger what is final now. Asked once per head, never beyond the cursor, never backwards."""
+        if head.number == self._finality_seen_at:
+            return
+        final = await self._final(head)
+        if final is not None and final.number > cursor.block and cursor.hash is not None:
+            final = Header(cursor.block, cursor.hash, b"")
+        if final is not None and final.number > cursor.final_block:
+            if not await self._still_ours(cursor, head):
+                return  # what is final lies on a fork we have not read; the next step goes back to where it began
+            await self._book.do(intake.finalise, self._book.source_id, final)
+        self._finality_seen_at = head.number
+
+    async def _still_ours(self, cursor: Cursor, head: Header) -> bool:
+        """Asked after the final block: a chain that still holds the cursor's block then has no other final one."""
+        here = await self._nodes.header(cursor.block, head)
+        return cursor.hash is None or (here is not None and here.hash == cursor.hash)
+
+    async def _final(self, head: Header) -> Header | None:
+        if isinstance(self._plan.finality, str):
+            return await self._named(self._plan.finality, head)
+        depth = self._plan.finality
+        if depth == 0:
+            return head
+        return await self._nodes.header(head.number - depth, head) if head.number >= depth else None
+
+    async def _named(self, tag: str, head: Header) -> Header | None:
+        """The block a tag names, if its own height shows the same one: what is called final is never taken back."""
+        named = await self._nodes.header(tag, head)
+        if named is None or named.number > head.number or await self._nodes.header(named.number, head) != named:
+            return None
+        return named
+
+    async def _rewind(self, cursor: Cursor, head: Header) -> None:
+        """Go back to the newest block that the ledger and the chain that ends in `head` share."""
+        shared = await self._shared(cursor, head)
+        lost = await self._book.do(intake.rewind, self._book.source_id, shared)
+        self._finality_seen_at = -1
+        logger.warning(
+            "the chain changed above block {}: {} blocks are read again, {} tasks lost their block",
+            shared.number,
+            cursor.block - shared.number,
+            lost,
+        )
+
+    async def _shared(self, cursor: Cursor, head: Header) -> Header:
+        below = cursor.block
+        while known := await self._book.ask(
+            reading.known_hashes, self._book.source_id, max(cursor.final_block, 0), below, _HASHES_ASKED
+        ):
+            for ours in known:
+                theirs = await self._nodes.header(ours.number, head)
+                if theirs is None:
+                    raise RetryElsewhere(f"a node that has block {cursor.block} does not have block {ours.number}")
+                if theirs.hash == ours.hash:
+                    return theirs
+            below = known[-1].number - 1
+        return await self._final_or_start(cursor, head)
+
+    async def _final_or_start(self, cursor: Cursor, head: Header) -> Header:
+        if cursor.final_hash is None:
+            return Header(cursor.start_block - 1, b"", b"")
+        theirs = await self._nodes.header(cursor.final_block, head)
+        if theirs is None:
+            raise StaleNode(f"a node does not have block {cursor.final_block}, which is final")
+        if theirs.hash == cursor.final_hash:
+            return theirs
+        words = (
+            f"block {cursor.final_block} was final and has changed: the chain broke its promise, or this is another one"
+        )
+        await self._note("finality broken", cursor.final_block, words)
+        raise Halt(f"{words}. Nothing more is sent. Check chain.rpc_urls; a reset chain needs a new ledger")
+
+    def _narrow(self, refusal: NarrowRange) -> None:
+        self._span = max(1, self._span // 2)
+        self._pages_since_refusal = 0
+        logger.info("the node refused the span, trying {} blocks: {}", self._span, refusal)
+
+    def _widen(self) -> None:
+        self._pages_since_refusal += 1
+        if self._span < self._plan.max_span_blocks and self._pages_since_refusal >= _GROW_AFTER_PAGES:
+            self._span = min(self._span * 2, self._plan.max_span_blocks)
+            self._pages_since_refusal = 0

@@ -1,0 +1,211 @@
+"""What daemon and worker say to each other: JSON objects, each after its length in four bytes, big-endian.
+
+Pure. Invariant: what comes from a worker is hostile; every `read_*` returns a value of the right kind or raises
+BrokenFrame, whatever the bytes. Byte strings travel as hex.
+"""
+
+import json
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from watcher import document
+from watcher.errors import AttemptFailed, WatcherError
+from watcher.hook import values
+from watcher.hook.protocol import Answer, judge
+from watcher.hook.words import clean
+from watcher.task import Later, Sighting, Skip, Task
+
+LENGTH = struct.Struct(">I")
+# How a worker exits that has lost its channel (os.EX_OSERR).
+CHANNEL_LOST = 71
+# Beside the answer itself: keys, reasons, the words of a failure.
+_ROOM_BYTES = 65_536
+
+Fields = Mapping[str, object]
+
+
+class BrokenFrame(WatcherError):
+    """The other side does not speak this protocol; the process behind it is of no more use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """The daemon's first word to a worker: which hook to load, from where."""
+
+    target: str
+    app_dir: str
+    answer_limit_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The hook is loaded. `version` names its source."""
+
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class NotLoaded:
+    """The hook cannot be loaded; the words say what a person must change."""
+
+    words: str
+
+
+def frame_limit_bytes(answer_limit_bytes: int) -> int:
+    """Return the longest frame a worker may send: the answer as hex, and some room."""
+    return 2 * answer_limit_bytes + _ROOM_BYTES
+
+
+def pack(fields: Fields) -> bytes:
+    """Return the frame that carries `fields`."""
+    body = json.dumps(fields, separators=(",", ":")).encode()
+    return LENGTH.pack(len(body)) + body
+
+
+def unpack(body: bytes) -> Fields:
+    """Return the object inside a frame. Raises BrokenFrame."""
+    try:
+        fields = document.parse(body)
+    except ValueError:
+        raise BrokenFrame("not JSON") from None
+    if not isinstance(fields, dict):
+        raise BrokenFrame("not an object")
+    return fields
+
+
+def length(head: bytes, limit_bytes: int) -> int:
+    """Return the length a frame's first four bytes announce. Raises BrokenFrame beyond the limit."""
+    (size,) = LENGTH.unpack(head)
+    if size > limit_bytes:
+        raise BrokenFrame(f"a frame of {size:,} bytes; the limit is {limit_bytes:,}")
+    return int(size)
+
+
+def write_order(order: Order) -> Fields:
+    return {"target": order.target, "app_dir": order.app_dir, "answer_limit_bytes": order.answer_limit_bytes}
+
+
+def read_order(fields: Fields) -> Order:
+    return Order(_text(fields, "target"), _text(fields, "app_dir"), _int(fields, "answer_limit_bytes"))
+
+
+def write_start(start: Ready | NotLoaded) -> Fields:
+    return {"version": start.version} if isinstance(start, Ready) else {"not_loaded": start.words}
+
+
+def read_start(fields: Fields) -> Ready | NotLoaded:
+    if "not_loaded" in fields:
+        # One problem may list names and places; more than two reasons' worth is noise.
+        return NotLoaded(clean(_text(fields, "not_loaded"), 2000))
+    return Ready(clean(_text(fields, "version"), 300))
+
+
+def write_task(run: int, task: Task) -> Fields:
+    seen = task.seen_at
+    return {
+        "run": run,
+        "chain_id": task.chain_id,
+        "task_manager": task.task_manager.hex(),
+        "task_index": task.task_index,
+        "task_hash": task.task_hash.hex(),
+        "created_block": task.created_block,
+        "message": task.message.hex(),
+        "quorum_numbers": task.quorum_numbers.hex(),
+        "quorum_threshold": task.quorum_threshold,
+        "deadline_block": task.deadline_block,
+        "deadline_s": task.deadline_s,
+        "fields": values.to_json(task.fields),
+        "seen_at": [seen.block_number, seen.block_hash.hex(), seen.tx_hash.hex(), seen.log_index],
+    }
+
+
+def read_task(fields: Fields) -> tuple[int, Task]:
+    """Return the number of the run and its task."""
+    seen = fields.get("seen_at")
+    if not isinstance(seen, list) or len(seen) != 4:
+        raise BrokenFrame("no sighting")
+    place = dict(zip(("block_number", "block_hash", "tx_hash", "log_index"), seen, strict=True))
+    task = Task(
+        chain_id=_int(fields, "chain_id"),
+        task_manager=_bytes(fields, "task_manager"),
+        task_index=_int(fields, "task_index"),
+        task_hash=_bytes(fields, "task_hash"),
+        created_block=_int(fields, "created_block"),
+        message=_bytes(fields, "message"),
+        quorum_numbers=_bytes(fields, "quorum_numbers"),
+        quorum_threshold=_int(fields, "quorum_threshold"),
+        deadline_block=None if fields.get("deadline_block") is None else _int(fields, "deadline_block"),
+        deadline_s=None if fields.get("deadline_s") is None else _int(fields, "deadline_s"),
+        fields=_values(fields),
+        seen_at=Sighting(
+            _int(place, "block_number"), _bytes(place, "block_hash"), _bytes(place, "tx_hash"), _int(place, "log_index")
+        ),
+    )
+    return _int(fields, "run"), task
+
+
+def _values(fields: Fields) -> dict[str, object]:
+    given = fields.get("fields")
+    if not isinstance(given, dict):
+        raise BrokenFrame("no fields")
+    try:
+        return {name: values.from_json(one) for name, one in given.items()}
+    except (ValueError, TypeError):
+        raise BrokenFrame("fields that cannot be read") from None
+
+
+def write_answer(run: int, answer: Answer) -> Fields:
+    if isinstance(answer, Skip):
+        return {"run": run, "skip": answer.reason}
+    if isinstance(answer, Later):
+        return {"run": run, "later": [answer.blocks, answer.seconds, answer.reason]}
+    return {"run": run, "answer": answer.hex()}
+
+
+def write_failure(run: int, words: str) -> Fields:
+    return {"run": run, "failed": words}
+
+
+def read_run(fields: Fields) -> int:
+    """Return which run a reply belongs to."""
+    return _int(fields, "run")
+
+
+def read_answer(fields: Fields, limit_bytes: int) -> Answer:
+    """Return what the hook answered, judged again on this side. Raises AttemptFailed for a failure, BrokenFrame."""
+    if "failed" in fields:
+        raise AttemptFailed(clean(_text(fields, "failed"), 1200))
+    if "skip" in fields:
+        return judge(Skip(_text(fields, "skip")))
+    if "later" in fields:
+        later = fields["later"]
+        if not isinstance(later, list) or len(later) != 3:
+            raise BrokenFrame("a Later of the wrong shape")
+        return judge(Later(*later))
+    return judge(_bytes(fields, "answer"), limit_bytes)
+
+
+def _int(fields: Fields, key: str) -> int:
+    value = fields.get(key)
+    if type(value) is not int:
+        raise BrokenFrame(f"{key} is not a whole number")
+    return value
+
+
+def _text(fields: Fields, key: str) -> str:
+    value = fields.get(key)
+    if not isinstance(value, str):
+        raise BrokenFrame(f"{key} is not text")
+    return value
+
+
+def _bytes(fields: Fields, key: str) -> bytes:
+    text = _text(fields, key)
+    try:
+        value = bytes.fromhex(text)
+    except ValueError:
+        raise BrokenFrame(f"{key} is not hex") from None
+    if len(text) != 2 * len(value):  # fromhex lets white space pass
+        raise BrokenFrame(f"{key} is not hex")
+    return value

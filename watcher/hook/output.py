@@ -1,0 +1,99 @@
+"""What a worker prints: read without ever blocking it, cut to a limit per run, escaped, handed on line by line.
+
+Invariant: no more than `limit_bytes` of one run are kept, and a hook that prints without end is never held up.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+
+from watcher.hook.words import LINE_LIMIT, clean
+from watcher.task import Task
+
+OUTPUT_LIMIT_BYTES = 16_384
+
+# Called with the task that was running (None while a worker starts or rests) and one safe line.
+Log = Callable[[Task | None, str], None]
+
+_READ_BYTES = 65_536  # a pipe's capacity
+_DRAIN_READS = 16
+
+
+class Output:
+    """Reads the pipe that is a worker's stdout and stderr. Owns the descriptor."""
+
+    def __init__(self, fd: int, log: Log, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> None:
+        os.set_blocking(fd, False)
+        self._fd = fd
+        self._log = log
+        self._limit_bytes = self._left_bytes = limit_bytes
+        self._task: Task | None = None
+        self._partial = b""
+        self._dropped_bytes = 0
+        self.last_line = ""
+        self._loop = asyncio.get_running_loop()
+        self._open = True
+        self._loop.add_reader(fd, self._read)
+
+    def begin(self, task: Task | None) -> None:
+        """What is printed from now on belongs to this task, with a fresh limit."""
+        self._drain()
+        self._flush()
+        self._task, self._left_bytes, self._dropped_bytes = task, self._limit_bytes, 0
+
+    def end(self) -> None:
+        """Hand on everything printed so far."""
+        self._drain()
+        self._flush()
+        self._task = None
+
+    def close(self) -> None:
+        """Hand on the rest and close. A child of the hook that still holds the other end gets a broken pipe."""
+        self.end()
+        self._close()
+
+    def _drain(self) -> None:
+        # Bounded: a thread of the hook may write faster than we read.
+        for _ in range(_DRAIN_READS):
+            if not self._read():
+                return
+
+    def _read(self) -> bool:
+        if not self._open:
+            return False
+        try:
+            data = os.read(self._fd, _READ_BYTES)
+        except BlockingIOError:
+            return False
+        if not data:
+            self._close()
+            return False
+        self._take(data)
+        return True
+
+    def _take(self, data: bytes) -> None:
+        kept = data[: self._left_bytes]
+        self._left_bytes -= len(kept)
+        self._dropped_bytes += len(data) - len(kept)
+        *lines, self._partial = (self._partial + kept).split(b"\n")
+        for line in lines:
+            self._hand_on(line)
+
+    def _flush(self) -> None:
+        if self._partial:
+            self._hand_on(self._partial)
+            self._partial = b""
+        if self._dropped_bytes:
+            self._log(self._task, f"({self._dropped_bytes:,} more bytes of output are not shown)")
+            self._dropped_bytes = 0
+
+    def _hand_on(self, line: bytes) -> None:
+        if line.strip():
+            self.last_line = clean(line.decode("utf-8", "backslashreplace").rstrip(), LINE_LIMIT)
+            self._log(self._task, self.last_line)
+
+    def _close(self) -> None:
+        if self._open:
+            self._open = False
+            self._loop.remove_reader(self._fd)
+            os.close(self._fd)

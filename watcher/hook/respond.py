@@ -1,0 +1,129 @@
+"""Stage: ready -> computed. Run the hook on each task and write its first answer down.
+
+Invariant: the answer is in the ledger before anything can send it; what the hook does to one task costs no other.
+"""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from random import Random
+
+from loguru import logger
+
+from watcher.clock import Clock
+from watcher.errors import AttemptFailed, LostLease, TryLater
+from watcher.flight import Flight
+from watcher.ledger import reading, work
+from watcher.ledger.book import Book
+from watcher.ledger.work import Again
+from watcher.task import Later, OpenTask, Response, Skip, State, Task
+
+RunHook = Callable[[Task], Awaitable[Response | Skip | Later]]
+
+_RETRY_MAX_S = 300.0
+_OUT_OF_ORDER_S = 5.0
+# Claimed ahead per worker, so that a fast hook never waits for the ledger.
+_AHEAD = 8
+
+
+@dataclass(frozen=True, slots=True)
+class RespondPlan:
+    """How to run the hook. `max_attempts` counts failures of one task; `retry_base_s` doubles with each."""
+
+    workers: int
+    timeout_s: float
+    max_attempts: int
+    retry_base_s: float
+    idle_s: float
+
+
+class Respond:
+    """Keeps the workers busy with the tasks nearest to their deadline. `run_hook` is the crew's `run`."""
+
+    name = "respond"
+
+    def __init__(self, run_hook: RunHook, book: Book, clock: Clock, random: Random, plan: RespondPlan) -> None:
+        self._run_hook = run_hook
+        self._book = book
+        self._clock = clock
+        self._random = random
+        self._plan = plan
+        self._flight = Flight(plan.workers * _AHEAD)
+        # Half of what is claimed keeps the workers busy; claiming one by one would keep the ledger busy instead.
+        self._least_room = plan.workers * _AHEAD // 2
+
+    async def step(self) -> float:
+        """Claim what there is room for and start the hook on it. Returns the seconds until the next look."""
+        room = self._flight.room
+        if room < self._least_room:
+            await self._flight.landing(self._plan.idle_s, self._least_room)
+            return 0
+        lease_ms = int((self._plan.timeout_s * (_AHEAD + 1) + 60) * 1000)
+        held = await self._book.do(work.claim, self._book.source_id, [State.READY], room, lease_ms)
+        for one in held:
+            self._flight.start(self._answer(one), f"hook {one.task.task_index}")
+        if len(held) == room:
+            return 0
+        now_ms = self._clock.now_ms()
+        return await self._book.ask(reading.rest_s, self._book.source_id, [State.READY], now_ms, self._plan.idle_s)
+
+    def follow(self, plan: RespondPlan) -> None:
+        """Take new numbers for the attempts that begin from now on. How many run at once stays."""
+        self._plan = plan
+
+    async def drain(self) -> None:
+        """Let the running hooks finish; nothing is claimed any more."""
+        await self._flight.drain()
+
+    async def _answer(self, held: OpenTask) -> None:
+        try:
+            if held.response is not None:
+                await self._book.do(work.keep_old_answer, held)
+            else:
+                await self._ask_hook(held)
+        except LostLease as lost:
+            logger.bind(task=held.task.task_index).info("the hook's answer was dropped: {}", lost)
+        except TryLater as trouble:
+            # The lease runs out by itself if even this cannot be written.
+            logger.bind(task=held.task.task_index).warning("{}", trouble)
+            await self._give_back(held, str(trouble))
+
+    async def _ask_hook(self, held: OpenTask) -> None:
+        began_s = self._clock.monotonic_s()
+        try:
+            verdict = await self._run_hook(held.task)
+        except AttemptFailed as failure:
+            await self._failed(held, str(failure), self._since_ms(began_s))
+            return
+        match verdict:
+            case Response():
+                await self._book.do(work.keep_answer, held, verdict)
+            case Skip(reason):
+                await self._book.do(work.hook_skipped, held, reason, self._since_ms(began_s))
+            case Later():
+                await self._book.do(work.postpone, held, verdict, await self._after(verdict), self._since_ms(began_s))
+
+    async def _failed(self, held: OpenTask, words: str, duration_ms: int) -> None:
+        burnt = held.hook_attempts + 1
+        again = None
+        if burnt < self._plan.max_attempts:
+            delay_s = min(self._plan.retry_base_s * 2 ** min(held.hook_attempts, 16), _RETRY_MAX_S)
+            again = Again(at_ms=self._clock.now_ms() + int(delay_s * self._random.uniform(0.5, 1.0) * 1000))
+        logger.bind(task=held.task.task_index).warning(
+            "the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words
+        )
+        await self._book.do(work.hook_failed, held, words, duration_ms, again)
+
+    async def _after(self, later: Later) -> Again:
+        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        at_ms = self._clock.now_ms() + int(later.seconds * 1000)
+        return Again(at_ms=at_ms, at_block=cursor.head_block + later.blocks if later.blocks else 0)
+
+    async def _give_back(self, held: OpenTask, words: str) -> None:
+        again = Again(at_ms=self._clock.now_ms() + int(_OUT_OF_ORDER_S * 1000))
+        try:
+            await self._book.do(work.release, held, again, words)
+        except (LostLease, TryLater):
+            return
+
+    def _since_ms(self, began_s: float) -> int:
+        return round((self._clock.monotonic_s() - began_s) * 1000)

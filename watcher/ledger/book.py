@@ -1,0 +1,111 @@
+"""The open ledger, seen from the event loop: `do` a verb and have it committed, `ask` a question.
+
+Invariant: a stage holds no connection and no query. Verbs are the functions of `intake`, `work` and `outcome`,
+questions those of `reading` and the `to_...` functions; all take their transaction or connection first.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
+
+from sqlalchemy import Connection
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+
+from watcher.clock import Clock, SystemClock
+from watcher.errors import TryLater
+from watcher.ledger import intake
+from watcher.ledger.engine import open_engine, parse_url
+from watcher.ledger.writer import Observe, Tx, Writer
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Ask(Protocol):
+    """Answers questions of `reading` from the last commit."""
+
+    async def __call__(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Raises TryLater when the database cannot be read."""
+
+
+class Reader:
+    """The ledger for those who only read."""
+
+    def __init__(self, url: URL) -> None:
+        self._engine = open_engine(url, read_only=True)
+
+    async def ask(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Answer a question from the last commit. Raises TryLater when the database cannot be read."""
+        return await asyncio.to_thread(lambda: self.ask_now(question, *args, **kwargs))
+
+    def ask_now(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """The same, for a command that has no event loop."""
+        try:
+            with self._engine.connect() as conn:
+                return question(conn, *args, **kwargs)
+        except SQLAlchemyError as error:
+            raise TryLater(f"the ledger could not be read ({type(error).__name__})") from None
+
+    def stream(
+        self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
+    ) -> Iterator[T]:
+        """The same for an answer of any length, row by row."""
+        with self._engine.connect() as conn:
+            yield from question(conn, *args, **kwargs)
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+class Book:
+    """The ledger of one (chain, task manager), for the daemon."""
+
+    def __init__(self, writer: Writer, reader: Reader, source_id: int) -> None:
+        self._writer = writer
+        self.ask: Ask = reader.ask
+        self.source_id = source_id
+
+    async def do(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run a verb and return after its commit.
+
+        Raises what the verb raises (LostLease, IllegalMove), TryLater when the database cannot be written.
+        """
+        return await self._writer.do(lambda tx: verb(tx, *args, **kwargs))
+
+
+def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Run one verb from a command, beside a daemon that may run. Raises TryLater when the ledger stays locked."""
+    engine = open_engine(parse_url(url))
+    try:
+        with engine.begin() as conn:
+            return verb(Tx(conn, SystemClock().now_ms()), *args, **kwargs)
+    except SQLAlchemyError as error:
+        raise TryLater(f"the ledger could not be written ({type(error).__name__}); try again") from None
+    finally:
+        engine.dispose()
+
+
+@asynccontextmanager
+async def open_book(
+    url: URL,
+    clock: Clock,
+    chain_id: int,
+    task_manager: bytes,
+    start_block: int,
+    genesis_hash: bytes | None = None,
+    on_commit: Callable[[Tx], None] | None = None,
+    observe: Observe = lambda _batch: None,
+) -> AsyncIterator[Book]:
+    """Open an upgraded ledger for one task manager, with its writer thread; close it after the last commit."""
+    engine, reader = open_engine(url), Reader(url)
+    writer = Writer(engine, clock, on_commit, observe)
+    try:
+        cursor = await writer.do(lambda tx: intake.open_source(tx, chain_id, task_manager, start_block, genesis_hash))
+        yield Book(writer, reader, cursor.source_id)
+    finally:
+        await writer.stop()
+        # The last connection to go empties the write-ahead log into the file, and one that only reads cannot.
+        reader.close()
+        engine.dispose()

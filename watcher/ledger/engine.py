@@ -1,0 +1,218 @@
+"""Where databases differ. The one file that knows SQLite from PostgreSQL.
+
+Invariant: a write transaction on SQLite is `BEGIN IMMEDIATE` with `synchronous=FULL`: a verb that has returned survives
+a power cut, and no reader-turned-writer can fail half-way.
+"""
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+from sqlalchemy import Engine, Table, create_engine, event
+from sqlalchemy.dialects import sqlite
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError
+
+from watcher.errors import FixConfiguration, TryLater
+
+_BUSY_TIMEOUT_S = 10
+_CACHE_KIB = 16 * 1024
+_READ_CACHE_KIB = 2 * 1024  # each of several connections has its own, and the system caches the file anyway
+_WAL_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+def parse_url(url: str) -> URL:
+    """The URL of a ledger. Raises FixConfiguration, which never repeats the URL (it may hold a password)."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise FixConfiguration("ledger.url: not a database URL; use sqlite:///path or postgresql://host/name") from None
+    if parsed.get_backend_name() not in ("sqlite", "postgresql"):
+        raise FixConfiguration(f"ledger.url: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
+    if parsed.get_backend_name() == "sqlite" and sqlite_path(parsed) is None:
+        raise FixConfiguration("ledger.url: a ledger in memory would be lost at the first stop; name a file")
+    return parsed
+
+
+def sqlite_path(url: URL) -> Path | None:
+    """The file of a SQLite ledger, None for another database or one in memory."""
+    if url.get_backend_name() != "sqlite" or not url.database or ":memory:" in url.database:
+        return None
+    return Path(url.database).absolute()
+
+
+def open_engine(url: URL, *, read_only: bool = False) -> Engine:
+    """An engine whose transactions are what the ledger needs; `read_only` never waits for a writer."""
+    if url.get_backend_name() == "postgresql":
+        return create_engine(
+            url, hide_parameters=True, pool_pre_ping=True, execution_options={"postgresql_readonly": read_only}
+        )
+    path = sqlite_path(url)
+    assert path is not None, "parse_url lets no other URL pass"
+    if read_only:
+        engine = create_engine(url, hide_parameters=True, creator=lambda: _connect_to_read(path))
+        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        return engine
+    engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S})
+    event.listen(engine, "connect", _pragmas)
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    return engine
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, also for an auditor who may write nowhere beside the file.
+
+    Such a reader cannot make the shared memory that WAL needs. While a daemon runs it is there; else nobody writes,
+    and the file can be read as it is.
+    """
+    at_rest = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    uri = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if at_rest else ''}"
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
+    connection.execute(f"PRAGMA cache_size=-{_READ_CACHE_KIB}")
+    return connection
+
+
+def _pragmas(connection: sqlite3.Connection, _: object) -> None:
+    # pysqlite's own transaction handling sends no BEGIN before a SELECT: two read-then-write verbs would lose updates.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",
+        "foreign_keys=ON",
+        f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
+        # After a burst, or a reader that took long, the write-ahead log shrinks again.
+        f"journal_size_limit={_WAL_LIMIT_BYTES}",
+        f"cache_size=-{_CACHE_KIB}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def insert_into(table: Table, dialect: str) -> Any:
+    """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    if dialect == "sqlite":
+        return sqlite.insert(table)
+    from sqlalchemy.dialects import postgresql  # late: commands that only read start the sooner
+
+    return postgresql.insert(table)
+
+
+def create_file(path: Path) -> None:
+    """Make the file of a new ledger readable by its owner and group alone: it holds business data."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o640))
+
+
+@contextmanager
+def sole_writer(url: URL) -> Iterator[None]:
+    """Hold the ledger for this process. Raises TryLater when another daemon has it.
+
+    A lock of the kernel, not a pid file: it vanishes with the process however that ends.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        yield
+        return
+    refuse_amnesia(path)
+    create_file(path)
+    with lock_file(path).open("a+") as handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TryLater(
+                f"another watcher{_holder(handle)} is running on {path}; stop it first, "
+                "or give this one a ledger of its own"
+            ) from None
+        handle.truncate(0)
+        handle.write(str(os.getpid()))
+        handle.flush()
+        yield
+
+
+def remember(url: URL) -> None:
+    """Leave a mark beside a SQLite ledger that it was begun, so that its loss is noticed."""
+    path = sqlite_path(url)
+    if path is not None:
+        _mark(path).write_text(f"A ledger was begun at {path.name}. Remove this file only together with it.\n")
+
+
+def refuse_amnesia(path: Path) -> None:
+    """Raise FixConfiguration where a ledger that was begun is gone: beginning anew could send other answers."""
+    if _mark(path).exists() and (not path.exists() or path.stat().st_size == 0):
+        raise FixConfiguration(
+            f"ledger.url: the ledger that was begun at {path} is gone or empty. Restore a copy; or, if a second answer "
+            f"to a task does no harm, remove {_mark(path)} to begin anew"
+        )
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(path.name + ".begun")
+
+
+def lock_file(path: Path) -> Path:
+    """The lock beside a SQLite ledger."""
+    return path.with_name(path.name + ".lock")
+
+
+def _holder(handle: IO[str]) -> str:
+    handle.seek(0)
+    pid = handle.read(20).strip()
+    return f" (process {pid})" if pid.isdigit() else ""
+
+
+def backup_sqlite(source: Path, target: Path) -> None:
+    """Copy a SQLite ledger, also while it is being written. `target` must not exist.
+
+    Raises TryLater when the copy could not be finished; nothing is left of it then.
+    """
+    if target.exists():
+        raise FixConfiguration(f"{target} already exists; name another file")
+    os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o640))
+    try:
+        with closing(_connect_to_read(source)) as reading, closing(sqlite3.connect(target)) as writing:
+            reading.backup(writing)
+            writing.execute("PRAGMA journal_mode=DELETE")
+    except sqlite3.Error as error:
+        target.unlink(missing_ok=True)
+        raise TryLater(f"{source} was not copied to {target}: {error}") from None
+
+
+def vacuum_sqlite(path: Path) -> tuple[int, int]:
+    """Write the file anew without its holes. The caller is the sole writer. Returns its bytes before and after.
+
+    Raises TryLater when it cannot, for want of space above all (it needs as much again); nothing has changed then.
+    """
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection:
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the file would not show its size
+            before_bytes = path.stat().st_size
+            connection.execute("VACUUM")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error as error:
+        raise TryLater(f"{path} was not vacuumed: {error}") from None
+    return before_bytes, path.stat().st_size
+
+
+def integrity(url: URL, *, quick: bool = False) -> str | None:
+    """What is wrong with the file of a SQLite ledger, None when every page is in order.
+
+    Reads all of it. `quick` does not compare the indexes with their tables, and takes a fraction of the time.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        return None
+    connection = _connect_to_read(path)
+    try:
+        found = [row[0] for row in connection.execute(f"PRAGMA {'quick_check' if quick else 'integrity_check'}(5)")]
+    except sqlite3.DatabaseError as error:
+        return str(error)
+    finally:
+        connection.close()
+    return None if found == ["ok"] else "; ".join(found)

@@ -1,0 +1,308 @@
+"""The verbs of the watcher: record what a range of blocks holds, and take it back when the chain does.
+
+Invariant: tasks, responses and the cursor that covers them move in one transaction.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from sqlalchemy import and_, delete, func, insert, select, update
+from sqlalchemy.engine import Row
+
+from watcher.errors import FixConfiguration
+from watcher.ledger.engine import insert_into
+from watcher.ledger.moves import move_rows, note, reopen
+from watcher.ledger.rows import WITH_SOURCE, chunks, open_task
+from watcher.ledger.tables import OPEN, blocks, events, passes, responses, sources, tasks
+from watcher.ledger.writer import Tx
+from watcher.task import ENDED, GIVEN_UP, RESPONDED, Header, Responded, State, Task
+
+_HASHES_KEPT = 4096  # recent blocks whose hashes are remembered
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the ledger has read, and what it knows of the chain's head. Heights in blocks."""
+
+    source_id: int
+    start_block: int
+    block: int
+    hash: bytes | None
+    head_block: int
+    final_block: int
+    final_hash: bytes | None
+
+
+def open_source(
+    tx: Tx, chain_id: int, task_manager: bytes, start_block: int, genesis_hash: bytes | None = None
+) -> Cursor:
+    """The cursor of a task manager, made at its first use: it then stands just before `start_block`.
+
+    `genesis_hash` is block 0's, None where no node shows it. Raises FixConfiguration when the ledger was begun on a
+    chain with another one.
+    """
+    where = and_(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
+    row = tx.conn.execute(select(sources).where(where)).one_or_none()
+    if row is None:
+        before = start_block - 1
+        tx.conn.execute(
+            insert_into(sources, tx.conn.dialect.name)
+            .values(
+                chain_id=chain_id,
+                task_manager=task_manager,
+                start_block=start_block,
+                cursor_block=before,
+                head_block=before,
+                final_block=-1,
+                genesis_hash=genesis_hash,
+                created_at_ms=tx.now_ms,
+            )
+            .on_conflict_do_nothing(index_elements=["chain_id", "task_manager"])
+        )
+        row = tx.conn.execute(select(sources).where(where)).one()
+    if genesis_hash is not None and row.genesis_hash not in (None, genesis_hash):
+        raise FixConfiguration(
+            f"ledger.url: this ledger was begun on a chain whose block 0 is 0x{row.genesis_hash.hex()}, the nodes of "
+            f"chain.rpc_urls have 0x{genesis_hash.hex()}; a chain that was reset needs a new ledger"
+        )
+    return cursor_of(row)
+
+
+def cursor_of(row: Row[Any]) -> Cursor:
+    """The cursor in a row of `sources`."""
+    return Cursor(
+        row.id, row.start_block, row.cursor_block, row.cursor_hash, row.head_block, row.final_block, row.final_hash
+    )
+
+
+def record(
+    tx: Tx, source_id: int, found: Sequence[Task], answered: Sequence[Responded], upto: Header, head_block: int
+) -> int:
+    """Store what the blocks up to `upto` hold, and move the cursor there. Returns how many tasks were new."""
+    new = store_tasks(tx, source_id, found)
+    store_responses(tx, source_id, answered)
+    _remember(tx, source_id, upto)
+    tx.conn.execute(
+        update(sources)
+        .where(sources.c.id == source_id)
+        .values(
+            cursor_block=upto.number,
+            cursor_hash=upto.hash,
+            head_block=func.max(sources.c.head_block, head_block)
+            if tx.conn.dialect.name == "sqlite"
+            else func.greatest(sources.c.head_block, head_block),
+        )
+    )
+    tx.cursor_moved = True
+    return new
+
+
+def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> int:
+    """Insert the tasks not known yet and refresh where the known ones were seen. Returns how many were new."""
+    if not found:
+        return 0
+    known = {
+        (row.task_index, row.task_hash): row
+        for chunk in chunks(sorted({task.task_index for task in found}))
+        for row in tx.conn.execute(
+            select(
+                tasks.c.id, tasks.c.task_index, tasks.c.task_hash, tasks.c.state, tasks.c.block_hash, tasks.c.canonical
+            ).where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk))
+        )
+    }
+    fresh = {(task.task_index, task.task_hash): task for task in found}
+    new = [task for key, task in fresh.items() if key not in known]
+    if new:
+        ids = tx.conn.execute(insert(tasks).returning(tasks.c.id), [_row(tx, source_id, task) for task in new])
+        note(tx, list(ids.scalars()), None, State.SEEN, "its log was read")
+    for key, task in fresh.items():
+        row = known.get(key)
+        if row is not None and not (row.canonical and row.block_hash == task.seen_at.block_hash):
+            _seen_again(tx, row.id, State(row.state), task)
+    return len(new)
+
+
+def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:
+    tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(**_sighting(task), canonical=True))
+    if state is State.ORPHANED:
+        move_rows(tx, [row_id], state, State.SEEN, f"the chain brought it back in block {task.seen_at.block_number}")
+    else:
+        tx.entered.add(state)
+
+
+def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> None:
+    """Insert the response events and make the tasks they answer due at once."""
+    if not answered:
+        return
+    tx.conn.execute(
+        insert_into(responses, tx.conn.dialect.name).on_conflict_do_nothing(
+            index_elements=["source_id", "block_hash", "log_index"]
+        ),
+        [
+            {
+                "source_id": source_id,
+                "task_index": one.task_index,
+                "message": one.message,
+                "log": one.log,
+                "response_hash": one.response_hash,
+                "block_number": one.seen_at.block_number,
+                "block_hash": one.seen_at.block_hash,
+                "tx_hash": one.seen_at.tx_hash,
+                "log_index": one.seen_at.log_index,
+            }
+            for one in answered
+        ],
+    )
+    for chunk in chunks(sorted({one.task_index for one in answered})):
+        tx.conn.execute(
+            update(tasks)
+            .where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk), tasks.c.state.not_in(ENDED))
+            .values(due_at_ms=0, due_block=0)
+        )
+        # Who has given up still wants to know: until its block is final, an answer may come late. And who waits for the
+        # hook, which would take the task again at once, and may put it off for an hour.
+        told = [*GIVEN_UP, State.READY]
+        tx.conn.execute(
+            update(tasks)
+            .where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk), tasks.c.state.in_(told))
+            .values(look_again=True)
+        )
+
+
+def rewind(tx: Tx, source_id: int, to: Header) -> int:
+    """Forget every block above `to`, the last one the chain still shares with us.
+
+    Returns how many tasks lost their block.
+    The tasks stay: the chain may bring them back. Until then they are not canonical, and no stage takes them.
+    """
+    above = tasks.c.block_number > to.number
+    mine = tasks.c.source_id == source_id
+    lost = tx.conn.execute(update(tasks).where(mine, above, tasks.c.canonical).values(canonical=False)).rowcount
+    unanswered = tx.conn.execute(
+        WITH_SOURCE.where(mine, tasks.c.responded_block > to.number, tasks.c.state.in_(RESPONDED))
+    ).all()
+    reopen(tx, [open_task(row) for row in unanswered], f"a reorg above block {to.number} took its response back")
+    tx.conn.execute(delete(responses).where(responses.c.source_id == source_id, responses.c.block_number > to.number))
+    tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number > to.number))
+    tx.conn.execute(
+        update(passes).where(passes.c.source_id == source_id, passes.c.block > to.number).values(block=to.number)
+    )
+    tx.conn.execute(
+        update(sources).where(sources.c.id == source_id).values(cursor_block=to.number, cursor_hash=to.hash or None)
+    )
+    note_event(
+        tx, source_id, "rewind", to.number, f"the chain changed above block {to.number}; {lost} tasks lost theirs"
+    )
+    tx.cursor_moved = True
+    return lost
+
+
+def finalise(tx: Tx, source_id: int, final: Header) -> None:
+    """Note that nothing up to `final` will change any more; orphan what the chain did not bring back by then."""
+    tx.conn.execute(
+        update(sources).where(sources.c.id == source_id).values(final_block=final.number, final_hash=final.hash)
+    )
+    # Deadlines by the clock are known as blocks from here on: no block after this one is within them.
+    tx.conn.execute(
+        update(tasks)
+        .where(
+            tasks.c.source_id == source_id,
+            OPEN,
+            tasks.c.deadline_block.is_(None),
+            tasks.c.deadline_s < final.timestamp_s,
+        )
+        .values(deadline_block=final.number - 1)
+    )
+    # A pause somebody asked for does not outlast the window.
+    tx.conn.execute(
+        update(tasks)
+        .where(
+            tasks.c.source_id == source_id, OPEN, tasks.c.deadline_block < final.number, tasks.c.due_at_ms > tx.now_ms
+        )
+        .values(due_at_ms=tx.now_ms, due_block=0)
+    )
+    gone = tx.conn.execute(
+        select(tasks.c.id, tasks.c.state)
+        .where(
+            tasks.c.source_id == source_id,
+            tasks.c.canonical.is_(False),
+            tasks.c.block_number <= final.number,
+            OPEN,
+            tasks.c.lease_until_ms <= tx.now_ms,
+        )
+        .order_by(tasks.c.state)
+        .with_for_update()
+    ).all()
+    for state, rows in groupby(gone, key=lambda row: State(row.state)):
+        why = f"block {final.number} is final and the chain no longer holds it"
+        move_rows(tx, [row.id for row in rows], state, State.ORPHANED, why)
+    _forget_old_hashes(tx, source_id, final.number)
+    tx.cursor_moved = True
+
+
+def note_event(tx: Tx, source_id: int, kind: str, block_number: int | None, words: str) -> None:
+    """Append something that happened to the source as a whole."""
+    tx.conn.execute(
+        insert(events).values(source_id=source_id, at_ms=tx.now_ms, kind=kind, block_number=block_number, words=words)
+    )
+
+
+def _remember(tx: Tx, source_id: int, header: Header) -> None:
+    statement = insert_into(blocks, tx.conn.dialect.name).values(
+        source_id=source_id, number=header.number, hash=header.hash
+    )
+    tx.conn.execute(
+        statement.on_conflict_do_update(index_elements=["source_id", "number"], set_={"hash": statement.excluded.hash})
+    )
+
+
+def _forget_old_hashes(tx: Tx, source_id: int, final_block: int) -> None:
+    # The newest hash at or below finality stays: it is what a deep reorg would contradict.
+    oldest = tx.conn.execute(
+        select(blocks.c.number)
+        .where(blocks.c.source_id == source_id, blocks.c.number <= final_block)
+        .order_by(blocks.c.number.desc())
+        .offset(_HASHES_KEPT)
+        .limit(1)
+    ).scalar()
+    if oldest is not None:
+        tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number <= oldest))
+
+
+def _sighting(task: Task) -> dict[str, Any]:
+    seen = task.seen_at
+    return {
+        "block_number": seen.block_number,
+        "block_hash": seen.block_hash,
+        "created_tx_hash": seen.tx_hash,
+        "log_index": seen.log_index,
+    }
+
+
+def _row(tx: Tx, source_id: int, task: Task) -> dict[str, Any]:
+    return {
+        "source_id": source_id,
+        "task_index": task.task_index,
+        "task_hash": task.task_hash,
+        "created_block": task.created_block,
+        "message": task.message,
+        "quorum_numbers": task.quorum_numbers,
+        "quorum_threshold": task.quorum_threshold,
+        "deadline_block": task.deadline_block,
+        "deadline_s": task.deadline_s,
+        "log": task.log,
+        **_sighting(task),
+        "canonical": True,
+        "state": State.SEEN,
+        "due_at_ms": tx.now_ms,
+        "due_block": 0,
+        "lease_until_ms": 0,
+        "fence": 0,
+        "hook_attempts": 0,
+        "attempts": 0,
+        "look_again": False,
+        "seen_at_ms": tx.now_ms,
+        "updated_at_ms": tx.now_ms,
+    }

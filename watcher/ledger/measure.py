@@ -1,0 +1,142 @@
+"""What the ledger knows about its own work, for health and metrics.
+
+Invariant: the cost follows what is open and what has moved since, never what has ended: no question reads the whole
+table but `ended`, which is asked rarely.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, case, func, or_, select, update
+
+from watcher.ledger.intake import Cursor
+from watcher.ledger.reading import cursor as read_cursor
+from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
+from watcher.ledger.writer import Tx
+from watcher.task import ENDED, UNSETTLED, State
+
+_WAITING = sorted({State.READY, State.COMPUTED, State.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The open work of one source at one moment. Blocks are heights, times milliseconds since 1970.
+
+    `nearest_deadline_block` is that of the tasks the chain does not show answered and whose window is still open;
+    `endangered` counts those with at most `danger_blocks` left. `oldest_seen_ms` is of the tasks that wait for the hook
+    or for their POST, `oldest_due_ms` of those among them that could go on now.
+    """
+
+    cursor: Cursor
+    open_by_state: Mapping[State, int]
+    nearest_deadline_block: int | None
+    endangered: int
+    oldest_seen_ms: int | None
+    oldest_due_ms: int | None
+    last_move: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One line of the journal. `number` counts the attempts of its kind, None where no attempt belongs to the move."""
+
+    id: int
+    task_index: int
+    from_state: State | None
+    to_state: State
+    at_ms: int
+    seen_at_ms: int
+    number: int | None
+    why: str
+
+
+def work(conn: Connection, source_id: int, now_ms: int, danger_blocks: int) -> Work:
+    """Reads the rows of open tasks, once."""
+    cursor = read_cursor(conn, source_id)
+    head = cursor.head_block
+    unanswered = and_(tasks.c.canonical, tasks.c.state.in_(sorted(UNSETTLED)))
+    in_window = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > head)
+    waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window)
+    due = and_(waits, tasks.c.due_at_ms <= now_ms, tasks.c.due_block <= head, tasks.c.lease_until_ms <= now_ms)
+    near = and_(unanswered, tasks.c.deadline_block > head, tasks.c.deadline_block <= head + danger_blocks)
+    rows = conn.execute(
+        select(
+            tasks.c.state,
+            func.count(),
+            func.min(case((and_(unanswered, in_window), tasks.c.deadline_block))),
+            func.sum(case((near, 1), else_=0)),
+            func.min(case((waits, tasks.c.seen_at_ms))),
+            func.min(case((due, tasks.c.due_at_ms))),
+        )
+        .where(tasks.c.source_id == source_id, OPEN)
+        .group_by(tasks.c.state)
+    ).all()
+    return Work(
+        cursor=cursor,
+        open_by_state={State(row[0]): row[1] for row in rows},
+        nearest_deadline_block=_least(row[2] for row in rows),
+        endangered=sum(row[3] for row in rows),
+        oldest_seen_ms=_least(row[4] for row in rows),
+        oldest_due_ms=_least(row[5] for row in rows),
+        last_move=last_move(conn),
+    )
+
+
+def last_move(conn: Connection) -> int:
+    """The number of the newest line of the journal, 0 when it is empty."""
+    return conn.execute(select(func.max(journal.c.id))).scalar() or 0
+
+
+def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> list[Moved]:
+    """The next lines of the journal behind line `after`, oldest first."""
+    rows = conn.execute(
+        select(journal, tasks.c.task_index, tasks.c.seen_at_ms, attempts.c.number)
+        .join(tasks, tasks.c.id == journal.c.task_id)
+        .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
+        # Not to be found by an index: SQLite would go through every task of the source rather than the new lines.
+        .where(journal.c.id > after, tasks.c.source_id + 0 == source_id)
+        .order_by(journal.c.id)
+        .limit(limit)
+    )
+    return [
+        Moved(
+            id=row.id,
+            task_index=row.task_index,
+            from_state=State(row.from_state) if row.from_state else None,
+            to_state=State(row.to_state),
+            at_ms=row.at_ms,
+            seen_at_ms=row.seen_at_ms,
+            number=row.number,
+            why=row.why,
+        )
+        for row in rows
+    ]
+
+
+def ended(conn: Connection, source_id: int) -> tuple[dict[State, int], int]:
+    """How many tasks have ended in each way, and the line of the journal up to which that holds.
+
+    Reads every task of the source: at the start, then every few hours.
+    """
+    upto = last_move(conn)
+    rows = conn.execute(
+        select(tasks.c.state, func.count())
+        .where(tasks.c.source_id == source_id, tasks.c.state.in_(sorted(ENDED)))
+        .group_by(tasks.c.state)
+    )
+    return {State(state): count for state, count in rows}, upto
+
+
+def finality_broken(conn: Connection, source_id: int) -> bool:
+    """Was a final block ever seen to change?"""
+    found = select(events.c.id).where(events.c.source_id == source_id, events.c.kind == "finality broken").limit(1)
+    return conn.execute(found).first() is not None
+
+
+def touch(tx: Tx, source_id: int) -> None:
+    """Writes what is there already: shows that the database takes writes when there is nothing to write."""
+    tx.conn.execute(update(sources).where(sources.c.id == source_id).values(start_block=sources.c.start_block))
+
+
+def _least(values: Iterable[int | None]) -> int | None:
+    return min((value for value in values if value is not None), default=None)

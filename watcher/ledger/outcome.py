@@ -1,0 +1,192 @@
+"""The verbs of admission and confirmation: what the chain says about a task, written down.
+
+Invariant: `responded` is entered only with the response event that proves it, `final` only when its block is final,
+`expired` only when a final head is past the deadline.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, bindparam, exists, or_, select, update
+
+from watcher.ledger.moves import AS_HELD, as_held, move, move_all, reopen
+from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, chunks, due, open_task
+from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
+from watcher.ledger.writer import Tx
+from watcher.task import RESPONDED, UNSETTLED, Header, OpenTask, Responded, Sighting, State
+
+_WRONG_CLAIM = "the API named another transaction than the one the chain shows"
+# States the chain may settle although nobody is due to look: a response event or the deadline says so.
+_SETTLABLE = sorted(UNSETTLED - {State.SENDING})
+
+
+_TO_ADMIT = due([State.SEEN], tasks.c.block_number + bindparam("confirmations") <= sources.c.head_block, IN_WINDOW)
+
+
+def to_admit(conn: Connection, source_id: int, confirmations: int, now_ms: int, limit: int) -> list[OpenTask]:
+    """Tasks whose block has `confirmations` blocks above it and that are not proved against the contract yet."""
+    return _open_tasks(conn, _TO_ADMIT, source_id, now_ms, limit, confirmations=confirmations)
+
+
+_TO_CONFIRM = due(
+    _SETTLABLE,
+    or_(
+        exists().where(responses.c.source_id == tasks.c.source_id, responses.c.task_index == tasks.c.task_index),
+        tasks.c.deadline_block < sources.c.final_block,
+        tasks.c.state.in_([State.UNKNOWN, State.ACCEPTED]),
+    ),
+)
+
+
+def to_confirm(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
+    """Tasks the chain may have settled: an event answers them, a final head is past their deadline, a look is due."""
+    return _open_tasks(conn, _TO_CONFIRM, source_id, now_ms, limit)
+
+
+def to_look_again(conn: Connection, source_id: int, limit: int) -> list[OpenTask]:
+    """Tasks that ended without an answer or wait for the hook, and that a response event has named since."""
+    statement = WITH_SOURCE.where(tasks.c.source_id == source_id, LOOK_AGAIN, tasks.c.canonical).limit(limit)
+    return [open_task(row) for row in conn.execute(statement)]
+
+
+def nothing_new(tx: Tx, held: Sequence[OpenTask]) -> None:
+    """The event that named these ended tasks was not about them, or is gone again."""
+    rows = [one.row_id for one in held]
+    tx.conn.execute(update(tasks).where(tasks.c.id.in_(rows)).values(look_again=False))
+
+
+_TO_FINALISE = due(sorted(RESPONDED), tasks.c.responded_block <= sources.c.final_block)
+
+
+def to_finalise(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
+    """Answered tasks whose response is in a final block."""
+    return _open_tasks(conn, _TO_FINALISE, source_id, now_ms, limit)
+
+
+def _open_tasks(
+    conn: Connection, question: Select[Any], source_id: int, now_ms: int, limit: int, **more: int
+) -> list[OpenTask]:
+    found = conn.execute(question, {"source": source_id, "now_ms": now_ms, "limit": limit, **more})
+    return [open_task(row) for row in found]
+
+
+def response_of(
+    conn: Connection, source_id: int, task_index: int, response_hash: bytes | None, upto_block: int | None = None
+) -> Responded | None:
+    """The event that shows the response, None when it has not been read yet.
+
+    The one the contract names by its hash; where it names none, the first up to `upto_block`.
+    """
+    found = select(responses).where(responses.c.source_id == source_id, responses.c.task_index == task_index)
+    if response_hash is not None:
+        found = found.where(responses.c.response_hash == response_hash)
+    if upto_block is not None:
+        found = found.where(responses.c.block_number <= upto_block)
+    row = conn.execute(found.order_by(responses.c.block_number, responses.c.log_index).limit(1)).one_or_none()
+    if row is None:
+        return None
+    seen = Sighting(row.block_number, row.block_hash, row.tx_hash, row.log_index)
+    return Responded(row.task_index, row.message, row.log, row.response_hash, seen)
+
+
+def admitted(tx: Tx, held: Sequence[OpenTask], at: Header, *, proved: bool = True) -> None:
+    """The contract holds these very tasks at `at`; or, where it does not show them, their logs are deep enough."""
+    why = f"the contract knows it at block {at.number}" if proved else f"its log still stands at block {at.number}"
+    move_all(tx, held, State.READY, why)
+
+
+def delivered(tx: Tx, held: Sequence[OpenTask]) -> None:
+    """The API has taken the answers, and the contract shows nothing that could confirm them."""
+    move_all(tx, held, State.DELIVERED, "the API has it; this contract shows no answers, so nothing can confirm it")
+
+
+def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool) -> None:
+    """The chain shows these responses: ours, or somebody else's. A transaction the API named wrongly is pointed out.
+
+    A reorg may have been recorded since the chain was asked: what it took back stays as it is, free to be taken again.
+    """
+    events = _events_of(tx, [one.row_id for one, _ in held])
+    shown = {
+        one.row_id: response
+        for one, response in held
+        if (one.row_id, response.seen_at.block_hash, response.seen_at.log_index) in events
+    }
+    taken_back = [one for one, _ in held if one.row_id not in shown]
+    if taken_back:
+        tx.conn.execute(AS_HELD, [as_held(one, {"lease_until_ms": 0}) for one in taken_back])
+
+    def columns(one: OpenTask) -> dict[str, Any]:
+        response = shown[one.row_id]
+        claimed = one.tx_hash
+        wrong_claim = claimed is not None and claimed != response.seen_at.tx_hash
+        return {
+            "responded_block": response.seen_at.block_number,
+            "responded_tx_hash": response.seen_at.tx_hash,
+            "response_hash": response.response_hash,
+            "error": ("the answer on the chain is not ours" if not by_us else _WRONG_CLAIM if wrong_claim else None),
+        }
+
+    move_all(
+        tx,
+        [one for one, _ in held if one.row_id in shown],
+        State.RESPONDED if by_us else State.RESPONDED_OTHER,
+        "the chain shows our answer" if by_us else "the chain shows an answer that is not ours",
+        columns,
+    )
+
+
+def _events_of(tx: Tx, rows: Sequence[int]) -> set[tuple[int, bytes, int]]:
+    """The response events to these tasks, as far as both are on the canonical chain: row id, block hash, log index."""
+    same_task = and_(responses.c.source_id == tasks.c.source_id, responses.c.task_index == tasks.c.task_index)
+    events = select(tasks.c.id, responses.c.block_hash, responses.c.log_index).join(responses, same_task)
+    return {
+        (row.id, row.block_hash, row.log_index)
+        for chunk in chunks(rows)
+        for row in tx.conn.execute(events.where(tasks.c.id.in_(chunk), tasks.c.canonical))
+    }
+
+
+def final(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:
+    """The responses are still there in a final block."""
+    why = f"final at block {at.number}"
+    move_all(tx, [one for one in held if one.state is State.RESPONDED], State.FINAL, why)
+    move_all(tx, [one for one in held if one.state is State.RESPONDED_OTHER], State.FINAL_OTHER, why)
+
+
+def taken_back(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:
+    """A final block holds another response than the one we saw, or none."""
+    reopen(tx, held, f"block {at.number} does not hold the response we saw")
+
+
+def expired(tx: Tx, held: Sequence[OpenTask]) -> None:
+    """A final head is past the deadline and the contract holds no response."""
+    move_all(tx, held, State.EXPIRED, "a final block is past the deadline, and the contract holds no response")
+
+
+def explained(tx: Tx, words: Mapping[int, str]) -> None:
+    """Add to what is known of the trouble with these rows, all of which have expired."""
+    for row_id, more in words.items():
+        mine = (tasks.c.id == row_id, tasks.c.state == State.EXPIRED)
+        known = tx.conn.execute(select(tasks.c.error).where(*mine)).scalar()
+        tx.conn.execute(update(tasks).where(*mine).values(error=f"{more}; before: {known}" if known else more))
+
+
+def never_there(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:
+    """A final block holds another task at this index, although the log said otherwise."""
+    why = f"at block {at.number}, which is final, the contract holds another task at this index"
+    forged = [one for one in held if one.state is State.SEEN]
+    gone = {"error": why, "canonical": False}  # the true task of this index is another row
+    move_all(tx, forged, State.QUARANTINED, why, lambda _: gone)
+    move_all(tx, [one for one in held if one.state is not State.SEEN], State.ORPHANED, why, lambda _: gone)
+
+
+def not_there(tx: Tx, held: OpenTask, why: str) -> None:
+    """Sent, and the chain shows nothing of it: it may be sent again."""
+    move(tx, held, State.WAITING, why, error=why)
+
+
+def look_again(tx: Tx, held: Sequence[OpenTask], at_block: int, error: str | None = None) -> None:
+    """Nothing is known yet; the next look is due at `at_block`. Whoever has moved meanwhile is left alone."""
+    columns = {"due_block": at_block} | ({"error": error} if error else {})
+    if held:
+        tx.conn.execute(AS_HELD, [as_held(one, columns) for one in held])

@@ -1,0 +1,285 @@
+"""The tables, as SQLAlchemy Core sees them. Bytes are stored as bytes, block heights and milliseconds as integers.
+
+Invariant: `migrations/` builds exactly these tables; a test compares the two.
+"""
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Dialect,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Numeric,
+    String,
+    Table,
+    UniqueConstraint,
+    text,
+)
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
+
+from watcher.task import ENDED
+
+WORDS_LIMIT = 512  # characters
+_SQLITE_INTEGER_MAX = 2**63 - 1
+
+
+class _Uint256OnSqlite(UserDefinedType[Any]):
+    """Declared `UINT256`: SQLite gives it integer affinity, which leaves blobs as they are."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "UINT256"
+
+
+class Uint256(TypeDecorator[int]):
+    """An unsigned 256-bit integer that sorts as a number on every database.
+
+    On SQLite what fits 63 bits is an ordinary INTEGER, so that an auditor's SQL reads naturally; anything larger is a
+    32-byte big-endian BLOB, which SQLite sorts after every INTEGER. On PostgreSQL it is NUMERIC(78, 0).
+    """
+
+    impl = Numeric(78, 0)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_Uint256OnSqlite())
+        return dialect.type_descriptor(Numeric(78, 0))
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if not 0 <= value < 2**256:
+            raise ValueError(f"{value} is not an unsigned 256-bit integer")
+        if dialect.name == "sqlite" and value > _SQLITE_INTEGER_MAX:
+            return value.to_bytes(32, "big")
+        return value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)
+
+
+class Words(TypeDecorator[str]):
+    """Text that may come from outside, cut to the length of its column.
+
+    Databases refuse NUL and lone surrogates in text. Losing the outcome of a POST over its wording would be the worst
+    of all ways to treat them, so they are replaced.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None:
+            return None
+        cut = value[: self.length]
+        return cut if cut.isprintable() else cut.encode("utf-8", "replace").decode().replace("\0", "?")
+
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+# SQLite only numbers rows by itself in a column declared exactly INTEGER.
+_RowId = BigInteger().with_variant(Integer, "sqlite")
+
+sources = Table(
+    "sources",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("chain_id", Uint256, nullable=False),
+    Column("task_manager", LargeBinary(20), nullable=False),
+    Column("start_block", BigInteger, nullable=False),
+    # All logs up to and including this block are in the ledger.
+    Column("cursor_block", BigInteger, nullable=False),
+    Column("cursor_hash", LargeBinary(32)),
+    # The highest head any node has shown; confirmations and due blocks are counted from it.
+    Column("head_block", BigInteger, nullable=False),
+    Column("final_block", BigInteger, nullable=False),
+    Column("final_hash", LargeBinary(32)),
+    # Block 0, which tells one chain from another with the same id.
+    Column("genesis_hash", LargeBinary(32)),
+    Column("created_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("chain_id", "task_manager"),
+)
+
+# Hashes of recent blocks: what a reorg is measured against.
+blocks = Table(
+    "blocks",
+    metadata,
+    Column("source_id", ForeignKey("sources.id"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary(32), nullable=False),
+)
+
+# How far the later looks at the same blocks have come: one at what is confirmed, one at what is final.
+passes = Table(
+    "passes",
+    metadata,
+    Column("source_id", ForeignKey("sources.id"), primary_key=True),
+    Column("name", String(16), primary_key=True),
+    Column("block", BigInteger, nullable=False),
+)
+
+# What was last read of the contract itself, and the block it was first read so at.
+contract_facts = Table(
+    "contract_facts",
+    metadata,
+    Column("source_id", ForeignKey("sources.id"), primary_key=True),
+    Column("name", String(32), primary_key=True),
+    Column("value", String(80)),
+    Column("block_number", BigInteger, nullable=False),
+)
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("source_id", ForeignKey("sources.id"), nullable=False),
+    Column("task_index", Uint256, nullable=False),
+    Column("task_hash", LargeBinary(32), nullable=False),
+    Column("created_block", BigInteger, nullable=False),
+    Column("message", LargeBinary, nullable=False),
+    Column("quorum_numbers", LargeBinary, nullable=False),
+    Column("quorum_threshold", BigInteger, nullable=False),
+    Column("deadline_block", BigInteger),
+    # Where the contract gives a time instead: becomes a block once a final one is past it.
+    Column("deadline_s", BigInteger),
+    # Topics and data of the event: every value of it can be read again.
+    Column("log", LargeBinary, nullable=False),
+    # Where it was seen. `canonical` is false while the chain does not hold that block.
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", LargeBinary(32), nullable=False),
+    Column("created_tx_hash", LargeBinary(32), nullable=False),
+    Column("log_index", BigInteger, nullable=False),
+    Column("canonical", Boolean, nullable=False),
+    Column("state", String(16), nullable=False),
+    # The next look at it is due when both the time and the block have come.
+    Column("due_at_ms", BigInteger, nullable=False),
+    Column("due_block", BigInteger, nullable=False),
+    # Whoever holds the lease holds the highest fence; a write with a lower one is refused.
+    Column("lease_until_ms", BigInteger, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("hook_attempts", Integer, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("response", LargeBinary),
+    Column("hook_version", Words(128)),
+    # Claims of the API.
+    Column("sig_hash", LargeBinary(32)),
+    Column("tx_hash", LargeBinary(32)),
+    # What the chain shows.
+    Column("responded_block", BigInteger),
+    Column("responded_tx_hash", LargeBinary(32)),
+    Column("response_hash", LargeBinary(32)),
+    Column("error", Words(WORDS_LIMIT)),
+    # It has ended, and since then a response event named it.
+    Column("look_again", Boolean, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
+    Column("updated_at_ms", BigInteger, nullable=False),
+    UniqueConstraint("source_id", "task_index", "task_hash"),
+    sqlite_autoincrement=True,  # a row that was deleted never lends its id, and its history, to another
+)
+
+# A partial index serves only a query that repeats its condition word for word, with literals: bound parameters make
+# SQLite scan the whole table. Queries for due work therefore use this very text.
+OPEN = text("state NOT IN (" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")")
+
+Index(
+    "ix_tasks_open",
+    tasks.c.source_id,
+    tasks.c.state,
+    tasks.c.deadline_block,
+    tasks.c.task_index,  # so that a claim reads as many rows as it takes, however many are due
+    sqlite_where=OPEN,
+    postgresql_where=OPEN,
+)
+
+LOOK_AGAIN = text("look_again")
+
+Index("ix_tasks_look_again", tasks.c.source_id, sqlite_where=LOOK_AGAIN, postgresql_where=LOOK_AGAIN)
+
+# Every `TaskResponded` log of the canonical chain, as far as the cursor.
+responses = Table(
+    "responses",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("source_id", ForeignKey("sources.id"), nullable=False),
+    Column("task_index", Uint256, nullable=False),
+    Column("message", LargeBinary, nullable=False),
+    # Topics and data: the hash the contract stores follows from them.
+    Column("log", LargeBinary, nullable=False),
+    Column("response_hash", LargeBinary(32), nullable=False),
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", LargeBinary(32), nullable=False),
+    Column("tx_hash", LargeBinary(32), nullable=False),
+    Column("log_index", BigInteger, nullable=False),
+    UniqueConstraint("source_id", "block_hash", "log_index"),
+    Index("ix_responses_task", "source_id", "task_index"),
+)
+
+# Every hook run and every POST, begun before it happens.
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
+    Column("kind", String(8), nullable=False),  # hook | post
+    Column("number", Integer, nullable=False),
+    Column("fence", BigInteger, nullable=False),
+    Column("api", String(16)),
+    Column("request_digest", LargeBinary(32)),
+    Column("began_at_ms", BigInteger, nullable=False),
+    Column("ended_at_ms", BigInteger),
+    Column("duration_ms", BigInteger),
+    Column("outcome", String(16)),
+    Column("http_status", Integer),
+    Column("code", BigInteger),
+    Column("answer", LargeBinary),
+    Column("words", Words(WORDS_LIMIT)),
+    Column("tx_hash", LargeBinary(32)),
+    Column("sig_hash", LargeBinary(32)),
+    sqlite_autoincrement=True,
+)
+
+# Append-only: every move a task ever made.
+journal = Table(
+    "journal",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("from_state", String(16)),
+    Column("to_state", String(16), nullable=False),
+    Column("why", Words(WORDS_LIMIT), nullable=False),
+    Column("attempt_id", ForeignKey("attempts.id")),
+)
+
+# Things that happened to a source rather than to one task: rewinds, logs set aside, halts.
+events = Table(
+    "events",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("source_id", ForeignKey("sources.id"), nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("kind", String(32), nullable=False),
+    Column("block_number", BigInteger),
+    Column("words", Words(WORDS_LIMIT), nullable=False),
+)

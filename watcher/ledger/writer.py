@@ -1,0 +1,160 @@
+"""One thread that writes. Verbs waiting at the same moment share one commit, which is what makes FULL durability cheap.
+
+Invariant: an awaited verb returns only after its commit; a verb that raises has changed nothing and spoils no other.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError, OperationalError
+
+from watcher.clock import Clock
+from watcher.errors import TryLater
+from watcher.task import State
+
+T = TypeVar("T")
+
+# How the words begin when the database takes no writes.
+NOT_WRITTEN = "the ledger could not be written"
+_BATCH_LIMIT = 512
+
+
+@dataclass(slots=True)
+class Tx:
+    """One write transaction, as a verb sees it."""
+
+    conn: Connection
+    now_ms: int
+    entered: set[State] = field(default_factory=set)  # states some task entered, for waking the stages
+    cursor_moved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One commit that was tried. `trouble` is None when it is durable, else why the database could not be written."""
+
+    verbs: int
+    seconds: float
+    trouble: str | None
+
+
+Verb = Callable[[Tx], T]
+Observe = Callable[[Batch], None]
+
+
+@dataclass(slots=True)
+class _Item(Generic[T]):
+    verb: Verb[T]
+    future: asyncio.Future[T]
+    result: Any = None
+    error: BaseException | None = None
+
+
+class Writer:
+    """Owns the write connection.
+
+    In the event loop, `on_commit` is called after each commit that changed something, `observe` after each that was
+    tried.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        clock: Clock,
+        on_commit: Callable[[Tx], None] | None = None,
+        observe: Observe = lambda _batch: None,
+    ) -> None:
+        self._engine = engine
+        self._clock = clock
+        self._on_commit = on_commit
+        self._observe = observe
+        self._queue: queue.SimpleQueue[_Item[Any] | None] = queue.SimpleQueue()
+        self._loop = asyncio.get_running_loop()
+        self._stopped = False
+        self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
+        self._thread.start()
+
+    async def do(self, verb: Verb[T]) -> T:
+        """Run `verb` and commit. Raises what the verb raises, or TryLater when the database cannot be written.
+
+        A verb may be run a second time after a rollback, so it must touch nothing but its transaction.
+        """
+        if self._stopped:
+            raise TryLater("the ledger is closed")
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._queue.put(_Item(verb, future))
+        return await future
+
+    async def stop(self) -> None:
+        """Finish what is queued, then end the thread."""
+        self._stopped = True
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            batch = [item]
+            last = False
+            while len(batch) < _BATCH_LIMIT and not last:
+                try:
+                    extra = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+                if extra is None:
+                    last = True
+                else:
+                    batch.append(extra)
+            self._commit(batch)
+            if last:
+                return
+
+    def _commit(self, batch: list[_Item[Any]]) -> None:
+        tx: Tx | None = None
+        began_s = self._clock.monotonic_s()
+        try:
+            tx = self._together(batch)
+        except OperationalError as error:
+            # The database itself is in trouble, and even the commit may have happened: nobody gets a second run.
+            for item in batch:
+                item.error = _as_ours(error)
+        except Exception as error:  # noqa: BLE001 - whatever a verb raises belongs to whoever awaits it
+            if len(batch) > 1:  # one of them spoiled the commit of all: each gets one of its own
+                for item in batch:
+                    self._commit([item])
+                return
+            batch[0].error = _as_ours(error)
+        trouble = next((str(item.error) for item in batch if isinstance(item.error, TryLater)), None)
+        seen = Batch(len(batch), self._clock.monotonic_s() - began_s, trouble)
+        self._loop.call_soon_threadsafe(self._deliver, batch, tx, seen)
+
+    def _together(self, batch: list[_Item[Any]]) -> Tx:
+        with self._engine.begin() as conn:
+            tx = Tx(conn, self._clock.now_ms())
+            for item in batch:
+                item.result = item.verb(tx)
+        return tx
+
+    def _deliver(self, batch: list[_Item[Any]], tx: Tx | None, seen: Batch) -> None:
+        self._observe(seen)
+        for item in batch:
+            if item.future.done():  # the waiter was cancelled; the commit stands
+                continue
+            if item.error is None:
+                item.future.set_result(item.result)
+            else:
+                item.future.set_exception(item.error)
+        if tx is not None and self._on_commit is not None and (tx.entered or tx.cursor_moved):
+            self._on_commit(tx)
+
+
+def _as_ours(error: BaseException) -> BaseException:
+    """A database that is full, locked or gone is an outside trouble: keep the task, try later."""
+    if isinstance(error, DBAPIError):
+        words = str(error.orig).splitlines()[0][:200]
+        return TryLater(f"{NOT_WRITTEN} ({type(error).__name__}: {words})")
+    return error

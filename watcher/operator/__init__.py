@@ -1,0 +1,1 @@
+"""SUBMIT: AltLayer's hosted operator, from the request as bytes to what the answer proves."""

@@ -1,0 +1,312 @@
+"""Stage: computed -> accepted, unknown, waiting or blocked. Send each answer, never blindly.
+
+Invariants: right before a POST the chain has shown that the task is canonical, unanswered and within its window; the
+attempt row is committed before the POST leaves; every attempt for a task, to whichever API, carries the bytes the
+ledger holds.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+
+from loguru import logger
+
+from watcher.clock import Clock
+from watcher.errors import LostLease, Quarantine, RetryElsewhere, TryLater
+from watcher.flight import Flight
+from watcher.ledger import outcome, reading, work
+from watcher.ledger.book import Book
+from watcher.ledger.work import Again, Attempt
+from watcher.operator.backoff import delay_s
+from watcher.operator.refusal import stubborn
+from watcher.operator.request import Request, disagreement
+from watcher.operator.route import (
+    HELD_MARK,
+    PARKED_MARK,
+    Hold,
+    Parked,
+    Quorums,
+    Route,
+    Router,
+    choose,
+    is_strange,
+    reached,
+)
+from watcher.task import (
+    Accepted,
+    NotYet,
+    OpenTask,
+    Refused,
+    Resolve,
+    RespondedByUs,
+    RespondedOtherwise,
+    Sent,
+    State,
+    Unknown,
+    Verdict,
+    WouldRevert,
+)
+
+_TO_SEND = (State.COMPUTED, State.WAITING, State.BLOCKED)
+# Answers tend to come back in bunches; waiting this long lets one look at the chain serve all of them.
+_GATHER_S = 0.01
+_UNCLEAR_S = 1.0
+_SLOWEST = 30
+# Of how many tasks what the proxy can serve is learned, and how often.
+_LEARN_TASKS = 1000
+_LEARN_EVERY_S = 60.0
+_TOLD_LIMIT = 100
+
+
+@dataclass(frozen=True, slots=True)
+class _Post:
+    """One request about to go out, to one API; the chain showed at block `at_block` that it may."""
+
+    held: OpenTask
+    route: Route
+    request: Request
+    at_block: int
+
+
+@dataclass(frozen=True, slots=True)
+class SubmitPlan:
+    """How to send. `resolve_after_blocks`: after an unknown or accepted outcome the chain gets this many blocks."""
+
+    concurrency: int
+    timeout_s: float
+    retry_base_s: float
+    retry_max_s: float
+    resolve_after_blocks: int
+    idle_s: float
+
+
+class Submit:
+    """Sends what is computed, nearest deadline first, `concurrency` at a time."""
+
+    name = "submit"
+
+    def __init__(
+        self,
+        router: Router,
+        resolve: Resolve,
+        book: Book,
+        clock: Clock,
+        random: Random,
+        plan: SubmitPlan,
+    ) -> None:
+        self._router = router
+        self._resolve = resolve
+        self._book = book
+        self._clock = clock
+        self._random = random
+        self._plan = plan
+        self._flight = Flight(plan.concurrency)
+        self._to_hurry = {PARKED_MARK, HELD_MARK}
+        self._learned: set[Quorums] = set()
+        self._learn_at_s = 0.0
+        self._told: set[str] = set()
+
+    async def step(self) -> float:
+        """Claim what there is room for, look at the chain, send the rest. Returns the seconds until the next look."""
+        if len(self._flight):
+            await self._clock.sleep(_GATHER_S)
+        for mark in sorted(self._to_hurry):  # after a start, a reload or a recovery they may have a way to go
+            await self._book.do(work.hurry, self._book.source_id, _TO_SEND, mark)
+            self._to_hurry.discard(mark)
+        room = self._flight.room if self._router.some_closed else min(self._flight.room, 1)
+        if not room:
+            await self._flight.landing(self._plan.idle_s)
+            return 0
+        if (closed_for_s := self._router.wait_s()) > 0:
+            return min(closed_for_s, self._plan.idle_s)
+        held = await self._book.do(work.claim, self._book.source_id, _TO_SEND, room, self._lease_ms)
+        if not held:
+            now_ms = self._clock.now_ms()
+            return await self._book.ask(reading.rest_s, self._book.source_id, _TO_SEND, now_ms, self._plan.idle_s)
+        try:
+            verdicts = await self._resolve(held)
+        except RetryElsewhere as no_evidence:
+            await self._give_back(held, self._delay_s(1), f"not sent: {no_evidence}")
+            raise
+        await self._learn()
+        await self._act(held, verdicts)
+        return 0
+
+    def follow(self, plan: SubmitPlan, router: Router) -> None:
+        """Take new numbers and routes for the attempts that begin from now on.
+
+        An API that had refused us is tried at once, and what was parked is looked at again: it may be mended. How many
+        are on their way at once stays.
+        """
+        self._plan, self._router = plan, router
+        self._to_hurry, self._learn_at_s = {PARKED_MARK, HELD_MARK}, 0.0
+        self._told.clear()
+        for route in router.routes:
+            route.circuit.hurry()
+
+    async def drain(self) -> None:
+        """Let the requests on their way come back; nothing is claimed any more."""
+        await self._flight.drain()
+
+    @property
+    def _lease_ms(self) -> int:
+        return int((2 * self._plan.timeout_s + 60) * 1000)
+
+    async def _learn(self) -> None:
+        """What the proxy can serve, from what it has served."""
+        now_s = self._clock.monotonic_s()
+        if not self._router.learns or now_s < self._learn_at_s:
+            return
+        self._learned = await self._book.ask(
+            reading.brought_by, self._book.source_id, self._router.main.api, _LEARN_TASKS
+        )
+        self._learn_at_s = now_s + (_LEARN_EVERY_S if self._learned else self._plan.idle_s)
+
+    async def _act(self, held: Sequence[OpenTask], verdicts: Sequence[Verdict]) -> None:
+        posts: list[_Post] = []
+        for one, verdict in zip(held, verdicts, strict=True):
+            match verdict:
+                case NotYet(at):
+                    probing = {post.route.api for post in posts}
+                    route = await self._route(one, probing)
+                    request = None if route is None else await self._request(one, route)
+                    if route is not None and request is not None:
+                        posts.append(_Post(one, route, request, at.number))
+                case RespondedByUs(event) | RespondedOtherwise(event):
+                    await self._book.do(outcome.answered, [(one, event)], by_us=isinstance(verdict, RespondedByUs))
+                case WouldRevert(_, words, park=True):
+                    await self._give_back([one], self._plan.retry_max_s, PARKED_MARK + words)
+                case WouldRevert(at, words):
+                    await self._give_back([one], 0, words, at.number + 1)
+                case _:
+                    # Too late, orphaned or unclear: confirmation decides at finality, nothing is sent meanwhile.
+                    await self._give_back([one], _UNCLEAR_S, None)
+        for route in self._router.routes:
+            await self._send_all([post for post in posts if post.route.api == route.api])
+
+    async def _route(self, held: OpenTask, probing: set[str]) -> Route | None:
+        match choose(held.task, self._router, self._learned, probing):
+            case Route() as route:
+                if route is self._router.main and is_strange(held.task, self._router, self._learned):
+                    self._tell(
+                        f"the proxy has not served quorum numbers {list(held.task.quorum_numbers)} with threshold "
+                        f"{held.task.quorum_threshold} % yet; if the contract refuses what it makes of such tasks, "
+                        "configure [operator.direct]"
+                    )
+                return route
+            case Parked(why):
+                self._tell(f"task {held.task.task_index} and its like are not sent: {why}", why)
+                await self._give_back([held], self._plan.retry_max_s, why)
+            case Hold(after_s):
+                words = f"{HELD_MARK}its API refuses us or cannot be reached"
+                await self._give_back([held], min(after_s, self._plan.retry_max_s), words)
+        return None
+
+    def _tell(self, words: str, once: str = "") -> None:
+        """A warning, once until the settings change: every task of a kind has the same trouble."""
+        if (once or words) not in self._told and len(self._told) < _TOLD_LIMIT:
+            self._told.add(once or words)
+            logger.warning("{}", words)
+
+    async def _request(self, held: OpenTask, route: Route) -> Request | None:
+        try:
+            return route.build(held, held.attempts + 1)
+        except Quarantine as unfit:
+            await self._give_back([held], self._plan.retry_max_s, str(unfit))
+            return None
+
+    async def _send_all(self, posts: Sequence[_Post]) -> None:
+        """Begin and start what goes to one API."""
+        if not posts:
+            return
+        by_row = {post.held.row_id: post for post in posts}
+        digests = {row_id: post.request.digest for row_id, post in by_row.items()}
+        held = [post.held for post in posts]
+        for attempt in await self._book.do(work.begin, held, posts[0].route.api, digests, self._lease_ms):
+            post = by_row[attempt.held.row_id]
+            if not post.route.circuit.admit():
+                await self._not_sent(attempt)
+                continue
+            self._flight.start(self._send(attempt, post), f"send {attempt.held.task.task_index}")
+
+    async def _not_sent(self, attempt: Attempt) -> None:
+        sent = Sent(Refused("not sent: the endpoint has just refused us", endpoint=True), None, b"", 0)
+        await self._settle(attempt, sent, Again())
+
+    async def _send(self, attempt: Attempt, post: _Post) -> None:
+        held, circuit = attempt.held, post.route.circuit
+        sent = await post.route.sender.send(post.request)
+        was_closed = circuit.closed
+        circuit.record(sent.outcome, reached=reached(sent))
+        if was_closed and not circuit.closed:
+            why = "refuses us" if reached(sent) else "cannot be reached"
+            logger.error("the {} API {}, sending there stops: {}", post.route.api, why, _words(sent))
+        elif not was_closed and circuit.closed:
+            logger.info("the {} API takes our requests again", post.route.api)
+            self._to_hurry.add(HELD_MARK)
+        await self._settle(
+            attempt, sent, self._again(held, sent, post.at_block), disagreement(post.request, sent.outcome)
+        )
+
+    def _again(self, held: OpenTask, sent: Sent, at_block: int) -> Again:
+        """When to look next: at the chain after an outcome that may have landed, else when the next attempt is due."""
+        now_ms = self._clock.now_ms()
+        match sent.outcome:
+            case Accepted():
+                return Again(at_block=self._decision_block(held, at_block))
+            case Unknown(retry_after_s=pause_s):
+                at_ms = now_ms + int(self._delay_s(1, pause_s) * 1000) if pause_s else 0
+                return Again(at_ms, self._decision_block(held, at_block))
+            case Refused(endpoint=True):
+                return Again()  # the circuit says when
+            case Refused(retry_after_s=pause_s) as outcome:
+                # What will hardly change by itself is asked for at the slowest pace from the start.
+                attempt = _SLOWEST if stubborn(outcome) else held.attempts
+                return Again(now_ms + int(self._delay_s(attempt, pause_s) * 1000))
+
+    def _decision_block(self, held: OpenTask, at_block: int) -> int:
+        return work.decision_block(held.task.deadline_block, at_block, self._plan.resolve_after_blocks)
+
+    async def _settle(self, attempt: Attempt, sent: Sent, again: Again, warning: str | None = None) -> None:
+        log = logger.bind(task=attempt.held.task.task_index)
+        try:
+            state = await self._book.do(work.settle, attempt, sent, again, warning)
+        except (LostLease, TryLater) as trouble:
+            # The row says `sending`; when its lease has run out, confirmation asks the chain.
+            log.warning("the outcome of attempt {} moved nothing: {}", attempt.held.attempts, trouble)
+            await self._keep_evidence(attempt, sent)
+            return
+        words = warning or _words(sent)
+        if state is State.ACCEPTED and warning is None:
+            log.info("attempt {} accepted in {} ms", attempt.held.attempts, sent.duration_ms)
+        else:
+            log.warning("attempt {}: {} ({})", attempt.held.attempts, state, words)
+
+    async def _keep_evidence(self, attempt: Attempt, sent: Sent) -> None:
+        try:
+            await self._book.do(work.record_late, attempt, sent)
+        except TryLater:
+            return  # the row of the attempt stays open, and says that much itself
+
+    async def _give_back(self, held: Sequence[OpenTask], after_s: float, words: str | None, block: int = 0) -> None:
+        again = Again(self._clock.now_ms() + int(after_s * 1000), block)
+        for one in held:
+            try:
+                await self._book.do(work.release, one, again, words)
+            except LostLease:
+                continue
+
+    def _delay_s(self, attempt: int, retry_after_s: float | None = None) -> float:
+        return delay_s(
+            attempt,
+            self._plan.retry_base_s,
+            self._plan.retry_max_s,
+            self._random.random,
+            retry_after_s=retry_after_s,
+        )
+
+
+def _words(sent: Sent) -> str:
+    match sent.outcome:
+        case Accepted(words=words) | Refused(words=words) | Unknown(why=words):
+            return words

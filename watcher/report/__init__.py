@@ -1,0 +1,1 @@
+"""AUDIT: what the ledger holds, told and proved. Reads only."""

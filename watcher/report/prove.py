@@ -1,0 +1,202 @@
+"""The proof: at one pinned block, every task is known, is the task the contract knows, and had the outcome we say.
+
+Indices are gap-free and the contract counts them, so that completeness can be proved and not only hoped for. What the
+chain stores for an answer is recomputed here from our own bytes; the API's claims play no part. Where a contract shows
+less, the proof says how much less it proves.
+"""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from sqlalchemy.engine import Row
+
+from watcher.errors import TryLater
+from watcher.ledger import reading
+from watcher.ledger.book import Ask
+from watcher.ledger.intake import Cursor
+from watcher.task import Header, State
+
+_CHUNK = 500
+
+
+class Contract(Protocol):
+    """The readings a proof needs, each pinned to a block. `app` hands over the chain's own task manager."""
+
+    @property
+    def counts_tasks(self) -> bool: ...
+
+    @property
+    def proves_tasks(self) -> bool: ...
+
+    @property
+    def proves_answers(self) -> bool: ...
+
+    @property
+    def names_answers(self) -> bool: ...
+
+    async def header(self, number: int) -> Header | None: ...
+
+    async def latest_task_num(self, at: Header) -> int: ...
+
+    async def first_index(self, start_block: int, at: Header, lowest_known: int | None) -> int: ...
+
+    async def hashes_and_responses(
+        self, indices: Sequence[int], at: Header
+    ) -> list[tuple[bytes | None, bytes | None]]: ...
+
+    def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None: ...
+
+
+@dataclass(slots=True)
+class Proof:
+    """What `watcher prove` prints. The field names are an interface: they are only ever added to.
+
+    `latest_task_num` is None where the contract does not count its tasks; `unproven` names what such a contract leaves
+    to the logs alone: "completeness", "tasks", "answers".
+    """
+
+    chain_id: int
+    task_manager: str
+    block_number: int
+    block_hash: str
+    latest_task_num: int | None
+    first_index: int
+    known: int = 0
+    missing: list[int] = field(default_factory=list)
+    mismatched: list[int] = field(default_factory=list)
+    answered_by_us: int = 0
+    answered_otherwise: list[int] = field(default_factory=list)
+    expired: list[int] = field(default_factory=list)
+    open: list[int] = field(default_factory=list)
+    unproven: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        """No hole, and nothing in the ledger that the chain contradicts."""
+        return not self.missing and not self.mismatched
+
+    def as_json(self) -> dict[str, Any]:
+        """The object `--json` prints."""
+        return {name: getattr(self, name) for name in (*self.__slots__, "ok")}
+
+
+class Prover:
+    """Compares the whole ledger of one task manager with the contract."""
+
+    def __init__(self, contract: Contract, ask: Ask, source_id: int, chain_id: int, task_manager: bytes) -> None:
+        self._contract = contract
+        self._ask = ask
+        self._source_id = source_id
+        self._chain_id = chain_id
+        self._task_manager = task_manager
+
+    async def prove(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Proof:
+        """Prove at the block the ledger has read up to. `progress(done, total)` counts tasks.
+
+        Raises TryLater when the ledger has read nothing yet or the chain has moved away from what it read, and
+        RetryElsewhere when no node can answer for that block.
+        """
+        cursor = await self._ask(reading.cursor, self._source_id)
+        at = await self._pinned(cursor)
+        lowest = await self._ask(reading.lowest_index, self._source_id)
+        count, first = None, lowest or 0
+        if self._contract.counts_tasks:
+            count = await self._contract.latest_task_num(at)
+            first = min(await self._contract.first_index(cursor.start_block, at, lowest), count)
+        proof = Proof(self._chain_id, "0x" + self._task_manager.hex(), at.number, "0x" + at.hash.hex(), count, first)
+        proof.unproven = self._unproven()
+        done = 0
+        async for indices in self._indices(proof):
+            await self._compare(proof, at, indices)
+            done += len(indices)
+            progress(done, done if count is None else count - first)
+        if count is not None:
+            await self._beyond(proof, count)
+        return proof
+
+    def _unproven(self) -> list[str]:
+        contract = self._contract
+        proven = {
+            "completeness": contract.counts_tasks,
+            "tasks": contract.proves_tasks,
+            "answers": contract.proves_answers,
+        }
+        return [what for what, is_proven in proven.items() if not is_proven]
+
+    async def _indices(self, proof: Proof) -> AsyncIterator[Sequence[int]]:
+        """All there must be by the contract's count, in pieces; where it does not count, all that we know of."""
+        if proof.latest_task_num is not None:
+            for low in range(proof.first_index, proof.latest_task_num, _CHUNK):
+                yield range(low, min(low + _CHUNK, proof.latest_task_num))
+            return
+        low = 0
+        while known := await self._ask(reading.canonical_from, self._source_id, low, _CHUNK):
+            yield sorted(set(known))
+            low = known[-1] + 1
+
+    async def _pinned(self, cursor: Cursor) -> Header:
+        if cursor.hash is None:
+            raise TryLater("the ledger has read no block yet; let `watcher run` catch up first")
+        at = await self._contract.header(cursor.block)
+        if at is None or at.hash != cursor.hash:
+            raise TryLater(f"the chain has changed at block {cursor.block} since; let `watcher run` catch up first")
+        return at
+
+    async def _compare(self, proof: Proof, at: Header, indices: Sequence[int]) -> None:
+        low, high = indices[0], indices[-1]
+        tasks: dict[int, list[Row[Any]]] = {}
+        for row in await self._ask(reading.canonical_between, self._source_id, low, high):
+            tasks.setdefault(row.task_index, []).append(row)
+        names = self._contract.names_answers
+        events = {
+            (row.task_index, row.response_hash if names else None): row
+            for row in reversed(await self._ask(reading.responses_between, self._source_id, low, high))
+        }
+        on_chain = await self._contract.hashes_and_responses(indices, at)
+        for index, (task_hash, response_hash) in zip(indices, on_chain, strict=True):
+            # A forged log may have left another one at this index: the contract says which is meant.
+            here = tasks.get(index, [])
+            task = next((row for row in here if row.task_hash == task_hash), here[0] if here else None)
+            if task is None:
+                proof.missing.append(index)
+                continue
+            proof.known += 1
+            event = events.get((index, response_hash if names else None))
+            is_answered = response_hash is not None if self._contract.proves_answers else event is not None
+            if self._contract.proves_tasks and task.task_hash != task_hash:
+                proof.mismatched.append(index)
+            elif is_answered:
+                self._answered(proof, task, event)
+            else:
+                self._unanswered(proof, task, at)
+
+    def _unanswered(self, proof: Proof, task: Row[Any], at: Header) -> None:
+        if task.state in (State.FINAL, State.FINAL_OTHER, State.RESPONDED, State.RESPONDED_OTHER):
+            proof.mismatched.append(task.task_index)
+        elif task.deadline_block is not None and task.deadline_block <= at.number:
+            proof.expired.append(task.task_index)
+        else:
+            proof.open.append(task.task_index)
+
+    def _answered(self, proof: Proof, task: Row[Any], event: Row[Any] | None) -> None:
+        """`event` is the log whose hash the contract stores: with our bytes in it, it must give that hash again."""
+        if event is None or task.state == State.EXPIRED:
+            proof.mismatched.append(task.task_index)
+            return
+        ours = (
+            task.response is not None
+            and self._contract.response_hash(task.task_index, task.response, event.log) == event.response_hash
+        )
+        contradicted = (State.FINAL_OTHER, State.RESPONDED_OTHER) if ours else (State.FINAL, State.RESPONDED)
+        if task.state in contradicted:
+            proof.mismatched.append(task.task_index)
+        elif ours:
+            proof.answered_by_us += 1
+        else:
+            proof.answered_otherwise.append(task.task_index)
+
+    async def _beyond(self, proof: Proof, count: int) -> None:
+        """Canonical tasks with an index the contract has not given out yet contradict it too."""
+        extra = await self._ask(reading.canonical_from, self._source_id, count, _CHUNK)
+        proof.mismatched += extra

@@ -1,0 +1,93 @@
+"""For authors of hooks: make a task, run the hook on it, see the answer as the daemon would take it.
+
+    from watcher.testing import make_task, run_hook
+
+    def test_squares() -> None:
+        assert run_hook(respond, make_task((3).to_bytes(32, "big"))) == (9).to_bytes(32, "big")
+
+Imports the hook package and nothing heavier.
+"""
+
+import asyncio
+import hashlib
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from watcher.hook.caller import Caller
+from watcher.hook.crew import Crew, CrewPlan
+from watcher.hook.load import fit
+from watcher.hook.protocol import ANSWER_LIMIT_BYTES, Answer, judge
+from watcher.task import Response, Sighting, Task
+
+__all__ = ["make_task", "run_hook"]
+
+
+def make_task(
+    message: bytes = b"",
+    *,
+    task_index: int = 0,
+    chain_id: int = 31337,
+    task_manager: bytes = b"\x11" * 20,
+    task_hash: bytes | None = None,
+    created_block: int = 100,
+    quorum_numbers: bytes = b"\x00",
+    quorum_threshold: int = 66,
+    deadline_block: int | None = 130,
+    seen_at: Sighting | None = None,
+    fields: Mapping[str, Any] | None = None,
+) -> Task:
+    """Return a task with plausible values for what is not given.
+
+    The default `task_hash` is 32 bytes that depend on the index and the message; a real one is the keccak of the
+    contract's struct, which a hook has no need to compute. `fields` are the values of the event by name.
+    """
+    content = task_index.to_bytes(32, "big") + message
+    return Task(
+        chain_id=chain_id,
+        task_manager=task_manager,
+        task_index=task_index,
+        task_hash=_stand_in(b"task" + content) if task_hash is None else task_hash,
+        created_block=created_block,
+        message=message,
+        quorum_numbers=quorum_numbers,
+        quorum_threshold=quorum_threshold,
+        deadline_block=deadline_block,
+        seen_at=seen_at or Sighting(created_block, _stand_in(b"block" + content), _stand_in(b"tx" + content), 0),
+        fields=fields or {},
+    )
+
+
+def run_hook(
+    hook: str | Callable[[Task], object],
+    task: Task,
+    *,
+    app_dir: str | os.PathLike[str] = ".",
+    timeout_s: float = 30.0,
+    answer_limit_bytes: int = ANSWER_LIMIT_BYTES,
+) -> Answer:
+    """Run a hook on one task and return its answer, judged by the daemon's own rules.
+
+    A function is called here, so that a debugger and pytest see into it: what it raises reaches you, and `timeout_s`
+    does not apply. A target (`"module:attribute"`) runs exactly as in the daemon, in a worker process.
+
+    Raises AttemptFailed when the daemon would take the answer for a failure, FixConfiguration when it would not
+    accept the hook. Not to be called from a running event loop.
+    """
+    if not isinstance(hook, str):
+        loaded = fit(hook, getattr(hook, "__qualname__", "the hook"), "in this process")
+        with Caller(loaded) as call:
+            return judge(call(task), answer_limit_bytes)
+    plan = CrewPlan(workers=1, timeout_s=timeout_s, answer_limit_bytes=answer_limit_bytes)
+    return asyncio.run(_run_target(hook, Path(app_dir), plan, task))
+
+
+async def _run_target(target: str, app_dir: Path, plan: CrewPlan, task: Task) -> Answer:
+    async with Crew(target, app_dir, plan) as crew:
+        verdict = await crew.run(task)
+    return verdict.resp_message if isinstance(verdict, Response) else verdict
+
+
+def _stand_in(content: bytes) -> bytes:
+    return hashlib.sha256(content).digest()
