@@ -140,6 +140,32 @@ async def test_an_accepted_answer_comes_back_before_the_transaction_and_then_lan
     assert await landed(devnet) == [(7, ANSWER)]
 
 
+async def test_a_transaction_mined_before_its_sender_heard_of_it_is_followed(
+    devnet: Devnet, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No further block comes: the head that holds it has been looked at, and has to be looked at again."""
+    send, asked_twice = devnet.manager.respond, asyncio.Event()
+
+    async def slow(*given: Any) -> str:
+        tx_hash = await send(*given)
+        heads, look = 0, devnet.chain.block
+
+        async def counted(which: str) -> dict[str, Any] | None:
+            nonlocal heads
+            heads += 1
+            if heads > 2:
+                asked_twice.set()
+            return await look(which)
+
+        monkeypatch.setattr(devnet.chain, "block", counted)
+        await asked_twice.wait()
+        return tx_hash
+
+    monkeypatch.setattr(devnet.manager, "respond", slow)
+    await client.answer(0)
+    assert await landed(devnet) == [(0, ANSWER)]
+
+
 async def test_the_operator_api_lands_too(devnet: Devnet, client: Client) -> None:
     task, _ = await devnet.manager.task_at(3, client.block)
     assert task is not None

@@ -89,6 +89,7 @@ class Aggregator:
         self.proxy_threshold: int | None = None
         self._memory = Memory()
         self._followed: list[Round] = []  # apart from the memory: the journal tells of every transaction
+        self._looked_at: str | None = None  # the hash of the head at which every transaction sent has been looked up
         self._jobs: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -213,25 +214,25 @@ class Aggregator:
             await self._note(opened, f"quorum not reached: {', '.join(weak) or 'the task names none'}")
             return
         opened.tx_hash = await self.manager.respond(opened.task, opened.index, message, aggregate)
+        self._looked_at = None  # it may be in that block already, and another may not come
         sent = {"tx_hash": opened.tx_hash, "digest": "0x" + digest.hex(), "resp_message": "0x" + message.hex()}
         await self.journal.write("sent", task_index=opened.index, number=opened.number, **sent)
 
     async def _follow_chain(self) -> None:
         """One loop for all rounds: with thousands open, each asking for itself would drown the node."""
-        seen = None
         while True:
             await asyncio.sleep(POLL_S)
-            open_rounds = self._followed = [r for r in self._followed if r.working]
-            if not open_rounds:
+            self._followed = [one for one in self._followed if one.working]
+            if not self._followed:
                 continue
             try:
                 head = await self.manager.chain.block("latest")
-                if head is None or head["hash"] == seen:
+                if head is None or head["hash"] == self._looked_at:
                     continue
-                await self._on_head(int(head["number"], 16), open_rounds)
-                seen = head["hash"]
+                self._looked_at = head["hash"]
+                await self._on_head(int(head["number"], 16), list(self._followed))
             except RetryElsewhere:
-                continue  # the chain is away; ask again
+                self._looked_at = None  # the chain is away; ask again
 
     async def _on_head(self, number: int, open_rounds: Sequence[Round]) -> None:
         for late in [r for r in open_rounds if r.due_block is not None and r.due_block <= number]:
