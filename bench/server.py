@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
 
-from watcher.digest import sig_hash
+from watcher.devnet.contract import response_digest
 
 _METHOD = "operator_createSigTaskResponse"
 _START_TIMEOUT_S = 30
@@ -56,7 +56,7 @@ def _reply(head: bytes, body: bytes, authorization: bytes) -> bytes:
     params = call["params"][0]
     if call["method"] != _METHOD or params["method"] != "respondToTask":
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-    signed = sig_hash(params["task_index"], bytes.fromhex(params["resp_message"][2:]))
+    signed = response_digest(params["task_index"], bytes.fromhex(params["resp_message"][2:]))
     # As the real one does: a counter of its own, and no transaction yet.
     result = {"task_index": 0, "tx_hash": "0x" + "00" * 32, "sig_hash": "0x" + signed.hex()}
     text = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": result}).encode()

@@ -1,6 +1,7 @@
 """How hard the decoders of outside bytes are tried: a thousand cases each in every run, more on demand.
 
-`make fuzz` sets WATCHER_FUZZ_CASES. Together the tests marked so make well over 10,000 cases.
+Together the tests marked so make well over 10,000 cases. They are the same in every run, so that a failure is of the
+change at hand; `make fuzz` sets WATCHER_FUZZ_CASES, and goes elsewhere each time.
 """
 
 import os
@@ -11,7 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 Test = TypeVar("Test", bound=Callable[..., Any])
-CASES = int(os.environ.get("WATCHER_FUZZ_CASES", "1000"))
+ON_DEMAND = os.environ.get("WATCHER_FUZZ_CASES")
+CASES = int(ON_DEMAND or "1000")
 
 
 def fuzzed(test: Test) -> Test:
@@ -19,6 +21,7 @@ def fuzzed(test: Test) -> Test:
     thorough = settings(
         max_examples=CASES,
         deadline=None,
+        derandomize=ON_DEMAND is None,
         database=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much],
     )

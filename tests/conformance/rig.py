@@ -9,7 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.engine import URL
 
-from watcher.ledger import intake, outcome, reading, work
+from watcher.ledger import answers, intake, outcome, reading, work
 from watcher.ledger.book import Book, open_book
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.tables import attempts, journal, sources, tasks
@@ -153,7 +153,7 @@ class Ledger:
 
     async def _compute(self) -> None:
         for held in await self.claim(State.READY):
-            await self.do(work.keep_answer, held, Response(ANSWER, "hook 1", 5))
+            await self.do(answers.keep_answer, held, Response(ANSWER, "hook 1", 5))
 
     async def _send(self) -> None:
         self._flying = await self.begin(*await self.claim(State.COMPUTED))

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, Ledger, header, make_task, sent, stale
 from watcher.errors import LostLease
-from watcher.ledger import intake, outcome, work
+from watcher.ledger import answers, intake, outcome, work
 from watcher.ledger.book import Book, open_book
 from watcher.ledger.work import Again, Attempt
 from watcher.task import Accepted, Later, OpenTask, Response, State
@@ -151,19 +151,19 @@ async def test_opening_one_source_at_the_same_moment_makes_one(ledger: Ledger) -
 Deed = Callable[[Ledger, OpenTask], Awaitable[object]]
 
 DEEDS: dict[str, tuple[State, Deed]] = {
-    "keep_answer": (State.READY, lambda ledger, held: ledger.do(work.keep_answer, held, ANSWER)),
+    "keep_answer": (State.READY, lambda ledger, held: ledger.do(answers.keep_answer, held, ANSWER)),
     "keep_old_answer": (
         State.READY,
-        lambda ledger, held: ledger.do(work.keep_old_answer, replace(held, response=b"of old")),
+        lambda ledger, held: ledger.do(answers.keep_old_answer, replace(held, response=b"of old")),
     ),
     "release": (State.READY, lambda ledger, held: ledger.do(work.release, held, Again(), "words")),
-    "postpone": (State.READY, lambda ledger, held: ledger.do(work.postpone, held, Later(1), Again(), 1)),
-    "hook_failed": (State.READY, lambda ledger, held: ledger.do(work.hook_failed, held, "words", 1, Again())),
+    "postpone": (State.READY, lambda ledger, held: ledger.do(answers.postpone, held, Later(1), Again(), 1)),
+    "hook_failed": (State.READY, lambda ledger, held: ledger.do(answers.hook_failed, held, "words", 1, Again())),
     "hook_failed for the last time": (
         State.READY,
-        lambda ledger, held: ledger.do(work.hook_failed, held, "words", 1, None),
+        lambda ledger, held: ledger.do(answers.hook_failed, held, "words", 1, None),
     ),
-    "hook_skipped": (State.READY, lambda ledger, held: ledger.do(work.hook_skipped, held, "words", 1)),
+    "hook_skipped": (State.READY, lambda ledger, held: ledger.do(answers.hook_skipped, held, "words", 1)),
     "settle": (
         State.SENDING,
         lambda ledger, held: ledger.do(work.settle, Attempt(1, held, 0), sent(Accepted(b"\1" * 32)), Again()),

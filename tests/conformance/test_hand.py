@@ -4,7 +4,7 @@ import pytest
 
 from tests.conformance.rig import ANSWER, Ledger, header, make_task
 from watcher.errors import FixUsage, LostLease
-from watcher.ledger import hand, outcome, work
+from watcher.ledger import answers, hand, outcome
 from watcher.ledger.work import Again
 from watcher.task import OpenTask, Response, State
 
@@ -17,9 +17,9 @@ async def end(ledger: Ledger, state: State) -> None:
         return
     held = await ledger.claim_one(State.READY)
     if state is State.FAILED:
-        await ledger.do(work.hook_failed, held, "it raised", 1, None)
+        await ledger.do(answers.hook_failed, held, "it raised", 1, None)
     else:
-        await ledger.do(work.hook_skipped, held, "odd", 1)
+        await ledger.do(answers.hook_skipped, held, "odd", 1)
 
 
 @pytest.mark.parametrize(
@@ -41,14 +41,14 @@ async def test_a_retry_goes_on_with_the_answer_that_was_written(ledger: Ledger) 
     await ledger.do(hand.skip, ledger.source, 0, "")
     await ledger.do(hand.retry, ledger.source, 0)
     held = await ledger.claim_one(State.READY)
-    await ledger.do(work.keep_answer, held, Response(b"another answer", "hook 2", 1))
+    await ledger.do(answers.keep_answer, held, Response(b"another answer", "hook 2", 1))
     assert (await ledger.row(0)).response == ANSWER
 
 
 async def test_a_retry_of_a_waiting_task_makes_it_due_now(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     again = Again(ledger.clock.now_ms() + 3_600_000, 10_000)
-    await ledger.do(work.hook_failed, await ledger.claim_one(State.READY), "it raised", 1, again)
+    await ledger.do(answers.hook_failed, await ledger.claim_one(State.READY), "it raised", 1, again)
     assert await ledger.claim(State.READY) == []
     assert await ledger.do(hand.retry, ledger.source, 0) is State.READY
     assert (await ledger.claim_one(State.READY)).hook_attempts == 0
@@ -86,7 +86,7 @@ async def test_a_skip_reaches_whoever_is_at_work(ledger: Ledger) -> None:
     at_work: OpenTask = await ledger.claim_one(State.READY)
     await ledger.do(hand.skip, ledger.source, 0, "")
     with pytest.raises(LostLease):
-        await ledger.do(work.keep_answer, at_work, Response(ANSWER, "hook 1", 1))
+        await ledger.do(answers.keep_answer, at_work, Response(ANSWER, "hook 1", 1))
     await ledger.bring(make_task(1), to=State.COMPUTED)
     about_to_send = await ledger.claim_one(State.COMPUTED)
     await ledger.do(hand.skip, ledger.source, 1, "")

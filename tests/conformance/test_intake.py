@@ -5,7 +5,8 @@ import sqlite3
 import pytest
 
 from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, Ledger, header, make_response, make_task
-from watcher.ledger import intake, outcome, reading, work
+from watcher.ledger import answers, intake, outcome, reading, work
+from watcher.ledger.source import open_source
 from watcher.ledger.work import Again
 from watcher.ledger.writer import Tx
 from watcher.task import Response, State, Task
@@ -14,7 +15,7 @@ from watcher.task import Response, State, Task
 async def test_a_new_source_stands_just_before_its_start_block(ledger: Ledger) -> None:
     cursor = await ledger.ask(reading.cursor, ledger.source)
     assert (cursor.block, cursor.head_block, cursor.final_block, cursor.hash) == (START_BLOCK - 1, 99, -1, None)
-    again = await ledger.do(intake.open_source, 31337, MANAGER, 5)
+    again = await ledger.do(open_source, 31337, MANAGER, 5)
     assert again == cursor, "a start block given later changes nothing"
 
 
@@ -172,7 +173,7 @@ async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: Ledger) -> N
     assert (row.state, row.canonical, row.response) == (State.SEEN, True, ANSWER)
     await ledger.admit()
     held = await ledger.claim_one(State.READY)
-    await ledger.do(work.keep_old_answer, held)
+    await ledger.do(answers.keep_old_answer, held)
     assert await ledger.moves(0) == [
         (None, "seen"),
         ("seen", "ready"),
@@ -267,7 +268,7 @@ async def test_bytes_come_back_as_they_went_in(ledger: Ledger, message: bytes) -
     await ledger.admit()
     held = await ledger.claim_one(State.READY)
     assert held.task == task
-    await ledger.do(work.keep_answer, held, Response(message, "hook 1", 1))
+    await ledger.do(answers.keep_answer, held, Response(message, "hook 1", 1))
     again: Task = (await ledger.claim_one(State.COMPUTED)).task
     assert again == task
     assert (await ledger.row(0)).response == message, "an empty answer is an answer"

@@ -12,9 +12,10 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, DIGEST, SetClock, digest, header, make_response, make_task, sent
 from watcher.errors import IllegalMove, LostLease
-from watcher.ledger import intake, outcome, work
+from watcher.ledger import answers, intake, outcome, work
 from watcher.ledger.engine import open_engine
 from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.source import open_source
 from watcher.ledger.tables import attempts, journal, responses, sources, tasks
 from watcher.ledger.work import Again, Attempt
 from watcher.ledger.writer import Tx
@@ -62,7 +63,7 @@ class World:
 
     def __post_init__(self) -> None:
         self.manager = next(_managers).to_bytes(20, "big")
-        self.source = self.do(intake.open_source, CHAIN_ID, self.manager, 100).source_id
+        self.source = self.do(open_source, CHAIN_ID, self.manager, 100).source_id
 
     def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with self.engine.begin() as conn:
@@ -131,19 +132,19 @@ class World:
         self.clock.at_ms += (pick % 3) * 600
 
     def _answer(self, pick: int) -> None:
-        self.each(pick, work.keep_answer, Response(bytes([pick % 2]), f"hook {pick}", 1))
+        self.each(pick, answers.keep_answer, Response(bytes([pick % 2]), f"hook {pick}", 1))
 
     def _old_answer(self, pick: int) -> None:
-        self.each(pick, work.keep_old_answer)
+        self.each(pick, answers.keep_old_answer)
 
     def _fail(self, pick: int) -> None:
-        self.each(pick, work.hook_failed, "it raised", 1, None if pick % 3 == 0 else Again())
+        self.each(pick, answers.hook_failed, "it raised", 1, None if pick % 3 == 0 else Again())
 
     def _skip(self, pick: int) -> None:
-        self.each(pick, work.hook_skipped, "", 1)
+        self.each(pick, answers.hook_skipped, "", 1)
 
     def _postpone(self, pick: int) -> None:
-        self.each(pick, work.postpone, Later(1), Again(0, self.block + pick % 2), 1)
+        self.each(pick, answers.postpone, Later(1), Again(0, self.block + pick % 2), 1)
 
     def _release(self, pick: int) -> None:
         self.each(pick, work.release, Again(self.clock.now_ms() + pick % 2 * 500))

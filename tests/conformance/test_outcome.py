@@ -6,7 +6,8 @@ import pytest
 
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, Ledger, digest, header, make_response, make_task
 from watcher.errors import FixConfiguration, IllegalMove
-from watcher.ledger import intake, outcome, work
+from watcher.ledger import answers, intake, outcome, work
+from watcher.ledger.source import open_source
 from watcher.ledger.work import Again
 from watcher.task import OpenTask, Response, State
 
@@ -136,7 +137,7 @@ async def test_confirmation_leaves_out_what_is_on_its_way_leased_gone_or_settled
 
 async def test_an_answer_of_another_source_settles_nothing_here(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    other = await ledger.do(intake.open_source, 1, b"\x22" * 20, 100)
+    other = await ledger.do(open_source, 1, b"\x22" * 20, 100)
     await ledger.do(intake.record, other.source_id, [], [make_response(0, 105)], header(110), 110)
     assert await to_confirm(ledger) == []
 
@@ -286,14 +287,14 @@ async def test_work_done_while_an_event_arrives_is_not_lost(ledger: Ledger) -> N
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
     await ledger.record(answered=[make_response(0, 111)], upto=111)
-    await ledger.do(work.keep_answer, held, Response(b"the answer", "hook 1", 1))
+    await ledger.do(answers.keep_answer, held, Response(b"the answer", "hook 1", 1))
     assert await to_confirm(ledger) == [0]
 
 
 async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for held in await ledger.claim(State.READY):
-        await ledger.do(work.hook_failed, held, "it raised", 1, None)
+        await ledger.do(answers.hook_failed, held, "it raised", 1, None)
     assert await ledger.ask(outcome.to_look_again, ledger.source, 10) == []
     shown = make_response(0, 111, b"theirs")
     await ledger.record(answered=[shown], upto=111)
@@ -306,8 +307,8 @@ async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: Ledge
 
 async def test_a_ledger_of_another_chain_with_the_same_id_is_refused(ledger: Ledger) -> None:
     opening = (CHAIN_ID, b"\x33" * 20, 100)
-    await ledger.do(intake.open_source, *opening, digest("genesis"))
-    await ledger.do(intake.open_source, *opening, digest("genesis"))
-    await ledger.do(intake.open_source, *opening)
+    await ledger.do(open_source, *opening, digest("genesis"))
+    await ledger.do(open_source, *opening, digest("genesis"))
+    await ledger.do(open_source, *opening)
     with pytest.raises(FixConfiguration, match="a chain that was reset needs a new ledger"):
-        await ledger.do(intake.open_source, *opening, digest("another genesis"))
+        await ledger.do(open_source, *opening, digest("another genesis"))

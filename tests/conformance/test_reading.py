@@ -7,6 +7,7 @@ from sqlalchemy import Connection
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, Ledger, header, make_response, make_task
 from watcher.ledger import intake, outcome, reading, work
 from watcher.ledger.reading import Standing
+from watcher.ledger.source import note_event
 from watcher.ledger.work import Again
 from watcher.task import Header, State, Task
 
@@ -84,7 +85,7 @@ async def test_a_story_is_of_one_task_and_in_order(ledger: Ledger) -> None:
 
 async def test_events_of_the_source_are_told_newest_first(ledger: Ledger) -> None:
     for number in range(3):
-        await ledger.do(intake.note_event, ledger.source, "odd log", number, f"words {number}")
+        await ledger.do(note_event, ledger.source, "odd log", number, f"words {number}")
     events = await ledger.ask(reading.recent_events, ledger.source, 2)
     assert [(one.kind, one.block_number, one.words) for one in events] == [
         ("odd log", 2, "words 2"),

@@ -7,7 +7,8 @@ from sqlalchemy import select
 
 from tests.conformance.rig import ANSWER, DIGEST, LEASE_MS, Ledger, digest, header, make_task, sent
 from watcher.errors import IllegalMove, LostLease
-from watcher.ledger import intake, moves, outcome, work
+from watcher.ledger import answers, intake, moves, outcome, work
+from watcher.ledger.source import note_event
 from watcher.ledger.tables import attempts
 from watcher.ledger.work import Again
 from watcher.task import Accepted, Later, Outcome, Refused, Response, Sent, State, Unknown
@@ -18,7 +19,7 @@ TX, SIG = digest("claimed"), digest("sig")
 async def test_the_hooks_answer_is_kept_with_the_run_that_gave_it(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
-    await ledger.do(work.keep_answer, held, Response(ANSWER, "hook 1", 25))
+    await ledger.do(answers.keep_answer, held, Response(ANSWER, "hook 1", 25))
     row = await ledger.row(0)
     assert (row.state, row.response, row.hook_version, row.error) == (State.COMPUTED, ANSWER, "hook 1", None)
     assert row.lease_until_ms == 0, "it is free for whoever sends"
@@ -37,44 +38,44 @@ async def test_an_answer_is_written_once_whatever_the_hook_says_after_a_reorg(le
     held = await ledger.claim_one(State.READY)
     assert held.response == ANSWER
     # The database itself keeps the first answer, also from a holder that does not know of it.
-    await ledger.do(work.keep_answer, replace(held, response=None), Response(b"another answer", "hook 2", 1))
+    await ledger.do(answers.keep_answer, replace(held, response=None), Response(b"another answer", "hook 2", 1))
     row = await ledger.row(0)
     assert (row.state, row.response, row.hook_version) == (State.COMPUTED, ANSWER, "hook 1")
 
 
 async def test_an_empty_answer_is_written_once_too(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.do(work.keep_answer, await ledger.claim_one(State.READY), Response(b"", "hook 1", 1))
+    await ledger.do(answers.keep_answer, await ledger.claim_one(State.READY), Response(b"", "hook 1", 1))
     await ledger.do(intake.rewind, ledger.source, header(100))
     await ledger.do(intake.finalise, ledger.source, header(110, 1))
     await ledger.record(make_task(0, fork=2), upto=111, fork=2)
     await ledger.admit()
-    await ledger.do(work.keep_answer, await ledger.claim_one(State.READY), Response(b"other", "hook 2", 1))
+    await ledger.do(answers.keep_answer, await ledger.claim_one(State.READY), Response(b"other", "hook 2", 1))
     assert (await ledger.row(0)).response == b""
 
 
 async def test_a_second_answer_to_a_computed_task_is_refused(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
-    await ledger.do(work.keep_answer, held, Response(ANSWER, "hook 1", 1))
+    await ledger.do(answers.keep_answer, held, Response(ANSWER, "hook 1", 1))
     before = await ledger.everything()
     with pytest.raises(LostLease):
-        await ledger.do(work.keep_answer, held, Response(b"another", "hook 1", 1))
+        await ledger.do(answers.keep_answer, held, Response(b"another", "hook 1", 1))
     with pytest.raises(IllegalMove):
-        await ledger.do(work.keep_answer, (await ledger.held(State.COMPUTED))[0], Response(b"another", "hook 1", 1))
+        await ledger.do(answers.keep_answer, (await ledger.held(State.COMPUTED))[0], Response(b"another", "hook 1", 1))
     assert await ledger.everything() == before
 
 
 async def test_there_is_no_going_on_with_an_answer_that_is_not_there(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     with pytest.raises(LostLease):
-        await ledger.do(work.keep_old_answer, await ledger.claim_one(State.READY))
+        await ledger.do(answers.keep_old_answer, await ledger.claim_one(State.READY))
 
 
 async def test_later_burns_no_attempt(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
-    await ledger.do(work.postpone, held, Later(blocks=3, reason="no price yet"), Again(0, 113), 7)
+    await ledger.do(answers.postpone, held, Later(blocks=3, reason="no price yet"), Again(0, 113), 7)
     row = await ledger.row(0)
     assert (row.state, row.hook_attempts, row.lease_until_ms, row.due_block) == (State.READY, 0, 0, 113)
     _, (run,) = await ledger.story(0)
@@ -84,12 +85,12 @@ async def test_later_burns_no_attempt(ledger: Ledger) -> None:
 async def test_a_failing_hook_is_asked_again_when_due_until_its_last_attempt(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     again = Again(ledger.clock.now_ms() + 500)
-    await ledger.do(work.hook_failed, await ledger.claim_one(State.READY), "it raised ValueError", 3, again)
+    await ledger.do(answers.hook_failed, await ledger.claim_one(State.READY), "it raised ValueError", 3, again)
     row = await ledger.row(0)
     assert (row.state, row.hook_attempts, row.error) == (State.READY, 1, "it raised ValueError")
     assert await ledger.claim(State.READY) == []
     ledger.clock.at_ms += 500
-    await ledger.do(work.hook_failed, await ledger.claim_one(State.READY), "it hung", 3, None)
+    await ledger.do(answers.hook_failed, await ledger.claim_one(State.READY), "it hung", 3, None)
     row = await ledger.row(0)
     assert (row.state, row.hook_attempts, row.error) == (State.FAILED, 2, "it hung")
     lines, runs = await ledger.story(0)
@@ -103,7 +104,7 @@ async def test_a_failing_hook_is_asked_again_when_due_until_its_last_attempt(led
 @pytest.mark.parametrize(("reason", "why"), [("", "the hook skipped it"), ("odd", "the hook skipped it: odd")])
 async def test_a_skipped_task_is_at_its_end(ledger: Ledger, reason: str, why: str) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.do(work.hook_skipped, await ledger.claim_one(State.READY), reason, 3)
+    await ledger.do(answers.hook_skipped, await ledger.claim_one(State.READY), reason, 3)
     lines, (run,) = await ledger.story(0)
     assert (await ledger.state(0), lines[-1].why, run.outcome) == (State.SKIPPED, why, "skipped")
 
@@ -238,11 +239,11 @@ HOSTILE = ["\x00", "a\x00b", "\ud800", "x" * 100_000, "\U0001f4a5" * 600, "\n\r\
 async def test_no_words_from_outside_can_lose_a_result(ledger: Ledger, words: str) -> None:
     """Databases refuse NUL and lone surrogates in text, and long text: the evidence must go in all the same."""
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.do(work.hook_failed, await ledger.claim_one(State.READY), words, 1, Again())
-    await ledger.do(work.keep_answer, await ledger.claim_one(State.READY), Response(ANSWER, words, 1))
+    await ledger.do(answers.hook_failed, await ledger.claim_one(State.READY), words, 1, Again())
+    await ledger.do(answers.keep_answer, await ledger.claim_one(State.READY), Response(ANSWER, words, 1))
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     await ledger.do(work.settle, attempt, sent(Refused(words)), Again(), words)
-    await ledger.do(intake.note_event, ledger.source, "odd log", 5, words)
+    await ledger.do(note_event, ledger.source, "odd log", 5, words)
     row = await ledger.row(0)
     assert row.state == State.WAITING
     assert 0 < len(row.error) <= 512 and 0 < len(row.hook_version) <= 128

@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_response, make_task
 from watcher.ledger import intake, outcome, reading, schema, work
 from watcher.ledger.engine import open_engine
+from watcher.ledger.source import open_source
 from watcher.ledger.writer import Tx
 from watcher.task import Header, OpenTask, State
 
@@ -27,7 +28,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     opened = open_engine(url)
     with opened.begin() as conn:
         tx = Tx(conn, NOW_MS)
-        source = intake.open_source(tx, CHAIN_ID, MANAGER, 100).source_id
+        source = open_source(tx, CHAIN_ID, MANAGER, 100).source_id
         found = [make_task(index) for index in range(3_000)]
         answered = [make_response(index, 105) for index in (5, *range(20, 3_000))]
         intake.record(tx, source, found, answered, header(110), 110)

@@ -11,6 +11,7 @@ from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_task
 from watcher.errors import FixConfiguration, TryLater
 from watcher.ledger import intake, schema
 from watcher.ledger.engine import open_engine
+from watcher.ledger.source import open_source
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx
 from watcher.shipped import shipped
@@ -53,7 +54,7 @@ def fill(url: URL) -> None:
     engine = open_engine(url)
     with engine.begin() as conn:
         tx = Tx(conn, SetClock().now_ms())
-        source = intake.open_source(tx, CHAIN_ID, MANAGER, 100).source_id
+        source = open_source(tx, CHAIN_ID, MANAGER, 100).source_id
         intake.record(tx, source, [make_task(index) for index in range(3)], [], header(110), 110)
     engine.dispose()
 

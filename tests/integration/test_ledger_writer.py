@@ -17,6 +17,7 @@ from watcher.errors import TryLater
 from watcher.ledger import intake, reading, schema
 from watcher.ledger.book import open_book
 from watcher.ledger.engine import open_engine
+from watcher.ledger.source import note_event
 from watcher.ledger.writer import Tx, Writer
 from watcher.task import State
 
@@ -247,7 +248,7 @@ async def test_stages_are_woken_once_per_commit_with_the_states_entered(url: URL
         await book.do(intake.record, book.source_id, [make_task(0), make_task(1)], [], header(110), 110)
         (tx,) = woken
         assert (tx.entered, tx.cursor_moved) == ({State.SEEN}, True)
-        await book.do(intake.note_event, book.source_id, "odd log", 1, "words")
+        await book.do(note_event, book.source_id, "odd log", 1, "words")
         assert len(woken) == 1
 
 

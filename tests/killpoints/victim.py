@@ -32,7 +32,7 @@ from watcher.app.operator_settings import Operator
 from watcher.app.settings import Chain, Hook, Settings, TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import TryLater
-from watcher.ledger import intake, work
+from watcher.ledger import answers, intake, work
 from watcher.ledger.book import Book, open_book
 from watcher.ledger.engine import parse_url
 from watcher.ledger.tables import tasks
@@ -122,7 +122,7 @@ class _Told:
         tell = self._memory.acknowledge
         if verb is intake.record:
             tell("read", args[3].number)
-        elif verb is work.keep_answer:
+        elif verb is answers.keep_answer:
             tell("answer", args[0].task.task_index, args[1].resp_message.hex())
         elif verb is work.begin:
             for attempt in result:

@@ -24,7 +24,8 @@ from watcher.app.settings import Chain, Hook, Settings, TaskManager
 from watcher.chain.contract import TaskManager as Contract
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import LostLease, RetryElsewhere, TryLater
-from watcher.ledger import intake, work
+from watcher.ledger import work
+from watcher.ledger.source import open_source
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -84,7 +85,7 @@ class Life:
         unbound = open_book(world, 0, self.bells.committed)
         cursor = await self._patiently(
             lambda: unbound.do(
-                intake.open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis.hash if genesis is not None else None
+                open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis.hash if genesis is not None else None
             )
         )
         book = open_book(world, cursor.source_id, self.bells.committed)

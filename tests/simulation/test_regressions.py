@@ -18,7 +18,7 @@ from watcher.app.daemon import Daemon
 from watcher.chain.confirm import Confirm
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import RetryElsewhere, StaleNode
-from watcher.ledger import intake, outcome, reading, schema, work
+from watcher.ledger import answers, intake, outcome, reading, schema
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
 from watcher.task import Header, State
@@ -164,7 +164,7 @@ async def test_an_answer_that_was_read_just_before_the_hook_gave_up_is_reported(
         answered, other = await ledger.claim(State.READY)
         await ledger.record(answered=[make_response(0, 111)], upto=111)
         for held in (answered, other):
-            await ledger.do(work.hook_failed, held, "it raised", 1, None)
+            await ledger.do(answers.hook_failed, held, "it raised", 1, None)
         found = await ledger.ask(outcome.to_look_again, ledger.source, 10)
         assert [one.task.task_index for one in found] == [0]
     engine.dispose()

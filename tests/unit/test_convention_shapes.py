@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
@@ -403,6 +403,8 @@ def test_a_slip_in_a_convention_file_is_told_with_its_place(old: str, new: str, 
 
 @fuzzed
 @given(text=st.text(max_size=200) | st.text(alphabet="abcuint256() ,[]tuple_indexed", max_size=120))
+@example(text="A(()")
+@example(text="A(()[])")
 def test_whatever_is_written_as_a_signature_is_read_or_refused_in_words(text: str) -> None:
     with suppress(FixConfiguration):
         parse_signature(text)

@@ -14,8 +14,8 @@ from watcher.app.metrics import Metrics
 from watcher.app.observations import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
 from watcher.chain.endpoints import EndpointSeen
 from watcher.chain.node import Asked
-from watcher.ledger.intake import Cursor
 from watcher.ledger.measure import Moved, Work
+from watcher.ledger.source import Cursor
 from watcher.ledger.writer import Batch
 from watcher.task import State
 

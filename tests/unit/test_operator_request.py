@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from eth_abi.abi import decode, encode
+from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watcher.chain.convention import convention
-from watcher.digest import sig_hash
 from watcher.errors import Quarantine
 from watcher.operator.request import ParamsStyle, disagreement, operator_request, probe_request, proxy_request
 from watcher.task import Accepted, Call, Refused, Sighting, Task
@@ -72,7 +72,7 @@ def test_operator_request_matches_the_known_vector() -> None:
             "sig_hash": "0x6ed3cb0202b0d5b8d03b1d993798d0c8947eb42694b6bbf129a1cee62ccac6d8",
         }
     ]
-    assert request.sig_hash == sig_hash(100, RESPONSE)
+    assert request.sig_hash == keccak(encode(["(uint32,bytes)"], [(100, RESPONSE)]))
     # Two heads, then each tuple in place; no selector in front.
     expected = [0x40, 0x140, 0x2DD283, 0x42, 0x80, 0xC0, 2, 0x1234 << 240, 1, 0, 0x64, 0x40, 2, 0xABCD << 240]
     assert [int.from_bytes(words[i : i + 32]) for i in range(0, len(words), 32)] == expected
@@ -143,7 +143,7 @@ def test_names_from_the_configuration_cannot_break_out_of_the_json(style: Params
 
 def test_fields_beyond_the_abi_are_set_aside_with_words() -> None:
     with pytest.raises(Quarantine, match="uint32"):
-        sig_hash(2**32, b"")
+        WIZARD.call(make_task(task_index=2**32), b"")
 
 
 def test_probe_asks_for_no_method_of_the_api() -> None:

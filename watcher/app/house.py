@@ -34,9 +34,10 @@ from watcher.ledger.book import Book
 from watcher.operator.circuit import Circuit
 from watcher.operator.client import Client
 from watcher.operator.endpoint import Endpoint
+from watcher.operator.plan import SubmitPlan
 from watcher.operator.request import Request, operator_request, proxy_request
 from watcher.operator.route import UNREACHED_LIMIT, BuildRequest, Route, Router, Sender
-from watcher.operator.submit import Submit, SubmitPlan
+from watcher.operator.submit import Submit
 from watcher.task import Later, OpenTask, Resolve, Response, Skip, Task
 
 _STAGE_IDLE_S = 5.0

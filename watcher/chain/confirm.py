@@ -18,7 +18,7 @@ from watcher.clock import Clock
 from watcher.errors import RetryElsewhere
 from watcher.ledger import outcome, passes, reading, work
 from watcher.ledger.book import Book
-from watcher.ledger.intake import Cursor
+from watcher.ledger.source import Cursor
 from watcher.task import (
     Expired,
     Header,

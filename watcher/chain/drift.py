@@ -18,7 +18,7 @@ from watcher.chain.watch import Watch
 from watcher.errors import StaleNode
 from watcher.ledger import facts, reading, work
 from watcher.ledger.book import Book
-from watcher.ledger.intake import Cursor
+from watcher.ledger.source import Cursor
 from watcher.task import Header, State
 
 IMPLEMENTATION = "implementation"

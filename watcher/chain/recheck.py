@@ -12,7 +12,7 @@ from watcher.chain.watch import Watch
 from watcher.errors import NarrowRange
 from watcher.ledger import passes, reading
 from watcher.ledger.book import Book
-from watcher.ledger.intake import Cursor
+from watcher.ledger.source import Cursor
 from watcher.task import Header
 
 # Deep enough for any indexer to have caught up, where `confirmations` is less.

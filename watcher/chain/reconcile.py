@@ -9,6 +9,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.watch import Watch
 from watcher.ledger import intake, reading
 from watcher.ledger.book import Book
+from watcher.ledger.source import note_event
 from watcher.task import Header, Task
 
 # More holes than this at once are a wrong start block or a lost ledger rather than lost logs.
@@ -42,7 +43,7 @@ class Reconcile:
             await self._book.do(intake.store_tasks, self._book.source_id, found)
             words = ", ".join(str(task.task_index) for task in found[:20])
             await self._book.do(
-                intake.note_event,
+                note_event,
                 self._book.source_id,
                 "holes repaired",
                 cursor.block,

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.exceptions import ABITypeError, ParseError
+from eth_abi.exceptions import ParseError
 from eth_abi.grammar import normalize, parse
 from eth_abi.registry import registry
 
@@ -185,7 +185,7 @@ def _canonical(kind: str) -> str:
     try:
         parse(wanted).validate()
         is_known = registry.has_encoder(wanted)
-    except (ParseError, ABITypeError):
+    except (ParseError, ValueError):  # an empty tuple is a ValueError of no kind of its own
         is_known = False
     if not is_known:
         raise FixConfiguration(f"{kind[:60]!r} is no ABI type; write structs out: (uint32 a, bytes b)")

@@ -16,7 +16,7 @@ from watcher.chain.endpoints import Endpoints
 from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
 from watcher.ledger import intake, reading
 from watcher.ledger.book import Book
-from watcher.ledger.intake import Cursor
+from watcher.ledger.source import Cursor, note_event
 from watcher.task import Header, Responded, Task
 
 # Above this many logs the loop would stall while they are decoded.
@@ -135,7 +135,7 @@ class Watch:
 
     async def _note(self, kind: str, block_number: int, words: str) -> None:
         logger.warning("{} in block {}: {}", kind, block_number, words)
-        await self._book.do(intake.note_event, self._book.source_id, kind, block_number, words)
+        await self._book.do(note_event, self._book.source_id, kind, block_number, words)
 
     async def _finality(self, cursor: Cursor, head: Header) -> None:
         """Tell the ledger what is final now. Asked once per head, never beyond the cursor, never backwards."""

@@ -12,7 +12,7 @@ from loguru import logger
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, LostLease, TryLater
 from watcher.flight import Flight
-from watcher.ledger import reading, work
+from watcher.ledger import answers, reading, work
 from watcher.ledger.book import Book
 from watcher.ledger.work import Again
 from watcher.task import Later, OpenTask, Response, Skip, State, Task
@@ -77,7 +77,7 @@ class Respond:
     async def _answer(self, held: OpenTask) -> None:
         try:
             if held.response is not None:
-                await self._book.do(work.keep_old_answer, held)
+                await self._book.do(answers.keep_old_answer, held)
             else:
                 await self._ask_hook(held)
         except LostLease as lost:
@@ -96,11 +96,13 @@ class Respond:
             return
         match verdict:
             case Response():
-                await self._book.do(work.keep_answer, held, verdict)
+                await self._book.do(answers.keep_answer, held, verdict)
             case Skip(reason):
-                await self._book.do(work.hook_skipped, held, reason, self._since_ms(began_s))
+                await self._book.do(answers.hook_skipped, held, reason, self._since_ms(began_s))
             case Later():
-                await self._book.do(work.postpone, held, verdict, await self._after(verdict), self._since_ms(began_s))
+                await self._book.do(
+                    answers.postpone, held, verdict, await self._after(verdict), self._since_ms(began_s)
+                )
 
     async def _failed(self, held: OpenTask, words: str, duration_ms: int) -> None:
         burnt = held.hook_attempts + 1
@@ -111,7 +113,7 @@ class Respond:
         logger.bind(task=held.task.task_index).warning(
             "the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words
         )
-        await self._book.do(work.hook_failed, held, words, duration_ms, again)
+        await self._book.do(answers.hook_failed, held, words, duration_ms, again)
 
     async def _after(self, later: Later) -> Again:
         cursor = await self._book.ask(reading.cursor, self._book.source_id)

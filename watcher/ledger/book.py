@@ -1,7 +1,7 @@
 """The open ledger, seen from the event loop: `do` a verb and have it committed, `ask` a question.
 
-Invariant: a stage holds no connection and no query. Verbs are the functions of `intake`, `work` and `outcome`,
-questions those of `reading` and the `to_...` functions; all take their transaction or connection first.
+Invariant: a stage holds no connection and no query. The verbs are the functions of `intake`, `work`, `answers` and
+`outcome`, the questions those of `reading` and the `to_...` functions; all take their transaction or connection first.
 """
 
 import asyncio
@@ -15,8 +15,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater
-from watcher.ledger import intake
 from watcher.ledger.engine import open_engine, parse_url
+from watcher.ledger.source import open_source
 from watcher.ledger.writer import Observe, Tx, Writer
 
 P = ParamSpec("P")
@@ -102,7 +102,7 @@ async def open_book(
     engine, reader = open_engine(url), Reader(url)
     writer = Writer(engine, clock, on_commit, observe)
     try:
-        cursor = await writer.do(lambda tx: intake.open_source(tx, chain_id, task_manager, start_block, genesis_hash))
+        cursor = await writer.do(lambda tx: open_source(tx, chain_id, task_manager, start_block, genesis_hash))
         yield Book(writer, reader, cursor.source_id)
     finally:
         await writer.stop()

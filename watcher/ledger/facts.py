@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select, update
 
 from watcher.ledger.engine import insert_into
-from watcher.ledger.intake import note_event
+from watcher.ledger.source import note_event
 from watcher.ledger.tables import OPEN, contract_facts, tasks
 from watcher.ledger.writer import Tx
 

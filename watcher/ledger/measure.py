@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, and_, case, func, or_, select, update
 
-from watcher.ledger.intake import Cursor
 from watcher.ledger.reading import cursor as read_cursor
+from watcher.ledger.source import Cursor
 from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import ENDED, UNSETTLED, State

@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, select, update
 
 from watcher.ledger.engine import insert_into
-from watcher.ledger.intake import note_event, store_responses, store_tasks
+from watcher.ledger.intake import store_responses, store_tasks
+from watcher.ledger.source import note_event
 from watcher.ledger.tables import passes, responses
 from watcher.ledger.writer import Tx
 from watcher.task import Responded, Task

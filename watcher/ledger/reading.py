@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import Connection, func, or_, select
 from sqlalchemy.engine import Row
 
-from watcher.ledger.intake import Cursor, cursor_of
+from watcher.ledger.source import Cursor, cursor_of
 from watcher.ledger.tables import OPEN, attempts, blocks, events, journal, responses, sources, tasks
 from watcher.task import Header, State
 

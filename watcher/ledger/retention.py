@@ -11,8 +11,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select
 from sqlalchemy.engine import Row
 
-from watcher.ledger.intake import note_event
 from watcher.ledger.rows import WITH_SOURCE
+from watcher.ledger.source import note_event
 from watcher.ledger.tables import attempts, journal, sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import State

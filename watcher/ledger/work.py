@@ -1,6 +1,6 @@
-"""The verbs of the working stages: take due tasks, write an answer once, begin and settle an attempt.
+"""The verbs of the working stages: take due tasks, give them back, begin and settle an attempt to send.
 
-Invariants: a response goes from null to a value once; no POST without an attempt row committed before it.
+Invariant: no POST without an attempt row committed before it.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,14 +8,13 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, insert, update
+from sqlalchemy import Select, bindparam, insert, update
 
-from watcher.errors import LostLease
 from watcher.ledger.moves import AS_HELD, move, move_held, still_held, write
 from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, due, open_task
 from watcher.ledger.tables import OPEN, attempts, sources, tasks
 from watcher.ledger.writer import Tx
-from watcher.task import Accepted, Later, OpenTask, Refused, Response, Sent, State, Unknown
+from watcher.task import Accepted, OpenTask, Refused, Sent, State, Unknown
 
 # What the aggregator needs at the least to bring an answer on the chain.
 _LAST_CHANCE_BLOCKS = 3
@@ -27,13 +26,7 @@ _TAKE = (
     .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
     .values(fence=tasks.c.fence + 1, lease_until_ms=bindparam("until_ms"))
 )
-_NEW_ATTEMPT = insert(attempts)
 _END_ATTEMPT = update(attempts).where(attempts.c.id == bindparam("row"))
-# What is there stays, whatever its holder believes.
-_KEEP_ANSWER = AS_HELD.values(
-    response=func.coalesce(tasks.c.response, bindparam("answer", type_=tasks.c.response.type)),
-    hook_version=func.coalesce(tasks.c.hook_version, bindparam("version", type_=tasks.c.hook_version.type)),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +52,14 @@ def claim(tx: Tx, source_id: int, states: Iterable[State], limit: int, lease_ms:
     return [open_task(row, fence=row.fence + 1) for row in rows]
 
 
-def release(tx: Tx, held: OpenTask, again: Again, error: str | None = None) -> None:
-    """Give a claimed task back unchanged, to be taken again when due."""
-    _update(tx, held, lease_until_ms=0, due_at_ms=again.at_ms, due_block=again.at_block, **_words(error))
+def release(
+    tx: Tx, held: OpenTask, again: Again, error: str | None = None, *, hook_attempts: int | None = None
+) -> None:
+    """Give a claimed task back where it is, to be taken again when due. None leaves a column as it was."""
+    columns = {"error": error or None, "hook_attempts": hook_attempts}
+    changed = {name: value for name, value in columns.items() if value is not None}
+    again_at = {"lease_until_ms": 0, "due_at_ms": again.at_ms, "due_block": again.at_block}
+    write(tx, held, {"updated_at_ms": tx.now_ms, **again_at, **changed}, _AS_LEASED)
 
 
 def hurry(tx: Tx, source_id: int, states: Iterable[State], mark: str) -> None:
@@ -78,58 +76,6 @@ def hurry(tx: Tx, source_id: int, states: Iterable[State], mark: str) -> None:
         )
         .values(due_at_ms=0)
     )
-
-
-def keep_answer(tx: Tx, held: OpenTask, response: Response) -> None:
-    """Write the hook's answer, once. An answer that is there already stays, whatever the hook says now."""
-    _hook_attempt(tx, held, "answered", response.duration_ms, "")
-    move(
-        tx,
-        held,
-        State.COMPUTED,
-        f"the hook answered in {response.duration_ms} ms",
-        statement=_KEEP_ANSWER,
-        answer=response.resp_message,
-        version=response.hook_version,
-        error=None,
-    )
-
-
-def keep_old_answer(tx: Tx, held: OpenTask) -> None:
-    """Go on with the answer written before a reorg or a retry; the hook is not asked twice."""
-    if held.response is None:
-        raise LostLease(f"task {held.task.task_index} has no answer to go on with")
-    move(tx, held, State.COMPUTED, "it was answered before")
-
-
-def postpone(tx: Tx, held: OpenTask, later: Later, again: Again, duration_ms: int) -> None:
-    """The hook said Later: no attempt is burnt."""
-    _hook_attempt(tx, held, "later", duration_ms, later.reason)
-    release(tx, held, again)
-
-
-def hook_failed(tx: Tx, held: OpenTask, words: str, duration_ms: int, again: Again | None) -> None:
-    """The hook gave no answer. `again` is None when that was its last attempt."""
-    _hook_attempt(tx, held, "failed", duration_ms, words)
-    burnt = held.hook_attempts + 1
-    if again is None:
-        move(tx, held, State.FAILED, f"the hook failed {burnt} times: {words}", hook_attempts=burnt, **_words(words))
-    else:
-        _update(
-            tx,
-            held,
-            lease_until_ms=0,
-            due_at_ms=again.at_ms,
-            due_block=again.at_block,
-            hook_attempts=burnt,
-            **_words(words),
-        )
-
-
-def hook_skipped(tx: Tx, held: OpenTask, reason: str, duration_ms: int) -> None:
-    """The hook said Skip."""
-    _hook_attempt(tx, held, "skipped", duration_ms, reason)
-    move(tx, held, State.SKIPPED, f"the hook skipped it: {reason}" if reason else "the hook skipped it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,28 +216,3 @@ def _landing(outcome: Accepted | Refused | Unknown) -> tuple[State, str]:
             return State.WAITING, outcome.words
         case Unknown():
             return State.UNKNOWN, outcome.why
-
-
-def _update(tx: Tx, held: OpenTask, **columns: Any) -> None:
-    write(tx, held, {"updated_at_ms": tx.now_ms, **columns}, _AS_LEASED)
-
-
-def _hook_attempt(tx: Tx, held: OpenTask, outcome: str, duration_ms: int, words: str) -> None:
-    tx.conn.execute(
-        _NEW_ATTEMPT,
-        {
-            "task_id": held.row_id,
-            "kind": "hook",
-            "number": held.hook_attempts + 1,
-            "fence": held.fence,
-            "began_at_ms": tx.now_ms - duration_ms,
-            "ended_at_ms": tx.now_ms,
-            "duration_ms": duration_ms,
-            "outcome": outcome,
-            "words": words,
-        },
-    )
-
-
-def _words(error: str | None) -> dict[str, Any]:
-    return {"error": error} if error else {}

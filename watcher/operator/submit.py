@@ -17,8 +17,7 @@ from watcher.flight import Flight
 from watcher.ledger import outcome, reading, work
 from watcher.ledger.book import Book
 from watcher.ledger.work import Again, Attempt
-from watcher.operator.backoff import delay_s
-from watcher.operator.refusal import stubborn
+from watcher.operator.plan import SubmitPlan
 from watcher.operator.request import Request, disagreement
 from watcher.operator.route import (
     HELD_MARK,
@@ -51,7 +50,6 @@ _TO_SEND = (State.COMPUTED, State.WAITING, State.BLOCKED)
 # Answers tend to come back in bunches; waiting this long lets one look at the chain serve all of them.
 _GATHER_S = 0.01
 _UNCLEAR_S = 1.0
-_SLOWEST = 30
 # Of how many tasks what the proxy can serve is learned, and how often.
 _LEARN_TASKS = 1000
 _LEARN_EVERY_S = 60.0
@@ -66,18 +64,6 @@ class _Post:
     route: Route
     request: Request
     at_block: int
-
-
-@dataclass(frozen=True, slots=True)
-class SubmitPlan:
-    """How to send. `resolve_after_blocks`: after an unknown or accepted outcome the chain gets this many blocks."""
-
-    concurrency: int
-    timeout_s: float
-    retry_base_s: float
-    retry_max_s: float
-    resolve_after_blocks: int
-    idle_s: float
 
 
 class Submit:
@@ -119,14 +105,14 @@ class Submit:
             return 0
         if (closed_for_s := self._router.wait_s()) > 0:
             return min(closed_for_s, self._plan.idle_s)
-        held = await self._book.do(work.claim, self._book.source_id, _TO_SEND, room, self._lease_ms)
+        held = await self._book.do(work.claim, self._book.source_id, _TO_SEND, room, self._plan.lease_ms)
         if not held:
             now_ms = self._clock.now_ms()
             return await self._book.ask(reading.rest_s, self._book.source_id, _TO_SEND, now_ms, self._plan.idle_s)
         try:
             verdicts = await self._resolve(held)
         except RetryElsewhere as no_evidence:
-            await self._give_back(held, self._delay_s(1), f"not sent: {no_evidence}")
+            await self._give_back(held, self._plan.delay_s(self._random.random, 1), f"not sent: {no_evidence}")
             raise
         await self._learn()
         await self._act(held, verdicts)
@@ -147,10 +133,6 @@ class Submit:
     async def drain(self) -> None:
         """Let the requests on their way come back; nothing is claimed any more."""
         await self._flight.drain()
-
-    @property
-    def _lease_ms(self) -> int:
-        return int((2 * self._plan.timeout_s + 60) * 1000)
 
     async def _learn(self) -> None:
         """What the proxy can serve, from what it has served."""
@@ -222,7 +204,7 @@ class Submit:
         by_row = {post.held.row_id: post for post in posts}
         digests = {row_id: post.request.digest for row_id, post in by_row.items()}
         held = [post.held for post in posts]
-        for attempt in await self._book.do(work.begin, held, posts[0].route.api, digests, self._lease_ms):
+        for attempt in await self._book.do(work.begin, held, posts[0].route.api, digests, self._plan.lease_ms):
             post = by_row[attempt.held.row_id]
             if not post.route.circuit.admit():
                 await self._not_sent(attempt)
@@ -244,28 +226,8 @@ class Submit:
         elif not was_closed and circuit.closed:
             logger.info("the {} API takes our requests again", post.route.api)
             self._to_hurry.add(HELD_MARK)
-        await self._settle(
-            attempt, sent, self._again(held, sent, post.at_block), disagreement(post.request, sent.outcome)
-        )
-
-    def _again(self, held: OpenTask, sent: Sent, at_block: int) -> Again:
-        """When to look next: at the chain after an outcome that may have landed, else when the next attempt is due."""
-        now_ms = self._clock.now_ms()
-        match sent.outcome:
-            case Accepted():
-                return Again(at_block=self._decision_block(held, at_block))
-            case Unknown(retry_after_s=pause_s):
-                at_ms = now_ms + int(self._delay_s(1, pause_s) * 1000) if pause_s else 0
-                return Again(at_ms, self._decision_block(held, at_block))
-            case Refused(endpoint=True):
-                return Again()  # the circuit says when
-            case Refused(retry_after_s=pause_s) as outcome:
-                # What will hardly change by itself is asked for at the slowest pace from the start.
-                attempt = _SLOWEST if stubborn(outcome) else held.attempts
-                return Again(now_ms + int(self._delay_s(attempt, pause_s) * 1000))
-
-    def _decision_block(self, held: OpenTask, at_block: int) -> int:
-        return work.decision_block(held.task.deadline_block, at_block, self._plan.resolve_after_blocks)
+        again = self._plan.again(held, sent, post.at_block, self._clock.now_ms(), self._random.random)
+        await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome))
 
     async def _settle(self, attempt: Attempt, sent: Sent, again: Again, warning: str | None = None) -> None:
         log = logger.bind(task=attempt.held.task.task_index)
@@ -295,15 +257,6 @@ class Submit:
                 await self._book.do(work.release, one, again, words)
             except LostLease:
                 continue
-
-    def _delay_s(self, attempt: int, retry_after_s: float | None = None) -> float:
-        return delay_s(
-            attempt,
-            self._plan.retry_base_s,
-            self._plan.retry_max_s,
-            self._random.random,
-            retry_after_s=retry_after_s,
-        )
 
 
 def _words(sent: Sent) -> str:

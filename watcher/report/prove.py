@@ -14,7 +14,7 @@ from sqlalchemy.engine import Row
 from watcher.errors import TryLater
 from watcher.ledger import reading
 from watcher.ledger.book import Ask
-from watcher.ledger.intake import Cursor
+from watcher.ledger.source import Cursor
 from watcher.task import Header, State
 
 _CHUNK = 500

@@ -1,0 +1,74 @@
+"""A task manager as a whole: where the ledger stands with it, and what happened to it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import and_, insert, select
+from sqlalchemy.engine import Row
+
+from watcher.errors import FixConfiguration
+from watcher.ledger.engine import insert_into
+from watcher.ledger.tables import events, sources
+from watcher.ledger.writer import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far the ledger has read, and what it knows of the chain's head. Heights in blocks."""
+
+    source_id: int
+    start_block: int
+    block: int
+    hash: bytes | None
+    head_block: int
+    final_block: int
+    final_hash: bytes | None
+
+
+def open_source(
+    tx: Tx, chain_id: int, task_manager: bytes, start_block: int, genesis_hash: bytes | None = None
+) -> Cursor:
+    """The cursor of a task manager, made at its first use: it then stands just before `start_block`.
+
+    `genesis_hash` is block 0's, None where no node shows it. Raises FixConfiguration when the ledger was begun on a
+    chain with another one.
+    """
+    where = and_(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
+    row = tx.conn.execute(select(sources).where(where)).one_or_none()
+    if row is None:
+        before = start_block - 1
+        tx.conn.execute(
+            insert_into(sources, tx.conn.dialect.name)
+            .values(
+                chain_id=chain_id,
+                task_manager=task_manager,
+                start_block=start_block,
+                cursor_block=before,
+                head_block=before,
+                final_block=-1,
+                genesis_hash=genesis_hash,
+                created_at_ms=tx.now_ms,
+            )
+            .on_conflict_do_nothing(index_elements=["chain_id", "task_manager"])
+        )
+        row = tx.conn.execute(select(sources).where(where)).one()
+    if genesis_hash is not None and row.genesis_hash not in (None, genesis_hash):
+        raise FixConfiguration(
+            f"ledger.url: this ledger was begun on a chain whose block 0 is 0x{row.genesis_hash.hex()}, the nodes of "
+            f"chain.rpc_urls have 0x{genesis_hash.hex()}; a chain that was reset needs a new ledger"
+        )
+    return cursor_of(row)
+
+
+def cursor_of(row: Row[Any]) -> Cursor:
+    """The cursor in a row of `sources`."""
+    return Cursor(
+        row.id, row.start_block, row.cursor_block, row.cursor_hash, row.head_block, row.final_block, row.final_hash
+    )
+
+
+def note_event(tx: Tx, source_id: int, kind: str, block_number: int | None, words: str) -> None:
+    """Append something that happened to the source as a whole."""
+    tx.conn.execute(
+        insert(events).values(source_id=source_id, at_ms=tx.now_ms, kind=kind, block_number=block_number, words=words)
+    )
