@@ -387,6 +387,8 @@ GOOD = WILD["no deadline, no quorums"].text
         ('method = "respondToTask"', 'method = "respond()"', "call.method"),
         ('method = "respondToTask"', 'metod = "respondToTask"', "call.metod: Extra inputs"),
         ("[call]", "[deadline]\nblock = 'task.taskCreatedBlock'\nwindow_blocks = 5\n[call]", "deadline: give one of"),
+        ("[task]", 'answer = " "\n[task]', "is not one type"),
+        ("[task]", 'answer = "uint256,bytes"\n[task]', "is not one type"),
         ("[task]", "[task", "not TOML"),
         ('message = "task.name"', 'hash = ["task"]', "belong together"),
         ("[call]", '[response]\nevent = "R(uint32 i, string s)"\nindex = "i"\nanswer = "s"\n[call]', "answer says"),

@@ -1,0 +1,35 @@
+"""ARCHITECTURE.md draws the folders: what the drawing names must be there, and every folder must be in it."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def drawn() -> set[str]:
+    """Every path of the drawing. A name at the start of a line lies in the last folder that is indented less."""
+    text = (ROOT / "ARCHITECTURE.md").read_text().partition("## Code map\n")[2].partition("\n    app -> ")[0]
+    above: list[tuple[int, str]] = [(-1, "")]
+    paths = set()
+    for line in text.splitlines():
+        depth = len(line) - len(line.lstrip())
+        while above[-1][0] >= depth:
+            above.pop()
+        folder = above[-1][1]
+        for found in re.finditer(r"(?<![\w./])(\w+(?:/|\.py))(?![\w/*])", line):
+            paths.add(folder + found[1])
+            if found.start() == depth and found[1].endswith("/"):
+                above.append((depth, folder + found[1]))
+    return paths
+
+
+def test_what_the_code_map_names_is_there() -> None:
+    named = drawn()
+    assert len(named) > 40
+    assert [path for path in sorted(named) if not (ROOT / path).exists()] == []
+
+
+def test_every_folder_is_in_the_code_map() -> None:
+    named = drawn()
+    packages = {str(init.parent.relative_to(ROOT)) + "/" for init in (ROOT / "watcher").rglob("__init__.py")}
+    assert packages - named == set()

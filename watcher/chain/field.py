@@ -1,0 +1,97 @@
+"""Single values of a log, checked on their way into a task or a response. Pure.
+
+Invariant: what does not fit raises Quarantine, and nothing else.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from eth_utils.crypto import keccak
+
+from watcher.chain.abi import Codec
+from watcher.chain.answers import Log
+from watcher.chain.event import Event, Place, Values
+from watcher.errors import FixConfiguration, Quarantine
+from watcher.task import Sighting
+
+# Quorums are addressed by one byte each, and no quorum twice.
+_QUORUMS_LIMIT = 256
+# Room for what stands around the message: other fields, offsets, lengths, padding.
+_OVERHEAD_BYTES = 4096
+_UINT256_LIMIT = 2**256
+
+
+class Hash:
+    """keccak256(abi.encode(values at the paths)); of everything in the log where no path is given."""
+
+    def __init__(self, event: Event, paths: Sequence[str]) -> None:
+        places = [event.place(path) for path in paths]
+        self._places = places
+        self._codec = Codec(*(place.parameter.type for place in places))
+        # The log's own data, where they are what is hashed: encoding them again would cost more than the hash.
+        self._is_data = not paths or list(paths) == event.plain_names
+
+    def __call__(self, values: Values, canonical: bytes) -> bytes:
+        if self._is_data:
+            return keccak(canonical)
+        return keccak(self._codec.encode([place.read(values) for place in self._places]))
+
+
+def number_at(path: str | None, event: Event) -> Callable[[Values], int] | None:
+    """How to read a number, None where there is no path. Raises FixConfiguration for a value of another type."""
+    if path is None:
+        return None
+    place = event.place(path)
+    if not place.parameter.type.startswith("uint") or place.parameter.type.endswith("]"):
+        raise FixConfiguration(f"{path} is {place.parameter.type}, and must be a uint")
+    return place.read
+
+
+def value_at(given: Any, kind: Callable[[Any], Any], event: Event) -> Callable[[Values], Any]:
+    """How to read what is either at a path or the same for every task."""
+    if isinstance(given, str):
+        return event.place(given).read
+    fixed = kind(given)
+    return lambda _values: fixed
+
+
+def within_limit(data: bytes, message_limit_bytes: int) -> bytes:
+    """The data of a log, if they can be those of a message within the limit."""
+    if len(data) > 2 * message_limit_bytes + _OVERHEAD_BYTES:
+        raise Quarantine(f"the log holds {len(data)} bytes, more than any message within the limit needs")
+    return data
+
+
+def index_of(place: Place, values: Values) -> int:
+    """Numbers and 32-byte ids as they are; whatever else names a task, by its hash."""
+    value = place.read(values)
+    if type(value) is int:
+        if not 0 <= value < _UINT256_LIMIT:
+            raise Quarantine("the task index is negative")
+        return value
+    if isinstance(value, bytes) and len(value) == 32:
+        return int.from_bytes(value)
+    return int.from_bytes(keccak(Codec(place.parameter.type).encode([value])))
+
+
+def quorums(value: Any) -> bytes:
+    """Quorum numbers, a byte each."""
+    try:
+        numbers = bytes(value)
+    except (ValueError, TypeError):
+        raise Quarantine("the quorum numbers are not bytes") from None
+    if len(numbers) > _QUORUMS_LIMIT:
+        raise Quarantine(f"the quorum numbers are too long ({len(numbers)} bytes)")
+    return numbers
+
+
+def natural(value: Any) -> int:
+    """A number that a database's integer holds."""
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise Quarantine("a block, a time or a threshold is beyond all measure")
+    return value
+
+
+def sighting(log: Log) -> Sighting:
+    """Where the log was seen."""
+    return Sighting(log.block_number, log.block_hash, log.tx_hash, log.log_index)

@@ -1,0 +1,69 @@
+"""The logs that create tasks, as tasks. Pure."""
+
+from typing import Any
+
+from watcher.chain.answers import Log
+from watcher.chain.event import Event, Values
+from watcher.chain.field import Hash, index_of, natural, number_at, quorums, sighting, value_at, within_limit
+from watcher.chain.payload import Payload
+from watcher.chain.shape import Deadline, TaskShape
+from watcher.errors import Quarantine
+from watcher.task import Task
+
+
+class TaskLog:
+    """Reads one kind of log. `payload` is the message of a task, None where the event carries none.
+
+    Raises FixConfiguration where the shape asks for what the event does not have.
+    """
+
+    def __init__(self, event: Event, task: TaskShape, deadline: Deadline, message_limit_bytes: int) -> None:
+        self.event = event
+        self._limit_bytes = message_limit_bytes
+        self._index = event.place(task.index)
+        self._index_is_topic = event.leads_with(self._index)
+        self._created_block = number_at(task.created_block, event)
+        self._message = None if task.message is None else event.place(task.message)
+        self.payload = Payload(self._message.parameter.type) if self._message else None
+        self._quorums = value_at(task.quorum_numbers, bytes, event)
+        self._threshold = value_at(task.quorum_threshold, int, event)
+        self._deadline_block = number_at(deadline.block, event)
+        self._deadline_s = number_at(deadline.timestamp, event)
+        self._task_hash = Hash(event, task.hash)
+
+    def index_topic(self, task_index: int) -> bytes | None:
+        """The second topic of the log that creates one task, None where the contract does not lead with the index."""
+        return task_index.to_bytes(32) if self._index_is_topic else None
+
+    def decode(self, log: Log, chain_id: int, window: int | None) -> Task:
+        """The task. `window` is the response window in blocks, None where there is none. Raises Quarantine."""
+        values, canonical = self.event.decode(log.topics, within_limit(log.data, self._limit_bytes))
+        created = self._created_block(values) if self._created_block else log.block_number
+        message = self.payload.bytes_of(self._message.read(values)) if self._message and self.payload else b""
+        numbers = quorums(self._quorums(values))
+        if len(message) > self._limit_bytes:
+            raise Quarantine(f"the message of the task is too long ({len(message)} bytes)")
+        deadline = self._deadline_block(values) if self._deadline_block else None
+        return Task(
+            chain_id=chain_id,
+            task_manager=log.address,
+            task_index=index_of(self._index, values),
+            # Over our own encoding: what the contract stored if the log is true, whatever the log's layout.
+            task_hash=self._task_hash(values, canonical),
+            created_block=natural(created),
+            message=message,
+            quorum_numbers=numbers,
+            quorum_threshold=natural(self._threshold(values)),
+            deadline_block=created + window if window is not None else None if deadline is None else natural(deadline),
+            seen_at=sighting(log),
+            log=self.event.pack(log.topics, canonical),
+            deadline_s=natural(self._deadline_s(values)) if self._deadline_s else None,
+        )
+
+    def values_of(self, task: Task) -> Values:
+        """The values of the log that created the task. Raises Quarantine."""
+        return self.event.unpack(task.log)[0]
+
+    def fields(self, task: Task) -> dict[str, Any]:
+        """The same by name. Raises Quarantine."""
+        return self.event.named(self.values_of(task))
