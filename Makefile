@@ -64,7 +64,7 @@ torture: setup
 	$(BIN)/python -m tests.torture $(ARGS)
 
 docs: setup
-	$(BIN)/python -m watcher.app.reference
+	$(BIN)/python -m watcher.app.reference.pages
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache

@@ -11,7 +11,7 @@ from bench.order import Ground, Order
 from bench.report import Comparison, Report
 from bench.rounds import alternate
 from bench.server import instant_api
-from watcher.app.operator_settings import Operator
+from watcher.app.settings.operator import Operator
 from watcher.devnet.chain import Chain
 
 _AIM, _AIM_SLOW = 3.0, 30.0

@@ -27,7 +27,7 @@ from watcher.app import house, log
 from watcher.app.bells import Bells
 from watcher.app.daemon import _STAGES
 from watcher.app.loop import StageLoop
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.abi import Codec
 from watcher.chain.answers import Log, LogPage, Receipt, Reverted
 from watcher.chain.convention import convention

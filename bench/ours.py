@@ -10,7 +10,7 @@ from bench.order import Measured, Order, cpu_s, measuring
 from watcher.app import house, log
 from watcher.app.bells import Bells
 from watcher.app.loop import StageLoop
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.answers import LogPage
 from watcher.chain.endpoints import Endpoints
 from watcher.clock import SystemClock

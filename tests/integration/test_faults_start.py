@@ -10,7 +10,7 @@ from tests.integration.operator_rig import Api, accepts
 from tests.integration.test_operator_trust import FOR_ANOTHER_HOST, FOR_LOOPBACK, make_tls
 from tests.system.daemon_rig import running_rig
 from watcher.app.doctor.examine import Examination
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention import convention
 from watcher.chain.endpoints import Endpoints

@@ -14,12 +14,12 @@ import pytest
 from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
-from watcher.app.health import judge
-from watcher.app.metrics import Metrics
-from watcher.app.monitor import Monitor
-from watcher.app.observations import ApiSeen, HookSeen, Limits, NodeSeen, Observations, StoreSeen, WorkSeen
-from watcher.app.web import Web
-from watcher.app.witness import Witness
+from watcher.app.health.judgement import judge
+from watcher.app.health.metrics import Metrics
+from watcher.app.health.monitor import Monitor
+from watcher.app.health.observations import ApiSeen, HookSeen, Limits, NodeSeen, Observations, StoreSeen, WorkSeen
+from watcher.app.health.web import Web
+from watcher.app.health.witness import Witness
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.node import Node
 from watcher.clock import SystemClock

@@ -28,8 +28,8 @@ from tests.simulation.nodes import Replica
 from watcher.app import house, loop
 from watcher.app.bells import Bells
 from watcher.app.loop import StageLoop
-from watcher.app.operator_settings import Operator
-from watcher.app.settings import Chain, Hook, Settings, TaskManager
+from watcher.app.settings.model import Chain, Hook, Settings, TaskManager
+from watcher.app.settings.operator import Operator
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import TryLater
 from watcher.ledger import answers, intake, work

@@ -19,8 +19,8 @@ from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
 from watcher.app import daemon, house
 from watcher.app.bells import Bells
 from watcher.app.loop import StageLoop
-from watcher.app.operator_settings import Operator
-from watcher.app.settings import Chain, Hook, Settings, TaskManager
+from watcher.app.settings.model import Chain, Hook, Settings, TaskManager
+from watcher.app.settings.operator import Operator
 from watcher.chain.contract import TaskManager as Contract
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import LostLease, RetryElsewhere, TryLater

@@ -27,7 +27,7 @@ from watcher.ledger import hand
 from watcher.ledger.writer import Tx
 
 if TYPE_CHECKING:
-    from watcher.app.settings import Settings
+    from watcher.app.settings.model import Settings
 
 
 @dataclass(frozen=True)

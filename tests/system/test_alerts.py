@@ -8,10 +8,10 @@ import pytest
 
 from tests.system.daemon_rig import running_rig
 from tests.system.receiver import KEY, Receiver, listening
-from watcher.app.alert_settings import Alerts as AlertSettings
-from watcher.app.alert_text import Message
-from watcher.app.courier import Courier
-from watcher.app.settings import Settings
+from watcher.app.alerts.courier import Courier
+from watcher.app.alerts.text import Message
+from watcher.app.settings.alerts import Alerts as AlertSettings
+from watcher.app.settings.model import Settings
 from watcher.clock import SystemClock
 from watcher.devnet.faults import Fault, FaultKind
 

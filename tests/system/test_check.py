@@ -14,10 +14,10 @@ from aiohttp import web
 from tests.integration.convention_rig import WIZARD, respond
 from tests.integration.node_rig import Answers, Relay, relaying, serving
 from tests.system.daemon_rig import Rig, running_rig
-from watcher.app import sources
 from watcher.app.doctor.examine import Examination, exit_code
 from watcher.app.doctor.finding import Finding
 from watcher.app.doctor.search import Search
+from watcher.app.settings import sources
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention import convention
 from watcher.chain.endpoints import Endpoints

@@ -4,9 +4,9 @@ import signal
 from pathlib import Path
 
 from tests.system.daemon_rig import Daemon, Rig, running_rig
-from watcher.app.problems import FIELDS
 from watcher.app.reload import RELOADABLE, adopt, differences
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
+from watcher.app.settings.problems import FIELDS
 
 
 async def hang_up(rig: Rig, daemon: Daemon, words: str) -> None:

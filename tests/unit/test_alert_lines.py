@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from watcher.app import checks
-from watcher.app.alert_settings import Alerts as AlertSettings
-from watcher.app.alert_text import FINALITY, MISSED, OTHERWISE, STOPPED, TITLES, Message, harmless
-from watcher.app.alerts import ONCE_BY_STATE, AlertPlan, Desk
-from watcher.app.courier import Courier
-from watcher.app.health import Health, Trouble
-from watcher.app.observations import API, DEADLINE, NODE_BEHIND, RPC, STORE, TROUBLES
-from watcher.app.settings import Settings
+from watcher.app.alerts.bulletin import ONCE_BY_STATE, AlertPlan, Desk
+from watcher.app.alerts.courier import Courier
+from watcher.app.alerts.text import FINALITY, MISSED, OTHERWISE, STOPPED, TITLES, Message, harmless
+from watcher.app.health.judgement import Health, Trouble
+from watcher.app.health.observations import API, DEADLINE, NODE_BEHIND, RPC, STORE, TROUBLES
+from watcher.app.settings import checks
+from watcher.app.settings.alerts import Alerts as AlertSettings
+from watcher.app.settings.model import Settings
 from watcher.errors import FixConfiguration
 from watcher.redact import Redactor
 from watcher.task import LEGAL, State

@@ -7,7 +7,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def drawn() -> set[str]:
-    """Every path of the drawing. A name at the start of a line lies in the last folder that is indented less."""
+    """Every path of the drawing.
+
+    A name lies in the last folder that is indented less, or in the folder its own line begins with.
+    """
     text = (ROOT / "ARCHITECTURE.md").read_text().partition("## Code map\n")[2].partition("\n    app -> ")[0]
     above: list[tuple[int, str]] = [(-1, "")]
     paths = set()
@@ -15,11 +18,13 @@ def drawn() -> set[str]:
         depth = len(line) - len(line.lstrip())
         while above[-1][0] >= depth:
             above.pop()
-        folder = above[-1][1]
+        folder = inner = above[-1][1]
         for found in re.finditer(r"(?<![\w./])(\w+(?:/|\.py))(?![\w/*])", line):
-            paths.add(folder + found[1])
-            if found.start() == depth and found[1].endswith("/"):
-                above.append((depth, folder + found[1]))
+            name = found[1]
+            paths.add(inner + name if (ROOT / inner / name).exists() else folder + name)
+            if found.start() == depth and name.endswith("/"):
+                inner = folder + name
+                above.append((depth, inner))
     return paths
 
 

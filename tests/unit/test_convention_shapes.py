@@ -375,7 +375,7 @@ GOOD = WILD["no deadline, no quorums"].text
 @pytest.mark.parametrize(
     ("old", "new", "words"),
     [
-        ('index = "taskIndex"', "", "task.index: Field required"),
+        ('index = "taskIndex"', "", "task.index: is required"),
         ('index = "taskIndex"', 'index = "taskIdx"', "it has taskIndex, task, task.name"),
         ('"task.name"', '"task.nam"', "it has taskIndex, task, task.name"),
         ("(string name,", "(Name name,", "is no ABI type"),
@@ -385,7 +385,7 @@ GOOD = WILD["no deadline, no quorums"].text
         ('"$answer"]', '"$anser"]', "there is no $anser"),
         ('types = ["uint256", "bytes"]', 'types = ["uint256", "string"]', "cannot stand for string"),
         ('method = "respondToTask"', 'method = "respond()"', "call.method"),
-        ('method = "respondToTask"', 'metod = "respondToTask"', "call.metod: Extra inputs"),
+        ('method = "respondToTask"', 'metod = "respondToTask"', "call.metod: is not known; did you mean method?"),
         ("[call]", "[deadline]\nblock = 'task.taskCreatedBlock'\nwindow_blocks = 5\n[call]", "deadline: give one of"),
         ("[task]", 'answer = " "\n[task]', "is not one type"),
         ("[task]", 'answer = "uint256,bytes"\n[task]', "is not one type"),

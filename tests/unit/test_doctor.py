@@ -12,7 +12,7 @@ from watcher.app.doctor import clock, method
 from watcher.app.doctor.finding import Notes
 from watcher.app.doctor.names import told
 from watcher.app.doctor.sample import made_up
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.abi import topic
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention import Convention, convention

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.app.daemon import Daemon
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.errors import FixConfiguration
 from watcher.ledger import schema
 from watcher.ledger.engine import open_engine

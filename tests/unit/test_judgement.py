@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.app.health import Health, Standing, judge
-from watcher.app.observations import (
+from watcher.app.health.judgement import Health, Standing, judge
+from watcher.app.health.observations import (
     API,
     DEADLINE,
     HOOK,
@@ -25,7 +25,7 @@ from watcher.app.observations import (
     StoreSeen,
     WorkSeen,
 )
-from watcher.app.status import told
+from watcher.app.health.status import told
 
 LIMITS = Limits(quiet_node_s=15, stuck_s=60, slow_store_s=15, danger_blocks=10)
 WORK = WorkSeen(cursor_block=100, head_block=100, final_block=90)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from watcher.app.health import judge
-from watcher.app.metrics import Metrics
-from watcher.app.observations import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
+from watcher.app.health.judgement import judge
+from watcher.app.health.metrics import Metrics
+from watcher.app.health.observations import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
 from watcher.chain.endpoints import EndpointSeen
 from watcher.chain.node import Asked
 from watcher.ledger.measure import Moved, Work

@@ -4,12 +4,12 @@ import asyncio
 from random import Random
 
 from watcher.app.bells import Bells
-from watcher.app.health import Standing
+from watcher.app.health.judgement import Standing
+from watcher.app.health.metrics import Metrics
+from watcher.app.health.monitor import Monitor
+from watcher.app.health.observations import STORE, WATCH, Limits
+from watcher.app.health.witness import Witness
 from watcher.app.loop import StageLoop
-from watcher.app.metrics import Metrics
-from watcher.app.monitor import Monitor
-from watcher.app.observations import STORE, WATCH, Limits
-from watcher.app.witness import Witness
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.node import Node
 from watcher.clock import SystemClock

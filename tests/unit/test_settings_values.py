@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from watcher.app import checks
-from watcher.app.problems import FIELDS
-from watcher.app.sources import load
+from watcher.app.settings import checks
+from watcher.app.settings.problems import FIELDS
+from watcher.app.settings.sources import load
 from watcher.errors import FixConfiguration
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"

@@ -4,10 +4,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from watcher.app.health import Standing, judge
-from watcher.app.metrics import Metrics
-from watcher.app.observations import API, HOOK, Limits, Observations
-from watcher.app.witness import Witness
+from watcher.app.health.judgement import Standing, judge
+from watcher.app.health.metrics import Metrics
+from watcher.app.health.observations import API, HOOK, Limits, Observations
+from watcher.app.health.witness import Witness
 from watcher.clock import SystemClock
 from watcher.errors import AttemptFailed, TryLater
 from watcher.ledger.writer import Batch

@@ -15,15 +15,15 @@ from typing import Any, TypeVar
 from loguru import logger
 
 from watcher.app import house
-from watcher.app.alerts import Alerts
+from watcher.app.alerts.bulletin import Alerts
 from watcher.app.bells import Bells
-from watcher.app.instruments import Instruments
+from watcher.app.health.instruments import Instruments
+from watcher.app.health.status import Status, told
 from watcher.app.loop import StageLoop
 from watcher.app.notify import Notifier, watchdog_interval_s
 from watcher.app.reload import Reload, Switches
 from watcher.app.rounds import Rounds
-from watcher.app.settings import Settings
-from watcher.app.status import Status, told
+from watcher.app.settings.model import Settings
 from watcher.chain.abi import NoSuchView
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints

@@ -12,8 +12,8 @@ from loguru import logger
 from pydantic import SecretStr
 
 from watcher.app.loop import Stage
-from watcher.app.operator_settings import Direct, Operator
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
+from watcher.app.settings.operator import Direct, Operator
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager

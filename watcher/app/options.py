@@ -10,8 +10,9 @@ from typing import Annotated, Any
 
 import typer
 
-from watcher.app import log, sources
-from watcher.app.settings import Settings
+from watcher.app import log
+from watcher.app.settings import sources
+from watcher.app.settings.model import Settings
 from watcher.errors import FixConfiguration, TryLater
 from watcher.ledger import reading
 from watcher.ledger.book import Reader

@@ -13,12 +13,12 @@ from typing import Any
 from loguru import logger
 
 from watcher.app import house, log
-from watcher.app.alerts import Alerts
+from watcher.app.alerts.bulletin import Alerts
 from watcher.app.bells import Bells
+from watcher.app.health.witness import DIRECT, Witness
 from watcher.app.notify import Notifier
-from watcher.app.problems import FIELDS, Key
-from watcher.app.settings import Settings
-from watcher.app.witness import DIRECT, Witness
+from watcher.app.settings.model import Settings
+from watcher.app.settings.problems import FIELDS, Key
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration
 from watcher.operator.client import Client

@@ -15,9 +15,9 @@ from rich.table import Table
 from rich.text import Text
 from sqlalchemy.engine import Row
 
-from watcher.app import sources
 from watcher.app.commands.prove import prove_now
-from watcher.app.settings import Settings
+from watcher.app.settings import sources
+from watcher.app.settings.model import Settings
 from watcher.devnet.world import Devnet
 from watcher.errors import TryLater
 from watcher.ledger import reading

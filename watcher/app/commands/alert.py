@@ -23,9 +23,9 @@ def send_test(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         raise FixConfiguration(
             "alerts.urls: names no service; set WATCHER_ALERTS__URLS or the credential file alerts__urls"
         )
-    from watcher.app.alert_text import Message
-    from watcher.app.alerts import who
-    from watcher.app.courier import Courier
+    from watcher.app.alerts.bulletin import who
+    from watcher.app.alerts.courier import Courier
+    from watcher.app.alerts.text import Message
     from watcher.clock import SystemClock
 
     courier = Courier.of(settings)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from watcher.app.options import DEFAULT_CONFIG, Config, Json, load, print_json
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.redact import escape
 
 if TYPE_CHECKING:

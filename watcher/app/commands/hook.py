@@ -8,7 +8,7 @@ import typer
 
 from watcher import document
 from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.errors import AttemptFailed, FixUsage
 from watcher.ledger import reading
 from watcher.ledger.rows import open_task

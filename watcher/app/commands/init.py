@@ -14,7 +14,7 @@ def init(
     force: Annotated[bool, typer.Option("--force", help="Overwrite a file that is there.")] = False,
 ) -> None:
     """Write a commented watcher.toml, to be filled in."""
-    from watcher.app.template import render
+    from watcher.app.settings.template import render
 
     _write(config, render(), force=force)
     typer.echo(f"wrote {config}; fill in what is marked, set WATCHER_OPERATOR__PASSWORD, then run `watcher check`")

@@ -10,7 +10,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.report.prove import Proof, Prover
 
 _SHOWN = 20

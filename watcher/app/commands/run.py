@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from watcher.app import sources
 from watcher.app.options import DEFAULT_CONFIG, Config, load
+from watcher.app.settings import sources
 
 if TYPE_CHECKING:
     from rich.progress import TaskID

@@ -8,7 +8,7 @@ import asyncio
 
 from watcher.app import house
 from watcher.app.doctor.finding import MEND, UNAVAILABLE, Notes
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.clock import SystemClock
 from watcher.operator.client import Client
 

@@ -3,7 +3,7 @@
 import asyncio
 
 from watcher.app.doctor.finding import MEND, UNAVAILABLE, Notes
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.node import Node
 from watcher.chain.refusals import WrongChain

@@ -5,7 +5,7 @@ from typing import Any
 
 from watcher.app.doctor import events, method
 from watcher.app.doctor.finding import Notes
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.abi import NoSuchView, View, number_of
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints

@@ -6,7 +6,7 @@ Invariant: red only by what the contract itself says, its count and its hashes, 
 from watcher.app.doctor.finding import Notes
 from watcher.app.doctor.names import presets_by_topic, told
 from watcher.app.doctor.search import Search, Stretch
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.abi import NoSuchView
 from watcher.chain.answers import Log
 from watcher.chain.contract import TaskManager

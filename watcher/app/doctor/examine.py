@@ -8,7 +8,7 @@ from typing import TypeVar
 from watcher.app import house
 from watcher.app.doctor import api, chain, clock, contract, hook, ledger
 from watcher.app.doctor.finding import UNAVAILABLE, Finding, Notes
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.clock import SystemClock

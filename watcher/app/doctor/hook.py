@@ -7,7 +7,7 @@ from loguru import logger
 from watcher.app import house
 from watcher.app.doctor.finding import Notes
 from watcher.app.doctor.sample import made_up
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.contract import TaskManager
 from watcher.errors import AttemptFailed
 from watcher.hook.crew import Crew, CrewPlan

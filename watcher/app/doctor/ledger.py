@@ -8,7 +8,7 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from watcher.app.doctor.finding import MEND, Notes
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.errors import TryLater
 from watcher.ledger import reading, schema
 from watcher.ledger.book import Reader

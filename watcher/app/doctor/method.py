@@ -3,7 +3,7 @@
 from typing import Any
 
 from watcher.app.doctor.finding import Notes
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
 from watcher.chain.abi import View, topic
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention import NON_SIGNERS, Convention, convention

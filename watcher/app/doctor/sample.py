@@ -20,7 +20,7 @@ def made_up(contract: TaskManager, chain_id: int, window: int | None = None) -> 
     topics, plain, types = [event.topic], [], []
     for one in event.signature.inputs:
         if one.indexed:
-            topics.append(_WORD if one.is_dynamic else Codec(one.type).encode([_value(one.type)]))
+            topics.append(_WORD if one.is_hashed else Codec(one.type).encode([_value(one.type)]))
         else:
             plain.append(_value(one.type))
             types.append(one.type)
@@ -38,7 +38,7 @@ def _value(kind: str) -> Any:
         return [_value(kind[: kind.rindex("[")])] * (length[0] if length else 0)
     if isinstance(parsed, TupleType):
         return tuple(_value(one.to_type_str()) for one in parsed.components)
-    plain = {"bytes": _WORD, "string": "sample", "address": "0x" + "00" * 19 + "02", "bool": False}
+    plain = {"bytes": _WORD, "string": "sample", "address": "0x" + "00" * 19 + "02", "bool": False, "function": bytes(24)}
     if parsed.base in ("uint", "int"):
         return 2
     return bytes(int(parsed.sub)) if parsed.base == "bytes" and parsed.sub else plain.get(parsed.base)

@@ -14,9 +14,9 @@ from loguru import logger
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
-from watcher.app.health import Health
-from watcher.app.monitor import Monitor
-from watcher.app.node_api import NodeApi
+from watcher.app.health.judgement import Health
+from watcher.app.health.monitor import Monitor
+from watcher.app.health.node_api import NodeApi
 from watcher.clock import Clock
 
 _BIND_AGAIN_S = 15.0

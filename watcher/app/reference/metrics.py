@@ -2,14 +2,14 @@
 
 from collections.abc import Iterable
 
-from watcher.app.metrics import API_OUTCOMES, HOOK_OUTCOMES, Metrics
-from watcher.app.observations import DESCRIPTIONS, TROUBLES
+from watcher.app.health.metrics import API_OUTCOMES, HOOK_OUTCOMES, Metrics
+from watcher.app.health.observations import DESCRIPTIONS, TROUBLES
 from watcher.task import State
 
 _INTRODUCTION = """\
 # Metrics
 
-<!-- Written by `python -m watcher.app.reference`; change watcher/app/metrics.py instead. -->
+<!-- Written by `make docs`; change watcher/app/health/metrics.py instead. -->
 
 `GET /metrics` on `[http] listen` serves them, as text for Prometheus or as OpenMetrics, whichever is asked for. Names
 that begin with `eigen_` are those of the EigenLayer AVS metrics specification; all others are ours and begin with

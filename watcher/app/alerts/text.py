@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 
-from watcher.app import observations as seen
+from watcher.app.health import observations as seen
 from watcher.redact import Redactor, escape
 
 LINES_LIMIT = 30

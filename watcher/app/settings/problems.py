@@ -12,9 +12,9 @@ from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from watcher.app.operator_settings import NEEDED
-from watcher.app.section import Section
-from watcher.app.settings import Settings
+from watcher.app.settings.model import Settings
+from watcher.app.settings.operator import NEEDED
+from watcher.app.settings.section import Section
 from watcher.redact import HIDDEN, Redactor, escape, hide_urls
 
 MAX_PROBLEMS = 100

@@ -11,11 +11,11 @@ from typing import TypeVar
 
 from loguru import logger
 
-from watcher.app.health import Health, judge
+from watcher.app.health.judgement import Health, judge
+from watcher.app.health.metrics import Metrics
+from watcher.app.health.observations import Limits, NodeSeen, Observations, StageSeen, StoreSeen, WorkSeen
+from watcher.app.health.witness import Witness
 from watcher.app.loop import StageLoop
-from watcher.app.metrics import Metrics
-from watcher.app.observations import Limits, NodeSeen, Observations, StageSeen, StoreSeen, WorkSeen
-from watcher.app.witness import Witness
 from watcher.chain.endpoints import Endpoints
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere, TryLater

@@ -7,8 +7,8 @@ delay what it watches.
 from collections.abc import Callable
 from dataclasses import replace
 
-from watcher.app.metrics import Metrics
-from watcher.app.observations import ApiSeen, HookSeen
+from watcher.app.health.metrics import Metrics
+from watcher.app.health.observations import ApiSeen, HookSeen
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, TryLater
 from watcher.hook.respond import RunHook

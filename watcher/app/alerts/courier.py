@@ -14,8 +14,8 @@ from typing import Any
 
 from loguru import logger
 
-from watcher.app.alert_text import Message
-from watcher.app.settings import Settings
+from watcher.app.alerts.text import Message
+from watcher.app.settings.model import Settings
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 from pydantic import BeforeValidator, Field, SecretStr
 
-from watcher.app import checks
-from watcher.app.section import Seconds, Section
+from watcher.app.settings import checks
+from watcher.app.settings.section import Seconds, Section
 
 
 class Alerts(Section):

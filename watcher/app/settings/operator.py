@@ -4,8 +4,8 @@ from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
 
-from watcher.app import checks
-from watcher.app.section import KIB, MIB, Seconds, Section
+from watcher.app.settings import checks
+from watcher.app.settings.section import KIB, MIB, Seconds, Section
 
 NEEDED = "is required"
 PASSWORD_NEEDED = f"{NEEDED}: set WATCHER_OPERATOR__PASSWORD or the credential file operator__password"

@@ -1,6 +1,6 @@
 """The reference pages under `docs/`, made from the code they describe.
 
-`python -m watcher.app.reference` writes them, with `--check` it only compares (exit code 1 on a difference).
+`python -m watcher.app.reference.pages` writes them, with `--check` it only compares (exit code 1 on a difference).
 Invariant: a page is a pure function of the code, so a test can demand that the committed one is the current one.
 """
 
@@ -14,17 +14,17 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from watcher.app.command_reference import commands_page
-from watcher.app.metrics_reference import metrics_page
-from watcher.app.problems import FIELDS, SECTIONS, is_private
-from watcher.app.settings import MAX_INT
-from watcher.app.sources import credential_name, env_name
-from watcher.app.template import toml_value
+from watcher.app.reference.commands import commands_page
+from watcher.app.reference.metrics import metrics_page
+from watcher.app.settings.model import MAX_INT
+from watcher.app.settings.problems import FIELDS, SECTIONS, is_private
+from watcher.app.settings.sources import credential_name, env_name
+from watcher.app.settings.template import toml_value
 
 _INTRODUCTION = """\
 # Settings
 
-<!-- Written by `python -m watcher.app.reference`; change the descriptions in watcher/app/settings.py instead. -->
+<!-- Written by `make docs`; change the descriptions in watcher/app/settings/ instead. -->
 
 A setting comes from the first of these that has it:
 

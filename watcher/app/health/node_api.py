@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from watcher.app.health import Health, Standing
-from watcher.app.metrics import program_version
+from watcher.app.health.judgement import Health, Standing
+from watcher.app.health.metrics import program_version
 
 SPEC_VERSION = "v0.0.1"
 NODE_NAME = "avs-task-watcher"

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 from loguru import logger
 
-from watcher.app.alert_text import FINALITY, MISSED, OTHERWISE, STOPPED, Message, News, Turn, compose, indices
-from watcher.app.courier import Courier
-from watcher.app.health import Health
-from watcher.app.settings import Settings
+from watcher.app.alerts.courier import Courier
+from watcher.app.alerts.text import FINALITY, MISSED, OTHERWISE, STOPPED, Message, News, Turn, compose, indices
+from watcher.app.health.judgement import Health
+from watcher.app.settings.model import Settings
 from watcher.clock import Clock
 from watcher.errors import Halt
 from watcher.ledger.measure import Moved

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 from loguru import logger
 
-from watcher.app.metrics import Metrics
-from watcher.app.monitor import Monitor
-from watcher.app.observations import API, DESCRIPTIONS, HOOK, Limits
-from watcher.app.settings import Settings
-from watcher.app.web import Web
-from watcher.app.witness import Witness
+from watcher.app.health.metrics import Metrics
+from watcher.app.health.monitor import Monitor
+from watcher.app.health.observations import API, DESCRIPTIONS, HOOK, Limits
+from watcher.app.health.web import Web
+from watcher.app.health.witness import Witness
+from watcher.app.settings.model import Settings
 from watcher.chain.endpoints import Endpoints
 from watcher.clock import Clock
 from watcher.redact import Redactor

@@ -11,7 +11,7 @@ from watcher.app.cli import app
 _INTRODUCTION = """\
 # Commands
 
-<!-- Written by `python -m watcher.app.reference`; change the commands in watcher/app/commands/ instead. -->
+<!-- Written by `make docs`; change the commands in watcher/app/commands/ instead. -->
 
 Data goes to stdout, logs and errors to stderr. Every listing has `--json`; its fields are an interface, and are only
 ever added to.

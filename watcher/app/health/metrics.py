@@ -13,8 +13,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
 
-from watcher.app.health import Health, Standing
-from watcher.app.observations import DESCRIPTIONS, TROUBLES
+from watcher.app.health.judgement import Health, Standing
+from watcher.app.health.observations import DESCRIPTIONS, TROUBLES
 from watcher.chain.endpoints import EndpointSeen
 from watcher.chain.node import Asked
 from watcher.ledger.measure import Moved, Work

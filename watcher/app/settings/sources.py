@@ -13,9 +13,10 @@ from typing import Any, get_args
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
-from watcher.app import document
-from watcher.app.decode import decode
-from watcher.app.problems import (
+from watcher.app.settings import document
+from watcher.app.settings.decode import decode
+from watcher.app.settings.model import Settings
+from watcher.app.settings.problems import (
     FIELDS,
     SECTIONS,
     Key,
@@ -26,7 +27,6 @@ from watcher.app.problems import (
     shown_name,
     unknown_key,
 )
-from watcher.app.settings import Settings
 from watcher.errors import FixConfiguration
 from watcher.redact import Redactor
 

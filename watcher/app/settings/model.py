@@ -16,10 +16,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from watcher.app import checks
-from watcher.app.alert_settings import Alerts
-from watcher.app.operator_settings import NEEDED, Operator
-from watcher.app.section import KIB, MIB, Count, Seconds, Section
+from watcher.app.settings import checks
+from watcher.app.settings.alerts import Alerts
+from watcher.app.settings.operator import NEEDED, Operator
+from watcher.app.settings.section import KIB, MIB, Count, Seconds, Section
 
 MAX_INT = 2**63 - 1
 

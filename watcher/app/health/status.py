@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from watcher.app.bells import Bells
-from watcher.app.health import Health
-from watcher.app.settings import Settings
+from watcher.app.health.judgement import Health
+from watcher.app.settings.model import Settings
 from watcher.clock import Clock
 from watcher.ledger import reading
 from watcher.ledger.book import Book

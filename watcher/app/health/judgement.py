@@ -2,7 +2,7 @@
 and the alerts.
 
 Pure: `judge(observations, limits, before)` reads no clock and touches nothing, so that it is tested case by case.
-`watcher.app.monitor.Monitor` makes the observations every second and hands each new `Health` to its listeners.
+`watcher.app.health.monitor.Monitor` makes the observations every second and hands each new `Health` to its listeners.
 
 For alerts: `Health.troubles` is everything that is wrong now. A `Trouble` has a fixed `key` (a service's id, or
 "deadline", "node-behind"), `words` for a person and `since_ms`, which stays the same while the trouble lasts: raise
@@ -13,7 +13,7 @@ somebody else) is no state of the watcher: it comes from `Monitor.on_move`.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from watcher.app.observations import (
+from watcher.app.health.observations import (
     API,
     DEADLINE,
     DESCRIPTIONS,

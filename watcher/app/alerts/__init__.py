@@ -1,0 +1,1 @@
+"""Telling people of trouble, once when it begins and once when it ends."""

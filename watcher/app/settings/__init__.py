@@ -1,0 +1,1 @@
+"""What the watcher is told: a file, secrets and the environment, as checked values."""
