@@ -64,6 +64,12 @@ def test_a_write_transaction_takes_the_lock_before_it_reads(url: URL, monkeypatc
         opened.dispose()
 
 
+def test_a_server_without_its_driver_is_a_matter_of_installing_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    with pytest.raises(FixConfiguration, match=r"pip install .*\[postgres\]"):
+        parse_url("postgresql://watcher:secret@db.example/watcher")
+
+
 def test_a_reader_cannot_write(url: URL) -> None:
     engine = open_engine(url, read_only=True)
     with engine.connect() as connection, pytest.raises(OperationalError, match="readonly"):

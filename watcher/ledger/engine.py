@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
@@ -34,6 +35,8 @@ def parse_url(url: str) -> URL:
         raise FixConfiguration("ledger.url: not a database URL; use sqlite:///path or postgresql://host/name") from None
     if parsed.get_backend_name() not in ("sqlite", "postgresql"):
         raise FixConfiguration(f"ledger.url: {parsed.get_backend_name()} is not supported; use sqlite or postgresql")
+    if parsed.get_backend_name() == "postgresql" and find_spec("psycopg") is None:
+        raise FixConfiguration('ledger.url: PostgreSQL needs a driver: pip install "avs-task-watcher[postgres]"')
     if parsed.get_backend_name() == "sqlite" and sqlite_path(parsed) is None:
         raise FixConfiguration("ledger.url: a ledger in memory would be lost at the first stop; name a file")
     return parsed
