@@ -17,7 +17,7 @@ def parse(body: bytes, *, unique_names: bool = False) -> Any:
 
     `unique_names` refuses an object that names a member twice, at the price of a call per object.
     """
-    if _deeper_than_allowed(body):
+    if is_too_deep(body):
         raise ValueError("nested too deep")
     try:
         return json.loads(
@@ -27,8 +27,8 @@ def parse(body: bytes, *, unique_names: bool = False) -> Any:
         raise ValueError("nested too deep") from None
 
 
-def _deeper_than_allowed(body: bytes) -> bool:
-    """Whether brackets are left after peeling one level of nesting at a time.
+def is_too_deep(body: bytes) -> bool:
+    """Whether brackets, of JSON or of TOML, are left after peeling one level of nesting at a time.
 
     Brackets inside strings count as well; a few that stand alone there are forgiven.
     """

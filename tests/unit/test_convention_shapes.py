@@ -319,6 +319,26 @@ def test_a_contract_from_the_wild_is_described_and_read(name: str, tmp_path: Pat
     assert data[:4] == keccak(text=selector)[:4]
 
 
+def test_an_id_that_is_no_number_is_known_by_its_hash_and_not_asked_for_by_its_topic(tmp_path: Path) -> None:
+    event = '[task]\nevent = "TaskCreated(bytes8 indexed taskId, bytes32 taskHash)"\nindex = "taskId"\n' + PLAIN_CALL
+    shape = custom(tmp_path, event)
+    task = shape.decode_task(log_of(shape, [b"\x07" * 8 + bytes(24)], ["bytes32"], [b"\x01" * 32]), CHAIN_ID, None)
+    assert task.task_index == int.from_bytes(keccak(b"\x07" * 8 + bytes(24)), "big")
+    assert shape.index_topic(task.task_index) is None
+    assert shape.fields(task) == {"taskId": b"\x07" * 8, "taskHash": b"\x01" * 32}
+
+
+def test_of_an_indexed_struct_the_log_holds_only_the_hash(tmp_path: Path) -> None:
+    text = '[task]\nevent = "Made((uint32 a, uint32 b) indexed t, uint32 n)"\nindex = "t"\n' + PLAIN_CALL
+    shape, topic = custom(tmp_path, text), keccak(b"t")
+    task = shape.decode_task(log_of(shape, [topic], ["uint32"], [5]), CHAIN_ID, None)
+    assert shape.index_topic(task.task_index) == topic
+    assert shape.fields(task) == {"t": topic, "n": 5}
+    for path in ('index = "t.a"', 'index = "n"\nmessage = "t"', 'index = "n"\ncreated_block = "t.b"'):
+        with pytest.raises(FixConfiguration):
+            custom(tmp_path, text.replace('index = "t"', path))
+
+
 def test_a_raw_digest_is_signed_as_it_is(tmp_path: Path) -> None:
     shape, task = of_wild(tmp_path, WILD["tasks named by a hash"])
     assert shape.call(task, b"\x01" * 32).sig_hash == b"\x0c" * 32

@@ -4,15 +4,21 @@ Invariant: `decode` gives the values in the order of the signature together with
 the same values can be read again; a log that is none of this kind raises Quarantine, and nothing else.
 """
 
+import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from watcher.chain.abi import Codec
 from watcher.chain.signature import Parameter, Signature
+from watcher.chain.slip import brief, shortened
 from watcher.errors import FixConfiguration, Quarantine
 
 _WORD = 32
+_INDEXED_LIMIT = 3
+# What names a task by itself, and not by its hash: field.index_of.
+_NUMBER = re.compile(r"u?int\d+|bytes32")
 
 Values = tuple[Any, ...]
 
@@ -36,10 +42,15 @@ class Event:
     """Decodes the logs of one event."""
 
     def __init__(self, signature: Signature) -> None:
+        _must_be_told_apart(signature.inputs, signature.name)
         self.signature = signature
         self.topic = signature.topic
         self._indexed = [(at, _topic_codec(one)) for at, one in enumerate(signature.inputs) if one.indexed]
         self._plain = [at for at, one in enumerate(signature.inputs) if not one.indexed]
+        if len(self._indexed) > _INDEXED_LIMIT:
+            raise FixConfiguration(
+                f"{signature.name} has {len(self._indexed)} indexed values; a log holds at most three"
+            )
         self._data = Codec(*(signature.inputs[at].type for at in self._plain))
         self.plain_names = [self._name(signature.inputs, at) for at in self._plain]
 
@@ -69,31 +80,38 @@ class Event:
         end = _WORD * (len(self._indexed) + 1)
         return self.decode([packed[at : at + _WORD] for at in range(0, end, _WORD)], packed[end:])
 
-    def place(self, path: str) -> Place:
-        """Where `task.message` is: names, or positions from 0, with dots. Raises FixConfiguration."""
+    def place(self, path: str, *, as_name: bool = False) -> Place:
+        """Where `task.message` is: names, or positions from 0, with dots. Raises FixConfiguration.
+
+        `as_name`: the value only tells one task from another, so that the hash of it will do.
+        """
         inputs, steps, parameter = self.signature.inputs, [], None
         for part in path.split("."):
             at = next((i for i in range(len(inputs)) if part in (self._name(inputs, i), str(i))), None)
             if at is None:
-                known = ", ".join(self._paths(self.signature.inputs, ""))
-                raise FixConfiguration(f"{self.signature.name} has no {path!r}; it has {known or 'no parameters'}")
+                known = shortened(list(self._paths(self.signature.inputs, "")))
+                raise FixConfiguration(
+                    f"{self.signature.name} has no '{brief(path)}'; it has {known or 'no parameters'}"
+                )
             parameter = inputs[at]
             steps.append(at)
-            inputs = parameter.components if parameter.is_tuple else ()
+            if parameter.is_hashed and not as_name:
+                raise FixConfiguration(f"{brief(path)}: is indexed, and the log holds only its hash")
+            inputs = parameter.components if parameter.is_tuple and not parameter.is_hashed else ()
         assert parameter is not None, "a path has at least one part"
         return Place(parameter, tuple(steps))
 
     def named(self, values: Values) -> dict[str, Any]:
         """The values by name; structs are dicts, arrays are lists."""
         return {
-            self._name(self.signature.inputs, at): _named(one, value, hashed=one.indexed and one.is_dynamic)
+            self._name(self.signature.inputs, at): _named(one, value, hashed=one.is_hashed)
             for at, (one, value) in enumerate(zip(self.signature.inputs, values, strict=True))
         }
 
     def leads_with(self, place: Place) -> bool:
-        """True where the value is the first topic after the event's own: its log can be asked for by that."""
-        first = self._indexed[0][0] if self._indexed else None
-        return place.steps == (first,) and not place.parameter.is_dynamic
+        """True where the value is, as a number, the first topic after the event's own: its log can be asked for."""
+        first, parameter = self._indexed[0][0] if self._indexed else None, place.parameter
+        return place.steps == (first,) and (parameter.is_hashed or bool(_NUMBER.fullmatch(parameter.type)))
 
     @staticmethod
     def _name(inputs: Sequence[Parameter], at: int) -> str:
@@ -108,11 +126,17 @@ class Event:
 
 
 def _topic_codec(parameter: Parameter) -> Codec:
-    return Codec("bytes32" if parameter.is_dynamic or not _is_word(parameter) else parameter.type)
+    return Codec("bytes32" if parameter.is_hashed else parameter.type)
 
 
-def _is_word(parameter: Parameter) -> bool:
-    return not parameter.components and not parameter.type.endswith("]")
+def _must_be_told_apart(inputs: Sequence[Parameter], where: str) -> None:
+    """A path, and a hook that reads by name, must not meet two of a name."""
+    names = Counter(one.name for one in inputs if one.name)
+    twice = [name for name, times in names.items() if times > 1]
+    if twice:
+        raise FixConfiguration(f"{where} has two values called {brief(twice[0])}")
+    for one in inputs:
+        _must_be_told_apart(one.components, f"{where}.{one.name}")
 
 
 def _named(parameter: Parameter, value: Any, *, hashed: bool = False) -> Any:

@@ -3,6 +3,7 @@
 Invariant: what does not fit raises Quarantine, and nothing else.
 """
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -47,12 +48,24 @@ def number_at(path: str | None, event: Event) -> Callable[[Values], int] | None:
     return place.read
 
 
-def value_at(given: Any, kind: Callable[[Any], Any], event: Event) -> Callable[[Values], Any]:
-    """How to read what is either at a path or the same for every task."""
-    if isinstance(given, str):
-        return event.place(given).read
-    fixed = kind(given)
-    return lambda _values: fixed
+def threshold_at(given: str | int, event: Event) -> Callable[[Values], Any]:
+    """How to read a threshold, which is at a path or the same for every task."""
+    if isinstance(given, int):
+        return lambda _values: given
+    read = number_at(given, event)
+    assert read is not None, "there is a path"
+    return read
+
+
+def quorums_at(given: str | Sequence[int], event: Event) -> Callable[[Values], Any]:
+    """How to read quorum numbers, which are at a path or the same for every task."""
+    if not isinstance(given, str):
+        fixed = bytes(given)
+        return lambda _values: fixed
+    place = event.place(given)
+    if not re.fullmatch(r"bytes\d*|uint\d+\[\d*\]", place.parameter.type):
+        raise FixConfiguration(f"{given} is {place.parameter.type}, and must be bytes, or a list of uint")
+    return place.read
 
 
 def within_limit(data: bytes, message_limit_bytes: int) -> bytes:

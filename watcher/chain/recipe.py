@@ -77,11 +77,6 @@ class Recipe:
             ) from None
 
 
-def _thresholds(task: Task) -> bytes:
-    """One byte per quorum, as contracts that take several thresholds want them."""
-    return bytes([task.quorum_threshold]) * len(task.quorum_numbers)
-
-
 def _getter(one: Expression | Constant, kind: str, event: Event, answer_type: str) -> _Get:
     if isinstance(one, Constant):
         constant = one.value
@@ -90,7 +85,7 @@ def _getter(one: Expression | Constant, kind: str, event: Event, answer_type: st
         return _struct(one, kind, event, answer_type)
     if isinstance(one, int):
         number = one
-        _must(re.fullmatch(r"u?int\d+", kind), f"{number} cannot stand for {kind}")
+        _must(_has_room(kind, number), f"{number} cannot stand for {kind}")
         return lambda _scope: number
     if one == "$answer":
         _must(kind == answer_type, f"$answer is {answer_type} and cannot stand for {kind}")
@@ -127,6 +122,14 @@ def members(kind: str) -> list[str]:
     if not isinstance(parsed, TupleType) or parsed.arrlist:
         return []
     return [one.to_type_str() for one in parsed.components]
+
+
+def _has_room(kind: str, number: int) -> bool:
+    match = re.fullmatch(r"(u?)int(\d+)", kind)
+    if match is None:
+        return False
+    bits = int(match[2])
+    return 0 <= number < 1 << bits if match[1] else -(1 << bits - 1) <= number < 1 << bits - 1
 
 
 def _must(holds: object, words: str) -> None:

@@ -22,7 +22,7 @@ class ResponseLog:
         self.event = event
         self._answer = answer
         self._limit_bytes = message_limit_bytes
-        self._index = event.place(response.index)
+        self._index = event.place(response.index, as_name=True)
         self._answer_at, kind = _answer_place(response.answer, event)
         if kind != answer.kind:
             raise FixConfiguration(f"response.answer is {kind}, but answer says {answer.kind}")

@@ -3,23 +3,74 @@
 Presets are such files in `conventions/`; a file of one's own is no different. `docs/conventions.md` explains every key.
 """
 
-import json
 import tomllib
 from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from watcher.chain import slip
 from watcher.chain.recipe import Expression
+from watcher.chain.signature import parse_type
+from watcher.document import is_too_deep
+from watcher.document import parse as parse_json
 from watcher.errors import FixConfiguration
+from watcher.textfile import read_text
 
 PRESETS = ("wizard", "wizard-bridge", "incredible-squaring", "chainbase")
-_FILE_LIMIT_BYTES = 4 * 1024 * 1024
+_FILE_LIMIT_BYTES = 256 * 1024
+# A compiler's artifact holds the code beside the ABI.
+_ABI_LIMIT_BYTES = 4 * 1024 * 1024
+_DEPTH_LIMIT = 8
+_PATH_LIMIT_CHARS = 300
 
+
+def _type(written: str) -> str:
+    try:
+        return parse_type(written).type
+    except FixConfiguration as wrong:
+        raise ValueError(str(wrong)) from None
+
+
+def _expressions(given: Any) -> Any:
+    """Told here in one line: pydantic would tell each alternative at each level."""
+    if not isinstance(given, list) or not all(_is_expression(one, _DEPTH_LIMIT) for one in given):
+        raise ValueError("each must be a path, a word with $, a whole number, or a list of these")
+    return given
+
+
+def _is_expression(one: Any, depth: int) -> bool:
+    if isinstance(one, list):
+        return depth > 0 and all(_is_expression(inner, depth - 1) for inner in one)
+    return isinstance(one, str) or type(one) is int
+
+
+def _quorums(given: Any) -> Any:
+    if isinstance(given, list) and len(given) != len(set(given)):
+        raise ValueError("names a quorum twice")
+    return given
+
+
+_NAME = r"[A-Za-z_$][A-Za-z0-9_$]*"
 Line = Annotated[str, Field(min_length=1, max_length=4096)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z_$][A-Za-z0-9_$]*$", max_length=200)]
-ViewName = Annotated[str, Field(pattern=r"^[A-Za-z_$][A-Za-z0-9_$]*\((u?int\d*|bytes32)?\)$", max_length=200)]
+Name = Annotated[str, Field(pattern=f"^{_NAME}$", max_length=200, description="a function's name, without brackets")]
+Type = Annotated[Line, AfterValidator(_type)]
+Types = Annotated[list[Type], Field(min_length=1, max_length=16)]
+Values = Annotated[list[Expression], BeforeValidator(_expressions), Field(min_length=1, max_length=16)]
+Paths = Annotated[list[Line], Field(max_length=16)]
+View = Annotated[
+    str, Field(pattern=rf"^{_NAME}\(\)$", max_length=200, description="a function without arguments, such as count()")
+]
+ViewByIndex = Annotated[
+    str,
+    Field(
+        pattern=rf"^{_NAME}\((u?int\d*|bytes32)\)$",
+        max_length=200,
+        description="a function of the index, such as hashes(uint32)",
+    ),
+]
+Quorum = Annotated[int, Field(ge=0, le=255)]
 Block = Annotated[int, Field(ge=1, le=2**32)]
 
 
@@ -30,8 +81,8 @@ class _Table(BaseModel):
 class Coded(_Table):
     """Bytes put together: abi.encode of `values` as `types`."""
 
-    types: list[Line] = Field(min_length=1, max_length=16)
-    values: list[Expression] = Field(min_length=1, max_length=16)
+    types: Types
+    values: Values
 
 
 class TaskShape(_Table):
@@ -41,11 +92,15 @@ class TaskShape(_Table):
     index: Line
     created_block: Line | None = None
     message: Line | None = None
-    quorum_numbers: Line | list[Annotated[int, Field(ge=0, le=255)]] = Field(default_factory=list)
-    quorum_threshold: Line | Annotated[int, Field(ge=0, le=100)] = 0
-    hash: list[Line] = Field(default_factory=list, max_length=16)
-    hash_view: ViewName | None = None
-    count_view: ViewName | None = None
+    quorum_numbers: Annotated[Line | list[Quorum], AfterValidator(_quorums)] = Field(
+        default_factory=list, description="a path, or numbers from 0 to 255"
+    )
+    quorum_threshold: Line | Annotated[int, Field(ge=0, le=100)] = Field(
+        default=0, description="a path, or a number from 0 to 100"
+    )
+    hash: Paths = Field(default_factory=list)
+    hash_view: ViewByIndex | None = None
+    count_view: View | None = None
 
     @model_validator(mode="after")
     def _provable(self) -> "TaskShape":
@@ -57,7 +112,7 @@ class TaskShape(_Table):
 class Deadline(_Table):
     """Until when an answer is admissible; nothing at all means for ever."""
 
-    window_view: ViewName | None = None
+    window_view: View | None = None
     window_blocks: Block | None = None
     block: Line | None = None
     timestamp: Line | None = None
@@ -74,9 +129,9 @@ class ResponseShape(_Table):
 
     event: Line
     index: Line
-    answer: Line | list[Line]
-    hash: list[Line] = Field(default_factory=list, max_length=16)
-    hash_view: ViewName | None = None
+    answer: Line | Paths = Field(description="a path, or a list of paths")
+    hash: Paths = Field(default_factory=list)
+    hash_view: ViewByIndex | None = None
 
     @model_validator(mode="after")
     def _has_view(self) -> "ResponseShape":
@@ -89,8 +144,8 @@ class CallShape(_Table):
     """The function that takes the answer, without its last argument and without its selector."""
 
     method: Name
-    types: list[Line] = Field(min_length=1, max_length=16)
-    values: list[Expression] = Field(min_length=1, max_length=16)
+    types: Types
+    values: Values
 
 
 class Signed(Coded):
@@ -110,17 +165,12 @@ class Shape(_Table):
 
     description: str = Field(default="", max_length=2000)
     abi: Line | None = None
-    answer: Line = "bytes"
+    answer: Type = "bytes"
     task: TaskShape
     deadline: Deadline = Deadline()
     response: ResponseShape | None = None
     call: CallShape
     signed: Signed
-
-    @field_validator("answer")
-    @classmethod
-    def _plain(cls, value: str) -> str:
-        return value.strip()
 
 
 def load_shape(name: str, file: Path | None = None) -> tuple[Shape, list[Any]]:
@@ -131,46 +181,50 @@ def load_shape(name: str, file: Path | None = None) -> tuple[Shape, list[Any]]:
     if name == "custom":
         if file is None:
             raise FixConfiguration('task_manager.convention_file: is required for task_manager.convention = "custom"')
-        text, label = _read(file), str(file)
+        text, label = _read(file, _FILE_LIMIT_BYTES), slip.brief(str(file), _PATH_LIMIT_CHARS)
     elif name in PRESETS:
         text, label = files(__package__).joinpath("conventions", f"{name}.toml").read_text(encoding="utf-8"), name
     else:
         raise FixConfiguration(f'task_manager.convention: must be one of {", ".join(PRESETS)}, or "custom"')
     try:
-        shape = Shape.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise FixConfiguration(f"{label}: not TOML: {error}") from None
+        shape = Shape.model_validate(_tables(text))
     except ValidationError as error:
-        raise FixConfiguration(f"{label}: " + "; ".join(_problem(one) for one in error.errors())) from None
+        raise FixConfiguration(f"{label}: {slip.told(error, Shape)}") from None
+    except FixConfiguration as wrong:
+        raise FixConfiguration(f"{label}: {wrong}") from None
     return shape, _abi(shape, file) if shape.abi else []
 
 
-def _problem(error: Any) -> str:
-    where = ".".join(str(part) for part in error["loc"] if not str(part).startswith(("str", "list", "int", "constr")))
-    return f"{where or 'the file'}: {error['msg'].removeprefix('Value error, ')}"
+def _tables(text: str) -> dict[str, Any]:
+    if is_too_deep(text.encode()):
+        raise FixConfiguration("is nested too deeply")
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise FixConfiguration(f"not TOML: {slip.brief(str(error))}") from None
+    except RecursionError:
+        raise FixConfiguration("is nested too deeply") from None
+    except ValueError:  # a number of more digits than Python converts
+        raise FixConfiguration("holds a number that is far too long") from None
 
 
 def _abi(shape: Shape, file: Path | None) -> list[Any]:
     path = Path(shape.abi or "")
     path = path if path.is_absolute() or file is None else file.parent / path
     try:
-        found = json.loads(_read(path))
-    except (ValueError, RecursionError):
-        raise FixConfiguration(f"{path}: abi must name a JSON file") from None
+        found = parse_json(_read(path, _ABI_LIMIT_BYTES).encode())
+    except ValueError:
+        raise FixConfiguration(f"{slip.brief(str(path), _PATH_LIMIT_CHARS)}: abi must name a JSON file") from None
     abi = found.get("abi") if isinstance(found, dict) else found
     if not isinstance(abi, list):
-        raise FixConfiguration(f"{path}: neither an ABI nor a compiler's artifact with one")
+        raise FixConfiguration(
+            f"{slip.brief(str(path), _PATH_LIMIT_CHARS)}: neither an ABI nor a compiler's artifact with one"
+        )
     return abi
 
 
-def _read(path: Path) -> str:
+def _read(path: Path, limit_bytes: int) -> str:
     try:
-        with path.open("rb") as opened:
-            data = opened.read(_FILE_LIMIT_BYTES + 1)
-        if len(data) > _FILE_LIMIT_BYTES:
-            raise FixConfiguration(f"{path}: longer than {_FILE_LIMIT_BYTES >> 20} MiB")
-        return data.decode("utf-8")
-    except OSError as error:
-        raise FixConfiguration(f"{path}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise FixConfiguration(f"{path}: not UTF-8 text") from None
+        return read_text(path, limit_bytes)
+    except FixConfiguration as wrong:
+        raise FixConfiguration(f"{slip.brief(str(path), _PATH_LIMIT_CHARS)}: {wrong}") from None

@@ -6,6 +6,7 @@ or as the ABI JSON of a compiler. eth-abi knows types and no names, so the names
 given to its grammar: what it does not know is refused.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,15 +17,20 @@ from eth_abi.grammar import normalize, parse
 from eth_abi.registry import registry
 
 from watcher.chain.abi import topic
+from watcher.chain.slip import brief, shortened
 from watcher.errors import FixConfiguration
 
 _LENGTH_LIMIT_CHARS = 4096
 _DEPTH_LIMIT = 8
 _PARAMETERS_LIMIT = 64
+# Of all arrays of fixed length within one type, multiplied; and of all pairs of square brackets.
+_ITEMS_LIMIT = 4096
+_DIMENSIONS_LIMIT = 32
 _TOKEN = re.compile(r"\s*([A-Za-z_$][\w$]*|\(|\)|,|(?:\[\d*\])+|\S)")
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 # What Solidity writes beside a type, and what a pasted struct or event begins with.
 _NOISE = frozenset({"memory", "calldata", "storage", "payable", "tuple"})
+_LENGTH = re.compile(r"\[(\d+)\]")
 _KINDS = frozenset({"event", "function"})
 
 
@@ -43,9 +49,9 @@ class Parameter:
         return self.type.endswith(")")
 
     @property
-    def is_dynamic(self) -> bool:
-        """True where abi.encode gives it a tail, and a topic holds only its hash."""
-        return bool(parse(self.type).is_dynamic)
+    def is_hashed(self) -> bool:
+        """True where a log holds only the hash of it: indexed, and more than one word."""
+        return self.indexed and (bool(parse(self.type).is_dynamic) or self.is_tuple or self.type.endswith("]"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +92,14 @@ def parse_signature(text: str) -> Signature:
     return Signature(tokens[0], inputs)
 
 
+def parse_type(text: str) -> Parameter:
+    """One ABI type, such as `(uint32 index, bytes)[]`; names may stand in it. Raises FixConfiguration."""
+    inputs = parse_signature(f"x({text})").inputs
+    if len(inputs) != 1:
+        raise FixConfiguration(f"{text[:60]!r} is not one type; several values together are a tuple: (a,b)")
+    return inputs[0]
+
+
 def abi_signature(entry: Mapping[str, Any]) -> Signature:
     """One entry of a compiler's ABI JSON. Raises FixConfiguration."""
     name, inputs = entry.get("name"), entry.get("inputs")
@@ -93,7 +107,7 @@ def abi_signature(entry: Mapping[str, Any]) -> Signature:
         raise FixConfiguration("the ABI's entry has no name or no inputs")
     if entry.get("anonymous"):
         raise FixConfiguration(f"event {name} is anonymous: its logs cannot be told from others")
-    return Signature(name, tuple(_abi_parameter(one, 1) for one in inputs[:_PARAMETERS_LIMIT]))
+    return Signature(name, _abi_parameters(inputs, 1))
 
 
 def find_in_abi(abi: Sequence[Any], kind: str, name: str) -> Signature:
@@ -101,7 +115,8 @@ def find_in_abi(abi: Sequence[Any], kind: str, name: str) -> Signature:
     found = [one for one in abi if isinstance(one, dict) and (one.get("type"), one.get("name")) == (kind, name)]
     if len(found) != 1:
         names = sorted({str(one.get("name")) for one in abi if isinstance(one, dict) and one.get("type") == kind})
-        raise FixConfiguration(f"the ABI has {len(found)} {kind}s called {name}; it has {', '.join(names) or 'none'}")
+        words = f"the ABI has {len(found)} {kind}s called {brief(name)}; it has {shortened(names) or 'none'}"
+        raise FixConfiguration(words + ("; write the one that is meant out" if found else ""))
     return abi_signature(found[0])
 
 
@@ -165,6 +180,12 @@ class _Reader:
         return FixConfiguration(f"the signature {self._text[:100]!r} cannot be read: {words}")
 
 
+def _abi_parameters(entries: list[Any], depth: int) -> tuple[Parameter, ...]:
+    if len(entries) > _PARAMETERS_LIMIT:
+        raise FixConfiguration(f"the ABI's entry has more than {_PARAMETERS_LIMIT} parameters")
+    return tuple(_abi_parameter(one, depth) for one in entries)
+
+
 def _abi_parameter(entry: Any, depth: int) -> Parameter:
     if not isinstance(entry, dict) or not isinstance(entry.get("type"), str) or depth > _DEPTH_LIMIT:
         raise FixConfiguration("a parameter of the ABI has no type, or is nested too deep")
@@ -173,7 +194,7 @@ def _abi_parameter(entry: Any, depth: int) -> Parameter:
     if kind.startswith("tuple"):
         if not isinstance(parts, list):
             raise FixConfiguration("a tuple of the ABI has no components")
-        components = tuple(_abi_parameter(one, depth + 1) for one in parts[:_PARAMETERS_LIMIT])
+        components = _abi_parameters(parts, depth + 1)
         kind = f"({','.join(one.type for one in components)}){kind.removeprefix('tuple')}"
     name = entry.get("name", "")
     return Parameter(name if isinstance(name, str) else "", _canonical(kind), components, entry.get("indexed") is True)
@@ -181,12 +202,14 @@ def _abi_parameter(entry: Any, depth: int) -> Parameter:
 
 def _canonical(kind: str) -> str:
     """The type as topics need it: uint is uint256. Raises FixConfiguration for what eth-abi does not know."""
+    if kind.count("[") > _DIMENSIONS_LIMIT or math.prod(map(int, _LENGTH.findall(kind))) > _ITEMS_LIMIT:
+        raise FixConfiguration(f"{kind[:60]!r} is an array beyond all measure")
     wanted: str = normalize(kind)  # type: ignore[no-untyped-call]
     try:
         parse(wanted).validate()
         is_known = registry.has_encoder(wanted)
     except (ParseError, ValueError):  # an empty tuple is a ValueError of no kind of its own
         is_known = False
-    if not is_known:
+    if not is_known or "fixed" in wanted:  # which no compiler emits
         raise FixConfiguration(f"{kind[:60]!r} is no ABI type; write structs out: (uint32 a, bytes b)")
     return wanted

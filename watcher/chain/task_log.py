@@ -4,7 +4,17 @@ from typing import Any
 
 from watcher.chain.answers import Log
 from watcher.chain.event import Event, Values
-from watcher.chain.field import Hash, index_of, natural, number_at, quorums, sighting, value_at, within_limit
+from watcher.chain.field import (
+    Hash,
+    index_of,
+    natural,
+    number_at,
+    quorums,
+    quorums_at,
+    sighting,
+    threshold_at,
+    within_limit,
+)
 from watcher.chain.payload import Payload
 from watcher.chain.shape import Deadline, TaskShape
 from watcher.errors import Quarantine
@@ -20,13 +30,13 @@ class TaskLog:
     def __init__(self, event: Event, task: TaskShape, deadline: Deadline, message_limit_bytes: int) -> None:
         self.event = event
         self._limit_bytes = message_limit_bytes
-        self._index = event.place(task.index)
+        self._index = event.place(task.index, as_name=True)
         self._index_is_topic = event.leads_with(self._index)
         self._created_block = number_at(task.created_block, event)
         self._message = None if task.message is None else event.place(task.message)
         self.payload = Payload(self._message.parameter.type) if self._message else None
-        self._quorums = value_at(task.quorum_numbers, bytes, event)
-        self._threshold = value_at(task.quorum_threshold, int, event)
+        self._quorums = quorums_at(task.quorum_numbers, event)
+        self._threshold = threshold_at(task.quorum_threshold, event)
         self._deadline_block = number_at(deadline.block, event)
         self._deadline_s = number_at(deadline.timestamp, event)
         self._task_hash = Hash(event, task.hash)

@@ -29,6 +29,7 @@ from watcher.app.settings.problems import (
 )
 from watcher.errors import FixConfiguration
 from watcher.redact import Redactor
+from watcher.textfile import read_text
 
 PREFIX = "WATCHER_"
 # Names of ours that are no settings.
@@ -182,7 +183,7 @@ def from_credentials(folder: str) -> Layer:
 def _read_credential(layer: Layer, key: Key, path: Path) -> None:
     where = f"credential file {path.name}"
     try:
-        text = document.read_text(path, CREDENTIAL_LIMIT_BYTES).rstrip("\r\n")
+        text = read_text(path, CREDENTIAL_LIMIT_BYTES).rstrip("\r\n")
     except FixConfiguration as error:
         layer.problems += [f"{where}: {problem}" for problem in error.problems]
         text = ""
