@@ -387,6 +387,21 @@ async def test_a_node_without_old_state_old_logs_or_final_blocks_is_told(rig: Ri
         assert (found.code, found.not_green()) == (0, [("node", "finality")])
 
 
+async def test_a_chain_that_was_begun_anew_is_told_before_the_daemon_refuses_it(tmp_path: Path) -> None:
+    async with running_rig(tmp_path / "old", hook="square") as rig:
+        daemon = await rig.start()
+        assert await daemon.stop() == 0
+        assert (await checked(rig)).not_green() == []
+        ledger = rig.ledger
+        async with running_rig(tmp_path / "new", hook="square") as anew:
+            url = {"WATCHER_LEDGER__URL": f"sqlite:///{ledger}"}
+            found = await checked(anew, environment=url)
+            assert (found.code, found.red()) == (78, [("node", "genesis")])
+            assert "needs a new ledger" in found.line("node", "genesis").words
+            refused = await anew.command("run", environment=url)
+            assert (refused.code, "needs a new ledger" in refused.err) == (78, True)
+
+
 async def test_a_clock_that_is_off_is_yellow(rig: Rig) -> None:
     async with behind(rig) as relay:
 
@@ -413,6 +428,44 @@ async def test_the_second_api_is_tried_too(rig: Rig) -> None:
     found = await checked(rig, None, {**direct, "WATCHER_OPERATOR__DIRECT__USERNAME": "somebody"})
     assert (found.code, found.red()) == (78, [("API", "credentials")])
     assert found.line("API", "credentials").words.startswith("[operator.direct] ")
+
+
+@pytest.mark.parametrize("status", [200, 302, 404, 405])
+async def test_another_server_at_the_apis_address_is_for_a_person_to_mend(rig: Rig, status: int) -> None:
+    async def another(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status, text="<html>not here</html>", headers={"Location": "/login"})
+
+    async with serving(another) as url:
+        found = await checked(rig, {rig.net.api_url: url})
+    assert (found.code, found.red()) == (78, [("API", "address")])
+    assert "url" in found.line("API", "address").words
+    found = await checked(rig, {rig.net.api_url: rig.net.rpc_url})  # a node, which speaks JSON-RPC too
+    assert (found.code, found.red()) == (78, [("API", "address")])
+
+
+@pytest.mark.parametrize("status", [429, 502])
+async def test_a_server_that_asks_for_patience_gets_it(rig: Rig, status: int) -> None:
+    async def busy(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status)
+
+    async with serving(busy) as url:
+        found = await checked(rig, {rig.net.api_url: url})
+    assert (found.code, found.red()) == (69, [("API", "reachable")])
+
+
+async def test_every_red_line_of_a_hook_that_is_not_loaded_says_what_to_do(rig: Rig) -> None:
+    for target in ("nowhere:respond", "moody:nothing", "moody", "exec:/bin/true"):
+        found = await checked(rig, target=target)
+        assert (found.code, found.red()) == (78, [("hook", "loading")])
+        assert "correct hook.target" in found.line("hook", "loading").words
+
+
+async def test_settings_that_are_wrong_are_told_to_machines_too(rig: Rig) -> None:
+    rig.write_config(target="rig_hook:square", changes={"chain_id = 31337": "chain_id = 0"})
+    done = await rig.command("check", "--json", environment={"WATCHER_OPERATOR__PASSWORD": ""})
+    assert done.code == 78
+    assert {(one["what"], one["check"], one["verdict"]) for one in done.json} == {("settings", "complete", "wrong")}
+    assert {one["words"].partition(":")[0] for one in done.json} == {"chain.chain_id", "operator.password"}
 
 
 async def test_a_hook_is_held_to_what_the_contract_takes(rig: Rig, squaring: Rig) -> None:

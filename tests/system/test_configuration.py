@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -123,15 +123,21 @@ def refused(text: str, capsys: pytest.CaptureFixture[str], *command: str) -> lis
     Path("watcher.toml").write_text(text)
     code = run(command or ["check"])
     shown = capsys.readouterr()
-    assert_words(code, shown.out, shown.err)
+    assert_words(code, shown.out, shown.err, command)
     return shown.err.splitlines()
 
 
-def assert_words(code: int, out: str, err: str) -> None:
-    """Exit code 78; lines on stderr and nothing on stdout; no traceback, no secret, nothing a terminal would obey."""
+def assert_words(code: int, out: str, err: str, command: Sequence[str]) -> None:
+    """Exit code 78; lines on stderr and nothing on stdout; no traceback, no secret, nothing a terminal would obey.
+
+    Only `check --json` has something for machines to say, and it is the same.
+    """
     assert code == 78, err
-    assert out == ""
     lines = err.splitlines()
+    said = json.loads(out or "[]")
+    told = [one.removeprefix("watcher: ") for one in lines] if [*command] == ["check", "--json"] else []
+    assert [one["words"] for one in said] == told
+    assert {(one["what"], one["check"], one["verdict"]) for one in said} <= {("settings", "complete", "wrong")}
     assert lines
     assert all(line.startswith("watcher: ") and line.isprintable() and len(line) < 600 for line in lines), err
     assert "Traceback" not in err
@@ -258,7 +264,7 @@ def test_the_real_command_says_the_same_and_nothing_more(arguments: list[str], t
         capture_output=True, text=True, timeout=30, check=False, cwd=tmp_path,
         env={"PATH": os.environ["PATH"], "WATCHER_LOG": "trace", **PASSWORD},
     )  # fmt: skip
-    assert_words(done.returncode, done.stdout, done.stderr)
+    assert_words(done.returncode, done.stdout, done.stderr, arguments)
     assert [line.split(": ")[1] for line in done.stderr.splitlines()] == ["chain.chain_id", "ledger.url"]
     assert list(tmp_path.iterdir()) == [tmp_path / "watcher.toml"]
 
@@ -387,8 +393,8 @@ async def test_wrong_credentials_are_told(check: Checker) -> None:
         (403, "", 78),
         (502, "<html>bad gateway</html>", 69),
         (429, "", 69),
-        (200, "<html>It works!</html>", 69),
-        (200, '{"jsonrpc": "2.0", "id": 1, "result": {}}', 69),
+        (200, "<html>It works!</html>", 78),
+        (200, '{"jsonrpc": "2.0", "id": 1, "result": {}}', 78),
     ],
 )
 async def test_what_is_not_the_api_is_told(check: Checker, status: int, body: str, code: int) -> None:

@@ -31,6 +31,12 @@ def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor 
     return None if row is None else cursor_of(row)
 
 
+def genesis_hash(conn: Connection, source_id: int) -> bytes | None:
+    """Block 0's hash on the chain where the ledger was begun, None where no node has shown it."""
+    found: bytes | None = conn.execute(select(sources.c.genesis_hash).where(sources.c.id == source_id)).scalar_one()
+    return found
+
+
 def cursor(conn: Connection, source_id: int) -> Cursor:
     """How far the ledger has read."""
     return cursor_of(conn.execute(select(sources).where(sources.c.id == source_id)).one())

@@ -9,6 +9,7 @@ from rich.table import Column, Table
 
 from watcher.app.options import DEFAULT_CONFIG, Config, Json, load, print_json
 from watcher.app.settings.model import Settings
+from watcher.errors import FixConfiguration
 from watcher.redact import escape
 
 if TYPE_CHECKING:
@@ -24,13 +25,16 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     mended, 69 when a node or the API cannot be reached, 0 when all is green or yellow.
     """
     from watcher.app.doctor.examine import exit_code
+    from watcher.app.doctor.finding import Finding
 
-    settings = load(config)
-    findings = asyncio.run(_examine(settings))
+    try:
+        findings = asyncio.run(_examine(load(config)))
+    except FixConfiguration as wrong:
+        if as_json:  # beside the lines on stderr that every command has for it
+            _print([Finding("settings", "complete", "wrong", one, wrong.exit_code) for one in wrong.problems])
+        raise
     if as_json:
-        print_json(
-            [{"what": one.what, "verdict": one.verdict, "words": one.words, "check": one.check} for one in findings]
-        )
+        _print(findings)
     else:
         _show(findings)
     if code := exit_code(findings):
@@ -44,6 +48,10 @@ async def _examine(settings: Settings) -> "list[Finding]":
     console = Console(stderr=True)
     with console.status("looking") as status:
         return await Examination(settings, lambda what: status.update(f"looking at: {what}")).run()
+
+
+def _print(findings: "list[Finding]") -> None:
+    print_json([{"what": one.what, "verdict": one.verdict, "words": one.words, "check": one.check} for one in findings])
 
 
 def _show(findings: "list[Finding]") -> None:

@@ -14,6 +14,8 @@ from watcher.operator.client import Client
 
 # A refusal by name takes no time; what takes longer does not answer.
 _TIMEOUT_S = 20.0
+# It asks for patience, whoever it is.
+_MAY_PASS = (408, 425, 429)
 _METHODS = {"proxy": "operator_createSigTaskResponse", "operator": "operator_createSigTask"}
 
 
@@ -39,7 +41,8 @@ async def _probe(table: str, api: str, client: Client, notes: Notes) -> None:
         notes.ok("authorised", words if table == "[operator]" else f"{table} {words}")
     elif found.http_status in (401, 403):
         notes.wrong("credentials", f"{table} {found.words}", MEND)
-    elif found.http_status == 404:
-        notes.wrong("address", f"{table} {found.words}", MEND)
+    elif found.http_status is not None and found.http_status < 500 and found.http_status not in _MAY_PASS:
+        advice = "" if "url" in found.words else "; correct its url"
+        notes.wrong("address", f"{table} {found.words}{advice}", MEND)
     else:
         notes.wrong("reachable", f"{table} {found.words}; wait until it is back, or correct its url", UNAVAILABLE)

@@ -18,6 +18,11 @@ from watcher.task import Header, Task
 # Beyond what one request may take: several are made in a row.
 _PATIENCE_S = 60.0
 
+# What to do where a part comes to nothing in the middle.
+_ENDPOINT = "try again, or name another endpoint"
+_LEDGER = "see to ledger.url, or restore a copy (docs/service.md)"
+_HOOK = "mend the hook, or correct hook.target and hook.app_dir"
+
 T = TypeVar("T")
 Told = Callable[[str], None]
 
@@ -37,7 +42,7 @@ class Examination:
     async def run(self) -> list[Finding]:
         """All lines, part by part."""
         await asyncio.gather(
-            self._part(self.ledger, ledger.look(self.settings, self.ledger)),
+            self._part(self.ledger, ledger.look(self.settings, self.ledger), "reading", _LEDGER),
             self._outside(),
             self._api(),
         )
@@ -56,11 +61,12 @@ class Examination:
             head = await self._part(self.node, chain.endpoints(nodes, self.node))
             if head is not None:
                 await self._part(self.node, chain.history(self.settings, nodes, head, self.node))
+                await self._part(self.node, ledger.same_chain(self.settings, nodes, self.node))
                 await self._part(self.node, clock.look(nodes, head, system_clock, self.node))
             if manager is not None:
                 sample = await self._contract(nodes, manager, head)
             if self.settings.operator.api != "none":
-                await self._part(self.hook, hook.look(self.settings, manager, sample, self.hook))
+                await self._part(self.hook, hook.look(self.settings, manager, sample, self.hook), "loading", _HOOK)
         finally:
             await nodes.close()
 
@@ -76,14 +82,16 @@ class Examination:
         try:
             return house.task_manager(self.settings, nodes)
         except FixConfiguration as wrong:
-            self.contract.failed("convention", wrong)
+            self.contract.failed("convention", wrong, "docs/conventions.md explains every key")
             return None
 
     async def _api(self) -> None:
         if self.settings.operator.api != "none":
             await self._part(self.api, api.look(self.settings, self.api))
 
-    async def _part(self, notes: Notes, work: Awaitable[T]) -> T | None:
+    async def _part(
+        self, notes: Notes, work: Awaitable[T], check: str = "reading", advice: str = _ENDPOINT
+    ) -> T | None:
         """What the work gives; None, and a red line, where it comes to nothing or takes too long."""
         self.told(notes.what)
         limit_s = _PATIENCE_S + 3 * self.settings.chain.request_timeout_s
@@ -94,7 +102,7 @@ class Examination:
             words = f"not done within {limit_s:g} s: something answers very slowly; try again, or name another endpoint"
             notes.wrong("time", words, UNAVAILABLE)
         except WatcherError as error:
-            notes.failed("reading", error)
+            notes.failed(check, error, advice)
         return None
 
 

@@ -44,9 +44,9 @@ class Notes:
         """Red: it does not work. The words say what to do."""
         self.findings.append(Finding(self.what, check, "wrong", words, exit_code))
 
-    def failed(self, check: str, error: WatcherError) -> None:
-        """Red, in the words of an error a person would meet."""
-        self.wrong(check, str(error), error.exit_code)
+    def failed(self, check: str, error: WatcherError, advice: str) -> None:
+        """Red, in the words of an error a person would meet, and what to do about it."""
+        self.wrong(check, f"{error}; {advice}", error.exit_code)
 
     @property
     def has_wrong(self) -> bool:

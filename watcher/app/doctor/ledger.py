@@ -9,7 +9,8 @@ from sqlalchemy.engine import URL
 
 from watcher.app.doctor.finding import MEND, Notes
 from watcher.app.settings.model import Settings
-from watcher.errors import TryLater
+from watcher.chain.endpoints import Endpoints
+from watcher.errors import TryLater, WatcherError
 from watcher.ledger import reading, schema
 from watcher.ledger.book import Reader
 from watcher.ledger.engine import parse_url, refuse_amnesia, sqlite_path
@@ -68,6 +69,36 @@ def _begun(settings: Settings, url: URL, notes: Notes) -> None:
         return
     words = f"task_manager.start_block: this ledger was begun at block {known.start_block}, not {wanted.start_block}"
     notes.wrong("beginning", f"{words}; use that number, or name a new ledger")
+
+
+async def same_chain(settings: Settings, nodes: Endpoints, notes: Notes) -> None:
+    """A line where the nodes serve another chain of the same id than the one the ledger was begun on."""
+    begun = await asyncio.to_thread(_genesis, settings)
+    if begun is None:
+        return
+    first = await nodes.header(0)
+    if first is not None and first.hash != begun:
+        words = f"block 0 is 0x{first.hash.hex()[:8]}…, and the ledger was begun on a chain where it is"
+        notes.wrong("genesis", f"{words} 0x{begun.hex()[:8]}…; a chain that was reset needs a new ledger.url")
+
+
+def _genesis(settings: Settings) -> bytes | None:
+    """Block 0's hash as the ledger has it; None without a ledger of today's schema, of which `look` tells."""
+    url = parse_url(settings.ledger.url)
+    try:
+        if not schema.check(url).is_current:
+            return None
+    except WatcherError:
+        return None
+    reader = Reader(url)
+    try:
+        wanted = settings.task_manager
+        known = reader.ask_now(reading.find_source, settings.chain.chain_id, wanted.address_bytes)
+        return None if known is None else reader.ask_now(reading.genesis_hash, known.source_id)
+    except WatcherError:
+        return None
+    finally:
+        reader.close()
 
 
 def _not_writable(folder: Path) -> str | None:

@@ -38,7 +38,13 @@ def _value(kind: str) -> Any:
         return [_value(kind[: kind.rindex("[")])] * (length[0] if length else 0)
     if isinstance(parsed, TupleType):
         return tuple(_value(one.to_type_str()) for one in parsed.components)
-    plain = {"bytes": _WORD, "string": "sample", "address": "0x" + "00" * 19 + "02", "bool": False, "function": bytes(24)}
+    plain = {
+        "bytes": _WORD,
+        "string": "sample",
+        "address": "0x" + "00" * 19 + "02",
+        "bool": False,
+        "function": bytes(24),
+    }
     if parsed.base in ("uint", "int"):
         return 2
     return bytes(int(parsed.sub)) if parsed.base == "bytes" and parsed.sub else plain.get(parsed.base)
