@@ -29,6 +29,8 @@ SUITES: Mapping[str, Sequence[str]] = {
     "unit": (*_PYTEST, "tests/unit/test_operator_answer.py"),
     "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql"),
     "nodes": (*_PYTEST, "tests/integration/test_node_endpoints.py"),
+    "routes": (*_PYTEST, "tests/unit/test_operator_route.py"),
+    "dry run": (*_PYTEST, "tests/integration/test_rehearsal.py"),
 }
 
 
