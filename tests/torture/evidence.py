@@ -17,6 +17,8 @@ from tests.torture.plan import Plan
 from tests.torture.world import KEY, ChainTask, Past, World, hexed, replace_block
 from watcher.devnet.journal import read_journal
 
+COMMAND_TIMEOUT_S = 1_200.0
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -67,8 +69,8 @@ class Evidence:
 
 async def gather(world: World, plan: Plan) -> Evidence:
     rig = world.rig
-    listed = await rig.command("tasks", "list", "--json")
-    proof = await rig.command("prove", "--json")
+    listed = await rig.command("tasks", "list", "--json", timeout_s=COMMAND_TIMEOUT_S)
+    proof = await rig.command("prove", "--json", timeout_s=COMMAND_TIMEOUT_S)
     outputs = {"tasks list": listed.out + listed.err, "prove": proof.out + proof.err}
     files = [one for one in rig.folder.glob("*") if one.is_file() and one != rig.config and one.suffix != ".jsonl"]
     outputs |= {one.name: one.read_bytes().decode("latin-1") for one in files}

@@ -68,7 +68,7 @@ class Plan:
     @property
     def pace_s(self) -> float:
         """How long the havoc is meant to last: a life of the daemon takes about 5 s, two of them its start."""
-        return min(self.minutes * 60, max(5.0 * self.kills, 3.0 * self.reorgs, self.tasks / 6))
+        return min(self.minutes * 60, max(5.0 * self.kills, 3.0 * self.reorgs, self.tasks / 20))
 
     @property
     def window_blocks(self) -> int:

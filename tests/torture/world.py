@@ -21,6 +21,7 @@ from watcher.devnet.world import Devnet, DevnetOptions
 SLOTS = 13  # the final block is the head minus 26: no reorg of depth 20 reaches it
 FINAL_DEPTH = 2 * SLOTS
 STATES_KEPT = 300
+PAGE_BLOCKS = 2_000
 KEY = "canarykey0a1b2c3d4e5f"
 SETTINGS = {
     "WATCHER_CHAIN__REQUEST_TIMEOUT_S": "4",
@@ -103,28 +104,30 @@ class World:
         self.count = await self.net.manager.count()
         return head
 
-    async def chain_tasks(self, first: int = 0, last: int | str = "latest") -> list[ChainTask]:
+    async def chain_tasks(self, first: int = 0) -> list[ChainTask]:
         """What the node itself shows, past proxy and watcher."""
         return [
             ChainTask(
                 int(log["topics"][1], 16), hexed(task.hash()), task.created_block, hexed(task.message), log["blockHash"]
             )
-            for log in await self._logs(NEW_TASK_CREATED, first, last)
+            for log in await self._logs(NEW_TASK_CREATED, first)
             for task in (decode_task(bytes.fromhex(log["data"][2:])),)
         ]
 
     async def chain_responses(self) -> list[tuple[int, str]]:
         """(index, answer) of every response on the chain."""
-        found = [
-            decode_response(bytes.fromhex(log["data"][2:])) for log in await self._logs(TASK_RESPONDED, 0, "latest")
-        ]
+        found = [decode_response(bytes.fromhex(log["data"][2:])) for log in await self._logs(TASK_RESPONDED, 0)]
         return [(index, hexed(message)) for index, message in found]
 
-    async def _logs(self, topic: bytes, first: int, last: int | str) -> list[dict[str, Any]]:
-        span = {"fromBlock": hex(first), "toBlock": hex(last) if isinstance(last, int) else last}
-        where = {"address": self.net.task_manager, "topics": [hexed(topic)], **span}
-        logs: list[dict[str, Any]] = await self.net.chain.rpc.call("eth_getLogs", where)
-        return logs
+    async def _logs(self, topic: bytes, first: int) -> list[dict[str, Any]]:
+        """In pages: a long run has more logs than one answer should hold."""
+        end = await self.net.chain.head()
+        where = {"address": self.net.task_manager, "topics": [hexed(topic)]}
+        found: list[dict[str, Any]] = []
+        for begin in range(first, end + 1, PAGE_BLOCKS):
+            span = {"fromBlock": hex(begin), "toBlock": hex(min(begin + PAGE_BLOCKS - 1, end))}
+            found += await self.net.chain.rpc.call("eth_getLogs", where | span)
+        return found
 
     @asynccontextmanager
     async def rewriting(self, first: int) -> AsyncIterator[None]:
