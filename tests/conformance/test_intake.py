@@ -253,7 +253,8 @@ async def test_every_uint256_index_survives_and_sorts_as_a_number(ledger: Ledger
     assert [one.task.task_index for one in taken] == NUMBERS
     known = await ledger.ask(reading.known_indices, ledger.source, 2**63 - 1, 2**255)
     assert known == {2**63 - 1, 2**63, 2**64, 2**255}
-    assert await ledger.ask(reading.lowest_index, ledger.source) == 0
+    lowest = await ledger.ask(reading.lowest, ledger.source)
+    assert lowest is not None and lowest.task_index == 0
     await ledger.record(answered=[make_response(2**256 - 1, 105)])
     (response,) = await ledger.ask(reading.responses_between, ledger.source, 2**64, 2**256 - 1)
     assert response.task_index == 2**256 - 1

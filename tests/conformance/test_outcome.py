@@ -299,10 +299,27 @@ async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: Ledge
     shown = make_response(0, 111, b"theirs")
     await ledger.record(answered=[shown], upto=111)
     (late,) = await ledger.ask(outcome.to_look_again, ledger.source, 10)
-    assert (late.task.task_index, late.state) == (0, State.FAILED)
-    await ledger.do(outcome.answered, [(late, shown)], by_us=False)
+    assert (late.held.task.task_index, late.held.state) == (0, State.FAILED)
+    await ledger.do(outcome.answered, [(late.held, shown)], by_us=False)
     assert [row.state for row in await ledger.rows()] == [State.RESPONDED_OTHER, State.FAILED]
     assert await ledger.ask(outcome.to_look_again, ledger.source, 10) == [], "it is followed like any other now"
+
+
+async def test_an_event_that_comes_while_the_chain_is_asked_about_another_is_not_forgotten(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.READY)
+    for held in await ledger.claim(State.READY):
+        await ledger.do(answers.hook_failed, held, "it raised", 1, None)
+    await ledger.record(answered=[make_response(0, 111, b"forged")], upto=111)
+    named = await ledger.ask(outcome.to_look_again, ledger.source, 10)
+    await ledger.record(answered=[make_response(0, 112, b"theirs")], upto=112)
+    await ledger.do(outcome.nothing_new, ledger.source, named)  # what the chain said of the first one
+    again = await ledger.ask(outcome.to_look_again, ledger.source, 10)
+    assert [len(one.events) for one in again] == [2]
+    await ledger.do(outcome.nothing_new, ledger.source, again)
+    assert await ledger.ask(outcome.to_look_again, ledger.source, 10) == []
+    await ledger.do(intake.rewind, ledger.source, header(110))
+    await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)
+    assert len(await ledger.ask(outcome.to_look_again, ledger.source, 10)) == 1, "another event in place of a lost one"
 
 
 async def test_a_ledger_of_another_chain_with_the_same_id_is_refused(ledger: Ledger) -> None:

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, Ledger, header, make_response, make_task
 from watcher.ledger import intake, outcome, reading, work
-from watcher.ledger.reading import Standing
+from watcher.ledger.reading import Place, Standing
 from watcher.ledger.source import note_event
 from watcher.ledger.work import Again
 from watcher.task import Header, State, Task
@@ -110,16 +110,34 @@ async def test_remembered_hashes_come_newest_first_within_their_bounds(ledger: L
 
 
 async def test_only_canonical_tasks_count_for_the_proof(ledger: Ledger) -> None:
-    assert await ledger.ask(reading.lowest_index, ledger.source) is None
+    assert await ledger.ask(reading.lowest, ledger.source) is None
     await ledger.record(make_task(3, block=105), make_task(4), make_task(6), answered=[make_response(4, 106)])
-    assert await ledger.ask(reading.lowest_index, ledger.source) == 3
+    assert await ledger.ask(reading.lowest, ledger.source) == Place(3, 105)
+    assert await ledger.ask(reading.known_count, ledger.source, 0, 5) == 2
     await ledger.do(intake.rewind, ledger.source, header(104))
-    assert await ledger.ask(reading.lowest_index, ledger.source) == 4
+    assert await ledger.ask(reading.lowest, ledger.source) == Place(4, 101)
+    assert await ledger.ask(reading.known_count, ledger.source, 0, 5) == 1
     assert await ledger.ask(reading.known_indices, ledger.source, 0, 5) == {4}
     assert await ledger.ask(reading.canonical_from, ledger.source, 5, 10) == [6]
     rows = await ledger.ask(reading.canonical_between, ledger.source, 0, 10)
     assert sorted(row.task_index for row in rows) == [4, 6]
     assert await ledger.ask(reading.responses_between, ledger.source, 0, 10) == []
+
+
+async def test_the_neighbours_of_an_index_are_those_the_contract_knows(ledger: Ledger) -> None:
+    assert await ledger.ask(reading.neighbours, ledger.source, 5) == (None, None)
+    await ledger.bring(make_task(2, block=103), make_task(2**64, block=109), to=State.READY)
+    await ledger.record(make_task(4, content="forged"), make_task(6, content="forged"), upto=110)
+    assert await ledger.ask(reading.neighbours, ledger.source, 5) == (Place(2, 103), Place(2**64, 109))
+    assert await ledger.ask(reading.neighbours, ledger.source, 2) == (None, Place(2**64, 109))
+    await ledger.do(intake.rewind, ledger.source, header(104))
+    assert await ledger.ask(reading.neighbours, ledger.source, 5) == (Place(2, 103), None)
+
+
+async def test_one_index_counts_once_however_many_stand_at_it(ledger: Ledger) -> None:
+    await ledger.record(make_task(0), make_task(0, content="forged"), make_task(2), make_task(2**63))
+    assert await ledger.ask(reading.known_count, ledger.source, 0, 2**64) == 3
+    assert await ledger.ask(reading.known_count, ledger.source, 1, 1) == 0
 
 
 async def test_indices_are_paged_in_order(ledger: Ledger) -> None:

@@ -103,10 +103,10 @@ class Life:
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
         housekeeping = asyncio.create_task(self._reconcile(rooms), name="reconcile")
         await asyncio.wait([*working, housekeeping], return_when=asyncio.FIRST_EXCEPTION)
-        housekeeping.cancel()
-        for one in working:
+        for one in (*working, housekeeping):
             if one.done():
                 one.result()
+        housekeeping.cancel()
         for flying in (rooms.respond, rooms.submit):
             if flying is not None:
                 await flying.drain()

@@ -166,7 +166,7 @@ async def test_an_answer_that_was_read_just_before_the_hook_gave_up_is_reported(
         for held in (answered, other):
             await ledger.do(answers.hook_failed, held, "it raised", 1, None)
         found = await ledger.ask(outcome.to_look_again, ledger.source, 10)
-        assert [one.task.task_index for one in found] == [0]
+        assert [one.held.task.task_index for one in found] == [0]
     engine.dispose()
 
 
@@ -189,7 +189,7 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
             async def latest_task_num(self, at: Header) -> int:
                 return 1
 
-            async def first_index(self, start_block: int, at: Header, lowest_known: int | None) -> int:
+            async def first_index(self, start_block: int, at: Header, lowest: reading.Place | None) -> int:
                 return 0
 
             async def hashes_and_responses(

@@ -82,9 +82,9 @@ class Confirm:
         unsettled = await self._book.ask(outcome.to_confirm, source, now_ms, _BATCH)
         if unsettled:
             await self._settle(unsettled)
-        ended = await self._book.ask(outcome.to_look_again, source, _BATCH)
-        if ended:
-            await self._look_again(ended)
+        named = await self._book.ask(outcome.to_look_again, source, _BATCH)
+        if named:
+            await self._look_again(named)
         answered = await self._book.ask(outcome.to_finalise, source, now_ms, _BATCH)
         if answered:
             await self._finalise(answered)
@@ -150,9 +150,10 @@ class Confirm:
             # The block after the one known then: an answer read meanwhile came with it, and is looked at now.
             await self._book.do(outcome.look_again, unclear, before.head_block + 1)
 
-    async def _look_again(self, held: Sequence[OpenTask]) -> None:
+    async def _look_again(self, named: Sequence[outcome.Named]) -> None:
         """Tasks we gave up or wait with, and that an event says were answered after all."""
         cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        held = [one.held for one in named]
         verdicts = await self._judge.resolve(held)
         told = [isinstance(verdict, RespondedByUs | RespondedOtherwise) for verdict in verdicts]
         await self._apply(
@@ -161,7 +162,8 @@ class Confirm:
             cursor,
             final=False,
         )
-        await self._book.do(outcome.nothing_new, [one for one, is_told in zip(held, told, strict=True) if not is_told])
+        unfounded = [one for one, is_told in zip(named, told, strict=True) if not is_told]
+        await self._book.do(outcome.nothing_new, self._book.source_id, unfounded)
 
     async def _search(self, held: Sequence[OpenTask]) -> None:
         """The contract says that these are answered, and every look at the logs so far has missed the event."""

@@ -11,6 +11,7 @@ from watcher.chain.answers import Log, Reverted
 from watcher.chain.convention import Convention
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import NarrowRange, RetryElsewhere
+from watcher.ledger.reading import Place
 from watcher.task import Header
 
 T = TypeVar("T")
@@ -103,10 +104,11 @@ class TaskManager:
             for _ in indices
         ]
 
-    async def first_index(self, start_block: int, at: Header, lowest_known: int | None) -> int:
+    async def first_index(self, start_block: int, at: Header, lowest: Place | None) -> int:
         """The index of the first task created at or after `start_block`: its count just before, as of `at`.
 
-        Where no node keeps that old a state, the creation logs below the lowest index known are searched downwards.
+        Where no node keeps that old a state, the creation logs below the lowest task known are searched downwards:
+        indices come in the order of the blocks, so that none of them lies behind it.
         """
         if start_block <= 0:
             return 0
@@ -119,11 +121,14 @@ class TaskManager:
         except RetryElsewhere:
             pass
         if self.convention.index_topic(0) is None:
-            return 0 if lowest_known is None else lowest_known
-        index = await self.latest_task_num(at) if lowest_known is None else lowest_known
-        while index > 0 and await self.find_created(index - 1, start_block, at.number):
-            index -= 1
-        return index
+            return 0 if lowest is None else lowest.task_index
+        found = lowest or Place(await self.latest_task_num(at), at.number)
+        while found.task_index > 0:
+            logs = await self.find_created(found.task_index - 1, start_block, found.block_number)
+            if not logs:
+                break
+            found = Place(found.task_index - 1, logs[-1].block_number)
+        return found.task_index
 
     async def find_created(self, index: int, first: int, last: int) -> tuple[Log, ...]:
         """The creation logs of one index between two blocks, both included, by its indexed topic."""

@@ -9,12 +9,14 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.watch import Watch
 from watcher.ledger import intake, reading
 from watcher.ledger.book import Book
-from watcher.ledger.source import note_event
+from watcher.ledger.source import Cursor, note_event
 from watcher.task import Header, Task
 
 # More holes than this at once are a wrong start block or a lost ledger rather than lost logs.
 _REPAIRS_PER_PASS = 200
 _CHUNK = 10_000
+# Where no task is known yet, all blocks are searched for the newest one: once, and then every so many passes.
+_PASSES_BETWEEN = 60
 
 
 class Reconcile:
@@ -24,6 +26,8 @@ class Reconcile:
         self._contract = contract
         self._watch = watch
         self._book = book
+        self._barren_below: int | None = None  # nothing was found below this index
+        self._passes_since = 0
 
     async def run(self) -> int:
         """Repair the holes below the cursor. Returns how many tasks were found.
@@ -35,10 +39,8 @@ class Reconcile:
             return 0
         at = Header(cursor.block, cursor.hash, b"")
         count = await self._contract.latest_task_num(at)
-        lowest = await self._book.ask(reading.lowest_index, self._book.source_id)
-        first = await self._contract.first_index(cursor.start_block, at, lowest)
-        holes = await self._holes(first, count)
-        found = [task for index in holes for task in await self._fetch(index, cursor.start_block, cursor.block)]
+        holes = await self._holes(await self._first(cursor, at, count), count)
+        found = [task for index in holes for task in await self._fetch(index, cursor)]
         if found:
             await self._book.do(intake.store_tasks, self._book.source_id, found)
             words = ", ".join(str(task.task_index) for task in found[:20])
@@ -52,8 +54,24 @@ class Reconcile:
             logger.warning("found {} tasks that no node had shown before: {}", len(found), words)
         return len(found)
 
+    async def _first(self, cursor: Cursor, at: Header, count: int) -> int:
+        """The index of the first task that is ours to know; the contract's count where there is none yet."""
+        lowest = await self._book.ask(reading.lowest, self._book.source_id)
+        barren = self._barren_below if lowest is None and self._passes_since < _PASSES_BETWEEN else None
+        if barren is not None and barren <= count:  # with fewer, the chain has gone back and begins anew below
+            self._passes_since += 1
+            return barren
+        first = await self._contract.first_index(cursor.start_block, at, lowest)
+        self._barren_below = first if lowest is None else None
+        self._passes_since = 0
+        return first
+
     async def _holes(self, first: int, count: int) -> list[int]:
         holes: list[int] = []
+        if first >= count:
+            return holes
+        if await self._book.ask(reading.known_count, self._book.source_id, first, count - 1) == count - first:
+            return holes
         for low in range(first, count, _CHUNK):
             high = min(low + _CHUNK, count) - 1
             known = await self._book.ask(reading.known_indices, self._book.source_id, low, high)
@@ -63,9 +81,12 @@ class Reconcile:
                 break
         return holes[:_REPAIRS_PER_PASS]
 
-    async def _fetch(self, index: int, start_block: int, upto: int) -> list[Task]:
-        logs = await self._contract.find_created(index, start_block, upto)
-        tasks, _, refused = self._watch.decoded(logs)
+    async def _fetch(self, index: int, cursor: Cursor) -> list[Task]:
+        """Its log lies between those of its neighbours: indices come in the order of the blocks."""
+        below, above = await self._book.ask(reading.neighbours, self._book.source_id, index)
+        first = cursor.start_block if below is None else max(below.block_number, cursor.start_block)
+        last = cursor.block if above is None else min(above.block_number, cursor.block)
+        tasks, _, refused = self._watch.decoded(await self._contract.find_created(index, first, last))
         for log, why in refused:
             logger.bind(task=index).warning("its log in block {} cannot be decoded: {}", log.block_number, why)
         return tasks

@@ -5,6 +5,7 @@ Invariant: `responded` is entered only with the response event that proves it, `
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, exists, or_, select, update
@@ -43,16 +44,37 @@ def to_confirm(conn: Connection, source_id: int, now_ms: int, limit: int) -> lis
     return _open_tasks(conn, _TO_CONFIRM, source_id, now_ms, limit)
 
 
-def to_look_again(conn: Connection, source_id: int, limit: int) -> list[OpenTask]:
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A task that response events name although nobody waits for one, and which events those are."""
+
+    held: OpenTask
+    events: frozenset[tuple[bytes, int]]  # (block hash, log index)
+
+
+def to_look_again(conn: Connection, source_id: int, limit: int) -> list[Named]:
     """Tasks that ended without an answer or wait for the hook, and that a response event has named since."""
     statement = WITH_SOURCE.where(tasks.c.source_id == source_id, LOOK_AGAIN, tasks.c.canonical).limit(limit)
-    return [open_task(row) for row in conn.execute(statement)]
+    found = [open_task(row) for row in conn.execute(statement)]
+    return [Named(one, _events(conn, source_id, one)) for one in found]
 
 
-def nothing_new(tx: Tx, held: Sequence[OpenTask]) -> None:
-    """The event that named these ended tasks was not about them, or is gone again."""
-    rows = [one.row_id for one in held]
+def nothing_new(tx: Tx, source_id: int, named: Sequence[Named]) -> None:
+    """The events that named these tasks were not about them, or are gone again.
+
+    Others may have been read while the chain was asked: those still have to be looked at.
+    """
+    rows = [one.held.row_id for one in named if _events(tx.conn, source_id, one.held) == one.events]
     tx.conn.execute(update(tasks).where(tasks.c.id.in_(rows)).values(look_again=False))
+
+
+def _events(conn: Connection, source_id: int, held: OpenTask) -> frozenset[tuple[bytes, int]]:
+    rows = conn.execute(
+        select(responses.c.block_hash, responses.c.log_index).where(
+            responses.c.source_id == source_id, responses.c.task_index == held.task.task_index
+        )
+    )
+    return frozenset((row.block_hash, row.log_index) for row in rows)
 
 
 _TO_FINALISE = due(sorted(RESPONDED), tasks.c.responded_block <= sources.c.final_block)

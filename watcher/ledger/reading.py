@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, or_, select
 from sqlalchemy.engine import Row
 
 from watcher.ledger.source import Cursor, cursor_of
@@ -21,6 +21,14 @@ class Standing:
 
     open_tasks: int
     nearest_deadline_block: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a task stands: its index, and the block that asked for it."""
+
+    task_index: int
+    block_number: int
 
 
 def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor | None:
@@ -131,11 +139,36 @@ def known_indices(conn: Connection, source_id: int, first: int, last: int) -> se
     return set(rows.scalars())
 
 
-def lowest_index(conn: Connection, source_id: int) -> int | None:
-    """The lowest index with a canonical task, None when there is none."""
+def known_count(conn: Connection, source_id: int, first: int, last: int) -> int:
+    """How many of the indices from `first` to `last` inclusive have a canonical task."""
     return conn.execute(
-        select(func.min(tasks.c.task_index)).where(tasks.c.source_id == source_id, tasks.c.canonical, _REAL)
-    ).scalar()
+        select(func.count(tasks.c.task_index.distinct())).where(
+            tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
+        )
+    ).scalar_one()
+
+
+def lowest(conn: Connection, source_id: int) -> Place | None:
+    """The canonical task with the lowest index, None when there is none."""
+    return _place(conn, source_id, _REAL, tasks.c.task_index.asc())
+
+
+def neighbours(conn: Connection, source_id: int, index: int) -> tuple[Place | None, Place | None]:
+    """The nearest canonical tasks below and above an index, of those the contract has been seen to know."""
+    proved = tasks.c.state.not_in([State.SEEN, State.QUARANTINED, State.ORPHANED])
+    below = _place(conn, source_id, proved & (tasks.c.task_index < index), tasks.c.task_index.desc())
+    above = _place(conn, source_id, proved & (tasks.c.task_index > index), tasks.c.task_index.asc())
+    return below, above
+
+
+def _place(conn: Connection, source_id: int, where: ColumnElement[bool], order: ColumnElement[Any]) -> Place | None:
+    row = conn.execute(
+        select(tasks.c.task_index, tasks.c.block_number)
+        .where(tasks.c.source_id == source_id, tasks.c.canonical, where)
+        .order_by(order)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Place(row.task_index, row.block_number)
 
 
 def canonical_from(conn: Connection, source_id: int, first: int, limit: int) -> list[int]:

@@ -39,7 +39,7 @@ class Contract(Protocol):
 
     async def latest_task_num(self, at: Header) -> int: ...
 
-    async def first_index(self, start_block: int, at: Header, lowest_known: int | None) -> int: ...
+    async def first_index(self, start_block: int, at: Header, lowest: reading.Place | None) -> int: ...
 
     async def hashes_and_responses(
         self, indices: Sequence[int], at: Header
@@ -99,8 +99,8 @@ class Prover:
         """
         cursor = await self._ask(reading.cursor, self._source_id)
         at = await self._pinned(cursor)
-        lowest = await self._ask(reading.lowest_index, self._source_id)
-        count, first = None, lowest or 0
+        lowest = await self._ask(reading.lowest, self._source_id)
+        count, first = None, 0 if lowest is None else lowest.task_index
         if self._contract.counts_tasks:
             count = await self._contract.latest_task_num(at)
             first = min(await self._contract.first_index(cursor.start_block, at, lowest), count)
