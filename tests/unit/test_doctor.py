@@ -9,7 +9,7 @@ from typing import Any, cast
 import pytest
 
 from watcher.app.doctor import clock, method
-from watcher.app.doctor.finding import Notes
+from watcher.app.doctor.finding import Finding, Notes
 from watcher.app.doctor.names import told
 from watcher.app.doctor.sample import made_up
 from watcher.app.settings.model import Settings
@@ -128,19 +128,41 @@ SQUARING = convention("incredible-squaring").selector()
         (code_with(*VIEWS, SQUARING), None, "wrong", 'task_manager.convention = "incredible-squaring"'),
         (code_with(*VIEWS, MACH), None, "wrong", "confirmAlert"),
         (code_with(*VIEWS), None, "wrong", "name the function"),
-        (code_with(), None, "warning", "cannot be told"),
+        (code_with() + b"\xf4", None, "warning", "cannot be told"),
+        (code_with(*VIEWS) + b"\xf4", None, "wrong", "name the function"),
+        (code_with(b"\xf4" * 4), None, "wrong", "name the function"),  # pushed, and so never run
     ],
 )
 async def test_the_function_is_looked_for_in_the_code_that_runs(
     code: bytes, behind: bytes | None, verdict: str, words: str
 ) -> None:
+    line = await line_about(WIZARD, "respondToTask", code, behind)
+    assert (line.verdict, line.check) == (verdict, "method")
+    assert words in line.words
+
+
+@pytest.mark.parametrize(("ending", "verdict"), [(b"", "wrong"), (b"\xf4", "warning")])
+async def test_a_function_that_is_not_there_is_red_where_there_are_no_views_either(
+    ending: bytes, verdict: str, tmp_path: Path
+) -> None:
+    line = await line_about(own(tmp_path, "Made(uint256 i)"), "answer", code_with(TASK) + ending)
+    assert (line.verdict, line.check) == (verdict, "method")
+
+
+async def line_about(shape: Convention, name: str, code: bytes, behind: bytes | None = None) -> Finding:
     settings = Settings(
         **cast(
             "Any",
             {
                 "chain": {"rpc_urls": ["http://127.0.0.1:9"], "chain_id": 1},
                 "task_manager": {"address": "0x" + ADDRESS.hex(), "start_block": 0},
-                "operator": {"url": "http://127.0.0.1:9", "password": "x", "method": "respondToTask"},
+                "operator": {
+                    "api": "operator",
+                    "url": "http://127.0.0.1:9",
+                    "avs_name": "a",
+                    "password": "x",
+                    "method": name,
+                },
                 "hook": {"target": "a:b"},
             },
         )
@@ -148,10 +170,9 @@ async def test_the_function_is_looked_for_in_the_code_that_runs(
     target = bytes(20) if behind is None or code == MINIMAL else IMPLEMENTATION
     nodes = cast("Endpoints", Codes({ADDRESS: code, IMPLEMENTATION: behind or b""}, target))
     notes, head = Notes("contract"), Header(1, bytes(32), bytes(32))
-    await method.look(settings, nodes, managing(WIZARD), head, code, notes)
+    await method.look(settings, nodes, managing(shape), head, code, notes)
     (line,) = notes.findings
-    assert (line.verdict, line.check) == (verdict, "method")
-    assert words in line.words
+    return line
 
 
 def test_the_selectors_are_the_published_ones() -> None:

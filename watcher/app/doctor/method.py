@@ -16,6 +16,9 @@ from watcher.task import Header
 _IMPLEMENTATION = bytes.fromhex("360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc")
 # The whole code of a minimal proxy (ERC-1167): this, 20 bytes of address, and a tail.
 _MINIMAL = bytes.fromhex("363d3d373d3d3d363d73")
+# By these the code of another address runs in this one's place; nothing else can answer for a contract.
+_FORWARDS = frozenset({0xF2, 0xF4})  # CALLCODE, DELEGATECALL
+_PUSH1, _PUSH32 = 0x60, 0x7F
 _MACH = f"confirmAlert((bytes32,bytes,bytes,uint32,uint256),{NON_SIGNERS})"
 
 
@@ -36,7 +39,7 @@ async def look(
         return
     if _holds(runs, shape.selector(wanted)):
         notes.ok("method", f"the contract has {wanted}, with the arguments of the convention")
-    elif not any(_holds(runs, view.call()) for view in _views(shape)):
+    elif _forwards(runs) and not any(_holds(runs, view.call()) for view in _views(shape)):
         words = f"whether the contract has {wanted} cannot be told: it forwards calls in a way this check does not know"
         notes.warn("method", words)
     else:
@@ -69,6 +72,16 @@ async def _behind(nodes: Endpoints, address: bytes, head: Header, code: bytes) -
 def _holds(code: bytes, selector: bytes) -> bool:
     # Compilers push a selector without its leading zero bytes.
     return selector.lstrip(b"\0") in code
+
+
+def _forwards(code: bytes) -> bool:
+    """Whether the code may have other code answer in its place. What follows the code is taken for code too: a yes."""
+    at = 0
+    while at < len(code):
+        if code[at] in _FORWARDS:
+            return True
+        at += code[at] - _PUSH1 + 2 if _PUSH1 <= code[at] <= _PUSH32 else 1
+    return False
 
 
 def _views(shape: Convention) -> list[View[Any]]:
