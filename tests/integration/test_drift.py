@@ -116,6 +116,28 @@ async def test_a_longer_window_holds_at_once_for_what_is_open_and_what_comes(rig
     assert await rig.deadlines() == [50, 50]
 
 
+async def test_a_window_beyond_all_measure_is_one_that_never_ends(rig: Rig) -> None:
+    """Owners who want no deadline set the highest number there is."""
+    asks = "0x" + call_data("TASK_RESPONSE_WINDOW_BLOCK").hex()
+
+    def endless(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": "0x" + "f" * 64}
+            if ask["method"] == "eth_call" and asks in (ask["params"][0].get("data"), ask["params"][0].get("input"))
+            else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    await rig.net.create_tasks([b"before"])
+    await rig.read()
+    await rig.drift.run()
+    rig.relay.twist = endless
+    await rig.drift.run()
+    await rig.net.create_tasks([b"after"])
+    await rig.read()
+    assert await rig.deadlines() == [2**32 - 1] * 2
+
+
 async def test_a_shorter_window_takes_nothing_away_before_it_is_final(rig: Rig) -> None:
     await rig.net.create_tasks([b"before"])
     await rig.read()

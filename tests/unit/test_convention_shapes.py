@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
@@ -317,6 +318,42 @@ def test_a_contract_from_the_wild_is_described_and_read(name: str, tmp_path: Pat
     selector = f"{call.method}({','.join([*(wild.params or (['uint256', 'bytes'], ()))[0], NON_SIGNERS])})"
     data = shape.dry_run(task, wild.answer)
     assert data[:4] == keccak(text=selector)[:4]
+
+
+TIMED = (
+    """
+[task]
+event = "NewTaskCreated(uint32 indexed i, (uint256 created, uint256 deadline) t)"
+index = "i"
+created_block = "t.created"
+[deadline]
+{} = "{}"
+"""
+    + PLAIN_CALL
+)
+
+
+@pytest.mark.parametrize("deadline", [0, 2**62, 2**63 - 1, 2**64 - 1, 2**256 - 1])
+@pytest.mark.parametrize("rule", ["block", "timestamp"])
+def test_a_deadline_of_nothing_or_beyond_all_measure_is_none(rule: str, deadline: int, tmp_path: Path) -> None:
+    shape = custom(tmp_path, TIMED.format(rule, "t.deadline"))
+    task = shape.decode_task(log_of(shape, [word(1)], ["(uint256,uint256)"], [(9, deadline)]), CHAIN_ID, None)
+    assert (task.deadline_block, task.deadline_s) == (None, None)
+
+
+@given(created=st.integers(0, 2**256 - 1), said=st.integers(0, 2**256 - 1))
+@example(2**63 - 1, 100)
+@example(9, 2**256 - 1)
+@fuzzed
+def test_no_window_takes_a_deadline_out_of_a_databases_bounds(created: int, said: int) -> None:
+    with TemporaryDirectory() as folder:
+        shape = custom(Path(folder), TIMED.format("window_view", "window()"))
+    assert shape.response_window is not None
+    window = shape.response_window.read(word(said))
+    assert window == min(said, 2**32 - 1)
+    with suppress(Quarantine):
+        task = shape.decode_task(log_of(shape, [word(1)], ["(uint256,uint256)"], [(created, 0)]), CHAIN_ID, window)
+        assert task.deadline_block == created + window < 2**63
 
 
 def test_an_id_that_is_no_number_is_known_by_its_hash_and_not_asked_for_by_its_topic(tmp_path: Path) -> None:

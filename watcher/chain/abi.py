@@ -199,6 +199,15 @@ def number_of(word: bytes) -> int:
     return int.from_bytes(word)
 
 
+# The contracts of the conventions hold a window in 32 bits. Added to any block, so much stays what a database holds.
+_WINDOW_MAX = 2**32 - 1
+
+
+def window_of(word: bytes) -> int:
+    """A word as a window in blocks; what is longer than all time to come counts as the longest there is."""
+    return min(int.from_bytes(word), _WINDOW_MAX)
+
+
 def address_or_none(word: bytes) -> bytes | None:
     """A word as an address; None for zero."""
     return word[-20:] if any(word) else None

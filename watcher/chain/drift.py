@@ -25,8 +25,6 @@ IMPLEMENTATION = "implementation"
 CODE = "code hash"
 AGGREGATOR = "aggregator"
 WINDOW = "response window"
-# The contracts hold it in 32 bits. A longer one is recorded, and not counted with.
-_WINDOW_MAX = 2**32 - 1
 
 
 class Drift:
@@ -60,7 +58,7 @@ class Drift:
             logger.warning("the contract has changed, seen at block {}: {}", at.number, change)
         if self._rehearsal is not None:
             self._rehearsal.follow(aggregator, anew=bool(changes))
-        if window is not None and window <= _WINDOW_MAX:
+        if window is not None:
             await self._follow(window, cursor)
         if changes:  # what was held back by a dry run may have a way to go now
             await self._book.do(work.hurry, source, [State.COMPUTED], "")

@@ -20,6 +20,8 @@ _QUORUMS_LIMIT = 256
 # Room for what stands around the message: other fields, offsets, lengths, padding.
 _OVERHEAD_BYTES = 4096
 _UINT256_LIMIT = 2**256
+# A window is added to a block, and the sum must still be what a database's integer holds.
+_NATURAL_LIMIT = 2**62
 
 
 class Hash:
@@ -100,9 +102,14 @@ def quorums(value: Any) -> bytes:
 
 def natural(value: Any) -> int:
     """A number that a database's integer holds."""
-    if type(value) is not int or not 0 <= value < 2**63:
+    if type(value) is not int or not 0 <= value < _NATURAL_LIMIT:
         raise Quarantine("a block, a time or a threshold is beyond all measure")
     return value
+
+
+def until(value: Any) -> int | None:
+    """A deadline; None for 0, which contracts keep for "none", and for one beyond all time to come."""
+    return None if type(value) is int and (value == 0 or value >= _NATURAL_LIMIT) else natural(value)
 
 
 def sighting(log: Log) -> Sighting:

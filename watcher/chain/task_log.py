@@ -13,6 +13,7 @@ from watcher.chain.field import (
     quorums_at,
     sighting,
     threshold_at,
+    until,
     within_limit,
 )
 from watcher.chain.payload import Payload
@@ -53,21 +54,22 @@ class TaskLog:
         numbers = quorums(self._quorums(values))
         if len(message) > self._limit_bytes:
             raise Quarantine(f"the message of the task is too long ({len(message)} bytes)")
-        deadline = self._deadline_block(values) if self._deadline_block else None
+        created_block = natural(created)
+        deadline = until(self._deadline_block(values)) if self._deadline_block else None
         return Task(
             chain_id=chain_id,
             task_manager=log.address,
             task_index=index_of(self._index, values),
             # Over our own encoding: what the contract stored if the log is true, whatever the log's layout.
             task_hash=self._task_hash(values, canonical),
-            created_block=natural(created),
+            created_block=created_block,
             message=message,
             quorum_numbers=numbers,
             quorum_threshold=natural(self._threshold(values)),
-            deadline_block=created + window if window is not None else None if deadline is None else natural(deadline),
+            deadline_block=deadline if window is None else created_block + window,
             seen_at=sighting(log),
             log=self.event.pack(log.topics, canonical),
-            deadline_s=natural(self._deadline_s(values)) if self._deadline_s else None,
+            deadline_s=until(self._deadline_s(values)) if self._deadline_s else None,
         )
 
     def values_of(self, task: Task) -> Values:
