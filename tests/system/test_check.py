@@ -239,6 +239,10 @@ async def own(folder: Path, changes: Mapping[str, str]) -> Mapping[str, str]:
 
 
 async def test_a_slip_in_a_convention_of_ones_own_is_told_by_what_is_emitted_instead(rig: Rig, tmp_path: Path) -> None:
+    near = await own(tmp_path, {"NewTaskCreated(uint32 indexed": "NewTaskCreated(uint256 indexed"})
+    words = (found := await checked(rig, near)).line("contract", "events").words
+    assert (found.code, found.red()) == (78, [("contract", "events")])
+    assert "this looks like wizard or wizard-bridge" in words
     renamed = await own(tmp_path, {'"NewTaskCreated(': '"TaskWasCreated('})
     words = (found := await checked(rig, renamed)).line("contract", "events").words
     assert (found.code, found.red()) == (78, [("contract", "events")])
@@ -286,6 +290,70 @@ async def test_answers_that_no_event_shows_are_told(tmp_path: Path) -> None:
         found = await checked(rig, renamed)
         assert found.red() == [("contract", "events")]
         assert "signature of the event for answers does not match" in found.line("contract", "events").words
+
+
+async def test_an_answer_that_the_contract_remembers_otherwise_is_told(tmp_path: Path) -> None:
+    """Such a slip is silent in the daemon: it waits for an answer that is there."""
+    both = '["taskResponse", "taskResponseMetadata"]'
+    async with running_rig(tmp_path, hook="square") as rig:
+        await rig.net.create_tasks([WIZARD.question])
+        block = await rig.net.chain.head()
+        await rig.net.mine()
+        rig.net.chain.impatient = True
+        await respond(rig.net, WIZARD, 0, block)
+        found = await checked(rig)
+        assert found.not_green() == []
+        assert "holds the answer to task 0" in found.line("contract", "answers").words
+        mistaken = {
+            "response.hash": ({f"hash = {both}": 'hash = ["taskResponse"]'}, "another word for task 0"),
+            "response.event": (
+                {"uint32 taskResponsedBlock, bytes32 hash": "bytes32 taskResponsedBlock, bytes32 hash"},
+                "signature of the event for answers",
+            ),
+        }
+        for changes, words in mistaken.values():
+            found = await checked(rig, await own(tmp_path, changes))
+            ((what, line),) = found.red()
+            assert (what, found.code) == ("contract", 78)
+            assert words in found.line(what, line).words
+        elsewhere = {'index = "taskResponse.referenceTaskIndex"': 'index = "taskResponseMetadata.taskResponsedBlock"'}
+        found = await checked(rig, await own(tmp_path, elsewhere))
+        assert found.not_green() == [("contract", "answers")]
+        assert "correct response.index" in found.line("contract", "answers").words
+
+
+async def test_tasks_that_are_numbered_otherwise_than_they_are_counted_are_told(rig: Rig, tmp_path: Path) -> None:
+    found = await checked(rig, await own(tmp_path, {'index = "taskIndex"': 'index = "task.taskCreatedBlock"'}))
+    assert ("contract", "count") in found.red()
+    assert "the contract counts 3 tasks, and has made task" in found.line("contract", "count").words
+
+    def without_the_first(asked: Answers, answers: Answers) -> Answers:
+        first = "0x" + "0" * 64
+        for ask, one in zip(asked, answers, strict=True):
+            if ask["method"] == "eth_getLogs":
+                one["result"] = [log for log in one["result"] if log["topics"][1:2] != [first]]
+        return answers
+
+    async with behind(rig) as relay:
+        relay.twist = without_the_first
+        found = await checked(rig, to(relay, rig))
+        assert (found.code, found.red()) == (78, [("contract", "count")])
+        assert "the first since is task 1: the node holds logs back" in found.line("contract", "count").words
+
+
+async def test_a_view_that_answers_with_something_else_is_for_a_person_to_mend(rig: Rig, tmp_path: Path) -> None:
+    def two_words(asked: Answers, answers: Answers) -> Answers:
+        for ask, one in zip(asked, answers, strict=True):
+            if ask["method"] == "eth_call" and "2cb223d5" in json.dumps(ask["params"]):
+                one["result"] = "0x" + "0" * 128
+        return answers
+
+    async with behind(rig) as relay:
+        relay.twist = two_words
+        found = await checked(rig, to(relay, rig))
+        assert found.code == 78
+        assert found.red()[0] == ("contract", "views")
+        assert "but not allTaskResponses(uint32) in one word of 32 bytes" in found.line("contract", "views").words
 
 
 async def test_the_newest_task_is_found_however_far_back_it_lies(tmp_path: Path) -> None:

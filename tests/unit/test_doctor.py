@@ -1,6 +1,7 @@
 """The parts of the check that need no world: made-up tasks, names of topics, a clock, code that holds a function."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from types import SimpleNamespace
@@ -8,9 +9,10 @@ from typing import Any, cast
 
 import pytest
 
-from watcher.app.doctor import clock, method
+from watcher.app.doctor import clock, method, values
 from watcher.app.doctor.finding import Finding, Notes
 from watcher.app.doctor.names import told
+from watcher.app.doctor.near import near
 from watcher.app.doctor.sample import made_up
 from watcher.app.settings.model import Settings
 from watcher.chain.abi import topic
@@ -18,8 +20,9 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention import Convention, convention
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.shape import PRESETS
+from watcher.chain.signature import parse_signature
 from watcher.clock import SystemClock
-from watcher.task import Header
+from watcher.task import Header, Sighting, Task
 
 ADDRESS = b"\x11" * 20
 IMPLEMENTATION = b"\x22" * 20
@@ -173,6 +176,60 @@ async def line_about(shape: Convention, name: str, code: bytes, behind: bytes | 
     await method.look(settings, nodes, managing(shape), head, code, notes)
     (line,) = notes.findings
     return line
+
+
+MEANT = "NewTaskCreated(uint32,(uint256,uint32,bytes,uint32))"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "NewTaskCreated(uint256 i, (uint256 n, uint32 c, bytes q, uint32 t) t)",
+        "NewTaskCreated(uint32 i, (string n, uint64 c, bytes q, uint32 t) t)",
+        "NewTaskCreated(uint32 i, (uint256 n, uint32 c, bytes q) t)",
+        "NewTaskCreated(uint32 i, (uint32 c, bytes q, uint32 t) t)",
+        "NewTaskCreated(uint32 i, (uint256 n, uint32 c, bytes q, uint32 t, bool more) t)",
+        "NewTaskCreated(uint32 i, (bool more, uint256 n, uint32 c, bytes q, uint32 t) t)",
+        "NewTaskCreated(uint32 i, uint256 n, uint32 c, bytes q, uint32 t)",
+        "NewTaskCreated(uint32 i, (bytes q, uint32 c, uint256 n, uint32 t) t)",
+    ],
+)
+def test_the_event_that_was_meant_is_found_behind_a_slip(written: str) -> None:
+    strangers = [bytes([one]) * 32 for one in range(9)]
+    assert near(parse_signature(written), strangers) is None
+    assert near(parse_signature(written), [*strangers, topic(MEANT)]) == MEANT
+
+
+def test_a_flat_event_is_found_behind_one_with_a_struct() -> None:
+    written = parse_signature("Made(uint32 i, (uint256[2] n, (uint32 c, bytes q)[] m) t)")
+    flat = "Made(uint32,uint256,bytes)"
+    assert near(parse_signature("Made(uint32 i, (uint256 n, bytes q) t)"), [topic(flat)]) == flat
+    assert near(written, [topic("Made(uint64,(uint256[2],(uint32,bytes)[]))")]) is not None
+    assert near(written, [topic("Made()")]) is None
+
+
+@pytest.mark.parametrize(
+    ("change", "window", "line"),
+    [
+        ({}, None, None),
+        ({"quorum_numbers": b""}, None, ("quorums", "names no quorum")),
+        ({"quorum_threshold": 101}, None, ("quorums", "101 %")),
+        ({"deadline_s": 900}, None, ("deadline", "deadline.timestamp must be the last second")),
+        ({"deadline_s": 1_800_000_000}, None, None),
+        ({"deadline_block": 99}, None, ("deadline", "over at block 99")),
+        ({"deadline_block": 100}, None, None),
+        ({"deadline_block": 1_800_000_000}, None, ("deadline", "looks like a time")),
+        ({"deadline_block": 100 + 2**32 - 1}, 2**32 - 1, None),
+    ],
+)
+def test_values_nobody_can_have_meant_are_told(
+    change: dict[str, Any], window: int | None, line: tuple[str, str] | None
+) -> None:
+    plain = Task(1, ADDRESS, 3, bytes(32), 100, b"", b"\0", 66, None, Sighting(100, bytes(32), bytes(32), 0))
+    notes = Notes("contract")
+    values.look(replace(plain, **change), Header(200, bytes(32), bytes(32)), window, notes)
+    assert [(one.check, one.verdict) for one in notes.findings] == ([] if line is None else [(line[0], "warning")])
+    assert line is None or line[1] in notes.findings[0].words
 
 
 def test_the_selectors_are_the_published_ones() -> None:

@@ -9,6 +9,7 @@ from watcher.app.settings.model import Settings
 from watcher.chain.abi import NoSuchView, View, number_of
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.errors import RetryElsewhere
 from watcher.task import Header, Task
 
 # From the last confirmation to the block that holds the answer: the hook, the aggregation, the way into a block.
@@ -63,6 +64,8 @@ async def _views(
             values[name] = view.read(answers[name])
         except NoSuchView:
             missing.append(view.signature)
+        except RetryElsewhere:  # it answers, with something else
+            missing.append(f"{view.signature} in one word of 32 bytes")
     there = [view.signature for name, view in asked.items() if name in values]
     if missing and not there:
         words = (

@@ -3,8 +3,10 @@
 Invariant: red only by what the contract itself says, its count and its hashes, against logs that were really read.
 """
 
+from watcher.app.doctor import answers, counting, values
 from watcher.app.doctor.finding import Notes
 from watcher.app.doctor.names import presets_by_topic, told
+from watcher.app.doctor.near import near
 from watcher.app.doctor.search import Search, Stretch
 from watcher.app.settings.model import Settings
 from watcher.chain.abi import NoSuchView
@@ -34,7 +36,15 @@ async def look(
     logs = [log for stretch in seen for log in stretch.logs]
     made = _made(contract, logs) or await _far_away(search, contract, seen, count)
     if made:
-        return await _compare(settings, contract, head, made[-1], newest, window, notes)
+        task = await _compare(settings, contract, head, made[-1], newest, window, notes)
+        if task is not None:
+            values.look(task, head, window, notes)
+            if count is not None:
+                since = [one for one in seen if isinstance(start_block, int) and one.first <= start_block]
+                first = _made(contract, [log for one in since for log in one.logs])[:1]
+                await counting.look(settings, nodes, contract, count, task, first, notes)
+        await answers.look(contract, head, logs, notes)
+        return task
     await _missing(search, contract, head, seen, count, notes)
     return None
 
@@ -115,7 +125,7 @@ async def _missing(
     search: Search, contract: TaskManager, head: Header, seen: list[Stretch], count: int | None, notes: Notes
 ) -> None:
     others = _others(contract, seen)
-    alike = _known(others)
+    alike = _alike(contract, others)
     if count == 0 or (count is None and not alike):
         besides = f"; other events: {told(others)}" if others else ""
         if count == 0:
@@ -137,19 +147,26 @@ async def _missing(
             notes.ok("events", f"{_brief(contract)} was seen in block {block}")
             return
         others = [log.topics[0] for log in here]
-        alike = _known(others)
+        alike = _alike(contract, others)
     tasks = "tasks were made" if count is None else f"the contract counts {count} tasks"
     words = f"task_manager.convention: your event signature does not match: {tasks}, and no log is {_event(contract)}"
     notes.wrong("events", f"{words}; {_instead(others, alike)}")
 
 
-def _instead(others: list[bytes], alike: list[str]) -> str:
+def _alike(contract: TaskManager, others: list[bytes]) -> str:
+    """What the contract emits instead, as the setting to make; "" where nobody knows."""
+    if known := _known(others):
+        return f"this looks like {' or '.join(known)}: set that"
+    meant = near(contract.convention.created.signature, others)
+    return "" if meant is None else f"its event is {meant}: correct task.event"
+
+
+def _instead(others: list[bytes], alike: str) -> str:
     if not others:
         return (
             "there is no log at all: name another node if this one keeps no old logs, else describe the event it emits"
         )
-    looks = f"this looks like {' or '.join(alike)}: set that" if alike else "describe the event that makes its tasks"
-    return f"seen instead: {told(others)}; {looks}"
+    return f"seen instead: {told(others)}; {alike or 'describe the event that makes its tasks'}"
 
 
 def _event(contract: TaskManager, *, responded: bool = False) -> str:
