@@ -289,6 +289,15 @@ async def test_a_task_that_does_not_exist_is_refused_with_words(house: House, ve
         assert str(2**256 - 1) in done.err
 
 
+async def test_a_task_may_be_named_as_hex_as_explorers_show_it(house: House) -> None:
+    for index in ("0x1", "0X" + "0" * 63 + "1"):
+        assert (await house("tasks", "show", index, "--json")).json[0]["task_index"] == 1
+    for index in ("0x", "0xzz", "0x" + "0" * 65, "1_0", "1e3", "01x", " ", "0x1_0"):
+        done = await house("tasks", "show", index)
+        assert (done.code, done.out) == (64, "")
+        assert "nor the same as 0x" in done.err
+
+
 # -- a person's hand ---------------------------------------------------------------------------------------------------
 
 
@@ -369,7 +378,7 @@ async def test_hook_try_says_what_the_hook_says_and_records_nothing(house: House
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["1", "--message", "0x00"], [str(NOWHERE)], [str(2**64)], ["--message", "00"], ["--message", "0x0"],
+        [], ["0x1", "--message", "0x00"], [str(NOWHERE)], [str(2**64)], ["--message", "00"], ["--message", "0x0"],
         ["--message", "0xzz"], ["--message", ""], ["--file", "/nowhere"], ["--file", "/"],
     ],
     ids=" ".join,

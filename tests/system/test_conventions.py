@@ -116,6 +116,8 @@ async def test_a_deadline_that_is_a_time_is_kept(tmp_path: Path) -> None:
         await rig.settle()
         assert (rig.state(late), rig.state(open_)) == ("expired", "final"), rig.story()
         assert list(await answered(rig)) == [open_]
+        until = {one["task_index"]: one["deadline_at"] for one in await rig.tasks()}
+        assert until == {late: "1970-01-01T00:16:40.000Z", open_: "2096-10-02T07:06:40.000Z"}
         assert len(rig.received()) == 1, "nothing is sent for what is too late"
         assert await daemon.stop() == 0
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,6 +26,22 @@ Config = Annotated[
     Path, typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="The settings.", show_default=True)
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
+
+_INDEX = re.compile(r"[0-9]{1,78}|0[xX][0-9a-fA-F]{1,64}")
+_INDEX_MAX = 2**256 - 1
+
+
+def task_index(given: str) -> int:
+    """A task's index as people write it. Where 32 bytes name a task, everybody else shows them as hex."""
+    index = int(given, 16 if given[1:2] in ("x", "X") else 10) if _INDEX.fullmatch(given) else -1
+    if not 0 <= index <= _INDEX_MAX:
+        raise typer.BadParameter(f"{given[:80]!r} is no whole number from 0 to {_INDEX_MAX}, nor the same as 0x...")
+    return index
+
+
+Index = Annotated[
+    int, typer.Argument(parser=task_index, metavar="INDEX", help="The task's index, a number or 32 bytes as 0x... .")
+]
 
 
 def load(config: Path, *, reading_only: bool = False) -> Settings:

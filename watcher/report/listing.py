@@ -6,6 +6,9 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
+# The end of the year 9999; what lasts longer has no end.
+_LAST_S = 253_402_300_799
+
 
 def task_fields(row: Row[Any]) -> dict[str, Any]:
     """One task as `tasks list --json` prints it. Bytes are lower-case 0x hex, times are ISO 8601 in UTC."""
@@ -17,6 +20,7 @@ def task_fields(row: Row[Any]) -> dict[str, Any]:
         "state": row.state,
         "task_created_block": row.created_block,
         "deadline_block": row.deadline_block,
+        "deadline_at": second_of(row.deadline_s),
         "block_number": row.block_number,
         "block_hash": hexed(row.block_hash),
         "canonical": row.canonical,
@@ -77,6 +81,11 @@ def story_fields(moves: Sequence[Row[Any]], tries: Sequence[Row[Any]]) -> dict[s
 def hexed(data: bytes | None) -> str | None:
     """Bytes as lower-case 0x hex."""
     return None if data is None else "0x" + data.hex()
+
+
+def second_of(s: int | None) -> str | None:
+    """Seconds since 1970, as a contract has them, as ISO 8601 in UTC; None for what no calendar has."""
+    return None if s is None or s > _LAST_S else time_of(s * 1000)
 
 
 def time_of(ms: int | None) -> str | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from watcher import document
-from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json, task_index
 from watcher.app.settings.model import Settings
 from watcher.errors import AttemptFailed, FixUsage
 from watcher.ledger import reading
@@ -25,7 +25,9 @@ def hook() -> None:
 
 @app.command("try")
 def try_(
-    index: Annotated[int | None, typer.Argument(min=0, max=2**256 - 1, help="A task of the ledger.")] = None,
+    index: Annotated[
+        int | None, typer.Argument(parser=task_index, metavar="INDEX", help="A task of the ledger.")
+    ] = None,
     config: Config = DEFAULT_CONFIG,
     message: Annotated[str | None, typer.Option(help="Or a task made up of this message (0x hex).")] = None,
     file: Annotated[Path | None, typer.Option(help="Or a task as `tasks list --json` prints it.")] = None,

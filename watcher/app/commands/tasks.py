@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.app.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
 from watcher.errors import FixUsage
 from watcher.ledger import reading
 from watcher.redact import escape
@@ -18,7 +18,6 @@ from watcher.task import State
 
 app = typer.Typer(help="List, show, retry or skip tasks.", no_args_is_help=True)
 
-Index = Annotated[int, typer.Argument(min=0, max=2**256 - 1, help="The task's index.")]
 _SHOWN = 16  # characters of a long hex value in a table
 
 
@@ -45,7 +44,7 @@ def list_tasks(
                 str(one["task_index"]),
                 one["state"] if one["canonical"] else f"{one['state']} (off chain)",
                 str(one["task_created_block"]),
-                str(one["deadline_block"] or "none"),
+                str(one["deadline_block"] or one["deadline_at"] or "none"),
                 str(one["attempts"]),
                 _short(one["response"]),
                 _short(one["responded_tx_hash"]),
