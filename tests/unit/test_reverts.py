@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from watcher.chain.answers import Reverted
 from watcher.chain.refusals import WORDS_LIMIT, rpc_error
 from watcher.chain.reverts import Meaning, decoded, refusal
+from watcher.chain.signature import errors_in_abi
 
 CHECKER = "BLSSignatureChecker.checkSignatures: "
 
@@ -103,6 +104,39 @@ def test_what_says_nothing_holds_nothing_back(said: Reverted) -> None:
     found = refusal(said)
     assert found.meaning is Meaning.UNCLEAR
     assert found.words
+
+
+OWN = errors_in_abi(
+    [
+        {"type": "error", "name": "TooLate", "inputs": [{"name": "until", "type": "uint64"}, {"type": "bytes4"}]},
+        {"type": "error", "name": "Bad", "inputs": [{"name": "why", "type": "string"}, {"type": "uint8[]"}]},
+        {"type": "error", "name": "Unreadable", "inputs": [{"name": "x", "type": "no type"}]},
+        {"type": "error", "name": 7, "inputs": []},
+        {"type": "event", "name": "Made", "inputs": []},
+        "nonsense",
+    ]
+)
+
+
+def test_a_contracts_own_errors_are_told_by_name_and_decide_nothing() -> None:
+    late = keccak(b"TooLate(uint64,bytes4)")[:4]
+    said = refusal(Reverted("execution reverted", late + encode(["uint64", "bytes4"], [9, b"abcd"])), OWN)
+    assert (said.meaning, said.words, said.kind) == (Meaning.UNCLEAR, "TooLate(until=9, 0x61626364)", "TooLate")
+    bad = keccak(b"Bad(string,uint8[])")[:4]
+    text = "already responded to the task\n\x1b"
+    said = refusal(Reverted("", bad + encode(["string", "uint8[]"], [text, [1, 2]])), OWN)
+    assert said.words == "Bad(why=already responded to the task\\n\\x1b, (1, 2))"
+    assert said.meaning is Meaning.UNCLEAR
+    said = refusal(Reverted("", bad + b"\xff" * 40), OWN)
+    assert said.words == "Bad, with values that cannot be decoded"
+    assert len(OWN) == 2
+
+
+@given(tail=st.binary(max_size=300), selector=st.sampled_from(sorted(OWN)))
+def test_nothing_breaks_an_own_error(tail: bytes, selector: bytes) -> None:
+    said = refusal(Reverted("", selector + tail), OWN)
+    assert len(said.words) <= WORDS_LIMIT
+    assert said.words.isprintable()
 
 
 @given(words=st.text(max_size=300), data=st.none() | st.binary(max_size=300))

@@ -20,7 +20,7 @@ from watcher.chain.payload import Payload
 from watcher.chain.recipe import Constant, Recipe, Scope
 from watcher.chain.response_log import ResponseLog
 from watcher.chain.shape import Shape, load_shape
-from watcher.chain.signature import Signature, abi_signature, find_in_abi, parse_signature
+from watcher.chain.signature import Signature, abi_signature, errors_in_abi, find_in_abi, parse_signature
 from watcher.chain.task_log import TaskLog
 from watcher.document import parse as parse_json
 from watcher.errors import FixConfiguration, Quarantine
@@ -46,6 +46,7 @@ class Convention:
         self.message_limit_bytes = message_limit_bytes
         self.method = shape.call.method
         self.answer = Payload(_checked_type(shape.answer))
+        self.errors = errors_in_abi(abi)
         self.created = Event(_signature(shape.task.event, abi))
         self._tasks = TaskLog(self.created, shape.task, shape.deadline, message_limit_bytes)
         self.responded = None if shape.response is None else Event(_signature(shape.response.event, abi))

@@ -23,7 +23,7 @@ _REST_S = 60.0
 # Nodes bound the size of a request; what is larger than this by itself goes unrehearsed.
 _BATCH_BYTES = 256 * 1024
 _TOLD_LIMIT = 100
-_NOTHING = Refusal(Meaning.PASSES, "nothing against it")
+_NOTHING = Refusal(Meaning.PASSES, "nothing against it", "")
 
 
 class Rehearsal:
@@ -121,7 +121,7 @@ class Rehearsal:
         for batch in _batches(calls):
             found = await self._contract.rehearse([calls[place] for place in batch], self._sender, at)
             for place, one in zip(batch, found, strict=True):
-                said[place] = refusal(one) if isinstance(one, Reverted) else _NOTHING
+                said[place] = refusal(one, self._contract.convention.errors) if isinstance(one, Reverted) else _NOTHING
         return said
 
     def _call(self, held: OpenTask) -> bytes | None:
@@ -138,20 +138,20 @@ class Rehearsal:
         match refused.meaning:
             case Meaning.WAIT | Meaning.PARK:
                 park = refused.meaning is Meaning.PARK
-                if self._is_new(refused.words):
+                if self._is_new(refused.kind):
                     logger.bind(task=index).warning(
                         "not sent {}: {}", "yet" if not park else "until that changes", words
                     )
                 return WouldRevert(at, words if park else f"not sent yet: {words}", park)
-            case Meaning.UNCLEAR if self._is_new(refused.words):
+            case Meaning.UNCLEAR if self._is_new(refused.kind):
                 logger.bind(task=index).info("sent all the same: {}; nobody knows what that means", words)
         return NotYet(at)
 
-    def _is_new(self, words: str) -> bool:
+    def _is_new(self, kind: str) -> bool:
         """Has this not been told yet? Every task of a kind has the same trouble."""
-        if words in self._told or len(self._told) >= _TOLD_LIMIT:
+        if kind in self._told or len(self._told) >= _TOLD_LIMIT:
             return False
-        self._told.add(words)
+        self._told.add(kind)
         return True
 
     def _turn_off(self, why: str) -> None:

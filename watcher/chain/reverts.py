@@ -5,12 +5,16 @@ for certain holds an answer back; whatever is not recognised is UNCLEAR, and let
 """
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
 
 from watcher.chain.abi import Codec, topic
 from watcher.chain.answers import Reverted
 from watcher.chain.refusals import WORDS_LIMIT, clean
+from watcher.chain.signature import Signature
 from watcher.errors import Quarantine
 
 
@@ -26,10 +30,11 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`words` are printable and of limited length."""
+    """`words` are printable and of limited length; `kind` is what they have in common for tasks of the same trouble."""
 
     meaning: Meaning
     words: str
+    kind: str
 
 
 _M = Meaning
@@ -73,6 +78,7 @@ _CUSTOM: tuple[tuple[str, Meaning], ...] = (
 _BY_SELECTOR = {topic(f"{name}()")[:4]: (f"{name}()", meaning) for name, meaning in _CUSTOM}
 
 _ERROR = topic("Error(string)")[:4]
+_NO_ERRORS: Mapping[bytes, Signature] = MappingProxyType({})
 _PANIC = topic("Panic(uint256)")[:4]
 _PANICS = {
     0x01: "a failed assertion",
@@ -94,13 +100,19 @@ _PREAMBLE = re.compile(
 )
 
 
-def refusal(said: Reverted) -> Refusal:
-    """What a failed call means. Never raises, whatever the node has sent."""
+def refusal(said: Reverted, own: Mapping[bytes, Signature] = _NO_ERRORS) -> Refusal:
+    """What a failed call means. Never raises, whatever the node has sent.
+
+    `own`: the custom errors of the contract, by selector. What they mean for a task nobody has told us.
+    """
     data = said.data or b""
     if data[:4] in _BY_SELECTOR:
-        return Refusal(_BY_SELECTOR[data[:4]][1], _BY_SELECTOR[data[:4]][0])
-    words = decoded(data) or _bare(said.words)
-    return Refusal(_meaning(words), words[:WORDS_LIMIT] or "nothing: it gives no reason")
+        name, meaning = _BY_SELECTOR[data[:4]]
+        return Refusal(meaning, name, name)
+    if data[:4] in own:
+        return Refusal(Meaning.UNCLEAR, _named(own[data[:4]], data[4:])[:WORDS_LIMIT], own[data[:4]].name)
+    words = (decoded(data) or _bare(said.words))[:WORDS_LIMIT] or "nothing: it gives no reason"
+    return Refusal(_meaning(words), words, words)
 
 
 def decoded(data: bytes) -> str:
@@ -117,6 +129,24 @@ def decoded(data: bytes) -> str:
     if len(data) >= 4:
         return f"a custom error 0x{data[:4].hex()}"
     return ""
+
+
+def _named(error: Signature, data: bytes) -> str:
+    try:
+        values, _ = Codec(*(one.type for one in error.inputs)).decode(data)
+    except Quarantine:
+        return f"{error.name}, with values that cannot be decoded"
+    pairs = zip(error.inputs, values, strict=True)
+    shown = ", ".join(f"{one.name}={_shown(value)}" if one.name else _shown(value) for one, value in pairs)
+    return f"{error.name}({shown})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, bytes):
+        return "0x" + value[:WORDS_LIMIT].hex()
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_shown, value[:WORDS_LIMIT]))})"
+    return clean(str(value))
 
 
 def _bare(words: str) -> str:

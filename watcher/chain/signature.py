@@ -9,6 +9,7 @@ given to its grammar: what it does not know is refused.
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -118,6 +119,17 @@ def find_in_abi(abi: Sequence[Any], kind: str, name: str) -> Signature:
         words = f"the ABI has {len(found)} {kind}s called {brief(name)}; it has {shortened(names) or 'none'}"
         raise FixConfiguration(words + ("; write the one that is meant out" if found else ""))
     return abi_signature(found[0])
+
+
+def errors_in_abi(abi: Sequence[Any]) -> dict[bytes, Signature]:
+    """The custom errors of a compiler's ABI by selector. They only explain, so that one nobody can read is left out."""
+    found = {}
+    for entry in abi:
+        if isinstance(entry, dict) and entry.get("type") == "error":
+            with suppress(FixConfiguration):
+                error = abi_signature(entry)
+                found[error.topic[:4]] = error
+    return found
 
 
 class _Reader:
