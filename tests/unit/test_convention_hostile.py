@@ -105,7 +105,7 @@ SLIPS = {
     "an array of too many dimensions": ('"bytes"', f'"uint8{"[]" * 500}"', "answer: "),
     "a type nobody makes up": ('"bytes"', '"fixed128x18"', "answer: 'fixed128x18' is no ABI type"),
     "a word that is none": (ANSWERED, ANSWERED.replace("$index", "$indexx"), "there is no $indexx"),
-    "a yes for a value": (ANSWERED, ANSWERED.replace('"$index"', "true"), "call.values: each must be a path"),
+    "a yes for a value": (ANSWERED, ANSWERED.replace('"$index"', "true"), "true cannot stand for uint32"),
     "a fraction": (ANSWERED, ANSWERED.replace('"$index"', "1.5"), "call.values: each must be a path"),
     "a day": (ANSWERED, ANSWERED.replace('"$index"', "1979-05-27"), "call.values: each must be a path"),
     "lists in lists": (ANSWERED, f"values = {'[' * 40}{']' * 40}", "call.values: each must be a path"),

@@ -376,6 +376,37 @@ def test_of_an_indexed_struct_the_log_holds_only_the_hash(tmp_path: Path) -> Non
             custom(tmp_path, text.replace('index = "t"', path))
 
 
+def test_what_is_always_the_same_in_a_call_is_written_down_as_it_is(tmp_path: Path) -> None:
+    types = ["uint256", "bytes", "bool", "bool", "bytes4", "address", "bytes", "(uint8,bytes)"]
+    values = '["$index", "$answer", true, false, "0x01020304", "0x%s", "0x", [7, "0xAbcD"]]' % ("aB" * 20)
+    text = GOOD.replace('["uint256", "bytes"]', json.dumps(types), 1).replace('["$index", "$answer"]', values, 1)
+    shape = custom(tmp_path, text)
+    task = shape.decode_task(log_of(shape, [word(4)], ["(string,uint32)"], [("hello", 44)]), CHAIN_ID, None)
+    constant = (True, False, b"\1\2\3\4", "0x" + "ab" * 20, b"", (7, b"\xab\xcd"))
+    assert shape.call(task, b"yes").params_raw == encode(types, [4, b"yes", *constant])
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "words"),
+    [
+        ("bytes4", '"0x010203"', "0x010203, 3 bytes, cannot stand for bytes4"),
+        ("address", '"0x00"', "0x00, 1 bytes, cannot stand for address"),
+        ("bytes", '"0x0"', "not hex with two digits"),
+        ("bytes", '"0xzz"', "not hex with two digits"),
+        ("uint256", '"0x00"', "cannot stand for uint256"),
+        ("bytes[]", '"0x00"', "cannot stand for bytes[]"),
+        ("uint8", "true", "true cannot stand for uint8"),
+        ("bool", "1", "1 cannot stand for bool"),
+        ("bytes", "1.5", "each must be a path"),
+    ],
+)
+def test_a_constant_of_another_type_is_told(kind: str, value: str, words: str, tmp_path: Path) -> None:
+    text = GOOD.replace('["uint256", "bytes"]', f'["{kind}"]', 1).replace('["$index", "$answer"]', f"[{value}]", 1)
+    with pytest.raises(FixConfiguration) as wrong:
+        custom(tmp_path, text)
+    assert words in str(wrong.value)
+
+
 def test_a_raw_digest_is_signed_as_it_is(tmp_path: Path) -> None:
     shape, task = of_wild(tmp_path, WILD["tasks named by a hash"])
     assert shape.call(task, b"\x01" * 32).sig_hash == b"\x0c" * 32

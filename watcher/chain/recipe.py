@@ -1,8 +1,8 @@
 """How the bytes of a call are put together: types, and for each value where it comes from. Pure.
 
-A value is a path into the task's event (`task.message`), one of the words that begin with `$`, a number, or a list of
-values for a struct. What a recipe names is checked against the ABI when it is read, so that a slip is found before the
-first task and not at it.
+A value is a path into the task's event (`task.message`), one of the words that begin with `$`, a constant (a number,
+true or false, bytes as `0x…`), or a list of values for a struct. What a recipe names is checked against the ABI when it
+is read, so that a slip is found before the first task and not at it.
 """
 
 import re
@@ -15,10 +15,12 @@ from typing_extensions import TypeAliasType
 
 from watcher.chain.abi import Codec
 from watcher.chain.event import Event, Values
+from watcher.chain.slip import brief
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Task
 
-Expression = TypeAliasType("Expression", "str | int | list[Expression]")
+_HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
+Expression = TypeAliasType("Expression", "str | bool | int | list[Expression]")
 _Get = Callable[["Scope"], Any]
 
 
@@ -83,6 +85,10 @@ def _getter(one: Expression | Constant, kind: str, event: Event, answer_type: st
         return lambda _scope: constant
     if isinstance(one, list):
         return _struct(one, kind, event, answer_type)
+    if isinstance(one, bool):
+        truth = one
+        _must(kind == "bool", f"{str(one).lower()} cannot stand for {kind}")
+        return lambda _scope: truth
     if isinstance(one, int):
         number = one
         _must(_has_room(kind, number), f"{number} cannot stand for {kind}")
@@ -90,6 +96,9 @@ def _getter(one: Expression | Constant, kind: str, event: Event, answer_type: st
     if one == "$answer":
         _must(kind == answer_type, f"$answer is {answer_type} and cannot stand for {kind}")
         return lambda scope: scope.answer
+    if one.startswith("0x"):
+        octets = _octets(one, kind)
+        return lambda _scope: octets
     if one.startswith("$answer."):
         return _part_of_answer(one, kind, answer_type)
     if one.startswith("$"):
@@ -130,6 +139,17 @@ def _has_room(kind: str, number: int) -> bool:
         return False
     bits = int(match[2])
     return 0 <= number < 1 << bits if match[1] else -(1 << bits - 1) <= number < 1 << bits - 1
+
+
+def _octets(one: str, kind: str) -> bytes:
+    """A constant of `bytes`, of as many as `bytes4` says, or of the twenty of an address."""
+    size = "20" if kind == "address" else kind.removeprefix("bytes")
+    is_hex = _HEX.fullmatch(one) is not None
+    _must(is_hex, f"{brief(one)} is not hex with two digits for each byte")
+    octets = bytes.fromhex(one[2:])
+    fits = kind == "bytes" or (size.isdecimal() and len(octets) == int(size))
+    _must(fits, f"{brief(one)}, {len(octets)} bytes, cannot stand for {kind}")
+    return octets
 
 
 def _must(holds: object, words: str) -> None:

@@ -36,14 +36,15 @@ def _type(written: str) -> str:
 def _expressions(given: Any) -> Any:
     """Told here in one line: pydantic would tell each alternative at each level."""
     if not isinstance(given, list) or not all(_is_expression(one, _DEPTH_LIMIT) for one in given):
-        raise ValueError("each must be a path, a word with $, a whole number, or a list of these")
+        words = "each must be a path, a word with $, a whole number, true, false, bytes as 0x..., or a list of these"
+        raise ValueError(words)
     return given
 
 
 def _is_expression(one: Any, depth: int) -> bool:
     if isinstance(one, list):
         return depth > 0 and all(_is_expression(inner, depth - 1) for inner in one)
-    return isinstance(one, str) or type(one) is int
+    return isinstance(one, str | bool | int)
 
 
 def _quorums(given: Any) -> Any:
