@@ -171,6 +171,21 @@ async def test_another_chain_never_rings_and_is_said_once(lines: list[str]) -> N
     assert len(lines) == 1 and f"does not serve chain {CHAIN_ID}" in lines[0]
 
 
+async def test_a_trial_says_what_is_wrong_and_rings_nothing() -> None:
+    def wake(url: str, chain_id: int = CHAIN_ID) -> Wake:
+        return Wake(url, chain_id, bytes(20), TOPICS0, bell, SystemClock(), Random(1))
+
+    bell = Bell()
+    async with fake_node(hold) as (url, _):
+        assert await wake(url).trial() is None
+        assert await wake(url, CHAIN_ID + 1).trial() == f"it does not serve chain {CHAIN_ID + 1}"
+        assert SECRET not in wake(url).name
+    async with fake_node(hold, refuse="logs") as (url, _):
+        assert await wake(url).trial() == "it refuses the subscription to logs"
+    assert SECRET not in (await wake(url).trial() or SECRET)
+    assert bell.rings == 0
+
+
 async def test_a_refused_subscription_is_a_loss(lines: list[str]) -> None:
     bell, clock = Bell(), QuickClock()
     async with fake_node(hold, refuse="newHeads") as (url, _), waking(url, bell, clock):

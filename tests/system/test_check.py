@@ -420,6 +420,15 @@ async def test_a_dead_spare_is_yellow_and_a_spare_of_another_chain_red(rig: Rig)
     assert (found.code, found.red()) == (78, [("node", "chain id")])
 
 
+async def test_a_websocket_that_would_wake_nobody_is_yellow(rig: Rig) -> None:
+    async with behind(rig) as relay:  # which speaks HTTP only
+        for url in ("ws://127.0.0.1:9", relay.url.replace("http://", "ws://")):
+            found = await checked(rig, {f'"{rig.net.ws_url}"': f'"{url}"'})
+            assert (found.code, found.not_green()) == (0, [("node", "wake-up")])
+            assert "new tasks are seen later" in found.line("node", "wake-up").words
+    assert "takes the subscriptions" in (await checked(rig)).line("node", "wake-up").words
+
+
 async def test_a_node_without_old_state_old_logs_or_final_blocks_is_told(rig: Rig) -> None:
     refused = {"code": -32000, "message": "missing trie node 5a1f (path ) state is not available"}
     head = hex(await rig.net.chain.head())

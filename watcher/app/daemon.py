@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
-from random import SystemRandom
 from typing import Any, TypeVar
 
 from loguru import logger
@@ -228,18 +227,7 @@ class Daemon:
 
     def _wakes(self, nodes: Endpoints, rooms: house.House) -> list[Wake]:
         contract = house.task_manager(self._settings, nodes)
-        return [
-            Wake(
-                url,
-                self._settings.chain.chain_id,
-                contract.address,
-                contract.convention.topics0,
-                lambda: self._bells.ring(rooms.watch.name),
-                self._clock,
-                SystemRandom(),
-            )
-            for url in self._settings.chain.ws_urls
-        ]
+        return house.wakes(self._settings, contract, lambda: self._bells.ring(rooms.watch.name), self._clock)
 
     def _feeder(self, loops: list[StageLoop]) -> Callable[[], None]:
         def feed() -> None:

@@ -25,6 +25,7 @@ from watcher.chain.node import Asked, Node
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.rehearsal import Rehearsal
+from watcher.chain.wake import Wake
 from watcher.chain.watch import Progress, Watch, WatchPlan
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, Quarantine
@@ -94,6 +95,12 @@ def task_manager(settings: Settings, nodes: Endpoints) -> TaskManager:
     file = Path(wanted.convention_file) if wanted.convention_file else None
     shape = convention(wanted.convention, file)
     return TaskManager(nodes, wanted.address_bytes, shape, settings.chain.max_span_blocks)
+
+
+def wakes(settings: Settings, contract: TaskManager, ring: Callable[[], None], clock: Clock) -> list[Wake]:
+    """What rings when the chain moves: one for each ws URL."""
+    chain, topics0 = settings.chain, contract.convention.topics0
+    return [Wake(url, chain.chain_id, contract.address, topics0, ring, clock, SystemRandom()) for url in chain.ws_urls]
 
 
 def crew(settings: Settings) -> Crew:

@@ -8,7 +8,8 @@ bounded queue that stops the reader, and an iterator that ends in silence when t
 import asyncio
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -72,6 +73,11 @@ class Wake:
         self._message_limit_bytes = message_limit_bytes
         self._up = False
 
+    @property
+    def name(self) -> str:
+        """The URL without what may be secret in it."""
+        return self._url.origin
+
     async def run(self) -> None:
         """Connect, subscribe, ring; on any loss wait a little longer each time and begin again."""
         failures = 0
@@ -79,8 +85,6 @@ class Wake:
             began_s = self._clock.monotonic_s()
             try:
                 await self._listen()
-            except _Lost as lost:
-                reason = str(lost)
             except Exception as error:  # noqa: BLE001 - a wake-up must outlive whatever a server can provoke
                 reason = _words(error)
             steady = self._up and self._clock.monotonic_s() - began_s >= _STEADY_S
@@ -89,7 +93,26 @@ class Wake:
             wait_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(failures - 1, 10), _BACK_OFF_MAX_S)
             await self._clock.sleep(wait_s * self._random.uniform(0.5, 1.0))
 
+    async def trial(self) -> str | None:
+        """Connects and subscribes once, and rings nothing. None where that works, else why it does not."""
+        try:
+            async with self._subscribed():
+                return None
+        except Exception as error:  # noqa: BLE001 - as above
+            return _words(error)
+
     async def _listen(self) -> None:
+        async with self._subscribed() as socket:
+            logger.info("wake-up connection {} is up", self._url.origin)
+            self._up = True
+            while True:
+                # Something may have happened while nobody listened, so it rings once before the first message too.
+                self._ring()
+                async with asyncio.timeout(self._silence_s):
+                    await socket.recv()
+
+    @asynccontextmanager
+    async def _subscribed(self) -> AsyncIterator[ClientConnection]:
         async with _Connect(
             self._url.whole(),
             proxy=None,
@@ -104,13 +127,7 @@ class Wake:
         ) as socket:
             async with asyncio.timeout(_SUBSCRIBE_TIMEOUT_S):
                 await self._subscribe(socket)
-            logger.info("wake-up connection {} is up", self._url.origin)
-            self._up = True
-            while True:
-                # Something may have happened while nobody listened, so it rings once before the first message too.
-                self._ring()
-                async with asyncio.timeout(self._silence_s):
-                    await socket.recv()
+            yield socket
 
     async def _subscribe(self, socket: ClientConnection) -> None:
         served = await _request(socket, 1, "eth_chainId", [])
@@ -141,6 +158,8 @@ async def _request(socket: ClientConnection, number: int, method: str, params: l
 
 def _words(error: Exception) -> str:
     """Why a connection was lost, without the library's own text, which may hold the URL or what the server sent."""
+    if isinstance(error, _Lost):
+        return str(error)
     if isinstance(error, TimeoutError):
         return "silent for too long"
     if isinstance(error, ConnectionClosed):

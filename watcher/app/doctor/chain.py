@@ -1,12 +1,14 @@
 """The nodes: reachable, of the right chain, with a final block, and with as much history as the settings ask for."""
 
 import asyncio
+from collections.abc import Sequence
 
 from watcher.app.doctor.finding import MEND, UNAVAILABLE, Notes
 from watcher.app.settings.model import Settings
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.node import Node
 from watcher.chain.refusals import WrongChain
+from watcher.chain.wake import Wake
 from watcher.errors import RetryElsewhere, WatcherError
 from watcher.task import Header
 
@@ -41,6 +43,16 @@ async def _software(node: Node) -> str:
         return (await node.client_version())[:40]
     except RetryElsewhere:
         return ""
+
+
+async def wakes(each: Sequence[Wake], notes: Notes) -> None:
+    """The WebSocket of each: yellow at most, for without it the chain is asked every chain.poll_interval_s."""
+    for one, trouble in zip(each, await asyncio.gather(*(one.trial() for one in each)), strict=True):
+        if trouble is None:
+            notes.ok("wake-up", f"{one.name} takes the subscriptions")
+        else:
+            words = f"chain.rpc_urls: {one.name}: {trouble}; new tasks are seen later, at the next poll"
+            notes.warn("wake-up", f"{words}; mend it, or take it out")
 
 
 async def history(settings: Settings, nodes: Endpoints, head: Header, notes: Notes) -> None:

@@ -64,6 +64,8 @@ class Examination:
                 await self._part(self.node, ledger.same_chain(self.settings, nodes, self.node))
                 await self._part(self.node, clock.look(nodes, head, system_clock, self.node))
             if manager is not None:
+                wakes = house.wakes(self.settings, manager, lambda: None, system_clock)
+                await self._part(self.node, chain.wakes(wakes, self.node))
                 sample = await self._contract(nodes, manager, head)
             if self.settings.operator.api != "none":
                 await self._part(self.hook, hook.look(self.settings, manager, sample, self.hook), "loading", _HOOK)
