@@ -158,6 +158,23 @@ async def test_readyz_gives_the_reasons_and_metrics_can_be_parsed() -> None:
         assert body.endswith("# EOF\n")
 
 
+@pytest.mark.parametrize(
+    "accept",
+    ["application/openmetrics-text; version=one", "text/plain; version=1.x", "application/json", ",;=;version=,"],
+)
+async def test_whoever_asks_for_a_format_nobody_knows_gets_plain_text_and_costs_no_log_line(accept: str) -> None:
+    said: list[str] = []
+    sink = logger.add(lambda message: said.append(message), level="DEBUG")
+    try:
+        async with serving() as served:
+            status, body, headers = await served.get("/metrics", {"Accept": accept})
+            assert (status, headers["Content-Type"]) == (200, "text/plain; version=0.0.4; charset=utf-8")
+            assert list(text_string_to_metric_families(body))
+    finally:
+        logger.remove(sink)
+    assert not [one for one in said if "could not be answered" in one]
+
+
 async def test_livez_is_about_this_process_only() -> None:
     async with serving() as served:
         served.say(STORE_DOWN)
