@@ -138,24 +138,59 @@ async def test_it_fails_over_in_the_other_direction_too(pair: Pair) -> None:
     assert pair.asked() == (2, 0)
 
 
-async def test_pauses_grow_with_each_failure_up_to_a_limit(pair: Pair, lines: list[str]) -> None:
+async def test_pauses_grow_with_each_failure_while_another_endpoint_serves(pair: Pair, lines: list[str]) -> None:
     pair.first.twist = broken
     pauses = []
-    async with endpoints_of(pair.first.url, clock=pair.clock) as alone:
-        for _ in range(10):
-            with pytest.raises(RetryElsewhere):
-                await alone.head()
-            before = pair.clock.now_s
-            pair.asked()
-            while not pair.first.asked:
-                pair.clock.now_s += 0.25
-                with pytest.raises(RetryElsewhere):
-                    await alone.head()
-            pauses.append(pair.clock.now_s - before)
-            pair.clock.now_s += 60
+    for _ in range(10):
+        assert await block_ten(pair)
+        before = pair.clock.now_s
+        pair.asked()
+        while not pair.first.asked:
+            pair.clock.now_s += 0.25
+            assert await block_ten(pair)
+        pauses.append(pair.clock.now_s - before)
+        pair.clock.now_s += 60
     assert pauses[0] <= 0.75
     assert 30 <= pauses[-1] <= 60.25
     assert len(lines) == 1, "one line per change, not per failure"
+
+
+async def test_when_none_serves_the_first_that_is_back_is_found_soon_however_long_that_took(pair: Pair) -> None:
+    """Leaving an endpoint alone spares the others a delay; where there is none, it only makes the outage longer."""
+    pair.first.twist = broken
+    for _ in range(10):
+        assert await block_ten(pair)
+        pair.clock.now_s += 60
+    assert await block_ten(pair)  # the first rests for the longest now
+    pair.second.twist = broken
+    for _ in range(100):
+        with pytest.raises(RetryElsewhere):
+            await pair.endpoints.head()
+        pair.clock.now_s += 5
+    for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
+        one.twist = lambda _, answers: answers
+        pair.clock.now_s += 10
+        assert await block_ten(pair)
+        one.twist = other.twist = broken
+        with pytest.raises(RetryElsewhere):
+            await pair.endpoints.head()
+
+
+async def test_an_endpoint_that_asked_for_a_pause_gets_it_even_if_no_other_serves(pair: Pair) -> None:
+    pair.first.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "40"})
+    pair.second.twist = broken
+    with pytest.raises(RetryElsewhere):
+        await pair.endpoints.head()
+    for _ in range(3):
+        pair.asked()
+        pair.clock.now_s += 13
+        with pytest.raises(RetryElsewhere):
+            await pair.endpoints.head()
+        assert pair.asked() == (0, 1)
+    pair.clock.now_s += 2
+    with pytest.raises(RetryElsewhere):
+        await pair.endpoints.head()
+    assert pair.asked()[0] == 1
 
 
 async def test_when_all_are_down_the_error_names_each_and_its_reason(pair: Pair) -> None:

@@ -1,7 +1,8 @@
 """Several endpoints as one: the first that answers, in the order configured.
 
-An endpoint that fails is left alone for a while, longer each time, and must first answer a cheap question again. One
-that only lags, or that refuses a long span, has not failed. One log line per change of an endpoint's state.
+An endpoint that fails is left alone for a while, longer each time, and must first answer a cheap question again. While
+none serves, none is left alone for long: that would only add to the outage. One that only lags, or that refuses a long
+span, has not failed. One log line per change of an endpoint's state.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 _BACK_OFF_FIRST_S = 0.5
 _BACK_OFF_MAX_S = 60.0
+_BACK_OFF_ALONE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,12 +38,16 @@ class EndpointSeen:
 
 @dataclass(slots=True)
 class _Seat:
-    """What is known about one endpoint. `failures` in a row; `reason` is why it is out, None while it serves."""
+    """What is known about one endpoint. `failures` in a row; `reason` is why it is out, None while it serves.
+
+    It asked itself to be left alone until `paused_until_s`; until `rests_until_s` we leave it alone.
+    """
 
     node: Node
     served_s: float | None = None
     failures: int = 0
     rests_until_s: float = 0.0
+    paused_until_s: float = 0.0
     reason: str | None = None
     wrong_chain: bool = False
 
@@ -127,8 +133,11 @@ class Endpoints:
         rest_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(seat.failures - 1, 10), _BACK_OFF_MAX_S)
         rest_s *= self._random.uniform(0.5, 1.0)
         if isinstance(error, Paused) and error.cool_down_s is not None:
-            rest_s = max(rest_s, min(error.cool_down_s, COOL_DOWN_MAX_S))
-        seat.rests_until_s = now + rest_s
+            seat.paused_until_s = now + min(error.cool_down_s, COOL_DOWN_MAX_S)
+        seat.rests_until_s = max(now + rest_s, seat.paused_until_s)
+        if all(one.reason is not None for one in self._seats):
+            for one in self._seats:
+                one.rests_until_s = max(min(one.rests_until_s, now + _BACK_OFF_ALONE_S), one.paused_until_s)
 
     async def chain_id(self) -> int:
         return await self.ask(lambda node: node.chain_id())
