@@ -37,6 +37,13 @@ def gated(task: Task) -> bytes:
     return dice(task)
 
 
+def raising(task: Task) -> bytes:
+    """Like `dice`, once the file `open` is there; until then it fails."""
+    if not (HERE / "open").exists():
+        raise ValueError("not open yet")
+    return dice(task)
+
+
 def patient(task: Task) -> bytes | Later:
     """Like `dice`, once the file `open` is there; until then it asks to be asked again."""
     return dice(task) if (HERE / "open").exists() else Later(seconds=0.2, reason="not open yet")

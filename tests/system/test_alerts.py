@@ -110,6 +110,24 @@ async def test_missed_tasks_are_told_once_they_are_final(tmp_path: Path) -> None
         missed = next(one for one in receiver.got if "a task was missed" in one["title"])
         assert "task 0" in missed["message"]
         assert await daemon.stop() == 0
+        (line,) = [one for one in daemon.log.splitlines() if "missed" in one]
+        assert " ERROR " in line and "task 0: " in line
+
+
+async def test_a_task_the_hook_never_answered_is_told_and_not_only_that_the_hook_works_again(tmp_path: Path) -> None:
+    """Nobody takes it up again by itself: whoever reads "fine again" alone would let its window pass."""
+    async with running_rig(tmp_path, hook="raising") as rig, listening() as receiver:
+        daemon = await rig.start(
+            WATCHER_ALERTS__URLS=receiver.url, WATCHER_ALERTS__INTERVAL_S="1", WATCHER_HOOK__MAX_ATTEMPTS="2"
+        )
+        await rig.create(2)
+        await rig.net.mine(2)
+        await receiver.until(lambda: "given up" in str(receiver.got), "that they were given up")
+        (line,) = [one for one in receiver.lines if one.subject == "a task was given up"]
+        assert (line.turn, line.words.partition(" (")[0]) == ("happened", "2 tasks: 0, 1")
+        assert await daemon.stop() == 0
+        given_up = [one for one in daemon.log.splitlines() if "given up after 2 attempts" in one]
+        assert len(given_up) == 2 and all(" ERROR " in one for one in given_up)
 
 
 async def test_a_dead_receiver_costs_the_daemon_nothing(tmp_path: Path) -> None:

@@ -40,10 +40,22 @@ _BATCH = 200
 _SENT = frozenset({State.UNKNOWN, State.ACCEPTED})
 # Of many tasks that expire at once a few tell what is wrong with all.
 _EXPLAINED = 20
+# So many of those missed together have a line each; a chain read from far back may show thousands.
+_TOLD = 20
 
 
 def _log(held: OpenTask) -> "Logger":
     return logger.bind(task=held.task.task_index)
+
+
+def _tell_missed(late: Sequence[OpenTask]) -> None:
+    for one in late[:_TOLD]:
+        _log(one).error(
+            "missed: block {}, its deadline, is past at finality, and the contract holds no response",
+            one.task.deadline_block,
+        )
+    if len(late) > _TOLD:
+        logger.error("{} more tasks were missed; see `watcher tasks list --state expired`", len(late) - _TOLD)
 
 
 class Confirm:
@@ -140,6 +152,7 @@ class Confirm:
         await self._book.do(outcome.answered, ours, by_us=True)
         await self._book.do(outcome.answered, others, by_us=False)
         await self._book.do(outcome.expired, late)
+        _tell_missed(late)
         await self._explain(late)
         if gone:
             await self._book.do(outcome.never_there, [one for one, _ in gone], gone[0][1])

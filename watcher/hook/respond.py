@@ -110,10 +110,11 @@ class Respond:
         if burnt < self._plan.max_attempts:
             delay_s = min(self._plan.retry_base_s * 2 ** min(held.hook_attempts, 16), _RETRY_MAX_S)
             again = Again(at_ms=self._clock.now_ms() + int(delay_s * self._random.uniform(0.5, 1.0) * 1000))
-        logger.bind(task=held.task.task_index).warning(
-            "the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words
-        )
+        log = logger.bind(task=held.task.task_index)
+        log.warning("the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words)
         await self._book.do(answers.hook_failed, held, words, duration_ms, again)
+        if again is None:
+            log.error("given up after {} attempts; mend the hook, then `watcher tasks retry`", burnt)
 
     async def _after(self, later: Later) -> Again:
         cursor = await self._book.ask(reading.cursor, self._book.source_id)

@@ -12,7 +12,18 @@ from dataclasses import dataclass, field
 from loguru import logger
 
 from watcher.app.alerts.courier import Courier
-from watcher.app.alerts.text import FINALITY, MISSED, OTHERWISE, STOPPED, Message, News, Turn, compose, indices
+from watcher.app.alerts.text import (
+    FINALITY,
+    GIVEN_UP,
+    MISSED,
+    OTHERWISE,
+    STOPPED,
+    Message,
+    News,
+    Turn,
+    compose,
+    indices,
+)
 from watcher.app.health.judgement import Health
 from watcher.app.settings.model import Settings
 from watcher.clock import Clock
@@ -26,7 +37,7 @@ _CALM_S = 5.0  # gone for so long counts as over
 _GATHER_S = 2.0  # what breaks together is told together
 _INDICES_KEPT = 20
 
-ONCE_BY_STATE = {State.EXPIRED: MISSED, State.RESPONDED_OTHER: OTHERWISE}
+ONCE_BY_STATE = {State.EXPIRED: MISSED, State.RESPONDED_OTHER: OTHERWISE, State.FAILED: GIVEN_UP}
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,8 @@ LINES_LIMIT = 30
 _LINE_LIMIT_CHARS = 400
 _INDICES_SHOWN = 10
 
-MISSED, OTHERWISE, FINALITY, STOPPED = "missed", "answered-otherwise", "finality", "stopped"
+MISSED, OTHERWISE, GIVEN_UP = "missed", "answered-otherwise", "given-up"
+FINALITY, STOPPED = "finality", "stopped"
 
 # What is wrong, in the subject; and what to do, below it. docs/alerts.md says more of each.
 TITLES: Mapping[str, tuple[str, str]] = {
@@ -29,6 +30,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     seen.WATCH: ("the watcher makes no progress", "see the log and /readyz"),
     MISSED: ("a task was missed", "see `watcher tasks show` for why"),
     OTHERWISE: ("a task was answered otherwise", "compare your answer with the one on the chain"),
+    GIVEN_UP: ("a task was given up", "mend the hook, then `watcher tasks retry` while the window is open"),
     FINALITY: ("a final block has changed", "the watcher has stopped: find out which chain the nodes are on"),
     STOPPED: ("the watcher has stopped", "see the log; systemd restarts it unless a person has to look"),
 }
