@@ -46,6 +46,27 @@ async def test_without_a_websocket_what_the_node_forgot_to_mine_is_sent_again(tm
         assert await daemon.stop() == 0
 
 
+async def test_an_api_that_is_away_costs_a_few_lines_however_many_tasks_wait_and_however_often_each_is_tried(
+    tmp_path: Path,
+) -> None:
+    async with running_rig(tmp_path) as rig:
+        daemon = await rig.start()
+        await rig.net.hosted.stop()
+        await rig.create(8)
+        await rig.net.mine(2)
+        tried = "SELECT count(*) FROM tasks WHERE attempts > 3"
+        await rig.until(lambda: rig.query(tried)[0][0] == 8, "each was tried a few times")
+        await rig.net.hosted.start()
+        await rig.until(lambda: rig.all_in("accepted"), "all are accepted")
+        log = daemon.log.splitlines()
+        assert len([line for line in log if "operator.submit: " in line and "WARNING" in line]) <= 2, daemon.log
+        assert len([line for line in log if "the proxy API cannot be reached: " in line]) == 1
+        assert len([line for line in log if "the proxy API answers again" in line]) == 1
+        await rig.settle()
+        await rig.verify()
+        assert await daemon.stop() == 0
+
+
 async def test_tasks_made_while_the_watcher_was_down_and_a_node_that_is_down_at_the_start(tmp_path: Path) -> None:
     async with running_rig(tmp_path, persist=True) as rig:
         first = await rig.start()

@@ -91,6 +91,7 @@ class Submit:
         self._learned: set[Quorums] = set()
         self._learn_at_s = 0.0
         self._told: set[str] = set()
+        self._away: set[str] = set()
 
     async def step(self) -> float:
         """Claim what there is room for, look at the chain, send the rest. Returns the seconds until the next look."""
@@ -227,9 +228,25 @@ class Submit:
             logger.info("the {} API takes our requests again", post.route.api)
             self._to_hurry.add(HELD_MARK)
         again = self._plan.again(held, sent, post.at_block, self._clock.now_ms(), self._random.random)
-        await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome))
+        quiet = self._tell_reached(post.route.api, sent)
+        await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome), quiet=quiet)
 
-    async def _settle(self, attempt: Attempt, sent: Sent, again: Again, warning: str | None = None) -> None:
+    def _tell_reached(self, api: str, sent: Sent) -> bool:
+        """Tell once that an API is away, and once that it answers. Returns whether this was told before."""
+        if reached(sent):
+            if api in self._away:
+                logger.info("the {} API answers again", api)
+            self._away.discard(api)
+            return False
+        if api in self._away:
+            return True
+        logger.warning("the {} API cannot be reached: {}; this is told once, not for every attempt", api, _words(sent))
+        self._away.add(api)
+        return False
+
+    async def _settle(
+        self, attempt: Attempt, sent: Sent, again: Again, warning: str | None = None, *, quiet: bool = False
+    ) -> None:
         log = logger.bind(task=attempt.held.task.task_index)
         try:
             state = await self._book.do(work.settle, attempt, sent, again, warning)
@@ -242,7 +259,7 @@ class Submit:
         if state is State.ACCEPTED and warning is None:
             log.info("attempt {} accepted in {} ms", attempt.held.attempts, sent.duration_ms)
         else:
-            log.warning("attempt {}: {} ({})", attempt.held.attempts, state, words)
+            log.log("DEBUG" if quiet else "WARNING", "attempt {}: {} ({})", attempt.held.attempts, state, words)
 
     async def _keep_evidence(self, attempt: Attempt, sent: Sent) -> None:
         try:
