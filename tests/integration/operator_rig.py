@@ -38,7 +38,9 @@ Behaviour = Callable[["Api", Seen, asyncio.StreamWriter], Awaitable[None]]
 class Api:
     """A real HTTP server on a free port, whose answers are whatever bytes the test wants."""
 
-    def __init__(self, behaviour: Behaviour, *, tls: ssl.SSLContext | None = None, reads: bool = True) -> None:
+    def __init__(
+        self, behaviour: Behaviour, *, tls: ssl.SSLContext | None = None, reads: bool = True, port: int = 0
+    ) -> None:
         self.seen: list[Seen] = []
         self.connections = 0
         self.written_bytes = 0
@@ -49,14 +51,14 @@ class Api:
         self._tls = tls
         self._reads = reads
         self._tasks: set[asyncio.Task[Any]] = set()
-        self.port = 0
+        self.port = port
 
     @property
     def url(self) -> str:
         return f"{'https' if self._tls else 'http'}://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> "Api":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._tls, backlog=256)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=self._tls, backlog=256)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

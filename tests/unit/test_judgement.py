@@ -91,6 +91,7 @@ def test_who_only_observes_has_no_api_no_hook_and_no_deadline_to_keep() -> None:
             HOOK,
             "no worker can be started (oh)",
         ),
+        ({"hook": HookSeen(silent_s=21, longest_s=13)}, HOOK, "nothing has come from it for 21 s"),
         ({"store": StoreSeen(trouble="disk is full")}, STORE, "disk is full"),
         ({"store": StoreSeen(waits_s=16)}, STORE, "a write has been waiting for 16 s"),
         ({"stages": (StageSeen("admit", beat_ago_s=61),)}, WATCH, "stage admit has not come round for 61 s"),
@@ -118,6 +119,8 @@ def test_what_is_down_is_told_with_its_reason_and_nothing_else_is(
         {"api": ApiSeen(failures=1, words="reset", used=True)},
         {"hook": HookSeen(failures=1, words="ValueError")},
         {"hook": HookSeen(failures=9, failed_ago_s=301)},
+        {"hook": HookSeen(silent_s=20)},
+        {"hook": HookSeen(silent_s=44, longest_s=30)},
         {"stages": (StageSeen("admit", beat_ago_s=60, trouble="no node", troubled_s=14),)},
         {"work": replace(WORK, overdue_s=61, moved_ago_s=5)},
         {"work": replace(WORK, overdue_s=5, moved_ago_s=600)},
@@ -132,6 +135,24 @@ def test_what_another_service_explains_is_not_told_twice() -> None:
     waiting = (StageSeen("watch", trouble="no endpoint can answer", troubled_s=50),)
     health = judge(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
     assert keys(health) == {RPC}
+
+
+def test_a_stage_that_has_not_noticed_yet_that_a_service_is_back_is_no_trouble_of_its_own() -> None:
+    waiting = (StageSeen("watch", trouble="no endpoint can answer", troubled_s=98),)
+    down = judge(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
+    back = judge(replace(WELL, at_ms=2_000, stages=waiting), LIMITS, down)
+    assert back.ready
+    soon = judge(replace(WELL, at_ms=21_000, stages=waiting), LIMITS, back)
+    assert soon.ready
+    assert keys(judge(replace(WELL, at_ms=22_000, stages=waiting), LIMITS, soon)) == {WATCH}
+
+
+def test_a_hook_that_hangs_stays_down_until_an_answer_comes() -> None:
+    silent = judge(replace(WELL, hook=HookSeen(silent_s=25)), LIMITS)
+    ended = judge(replace(WELL, hook=HookSeen(failures=1, words="took too long")), LIMITS, silent)
+    assert ended.reasons == ("handler: the last run failed (took too long)",)
+    assert not judge(replace(WELL, hook=HookSeen(failures=1, silent_s=1)), LIMITS, ended).ready
+    assert judge(replace(WELL, hook=HookSeen()), LIMITS, ended).ready
 
 
 def test_a_far_cursor_is_initializing_and_not_down() -> None:
@@ -179,7 +200,8 @@ SEEN = st.builds(
     started=st.booleans(),
     node=st.builds(NodeSeen, st.none() | AGES, WORDS, st.none() | st.integers(0, 10**9), AGES, st.none() | AGES),
     api=st.none() | st.builds(ApiSeen, st.booleans(), st.integers(0, 9), WORDS, st.booleans()),
-    hook=st.none() | st.builds(HookSeen, st.integers(0, 9), AGES, WORDS, st.integers(0, 9), st.integers(0, 2)),
+    hook=st.none()
+    | st.builds(HookSeen, st.integers(0, 9), AGES, WORDS, st.integers(0, 9), st.integers(0, 2), AGES, AGES),
     store=st.builds(StoreSeen, st.none() | WORDS, AGES),
     stages=st.lists(st.builds(StageSeen, st.sampled_from(["watch", "submit"]), AGES, st.none() | WORDS, AGES)),
     work=st.none()

@@ -1,5 +1,6 @@
 """What the hook and the API do is seen, passed on unchanged, and remembered without secrets."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -18,6 +19,16 @@ from watcher.task import Accepted, Later, Outcome, Refused, Response, Sent, Skip
 from watcher.testing import make_task
 
 SECRET = "correct-horse-battery"
+
+
+class HandClock(SystemClock):
+    """A clock that goes on when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
 
 
 def witness() -> Witness:
@@ -92,6 +103,31 @@ async def test_a_verdict_of_the_hook_is_passed_on_and_ends_its_failures(verdict:
     assert standing(seen, HOOK) is Standing.DOWN
     assert await seen.hooked(hook(verdict))(make_task()) is verdict
     assert standing(seen, HOOK) is Standing.UP
+
+
+async def test_a_silence_is_measured_from_the_last_run_that_ended_and_only_while_one_goes_on() -> None:
+    clock, gates = HandClock(), [asyncio.Event(), asyncio.Event()]
+    seen = Witness(clock, Metrics(), Redactor([SECRET]))
+
+    async def answer(task: Task) -> Verdict:
+        await gates[task.task_index].wait()
+        return Skip("why not")
+
+    run = seen.hooked(answer)
+    clock.now_s += 100
+    assert seen.hook_now(0).silent_s == 0
+    runs = [asyncio.ensure_future(run(make_task(task_index=index))) for index in (0, 1)]
+    await asyncio.sleep(0)
+    clock.now_s += 7
+    assert seen.hook_now(0).silent_s == 7
+    gates[0].set()
+    await runs[0]
+    clock.now_s += 3
+    assert (seen.hook_now(0).silent_s, seen.hook_now(0).longest_s) == (3, 7)
+    gates[1].set()
+    await runs[1]
+    clock.now_s += 50
+    assert (seen.hook_now(0).silent_s, seen.hook_now(0).longest_s) == (0, 7)
 
 
 async def test_without_a_worker_the_hook_is_down_at_once() -> None:

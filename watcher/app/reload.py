@@ -6,7 +6,7 @@ finished as it began.
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from operator import attrgetter
 from typing import Any
 
@@ -70,6 +70,10 @@ class Switch:
         """As the client's."""
         return None if self._client is None else await self._client.probe()
 
+    async def knock(self) -> Probe | None:
+        """As the client's."""
+        return None if self._client is None else await self._client.knock()
+
     async def replace(self, client: Client | None) -> None:
         """Send with this one from now on."""
         old, self._client = self._client, client
@@ -99,9 +103,9 @@ class Switches:
         return witness.sending(self.main), witness.sending(self.direct, DIRECT)
 
     @property
-    def probes(self) -> Mapping[str, Callable[[], Awaitable[Probe | None]]]:
-        """How each is asked for a sign of life, by the witness's name for it."""
-        return {"": self.main.probe, DIRECT: self.direct.probe}
+    def by_name(self) -> Mapping[str, Switch]:
+        """Each by the witness's name for it."""
+        return {"": self.main, DIRECT: self.direct}
 
     async def aclose(self) -> None:
         """Close both."""

@@ -19,6 +19,8 @@ from watcher.task import OpenTask, Sent, Task
 PARKED_MARK = "parked: "
 # And those of a task that only waits for its API: they go out as soon as that takes requests again.
 HELD_MARK = "held back: "
+# What did not even leave, as the client and the submitter put it.
+NOT_SENT_MARK = "not sent: "
 # Requests in a row that did not reach the API before tasks go over to the other one.
 UNREACHED_LIMIT = 3
 # A gateway says these of an API it cannot reach.

@@ -21,6 +21,7 @@ from watcher.operator.plan import SubmitPlan
 from watcher.operator.request import Request, disagreement
 from watcher.operator.route import (
     HELD_MARK,
+    NOT_SENT_MARK,
     PARKED_MARK,
     Hold,
     Parked,
@@ -126,9 +127,14 @@ class Submit:
         are on their way at once stays.
         """
         self._plan, self._router = plan, router
-        self._to_hurry, self._learn_at_s = {PARKED_MARK, HELD_MARK}, 0.0
+        self._learn_at_s = 0.0
         self._told.clear()
-        for route in router.routes:
+        self.hurry()
+
+    def hurry(self) -> None:
+        """An API that was away or refused us may be there again: do not wait for the next turn to try it."""
+        self._to_hurry |= {PARKED_MARK, HELD_MARK, NOT_SENT_MARK}
+        for route in self._router.routes:
             route.circuit.hurry()
 
     async def drain(self) -> None:

@@ -20,6 +20,7 @@ from watcher.clock import Clock
 from watcher.redact import Redactor
 
 _QUIET_NODE_S = 10.0
+_SILENT_HOOK_S = 15.0
 # The share of a task's window, behind its confirmations, that counts as the last part of it.
 _DANGER_SHARE = 4
 
@@ -36,7 +37,12 @@ class Instruments:
         services = [one for one in DESCRIPTIONS if not (observing and one in (API, HOOK))]
         self.metrics = Metrics(settings.operator.avs_name, services)
         self.witness = Witness(clock, self.metrics, Redactor(settings.secrets()))
-        self._limits = Limits(quiet_node_s=_QUIET_NODE_S + 2 * settings.chain.poll_interval_s, stuck_s=stuck_s)
+        self._limits = Limits(
+            quiet_node_s=_QUIET_NODE_S + 2 * settings.chain.poll_interval_s,
+            stuck_s=stuck_s,
+            # Before the limit of a run has passed: told when it has, half a minute is lost to somebody who could help.
+            silent_hook_s=max(_SILENT_HOOK_S, settings.hook.timeout_s * 2 / 3),
+        )
 
     @asynccontextmanager
     async def running(self, nodes: Endpoints) -> AsyncIterator[Monitor]:

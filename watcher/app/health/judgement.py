@@ -39,6 +39,10 @@ _IN_A_ROW = 2
 _HOOK_MEMORY_S = 300.0
 _TROUBLED_S = 15.0
 _STALLED_S = 60.0
+# A stage that waited for a service takes so long at most to notice that the service is back.
+_JUST_BACK_S = 20.0
+# How much longer than ever before a silence of the hook may last.
+_LONGER = 1.5
 _FAR_BEHIND_BLOCKS = 20
 
 
@@ -125,9 +129,9 @@ def judge(seen: Observations, limits: Limits, before: Health | None = None) -> H
     if seen.api is not None:
         found[API] = _api(seen.api)
     if seen.hook is not None:
-        found[HOOK] = _hook(seen.hook)
+        found[HOOK] = _hook(seen.hook, limits, before)
     found[STORE] = _store(seen, limits)
-    explained = any(standing is Standing.DOWN for standing, _ in found.values())
+    explained = any(_explains(one, standing, seen.at_ms, before) for one, (standing, _) in found.items())
     found[WATCH] = _watch(seen, limits, explained=explained)
     services = tuple(_service(one, *what, seen.at_ms, before) for one, what in found.items())
     wrong = {one.id: one.words for one in services if one.standing is Standing.DOWN} | _dangers(seen, limits)
@@ -155,12 +159,17 @@ def _api(api: ApiSeen) -> _Found:
     return Standing.UP, "takes our requests" if api.used else "nothing was to be sent yet"
 
 
-def _hook(hook: HookSeen) -> _Found:
+def _hook(hook: HookSeen, limits: Limits, before: Health | None) -> _Found:
     if not hook.workers:
         return Standing.DOWN, "no worker can be started" + _because(hook.words)
     recent = hook.failed_ago_s < _HOOK_MEMORY_S or hook.waiting
     if hook.failures >= _IN_A_ROW and recent:
         return Standing.DOWN, f"the last {hook.failures} runs failed" + _because(hook.words)
+    if hook.silent_s > max(limits.silent_hook_s, _LONGER * hook.longest_s):
+        return Standing.DOWN, f"nothing has come from it for {hook.silent_s:.0f} s"
+    # Neither a run that was ended nor the next one that begins is an answer.
+    if hook.failures and recent and _was_down(HOOK, before):
+        return Standing.DOWN, "the last run failed" + _because(hook.words)
     return Standing.UP, "answers" if not hook.failures else "the last run failed" + _because(hook.words)
 
 
@@ -217,6 +226,19 @@ def _dangers(seen: Observations, limits: Limits) -> dict[str, str]:
             f"no new block for {node.head_moved_ago_s:.0f} s; one comes every {node.usual_interval_s:.0f} s usually"
         )
     return wrong
+
+
+def _was_down(one: str, before: Health | None) -> bool:
+    was = before.service(one) if before is not None else None
+    return was is not None and was.standing is Standing.DOWN
+
+
+def _explains(one: str, standing: Standing, at_ms: int, before: Health | None) -> bool:
+    """Whether a stage may be waiting for this service: it is down, or was a moment ago."""
+    if standing is Standing.DOWN or _was_down(one, before):
+        return True
+    was = before.service(one) if before is not None else None
+    return was is not None and at_ms - was.since_ms < _JUST_BACK_S * 1000
 
 
 def _service(one: str, standing: Standing, words: str, at_ms: int, before: Health | None) -> Service:

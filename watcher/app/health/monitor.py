@@ -7,7 +7,7 @@ of a look follows what is open, not what the ledger holds.
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from loguru import logger
 
@@ -28,6 +28,17 @@ from watcher.task import State
 
 T = TypeVar("T")
 
+
+class Api(Protocol):
+    """One of the operator's APIs. Both say None when it is not configured."""
+
+    async def knock(self) -> Probe | None:
+        """Whether anybody is there."""
+
+    async def probe(self) -> Probe | None:
+        """Whether it works and takes our credentials."""
+
+
 LOOK_EVERY_S = 1.0
 # A ledger with a long backlog takes a while to measure: it is done so rarely that it costs a tenth of one thread.
 _MEASURE_SHARE = 10
@@ -35,8 +46,12 @@ _MOVES_LIMIT = 2000
 _TOUCH_AFTER_S = 10.0
 _COUNT_EVERY_S = 6 * 3600
 _VERSION_EVERY_S = 3600
-_PROBE_DOWN_S = 60.0
+# Where nothing is to be sent: how often is looked whether the API's door opens, whether one that refused us still does,
+# and whether what is behind the door works. The first costs it nothing, the others are requests.
+_KNOCK_S = 10.0
+_PROBE_REFUSED_S = 20.0
 _PROBE_IDLE_S = 300.0
+_VERSION_AGAIN_S = 60.0
 # How many block intervals make an average.
 _INTERVALS = 10
 
@@ -44,8 +59,9 @@ _INTERVALS = 10
 class Monitor:
     """`health` is the last judgement. `listeners` get each new one, `on_move` gets the moves of tasks in order.
 
-    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `ask_api` asks each of
-    the operator's APIs, by the witness's name for it, for a sign of life; empty where the watcher only observes.
+    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `apis` are the
+    operator's, by the witness's names; empty where the watcher only observes. `on_api_back` is called when one that
+    was away or refused us gives a sign of life.
     """
 
     def __init__(self, witness: Witness, metrics: Metrics, clock: Clock, limits: Limits, nodes: Endpoints) -> None:
@@ -67,7 +83,8 @@ class Monitor:
         self._head_block: int | None = None
         self._head_moves = 0
         self._head_first_s = self._head_moved_s = clock.monotonic_s()
-        self.ask_api: Mapping[str, Callable[[], Awaitable[Probe | None]]] = {}
+        self.apis: Mapping[str, Api] = {}
+        self.on_api_back: list[Callable[[], None]] = []
         self.observing = False
         self.health = Health(clock.now_ms())
         self.judged_s = clock.monotonic_s()
@@ -105,7 +122,8 @@ class Monitor:
         self._begin_jobs()
         self._follow_head()
         now_s = self._clock.monotonic_s()
-        self.health = judge(self._observations(now_s), self._limits, self.health)
+        before, self.health = self.health, judge(self._observations(now_s), self._limits, self.health)
+        _tell(before, self.health)
         self.judged_s = now_s
         beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
         self._metrics.told(self.health, self._work, beats, self._nodes.seen, now_s - self._head_moved_s)
@@ -125,7 +143,6 @@ class Monitor:
     # -- what is seen ------------------------------------------------------------------------------------------------
 
     def _observations(self, now_s: float) -> Observations:
-        hook = self._witness.hook
         waiting = self._work.open_by_state.get(State.READY, 0) if self._work else 0
         asked_s = min((self._next_s[name] for name in ("touch", "measure") if name in self._jobs), default=now_s)
         return Observations(
@@ -133,9 +150,7 @@ class Monitor:
             started=self._started,
             node=self._node(now_s),
             api=None if self.observing else self._witness.api,
-            hook=None
-            if self.observing
-            else replace(hook, waiting=waiting, failed_ago_s=now_s - self._witness.hook_failed_s),
+            hook=None if self.observing else self._witness.hook_now(waiting),
             store=StoreSeen(self._store_trouble, max(0.0, now_s - asked_s)),
             stages=[self._stage(loop, now_s) for loop in self._loops],
             work=self._seen_work(now_s),
@@ -202,13 +217,8 @@ class Monitor:
             if now_s - self._witness.committed_s > _TOUCH_AFTER_S:
                 self._begin("touch", now_s, self._touch, book)
         self._begin("versions", now_s, self._versions)
-        idle_s = now_s - self._witness.api_at_s
-        if self.ask_api and idle_s > (_PROBE_DOWN_S if self._api_down else _PROBE_IDLE_S):
-            self._begin("probe", now_s, self._probe, self.ask_api)
-
-    @property
-    def _api_down(self) -> bool:
-        return self._witness.api.refuses or self._witness.api.failures > 0
+        if any(now_s - self._witness.seen_of(name)[1] > _KNOCK_S for name in self.apis):
+            self._begin("probe", now_s, self._probe)
 
     def _begin(self, name: str, now_s: float, job: Callable[..., Awaitable[None]], *given: object) -> None:
         if name in self._jobs or now_s < self._next_s.get(name, 0.0):
@@ -263,11 +273,36 @@ class Monitor:
             try:
                 self._metrics.named(node.name, await node.client_version())
             except RetryElsewhere:
-                self._next_s["versions"] = self._clock.monotonic_s() + _PROBE_DOWN_S
+                self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_AGAIN_S
 
-    async def _probe(self, ask_api: Mapping[str, Callable[[], Awaitable[Probe | None]]]) -> None:
-        for name, ask in ask_api.items():
-            if (probe := await ask()) is None:
-                self._witness.gone(name)
-            else:
-                self._witness.probed(probe, name)
+    async def _probe(self) -> None:
+        self._next_s["probe"] = self._clock.monotonic_s() + _KNOCK_S
+        await asyncio.gather(*(self._probe_one(name, api) for name, api in self.apis.items()))
+
+    async def _probe_one(self, name: str, api: Api) -> None:
+        seen, at_s = self._witness.seen_of(name)
+        idle_s = self._clock.monotonic_s() - at_s
+        if idle_s <= (_PROBE_REFUSED_S if seen.refuses else _KNOCK_S):
+            return
+        found = None if seen.refuses else await api.knock()
+        if seen.refuses or (found is not None and found.ok and (seen.failures or idle_s > _PROBE_IDLE_S)):
+            found = await api.probe()
+        elif found is not None and found.ok:
+            return  # somebody is there, which is no news
+        if found is None:
+            self._witness.gone(name)
+            return
+        self._witness.probed(found, name)
+        if found.ok and (seen.refuses or seen.failures):
+            for listener in self.on_api_back:
+                listener()
+
+
+def _tell(before: Health, now: Health) -> None:
+    """One line for what went wrong, and one for what is over."""
+    for one in now.troubles:
+        if before.trouble(one.key) is None:
+            logger.warning("{}: {}", one.key, one.words)
+    for one in before.troubles:
+        if now.trouble(one.key) is None:
+            logger.info("{}: over, after {:.0f} s", one.key, (now.at_ms - one.since_ms) / 1000)

@@ -43,13 +43,19 @@ class ApiSeen:
 
 @dataclass(frozen=True, slots=True)
 class HookSeen:
-    """The hook. `failures` in a row over all tasks; `waiting` is how many tasks wait for an answer of it."""
+    """The hook. `failures` in a row over all tasks; `waiting` is how many tasks wait for an answer of it.
+
+    `silent_s` is for how long runs have been going on without one that ended, `longest_s` the longest such silence
+    that an answer ended.
+    """
 
     failures: int = 0
     failed_ago_s: float = 0.0
     words: str = ""
     waiting: int = 0
     workers: int = 1
+    silent_s: float = 0.0
+    longest_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,9 +121,13 @@ class Observations:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where normal ends. `danger_blocks`: an unanswered task with no more blocks left than this is in danger."""
+    """Where normal ends. `danger_blocks`: an unanswered task with no more blocks left than this is in danger.
+
+    `silent_hook_s`: a hook from which nothing comes for longer is told, before its time limit ends the run.
+    """
 
     quiet_node_s: float = 15.0
     stuck_s: float = 60.0
     slow_store_s: float = 15.0
     danger_blocks: int = 10
+    silent_hook_s: float = 20.0

@@ -38,6 +38,9 @@ class Witness:
         self._apis_at_s = {"": clock.monotonic_s()}
         self.hook = HookSeen()
         self.hook_failed_s = clock.monotonic_s()
+        self._runs = 0
+        self._silent_since_s = clock.monotonic_s()
+        self._longest_silence_s = 0.0
         self.store_trouble: str | None = None
         self.committed_s = clock.monotonic_s()
 
@@ -48,16 +51,18 @@ class Witness:
         told = [f"{name}: {one.words}" if name else one.words for name, one in self._apis.items() if one.words]
         return replace(worst, words="; ".join(told), used=any(one.used for one in self._apis.values()))
 
-    @property
-    def api_at_s(self) -> float:
-        """When each of them has last shown something, on the clock that never jumps."""
-        return min(self._apis_at_s.values())
+    def seen_of(self, name: str) -> tuple[ApiSeen, float]:
+        """What this one shows, and when it last showed something, on the clock that never jumps."""
+        return self._apis.get(name, ApiSeen()), self._apis_at_s.setdefault(name, self._clock.monotonic_s())
 
     def hooked(self, run_hook: RunHook) -> RunHook:
         """The same hook, watched."""
 
         async def run(task: Task) -> Response | Skip | Later:
             began_s = self._clock.monotonic_s()
+            if not self._runs:
+                self._silent_since_s = began_s
+            self._runs += 1
             try:
                 verdict = await run_hook(task)
             except AttemptFailed as failure:
@@ -66,12 +71,30 @@ class Witness:
             except TryLater as trouble:
                 self._hook_failed("no_worker", began_s, str(trouble), workers=0)
                 raise
+            finally:
+                self._runs -= 1
+                silent_s, self._silent_since_s = self._silent_s, self._clock.monotonic_s()
+            self._longest_silence_s = max(self._longest_silence_s, silent_s)
             outcome = {Response: "answered", Skip: "skipped", Later: "later"}[type(verdict)]
             self._metrics.hook_ran(outcome, self._clock.monotonic_s() - began_s)
             self.hook = HookSeen()
             return verdict
 
         return run
+
+    @property
+    def _silent_s(self) -> float:
+        return self._clock.monotonic_s() - self._silent_since_s
+
+    def hook_now(self, waiting: int) -> HookSeen:
+        """The hook at this moment, `waiting` tasks before it."""
+        return replace(
+            self.hook,
+            waiting=waiting,
+            failed_ago_s=self._clock.monotonic_s() - self.hook_failed_s,
+            silent_s=self._silent_s if self._runs else 0.0,
+            longest_s=self._longest_silence_s,
+        )
 
     def _hook_failed(self, outcome: str, began_s: float, words: str, *, workers: int) -> None:
         self.hook_failed_s = self._clock.monotonic_s()

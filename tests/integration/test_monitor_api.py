@@ -1,0 +1,123 @@
+"""An API nobody has anything to send to: that it goes away and is back is found out all the same, and gently."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from random import Random
+
+from tests.integration.operator_rig import Api, Behaviour, Seen, answers, client_of, failure
+from watcher.app.health.metrics import Metrics
+from watcher.app.health.monitor import Monitor
+from watcher.app.health.observations import API, Limits
+from watcher.app.health.witness import Witness
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.node import Node
+from watcher.clock import SystemClock
+from watcher.operator.client import Client
+
+GOOD = answers(404, failure("got unsupported method name: watcher_probe", 1, "1"))
+UNAUTHORISED = answers(401, b"no")
+
+
+class HandClock(SystemClock):
+    """A clock that goes on when told to."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+
+@dataclass
+class Watched:
+    """A monitor with one API, and how often it said that the API is back."""
+
+    monitor: Monitor
+    clock: HandClock
+    backs: list[None] = field(default_factory=list)
+
+    async def after(self, seconds: float) -> str:
+        """What is true of the API so much later, once what was to be asked has been answered."""
+        self.clock.now_s += seconds
+        self.monitor.look()
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "monitor probe"))
+        found = self.monitor.look().service(API)
+        assert found is not None
+        return f"{found.standing}: {found.words}"
+
+
+@asynccontextmanager
+async def watched(client: Client) -> AsyncIterator[Watched]:
+    clock = HandClock()
+    metrics = Metrics("an avs")
+    nodes = Endpoints([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
+    monitor = Monitor(Witness(clock, metrics), metrics, clock, Limits(), nodes)
+    monitor.apis = {"": client}
+    seen = Watched(monitor, clock)
+    monitor.on_api_back.append(lambda: seen.backs.append(None))
+    yield seen
+    await nodes.close()
+
+
+class Door:
+    """What the API does now; may be changed."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+
+    async def __call__(self, api: Api, seen: Seen, writer: asyncio.StreamWriter) -> None:
+        await self.behaviour(api, seen, writer)
+
+
+async def test_an_idle_api_that_goes_away_is_told_within_half_a_minute_and_so_is_its_return() -> None:
+    async with Api(GOOD) as api:
+        url = api.url
+        async with client_of(url) as client, watched(client) as seen:
+            assert await seen.after(11) == "Up: nothing was to be sent yet"
+            await api.__aexit__(None, None, None)
+            await seen.after(11)
+            told = await seen.after(11)
+            assert told.startswith("Down: 2 requests in a row failed (http://127.0.0.1:")
+            assert "the connection was refused" in told
+            assert not seen.backs
+            async with Api(GOOD, port=int(url.rpartition(":")[2])) as again:
+                assert await seen.after(11) == "Up: takes our requests"
+                assert (len(again.seen), len(seen.backs)) == (1, 1)
+
+
+async def test_an_api_that_is_well_gets_no_request_for_minutes_where_there_is_nothing_to_send() -> None:
+    async with Api(GOOD) as api, client_of(api.url) as client, watched(client) as seen:
+        for _ in range(25):
+            assert (await seen.after(11)).startswith("Up")
+        assert not api.seen
+        assert api.connections >= 25
+        for _ in range(4):
+            await seen.after(11)
+        assert len(api.seen) == 1
+        assert not seen.backs
+
+
+async def test_an_api_that_refused_us_is_asked_whether_it_still_does() -> None:
+    door = Door(UNAUTHORISED)
+    async with Api(door) as api, client_of(api.url) as client, watched(client) as seen:
+        while "refuses us" not in await seen.after(60):
+            assert len(api.seen) < 10
+        asked = len(api.seen)
+        await seen.after(11)
+        assert len(api.seen) == asked, "a wrong password is not tried all the time"
+        assert "refuses us" in await seen.after(11)
+        door.behaviour = GOOD
+        assert await seen.after(21) == "Up: takes our requests"
+        assert len(seen.backs) == 1
+
+
+async def test_behind_a_door_that_opens_nothing_may_work() -> None:
+    """A gateway in place of the API: only a request shows, and one is made while there is doubt."""
+    door = Door(answers(502, b"<html>"))
+    async with Api(door) as api, client_of(api.url) as client, watched(client) as seen:
+        await seen.after(301)
+        assert "2 requests in a row failed" in await seen.after(11)
+        door.behaviour = GOOD
+        assert await seen.after(11) == "Up: takes our requests"
