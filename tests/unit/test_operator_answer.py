@@ -34,6 +34,14 @@ def test_success_is_accepted_with_what_it_claims(request_id: object) -> None:
     assert of(200, ok(result, request_id)) == Accepted(TX, SIG)
 
 
+@pytest.mark.parametrize("index", [100, "1", "x", -1, None, 2**300])
+def test_the_index_of_another_task_is_no_reason_to_send_again(index: object) -> None:
+    """The API's own example answers a request for task 100 with task 1."""
+    assert of(200, ok({"task_index": index, "tx_hash": "0x" + TX.hex(), "sig_hash": "0x" + SIG.hex()})) == Accepted(
+        TX, SIG
+    )
+
+
 @pytest.mark.parametrize("tx_hash", [ZERO, "", "0x", None, "00" * 32])
 def test_zero_hash_is_accepted_without_a_transaction(tx_hash: object) -> None:
     assert of(200, ok({"tx_hash": tx_hash, "sig_hash": SIG.hex().upper()})) == Accepted(None, SIG)
