@@ -4,6 +4,9 @@ import asyncio
 import time
 from typing import Protocol
 
+# Between the two readings the process may have been held up, and nobody minds a second.
+_LEAST_MS = 1000
+
 
 class Clock(Protocol):
     """The only source of time for the stages and the ledger."""
@@ -16,6 +19,31 @@ class Clock(Protocol):
 
     async def sleep(self, seconds: float) -> None:
         """Wait without blocking the loop."""
+
+
+class Setback:
+    """Notices that the wall clock was set back while the other clock went on.
+
+    Set forward, it makes what was to come due early, which mends itself; set back, it would make it wait.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._lead_ms = self._read()
+
+    def ms(self) -> int:
+        """By how much it was set back, as far as that was not `taken` yet; 0 for less than a second."""
+        lead_ms = self._read()
+        self._lead_ms = max(self._lead_ms, lead_ms)
+        back_ms = self._lead_ms - lead_ms
+        return back_ms if back_ms >= _LEAST_MS else 0
+
+    def taken(self, back_ms: int) -> None:
+        """What `ms` said has been seen to."""
+        self._lead_ms -= back_ms
+
+    def _read(self) -> int:
+        return self._clock.now_ms() - int(self._clock.monotonic_s() * 1000)
 
 
 class SystemClock:

@@ -29,13 +29,14 @@ DIGEST = b"\xdd" * 32
 
 
 class SetClock:
-    """Time stands still until a test moves it."""
+    """Time stands still until a test moves it. `back_ms` is how far the wall clock was set back meanwhile."""
 
     def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
         self.at_ms = now_ms
+        self.back_ms = 0
 
     def now_ms(self) -> int:
-        return self.at_ms
+        return self.at_ms - self.back_ms
 
     def monotonic_s(self) -> float:
         return self.at_ms / 1000
@@ -160,7 +161,7 @@ class Ledger:
 
     async def _settle(self, result: Outcome) -> None:
         for attempt in self._flying:
-            await self.do(work.settle, attempt, sent(result), Again(self.clock.now_ms()))
+            await self.do(work.settle, attempt, sent(result), Again())
 
     async def _see_answers(self) -> None:
         held = await self.held(State.ACCEPTED)

@@ -47,7 +47,7 @@ async def test_a_retry_goes_on_with_the_answer_that_was_written(ledger: Ledger) 
 
 async def test_a_retry_of_a_waiting_task_makes_it_due_now(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    again = Again(ledger.clock.now_ms() + 3_600_000, 10_000)
+    again = Again(3_600_000, 10_000)
     await ledger.do(answers.hook_failed, await ledger.claim_one(State.READY), "it raised", 1, again)
     assert await ledger.claim(State.READY) == []
     assert await ledger.do(hand.retry, ledger.source, 0) is State.READY

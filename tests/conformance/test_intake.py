@@ -188,7 +188,7 @@ async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: Ledger) -> N
 async def test_a_response_makes_its_open_task_due_at_once(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for held in await ledger.claim(State.READY):
-        await ledger.do(work.release, held, Again(ledger.clock.now_ms() + 3_600_000, 10_000))
+        await ledger.do(work.release, held, Again(3_600_000, 10_000))
     await ledger.record(answered=[make_response(1, 110)], upto=111)
     assert (await ledger.claim_one(State.READY)).task.task_index == 1
     assert await ledger.claim(State.READY) == []

@@ -147,7 +147,7 @@ class World:
         self.each(pick, answers.postpone, Later(1), Again(0, self.block + pick % 2), 1)
 
     def _release(self, pick: int) -> None:
-        self.each(pick, work.release, Again(self.clock.now_ms() + pick % 2 * 500))
+        self.each(pick, work.release, Again(pick % 2 * 500))
 
     def _begin(self, pick: int) -> None:
         held = self.one(pick)

@@ -151,7 +151,7 @@ async def test_what_time_alone_will_bring_is_counted(ledger: Ledger) -> None:
     now_ms = ledger.clock.now_ms()
     assert await ledger.ask(reading.bound_by_time, ledger.source, now_ms) == 0
     leased, later, by_block, _ = await ledger.claim(State.READY)
-    await ledger.do(work.release, later, Again(now_ms + 500))
+    await ledger.do(work.release, later, Again(500))
     await ledger.do(work.release, by_block, Again(0, 500))
     assert leased.fence == 1
     assert await ledger.ask(reading.bound_by_time, ledger.source, now_ms) == 3, "two leased, one due later"

@@ -84,7 +84,7 @@ async def test_later_burns_no_attempt(ledger: Ledger) -> None:
 
 async def test_a_failing_hook_is_asked_again_when_due_until_its_last_attempt(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    again = Again(ledger.clock.now_ms() + 500)
+    again = Again(500)
     await ledger.do(answers.hook_failed, await ledger.claim_one(State.READY), "it raised ValueError", 3, again)
     row = await ledger.row(0)
     assert (row.state, row.hook_attempts, row.error) == (State.READY, 1, "it raised ValueError")
@@ -168,11 +168,11 @@ async def test_each_outcome_lands_in_its_state_with_its_evidence(
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     ledger.clock.at_ms += 40
     came_back = Sent(result, 502, b"\x00<html>", 40)
-    again = Again(ledger.clock.now_ms() + 1_000, 115)
+    again = Again(1_000, 115)
     assert await ledger.do(work.settle, attempt, came_back, again) is state
     row = await ledger.row(0)
     assert (row.state, row.tx_hash, row.sig_hash, row.error) == (state, *claims, error)
-    assert (row.due_at_ms, row.due_block, row.lease_until_ms) == (again.at_ms, again.at_block, 0)
+    assert (row.due_at_ms, row.due_block, row.lease_until_ms) == (ledger.clock.now_ms() + 1_000, 115, 0)
     lines, tries = await ledger.story(0)
     post = tries[-1]
     assert (post.outcome, post.code, post.http_status) == (type(result).__name__.lower(), code, 502)
@@ -282,7 +282,7 @@ async def test_an_illegal_move_changes_nothing(ledger: Ledger) -> None:
 
 async def test_what_was_put_off_with_a_mark_is_hurried_and_nothing_else(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), make_task(1), make_task(2), to=State.COMPUTED)
-    later = Again(at_ms=ledger.clock.now_ms() + 1_000_000)
+    later = Again(1_000_000)
     for held, words in zip(await ledger.claim(State.COMPUTED), ("parked: why", "not parked: 100 %", None), strict=True):
         await ledger.do(work.release, held, later, words)
     assert await ledger.claim(State.COMPUTED) == []

@@ -7,7 +7,6 @@ import asyncio
 import os
 import re
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -18,12 +17,11 @@ import aiohttp
 import pytest
 
 from tests.system.daemon_rig import running_rig
+from tests.system.debian import unpacked
 from watcher.devnet.faults import Fault, FaultKind
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 IN_TIME_S = 30.0
-
-CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "avs-task-watcher-tests" / "prometheus"
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,29 +29,9 @@ def programs() -> Iterator[None]:
     """Both programs: the machine's own, or unpacked from its package, which starts no service."""
     with pytest.MonkeyPatch.context() as patch:
         if not all(map(shutil.which, ("promtool", "prometheus"))):
-            if not (CACHE / "usr" / "bin" / "promtool").exists():
-                _unpack()
-            patch.setenv("PATH", f"{CACHE}/usr/bin{os.pathsep}{os.environ['PATH']}")
+            folder = unpacked("prometheus", "usr/bin/promtool").parent
+            patch.setenv("PATH", f"{folder}{os.pathsep}{os.environ['PATH']}")
         yield
-
-
-def _unpack() -> None:
-    if not all(map(shutil.which, ("apt-get", "dpkg-deb"))):
-        pytest.skip("prometheus is not installed, and this machine has no packages of Debian's to take it from")
-    CACHE.mkdir(parents=True, exist_ok=True)
-    fetch = ["apt-get", "download", "-qq", "prometheus"]
-    if _ran(fetch) or (_ran(["apt-get", "update", "-qq"]) and _ran(fetch)):
-        packages = sorted(CACHE.glob("prometheus_*.deb"))
-        if packages and _ran(["dpkg-deb", "-x", packages[-1].name, "."]):
-            return
-    pytest.skip("prometheus is not installed, and its package could not be fetched")
-
-
-def _ran(command: list[str]) -> bool:
-    try:
-        return subprocess.run(command, cwd=CACHE, capture_output=True, timeout=120, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
 
 
 async def promtool(*arguments: str) -> None:

@@ -179,7 +179,7 @@ class Daemon:
         loops = [StageLoop(one, self._bells, self._clock, self._stopping) for one in rooms.stages]
         # A chain that has changed behind our back is noticed before anything is sent to it.
         await self._patiently(rooms.watch.step, "the chain")
-        rounds = Rounds(rooms)
+        rounds = Rounds(rooms, self._clock)
         rooms.drift.on_window.append(self._instruments.window_changed)
         if rooms.submit is not None:
             self._instruments.monitor.on_api_back += [rooms.submit.hurry, lambda: self._bells.ring("submit")]
@@ -187,6 +187,7 @@ class Daemon:
         rounds.start(self._feeder(loops), watchdog_interval_s())
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
         helping = [asyncio.create_task(wake.run(), name="wake") for wake in self._wakes(nodes, rooms)]
+        helping.append(asyncio.create_task(rounds.mind_the_clock(), name="clock"))
         helping.append(asyncio.create_task(reload.follow(self._hangup, self._bells, self._notify), name="reload"))
         if self._until_idle:
             idle = status.until_idle(self._stopping, self._bells, rounds.repair)

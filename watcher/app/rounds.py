@@ -1,17 +1,21 @@
 """The periodic jobs: holes are looked for, the contract is read again, the watchdog is fed.
 
-APScheduler runs these and nothing else. Invariant: trouble outside ends no job, and is told once when it begins.
+APScheduler runs these and nothing else. It goes by the wall clock, which may jump. Invariant: trouble outside ends no
+job, and is told once when it begins; no jump of the clock keeps a job from its next run.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
+from random import SystemRandom
 from typing import TypeVar
 
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
+from apscheduler.triggers.base import BaseTrigger
 from loguru import logger
 
 from watcher.app.house import House
+from watcher.clock import Clock, Setback
 from watcher.errors import RetryElsewhere, TryLater
 
 T = TypeVar("T")
@@ -20,13 +24,26 @@ _EVERY_S = 60
 _FIRST_S = 5
 _JITTER_S = 5
 _START_PATIENCE_S = 20.0
+_CLOCK_EVERY_S = 1.0
+_RANDOM = SystemRandom()
+
+
+class _Every(BaseTrigger):  # type: ignore[misc]
+    """So long after now. The scheduler's own interval counts every run it missed: for a jump of years, for minutes."""
+
+    def __init__(self, seconds: float, jitter_s: float = 0.0) -> None:
+        self._seconds, self._jitter_s = seconds, jitter_s
+
+    def get_next_fire_time(self, _last: datetime | None, now: datetime) -> datetime:
+        return now + timedelta(seconds=self._seconds + _RANDOM.uniform(-self._jitter_s, self._jitter_s))
 
 
 class Rounds:
     """Those of one daemon. `start` them once the stages run, `stop` them before the stages end."""
 
-    def __init__(self, rooms: House) -> None:
+    def __init__(self, rooms: House, clock: Clock) -> None:
         self._rooms = rooms
+        self._clock = clock
         self._waiting: set[str] = set()
         self._scheduler = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
@@ -37,11 +54,22 @@ class Rounds:
         # The first pass comes soon: a daemon that never lives for a whole interval must repair holes too.
         soon = datetime.now(UTC) + timedelta(seconds=_FIRST_S)
         for job in (self.repair, self.compare):
-            self._scheduler.add_job(job, "interval", seconds=_EVERY_S, jitter=_JITTER_S, next_run_time=soon)
+            self._scheduler.add_job(job, _Every(_EVERY_S, _JITTER_S), next_run_time=soon)
         if feed_every_s is not None:
             feed()
-            self._scheduler.add_job(feed, "interval", seconds=feed_every_s)
+            self._scheduler.add_job(feed, _Every(feed_every_s))
         self._scheduler.start()
+
+    async def mind_the_clock(self) -> None:
+        """While the rounds go on: where the clock is set back, their next runs do not wait for the old time."""
+        setback = Setback(self._clock)
+        while True:
+            await self._clock.sleep(_CLOCK_EVERY_S)
+            if back_ms := setback.ms():
+                logger.warning("the clock was set back by {:.0f} s; nothing waits the longer for it", back_ms / 1000)
+                for job in self._scheduler.get_jobs():
+                    job.modify(next_run_time=datetime.now(UTC))
+                setback.taken(back_ms)
 
     def stop(self) -> None:
         """No job begins any more."""

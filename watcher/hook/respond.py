@@ -109,7 +109,7 @@ class Respond:
         again = None
         if burnt < self._plan.max_attempts:
             delay_s = min(self._plan.retry_base_s * 2 ** min(held.hook_attempts, 16), _RETRY_MAX_S)
-            again = Again(at_ms=self._clock.now_ms() + int(delay_s * self._random.uniform(0.5, 1.0) * 1000))
+            again = Again(after_ms=int(delay_s * self._random.uniform(0.5, 1.0) * 1000))
         log = logger.bind(task=held.task.task_index)
         log.warning("the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words)
         await self._book.do(answers.hook_failed, held, words, duration_ms, again)
@@ -118,11 +118,11 @@ class Respond:
 
     async def _after(self, later: Later) -> Again:
         cursor = await self._book.ask(reading.cursor, self._book.source_id)
-        at_ms = self._clock.now_ms() + int(later.seconds * 1000)
-        return Again(at_ms=at_ms, at_block=cursor.head_block + later.blocks if later.blocks else 0)
+        at_block = cursor.head_block + later.blocks if later.blocks else 0
+        return Again(after_ms=int(later.seconds * 1000), at_block=at_block)
 
     async def _give_back(self, held: OpenTask, words: str) -> None:
-        again = Again(at_ms=self._clock.now_ms() + int(_OUT_OF_ORDER_S * 1000))
+        again = Again(after_ms=int(_OUT_OF_ORDER_S * 1000))
         try:
             await self._book.do(work.release, held, again, words)
         except (LostLease, TryLater):

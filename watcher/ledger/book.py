@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater
+from watcher.ledger import setback
 from watcher.ledger.engine import open_engine, parse_url
 from watcher.ledger.source import open_source
 from watcher.ledger.writer import Observe, Tx, Writer
@@ -103,6 +104,8 @@ async def open_book(
     writer = Writer(engine, clock, on_commit, observe)
     try:
         cursor = await writer.do(lambda tx: open_source(tx, chain_id, task_manager, start_block, genesis_hash))
+        writer.on_setback = lambda tx, back_ms: setback.follow(tx, cursor.source_id, back_ms)
+        await writer.do(lambda tx: setback.at_start(tx, cursor.source_id))
         yield Book(writer, reader, cursor.source_id)
     finally:
         await writer.stop()

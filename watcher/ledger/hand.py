@@ -37,7 +37,7 @@ def retry(tx: Tx, source_id: int, index: int) -> State:
             update(tasks)
             .where(tasks.c.id == held.row_id)
             # Whoever works on it now holds an older fence, and cannot take the forgiveness back.
-            .values(due_at_ms=tx.now_ms, due_block=0, hook_attempts=0, lease_until_ms=0, fence=tasks.c.fence + 1)
+            .values(due_at_ms=0, due_block=0, hook_attempts=0, lease_until_ms=0, fence=tasks.c.fence + 1)
         )
         return held.state
     if held.state not in _RETRY:

@@ -164,7 +164,7 @@ def finalise(tx: Tx, source_id: int, final: Header) -> None:
         .where(
             tasks.c.source_id == source_id, OPEN, tasks.c.deadline_block < final.number, tasks.c.due_at_ms > tx.now_ms
         )
-        .values(due_at_ms=tx.now_ms, due_block=0)
+        .values(due_at_ms=0, due_block=0)
     )
     gone = tx.conn.execute(
         select(tasks.c.id, tasks.c.state)

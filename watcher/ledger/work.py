@@ -31,9 +31,12 @@ _END_ATTEMPT = update(attempts).where(attempts.c.id == bindparam("row"))
 
 @dataclass(frozen=True, slots=True)
 class Again:
-    """When a task is due again: not before this time (ms since 1970) and not before the chain reaches this block."""
+    """When a task is due again: not before this time has passed, and not before the chain reaches this block.
 
-    at_ms: int = 0
+    A length and no time of day: a clock that is set back between the reckoning and the writing does no harm.
+    """
+
+    after_ms: int = 0
     at_block: int = 0
 
 
@@ -58,7 +61,7 @@ def release(
     """Give a claimed task back where it is, to be taken again when due. None leaves a column as it was."""
     columns = {"error": error or None, "hook_attempts": hook_attempts}
     changed = {name: value for name, value in columns.items() if value is not None}
-    again_at = {"lease_until_ms": 0, "due_at_ms": again.at_ms, "due_block": again.at_block}
+    again_at = {"lease_until_ms": 0, "due_at_ms": tx.now_ms + again.after_ms, "due_block": again.at_block}
     write(tx, held, {"updated_at_ms": tx.now_ms, **again_at, **changed}, _AS_LEASED)
 
 
@@ -138,7 +141,7 @@ def settle(tx: Tx, attempt: Attempt, sent: Sent, again: Again, warning: str | No
         to,
         words if warning is None else f"{words}; {warning}",
         attempt_id=attempt.row_id,
-        due_at_ms=again.at_ms,
+        due_at_ms=tx.now_ms + again.after_ms,
         due_block=again.at_block,
         error=error or None,
         **claims,

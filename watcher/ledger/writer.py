@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from watcher.clock import Clock
+from watcher.clock import Clock, Setback
 from watcher.errors import TryLater
 from watcher.task import State
 
@@ -59,7 +59,7 @@ class Writer:
     """Owns the write connection.
 
     In the event loop, `on_commit` is called after each commit that changed something, `observe` after each that was
-    tried.
+    tried. `on_setback` is a verb that goes before all others once the clock was set back, by so many milliseconds.
     """
 
     def __init__(
@@ -76,6 +76,8 @@ class Writer:
         self._queue: queue.SimpleQueue[_Item[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
+        self._setback = Setback(clock)
+        self.on_setback: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -134,9 +136,13 @@ class Writer:
 
     def _together(self, batch: list[_Item[Any]]) -> Tx:
         with self._engine.begin() as conn:
+            back_ms = self._setback.ms()
             tx = Tx(conn, self._clock.now_ms())
+            if back_ms:
+                self.on_setback(tx, back_ms)
             for item in batch:
                 item.result = item.verb(tx)
+        self._setback.taken(back_ms)
         return tx
 
     def _deliver(self, batch: list[_Item[Any]], tx: Tx | None, seen: Batch) -> None:

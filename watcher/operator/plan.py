@@ -34,18 +34,17 @@ class SubmitPlan:
         """Seconds until the attempt after number `attempt`, no earlier than the API asks."""
         return delay_s(attempt, self.retry_base_s, self.retry_max_s, random, retry_after_s=retry_after_s)
 
-    def again(self, held: OpenTask, sent: Sent, at_block: int, now_ms: int, random: Callable[[], float]) -> Again:
+    def again(self, held: OpenTask, sent: Sent, at_block: int, random: Callable[[], float]) -> Again:
         """When to look next: at the chain after an outcome that may have landed, else when the next attempt is due."""
         decision = decision_block(held.task.deadline_block, at_block, self.resolve_after_blocks)
         match sent.outcome:
             case Accepted():
                 return Again(at_block=decision)
             case Unknown(retry_after_s=pause_s):
-                at_ms = now_ms + int(self.delay_s(random, 1, pause_s) * 1000) if pause_s else 0
-                return Again(at_ms, decision)
+                return Again(int(self.delay_s(random, 1, pause_s) * 1000) if pause_s else 0, decision)
             case Refused(endpoint=True):
                 return Again()  # the circuit says when
             case Refused(retry_after_s=pause_s) as outcome:
                 # What will hardly change by itself is asked for at the slowest pace from the start.
                 attempt = _SLOWEST if stubborn(outcome) else held.attempts
-                return Again(now_ms + int(self.delay_s(random, attempt, pause_s) * 1000))
+                return Again(int(self.delay_s(random, attempt, pause_s) * 1000))

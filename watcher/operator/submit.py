@@ -233,7 +233,7 @@ class Submit:
         elif not was_closed and circuit.closed:
             logger.info("the {} API takes our requests again", post.route.api)
             self._to_hurry.add(HELD_MARK)
-        again = self._plan.again(held, sent, post.at_block, self._clock.now_ms(), self._random.random)
+        again = self._plan.again(held, sent, post.at_block, self._random.random)
         quiet = self._tell_reached(post.route.api, sent)
         await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome), quiet=quiet)
 
@@ -274,7 +274,7 @@ class Submit:
             return  # the row of the attempt stays open, and says that much itself
 
     async def _give_back(self, held: Sequence[OpenTask], after_s: float, words: str | None, block: int = 0) -> None:
-        again = Again(self._clock.now_ms() + int(after_s * 1000), block)
+        again = Again(int(after_s * 1000), block)
         for one in held:
             try:
                 await self._book.do(work.release, one, again, words)
