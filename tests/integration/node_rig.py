@@ -34,19 +34,24 @@ async def running_chain(directory: Path, **options: Any) -> AsyncIterator[tuple[
 
 class Relay:
     """Hands requests to the chain behind it. `twist(requests, answers)` may change the answers, return bytes or a
-    response of its own; `first` sees the request before the chain does and may answer in its place."""
+    response of its own; `first` sees the request before the chain does and may answer in its place. A request outside
+    a batch is a list of one to them, and its number in `alone`."""
 
     def __init__(self, target: str) -> None:
         self.target = target
         self.twist: Twist = lambda _, answers: answers
         self.first: Callable[[Answers], Awaitable[web.StreamResponse | None]] | None = None
         self.asked: list[list[str]] = []
+        self.alone: list[int] = []
         self.headers: list[dict[str, str]] = []
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        asked = json.loads(body)
+        given = json.loads(body)
+        asked = given if isinstance(given, list) else [given]
+        if asked is not given:
+            self.alone.append(len(self.asked))
         self.asked.append([one["method"] for one in asked])
         self.headers.append(dict(request.headers))
         if self.first is not None and (response := await self.first(asked)) is not None:
@@ -55,9 +60,12 @@ class Relay:
             aiohttp.ClientSession() as session,
             session.post(self.target, data=body, headers={"Content-Type": "application/json"}) as answer,
         ):
-            twisted = self.twist(asked, await answer.json())
+            answers = await answer.json()
+        twisted = self.twist(asked, answers if asked is given else [answers])
         if isinstance(twisted, web.StreamResponse):
             return twisted
+        if asked is not given and isinstance(twisted, list):
+            (twisted,) = twisted
         return web.Response(body=twisted if isinstance(twisted, bytes) else json.dumps(twisted).encode())
 
 

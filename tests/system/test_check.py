@@ -464,6 +464,22 @@ async def test_a_node_without_old_state_old_logs_or_final_blocks_is_told(rig: Ri
         assert (found.code, found.not_green()) == (0, [("node", "finality")])
 
 
+async def test_a_node_that_takes_few_calls_at_once_is_told_and_one_that_takes_no_batches_is_yellow(rig: Rig) -> None:
+    async with behind(rig) as relay:
+        most = 10
+
+        def limited(asked: Answers, answers: Answers) -> Answers | web.Response:
+            return answers if len(asked) <= most else web.Response(status=413)
+
+        relay.twist = limited
+        found = await checked(rig, to(relay, rig))
+        assert (found.code, found.not_green()) == (0, [])
+        assert "takes 6 calls in a batch" in found.line("node", "batches").words
+        most = 1
+        found = await checked(rig, to(relay, rig))
+        assert (found.code, found.not_green()) == (0, [("node", "batches")])
+
+
 async def test_a_chain_that_was_begun_anew_is_told_before_the_daemon_refuses_it(tmp_path: Path) -> None:
     async with running_rig(tmp_path / "old", hook="square") as rig:
         daemon = await rig.start()

@@ -204,6 +204,13 @@ def test_logs_nobody_asked_for_are_discarded_and_counted(change: dict[str, Any])
     assert len(found) == 1 and foreign == 1
 
 
+def test_a_log_that_says_nothing_of_being_removed_counts() -> None:
+    silent = raw_log(logIndex="0x1")
+    del silent["removed"]
+    found, foreign = read(raw_log(), silent, raw_log(logIndex="0x2", removed=None))
+    assert (len(found), foreign) == (3, 0)
+
+
 def test_a_search_by_index_discards_the_logs_of_other_indices() -> None:
     assert read(raw_log(), index=(5).to_bytes(32))[1] == 0
     assert read(raw_log(), index=(6).to_bytes(32)) == ((), 1)

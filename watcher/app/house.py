@@ -15,13 +15,14 @@ from watcher.app.loop import Stage
 from watcher.app.settings.model import Settings
 from watcher.app.settings.operator import Direct, Operator
 from watcher.chain.admit import Admit
+from watcher.chain.batch import Asked
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention import convention
 from watcher.chain.drift import Drift
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.judge import Judge
-from watcher.chain.node import Asked, Node
+from watcher.chain.node import Node
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.rehearsal import Rehearsal

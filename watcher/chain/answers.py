@@ -71,8 +71,8 @@ class Reverted:
 def envelopes(body: bytes, ids: Sequence[int]) -> list[dict[str, Any]]:
     """The answers to one batch, in the order asked, each `{"jsonrpc", "id", "result" | "error"}`.
 
-    An error object in place of the list, or without an id, is the node refusing the batch: it stands for every answer
-    that is missing. Raises RetryElsewhere for anything that is not exactly one answer per id.
+    An error object in place of the list, or without an id, is the node refusing the batch: unless every answer is there
+    all the same, it stands for all of them. Raises RetryElsewhere for anything that is not exactly one answer per id.
     """
     try:
         raw = document.parse(body)
@@ -93,8 +93,8 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[dict[str, Any]]:
             raise RetryElsewhere("an answer carries an id that was not asked, or one twice")
         else:
             found[number] = envelope
-    if refusal is not None:
-        return [found.get(number, refusal | {"id": number}) for number in ids]
+    if refusal is not None and len(found) < len(ids):
+        return [refusal | {"id": number} for number in ids]
     if len(found) < len(ids):
         raise RetryElsewhere(f"{len(ids) - len(found)} of {len(ids)} answers are missing")
     return [found[number] for number in ids]
@@ -197,7 +197,7 @@ def logs(
             and log.topics[:1]
             and (topics0 is None or log.topics[0] in topics0)
             and (index is None or log.topics[1:2] == (index,))
-            and item.get("removed", False) is False
+            and item.get("removed") in (None, False)  # absent, and null, at some nodes
         )
         if not wanted:
             foreign += 1

@@ -1,40 +1,26 @@
 """One endpoint of the chain: the few questions we ask, each answered with a checked value.
 
-Invariants: every question travels in one JSON-RPC batch that begins with `eth_chainId`, so that an answer of another
-chain is never used; every failure is RetryElsewhere, NarrowRange or StaleNode; no text holds more of the URL than
-scheme, host and port; nothing waits longer than the deadline.
+Invariants: every question begins with `eth_chainId`, so that an answer of another chain is never used, and travels in
+one JSON-RPC batch as far as the endpoint takes batches of that size, else in order; every failure is RetryElsewhere,
+NarrowRange or StaleNode; no text holds more of the URL than scheme, host and port; no request waits longer than the
+deadline.
 """
 
-import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-
-from web3.types import RPCEndpoint
 
 from watcher.chain import answers, call
 from watcher.chain.answers import Log, LogPage, Receipt, Reverted
-from watcher.chain.call import Call
+from watcher.chain.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
 from watcher.chain.provider import Provider
-from watcher.chain.refusals import WORDS_LIMIT, Overloaded, Paused, RpcError, WrongChain
+from watcher.chain.refusals import WORDS_LIMIT, RpcError, refused
 from watcher.chain.url import Url
 from watcher.clock import Clock
-from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
+from watcher.errors import RetryElsewhere, StaleNode
 from watcher.task import Header
 
-PROBE_TIMEOUT_S = 5.0
 _VERSION_LIMIT_CHARS = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One batch that was put to an endpoint. `methods` are our own words; `ok` when a usable answer came back."""
-
-    endpoint: str
-    methods: tuple[str, ...]
-    seconds: float
-    ok: bool
 
 
 class Node:
@@ -52,16 +38,14 @@ class Node:
         *,
         timeout_s: float = 30.0,
         body_limit_bytes: int = 16 * 1024 * 1024,
-        batch_size: int = 100,
+        batch_size: int = MOST_CALLS,
         observe: Callable[[Asked], None] = lambda _asked: None,
     ) -> None:
         self._url = Url(url)
-        self._clock = clock
-        self._observe = observe
         self._chain_id = chain_id
         self._timeout_s = timeout_s
-        self._batch_size = batch_size
         self._provider = Provider(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
+        self._batch = Batch(self._provider, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
 
     @property
     def name(self) -> str:
@@ -75,26 +59,28 @@ class Node:
     async def chain_id(self) -> int:
         """The chain served, which is the configured one, or WrongChain is raised. The cheapest sign of life."""
         with self._named():
-            await self._ask([], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S))
+            await self._batch.ask([], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S))
             return self._chain_id
 
     async def client_version(self) -> str:
         """What software the node says it is, on one printable line; "" where it does not say."""
         with self._named():
-            (found,) = await self._ask([("web3_clientVersion", [])], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S))
+            (found,) = await self._batch.ask(
+                [("web3_clientVersion", [])], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S)
+            )
             words = found if isinstance(found, str) else ""
             return "".join(one for one in self._shown(words) if one.isprintable())[:_VERSION_LIMIT_CHARS]
 
     async def head(self) -> Header:
         """The newest block the node knows."""
         with self._named():
-            (found,) = await self._ask([call.block("latest")])
+            (found,) = await self._batch.ask([call.block("latest")])
             return self._known(found, "latest")
 
     async def header(self, which: int | str) -> Header | None:
         """The block at a height, or at "finalized" or "safe". None when this node names no such block."""
         with self._named():
-            (found,) = await self._ask([call.block(which)])
+            (found,) = await self._batch.ask([call.block(which)])
             if found is None:
                 return None
             if isinstance(found, RpcError) and not found.slow_down and (found.no_such_block or isinstance(which, str)):
@@ -117,11 +103,11 @@ class Node:
             if after is not None:
                 calls.append(call.block(after.number))
             narrow = last > first
-            found = await self._ask(calls, narrow=narrow)
+            found = await self._batch.ask(calls, narrow=narrow)
             end = self._reached(found[0], last)
             for item in found[1:]:
                 if isinstance(item, RpcError):
-                    raise self._refused(item, narrow)
+                    raise refused(item, narrow)
             if self._known(found[2], last) != end:
                 raise RetryElsewhere(f"the chain moved under our feet: block {last} changed")
             logs, foreign = answers.logs(found[1], address, frozenset(topics0), None, first, end)
@@ -139,10 +125,10 @@ class Node:
             wanted = [[one] for one in (topic0, index) if one is not None]
             calls = [call.block(last), call.logs(address, wanted, first, last)]
             narrow = last > first
-            found = await self._ask(calls, narrow=narrow)
+            found = await self._batch.ask(calls, narrow=narrow)
             end = self._reached(found[0], last)
             if isinstance(found[1], RpcError):
-                raise self._refused(found[1], narrow)
+                raise refused(found[1], narrow)
             topics0 = None if topic0 is None else frozenset([topic0])
             return answers.logs(found[1], address, topics0, index, first, end)[0]
 
@@ -156,12 +142,8 @@ class Node:
         node that refuses one for whatever reason of its own has not failed, and its words are the value.
         """
         with self._named():
-            found: list[bytes | Reverted] = []
-            for start in range(0, len(calls), self._batch_size):
-                chunk = calls[start : start + self._batch_size]
-                asked = [call.view(one, to, at, sender) for one in chunk]
-                found += [self._viewed(item, at, lenient=sender is not None) for item in await self._ask(asked)]
-            return found
+            asked = [call.view(one, to, at, sender) for one in calls]
+            return [self._viewed(item, at, lenient=sender is not None) for item in await self._batch.ask(asked)]
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
         """One word of an account's storage and its code, in the state of block `at`; None where the node will not say.
@@ -169,7 +151,7 @@ class Node:
         Raises StaleNode as `views` does.
         """
         with self._named():
-            word, code = await self._ask([call.storage(address, slot, at), call.code(address, at)])
+            word, code = await self._batch.ask([call.storage(address, slot, at), call.code(address, at)])
             for item in (word, code):
                 if isinstance(item, RpcError):
                     self._viewed(item, at, lenient=True)
@@ -181,72 +163,39 @@ class Node:
     async def code(self, address: bytes, block: int) -> bytes:
         """The code at an address as of a height, b"" where there is no contract."""
         with self._named():
-            (found,) = await self._ask([("eth_getCode", [call.octets(address), hex(block)])])
+            (found,) = await self._batch.ask([("eth_getCode", [call.octets(address), hex(block)])])
             if isinstance(found, RpcError):
-                raise self._refused(found)
+                raise refused(found)
             return answers.octets(found)
 
     async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
         """One word of a contract's storage as of a height."""
         with self._named():
-            (found,) = await self._ask([("eth_getStorageAt", [call.octets(address), call.octets(place), hex(block)])])
+            (found,) = await self._batch.ask(
+                [("eth_getStorageAt", [call.octets(address), call.octets(place), hex(block)])]
+            )
             if isinstance(found, RpcError):
-                raise self._refused(found)
+                raise refused(found)
             return answers.quantity(found, 2**256 - 1).to_bytes(32)
 
     async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None when this node knows nothing of it, or it is not mined."""
         with self._named():
-            (found,) = await self._ask([("eth_getTransactionReceipt", [call.octets(tx_hash)])])
+            (found,) = await self._batch.ask([("eth_getTransactionReceipt", [call.octets(tx_hash)])])
             if isinstance(found, RpcError):
-                raise self._refused(found)
+                raise refused(found)
             return None if found is None else answers.receipt(found)
 
-    async def _ask(self, calls: Sequence[Call], *, narrow: bool = False, timeout_s: float | None = None) -> list[Any]:
-        """One batch; per call the bare result or an RpcError. `narrow`: a smaller question may fare better."""
-        try:
-            return await self._batch(calls, narrow, self._timeout_s if timeout_s is None else timeout_s)
-        except Overloaded as error:
-            # Is it the question or the node? A node that still answers a small question is alive.
-            if narrow and await self._lives():
-                raise NarrowRange(str(error)) from None
-            raise
-
-    async def _batch(self, calls: Sequence[Call], narrow: bool, timeout_s: float) -> list[Any]:
-        began_s, ok = self._clock.monotonic_s(), False
-        try:
-            found = await self._exchange(calls, narrow, timeout_s)
-            ok = True
-            return found
-        finally:
-            methods = ("eth_chainId", *(method for method, _ in calls))
-            self._observe(Asked(self.name, methods, self._clock.monotonic_s() - began_s, ok))
-
-    async def _exchange(self, calls: Sequence[Call], narrow: bool, timeout_s: float) -> list[Any]:
-        asked = [(RPCEndpoint(method), params) for method, params in [("eth_chainId", []), *calls]]
-        try:
-            async with asyncio.timeout(timeout_s):
-                found = [answers.outcome(dict(item)) for item in await self._provider.make_batch_request(asked)]
-            if isinstance(found[0], RpcError):
-                raise self._refused(found[0], narrow)
-            serves = answers.quantity(found[0], 2**256 - 1)
-        except TimeoutError:
-            raise Overloaded(f"no complete answer within {timeout_s:g} s") from None
-        if serves != self._chain_id:
-            raise WrongChain(f"serves chain {serves}, chain.chain_id is {self._chain_id}")
-        return found[1:]
-
-    async def _lives(self) -> bool:
-        try:
-            await self._batch([], narrow=False, timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S))
-        except RetryElsewhere:
-            return False
-        return True
+    async def batch_room(self) -> int:
+        """The most calls this endpoint takes in one request; 1 where it takes no batches."""
+        with self._named():
+            await self.chain_id()
+            return await self._batch.room()
 
     def _known(self, found: Any, which: int | str) -> Header:
         """The header in an answer, which must be there and be of the height asked for."""
         if isinstance(found, RpcError):
-            raise self._refused(found)
+            raise refused(found)
         if found is None:
             raise StaleNode(f"does not have block {which}")
         block = answers.header(found)
@@ -274,12 +223,7 @@ class Node:
             raise StaleNode(f"does not have block {at.number} as asked: {found}")
         if lenient and not found.slow_down:
             return Reverted(self._shown(found.words), None)
-        raise self._refused(found)
-
-    def _refused(self, error: RpcError, narrow: bool = False) -> RetryElsewhere:
-        if error.slow_down:
-            return Paused(str(error))
-        return NarrowRange(str(error)) if narrow else RetryElsewhere(str(error))
+        raise refused(found)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

@@ -43,7 +43,9 @@ class Provider(AsyncHTTPProvider):
         self._session: aiohttp.ClientSession | None = None
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        return (await self.make_batch_request([(method, params)]))[0]
+        request = self.form_request(method, params)
+        body = await self._post(self.encode_rpc_dict(request))
+        return cast("RPCResponse", envelopes(body, [cast("int", request["id"])])[0])
 
     async def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> list[RPCResponse]:
         requests = [self.form_request(method, params) for method, params in batch_requests]

@@ -12,7 +12,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 
 from watcher import document
-from watcher.errors import RetryElsewhere
+from watcher.errors import NarrowRange, RetryElsewhere
 
 # What may be shown of a foreign text; up to ten times as much is kept, so that a secret in it can be found and taken
 # out before the cut.
@@ -85,6 +85,13 @@ class RpcError:
 
     def __str__(self) -> str:
         return self.words if self.code is None else f"{self.words} ({self.code})"
+
+
+def refused(error: RpcError, narrow: bool = False) -> RetryElsewhere:
+    """The failure that an error object stands for. `narrow`: a smaller question may fare better."""
+    if error.slow_down:
+        return Paused(str(error))
+    return NarrowRange(str(error)) if narrow else RetryElsewhere(str(error))
 
 
 def clean(words: object) -> str:

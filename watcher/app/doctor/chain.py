@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from watcher.app.doctor.finding import MEND, UNAVAILABLE, Notes
 from watcher.app.settings.model import Settings
+from watcher.chain.batch import MOST_CALLS
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.node import Node
 from watcher.chain.refusals import WrongChain
@@ -21,6 +22,7 @@ async def endpoints(nodes: Endpoints, notes: Notes) -> Header | None:
         if isinstance(found, Header):
             software = await _software(node)
             notes.ok("endpoint", f"{node.name} is at block {found.number}{software and ' with ' + software}")
+            await _batches(node, notes)
         elif isinstance(found, WrongChain):
             words = f"chain.rpc_urls: {found}; correct chain.chain_id, or name a node of that chain"
             notes.wrong("chain id", words, MEND)
@@ -36,6 +38,19 @@ async def _tried(asked: Node | Endpoints) -> Header | WatcherError:
         return await asked.head()
     except WatcherError as error:
         return error
+
+
+async def _batches(node: Node, notes: Notes) -> None:
+    """Little fits into a request: it works, and costs time and requests."""
+    try:
+        room = await node.batch_room()
+    except RetryElsewhere:
+        return
+    if room == 1:
+        words = f"{node.name} takes no batches of calls: each call is a request of its own, which takes longer"
+        notes.warn("batches", f"{words}; behind a load balancer different nodes may answer them, so name another one")
+    elif room < MOST_CALLS:
+        notes.ok("batches", f"{node.name} takes {room} calls in a batch; longer questions are asked in parts")
 
 
 async def _software(node: Node) -> str:

@@ -15,8 +15,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 
 from watcher.app.health.judgement import Health, Standing
 from watcher.app.health.observations import DESCRIPTIONS, TROUBLES
+from watcher.chain.batch import Asked
 from watcher.chain.endpoints import EndpointSeen
-from watcher.chain.node import Asked
 from watcher.ledger.measure import Moved, Work
 from watcher.ledger.writer import Batch
 from watcher.task import ENDED, State
