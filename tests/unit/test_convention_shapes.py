@@ -386,6 +386,20 @@ def test_what_is_always_the_same_in_a_call_is_written_down_as_it_is(tmp_path: Pa
     assert shape.call(task, b"yes").params_raw == encode(types, [4, b"yes", *constant])
 
 
+def test_a_packed_digest_is_signed(tmp_path: Path) -> None:
+    types = ["uint32", "int16", "bytes", "bool", "bytes4", "string"]
+    values = ["$index", -2, "$answer", True, "0x01020304", "task.name"]
+    signed = f"[signed]\npacked = true\ntypes = {json.dumps(types)}\nvalues = {json.dumps(values)}\n"
+    shape = custom(tmp_path, GOOD[: GOOD.index("[signed]")] + signed)
+    task = shape.decode_task(log_of(shape, [word(4)], ["(string,uint32)"], [("hello", 44)]), CHAIN_ID, None)
+    # As Solidity packs: each in its own width, texts and bytes without their lengths.
+    packed = bytes.fromhex("00000004fffe") + b"yes" + b"\x01" + bytes.fromhex("01020304") + b"hello"
+    assert shape.call(task, b"yes").sig_hash == keccak(packed)
+    for kind in ("uint8[]", "(uint32,bool)"):
+        with pytest.raises(FixConfiguration, match="packed takes neither structs nor arrays"):
+            custom(tmp_path, (GOOD[: GOOD.index("[signed]")] + signed).replace('"uint32"', f'"{kind}"', 1))
+
+
 @pytest.mark.parametrize(
     ("kind", "value", "words"),
     [

@@ -64,7 +64,8 @@ class Convention:
         self._arguments = ",".join(arguments)
         self._params = Recipe(shape.call.types, shape.call.values, self.created, self.answer.kind)
         self._unsigned = Recipe(arguments, [*shape.call.values, _NO_SIGNERS], self.created, self.answer.kind)
-        self._signed = Recipe(shape.signed.types, shape.signed.values, self.created, self.answer.kind)
+        signed = shape.signed
+        self._signed = Recipe(signed.types, signed.values, self.created, self.answer.kind, packed=signed.packed)
         self._signs_raw = shape.signed.raw
 
     @property

@@ -8,9 +8,11 @@ is read, so that a slip is found before the first task and not at it.
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from eth_abi.grammar import TupleType, parse
+from eth_abi.packed import encode_packed
 from typing_extensions import TypeAliasType
 
 from watcher.chain.abi import Codec
@@ -58,22 +60,29 @@ class Constant:
 
 
 class Recipe:
-    """abi.encode of values put together from a scope."""
+    """abi.encode of values put together from a scope; or abi.encodePacked of them, where it is `packed`."""
 
     def __init__(
-        self, types: Sequence[str], values: Sequence[Expression | Constant], event: Event, answer_type: str
+        self,
+        types: Sequence[str],
+        values: Sequence[Expression | Constant],
+        event: Event,
+        answer_type: str,
+        *,
+        packed: bool = False,
     ) -> None:
         if len(types) != len(values):
             raise FixConfiguration(f"{len(types)} types and {len(values)} values: there must be as many")
-        self._codec = Codec(*types)
+        self._types = types
+        self._encode = partial(encode_packed, types) if packed else Codec(*types).encode
         self._getters = [_getter(one, kind, event, answer_type) for one, kind in zip(values, types, strict=True)]
 
     def encode(self, scope: Scope) -> bytes:
         """The bytes. Raises Quarantine when a value does not fit its type."""
         try:
-            return self._codec.encode([get(scope) for get in self._getters])
+            return self._encode([get(scope) for get in self._getters])
         except Exception as error:  # noqa: BLE001 - eth-abi raises its own, and OverflowError and TypeError beside them
-            kinds = ", ".join(self._codec.types)
+            kinds = ", ".join(self._types)
             raise Quarantine(
                 f"task {scope.task.task_index} cannot be answered: its values are no ({kinds}): {type(error).__name__}"
             ) from None

@@ -150,14 +150,20 @@ class CallShape(_Table):
 
 
 class Signed(Coded):
-    """What the operators sign: keccak256 of the bytes, or, with `raw`, the one bytes32 value itself."""
+    """What the operators sign: keccak256 of the bytes, or, with `raw`, the one bytes32 value itself.
+
+    `packed`: of abi.encodePacked. eth-abi packs the items of arrays closer than Solidity does, so that none are taken.
+    """
 
     raw: bool = False
+    packed: bool = False
 
     @model_validator(mode="after")
     def _one_word(self) -> "Signed":
         if self.raw and self.types != ["bytes32"]:
             raise ValueError('raw signs one value as it is: types must be ["bytes32"]')
+        if self.packed and any(kind.endswith((")", "]")) for kind in self.types):
+            raise ValueError("packed takes neither structs nor arrays: give their members one by one")
         return self
 
 
