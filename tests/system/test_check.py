@@ -411,6 +411,18 @@ async def test_a_node_that_hangs_is_red_after_its_time(rig: Rig) -> None:
     assert found.line("hook", "sample").verdict == "ok"
 
 
+@pytest.mark.parametrize(("status", "code"), [(401, 78), (403, 78), (404, 78), (302, 78), (429, 69), (503, 69)])
+async def test_a_node_that_refuses_the_key_is_for_a_person_to_mend(rig: Rig, status: int, code: int) -> None:
+    async def refuse(_: web.Request) -> web.StreamResponse:
+        return web.Response(status=status)
+
+    async with serving(refuse) as url:
+        found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{url}", '})
+        assert (found.code, found.red()) == (code, [("node", "endpoint"), ("contract", "code")])
+        both = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "{url}", '})
+        assert (both.code, both.not_green()) == (0, [("node", "endpoint")])
+
+
 async def test_a_dead_spare_is_yellow_and_a_spare_of_another_chain_red(rig: Rig) -> None:
     found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "http://127.0.0.1:9", '})
     assert (found.code, found.not_green()) == (0, [("node", "endpoint")])

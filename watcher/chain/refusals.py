@@ -50,6 +50,10 @@ class Paused(RetryElsewhere):
         self.cool_down_s = cool_down_s
 
 
+class ShutOut(Paused):
+    """The endpoint serves somebody else, or somewhere else: the key, the path or the whole URL is wrong."""
+
+
 class Overloaded(RetryElsewhere):
     """No answer, and the size of the question may be why: time-out, cut answer, answer over the limit, 413, 5xx."""
 
@@ -136,9 +140,9 @@ def http_refusal(status: int, words: str, retry_after_s: float | None) -> RetryE
     """The error for an HTTP status other than 200."""
     said = f"HTTP {status}" + (f": {words}" if words else "")
     if 300 <= status < 400:
-        return Paused(f"{said}: it redirects; put the address it moved to into chain.rpc_urls", 60.0)
+        return ShutOut(f"{said}: it redirects; put the address it moved to into chain.rpc_urls", 60.0)
     if status in (401, 402, 403, 404):
-        return Paused(f"{said}: it does not serve us; check the key and the path in chain.rpc_urls", 60.0)
+        return ShutOut(f"{said}: it does not serve us; check the key and the path in chain.rpc_urls", 60.0)
     if status == 429 or retry_after_s is not None or _SLOW_DOWN.search(words):
         return Paused(said, retry_after_s)
     if status in (400, 408, 413) or status >= 500:

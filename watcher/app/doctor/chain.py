@@ -8,7 +8,7 @@ from watcher.app.settings.model import Settings
 from watcher.chain.batch import MOST_CALLS
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.node import Node
-from watcher.chain.refusals import WrongChain
+from watcher.chain.refusals import ShutOut, WrongChain
 from watcher.chain.wake import Wake
 from watcher.errors import RetryElsewhere, WatcherError
 from watcher.task import Header
@@ -29,7 +29,8 @@ async def endpoints(nodes: Endpoints, notes: Notes) -> Header | None:
         elif some_answer:
             notes.warn("endpoint", f"{found}; others serve meanwhile: mend it, or take it out of chain.rpc_urls")
         else:
-            notes.wrong("endpoint", f"{found}; start the node, or correct chain.rpc_urls", UNAVAILABLE)
+            code = MEND if isinstance(found, ShutOut) else UNAVAILABLE
+            notes.wrong("endpoint", f"{found}; start the node, or correct chain.rpc_urls", code)
     return best if isinstance(best, Header) else None
 
 
