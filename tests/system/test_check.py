@@ -532,7 +532,9 @@ async def test_the_second_api_is_tried_too(rig: Rig) -> None:
     assert (found.code, [one.what for one in found.findings].count("API")) == (0, 2)
     found = await checked(rig, None, {**direct, "WATCHER_OPERATOR__DIRECT__USERNAME": "somebody"})
     assert (found.code, found.red()) == (78, [("API", "credentials")])
-    assert found.line("API", "credentials").words.startswith("[operator.direct] ")
+    words = found.line("API", "credentials").words
+    assert words.startswith("[operator.direct] ")
+    assert "check [operator.direct] username and its password" in words
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 405])

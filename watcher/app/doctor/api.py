@@ -36,13 +36,14 @@ async def look(settings: Settings, notes: Notes) -> None:
 async def _probe(table: str, api: str, client: Client, notes: Notes) -> None:
     async with client:
         found = await client.probe()
+    said = found.words.replace("[operator]", table)  # a client does not know which of the two it is
     if found.ok:
-        words = f"{found.words}; {_METHODS[api]} is not called for a test"
+        words = f"{said}; {_METHODS[api]} is not called for a test"
         notes.ok("authorised", words if table == "[operator]" else f"{table} {words}")
     elif found.http_status in (401, 403):
-        notes.wrong("credentials", f"{table} {found.words}", MEND)
+        notes.wrong("credentials", f"{table} {said}", MEND)
     elif found.http_status is not None and found.http_status < 500 and found.http_status not in _MAY_PASS:
         advice = "" if "url" in found.words else "; correct its url"
-        notes.wrong("address", f"{table} {found.words}{advice}", MEND)
+        notes.wrong("address", f"{table} {said}{advice}", MEND)
     else:
-        notes.wrong("reachable", f"{table} {found.words}; wait until it is back, or correct its url", UNAVAILABLE)
+        notes.wrong("reachable", f"{table} {said}; wait until it is back, or correct its url", UNAVAILABLE)
