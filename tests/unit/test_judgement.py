@@ -180,6 +180,17 @@ def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:
     assert judge(replace(WELL, node=replace(stalled, usual_interval_s=None)), LIMITS).ready
 
 
+def test_a_head_nobody_could_see_has_not_stood_still() -> None:
+    """While no node answered, nothing was learned of the chain; when one does again, the first look may be the old."""
+    standing = NodeSeen(answered_ago_s=0, head_block=100, head_moved_ago_s=130, usual_interval_s=1)
+    down = judge(replace(WELL, node=replace(standing, answered_ago_s=125)), LIMITS)
+    back = judge(replace(WELL, at_ms=3_000, node=standing), LIMITS, down)
+    assert back.ready
+    after = replace(standing, head_moved_ago_s=190)
+    assert judge(replace(WELL, at_ms=62_000, node=after), LIMITS, back).ready
+    assert keys(judge(replace(WELL, at_ms=64_000, node=after), LIMITS, back)) == {NODE_BEHIND}
+
+
 def test_since_stays_while_it_lasts_and_begins_anew_after_it_was_over() -> None:
     down = replace(WELL, api=ApiSeen(refuses=True, words="HTTP 401"))
     first = judge(replace(down, at_ms=5_000), LIMITS, judge(WELL, LIMITS))

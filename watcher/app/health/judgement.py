@@ -134,7 +134,7 @@ def judge(seen: Observations, limits: Limits, before: Health | None = None) -> H
     explained = any(_explains(one, standing, seen.at_ms, before) for one, (standing, _) in found.items())
     found[WATCH] = _watch(seen, limits, explained=explained)
     services = tuple(_service(one, *what, seen.at_ms, before) for one, what in found.items())
-    wrong = {one.id: one.words for one in services if one.standing is Standing.DOWN} | _dangers(seen, limits)
+    wrong = {one.id: one.words for one in services if one.standing is Standing.DOWN} | _dangers(seen, limits, before)
     troubles = tuple(_trouble(key, words, seen.at_ms, before) for key, words in wrong.items())
     return Health(seen.at_ms, services, troubles, seen.work)
 
@@ -205,7 +205,7 @@ def _watch(seen: Observations, limits: Limits, *, explained: bool) -> _Found:
     return Standing.UP, f"block {work.cursor_block}"
 
 
-def _dangers(seen: Observations, limits: Limits) -> dict[str, str]:
+def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[str, str]:
     """Besides the services: deadlines about to be missed, and nodes that answer but have fallen behind."""
     wrong: dict[str, str] = {}
     work, node = seen.work, seen.node
@@ -221,11 +221,20 @@ def _dangers(seen: Observations, limits: Limits) -> dict[str, str]:
         return wrong
     if node.head_block < work.head_block:
         wrong[NODE_BEHIND] = f"the nodes show block {node.head_block}, one of them had shown {work.head_block} before"
-    elif node.usual_interval_s and node.head_moved_ago_s > max(_STALLED_S, 10 * node.usual_interval_s):
+    elif node.usual_interval_s and _stood_still_s(seen, before) > max(_STALLED_S, 10 * node.usual_interval_s):
         wrong[NODE_BEHIND] = (
             f"no new block for {node.head_moved_ago_s:.0f} s; one comes every {node.usual_interval_s:.0f} s usually"
         )
     return wrong
+
+
+def _stood_still_s(seen: Observations, before: Health | None) -> float:
+    """For how long the head was seen to stand still: while no node answered, nobody saw it."""
+    was = before.service(RPC) if before is not None else None
+    if was is None:
+        return seen.node.head_moved_ago_s
+    in_sight_s = (seen.at_ms - was.since_ms) / 1000 if was.standing is Standing.UP else 0.0
+    return min(seen.node.head_moved_ago_s, in_sight_s)
 
 
 def _was_down(one: str, before: Health | None) -> bool:
