@@ -54,6 +54,12 @@ def lines(stream: IO[str]) -> Lines:
     return _lines
 
 
+def as_journal(stream: IO[str]) -> str:
+    """How the service manager would name this stream, were it the journal's."""
+    found = os.fstat(stream.fileno())
+    return f"{found.st_dev}:{found.st_ino}"
+
+
 def run(script: str, *, environ: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
     head = "import logging, sys\nfrom loguru import logger\nfrom watcher.app.log import report_crashes, set_up\n"
     variables = {name: value for name, value in os.environ.items() if name not in ("JOURNAL_STREAM", "NO_COLOR")}
@@ -78,7 +84,7 @@ def test_text_shows_time_level_place_and_task(stream: IO[str], lines: Lines) -> 
 
 
 def test_under_journald_a_line_begins_with_its_priority_and_has_no_time(stream: IO[str], lines: Lines) -> None:
-    set_up("debug", "auto", environ={"JOURNAL_STREAM": "8:1"}, stream=stream)
+    set_up("debug", "auto", environ={"JOURNAL_STREAM": as_journal(stream)}, stream=stream)
     logger.debug("a")
     logger.info("b")
     logger.warning("c")
@@ -89,8 +95,19 @@ def test_under_journald_a_line_begins_with_its_priority_and_has_no_time(stream: 
     assert lines()[0].startswith("<7>tests.unit.test_log") or lines()[0].startswith("<7>test_log")
 
 
+@pytest.mark.parametrize("inherited", ["8:1", "nonsense", "8:1:2", ""])
+def test_a_file_of_one_s_own_is_no_journal_although_a_parent_wrote_to_it(
+    inherited: str, stream: IO[str], lines: Lines
+) -> None:
+    """Whatever a service starts inherits the variable, and may have sent its errors elsewhere."""
+    set_up("info", "auto", environ={"JOURNAL_STREAM": inherited}, stream=stream)
+    logger.info("a")
+    (line,) = lines()
+    assert line.split()[1] == "INFO"
+
+
 def test_json_is_one_flat_object_a_line(stream: IO[str], lines: Lines) -> None:
-    set_up("info", "json", environ={"JOURNAL_STREAM": "8:1"}, stream=stream)
+    set_up("info", "json", environ={"JOURNAL_STREAM": as_journal(stream)}, stream=stream)
     logger.bind(task=17, raw=b"\x01\xff", level="x", late=None).info("answered")
     try:
         raise ValueError("two\nlines")

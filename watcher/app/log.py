@@ -62,7 +62,7 @@ def set_up(
         level: the least important records shown: trace, debug, info, warning, error.
         format: "text", "json", or "auto" for text that is coloured on a terminal.
         secrets: what must not be seen, as `Settings.secrets()` lists it.
-        environ: `JOURNAL_STREAM` (then: priority prefix, no time) and `NO_COLOR` are read from it.
+        environ: `JOURNAL_STREAM` (if it names the stream: priority prefix, no time) and `NO_COLOR` are read from it.
         stream: where to, if not to stderr.
 
     Raises:
@@ -142,7 +142,7 @@ def _shape(format_name: str, out: Stderr, environ: Mapping[str, str]) -> Shape:
         return _json
     if out.is_terminal():
         return _text if format_name == "text" or environ.get("NO_COLOR") else _coloured
-    return _journal if environ.get("JOURNAL_STREAM") else _text
+    return _journal if out.is_journal(environ.get("JOURNAL_STREAM", "")) else _text
 
 
 def _said(record: "Record") -> str:

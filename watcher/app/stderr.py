@@ -37,6 +37,14 @@ class Stderr:
         except OSError:
             return False
 
+    def is_journal(self, named: str) -> bool:
+        """Whether this is the stream that `JOURNAL_STREAM` names, as device and inode; a child inherits the name."""
+        try:
+            found = None if self._handle is None else os.fstat(self._handle)
+        except OSError:
+            return False
+        return found is not None and named == f"{found.st_dev}:{found.st_ino}"
+
     def write(self, line: str) -> bool:
         """Write one line. False: it was lost, all or in part."""
         if self._handle is None:
