@@ -106,3 +106,15 @@ def test_the_backup_unit_works_on_the_daemons_ledger_without_its_password_or_the
 def test_a_reload_is_the_signal_the_daemon_reads_its_settings_at() -> None:
     # Not /bin/kill: a small system has none.
     assert parse(FOLDER / "watcher@.service")["Service"]["ExecReload"] == ["/bin/sh -c 'kill -HUP ${MAINPID}'"]
+
+
+def test_an_installation_in_the_middle_of_an_upgrade_is_no_reason_to_stay_down(tmp_path: Path) -> None:
+    """Exit code 1 means that a person has to look at the chain, and Python gives it for trouble of its own too."""
+    (tmp_path / "loguru.py").write_text("raise ImportError('half of it is there')\n")
+    environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}{os.pathsep}{FOLDER.parent}"}
+    command = [sys.executable, "-m", "watcher", "run"]
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 70
+    assert done.stderr.splitlines()[-1] == "watcher: the program is not whole (ImportError: half of it is there)"
