@@ -197,3 +197,14 @@ def test_an_address_that_cannot_hold_a_ledger_is_refused_in_words(written: str, 
         parse_url(written)
     assert "hunter2" not in str(caught.value)
     assert caught.value.exit_code == 78
+
+
+def test_a_place_where_nothing_can_be_written_is_told_in_words(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    url = URL.create("sqlite", database=str(file / "watcher.db"))
+    with (
+        pytest.raises(FixConfiguration, match=r"nothing can be written beside .* give this user the right"),
+        sole_writer(url),
+    ):
+        raise AssertionError("nobody gets here")

@@ -83,7 +83,6 @@ class Respond:
         except LostLease as lost:
             logger.bind(task=held.task.task_index).info("the hook's answer was dropped: {}", lost)
         except TryLater as trouble:
-            # The lease runs out by itself if even this cannot be written.
             logger.bind(task=held.task.task_index).warning("{}", trouble)
             await self._give_back(held, str(trouble))
 
@@ -122,11 +121,17 @@ class Respond:
         return Again(after_ms=int(later.seconds * 1000), at_block=at_block)
 
     async def _give_back(self, held: OpenTask, words: str) -> None:
+        """As soon as the ledger takes it: the lease of a slow hook would keep the task for long after."""
         again = Again(after_ms=int(_OUT_OF_ORDER_S * 1000))
-        try:
-            await self._book.do(work.release, held, again, words)
-        except (LostLease, TryLater):
-            return
+        while True:
+            try:
+                await self._book.do(work.release, held, again, words)
+            except LostLease:
+                return
+            except TryLater:
+                await self._clock.sleep(_OUT_OF_ORDER_S)
+            else:
+                return
 
     def _since_ms(self, began_s: float) -> int:
         return round((self._clock.monotonic_s() - began_s) * 1000)

@@ -4,6 +4,7 @@ Invariant: a write transaction on SQLite is `BEGIN IMMEDIATE` with `synchronous=
 a power cut, and no reader-turned-writer can fail half-way.
 """
 
+import errno
 import fcntl
 import os
 import sqlite3
@@ -25,6 +26,8 @@ _BUSY_TIMEOUT_S = 10
 _CACHE_KIB = 16 * 1024
 _READ_CACHE_KIB = 2 * 1024  # each of several connections has its own, and the system caches the file anyway
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+# No restart mends these.
+_MISTAKES = frozenset({errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 
 
 def parse_url(url: str) -> URL:
@@ -124,8 +127,10 @@ def sole_writer(url: URL) -> Iterator[None]:
         yield
         return
     refuse_amnesia(path)
-    create_file(path)
-    with lock_file(path).open("a+") as handle:
+    with _told(path):
+        create_file(path)
+        handle = lock_file(path).open("a+")
+    with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -133,17 +138,30 @@ def sole_writer(url: URL) -> Iterator[None]:
                 f"another watcher{_holder(handle)} is running on {path}; stop it first, "
                 "or give this one a ledger of its own"
             ) from None
-        handle.truncate(0)
-        handle.write(str(os.getpid()))
-        handle.flush()
+        with _told(path):
+            handle.truncate(0)
+            os.write(handle.fileno(), str(os.getpid()).encode())
         yield
 
 
 def remember(url: URL) -> None:
     """Leave a mark beside a SQLite ledger that it was begun, so that its loss is noticed."""
     path = sqlite_path(url)
-    if path is not None:
-        _mark(path).write_text(f"A ledger was begun at {path.name}. Remove this file only together with it.\n")
+    if path is not None and not _mark(path).exists():
+        with _told(path):
+            _mark(path).write_text(f"A ledger was begun at {path.name}. Remove this file only together with it.\n")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors of the system in words: a disk that is full or read-only may be mended while the service tries again."""
+    try:
+        yield
+    except OSError as error:
+        words = f"ledger.url: nothing can be written beside {path} ({error.strerror})"
+        if error.errno in _MISTAKES:
+            raise FixConfiguration(f"{words}; give this user the right, or name another place") from None
+        raise TryLater(words) from None
 
 
 def refuse_amnesia(path: Path) -> None:
@@ -206,16 +224,18 @@ def vacuum_sqlite(path: Path) -> tuple[int, int]:
 def integrity(url: URL, *, quick: bool = False) -> str | None:
     """What is wrong with the file of a SQLite ledger, None when every page is in order.
 
-    Reads all of it. `quick` does not compare the indexes with their tables, and takes a fraction of the time.
+    Reads all of it. `quick` does not compare the indexes with their tables, and takes a fraction of the time. Raises
+    TryLater when the system does not let it be read.
     """
     path = sqlite_path(url)
     if path is None:
         return None
-    connection = _connect_to_read(path)
+    pragma = "quick_check" if quick else "integrity_check"
     try:
-        found = [row[0] for row in connection.execute(f"PRAGMA {'quick_check' if quick else 'integrity_check'}(5)")]
+        with closing(_connect_to_read(path)) as connection:
+            found = [row[0] for row in connection.execute(f"PRAGMA {pragma}(5)")]
+    except sqlite3.OperationalError as error:
+        raise TryLater(f"{path} cannot be read now: {error}") from None
     except sqlite3.DatabaseError as error:
         return str(error)
-    finally:
-        connection.close()
     return None if found == ["ok"] else "; ".join(found)
