@@ -10,11 +10,16 @@ from collections.abc import Coroutine
 
 
 class Flight:
-    """A bounded set of running coroutines; the owner asks `room` before it starts another."""
+    """A bounded set of running coroutines; the owner asks `room` before it starts another.
+
+    The bound is on what a piece does out there. One that is `ending` counts no more, and is awaited all the same; the
+    ledger bounds those, for nothing new is begun before a commit behind theirs.
+    """
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._running: set[asyncio.Task[None]] = set()
+        self._ending: set[asyncio.Task[None]] = set()
         self._awaited, self._roomy = 0, asyncio.Event()
         self._bug: BaseException | None = None
 
@@ -33,6 +38,14 @@ class Flight:
         self._running.add(running)
         running.add_done_callback(self._landed)
 
+    def ending(self) -> None:
+        """Said by a piece about itself: it takes up no room any more, for the rest of it is only writing down."""
+        piece = asyncio.current_task()
+        assert piece in self._running, "only a piece that runs can come to its end"
+        self._running.discard(piece)
+        self._ending.add(piece)
+        self._wake()
+
     async def landing(self, timeout_s: float, room: int = 1) -> None:
         """Wait until so many more may be started, `timeout_s` at most. `room` is at most the limit."""
         self._awaited = room
@@ -45,20 +58,24 @@ class Flight:
     async def drain(self) -> None:
         """Wait until all have ended. When cancelled, cancel them."""
         try:
-            while self._running:
-                await asyncio.wait(self._running)
+            while pieces := self._running | self._ending:
+                await asyncio.wait(pieces)
         except asyncio.CancelledError:
-            for running in self._running:
-                running.cancel()
+            for piece in self._running | self._ending:
+                piece.cancel()
             raise
         self._raise()
 
     def _landed(self, piece: asyncio.Task[None]) -> None:
         self._running.discard(piece)
-        if self._limit - len(self._running) >= self._awaited:
-            self._roomy.set()
+        self._ending.discard(piece)
+        self._wake()
         if not piece.cancelled() and (error := piece.exception()) is not None:
             self._bug = self._bug or error
+            self._roomy.set()
+
+    def _wake(self) -> None:
+        if self._limit - len(self._running) >= self._awaited:
             self._roomy.set()
 
     def _raise(self) -> None:

@@ -58,3 +58,64 @@ async def test_a_piece_that_raises_ends_the_wait_and_comes_out_of_the_next_call(
     with pytest.raises(ValueError, match="a bug"):
         _ = flight.room
     assert flight.room == 2
+
+
+async def test_a_piece_that_is_ending_takes_no_room_and_is_awaited_all_the_same() -> None:
+    flight, landed, written = Flight(1), asyncio.Event(), asyncio.Event()
+    told: list[str] = []
+
+    async def piece() -> None:
+        await landed.wait()
+        flight.ending()
+        await written.wait()
+        told.append("written")
+
+    flight.start(piece(), "piece")
+    waiting = asyncio.create_task(flight.landing(LONG_S))
+    await asyncio.sleep(0)
+    assert flight.room == 0
+    landed.set()
+    await asyncio.wait_for(waiting, LONG_S)
+    assert (flight.room, len(flight), told) == (1, 0, [])
+    draining = asyncio.create_task(flight.drain())
+    await asyncio.sleep(0)
+    assert not draining.done(), "what is not written down yet is awaited"
+    written.set()
+    await asyncio.wait_for(draining, LONG_S)
+    assert told == ["written"]
+
+
+async def test_a_piece_that_is_ending_loses_no_failure_and_is_cancelled_with_the_rest() -> None:
+    flight, never = Flight(2), asyncio.Event()
+    cancelled: list[str] = []
+
+    async def fails() -> None:
+        flight.ending()
+        raise ValueError("a bug")
+
+    async def waits() -> None:
+        flight.ending()
+        try:
+            await never.wait()
+        except asyncio.CancelledError:
+            cancelled.append("ending")
+            raise
+
+    flight.start(fails(), "fails")
+    flight.start(waits(), "waits")
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    with pytest.raises(ValueError, match="a bug"):
+        _ = flight.room
+    draining = asyncio.create_task(flight.drain())
+    await asyncio.sleep(0)
+    draining.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await draining
+    assert await asyncio.wait_for(_until(cancelled), LONG_S) == ["ending"]
+
+
+async def _until(told: list[str]) -> list[str]:
+    while not told:  # noqa: ASYNC110 - it comes with the next turns of the loop
+        await asyncio.sleep(0)
+    return told

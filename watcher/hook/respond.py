@@ -93,6 +93,7 @@ class Respond:
         except AttemptFailed as failure:
             await self._failed(held, str(failure), self._since_ms(began_s))
             return
+        self._flight.ending()  # the worker is free; writing its answer down keeps nobody waiting
         match verdict:
             case Response():
                 await self._book.do(answers.keep_answer, held, verdict)

@@ -225,6 +225,8 @@ class Submit:
     async def _send(self, attempt: Attempt, post: _Post) -> None:
         held, circuit = attempt.held, post.route.circuit
         sent = await post.route.sender.send(post.request)
+        # The next may go out while this one's outcome is written down; what is claimed for it shares that commit.
+        self._flight.ending()
         was_closed = circuit.closed
         circuit.record(sent.outcome, reached=reached(sent))
         if was_closed and not circuit.closed:
