@@ -20,6 +20,7 @@ BLOCK_S = 0.25
 PHASE_S = 5.0
 BATCH_S = 1.0
 READY_WAIT_S = 6.0
+ABREAST_WAIT_S = 15.0
 MOP_UP_S = 60.0
 UNMEETABLE_THRESHOLD = 101  # percent: such a task can be asked and never be answered
 # Room for the pass that looks for holes.
@@ -117,6 +118,7 @@ class Run:
                 at_s = plan.pace_s * (number + 1) / plan.kills
                 # At least a moment's work in each life, also where the machine is busy and the start takes long.
                 await asyncio.sleep(max(0.5, at_s - self.elapsed_s) + dice.uniform(0.0, 2.0))
+                await self._abreast(number)
             else:
                 await asyncio.sleep(dice.uniform(0.0, 2.0))
             await world.kill()
@@ -130,6 +132,17 @@ class Run:
         with suppress(AssertionError):
             await self.world.rig.until(
                 lambda: "READY=1" in daemon.hear() or not daemon.running, "ready", timeout_s=READY_WAIT_S
+            )
+
+    async def _abreast(self, number: int) -> None:
+        """Kills come evenly over the tasks as well: on a busy machine those take longer than planned.
+
+        No life waits for long: one that was told to leave an endpoint alone for minutes would get nothing done.
+        """
+        share = self.plan.tasks * number // self.plan.kills
+        with suppress(AssertionError):
+            await self.world.rig.until(
+                lambda: self.world.count >= share or not self._left, "tasks", timeout_s=ABREAST_WAIT_S
             )
 
     async def _nap(self, seconds: float) -> None:
