@@ -15,7 +15,7 @@ import pytest
 from eth_abi.abi import encode
 
 from watcher.devnet.contract import RESPONSE, TASK, TaskWords, response_digest
-from watcher.devnet.faults import Fault, FaultBook, FaultKind, Where
+from watcher.devnet.faults import Answer, Fault, FaultBook, FaultKind, Where
 from watcher.devnet.journal import answers_by_task, read_journal
 from watcher.devnet.world import Devnet, DevnetOptions
 
@@ -446,6 +446,12 @@ async def test_each_false_answer_looks_as_named_and_is_accepted_or_not_as_named(
 async def test_every_kind_of_fault_is_tried_here() -> None:
     tried = {fault.kind for fault, _, _ in ANSWERS}
     assert set(FaultKind) - tried == {K.NEVER_LANDS, K.LANDS_LATE, K.REVERTS, K.RIVAL}
+
+
+@pytest.mark.parametrize("kind", FaultKind)
+def test_a_fault_takes_any_text_half_a_character_included(kind: FaultKind) -> None:
+    honest = Answer(200, b'{"id":1,"result":{"tx_hash":"0x00","sig_hash":"0x00"},"jsonrpc":"2.0"}')
+    assert isinstance(Fault(kind, text="\udc80").spoil(honest).body, bytes)
 
 
 async def test_an_answer_can_be_accepted_and_never_land(devnet: Devnet, client: Client) -> None:

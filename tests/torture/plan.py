@@ -107,6 +107,15 @@ def rpc_fault(kind: RpcFaultKind, chance: random.Random, recent_index: int, *, o
     )
 
 
+def _text(kind: FaultKind, chance: random.Random) -> str | None:
+    match kind:
+        case A.RIVAL:
+            return "0x" + chance.randbytes(8).hex()
+        case A.RAW_BODY | A.STATUS:
+            return chance.choice(RAW_BODIES)
+    return None
+
+
 def api_fault(kind: FaultKind, chance: random.Random, *, once: bool = False) -> Fault:
     status = chance.choice((500, 502, 503, 504, 429, 401, 403, 404, 408, 413))
     return Fault(
@@ -119,5 +128,5 @@ def api_fault(kind: FaultKind, chance: random.Random, *, once: bool = False) -> 
         seconds=0.05 if kind is A.SLOW_DRIP else 30.0,
         blocks=chance.randint(2, 20),
         size_bytes=1024 * 1024,
-        text="0x" + chance.randbytes(8).hex() if kind is A.RIVAL else chance.choice(RAW_BODIES),
+        text=_text(kind, chance),
     )

@@ -159,7 +159,12 @@ def _page(fault: Fault, _: Answer) -> Answer:
     words = fault.text or f"{fault.status} from the gateway"
     body = f"<html>\r\n<head><title>{words}</title></head>\r\n<body><center><h1>{words}</h1></center></body></html>\r\n"
     headers = {"Content-Type": "text/html"} | ({"Retry-After": fault.retry_after} if fault.retry_after else {})
-    return Answer(fault.status, body.encode(), headers)
+    return Answer(fault.status, _bytes(body), headers)
+
+
+def _bytes(text: str) -> bytes:
+    """Any text, half a character included: what is no UTF-8 is what a fault is for."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _bomb(fault: Fault, answer: Answer) -> Answer:
@@ -187,9 +192,7 @@ TABLE: Mapping[FaultKind, Row] = {
     _K.ALREADY_RESPONDED: Row(_B, _error(1, _RESPONDED)),
     _K.REDIRECT: Row(_B, lambda fault, _: Answer(307, b"", {"Location": fault.location})),
     _K.MALFORMED_JSON: Row(_A, lambda _, answer: replace(answer, body=answer.body[:-3] + b",,]")),
-    _K.RAW_BODY: Row(
-        _A, lambda fault, answer: replace(answer, body=(fault.text or "").encode("utf-8", "surrogatepass"))
-    ),
+    _K.RAW_BODY: Row(_A, lambda fault, answer: replace(answer, body=_bytes(fault.text or ""))),
     _K.TRUNCATED: Row(_A, lambda _, answer: replace(answer, delivery=Delivery.TRUNCATED)),
     _K.EMPTY_BODY: Row(_A, lambda _, answer: replace(answer, body=b"")),
     _K.HUGE_BODY: Row(_A, lambda fault, answer: replace(answer, pad_bytes=fault.size_bytes)),
