@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from importlib.resources import files
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -304,3 +306,18 @@ async def test_two_nodes_must_agree_and_each_may_have_words_of_its_own() -> None
 
 def test_every_convention_has_a_case() -> None:
     assert len(CASES) == 4
+
+
+async def test_the_part_that_is_played_is_the_one_the_convention_names(tmp_path: Path) -> None:
+    """The wizard's aggregator may answer; its generator, were it named by mistake, may not, and that ends the play."""
+    preset = files("watcher.chain").joinpath("conventions", "wizard.toml").read_text()
+    for view, words in (("aggregator()", "input quorum length mismatch"), ("generator()", None), ("nobody()", None)):
+        file = tmp_path / "own.toml"
+        file.write_text(preset.replace("[call]\n", f'[call]\nsender_view = "{view}"\n'))
+        async with rehearsing(WIZARD, window_blocks=10) as rig:
+            rig.contract.convention = convention("custom", file)
+            await make(rig.net, WIZARD, 1)
+            await rig.net.mine()
+            (said,) = await rig.say(0)
+            assert (said is None) == (words is None)
+            assert said is None or words is None or words in said[1]

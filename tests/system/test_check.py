@@ -391,6 +391,16 @@ async def test_a_contract_nobody_may_answer_is_red(tmp_path: Path) -> None:
         assert "zero address" in found.line("contract", "aggregator").words
 
 
+async def test_who_may_answer_is_read_where_the_convention_says(rig: Rig, tmp_path: Path) -> None:
+    method = 'method = "respondToTask"'
+    found = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "generator()"'}))
+    assert (found.code, found.not_green()) == (0, [])
+    assert rig.net.manager.roles.generator.lower() in found.line("contract", "aggregator").words
+    found = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "nobody()"'}))
+    assert (found.code, found.red()) == (78, [("contract", "aggregator")])
+    assert "correct call.sender_view" in found.line("contract", "aggregator").words
+
+
 # -- the node ----------------------------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ Invariant: all values of one call come from the same block of the same chain, or
 from collections.abc import Sequence
 from typing import TypeVar
 
-from watcher.chain.abi import NoSuchView, View, address_or_none, topic
+from watcher.chain.abi import NoSuchView, View, topic
 from watcher.chain.answers import Log, Reverted
 from watcher.chain.convention import Convention
 from watcher.chain.endpoints import Endpoints
@@ -16,8 +16,6 @@ from watcher.task import Header
 
 T = TypeVar("T")
 
-# Not every contract has it; those of the conventions do.
-_AGGREGATOR = View("aggregator()", address_or_none)
 # Where ERC-1967 keeps the address of the code behind a proxy: keccak256("eip1967.proxy.implementation") - 1.
 _IMPLEMENTATION = (int.from_bytes(topic("eip1967.proxy.implementation")) - 1).to_bytes(32)
 
@@ -71,8 +69,9 @@ class TaskManager:
 
     async def aggregator(self, at: Header) -> bytes | None:
         """The one address the contract takes answers from; None where it names none."""
-        (found,) = await self._nodes.views([_AGGREGATOR.call()], self.address, at)
-        return None if isinstance(found, Reverted) or len(found) != 32 else _AGGREGATOR.read(found)
+        view = self.convention.aggregator
+        (found,) = await self._nodes.views([view.call()], self.address, at)
+        return None if isinstance(found, Reverted) or len(found) != 32 else view.read(found)
 
     async def implementation_and_code(self, at: Header) -> tuple[bytes | None, bytes | None]:
         """The word where proxies keep the address of their code, and the code itself; None where no node will say."""

@@ -13,7 +13,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from watcher.chain.abi import View, hash_or_none, number_of, topic, window_of
+from watcher.chain.abi import View, address_or_none, hash_or_none, number_of, topic, window_of
 from watcher.chain.answers import Log
 from watcher.chain.event import Event
 from watcher.chain.payload import Payload
@@ -59,6 +59,7 @@ class Convention:
         self.all_task_hashes = _view(shape.task.hash_view, hash_or_none)
         self.all_task_responses = _view(shape.response.hash_view if shape.response else None, hash_or_none)
         self.response_window = _view(shape.deadline.window_view, window_of)
+        self.aggregator = View(shape.call.sender_view, address_or_none)
         self.window_blocks = shape.deadline.window_blocks
         arguments = [*shape.call.types, NON_SIGNERS]
         self._arguments = ",".join(arguments)

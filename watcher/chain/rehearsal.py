@@ -38,6 +38,10 @@ class Rehearsal:
         self._rests_until_s = 0.0
         self._told: set[str] = set()
 
+    @property
+    def _name(self) -> str:
+        return self._contract.convention.aggregator.signature
+
     def follow(self, aggregator: bytes | None, *, anew: bool) -> None:
         """The contract was read again: answers come from this address. `anew`: it is not what it was."""
         self._sender = aggregator
@@ -101,7 +105,7 @@ class Rehearsal:
         if self._sender is None:
             self._sender = await self._contract.aggregator(at)
         if self._sender is None:
-            self._turn_off("the contract has no aggregator(), so that nobody's part can be played")
+            self._turn_off(f"the contract has no {self._name}, so that nobody's part can be played")
         return self._sender is not None
 
     async def _recast(self, calls: dict[int, bytes], said: dict[int, Refusal], at: Header) -> dict[int, Refusal]:
@@ -112,7 +116,7 @@ class Rehearsal:
         if self._sender != before:
             said = await self._say(calls, at)
         if all(one.meaning is Meaning.CALLER for one in said.values()):
-            self._turn_off("the contract does not take answers from its own aggregator()")
+            self._turn_off(f"the contract does not take answers from its own {self._name}")
         return {place: one for place, one in said.items() if one.meaning is not Meaning.CALLER}
 
     async def _say(self, calls: dict[int, bytes], at: Header) -> dict[int, Refusal]:

@@ -19,6 +19,7 @@ from watcher.errors import FixConfiguration
 from watcher.textfile import read_text
 
 PRESETS = ("wizard", "wizard-bridge", "incredible-squaring", "chainbase")
+SENDER_VIEW = "aggregator()"
 _FILE_LIMIT_BYTES = 256 * 1024
 # A compiler's artifact holds the code beside the ABI.
 _ABI_LIMIT_BYTES = 4 * 1024 * 1024
@@ -142,9 +143,10 @@ class ResponseShape(_Table):
 
 
 class CallShape(_Table):
-    """The function that takes the answer, without its last argument and without its selector."""
+    """The function that takes the answer, without its last argument and without its selector; and who may call it."""
 
     method: Name
+    sender_view: View = SENDER_VIEW
     types: Types
     values: Values
 

@@ -6,15 +6,15 @@ from typing import Any
 from watcher.app.doctor import events, method
 from watcher.app.doctor.finding import Notes
 from watcher.app.settings.model import Settings
-from watcher.chain.abi import NoSuchView, View, number_of
+from watcher.chain.abi import NoSuchView, View
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.shape import SENDER_VIEW
 from watcher.errors import RetryElsewhere
 from watcher.task import Header, Task
 
 # From the last confirmation to the block that holds the answer: the hook, the aggregation, the way into a block.
 _BLOCKS_TO_ANSWER = 3
-_AGGREGATOR: View[bytes] = View("aggregator()", bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +109,17 @@ def _window(settings: Settings, window: int | None, notes: Notes) -> None:
 
 async def _aggregator(nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> None:
     """Who alone may answer, where the contract names one: for a person to compare."""
-    (answer,) = await nodes.views([_AGGREGATOR.call()], contract.address, head)
+    view = contract.convention.aggregator
+    (answer,) = await nodes.views([view.call()], contract.address, head)
     try:
-        found = _AGGREGATOR.read(answer)
-    except NoSuchView:
+        found = view.read(answer)
+    except RetryElsewhere:
+        if view.signature != SENDER_VIEW:  # which somebody has asked for, and not every contract has the usual one
+            words = f"task_manager.convention: the contract answers no {view.signature} with an address"
+            notes.wrong("aggregator", f"{words}; correct call.sender_view, or leave it out")
         return
-    if number_of(found) == 0:
-        words = (
-            "aggregator() is the zero address: nobody can answer; the contract's owner must set the one AltLayer names"
-        )
-        notes.wrong("aggregator", words)
+    if found is None:
+        words = f"{view.signature} is the zero address: nobody can answer; the contract's owner must set the one"
+        notes.wrong("aggregator", f"{words} AltLayer names")
     else:
-        notes.ok("aggregator", f"only 0x{found[-20:].hex()} may answer; compare it with the one AltLayer names")
+        notes.ok("aggregator", f"only 0x{found.hex()} may answer; compare it with the one AltLayer names")
