@@ -68,6 +68,25 @@ async def test_latest_is_where_the_ledger_began_and_not_where_it_is_started_agai
         assert "task_manager.start_block: this ledger was begun at block" in daemon.log
 
 
+async def test_a_start_at_a_block_of_the_future_waits_for_it(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        deployed = rig.net.manager.deployed_block
+        first_block = await rig.net.chain.head() + 10
+        changes = {f"start_block = {deployed}": f"start_block = {first_block}"}
+        rig.write_config(target="rig_hook:dice", changes=changes)
+        daemon = await rig.start(ready=False)
+        too_early = await rig.create(2)
+        await rig.until(lambda: rig.cursor() == first_block - 1, "the ledger is begun")
+        assert daemon.running
+        await rig.net.mine(first_block - await rig.net.chain.head())
+        wanted = await rig.create(2)
+        await rig.net.mine()
+        await rig.until(lambda: rig.all_in("accepted", indices=wanted), "what came from then on is answered")
+        assert not set(too_early) & set(rig.states())
+        assert "READY=1" in daemon.hear()
+        assert await daemon.stop() == 0
+
+
 async def test_where_no_node_keeps_old_state_the_first_index_is_found_in_the_logs(tmp_path: Path) -> None:
     async with (
         Devnet(DevnetOptions(directory=tmp_path, mining="auto", persist=False)) as net,

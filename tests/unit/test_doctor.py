@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from watcher.app.doctor import clock, method, values
+from watcher.app.doctor import clock, disk, method, values
 from watcher.app.doctor.finding import Finding, Notes
 from watcher.app.doctor.names import told
 from watcher.app.doctor.near import near
@@ -46,6 +46,46 @@ def test_the_age_of_the_newest_block_tells_of_clocks(age_s: int, block_time_s: f
     said = clock.suspicion(age_s, block_time_s)
     assert (said is None) == (words is None)
     assert words is None or words in (said or "")
+
+
+MOUNTS = """\
+overlay / overlay rw,relatime 0 0
+proc /proc proc rw 0 0
+/dev/sda1 /var ext4 rw 0 0
+tmpfs /var/lib/fast tmpfs rw,size=1g 0 0
+server:/export /srv/my\\040data nfs4 rw 0 0
+odd line
+/dev/sdb1 /srv ext4 rw 0 0
+tmpfs /srv tmpfs rw 0 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder", "kind"),
+    [
+        ("/", "overlay"),
+        ("/var/lib", "ext4"),
+        ("/var/lib/fast", "tmpfs"),
+        ("/var/lib/fast/deep/er", "tmpfs"),
+        ("/var/lib/faster", "ext4"),
+        ("/srv/my data/avs", "nfs4"),
+        ("/srv/else", "tmpfs"),  # mounted over the one before
+    ],
+)
+def test_the_file_system_of_a_folder_is_found(folder: str, kind: str) -> None:
+    assert disk.kind_of(Path(folder), MOUNTS) == kind
+    assert disk.kind_of(Path(folder), "") == ""
+
+
+def test_a_disk_that_forgets_or_is_far_away_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mounts"
+    monkeypatch.setattr(disk, "_MOUNTS", mounts)
+    for kind, words in (("tmpfs", "lies in memory (tmpfs)"), ("nfs4", "on a network disk (nfs4)"), ("ext4", None)):
+        mounts.write_text(f"x / {kind} rw 0 0\n")
+        notes = Notes("ledger")
+        disk.look(tmp_path, notes)
+        found = [one.words for one in notes.findings if one.check == "file system"]
+        assert (len(found), words is None or words in found[0]) == (words is not None, True)
 
 
 def test_topics_are_named_the_commonest_first_and_five_at_most() -> None:

@@ -1,15 +1,18 @@
 """`watcher run`: the daemon itself."""
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from loguru import logger
 
 from watcher.app.options import DEFAULT_CONFIG, Config, load
 from watcher.app.settings import sources
+from watcher.app.settings.exposed import exposed, words_about
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -28,6 +31,8 @@ def run(
     """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains and exits 0."""
     settings = load(config)
     _keep_environment_private()
+    if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
+        logger.warning("{}", words_about(names))
     from watcher.app.daemon import Daemon
 
     async def main() -> None:

@@ -89,6 +89,10 @@ async def history(settings: Settings, nodes: Endpoints, head: Header, notes: Not
 
 async def _finality(settings: Settings, nodes: Endpoints, head: Header, notes: Notes) -> None:
     wanted = settings.chain.finality
+    if wanted == 0:
+        words = "chain.finality: with 0 the head counts as final, and a reorg of one block halts the watcher for good"
+        notes.warn("finality", f"{words}; set how deep a reorg can be on this chain")
+        return
     if isinstance(wanted, int):
         notes.ok("finality", f"final is what {wanted} blocks lie upon")
         return

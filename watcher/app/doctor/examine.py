@@ -1,6 +1,7 @@
 """Every part looked at, side by side where one does not need the other, and each within its time."""
 
 import asyncio
+import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -8,6 +9,7 @@ from typing import TypeVar
 from watcher.app import house
 from watcher.app.doctor import api, chain, clock, contract, hook, ledger
 from watcher.app.doctor.finding import UNAVAILABLE, Finding, Notes
+from watcher.app.settings.exposed import exposed, words_about
 from watcher.app.settings.model import Settings
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
@@ -49,8 +51,13 @@ class Examination:
         parts = (self.ledger, self.node, self.contract, self.api, self.hook)
         return [
             Finding("settings", "complete", "ok", "complete and valid"),
+            *self._secrets(),
             *(f for one in parts for f in one.findings),
         ]
+
+    def _secrets(self) -> list[Finding]:
+        names = exposed(os.environ.get("CREDENTIALS_DIRECTORY", ""))
+        return [Finding("settings", "secrets", "warning", words_about(names))] if names else []
 
     async def _outside(self) -> None:
         """Node, contract and hook, which need each other in this order."""

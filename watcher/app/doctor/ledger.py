@@ -1,23 +1,19 @@
 """The ledger: there or makeable, of our schema, writable, with room."""
 
 import asyncio
-import shutil
 import tempfile
 from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from watcher.app.doctor.finding import MEND, Notes
+from watcher.app.doctor import disk
+from watcher.app.doctor.finding import Notes
 from watcher.app.settings.model import Settings
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import TryLater, WatcherError
 from watcher.ledger import reading, schema
 from watcher.ledger.book import Reader
 from watcher.ledger.engine import parse_url, refuse_amnesia, sqlite_path
-
-_MIB = 1024 * 1024
-_LOW_SPACE_BYTES = 200 * _MIB
-_NO_SPACE_BYTES = 10 * _MIB
 
 
 async def look(settings: Settings, notes: Notes) -> None:
@@ -39,7 +35,7 @@ async def look(settings: Settings, notes: Notes) -> None:
         notes.wrong("folder", words)
     else:
         notes.ok("file", f"{path} will be made at the first start")
-    _space(folder, notes)
+    await asyncio.to_thread(disk.look, folder, notes)
 
 
 async def _content(settings: Settings, url: URL, name: str, notes: Notes) -> None:
@@ -108,14 +104,3 @@ def _not_writable(folder: Path) -> str | None:
             return None
     except OSError as error:
         return error.strerror or type(error).__name__
-
-
-def _space(folder: Path, notes: Notes) -> None:
-    free = shutil.disk_usage(folder).free
-    if free < _NO_SPACE_BYTES:
-        words = f"{free // _MIB} MiB free in {folder}: nothing can be remembered; make room"
-        notes.wrong("space", words, MEND)
-    elif free < _LOW_SPACE_BYTES:
-        notes.warn("space", f"less than {_LOW_SPACE_BYTES // _MIB} MiB free in {folder}; make room")
-    else:
-        notes.ok("space", f"{free // _MIB} MiB free in {folder}")
