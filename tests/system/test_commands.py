@@ -587,3 +587,33 @@ async def test_the_devnet_prints_a_ready_configuration_and_ends_when_told(tmp_pa
     given = tomllib.loads(printed.decode())
     assert given == tomllib.loads((tmp_path / "watcher.toml").read_text())
     assert set(given) >= {"chain", "task_manager", "hook", "operator", "ledger"}
+
+
+async def test_an_old_copy_that_is_put_back_reads_on_and_sends_nothing_that_is_answered(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        daemon = await rig.start()
+        await rig.create(2)
+        await rig.settle()
+        copy = tmp_path / "copy.db"
+        assert (await rig.command("db", "backup", str(copy))).code == 0
+        answered = await rig.create(2)
+        await rig.settle()
+        (late,) = await rig.create()
+        await rig.net.mine()
+        await rig.until(lambda: rig.in_pool() == 5, "one more answer is on its way")
+        await daemon.kill()
+        for suffix in ("-wal", "-shm"):
+            rig.ledger.with_name(rig.ledger.name + suffix).unlink(missing_ok=True)
+        copy.replace(rig.ledger)
+        await rig.net.mine()  # what was on its way arrives
+        sent = len(rig.received())
+        daemon = await rig.start()
+        await rig.settle()
+        assert {rig.state(index) for index in (*answered, late)} == {"final_other"}, (
+            "the copy does not know our answers"
+        )
+        assert len(rig.received()) == sent, "nothing is sent for what is answered"
+        (after,) = await rig.create()
+        await rig.settle()
+        assert rig.state(after) == "final"
+        assert await daemon.stop() == 0
