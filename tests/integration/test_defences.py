@@ -17,6 +17,7 @@ from watcher.chain.endpoints import Endpoints
 from watcher.chain.judge import Judge
 from watcher.chain.node import Node
 from watcher.chain.recheck import Recheck
+from watcher.chain.reconcile import Reconcile
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
@@ -140,6 +141,39 @@ async def test_a_task_withheld_by_the_first_node_alone_is_found_through_the_othe
     while await rig.recheck.step() == 0:
         pass
     assert await rig.states() == {0: "seen"}
+
+
+async def told(rig: Rig) -> list[str]:
+    events = await rig.book.ask(reading.recent_events, rig.book.source_id)
+    return [one.words for one in events if one.kind == "count differs"]
+
+
+async def test_a_task_that_no_node_shows_at_all_is_told_once(rig: Rig) -> None:
+    reconcile = Reconcile(rig.contract, rig.watch, rig.book)
+    await rig.net.create_tasks([b"shown"])
+    await rig.catch_up()
+    twist(rig, withholding, withholding)
+    await rig.net.create_tasks([b"hidden", b"too"])
+    await rig.catch_up()
+    assert await reconcile.run() == 0
+    assert await told(rig) == [], "it may be a passing thing"
+    for _ in range(3):
+        assert await reconcile.run() == 0
+    assert await told(rig) == ["the contract counts tasks 1, 2, and no node has a log of them that can be read"]
+    twist(rig, honest, honest)
+    assert await reconcile.run() == 2
+    assert len(await rig.states()) == 3
+
+
+async def test_tasks_that_the_contract_no_longer_counts_are_told_once(rig: Rig) -> None:
+    reconcile = Reconcile(rig.contract, rig.watch, rig.book)
+    await rig.net.create_tasks([b"known", b"too"])
+    await rig.catch_up()
+    assert await reconcile.run() == 0
+    twist(rig, zeroing, zeroing)
+    for _ in range(3):
+        await reconcile.run()
+    assert await told(rig) == ["the contract counts 0 tasks, and the ledger holds tasks 0, 1"]
 
 
 async def test_a_withheld_response_is_found_and_settles_its_task(rig: Rig) -> None:

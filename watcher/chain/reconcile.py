@@ -17,6 +17,7 @@ _REPAIRS_PER_PASS = 200
 _CHUNK = 10_000
 # Where no task is known yet, all blocks are searched for the newest one: once, and then every so many passes.
 _PASSES_BETWEEN = 60
+_NAMED = 20
 
 
 class Reconcile:
@@ -28,9 +29,10 @@ class Reconcile:
         self._book = book
         self._barren_below: int | None = None  # nothing was found below this index
         self._passes_since = 0
+        self._hidden, self._beyond = _Lasting(), _Lasting()
 
     async def run(self) -> int:
-        """Repair the holes below the cursor. Returns how many tasks were found.
+        """Repair the holes below the cursor, and tell those that stay. Returns how many tasks were found.
 
         Raises RetryElsewhere when no node can say.
         """
@@ -42,16 +44,8 @@ class Reconcile:
         holes = await self._holes(await self._first(cursor, at, count), count)
         found = [task for index in holes for task in await self._fetch(index, cursor)]
         if found:
-            await self._book.do(intake.store_tasks, self._book.source_id, found)
-            words = ", ".join(str(task.task_index) for task in found[:20])
-            await self._book.do(
-                note_event,
-                self._book.source_id,
-                "holes repaired",
-                cursor.block,
-                f"tasks {words} had been missed",
-            )
-            logger.warning("found {} tasks that no node had shown before: {}", len(found), words)
+            await self._keep(found, cursor.block)
+        await self._tell_lasting({*holes} - {task.task_index for task in found}, count, cursor.block)
         return len(found)
 
     async def _first(self, cursor: Cursor, at: Header, count: int) -> int:
@@ -65,6 +59,24 @@ class Reconcile:
         self._barren_below = first if lowest is None else None
         self._passes_since = 0
         return first
+
+    async def _keep(self, found: list[Task], block: int) -> None:
+        await self._book.do(intake.store_tasks, self._book.source_id, found)
+        words = _named([task.task_index for task in found])
+        await self._book.do(note_event, self._book.source_id, "holes repaired", block, f"tasks {words} had been missed")
+        logger.warning("found {} tasks that no node had shown before: {}", len(found), words)
+
+    async def _tell_lasting(self, holes: set[int], count: int, block: int) -> None:
+        if hidden := self._hidden.new(holes):
+            words = f"the contract counts tasks {_named(hidden)}, and no node has a log of them that can be read"
+            await self._tell(words, block)
+        more = await self._book.ask(reading.canonical_from, self._book.source_id, count, _REPAIRS_PER_PASS)
+        if beyond := self._beyond.new({*more}):
+            await self._tell(f"the contract counts {count} tasks, and the ledger holds tasks {_named(beyond)}", block)
+
+    async def _tell(self, words: str, block: int) -> None:
+        logger.warning("{}", words)
+        await self._book.do(note_event, self._book.source_id, "count differs", block, words)
 
     async def _holes(self, first: int, count: int) -> list[int]:
         holes: list[int] = []
@@ -90,3 +102,22 @@ class Reconcile:
         for log, why in refused:
             logger.bind(task=index).warning("its log in block {} cannot be decoded: {}", log.block_number, why)
         return tasks
+
+
+class _Lasting:
+    """What is found in two passes in a row is no passing thing, and is told once."""
+
+    def __init__(self) -> None:
+        self._before: set[int] = set()
+        self._told: set[int] = set()
+
+    def new(self, found: set[int]) -> list[int]:
+        lasting = (found & self._before) - self._told
+        self._before = found
+        self._told = (self._told & found) | lasting
+        return sorted(lasting)
+
+
+def _named(indices: list[int]) -> str:
+    more = len(indices) - _NAMED
+    return ", ".join(map(str, indices[:_NAMED])) + (f" and {more} more" if more > 0 else "")
