@@ -115,6 +115,21 @@ E8AJxE1I2SwgD10CIQC6EBw4mI1RcNpYZLUIN95oSSnbkPVaY6cgSAUZwx3gbw==
 -----END CERTIFICATE-----
 """
 
+# For this machine like the first, of its own authority, and valid for one day of 2024.
+EXPIRED = """-----BEGIN CERTIFICATE-----
+MIIBuTCCAV+gAwIBAgIURONl6fa7qg/XGaWle1rS1jLQxN4wCgYIKoZIzj0EAwIw
+JDEiMCAGA1UEAwwZYW4gQVBJIHdob3NlIHRpbWUgaXMgb3ZlcjAeFw0yNDAyMjgy
+MDM4MTBaFw0yNDAyMjkyMDM4MTBaMCQxIjAgBgNVBAMMGWFuIEFQSSB3aG9zZSB0
+aW1lIGlzIG92ZXIwWTATBgcqhkjOPQIBBggqhkjOPQMBBwNCAASzG6XxIDcLCFfP
+bUp2VjDb9o+dPWTQcKvsm960qhaEYgL7lh9+trLeCbgajMD+zyLXYY2UEsDRvYzO
+ncTJOIIDo28wbTAdBgNVHQ4EFgQUmrg/IPqtZM+7gzNveg15+7OwluEwHwYDVR0j
+BBgwFoAUmrg/IPqtZM+7gzNveg15+7OwluEwDwYDVR0TAQH/BAUwAwEB/zAaBgNV
+HREEEzARhwR/AAABgglsb2NhbGhvc3QwCgYIKoZIzj0EAwIDSAAwRQIhAOvywads
+z7IAwpK37tAKDCq+QnbluYf0AFFmr44qBKE0AiAs1pyyW35JWxusmavqOHxGbkkO
+mHoWmsDpyVXNdZDlCw==
+-----END CERTIFICATE-----
+"""
+
 
 def make_tls(folder: Path, certificate: str) -> ssl.SSLContext:
     (folder / "key.pem").write_text(KEY)
@@ -133,7 +148,7 @@ async def test_tls_with_the_given_ca_is_accepted_and_leaves_no_key_log(
     assert not (tmp_path / "keys.log").exists()
 
 
-@pytest.mark.parametrize(("certificate", "trusted"), [(FOR_LOOPBACK, False), (FOR_ANOTHER_HOST, True)])
+@pytest.mark.parametrize(("certificate", "trusted"), [(FOR_LOOPBACK, False), (FOR_ANOTHER_HOST, True), (EXPIRED, True)])
 async def test_certificate_that_does_not_hold_is_certainly_not_sent(
     certificate: str, trusted: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -144,4 +159,5 @@ async def test_certificate_that_does_not_hold_is_certainly_not_sent(
         assert certainly_not_sent(sent), sent
         assert isinstance(sent.outcome, Refused)
         assert "certificate" in sent.outcome.words
+        assert ("expired" in sent.outcome.words) == (certificate is EXPIRED)
         assert not api.seen
