@@ -21,7 +21,7 @@ from watcher.errors import RetryElsewhere, StaleNode
 from watcher.ledger import answers, intake, outcome, reading, schema
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
-from watcher.task import Header, State
+from watcher.task import Header, State, Task
 
 CALM = Rules(
     window=6, finality=3, by_depth=False, confirmations=0, nodes=1, quorum=1, drift=0, max_span=50, concurrency=4,
@@ -196,6 +196,9 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
                 self, indices: Sequence[int], at: Header
             ) -> list[tuple[bytes | None, bytes | None]]:
                 return [(true.task_hash, None) for _ in indices]
+
+            def told(self, task: Task) -> bool:
+                return True
 
         held = await ledger.held(State.SEEN)
         await ledger.do(outcome.never_there, [one for one in held if one.task != true], header(110))

@@ -12,7 +12,7 @@ from watcher.chain.convention import Convention
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import NarrowRange, RetryElsewhere
 from watcher.ledger.reading import Place
-from watcher.task import Header
+from watcher.task import Header, Task
 
 T = TypeVar("T")
 
@@ -61,6 +61,10 @@ class TaskManager:
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None:
         """What the contract must hold if this log shows this answer; None if it shows another one."""
         return self.convention.response_hash(task_index, answer, log)
+
+    def told(self, task: Task) -> bool:
+        """Whether the log that is kept with a task tells of this very task: its index, its hash and what it asks."""
+        return self.convention.told(task)
 
     async def response_window(self, at: Header) -> int | None:
         """The response window in blocks, None where there is none."""

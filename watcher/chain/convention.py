@@ -118,6 +118,10 @@ class Convention:
         """Every value of the event that created the task, by name. Raises Quarantine."""
         return self._tasks.fields(task)
 
+    def told(self, task: Task) -> bool:
+        """Whether the log that is kept with a task tells of this very task: its index, its hash and what it asks."""
+        return self._tasks.told(task)
+
     def call(self, task: Task, answer: bytes) -> Call:
         """The answer as the contract takes it. Raises Quarantine when it does not fit."""
         scope = self._scope(task, answer)

@@ -50,7 +50,7 @@ class TaskLog:
         """The task. `window` is the response window in blocks, None where there is none. Raises Quarantine."""
         values, canonical = self.event.decode(log.topics, within_limit(log.data, self._limit_bytes))
         created = self._created_block(values) if self._created_block else log.block_number
-        message = self.payload.bytes_of(self._message.read(values)) if self._message and self.payload else b""
+        message = self._message_in(values)
         numbers = quorums(self._quorums(values))
         if len(message) > self._limit_bytes:
             raise Quarantine(f"the message of the task is too long ({len(message)} bytes)")
@@ -71,6 +71,24 @@ class TaskLog:
             log=self.event.pack(log.topics, canonical),
             deadline_s=until(self._deadline_s(values)) if self._deadline_s else None,
         )
+
+    def told(self, task: Task) -> bool:
+        """Whether the log that is kept with a task tells of this very task: its index, its hash and what it asks."""
+        try:
+            values, canonical = self.event.unpack(task.log)
+            return (
+                index_of(self._index, values) == task.task_index
+                and self._task_hash(values, canonical) == task.task_hash
+                and (self._created_block is None or natural(self._created_block(values)) == task.created_block)
+                and self._message_in(values) == task.message
+                and quorums(self._quorums(values)) == task.quorum_numbers
+                and natural(self._threshold(values)) == task.quorum_threshold
+            )
+        except Quarantine:
+            return False
+
+    def _message_in(self, values: Values) -> bytes:
+        return self.payload.bytes_of(self._message.read(values)) if self._message and self.payload else b""
 
     def values_of(self, task: Task) -> Values:
         """The values of the log that created the task. Raises Quarantine."""

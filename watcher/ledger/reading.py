@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 from sqlalchemy.engine import Row
 
+from watcher.ledger.rows import WITH_SOURCE
 from watcher.ledger.source import Cursor, cursor_of
 from watcher.ledger.tables import OPEN, attempts, blocks, events, journal, responses, sources, tasks
 from watcher.task import Header, State
@@ -214,13 +215,8 @@ def canonical_between(conn: Connection, source_id: int, first: int, last: int) -
     """The canonical tasks with indices from `first` to `last` inclusive: what a proof compares with the contract."""
     return list(
         conn.execute(
-            select(
-                tasks.c.task_index,
-                tasks.c.task_hash,
-                tasks.c.state,
-                tasks.c.response,
-                tasks.c.response_hash,
-                tasks.c.deadline_block,
-            ).where(tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL)
+            WITH_SOURCE.where(
+                tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
+            )
         )
     )

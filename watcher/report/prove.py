@@ -14,10 +14,14 @@ from sqlalchemy.engine import Row
 from watcher.errors import TryLater
 from watcher.ledger import reading
 from watcher.ledger.book import Ask
+from watcher.ledger.rows import open_task
 from watcher.ledger.source import Cursor
-from watcher.task import Header, State
+from watcher.task import Header, State, Task
 
 _CHUNK = 500
+_STATES = frozenset(State)
+_BY_US = frozenset({State.RESPONDED, State.FINAL})
+_BY_OTHERS = frozenset({State.RESPONDED_OTHER, State.FINAL_OTHER})
 
 
 class Contract(Protocol):
@@ -46,6 +50,8 @@ class Contract(Protocol):
     ) -> list[tuple[bytes | None, bytes | None]]: ...
 
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None: ...
+
+    def told(self, task: Task) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -164,17 +170,24 @@ class Prover:
             proof.known += 1
             event = events.get((index, response_hash if names else None))
             is_answered = response_hash is not None if self._contract.proves_answers else event is not None
-            if self._contract.proves_tasks and task.task_hash != task_hash:
+            if (self._contract.proves_tasks and task.task_hash != task_hash) or not self._holds_together(task):
                 proof.mismatched.append(index)
             elif is_answered:
                 self._answered(proof, task, event)
             else:
                 self._unanswered(proof, task, at)
 
+    def _holds_together(self, task: Row[Any]) -> bool:
+        """Whether the row is what its own log says, and not given up while the chain holds the task."""
+        known = task.state in _STATES and task.state != State.ORPHANED
+        return known and self._contract.told(open_task(task).task)
+
     def _unanswered(self, proof: Proof, task: Row[Any], at: Header) -> None:
-        if task.state in (State.FINAL, State.FINAL_OTHER, State.RESPONDED, State.RESPONDED_OTHER):
+        is_late = task.deadline_block is not None and task.deadline_block <= at.number
+        is_late |= task.deadline_s is not None and task.deadline_s <= at.timestamp_s
+        if task.state in _BY_US | _BY_OTHERS or (task.state == State.EXPIRED and not is_late):
             proof.mismatched.append(task.task_index)
-        elif task.deadline_block is not None and task.deadline_block <= at.number:
+        elif is_late:
             proof.expired.append(task.task_index)
         else:
             proof.open.append(task.task_index)
@@ -188,8 +201,9 @@ class Prover:
             task.response is not None
             and self._contract.response_hash(task.task_index, task.response, event.log) == event.response_hash
         )
-        contradicted = (State.FINAL_OTHER, State.RESPONDED_OTHER) if ours else (State.FINAL, State.RESPONDED)
-        if task.state in contradicted:
+        settled = task.state in _BY_US | _BY_OTHERS
+        elsewhere = (task.response_hash, task.responded_block) != (event.response_hash, event.block_number)
+        if task.state in (_BY_OTHERS if ours else _BY_US) or (settled and elsewhere):
             proof.mismatched.append(task.task_index)
         elif ours:
             proof.answered_by_us += 1

@@ -11,6 +11,8 @@ from rich.table import Table
 
 from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
 from watcher.app.settings.model import Settings
+from watcher.errors import FixConfiguration
+from watcher.ledger import reading
 from watcher.report.prove import Proof, Prover
 
 _SHOWN = 20
@@ -36,6 +38,11 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
 
     comparing = bar.add_task("comparing", total=None)
     with ledger(settings) as (reader, source_id):
+        begun, wanted = (await reader.ask(reading.cursor, source_id)).start_block, settings.task_manager.start_block
+        if wanted not in ("latest", begun):
+            raise FixConfiguration(  # what lies between the two would be proven by neither
+                f"task_manager.start_block: this ledger was begun at block {begun}, not {wanted}; use that number"
+            )
         nodes = house.endpoints(settings, SystemClock())
         try:
             contract = house.task_manager(settings, nodes)
