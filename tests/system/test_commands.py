@@ -319,9 +319,14 @@ async def test_a_waiting_task_is_skipped_with_a_reason_and_taken_up_again(house:
     assert house.rig.state(POSTPONED) == "skipped"
     (task,) = (await house("tasks", "show", str(POSTPONED), "--json")).json
     assert task["journal"][-1]["why"] == "a person said to skip: told\\n\\x1b[31mto"
+    before = len(house.rig.query("SELECT id FROM attempts WHERE kind = 'hook'"))
     done = await house("tasks", "retry", str(POSTPONED))
     assert (done.code, done.out) == (0, f"task {POSTPONED} is ready and due now\n")
     assert house.rig.state(POSTPONED) == "ready"
+    async with house.rig.mining(0.2):
+        await house.rig.until(
+            lambda: len(house.rig.query("SELECT id FROM attempts WHERE kind = 'hook'")) > before, "the hook is asked"
+        )
 
 
 @pytest.mark.parametrize(("verb", "index"), [("retry", FINAL), ("skip", FINAL), ("skip", FAILED), ("skip", SKIPPED)])
