@@ -4,6 +4,7 @@ Invariant: data goes to stdout, everything else to stderr; an error of ours is w
 traceback; heavy imports (web3, alembic) happen inside the commands that need them.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -19,12 +20,14 @@ from watcher.app import log
 from watcher.app.commands import alert, check, db, demo, devnet, hook, init, prove, systemd, tasks
 from watcher.app.commands import run as running
 from watcher.app.options import CONFIG_VARIABLE
-from watcher.errors import WatcherError
+from watcher.errors import TryLater, WatcherError
 from watcher.redact import escape
 
 _BUG = 70
 _USAGE = 64
 _INTERRUPTED = 130
+_UNREAD = 141  # what a shell makes of SIGPIPE
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
 app = typer.Typer(
     name="watcher",
@@ -62,8 +65,26 @@ def print_version() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line. Returns the exit code, by sysexits.h."""
+    """Run one command line. Returns the exit code, by sysexits.h; 141 when nobody reads its output any more."""
     log.set_up()  # before anything can go wrong: loguru's own set-up shows the values of variables
+    if sys.stdout is None:  # it was closed by whoever started us
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we run
+    try:
+        code = _outcome(arguments)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # typer, too, finds out, and leaves with 1: here that is a failed proof
+        code = _UNREAD
+    except OSError as error:
+        print(f"watcher: the output cannot be written: {error.strerror}", file=sys.stderr)
+        code = TryLater.exit_code
+    else:
+        return code
+    # What is still in the buffer must not be tried again, and fail again, when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
+
+
+def _outcome(arguments: Sequence[str]) -> int:
     try:
         result = app(args=list(arguments) or ["--help"], prog_name="watcher", standalone_mode=False)
         return result if isinstance(result, int) else 0
@@ -81,6 +102,8 @@ def run(arguments: Sequence[str]) -> int:
             print(f"watcher: {escape(words)}", file=sys.stderr)
             print("watcher: `watcher --help` and `watcher COMMAND --help` show what there is", file=sys.stderr)
         return _USAGE
-    except Exception:  # noqa: BLE001 - the last place that can turn a bug of ours into words
+    except Exception as error:  # the last place that can turn a bug of ours into words
+        if isinstance(error, OSError) and (error.errno == errno.EPIPE or error.errno in _NO_ROOM):
+            raise
         logger.exception("this is a bug; please report it with the lines above")
         return _BUG

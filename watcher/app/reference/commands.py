@@ -25,6 +25,7 @@ ever added to.
 | 70 | a bug of this program | report it with the last log lines |
 | 75 | something is busy, or has not caught up yet | try again later |
 | 78 | the configuration is wrong | mend what is listed; restarting does not help |
+| 141 | nobody reads the output any more, as when `head` has enough of it | nothing |
 """
 
 
