@@ -76,10 +76,10 @@ def _task(settings: Settings, index: int | None, message: str | None, file: Path
             deadline_block=None if fields.get("deadline_block") is None else int(fields["deadline_block"]),
             seen_at=Sighting(1, bytes(32), bytes(32), 0),
         )
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FixUsage(
-            f"that is no task: {type(error).__name__} {error}; it needs at least a message in 0x hex"
-        ) from None
+    except KeyError as missing:
+        raise FixUsage(f"that is no task: it has no {missing}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FixUsage(f"that is no task: {error}") from None
 
 
 def _fields(file: Path) -> dict[str, Any]:
@@ -95,9 +95,12 @@ def _fields(file: Path) -> dict[str, Any]:
 
 
 def _bytes(text: Any) -> bytes:
-    if not isinstance(text, str) or not text.startswith("0x"):
-        raise ValueError("bytes are written as 0x and hex digits")
-    return bytes.fromhex(text[2:])
+    try:
+        if isinstance(text, str) and text.startswith("0x"):
+            return bytes.fromhex(text[2:])
+    except ValueError:
+        pass
+    raise ValueError("bytes, such as its message, are written as 0x and two hex digits for each")
 
 
 def _print(verdict: Response | Skip | Later | AttemptFailed, as_json: bool) -> None:
