@@ -57,6 +57,10 @@ def devnet(
             typer.echo(f"# written to {directory / 'watcher.toml'}; EMULATED hosted operator, for tests only\n{toml}")
             for name, value in net.environment.items():
                 typer.echo(f"# export {name}={value}")
+            typer.echo(
+                f"# the hook {net.convention.hook} is an example of the source tree (examples/): set hook.app_dir to "
+                "its folder, or write one of your own (README.md has one)"
+            )
             making = asyncio.create_task(_make_tasks(net, tasks_every)) if tasks_every else None
             await stopped.wait()
             if making is not None:
