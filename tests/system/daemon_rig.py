@@ -24,6 +24,7 @@ from tests.system.daemon_process import Daemon, Done, launch, run_command
 from tests.system.ledger_reading import LedgerReading
 from watcher.devnet.journal import read_journal
 from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.operator.request import PROBE_METHOD
 from watcher.task import ENDED
 
 __all__ = ["Daemon", "Done", "Rig", "running_rig"]
@@ -163,8 +164,9 @@ class Rig(LedgerReading):
         return list(read_journal(self.net.journal.path))
 
     def received(self) -> list[dict[str, Any]]:
-        """Every authorised request to the emulator, as it was written down before it was answered."""
-        return [one for one in self.journal() if one["what"] == "received" and one["authorised"]]
+        """Every authorised request to the emulator but mere probes, as it was written down before it was answered."""
+        got = (one for one in self.journal() if one["what"] == "received" and one["authorised"])
+        return [one for one in got if one.get("method") != PROBE_METHOD]
 
     def in_pool(self) -> int:
         """How many transactions the emulator has sent so far; the first block after that holds them."""

@@ -556,7 +556,17 @@ async def test_without_a_ledger_the_commands_say_who_makes_it(house: House, tmp_
     done = await command(*line.split(), "--config", str(config))
     assert (done.code, done.out) == (75, "")
     assert "there is no ledger at" in done.err
+    assert "docs/service.md" in done.err, "where a service has it is not where a person looks"
     assert [path.name for path in _inside(tmp_path)] == ["watcher.toml"]
+
+
+async def test_a_ledger_that_cannot_be_read_is_told_with_the_databases_own_reason(house: House, tmp_path: Path) -> None:
+    (tmp_path / "none.db").mkdir()
+    config = tmp_path / "watcher.toml"
+    config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "none.db")))
+    done = await command("tasks", "list", "--config", str(config))
+    assert (done.code, done.out) == (75, "")
+    assert re.search(r"could not be read \(OperationalError: [a-zA-Z/ ]+\)", done.err), done.err
 
 
 @pytest.mark.parametrize("line", ["tasks list", "check", "run", "prove", "db check"])

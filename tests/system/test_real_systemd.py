@@ -306,6 +306,35 @@ async def test_the_backup_unit_copies_and_relieves_the_ledger_beside_the_daemon(
     await world.ok("systemctl", "start", "watcher-backup@demo.timer")
 
 
+async def test_commands_by_hand_work_as_the_page_says(world: World) -> None:
+    by_hand = _page_block("by_hand() {")
+    checked = await world.ok("bash", "-c", f"{by_hand}\nby_hand demo check --json")
+    assert json.loads(checked)
+    listed = await world.ok("bash", "-c", f"{by_hand}\nby_hand demo tasks list --json")
+    assert len(json.loads(listed)) == await world.net.manager.count()
+    assert (await world.ok("stat", "-c", "%a %U %G", str(Path(LEDGER).parent))).split() == ["750", *["avs-watcher"] * 2]
+
+
+async def test_a_copy_is_restored_as_the_page_says(world: World) -> None:
+    before = await world.watcher("prove")
+    copy = (await world.ok("find", "/var/lib/avs-watcher/demo/backup", "-name", "watcher-*.db")).split()[-1]
+    steps = _page_block("systemctl stop").replace("my-avs", "demo").replace("watcher-TIME.db", Path(copy).name)
+    await world.ok("bash", "-ec", f"{_page_block('by_hand() {')}\n{steps}", timeout_s=120)
+    await world.active()
+    await world.answered(await world.create(2))
+    after = await world.watcher("prove", user="auditor")
+    assert after["ok"]
+    assert after["known"] == before["known"] + 2
+    assert after["answered_otherwise"] == []
+
+
+def _page_block(begin: str) -> str:
+    """The lines of the page for operators that begin so, as they stand there."""
+    page = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
+    (block,) = [one for one in page.split("```sh\n")[1:] if one.startswith(begin)]
+    return block.partition("```")[0]
+
+
 async def test_the_exposure_of_the_installed_units_is_low(world: World) -> None:
     for unit in (UNIT, "watcher-backup@demo.service"):
         await world.ok("systemd-analyze", "security", f"--threshold={EXPOSURE_LIMIT}", unit)

@@ -16,6 +16,7 @@ from tests.torture.lines import read_lines
 from tests.torture.plan import Plan
 from tests.torture.world import KEY, ChainTask, Past, World, hexed, replace_block
 from watcher.devnet.journal import read_journal
+from watcher.operator.request import PROBE_METHOD
 
 COMMAND_TIMEOUT_S = 1_200.0
 
@@ -95,7 +96,8 @@ async def gather(world: World, plan: Plan) -> Evidence:
 
 def _requests(journal: Iterable[dict[str, Any]]) -> Iterable[Request]:
     for one in journal:
-        if one["what"] == "received" and one.get("authorised") and not one.get("unreadable"):
+        sent = one["what"] == "received" and one.get("authorised") and not one.get("unreadable")
+        if sent and one.get("method") != PROBE_METHOD:
             asked = json.loads(one["body"])["params"][0]
             yield Request(
                 one["at_ms"],

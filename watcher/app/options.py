@@ -56,6 +56,14 @@ def load(config: Path, *, reading_only: bool = False) -> Settings:
     return settings
 
 
+def no_ledger(path: Path) -> TryLater:
+    """What a command says that finds none."""
+    return TryLater(
+        f"there is no ledger at {path} yet; `watcher run` makes it. "
+        "A service has its own elsewhere: docs/service.md, By hand, says how to get at it"
+    )
+
+
 @contextmanager
 def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
     """The ledger for a command that only reads it, and the id of its source.
@@ -65,7 +73,7 @@ def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
     url = parse_url(settings.ledger.url)
     path = sqlite_path(url)
     if path is not None and not path.exists():
-        raise TryLater(f"there is no ledger at {path} yet; `watcher run` makes it")
+        raise no_ledger(path)
     reader = Reader(url)
     try:
         cursor = reader.ask_now(reading.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)

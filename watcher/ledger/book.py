@@ -47,7 +47,7 @@ class Reader:
             with self._engine.connect() as conn:
                 return question(conn, *args, **kwargs)
         except SQLAlchemyError as error:
-            raise TryLater(f"the ledger could not be read ({type(error).__name__})") from None
+            raise TryLater(f"the ledger could not be read ({_words(error)})") from None
 
     def stream(
         self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
@@ -83,9 +83,15 @@ def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, *
         with engine.begin() as conn:
             return verb(Tx(conn, SystemClock().now_ms()), *args, **kwargs)
     except SQLAlchemyError as error:
-        raise TryLater(f"the ledger could not be written ({type(error).__name__}); try again") from None
+        raise TryLater(f"the ledger could not be written ({_words(error)}); try again") from None
     finally:
         engine.dispose()
+
+
+def _words(error: SQLAlchemyError) -> str:
+    """The database's own reason, on one line; the statement and its values are left out."""
+    told = str(getattr(error, "orig", None) or "").splitlines()
+    return type(error).__name__ + (f": {told[0][:200]}" if told else "")
 
 
 @asynccontextmanager

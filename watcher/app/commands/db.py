@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
-from watcher.errors import FixConfiguration, FixUsage, TryLater
+from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, no_ledger, print_json
+from watcher.errors import FixConfiguration, FixUsage
 from watcher.ledger.engine import parse_url, sqlite_path
 
 _DAY_MS = 24 * 3600 * 1000
@@ -39,7 +39,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     url = parse_url(load(config, reading_only=True).ledger.url)
     path = sqlite_path(url)
     if path is not None and not path.exists():
-        raise TryLater(f"there is no ledger at {path} yet; `watcher run` makes it")
+        raise no_ledger(path)
     state = schema.check(url)
     damage = integrity(url)
     if as_json:
@@ -71,7 +71,7 @@ def backup(
     if path is None:
         raise FixUsage("this ledger is not SQLite; copy it with the database's own tools (pg_dump)")
     if not path.exists():
-        raise TryLater(f"there is no ledger at {path} yet; `watcher run` makes it")
+        raise no_ledger(path)
     if target is not None:
         copy_to(path, target)
         typer.echo(f"copied {path} to {target}")
