@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.integration.node_rig import SECRET, Answers, Relay, asking, relaying, running_chain, serving, speaking
 from tests.wizard import LATEST_TASK_NUM, TOPICS0
 from watcher.chain.node import Node
-from watcher.chain.refusals import Overloaded, Paused
+from watcher.chain.refusals import Overloaded, Paused, ShutOut
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
 
 ADDRESS = b"\x11" * 20
@@ -124,7 +124,7 @@ async def test_a_redirect_is_not_followed(relay: Relay, status: int) -> None:
     async with relaying(relay.target) as other, asking(relay.url) as node:
         headers = {"Location": other.url}
         relay.twist = lambda _, __: web.Response(status=status, headers=headers)
-        assert "redirects" in str(await fails(wide(node), Paused))
+        assert "redirects" in str(await fails(wide(node), ShutOut))
         assert other.asked == []
 
 
@@ -150,7 +150,7 @@ async def test_a_rate_limit_inside_json_is_a_pause_and_not_a_narrow_range(relay:
 async def test_a_refused_key_is_a_pause_with_advice(relay: Relay, status: int) -> None:
     relay.twist = lambda _, __: web.Response(status=status, text=SECRET)
     async with asking(relay.url) as node:
-        assert "check the key" in str(await fails(wide(node), Paused))
+        assert "check the key" in str(await fails(wide(node), ShutOut))
 
 
 @pytest.mark.parametrize(

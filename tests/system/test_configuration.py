@@ -332,10 +332,13 @@ class Checker:
         assert "Traceback" not in shown.out + shown.err
         findings = json.loads(shown.out)
         verdicts: dict[str, str] = {}
-        for one in findings:  # a part may have warnings besides
-            if verdicts.get(one["what"]) != "wrong":
+        words: dict[str, str] = {}
+        for one in findings:  # a part may have warnings besides, and other parts of it may be fine
+            if one["verdict"] == "wrong" or verdicts.get(one["what"]) != "wrong":
                 verdicts[one["what"]] = one["verdict"]
-        return Checked(code, verdicts, {one["what"]: one["words"] for one in findings if one["verdict"] != "warning"})
+                if one["verdict"] != "warning":
+                    words[one["what"]] = one["words"]
+        return Checked(code, verdicts, words)
 
 
 @pytest.fixture
