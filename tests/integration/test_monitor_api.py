@@ -42,7 +42,7 @@ class Watched:
         """What is true of the API so much later, once what was to be asked has been answered."""
         self.clock.now_s += seconds
         self.monitor.look()
-        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "monitor probe"))
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "monitor knock"))
         found = self.monitor.look().service(API)
         assert found is not None
         return f"{found.standing}: {found.words}"
@@ -54,9 +54,9 @@ async def watched(client: Client) -> AsyncIterator[Watched]:
     metrics = Metrics("an avs")
     nodes = Endpoints([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
     monitor = Monitor(Witness(clock, metrics), metrics, clock, Limits(), nodes)
-    monitor.apis = {"": client}
+    monitor.knocks.apis = {"": client}
     seen = Watched(monitor, clock)
-    monitor.on_api_back.append(lambda: seen.backs.append(None))
+    monitor.knocks.on_back.append(lambda: seen.backs.append(None))
     yield seen
     await nodes.close()
 

@@ -113,7 +113,7 @@ class Daemon:
             switches = Switches(self._settings, self._clock)
             stack.push_async_callback(switches.aclose)
             sender, direct = switches.watched(self._instruments.witness)
-            self._instruments.monitor.apis = switches.by_name
+            self._instruments.monitor.knocks.apis = switches.by_name
         head = await self._patiently(nodes.head, "the chain")
         if head is None:
             return
@@ -182,7 +182,7 @@ class Daemon:
         rounds = Rounds(rooms, self._clock)
         rooms.drift.on_window.append(self._instruments.window_changed)
         if rooms.submit is not None:
-            self._instruments.monitor.on_api_back += [rooms.submit.hurry, lambda: self._bells.ring("submit")]
+            self._instruments.monitor.knocks.on_back += [rooms.submit.hurry, lambda: self._bells.ring("submit")]
         await rounds.first_look()
         rounds.start(self._feeder(loops), watchdog_interval_s())
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]

@@ -5,13 +5,14 @@ of a look follows what is open, not what the ledger holds.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from loguru import logger
 
 from watcher.app.health.judgement import Health, judge
+from watcher.app.health.knocks import KNOCK_S, Knocks
 from watcher.app.health.metrics import Metrics
 from watcher.app.health.observations import Limits, NodeSeen, Observations, StageSeen, StoreSeen, WorkSeen
 from watcher.app.health.witness import Witness
@@ -23,21 +24,9 @@ from watcher.ledger import measure
 from watcher.ledger.book import Book
 from watcher.ledger.measure import Moved, Work
 from watcher.ledger.writer import NOT_WRITTEN
-from watcher.operator.probe import Probe
 from watcher.task import State
 
 T = TypeVar("T")
-
-
-class Api(Protocol):
-    """One of the operator's APIs. Both say None when it is not configured."""
-
-    async def knock(self) -> Probe | None:
-        """Whether anybody is there."""
-
-    async def probe(self) -> Probe | None:
-        """Whether it works and takes our credentials."""
-
 
 LOOK_EVERY_S = 1.0
 # A ledger with a long backlog takes a while to measure: it is done so rarely that it costs a tenth of one thread.
@@ -46,11 +35,6 @@ _MOVES_LIMIT = 2000
 _TOUCH_AFTER_S = 10.0
 _COUNT_EVERY_S = 6 * 3600
 _VERSION_EVERY_S = 3600
-# Where nothing is to be sent: how often is looked whether the API's door opens, whether one that refused us still does,
-# and whether what is behind the door works. The first costs it nothing, the others are requests.
-_KNOCK_S = 10.0
-_PROBE_REFUSED_S = 20.0
-_PROBE_IDLE_S = 300.0
 _VERSION_AGAIN_S = 60.0
 # How many block intervals make an average.
 _INTERVALS = 10
@@ -59,9 +43,8 @@ _INTERVALS = 10
 class Monitor:
     """`health` is the last judgement. `listeners` get each new one, `on_move` gets the moves of tasks in order.
 
-    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `apis` are the
-    operator's, by the witness's names; empty where the watcher only observes. `on_api_back` is called when one that
-    was away or refused us gives a sign of life.
+    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `knocks` looks after the
+    operator's APIs.
     """
 
     def __init__(self, witness: Witness, metrics: Metrics, clock: Clock, limits: Limits, nodes: Endpoints) -> None:
@@ -83,8 +66,7 @@ class Monitor:
         self._head_block: int | None = None
         self._head_moves = 0
         self._head_first_s = self._head_moved_s = clock.monotonic_s()
-        self.apis: Mapping[str, Api] = {}
-        self.on_api_back: list[Callable[[], None]] = []
+        self.knocks = Knocks(witness, clock)
         self.observing = False
         self.health = Health(clock.now_ms())
         self.judged_s = clock.monotonic_s()
@@ -217,8 +199,8 @@ class Monitor:
             if now_s - self._witness.committed_s > _TOUCH_AFTER_S:
                 self._begin("touch", now_s, self._touch, book)
         self._begin("versions", now_s, self._versions)
-        if any(now_s - self._witness.seen_of(name)[1] > _KNOCK_S for name in self.apis):
-            self._begin("probe", now_s, self._probe)
+        if self.knocks.due:
+            self._begin("knock", now_s, self._knock)
 
     def _begin(self, name: str, now_s: float, job: Callable[..., Awaitable[None]], *given: object) -> None:
         if name in self._jobs or now_s < self._next_s.get(name, 0.0):
@@ -275,27 +257,9 @@ class Monitor:
             except RetryElsewhere:
                 self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_AGAIN_S
 
-    async def _probe(self) -> None:
-        self._next_s["probe"] = self._clock.monotonic_s() + _KNOCK_S
-        await asyncio.gather(*(self._probe_one(name, api) for name, api in self.apis.items()))
-
-    async def _probe_one(self, name: str, api: Api) -> None:
-        seen, at_s = self._witness.seen_of(name)
-        idle_s = self._clock.monotonic_s() - at_s
-        if idle_s <= (_PROBE_REFUSED_S if seen.refuses else _KNOCK_S):
-            return
-        found = None if seen.refuses else await api.knock()
-        if seen.refuses or (found is not None and found.ok and (seen.failures or idle_s > _PROBE_IDLE_S)):
-            found = await api.probe()
-        elif found is not None and found.ok:
-            return  # somebody is there, which is no news
-        if found is None:
-            self._witness.gone(name)
-            return
-        self._witness.probed(found, name)
-        if found.ok and (seen.refuses or seen.failures):
-            for listener in self.on_api_back:
-                listener()
+    async def _knock(self) -> None:
+        self._next_s["knock"] = self._clock.monotonic_s() + KNOCK_S
+        await self.knocks.round()
 
 
 def _tell(before: Health, now: Health) -> None:
