@@ -251,12 +251,13 @@ class Run:
             await world.kill()  # the last one: it may have been told to leave an endpoint alone for minutes
         self.say(f"quiet after {self.elapsed_s:.0f} s: {dict(world.past.done)}")
         steps, moved_s = world.rig.steps(), time.monotonic()
+        stop_s = moved_s + WORK_OFF_S
         while not await self._settled(answerable_only=True) and time.monotonic() < moved_s + QUIET_S:
             await self._up()
             await asyncio.sleep(1.0)
             if world.rig.steps() != steps:
                 steps, moved_s = world.rig.steps(), time.monotonic()
-            if self.elapsed_s > self.plan.pace_s + WORK_OFF_S:
+            if time.monotonic() > stop_s:
                 break
 
     async def _quieten(self) -> None:
