@@ -4,12 +4,12 @@ import sqlite3
 
 import pytest
 
-from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, Ledger, header, make_response, make_task
+from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, Ledger, header, make_response, make_task, sent
 from watcher.ledger import answers, intake, outcome, reading, work
 from watcher.ledger.source import open_source
 from watcher.ledger.work import Again
 from watcher.ledger.writer import Tx
-from watcher.task import Response, State, Task
+from watcher.task import Accepted, Response, State, Task
 
 
 async def test_a_new_source_stands_just_before_its_start_block(ledger: Ledger) -> None:
@@ -185,13 +185,33 @@ async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: Ledger) -> N
     ]
 
 
-async def test_a_response_makes_its_open_task_due_at_once(ledger: Ledger) -> None:
+async def named(ledger: Ledger) -> list[int]:
+    return [one.held.task.task_index for one in await ledger.ask(outcome.to_look_again, ledger.source, 10)]
+
+
+async def test_a_response_names_its_open_task_and_hurries_nobody(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for held in await ledger.claim(State.READY):
         await ledger.do(work.release, held, Again(3_600_000, 10_000))
     await ledger.record(answered=[make_response(1, 110)], upto=111)
-    assert (await ledger.claim_one(State.READY)).task.task_index == 1
-    assert await ledger.claim(State.READY) == []
+    assert await named(ledger) == [1]
+    assert await ledger.claim(State.READY) == [], "what an event says may be forged"
+
+
+@pytest.mark.parametrize("state", [State.SEEN, State.COMPUTED, State.UNKNOWN, State.ACCEPTED])
+async def test_a_response_is_asked_about_whatever_its_open_task_waits_for(ledger: Ledger, state: State) -> None:
+    await ledger.bring(make_task(0), make_task(1), to=state)
+    await ledger.record(answered=[make_response(1, 110)], upto=111)
+    assert await named(ledger) == [1]
+
+
+async def test_a_response_that_comes_during_an_attempt_is_asked_about_once_that_has_ended(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.COMPUTED)
+    (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
+    await ledger.record(answered=[make_response(0, 110)], upto=111)
+    assert await named(ledger) == []
+    await ledger.do(work.settle, attempt, sent(Accepted(None, None)), Again(at_block=116))
+    assert await named(ledger) == [0]
 
 
 async def test_two_responses_to_one_index_are_both_kept(ledger: Ledger) -> None:

@@ -25,6 +25,10 @@ async def to_confirm(ledger: Ledger, limit: int = 100) -> list[int]:
     return indices(await ledger.ask(outcome.to_confirm, ledger.source, ledger.clock.now_ms(), limit))
 
 
+async def named(ledger: Ledger) -> list[int]:
+    return [one.held.task.task_index for one in await ledger.ask(outcome.to_look_again, ledger.source, 100)]
+
+
 async def to_finalise(ledger: Ledger, limit: int = 100) -> list[int]:
     return indices(await ledger.ask(outcome.to_finalise, ledger.source, ledger.clock.now_ms(), limit))
 
@@ -108,38 +112,65 @@ async def test_what_was_not_sent_is_looked_at_when_an_event_or_a_final_head_sett
             await ledger.do(outcome.not_there, held, "nothing there")
     else:
         await ledger.bring(*found, to=state)
-    assert await to_confirm(ledger) == []
+    assert (await to_confirm(ledger), await named(ledger)) == ([], [])
     await ledger.record(answered=[make_response(1, 112)], upto=116)
-    assert await to_confirm(ledger) == [1]
+    assert (await to_confirm(ledger), await named(ledger)) == ([], [1])
     await ledger.do(intake.finalise, ledger.source, header(115))
-    assert await to_confirm(ledger) == [1], "the deadline itself is still a block to answer in"
+    assert await to_confirm(ledger) == [], "the deadline itself is still a block to answer in"
     await ledger.do(intake.finalise, ledger.source, header(116))
-    assert await to_confirm(ledger) == [0, 1]
-    assert await to_confirm(ledger, limit=1) == [0]
+    assert await to_confirm(ledger) == [0]
 
 
 async def test_confirmation_leaves_out_what_is_on_its_way_leased_gone_or_settled(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.SENDING)
-    await ledger.bring(make_task(1, block=105), to=State.READY)
-    await ledger.record(answered=[make_response(0, 104), make_response(1, 104)])
-    assert await to_confirm(ledger) == [1]
-    await ledger.claim_one(State.READY)
     assert await to_confirm(ledger) == []
     ledger.clock.at_ms += LEASE_MS
     await ledger.do(work.rescue, ledger.source, all_of_them=False)
-    assert await to_confirm(ledger) == [0, 1]
-    await ledger.do(intake.rewind, ledger.source, header(104))
     assert await to_confirm(ledger) == [0]
+    await ledger.do(intake.rewind, ledger.source, header(100))
+    assert await to_confirm(ledger) == []
+    await ledger.record(make_task(0), answered=[make_response(0, 104)])
     (held,) = await ledger.held(State.UNKNOWN)
     await ledger.do(outcome.answered, [(held, make_response(0, 104))], by_us=True)
     assert await to_confirm(ledger) == []
+
+
+async def test_what_events_name_leaves_out_what_is_on_its_way_gone_or_settled(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.SENDING)
+    await ledger.bring(make_task(1, block=105), to=State.READY)
+    await ledger.record(answered=[make_response(0, 104), make_response(1, 104)])
+    assert await named(ledger) == [1]
+    await ledger.claim_one(State.READY)
+    assert await named(ledger) == [1], "also while somebody works on it, who then has worked in vain"
+    await ledger.do(work.rescue, ledger.source, all_of_them=True)
+    assert await named(ledger) == [0, 1]
+    await ledger.do(intake.rewind, ledger.source, header(104))
+    assert await named(ledger) == [0]
+    (held,) = await ledger.held(State.UNKNOWN)
+    await ledger.do(outcome.answered, [(held, make_response(0, 104))], by_us=True)
+    assert await named(ledger) == []
+
+
+async def test_a_task_whose_answer_was_read_before_it_is_looked_at(ledger: Ledger) -> None:
+    """Its log had been withheld, and was found by a search."""
+    await ledger.record(answered=[make_response(0, 106)], upto=110)
+    await ledger.do(intake.store_tasks, ledger.source, [make_task(0), make_task(1)])
+    assert await named(ledger) == [0]
+
+
+async def test_another_event_is_looked_at_where_the_answer_that_settled_a_task_is_gone(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    await ledger.record(answered=[make_response(0, 109, b"theirs")])
+    assert await named(ledger) == [], "it is settled, until the chain takes that back"
+    await ledger.do(outcome.taken_back, await ledger.held(State.RESPONDED), header(111))
+    assert await named(ledger) == [0]
 
 
 async def test_an_answer_of_another_source_settles_nothing_here(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     other = await ledger.do(open_source, 1, b"\x22" * 20, 100)
     await ledger.do(intake.record, other.source_id, [], [make_response(0, 105)], header(110), 110)
-    assert await to_confirm(ledger) == []
+    assert await named(ledger) == []
 
 
 async def test_our_answer_on_the_chain_is_recorded_as_the_chain_shows_it(ledger: Ledger) -> None:
@@ -278,9 +309,8 @@ async def test_a_held_task_carries_what_the_next_stage_needs(ledger: Ledger) -> 
 async def test_a_task_postponed_beyond_its_deadline_is_still_settled_by_its_event(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     await ledger.do(work.release, await ledger.claim_one(State.READY), Again(2**62, 2**62))
-    assert await to_confirm(ledger) == []
     await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)
-    assert await to_confirm(ledger) == [0]
+    assert await named(ledger) == [0]
 
 
 async def test_work_done_while_an_event_arrives_is_not_lost(ledger: Ledger) -> None:
@@ -288,21 +318,21 @@ async def test_work_done_while_an_event_arrives_is_not_lost(ledger: Ledger) -> N
     held = await ledger.claim_one(State.READY)
     await ledger.record(answered=[make_response(0, 111)], upto=111)
     await ledger.do(answers.keep_answer, held, Response(b"the answer", "hook 1", 1))
-    assert await to_confirm(ledger) == [0]
+    assert await named(ledger) == [0]
 
 
 async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for held in await ledger.claim(State.READY):
         await ledger.do(answers.hook_failed, held, "it raised", 1, None)
-    assert await ledger.ask(outcome.to_look_again, ledger.source, 10) == []
+    assert await named(ledger) == []
     shown = make_response(0, 111, b"theirs")
     await ledger.record(answered=[shown], upto=111)
     (late,) = await ledger.ask(outcome.to_look_again, ledger.source, 10)
     assert (late.held.task.task_index, late.held.state) == (0, State.FAILED)
     await ledger.do(outcome.answered, [(late.held, shown)], by_us=False)
     assert [row.state for row in await ledger.rows()] == [State.RESPONDED_OTHER, State.FAILED]
-    assert await ledger.ask(outcome.to_look_again, ledger.source, 10) == [], "it is followed like any other now"
+    assert await named(ledger) == [], "it is followed like any other now"
 
 
 async def test_an_event_that_comes_while_the_chain_is_asked_about_another_is_not_forgotten(ledger: Ledger) -> None:
@@ -312,10 +342,10 @@ async def test_an_event_that_comes_while_the_chain_is_asked_about_another_is_not
     await ledger.record(answered=[make_response(0, 111, b"forged")], upto=111)
     named = await ledger.ask(outcome.to_look_again, ledger.source, 10)
     await ledger.record(answered=[make_response(0, 112, b"theirs")], upto=112)
-    await ledger.do(outcome.nothing_new, ledger.source, named)  # what the chain said of the first one
+    await ledger.do(outcome.nothing_new, named)  # what the chain said of the first one
     again = await ledger.ask(outcome.to_look_again, ledger.source, 10)
     assert [len(one.events) for one in again] == [2]
-    await ledger.do(outcome.nothing_new, ledger.source, again)
+    await ledger.do(outcome.nothing_new, again)
     assert await ledger.ask(outcome.to_look_again, ledger.source, 10) == []
     await ledger.do(intake.rewind, ledger.source, header(110))
     await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)

@@ -23,9 +23,10 @@ from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import FixConfiguration, RetryElsewhere
-from watcher.ledger import hand, reading, schema
+from watcher.ledger import answers, hand, intake, reading, schema, work
 from watcher.ledger.book import Book, open_book
 from watcher.ledger.engine import parse_url, remember, sole_writer
+from watcher.task import Accepted, Responded, Response, Sent, Sighting, State
 
 WINDOW = 100
 DEPTH = 4
@@ -209,6 +210,28 @@ async def test_an_answer_to_a_task_we_gave_up_is_still_noticed(rig: Rig) -> None
     await rig.catch_up()
     await rig.confirm.step()
     assert await rig.states() == {0: "skipped", 1: "final_other"}
+
+
+async def test_a_forged_response_does_not_make_an_answer_go_out_before_its_time(rig: Rig) -> None:
+    """It made its task due at once, and the chain, which showed nothing yet, was taken for a refusal."""
+    await rig.net.create_tasks([b"question"])
+    created_block = await rig.net.chain.head()
+    await rig.catch_up()
+    source = rig.book.source_id
+    (held,) = await rig.book.do(work.claim, source, [State.READY], 1, 60_000)
+    await rig.book.do(answers.keep_answer, held, Response(b"our answer", "", 1))
+    (held,) = await rig.book.do(work.claim, source, [State.COMPUTED], 1, 60_000)
+    (attempt,) = await rig.book.do(work.begin, [held], "proxy", {held.row_id: bytes(32)}, 60_000)
+    await rig.book.do(work.settle, attempt, Sent(Accepted(), 200, b"{}", 1), work.Again(at_block=created_block + 3))
+    at = Sighting(created_block, held.task.seen_at.block_hash, bytes(32), 7)
+    await rig.book.do(intake.store_responses, source, [Responded(0, b"forged", b"", bytes(32), at)])
+    for _ in range(2):
+        await rig.confirm.step()
+    assert await rig.states() == {0: "accepted"}
+    await rig.respond(0, created_block, b"our answer")
+    await rig.catch_up()
+    await rig.confirm.step()
+    assert await rig.states() == {0: "responded"}
 
 
 async def test_nodes_that_disagree_about_the_contract_are_not_believed(rig: Rig) -> None:

@@ -100,7 +100,7 @@ class Confirm:
         answered = await self._book.ask(outcome.to_finalise, source, now_ms, _BATCH)
         if answered:
             await self._finalise(answered)
-        return 0 if len(unsettled) == _BATCH or len(answered) == _BATCH else self._idle_s
+        return 0 if _BATCH in (len(unsettled), len(named), len(answered)) else self._idle_s
 
     async def _settle(self, held: Sequence[OpenTask]) -> None:
         # Asked after the tasks were listed: final at least as far as the list supposes, never less.
@@ -164,7 +164,7 @@ class Confirm:
             await self._book.do(outcome.look_again, unclear, before.head_block + 1)
 
     async def _look_again(self, named: Sequence[outcome.Named]) -> None:
-        """Tasks we gave up or wait with, and that an event says were answered after all."""
+        """Tasks of which an event says that they were answered."""
         cursor = await self._book.ask(reading.cursor, self._book.source_id)
         held = [one.held for one in named]
         verdicts = await self._judge.resolve(held)
@@ -176,7 +176,7 @@ class Confirm:
             final=False,
         )
         unfounded = [one for one, is_told in zip(named, told, strict=True) if not is_told]
-        await self._book.do(outcome.nothing_new, self._book.source_id, unfounded)
+        await self._book.do(outcome.nothing_new, unfounded)
 
     async def _search(self, held: Sequence[OpenTask]) -> None:
         """The contract says that these are answered, and every look at the logs so far has missed the event."""

@@ -10,14 +10,16 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 
 from watcher.ledger.engine import insert_into
-from watcher.ledger.moves import move_rows, note, reopen
+from watcher.ledger.moves import look_where_named, move_rows, note, reopen
 from watcher.ledger.rows import WITH_SOURCE, chunks, open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import OPEN, blocks, passes, responses, sources, tasks
 from watcher.ledger.writer import Tx
-from watcher.task import ENDED, GIVEN_UP, RESPONDED, Header, Responded, State, Task
+from watcher.task import GIVEN_UP, RESPONDED, UNSETTLED, Header, Responded, State, Task
 
 _HASHES_KEPT = 4096  # recent blocks whose hashes are remembered
+# Who has given up still wants to know: until its block is final, an answer may come late.
+_TOLD = sorted(UNSETTLED | GIVEN_UP)
 
 
 def record(
@@ -58,8 +60,10 @@ def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> int:
     fresh = {(task.task_index, task.task_hash): task for task in found}
     new = [task for key, task in fresh.items() if key not in known]
     if new:
-        ids = tx.conn.execute(insert(tasks).returning(tasks.c.id), [_row(tx, source_id, task) for task in new])
-        note(tx, list(ids.scalars()), None, State.SEEN, "its log was read")
+        rows = [_row(tx, source_id, task) for task in new]
+        ids = list(tx.conn.execute(insert(tasks).returning(tasks.c.id), rows).scalars())
+        note(tx, ids, None, State.SEEN, "its log was read")
+        look_where_named(tx, ids)
     for key, task in fresh.items():
         row = known.get(key)
         if row is not None and not (row.canonical and row.block_hash == task.seen_at.block_hash):
@@ -71,12 +75,16 @@ def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:
     tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(**_sighting(task), canonical=True))
     if state is State.ORPHANED:
         move_rows(tx, [row_id], state, State.SEEN, f"the chain brought it back in block {task.seen_at.block_number}")
+        look_where_named(tx, [row_id])
     else:
         tx.entered.add(state)
 
 
 def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> None:
-    """Insert the response events and make the tasks they answer due at once."""
+    """Insert the response events, and have the chain asked about the tasks they name.
+
+    An event only raises a question: it may be forged. When a task is due for sending again stays as it is.
+    """
     if not answered:
         return
     tx.conn.execute(
@@ -101,15 +109,7 @@ def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> No
     for chunk in chunks(sorted({one.task_index for one in answered})):
         tx.conn.execute(
             update(tasks)
-            .where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk), tasks.c.state.not_in(ENDED))
-            .values(due_at_ms=0, due_block=0)
-        )
-        # Who has given up still wants to know: until its block is final, an answer may come late. And who waits for the
-        # hook, which would take the task again at once, and may put it off for an hour.
-        told = [*GIVEN_UP, State.READY]
-        tx.conn.execute(
-            update(tasks)
-            .where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk), tasks.c.state.in_(told))
+            .where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk), tasks.c.state.in_(_TOLD))
             .values(look_again=True)
         )
 

@@ -13,18 +13,17 @@ from watcher.errors import IllegalMove, LostLease
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import journal, responses, tasks
 from watcher.ledger.writer import Tx
-from watcher.task import ENDED, GIVEN_UP, LEGAL, OpenTask, State
+from watcher.task import ENDED, GIVEN_UP, LEGAL, UNSETTLED, OpenTask, State
 
 # Built once, for building a statement costs more than running it: the parameters name the columns to set.
 AS_HELD = update(tasks).where(
     tasks.c.id == bindparam("row"), tasks.c.state == bindparam("was"), tasks.c.fence == bindparam("held")
 )
 _NEW_LINE = insert(journal)
-# An answer may have been read already that nobody has looked at: who gives up now must still learn of it.
-_ANSWERED_MEANWHILE = (
+_NAMED = (
     update(tasks)
     .where(
-        tasks.c.id == bindparam("row"),
+        tasks.c.id.in_(bindparam("rows", expanding=True)),
         exists().where(responses.c.source_id == tasks.c.source_id, responses.c.task_index == tasks.c.task_index),
     )
     .values(look_again=True)
@@ -65,7 +64,7 @@ def move(
     check(held.state, to)
     write(tx, held, _columns(tx, to, columns), statement)
     if to in GIVEN_UP:
-        tx.conn.execute(_ANSWERED_MEANWHILE, {"row": held.row_id})
+        look_where_named(tx, [held.row_id])
     note(tx, [held.row_id], held.state, to, why, attempt_id)
 
 
@@ -112,9 +111,18 @@ def move_held(
     tx.entered.add(to)
 
 
+def look_where_named(tx: Tx, rows: Sequence[int]) -> None:
+    """Have the chain asked about those of these tasks that a response event, read before, already names."""
+    for chunk in chunks(rows):
+        tx.conn.execute(_NAMED, {"rows": chunk})
+
+
 def reopen(tx: Tx, held: Sequence[OpenTask], why: str) -> None:
-    """The response on the chain is gone: the chain is asked again about what we answered, and the rest starts anew."""
-    gone = {"responded_block": None, "responded_tx_hash": None, "response_hash": None}
+    """The response on the chain is gone: the chain is asked again about what we answered, and the rest starts anew.
+
+    Another event may name the task still.
+    """
+    gone = {"responded_block": None, "responded_tx_hash": None, "response_hash": None, "look_again": True}
     move_all(tx, [one for one in held if one.response is not None], State.UNKNOWN, why, lambda _: gone)
     move_all(tx, [one for one in held if one.response is None], State.SEEN, why, lambda _: gone)
 
@@ -155,4 +163,5 @@ def _line(tx: Tx, row: int, from_: State | None, to: State, why: str, attempt_id
 def _columns(tx: Tx, to: State, columns: dict[str, Any]) -> dict[str, Any]:
     released = {"lease_until_ms": 0} if to is not State.SENDING else {}
     due = {"due_at_ms": tx.now_ms, "due_block": 0} if to not in ENDED else {}
-    return {"state": to, "updated_at_ms": tx.now_ms, "look_again": False, **due, **released, **columns}
+    looked = {} if to in UNSETTLED else {"look_again": False}
+    return {"state": to, "updated_at_ms": tx.now_ms, **looked, **due, **released, **columns}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, exists, or_, select, update
+from sqlalchemy import Connection, Select, and_, bindparam, or_, select, update
 
 from watcher.ledger.moves import AS_HELD, as_held, move, move_all, reopen
 from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, chunks, due, open_task
@@ -16,8 +16,9 @@ from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import RESPONDED, UNSETTLED, Header, OpenTask, Responded, Sighting, State
 
+_Event = tuple[bytes, int]  # block hash, log index
 _WRONG_CLAIM = "the API named another transaction than the one the chain shows"
-# States the chain may settle although nobody is due to look: a response event or the deadline says so.
+# States the chain may settle although nobody is due to look: the deadline says so.
 _SETTLABLE = sorted(UNSETTLED - {State.SENDING})
 
 
@@ -31,50 +32,48 @@ def to_admit(conn: Connection, source_id: int, confirmations: int, now_ms: int, 
 
 _TO_CONFIRM = due(
     _SETTLABLE,
-    or_(
-        exists().where(responses.c.source_id == tasks.c.source_id, responses.c.task_index == tasks.c.task_index),
-        tasks.c.deadline_block < sources.c.final_block,
-        tasks.c.state.in_([State.UNKNOWN, State.ACCEPTED]),
-    ),
+    or_(tasks.c.deadline_block < sources.c.final_block, tasks.c.state.in_([State.UNKNOWN, State.ACCEPTED])),
 )
 
 
 def to_confirm(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
-    """Tasks the chain may have settled: an event answers them, a final head is past their deadline, a look is due."""
+    """Tasks the chain may have settled without an event: a final head is past their deadline, or a look is due."""
     return _open_tasks(conn, _TO_CONFIRM, source_id, now_ms, limit)
 
 
 @dataclass(frozen=True, slots=True)
 class Named:
-    """A task that response events name although nobody waits for one, and which events those are."""
+    """A task that response events name, and which events those are."""
 
     held: OpenTask
-    events: frozenset[tuple[bytes, int]]  # (block hash, log index)
+    events: frozenset[_Event]
+
+
+_TO_LOOK_AGAIN = (
+    WITH_SOURCE.where(
+        tasks.c.source_id == bindparam("source"), LOOK_AGAIN, tasks.c.canonical, tasks.c.state != State.SENDING
+    )
+    .order_by(tasks.c.id)
+    .limit(bindparam("limit"))
+)
 
 
 def to_look_again(conn: Connection, source_id: int, limit: int) -> list[Named]:
-    """Tasks that ended without an answer or wait for the hook, and that a response event has named since."""
-    statement = WITH_SOURCE.where(tasks.c.source_id == source_id, LOOK_AGAIN, tasks.c.canonical).limit(limit)
-    found = [open_task(row) for row in conn.execute(statement)]
-    return [Named(one, _events(conn, source_id, one)) for one in found]
+    """Tasks that a response event has named since the chain was last asked about them."""
+    found = [open_task(row) for row in conn.execute(_TO_LOOK_AGAIN, {"source": source_id, "limit": limit})]
+    events = _events_of(conn, [one.row_id for one in found])
+    return [Named(one, events[one.row_id]) for one in found]
 
 
-def nothing_new(tx: Tx, source_id: int, named: Sequence[Named]) -> None:
+def nothing_new(tx: Tx, named: Sequence[Named]) -> None:
     """The events that named these tasks were not about them, or are gone again.
 
     Others may have been read while the chain was asked: those still have to be looked at.
     """
-    rows = [one.held.row_id for one in named if _events(tx.conn, source_id, one.held) == one.events]
-    tx.conn.execute(update(tasks).where(tasks.c.id.in_(rows)).values(look_again=False))
-
-
-def _events(conn: Connection, source_id: int, held: OpenTask) -> frozenset[tuple[bytes, int]]:
-    rows = conn.execute(
-        select(responses.c.block_hash, responses.c.log_index).where(
-            responses.c.source_id == source_id, responses.c.task_index == held.task.task_index
-        )
-    )
-    return frozenset((row.block_hash, row.log_index) for row in rows)
+    events = _events_of(tx.conn, [one.held.row_id for one in named])
+    rows = [one.held.row_id for one in named if events[one.held.row_id] == one.events]
+    for chunk in chunks(rows):
+        tx.conn.execute(update(tasks).where(tasks.c.id.in_(chunk)).values(look_again=False))
 
 
 _TO_FINALISE = due(sorted(RESPONDED), tasks.c.responded_block <= sources.c.final_block)
@@ -127,11 +126,11 @@ def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool)
 
     A reorg may have been recorded since the chain was asked: what it took back stays as it is, free to be taken again.
     """
-    events = _events_of(tx, [one.row_id for one, _ in held])
+    events = _events_of(tx.conn, [one.row_id for one, _ in held])
     shown = {
         one.row_id: response
         for one, response in held
-        if (one.row_id, response.seen_at.block_hash, response.seen_at.log_index) in events
+        if (response.seen_at.block_hash, response.seen_at.log_index) in events[one.row_id]
     }
     taken_back = [one for one, _ in held if one.row_id not in shown]
     if taken_back:
@@ -157,15 +156,15 @@ def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool)
     )
 
 
-def _events_of(tx: Tx, rows: Sequence[int]) -> set[tuple[int, bytes, int]]:
-    """The response events to these tasks, as far as both are on the canonical chain: row id, block hash, log index."""
+def _events_of(conn: Connection, rows: Sequence[int]) -> Mapping[int, frozenset[_Event]]:
+    """Per row the response events to its task, as far as both are on the canonical chain."""
     same_task = and_(responses.c.source_id == tasks.c.source_id, responses.c.task_index == tasks.c.task_index)
-    events = select(tasks.c.id, responses.c.block_hash, responses.c.log_index).join(responses, same_task)
-    return {
-        (row.id, row.block_hash, row.log_index)
-        for chunk in chunks(rows)
-        for row in tx.conn.execute(events.where(tasks.c.id.in_(chunk), tasks.c.canonical))
-    }
+    named = select(tasks.c.id, responses.c.block_hash, responses.c.log_index).join(responses, same_task)
+    found: dict[int, set[_Event]] = {row: set() for row in rows}
+    for chunk in chunks(rows):
+        for row in conn.execute(named.where(tasks.c.id.in_(chunk), tasks.c.canonical)):
+            found[row.id].add((row.block_hash, row.log_index))
+    return {row: frozenset(events) for row, events in found.items()}
 
 
 def final(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:

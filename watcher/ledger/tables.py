@@ -190,7 +190,7 @@ tasks = Table(
     Column("responded_tx_hash", LargeBinary(32)),
     Column("response_hash", LargeBinary(32)),
     Column("error", Words(WORDS_LIMIT)),
-    # It has ended, and since then a response event named it.
+    # A response event has named it, and the chain was not asked yet whether that is true.
     Column("look_again", Boolean, nullable=False),
     Column("seen_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
