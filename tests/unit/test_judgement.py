@@ -10,6 +10,7 @@ from watcher.app.health.judgement import Health, Standing, judge
 from watcher.app.health.observations import (
     API,
     DEADLINE,
+    FINALITY_BEHIND,
     HOOK,
     NODE_BEHIND,
     RPC,
@@ -191,6 +192,18 @@ def test_a_head_nobody_could_see_has_not_stood_still() -> None:
     assert keys(judge(replace(WELL, at_ms=64_000, node=after), LIMITS, back)) == {NODE_BEHIND}
 
 
+def test_a_chain_that_goes_on_without_finality_is_told() -> None:
+    """Test networks of Ethereum have gone without it for days: nothing is settled meanwhile, and nothing missed."""
+    node = NodeSeen(answered_ago_s=1, head_block=100, final_left_behind_s=3_601)
+    health = judge(replace(WELL, node=node), LIMITS)
+    assert keys(health) == {FINALITY_BEHIND}
+    assert health.reasons == ("finality-behind: no block has become final for 60 minutes, the last is 90",)
+    assert health.standing is Standing.INITIALIZING, "answers go out meanwhile"
+    assert judge(replace(WELL, node=replace(node, final_left_behind_s=3_599)), LIMITS).ready
+    back = judge(replace(WELL, node=replace(node, answered_ago_s=100)), LIMITS)
+    assert judge(replace(WELL, at_ms=1_000, node=node), LIMITS, back).ready, "nobody saw the chain in that hour"
+
+
 def test_since_stays_while_it_lasts_and_begins_anew_after_it_was_over() -> None:
     down = replace(WELL, api=ApiSeen(refuses=True, words="HTTP 401"))
     first = judge(replace(down, at_ms=5_000), LIMITS, judge(WELL, LIMITS))
@@ -209,7 +222,7 @@ SEEN = st.builds(
     Observations,
     at_ms=st.integers(0, 2**53),
     started=st.booleans(),
-    node=st.builds(NodeSeen, st.none() | AGES, WORDS, st.none() | st.integers(0, 10**9), AGES, st.none() | AGES),
+    node=st.builds(NodeSeen, st.none() | AGES, WORDS, st.none() | st.integers(0, 10**9), AGES, st.none() | AGES, AGES),
     api=st.none() | st.builds(ApiSeen, st.booleans(), st.integers(0, 9), WORDS, st.booleans()),
     hook=st.none()
     | st.builds(HookSeen, st.integers(0, 9), AGES, WORDS, st.integers(0, 9), st.integers(0, 2), AGES, AGES),
@@ -234,6 +247,6 @@ def test_whatever_is_seen_the_judgement_is_consistent(seen: Observations, earlie
     assert keys(health) <= set(TROUBLES)
     assert len(keys(health)) == len(health.troubles)
     down = {one for one, standing in standings(health).items() if standing is Standing.DOWN}
-    assert down == keys(health) - {DEADLINE, NODE_BEHIND}
+    assert down == keys(health) - {DEADLINE, NODE_BEHIND, FINALITY_BEHIND}
     assert (health.standing is Standing.DOWN) == bool(down & {RPC, STORE, WATCH})
     assert all(len(reason) < 1000 for reason in health.reasons)

@@ -25,6 +25,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     seen.API: ("the operator API does not take answers", "check the API's status, address and password"),
     seen.RPC: ("no node answers", "check the nodes of chain.rpc_urls, or add another one"),
     seen.NODE_BEHIND: ("the nodes are behind", "check the nodes' sync, or add another one"),
+    seen.FINALITY_BEHIND: ("no block becomes final", "see the chain's status; answers go out meanwhile"),
     seen.STORE: ("the ledger is in trouble", "check disk space and permissions, then `watcher db check`"),
     seen.HOOK: ("the hook fails", "see the log, then `watcher hook try`"),
     seen.WATCH: ("the watcher makes no progress", "see the log and /readyz"),

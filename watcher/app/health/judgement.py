@@ -4,10 +4,10 @@ and the alerts.
 Pure: `judge(observations, limits, before)` reads no clock and touches nothing, so that it is tested case by case.
 `watcher.app.health.monitor.Monitor` makes the observations every second and hands each new `Health` to its listeners.
 
-For alerts: `Health.troubles` is everything that is wrong now. A `Trouble` has a fixed `key` (a service's id, or
-"deadline", "node-behind"), `words` for a person and `since_ms`, which stays the same while the trouble lasts: raise
-an alert when a key appears, send the recovery when it is gone. What happened to single tasks (expired, answered by
-somebody else) is no state of the watcher: it comes from `Monitor.on_move`.
+For alerts: `Health.troubles` is everything that is wrong now. A `Trouble` has a fixed `key` (one of `TROUBLES`),
+`words` for a person and `since_ms`, which stays the same while the trouble lasts: raise an alert when a key appears,
+send the recovery when it is gone. What happened to single tasks (expired, answered by somebody else) is no state of
+the watcher: it comes from `Monitor.on_move`.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from watcher.app.health.observations import (
     API,
     DEADLINE,
     DESCRIPTIONS,
+    FINALITY_BEHIND,
     HOOK,
     NODE_BEHIND,
     RPC,
@@ -206,7 +207,7 @@ def _watch(seen: Observations, limits: Limits, *, explained: bool) -> _Found:
 
 
 def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[str, str]:
-    """Besides the services: deadlines about to be missed, and nodes that answer but have fallen behind."""
+    """Besides the services: deadlines about to be missed, nodes that answer but have fallen behind, no finality."""
     wrong: dict[str, str] = {}
     work, node = seen.work, seen.node
     # Who only observes has no deadline to keep.
@@ -221,20 +222,25 @@ def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[
         return wrong
     if node.head_block < work.head_block:
         wrong[NODE_BEHIND] = f"the nodes show block {node.head_block}, one of them had shown {work.head_block} before"
-    elif node.usual_interval_s and _stood_still_s(seen, before) > max(_STALLED_S, 10 * node.usual_interval_s):
+    elif node.usual_interval_s and _watched_s(node.head_moved_ago_s, seen, before) > max(
+        _STALLED_S, 10 * node.usual_interval_s
+    ):
         wrong[NODE_BEHIND] = (
             f"no new block for {node.head_moved_ago_s:.0f} s; one comes every {node.usual_interval_s:.0f} s usually"
         )
+    if _watched_s(node.final_left_behind_s, seen, before) > limits.slow_finality_s:
+        minutes = node.final_left_behind_s / 60
+        wrong[FINALITY_BEHIND] = f"no block has become final for {minutes:.0f} minutes, the last is {work.final_block}"
     return wrong
 
 
-def _stood_still_s(seen: Observations, before: Health | None) -> float:
-    """For how long the head was seen to stand still: while no node answered, nobody saw it."""
+def _watched_s(age_s: float, seen: Observations, before: Health | None) -> float:
+    """How much of an age was seen to pass: while no node answered, nobody saw what the chain did."""
     was = before.service(RPC) if before is not None else None
     if was is None:
-        return seen.node.head_moved_ago_s
+        return age_s
     in_sight_s = (seen.at_ms - was.since_ms) / 1000 if was.standing is Standing.UP else 0.0
-    return min(seen.node.head_moved_ago_s, in_sight_s)
+    return min(age_s, in_sight_s)
 
 
 def _was_down(one: str, before: Health | None) -> bool:

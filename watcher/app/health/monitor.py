@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from loguru import logger
 
+from watcher.app.health.growth import Growth
 from watcher.app.health.judgement import Health, judge
 from watcher.app.health.knocks import KNOCK_S, Knocks
 from watcher.app.health.metrics import Metrics
@@ -36,8 +37,6 @@ _TOUCH_AFTER_S = 10.0
 _COUNT_EVERY_S = 6 * 3600
 _VERSION_EVERY_S = 3600
 _VERSION_AGAIN_S = 60.0
-# How many block intervals make an average.
-_INTERVALS = 10
 
 
 class Monitor:
@@ -63,9 +62,7 @@ class Monitor:
         self._reading_trouble: str | None = None
         self._last_move = 0
         self._moved_s = clock.monotonic_s()
-        self._head_block: int | None = None
-        self._head_moves = 0
-        self._head_first_s = self._head_moved_s = clock.monotonic_s()
+        self._growth = Growth(clock)
         self.knocks = Knocks(witness, clock)
         self.observing = False
         self.health = Health(clock.now_ms())
@@ -102,13 +99,13 @@ class Monitor:
     def look(self) -> Health:
         """Judge what is known now, and begin to find out more."""
         self._begin_jobs()
-        self._follow_head()
+        self._growth.follow(self._nodes.head_block, self._work.cursor.final_block if self._work else None)
         now_s = self._clock.monotonic_s()
         before, self.health = self.health, judge(self._observations(now_s), self._limits, self.health)
         _tell(before, self.health)
         self.judged_s = now_s
         beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
-        self._metrics.told(self.health, self._work, beats, self._nodes.seen, now_s - self._head_moved_s)
+        self._metrics.told(self.health, self._work, beats, self._nodes.seen, self._growth.head_moved_ago_s)
         for listener in self.listeners:
             listener(self.health)
         return self.health
@@ -148,22 +145,15 @@ class Monitor:
         seen = self._nodes.seen
         answered = [one.served_s for one in seen if one.served_s is not None]
         words = "; ".join(one.reason for one in seen if one.reason is not None)
-        usual_s = (
-            (self._head_moved_s - self._head_first_s) / self._head_moves if self._head_moves >= _INTERVALS else None
-        )
+        growth = self._growth
         return NodeSeen(
-            now_s - max(answered) if answered else None, words, self._head_block, now_s - self._head_moved_s, usual_s
+            now_s - max(answered) if answered else None,
+            words,
+            growth.head_block,
+            growth.head_moved_ago_s,
+            growth.usual_interval_s,
+            growth.final_left_behind_s,
         )
-
-    def _follow_head(self) -> None:
-        if self._nodes.head_block == self._head_block:
-            return
-        now_s = self._clock.monotonic_s()
-        if self._head_block is None:
-            self._head_first_s = now_s
-        else:
-            self._head_moves += 1
-        self._head_block, self._head_moved_s = self._nodes.head_block, now_s
 
     def _stage(self, loop: StageLoop, now_s: float) -> StageSeen:
         name = loop.stage.name

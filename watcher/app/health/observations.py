@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 RPC, API, HOOK, STORE, WATCH = "chain-rpc", "operator-api", "handler", "store", "watch"
-DEADLINE, NODE_BEHIND = "deadline", "node-behind"
+DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-behind"
 # Every key a trouble can have.
-TROUBLES = (RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND)
+TROUBLES = (RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND, FINALITY_BEHIND)
 
 DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
     RPC: ("Chain RPC", "The nodes the chain is read from"),
@@ -22,13 +22,17 @@ DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
-    """The nodes together. `answered_ago_s` is None before the first good answer, `head_block` is what they show now."""
+    """The nodes together. `answered_ago_s` is None before the first good answer, `head_block` is what they show now.
+
+    `final_left_behind_s` is for how long the head has been moving on without the final block.
+    """
 
     answered_ago_s: float | None = None
     words: str = ""
     head_block: int | None = None
     head_moved_ago_s: float = 0.0
     usual_interval_s: float | None = None
+    final_left_behind_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class Limits:
     """Where normal ends. `danger_blocks`: an unanswered task with no more blocks left than this is in danger.
 
     `silent_hook_s`: a hook from which nothing comes for longer is told, before its time limit ends the run.
+    `slow_finality_s`: Ethereum makes blocks final every 6 minutes, roll-ups every 15 to 30.
     """
 
     quiet_node_s: float = 15.0
@@ -131,3 +136,4 @@ class Limits:
     slow_store_s: float = 15.0
     danger_blocks: int = 10
     silent_hook_s: float = 20.0
+    slow_finality_s: float = 3600.0
