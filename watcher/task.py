@@ -212,6 +212,11 @@ class Sent:
     answer: bytes  # what came back, cut to a limit
     duration_ms: int
 
+    @property
+    def words(self) -> str:
+        """What the API said, or why nothing was heard."""
+        return self.outcome.why if isinstance(self.outcome, Unknown) else self.outcome.words
+
 
 @dataclass(frozen=True, slots=True)
 class RespondedByUs:

@@ -17,8 +17,8 @@ from tests.simulation.world import World
 from watcher.app.daemon import Daemon
 from watcher.chain.confirm import Confirm
 from watcher.chain.watch import Watch, WatchPlan
-from watcher.errors import RetryElsewhere, StaleNode
-from watcher.ledger import answers, intake, outcome, reading, schema
+from watcher.errors import RetryElsewhere, StaleNode, TryLater
+from watcher.ledger import answers, intake, outcome, reading, schema, work
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
 from watcher.task import Header, State, Task
@@ -46,6 +46,28 @@ def test_a_response_that_no_look_at_the_logs_has_shown_is_found_once_nodes_show_
         world.act(lambda: settle(world))
         world.act(world.oracle.judge)
         assert world.oracle.ends == {State.FINAL: 1}
+    finally:
+        world.close()
+
+
+def test_a_ledger_that_fails_between_a_claim_and_its_attempt_holds_no_task_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stayed claimed until its lease ran out, a minute and more."""
+    world = World("no room for the attempt", CALM)
+    fails, real = iter((True,)), work.begin
+
+    def begin(*given: Any) -> list[work.Attempt]:
+        if next(fails, False):
+            raise TryLater("the ledger could not be written")
+        return real(*given)
+
+    monkeypatch.setattr(work, "begin", begin)
+    try:
+        for action in (world.start, lambda: world.wait(1), lambda: world.create(1), world.mine):
+            world.act(action)
+        for _ in range(10):
+            world.act(lambda: world.wait(1))
+        assert next(fails, None) is None, "the ledger did fail"
+        assert world.api.posts == 1
     finally:
         world.close()
 

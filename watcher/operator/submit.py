@@ -17,6 +17,7 @@ from watcher.flight import Flight
 from watcher.ledger import outcome, reading, work
 from watcher.ledger.book import Book
 from watcher.ledger.work import Again, Attempt
+from watcher.operator.notices import Notices
 from watcher.operator.plan import SubmitPlan
 from watcher.operator.request import Request, disagreement
 from watcher.operator.route import (
@@ -33,7 +34,6 @@ from watcher.operator.route import (
     reached,
 )
 from watcher.task import (
-    Accepted,
     NotYet,
     OpenTask,
     Refused,
@@ -42,7 +42,6 @@ from watcher.task import (
     RespondedOtherwise,
     Sent,
     State,
-    Unknown,
     Verdict,
     WouldRevert,
 )
@@ -54,7 +53,6 @@ _UNCLEAR_S = 1.0
 # Of how many tasks what the proxy can serve is learned, and how often.
 _LEARN_TASKS = 1000
 _LEARN_EVERY_S = 60.0
-_TOLD_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +89,16 @@ class Submit:
         self._to_hurry = {PARKED_MARK, HELD_MARK}
         self._learned: set[Quorums] = set()
         self._learn_at_s = 0.0
-        self._told: set[str] = set()
-        self._away: set[str] = set()
+        self._notices = Notices()
+        self._stranded: Sequence[OpenTask] = ()  # claimed when the ledger failed
 
     async def step(self) -> float:
         """Claim what there is room for, look at the chain, send the rest. Returns the seconds until the next look."""
         if len(self._flight):
             await self._clock.sleep(_GATHER_S)
+        if self._stranded:
+            await self._give_back(self._stranded, 0, None)
+            self._stranded = ()
         for mark in sorted(self._to_hurry):  # after a start, a reload or a recovery they may have a way to go
             await self._book.do(work.hurry, self._book.source_id, _TO_SEND, mark)
             self._to_hurry.discard(mark)
@@ -112,12 +113,10 @@ class Submit:
             now_ms = self._clock.now_ms()
             return await self._book.ask(reading.rest_s, self._book.source_id, _TO_SEND, now_ms, self._plan.idle_s)
         try:
-            verdicts = await self._resolve(held)
-        except RetryElsewhere as no_evidence:
-            await self._give_back(held, self._plan.delay_s(self._random.random, 1), f"not sent: {no_evidence}")
+            await self._look_and_send(held)
+        except TryLater:
+            self._stranded = held
             raise
-        await self._learn()
-        await self._act(held, verdicts)
         return 0
 
     def follow(self, plan: SubmitPlan, router: Router) -> None:
@@ -128,7 +127,7 @@ class Submit:
         """
         self._plan, self._router = plan, router
         self._learn_at_s = 0.0
-        self._told.clear()
+        self._notices.settings_changed()
         self.hurry()
 
     def hurry(self) -> None:
@@ -150,6 +149,15 @@ class Submit:
             reading.brought_by, self._book.source_id, self._router.main.api, _LEARN_TASKS
         )
         self._learn_at_s = now_s + (_LEARN_EVERY_S if self._learned else self._plan.idle_s)
+
+    async def _look_and_send(self, held: Sequence[OpenTask]) -> None:
+        try:
+            verdicts = await self._resolve(held)
+        except RetryElsewhere as no_evidence:
+            await self._give_back(held, self._plan.delay_s(self._random.random, 1), f"not sent: {no_evidence}")
+            raise
+        await self._learn()
+        await self._act(held, verdicts)
 
     async def _act(self, held: Sequence[OpenTask], verdicts: Sequence[Verdict]) -> None:
         posts: list[_Post] = []
@@ -177,25 +185,19 @@ class Submit:
         match choose(held.task, self._router, self._learned, probing):
             case Route() as route:
                 if route is self._router.main and is_strange(held.task, self._router, self._learned):
-                    self._tell(
+                    self._notices.once(
                         f"the proxy has not served quorum numbers {list(held.task.quorum_numbers)} with threshold "
                         f"{held.task.quorum_threshold} % yet; if the contract refuses what it makes of such tasks, "
                         "configure [operator.direct]"
                     )
                 return route
             case Parked(why):
-                self._tell(f"task {held.task.task_index} and its like are not sent: {why}", why)
+                self._notices.once(f"task {held.task.task_index} and its like are not sent: {why}", why)
                 await self._give_back([held], self._plan.retry_max_s, why)
             case Hold(after_s):
                 words = f"{HELD_MARK}its API refuses us or cannot be reached"
                 await self._give_back([held], min(after_s, self._plan.retry_max_s), words)
         return None
-
-    def _tell(self, words: str, once: str = "") -> None:
-        """A warning, once until the settings change: every task of a kind has the same trouble."""
-        if (once or words) not in self._told and len(self._told) < _TOLD_LIMIT:
-            self._told.add(once or words)
-            logger.warning("{}", words)
 
     async def _request(self, held: OpenTask, route: Route) -> Request | None:
         try:
@@ -229,28 +231,12 @@ class Submit:
         self._flight.ending()
         was_closed = circuit.closed
         circuit.record(sent.outcome, reached=reached(sent))
-        if was_closed and not circuit.closed:
-            why = "refuses us" if reached(sent) else "cannot be reached"
-            logger.error("the {} API {}, sending there stops: {}", post.route.api, why, _words(sent))
-        elif not was_closed and circuit.closed:
-            logger.info("the {} API takes our requests again", post.route.api)
+        self._notices.circuit(post.route, was_closed, sent)
+        if not was_closed and circuit.closed:
             self._to_hurry.add(HELD_MARK)
         again = self._plan.again(held, sent, post.at_block, self._random.random)
-        quiet = self._tell_reached(post.route.api, sent)
+        quiet = self._notices.reached(post.route.api, sent)
         await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome), quiet=quiet)
-
-    def _tell_reached(self, api: str, sent: Sent) -> bool:
-        """Tell once that an API is away, and once that it answers. Returns whether this was told before."""
-        if reached(sent):
-            if api in self._away:
-                logger.info("the {} API answers again", api)
-            self._away.discard(api)
-            return False
-        if api in self._away:
-            return True
-        logger.warning("the {} API cannot be reached: {}; this is told once, not for every attempt", api, _words(sent))
-        self._away.add(api)
-        return False
 
     async def _settle(
         self, attempt: Attempt, sent: Sent, again: Again, warning: str | None = None, *, quiet: bool = False
@@ -263,7 +249,7 @@ class Submit:
             log.warning("the outcome of attempt {} moved nothing: {}", attempt.held.attempts, trouble)
             await self._keep_evidence(attempt, sent)
             return
-        words = warning or _words(sent)
+        words = warning or sent.words
         if state is State.ACCEPTED and warning is None:
             log.info("attempt {} accepted in {} ms", attempt.held.attempts, sent.duration_ms)
         else:
@@ -282,9 +268,3 @@ class Submit:
                 await self._book.do(work.release, one, again, words)
             except LostLease:
                 continue
-
-
-def _words(sent: Sent) -> str:
-    match sent.outcome:
-        case Accepted(words=words) | Refused(words=words) | Unknown(why=words):
-            return words
