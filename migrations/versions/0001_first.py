@@ -3,7 +3,7 @@
 import sqlalchemy as sa
 from alembic import op
 
-from watcher.ledger.tables import Uint256
+from watcher.ledger.columns import Uint256
 
 revision = "0001"
 down_revision = None

@@ -6,8 +6,9 @@ from sqlalchemy import Column
 from sqlalchemy.engine import URL
 
 from watcher.ledger import schema
+from watcher.ledger.columns import Uint256
 from watcher.ledger.engine import open_engine
-from watcher.ledger.tables import Uint256, metadata
+from watcher.ledger.tables import metadata
 
 
 def compare_type(

@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from tests.simulation.books import open_book
 from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
-from watcher.app import daemon, house
+from watcher.app import daemon, house, routes
 from watcher.app.bells import Bells
 from watcher.app.loop import StageLoop
 from watcher.app.settings.model import Chain, Hook, Settings, TaskManager
@@ -165,6 +165,7 @@ def seeded(world: "World") -> Iterator[None]:
 
     with (
         mock.patch.object(house, "SystemRandom", chance),
+        mock.patch.object(routes, "SystemRandom", chance),
         mock.patch.object(house, "_STAGE_IDLE_S", _IDLE_S),
     ):
         yield

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Dialect
 
-from watcher.ledger.tables import Uint256
+from watcher.ledger.columns import Uint256
 
 NUMBERS = st.one_of(
     st.integers(0, 2**256 - 1),

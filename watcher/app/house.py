@@ -12,6 +12,7 @@ from loguru import logger
 from pydantic import SecretStr
 
 from watcher.app.loop import Stage
+from watcher.app.routes import router_maker
 from watcher.app.settings.model import Settings
 from watcher.app.settings.operator import Direct, Operator
 from watcher.chain.admit import Admit
@@ -33,20 +34,14 @@ from watcher.errors import AttemptFailed, Quarantine
 from watcher.hook.crew import Crew, CrewPlan
 from watcher.hook.respond import Respond, RespondPlan, RunHook
 from watcher.ledger.book import Book
-from watcher.operator.circuit import Circuit
 from watcher.operator.client import Client
 from watcher.operator.endpoint import Endpoint
 from watcher.operator.plan import SubmitPlan
-from watcher.operator.request import Request, operator_request, proxy_request
-from watcher.operator.route import UNREACHED_LIMIT, BuildRequest, Route, Router, Sender
+from watcher.operator.route import Router, Sender
 from watcher.operator.submit import Submit
-from watcher.task import Later, OpenTask, Resolve, Response, Skip, Task
+from watcher.task import Later, Resolve, Response, Skip, Task
 
 _STAGE_IDLE_S = 5.0
-_NO_PROXY = (
-    "the proxy API builds the wizard's call and no other; "
-    'set operator.api = "operator", or configure [operator.direct]'
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +162,7 @@ def build(
     judge = Judge(nodes, contract, book)
     plan = WatchPlan(chain.chain_id, chain.finality, chain.max_span_blocks, chain.poll_interval_s)
     watch = Watch(nodes, contract, book, plan, window_blocks, progress)
-    router = None if sender is None else _router(contract, sender, direct, clock)
+    router = None if sender is None else router_maker(contract, sender, direct, clock)
     rehearsal = Rehearsal(contract, clock) if settings.task_manager.dry_run else None
     resolve = judge.resolve if rehearsal is None else rehearsal.before(judge.resolve)
     return House(
@@ -226,73 +221,3 @@ def _respond(settings: Settings, run_hook: RunHook, book: Book, clock: Clock) ->
 
 def _submit(settings: Settings, router: Router, resolve: Resolve, book: Book, clock: Clock) -> Submit:
     return Submit(router, resolve, book, clock, SystemRandom(), submit_plan(settings))
-
-
-def _router(contract: TaskManager, sender: Sender, direct: Sender | None, clock: Clock) -> Callable[[Settings], Router]:
-    """Makes the routes for settings, again and again: what is known of an API's health outlives a reload."""
-    circuits: dict[str, Circuit] = {}
-
-    def route(settings: Settings, role: str, to: Sender, api: str, build: BuildRequest) -> Route:
-        operator = settings.operator
-        if role not in circuits:
-            circuits[role] = Circuit(
-                clock, SystemRandom().random, max_s=operator.retry_max_s * 5, probe_s=2 * operator.timeout_s + 1
-            )
-        circuits[role].patience = UNREACHED_LIMIT if operator.failover else None
-        return Route(api, to, build, circuits[role])
-
-    def router(settings: Settings) -> Router:
-        operator = settings.operator
-        own = operator.api == "operator"
-        build = operator_call(settings, contract, operator.avs_name) if own else proxy_call(settings, contract)
-        other = None
-        if direct is not None and operator.direct.url:
-            build_other = operator_call(settings, contract, operator.direct.avs_name)
-            other = route(settings, "direct", direct, "operator", build_other)
-        return Router(
-            route(settings, "main", sender, operator.api, build),
-            other,
-            guards=not own,
-            quorum_numbers=bytes(operator.expected_quorum_numbers),
-            threshold=operator.expected_threshold,
-            cannot="" if own or contract.convention.has_proxy else _NO_PROXY,
-            failover=operator.failover,
-        )
-
-    return router
-
-
-def proxy_call(settings: Settings, contract: TaskManager) -> BuildRequest:
-    """How a task becomes a request to the proxy API."""
-    operator = settings.operator
-
-    def request(held: OpenTask, request_id: int) -> Request:
-        assert held.response is not None, "only what is computed is sent"
-        call = contract.convention.call(held.task, held.response)
-        return proxy_request(
-            held.task,
-            held.response,
-            method=operator.method or call.method,
-            request_id=request_id,
-            params_style=operator.params_style,
-            sig_hash=call.sig_hash,
-        )
-
-    return request
-
-
-def operator_call(settings: Settings, contract: TaskManager, avs_name: str) -> BuildRequest:
-    """How a task becomes a request to the operator API."""
-    operator = settings.operator
-
-    def request(held: OpenTask, request_id: int) -> Request:
-        assert held.response is not None, "only what is computed is sent"
-        return operator_request(
-            contract.convention.call(held.task, held.response),
-            avs_name=avs_name,
-            request_id=request_id,
-            method=operator.method,
-            params_style=operator.params_style,
-        )
-
-    return request

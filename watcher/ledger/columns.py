@@ -1,0 +1,68 @@
+"""Types of columns that the databases do not have, or not alike."""
+
+from typing import Any
+
+from sqlalchemy import Dialect, Numeric, String
+from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
+
+_SQLITE_INTEGER_MAX = 2**63 - 1
+
+
+class _Uint256OnSqlite(UserDefinedType[Any]):
+    """Declared `UINT256`: SQLite gives it integer affinity, which leaves blobs as they are."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "UINT256"
+
+
+class Uint256(TypeDecorator[int]):
+    """An unsigned 256-bit integer that sorts as a number on every database.
+
+    On SQLite what fits 63 bits is an ordinary INTEGER, so that an auditor's SQL reads naturally; anything larger is a
+    32-byte big-endian BLOB, which SQLite sorts after every INTEGER. On PostgreSQL it is NUMERIC(78, 0).
+    """
+
+    impl = Numeric(78, 0)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        if dialect.name == "sqlite":
+            return dialect.type_descriptor(_Uint256OnSqlite())
+        return dialect.type_descriptor(Numeric(78, 0))
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        if value is None:
+            return None
+        if not 0 <= value < 2**256:
+            raise ValueError(f"{value} is not an unsigned 256-bit integer")
+        if dialect.name == "sqlite" and value > _SQLITE_INTEGER_MAX:
+            return value.to_bytes(32, "big")
+        return value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:  # noqa: ARG002
+        if value is None:
+            return None
+        return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)
+
+
+class Words(TypeDecorator[str]):
+    """Text that may come from outside, cut to the length of its column.
+
+    Databases refuse NUL and lone surrogates in text. Losing the outcome of a POST over its wording would be the worst
+    of all ways to treat them, so they are replaced.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, length: int) -> None:
+        super().__init__(length)
+        self.length = length
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        if value is None:
+            return None
+        cut = value[: self.length]
+        return cut if cut.isprintable() else cut.encode("utf-8", "replace").decode().replace("\0", "?")
