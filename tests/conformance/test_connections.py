@@ -1,17 +1,21 @@
 """Connections to PostgreSQL that break at any moment, at COMMIT too: nothing is lost, and nothing is doubled."""
 
 import asyncio
+import contextlib
 import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from sqlalchemy import URL, create_engine, text
+from sqlalchemy import URL, Connection, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from tests.conformance.rig import ANSWER, LEASE_MS, Ledger, make_task, opened
 from watcher.errors import LostLease, TryLater
-from watcher.ledger import answers
+from watcher.ledger import answers, schema
+from watcher.ledger import engine as engine_file
+from watcher.ledger.writer import Tx
 from watcher.task import Response, State
 
 TASKS = 60
@@ -87,3 +91,101 @@ async def all_is_there_once(ledger: Ledger) -> None:
         assert [line.to_state for line in lines] == [State.SEEN, State.READY, State.COMPUTED]
         assert len(tries) == 1
         assert (await ledger.row(index)).response == ANSWER
+
+
+@contextmanager
+def as_admin(url: URL) -> Iterator[Connection]:
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield connection
+    engine.dispose()
+
+
+def end_all(admin: Connection) -> None:
+    admin.execute(text(_OURS), {"name": NAME})
+
+
+async def patiently(ledger: Ledger, message_index: int) -> str:
+    """Record a task. Returns what was in the way, if anything was."""
+    try:
+        await ledger.record(make_task(message_index, deadline=None), upto=110 + message_index)
+    except TryLater as trouble:
+        return str(trouble)
+    return ""
+
+
+async def test_a_server_that_turns_read_only_is_waited_for(url: URL) -> None:
+    """It has become a standby: whatever is open ends, and new connections may only read."""
+    if url.get_backend_name() == "sqlite":
+        pytest.skip("a file does not turn into a standby")
+    async with opened(url.update_query_dict({"application_name": NAME}), create_engine(url)) as ledger:
+        with as_admin(url) as admin:
+            database = admin.execute(text("SELECT current_database()")).scalar_one()
+            admin.execute(text(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on'))
+            try:
+                end_all(admin)
+                said = {await patiently(ledger, 0) for _ in range(3)}
+                assert any("read-only" in words for words in said), said
+                assert all(said), "nothing was written meanwhile"
+            finally:
+                admin.execute(text("SET default_transaction_read_only = off"))
+                admin.execute(text(f'ALTER DATABASE "{database}" RESET default_transaction_read_only'))
+            end_all(admin)
+            await patiently(ledger, 0)
+            assert await patiently(ledger, 0) == ""
+        assert [row.task_index for row in await ledger.rows()] == [0]
+
+
+async def test_a_table_that_somebody_keeps_locked_is_waited_for_within_limits(
+    url: URL, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if url.get_backend_name() == "sqlite":
+        pytest.skip("a file has a time-out of its own")
+    monkeypatch.setattr(engine_file, "_LOCK_TIMEOUT_MS", 50)
+    async with opened(url, create_engine(url)) as ledger:
+        other = create_engine(url)
+        with other.begin() as connection:
+            connection.execute(text("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
+            assert "lock timeout" in await patiently(ledger, 0)
+        other.dispose()
+        assert await patiently(ledger, 0) == ""
+
+
+async def test_a_deadlock_costs_a_verb_and_no_more(url: URL) -> None:
+    """Somebody else holds the second of two tables and wants the first; the server ends one of the two."""
+    if url.get_backend_name() == "sqlite":
+        pytest.skip("a file has one writer")
+    async with opened(url, create_engine(url)) as ledger:
+        held, wanted = threading.Event(), threading.Event()
+        other = create_engine(url)
+
+        def stand_in_the_way() -> None:
+            with contextlib.suppress(OperationalError), other.begin() as connection:
+                connection.execute(text("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE"))
+                held.set()
+                assert wanted.wait(20)
+                connection.execute(text("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
+
+        thread = threading.Thread(target=stand_in_the_way)
+        thread.start()
+        assert await asyncio.to_thread(held.wait, 20)
+
+        def verb(tx: Tx) -> None:
+            tx.conn.execute(text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
+            wanted.set()
+            tx.conn.execute(text("LOCK TABLE journal IN ROW EXCLUSIVE MODE"))
+
+        with contextlib.suppress(TryLater):  # the server chooses whom it ends
+            await ledger.do(verb)
+        await asyncio.to_thread(thread.join)
+        other.dispose()
+        assert await patiently(ledger, 0) == ""
+
+
+async def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(engine_file._SERVER_LIMITS, "connect_timeout", 2)  # libpq's least
+    listener = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(3600), "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    with pytest.raises(TryLater, match="timeout"):
+        await asyncio.to_thread(schema.upgrade, URL.create("postgresql+psycopg", "u", "p", "127.0.0.1", port, "d"))
+    listener.close()

@@ -2,6 +2,8 @@
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,52 @@ def upgrade() -> None:
     op.add_column("events", sa.Column("weight", sa.Integer(), nullable=True))
     {then}
 '''
+
+
+# Upgrades, in one child after the other, and is killed before its first statement, its second, and so on.
+KILLED = """
+import os, shutil, signal, sys
+from pathlib import Path
+from sqlalchemy import event
+from sqlalchemy.engine import Engine, make_url
+from watcher.ledger import schema
+
+url, folder = make_url(sys.argv[1]), Path(sys.argv[2])
+schema.shipped = {"migrations": folder}.__getitem__
+start = Path(url.database).with_suffix(".start")
+shutil.copy(url.database, start) if Path(url.database).exists() else None
+deaths = 0
+
+
+def upgrade(left):
+    def count(*_):
+        nonlocal left
+        left -= 1
+        if left < 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    for moment in ("before_cursor_execute", "commit"):
+        event.listen(Engine, moment, count)
+    schema.upgrade(url)
+    os._exit(0)
+
+
+while True:
+    for one in Path(url.database).parent.glob(Path(url.database).name + "*"):
+        one.unlink()
+    shutil.copy(start, url.database) if start.exists() else None
+    child = os.fork()
+    if child == 0:
+        upgrade(deaths)
+    _, status = os.waitpid(child, 0)
+    schema.upgrade(url)
+    assert schema.check(url).is_current, deaths
+    if status == 0:
+        break
+    assert os.waitstatus_to_exitcode(status) == -signal.SIGKILL, status
+    deaths += 1
+print(deaths)
+"""
 
 
 @pytest.fixture
@@ -134,6 +182,21 @@ def test_an_upgrade_that_fails_half_way_changes_nothing(
         schema.upgrade(url)
     assert (count(path), columns(path)[-1]) == (3, "words")
     assert schema.check(url).current == "0001"
+
+
+@pytest.mark.parametrize("filled", [False, True])
+def test_an_upgrade_that_is_killed_anywhere_is_done_by_the_next_start(
+    url: URL, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, filled: bool
+) -> None:
+    if filled:
+        schema.upgrade(url)
+        fill(url)
+    add_revision(monkeypatch, tmp_path)
+    given = [sys.executable, "-c", KILLED, url.render_as_string(), str(tmp_path / "migrations")]
+    done = subprocess.run(given, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 5, "it was killed at every statement of the upgrade"
+    assert (count(path), columns(path)[-1]) == (3 if filled else 0, "weight")
 
 
 def test_a_ledger_newer_than_the_program_is_refused(

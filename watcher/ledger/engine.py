@@ -23,6 +23,16 @@ from sqlalchemy.exc import ArgumentError
 from watcher.errors import FixConfiguration, TryLater
 
 _BUSY_TIMEOUT_S = 10
+# A server that vanished without a word (seconds, and milliseconds at last), in libpq's terms: a connection that is
+# waited for, a silent one, and what was sent and never acknowledged. The URL may say otherwise.
+_SERVER_LIMITS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 4,
+    "tcp_user_timeout": 30_000,
+}
+_LOCK_TIMEOUT_MS = 30_000
 _CACHE_KIB = 16 * 1024
 _READ_CACHE_KIB = 2 * 1024  # each of several connections has its own, and the system caches the file anyway
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
@@ -55,9 +65,17 @@ def sqlite_path(url: URL) -> Path | None:
 def open_engine(url: URL, *, read_only: bool = False) -> Engine:
     """An engine whose transactions are what the ledger needs; `read_only` never waits for a writer."""
     if url.get_backend_name() == "postgresql":
-        return create_engine(
-            url, hide_parameters=True, pool_pre_ping=True, execution_options={"postgresql_readonly": read_only}
+        limits = {name: value for name, value in _SERVER_LIMITS.items() if name not in url.query}
+        engine = create_engine(
+            url,
+            hide_parameters=True,
+            pool_pre_ping=True,
+            # Said only where it is wanted: False would overrule a server that was made read-only, as for a full disk.
+            execution_options={"postgresql_readonly": True} if read_only else {},
+            connect_args=limits,
         )
+        event.listen(engine, "connect", _limit_locks)
+        return engine
     path = sqlite_path(url)
     assert path is not None, "parse_url lets no other URL pass"
     if read_only:
@@ -68,6 +86,12 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
     event.listen(engine, "connect", _pragmas)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
+
+
+def _limit_locks(connection: Any, _: object) -> None:
+    """A row or table that somebody else keeps locked is an outside trouble, not a reason to wait for ever."""
+    connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
+    connection.commit()
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

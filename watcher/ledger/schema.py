@@ -74,7 +74,8 @@ def upgrade(url: URL) -> SchemaState:
     if before.is_current:
         return before
     if path is not None and before.current is not None:
-        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        now_ms = time.time_ns() // 1_000_000  # a start that was killed may be repeated within the second
+        stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now_ms // 1000))}.{now_ms % 1000:03}Z"
         backup_sqlite(path, path.with_name(f"{path.name}.before-{before.wanted}-{stamp}"))
     engine = open_engine(url)
     try:
