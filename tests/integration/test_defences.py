@@ -25,7 +25,8 @@ from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.ledger import answers, hand, intake, reading, schema, work
 from watcher.ledger.book import Book, open_book
-from watcher.ledger.engine import parse_url, remember, sole_writer
+from watcher.ledger.engine import parse_url
+from watcher.ledger.possession import remember, sole_writer
 from watcher.task import Accepted, Responded, Response, Sent, Sighting, State
 
 WINDOW = 100

@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock
 from watcher.ledger import reading, schema, work
 from watcher.ledger.book import open_book
-from watcher.ledger.engine import sole_writer
+from watcher.ledger.possession import sole_writer
 from watcher.task import State
 
 ROOT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ from tests.conformance.rig import CHAIN_ID, MANAGER, make_task, header
 from watcher.clock import SystemClock
 from watcher.ledger import intake, outcome, work
 from watcher.ledger.book import open_book
-from watcher.ledger.engine import sole_writer
+from watcher.ledger.possession import sole_writer
 from watcher.task import Response, State
 
 def say(*words):

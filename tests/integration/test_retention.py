@@ -23,7 +23,8 @@ from watcher.app.retention import retain
 from watcher.errors import FixConfiguration, FixUsage, TryLater
 from watcher.ledger import intake, outcome, reading, schema
 from watcher.ledger.book import Reader
-from watcher.ledger.engine import integrity, open_engine, sole_writer, vacuum_sqlite
+from watcher.ledger.engine import integrity, open_engine, vacuum_sqlite
+from watcher.ledger.possession import sole_writer
 from watcher.ledger.retention import Age
 from watcher.task import State
 

@@ -31,7 +31,8 @@ from watcher.clock import Clock, SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.ledger import reading, schema, work
 from watcher.ledger.book import Book, Reader, open_book
-from watcher.ledger.engine import integrity, parse_url, remember, sole_writer
+from watcher.ledger.engine import integrity, parse_url
+from watcher.ledger.possession import remember, sole_writer
 from watcher.task import Header
 
 T = TypeVar("T")

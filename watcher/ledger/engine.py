@@ -4,15 +4,12 @@ Invariant: a write transaction on SQLite is `BEGIN IMMEDIATE` with `synchronous=
 a power cut, and no reader-turned-writer can fail half-way.
 """
 
-import errno
-import fcntl
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Engine, Table, create_engine, event
@@ -36,8 +33,6 @@ _LOCK_TIMEOUT_MS = 30_000
 _CACHE_KIB = 16 * 1024
 _READ_CACHE_KIB = 2 * 1024  # each of several connections has its own, and the system caches the file anyway
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
-# No restart mends these.
-_MISTAKES = frozenset({errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
 
 
 def parse_url(url: str) -> URL:
@@ -131,85 +126,6 @@ def insert_into(table: Table, dialect: str) -> Any:
     from sqlalchemy.dialects import postgresql  # late: commands that only read start the sooner
 
     return postgresql.insert(table)
-
-
-def create_file(path: Path) -> None:
-    """Make the file of a new ledger readable by its owner and group alone: it holds business data."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if not path.exists():
-        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o640))
-
-
-@contextmanager
-def sole_writer(url: URL) -> Iterator[None]:
-    """Hold the ledger for this process. Raises TryLater when another daemon has it.
-
-    A lock of the kernel, not a pid file: it vanishes with the process however that ends.
-    """
-    path = sqlite_path(url)
-    if path is None:
-        yield
-        return
-    refuse_amnesia(path)
-    with _told(path):
-        create_file(path)
-        handle = lock_file(path).open("a+")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise TryLater(
-                f"another watcher{_holder(handle)} is running on {path}; stop it first, "
-                "or give this one a ledger of its own"
-            ) from None
-        with _told(path):
-            handle.truncate(0)
-            os.write(handle.fileno(), str(os.getpid()).encode())
-        yield
-
-
-def remember(url: URL) -> None:
-    """Leave a mark beside a SQLite ledger that it was begun, so that its loss is noticed."""
-    path = sqlite_path(url)
-    if path is not None and not _mark(path).exists():
-        with _told(path):
-            _mark(path).write_text(f"A ledger was begun at {path.name}. Remove this file only together with it.\n")
-
-
-@contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Errors of the system in words: a disk that is full or read-only may be mended while the service tries again."""
-    try:
-        yield
-    except OSError as error:
-        words = f"ledger.url: nothing can be written beside {path} ({error.strerror})"
-        if error.errno in _MISTAKES:
-            raise FixConfiguration(f"{words}; give this user the right, or name another place") from None
-        raise TryLater(words) from None
-
-
-def refuse_amnesia(path: Path) -> None:
-    """Raise FixConfiguration where a ledger that was begun is gone: beginning anew could send other answers."""
-    if _mark(path).exists() and (not path.exists() or path.stat().st_size == 0):
-        raise FixConfiguration(
-            f"ledger.url: the ledger that was begun at {path} is gone or empty. Restore a copy; or, if a second answer "
-            f"to a task does no harm, remove {_mark(path)} to begin anew"
-        )
-
-
-def _mark(path: Path) -> Path:
-    return path.with_name(path.name + ".begun")
-
-
-def lock_file(path: Path) -> Path:
-    """The lock beside a SQLite ledger."""
-    return path.with_name(path.name + ".lock")
-
-
-def _holder(handle: IO[str]) -> str:
-    handle.seek(0)
-    pid = handle.read(20).strip()
-    return f" (process {pid})" if pid.isdigit() else ""
 
 
 def backup_sqlite(source: Path, target: Path) -> None:

@@ -12,7 +12,8 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from watcher.errors import FixConfiguration, TryLater
-from watcher.ledger.engine import backup_sqlite, create_file, open_engine, sqlite_path
+from watcher.ledger.engine import backup_sqlite, open_engine, sqlite_path
+from watcher.ledger.possession import create_file
 from watcher.shipped import shipped
 
 

@@ -19,7 +19,7 @@ app = typer.Typer(help="Upgrade, check, copy or relieve the ledger.", no_args_is
 def upgrade(config: Config = DEFAULT_CONFIG) -> None:
     """Bring the ledger to this program's schema, copying it first. `watcher run` does this by itself."""
     from watcher.ledger import schema
-    from watcher.ledger.engine import sole_writer
+    from watcher.ledger.possession import sole_writer
 
     url = parse_url(load(config, reading_only=True).ledger.url)
     with sole_writer(url):
@@ -119,7 +119,8 @@ def retain(
 
 
 def _vacuum(ledger_url: str, *, say: bool) -> None:
-    from watcher.ledger.engine import sole_writer, vacuum_sqlite
+    from watcher.ledger.engine import vacuum_sqlite
+    from watcher.ledger.possession import sole_writer
 
     url = parse_url(ledger_url)
     path = sqlite_path(url)

@@ -13,7 +13,8 @@ from watcher.chain.endpoints import Endpoints
 from watcher.errors import TryLater, WatcherError
 from watcher.ledger import reading, schema
 from watcher.ledger.book import Reader
-from watcher.ledger.engine import parse_url, refuse_amnesia, sqlite_path
+from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.ledger.possession import refuse_amnesia
 
 
 async def look(settings: Settings, notes: Notes) -> None:

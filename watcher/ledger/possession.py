@@ -1,0 +1,99 @@
+"""Who holds the ledger, and whether it still is the one that was begun.
+
+Invariant: at most one daemon writes a SQLite ledger, and none begins anew where one was lost.
+"""
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+from sqlalchemy.engine import URL
+
+from watcher.errors import FixConfiguration, TryLater
+from watcher.ledger.engine import sqlite_path
+
+# No restart mends these.
+_MISTAKES = frozenset({errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+
+
+def create_file(path: Path) -> None:
+    """Make the file of a new ledger readable by its owner and group alone: it holds business data."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o640))
+
+
+@contextmanager
+def sole_writer(url: URL) -> Iterator[None]:
+    """Hold the ledger for this process. Raises TryLater when another daemon has it.
+
+    A lock of the kernel, not a pid file: it vanishes with the process however that ends.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        yield
+        return
+    refuse_amnesia(path)
+    with _told(path):
+        create_file(path)
+        handle = lock_file(path).open("a+")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise TryLater(
+                f"another watcher{_holder(handle)} is running on {path}; stop it first, "
+                "or give this one a ledger of its own"
+            ) from None
+        with _told(path):
+            handle.truncate(0)
+            os.write(handle.fileno(), str(os.getpid()).encode())
+        yield
+
+
+def remember(url: URL) -> None:
+    """Leave a mark beside a SQLite ledger that it was begun, so that its loss is noticed."""
+    path = sqlite_path(url)
+    if path is not None and not _mark(path).exists():
+        with _told(path):
+            _mark(path).write_text(f"A ledger was begun at {path.name}. Remove this file only together with it.\n")
+
+
+@contextmanager
+def _told(path: Path) -> Iterator[None]:
+    """Errors of the system in words: a disk that is full or read-only may be mended while the service tries again."""
+    try:
+        yield
+    except OSError as error:
+        words = f"ledger.url: nothing can be written beside {path} ({error.strerror})"
+        if error.errno in _MISTAKES:
+            raise FixConfiguration(f"{words}; give this user the right, or name another place") from None
+        raise TryLater(words) from None
+
+
+def refuse_amnesia(path: Path) -> None:
+    """Raise FixConfiguration where a ledger that was begun is gone: beginning anew could send other answers."""
+    if _mark(path).exists() and (not path.exists() or path.stat().st_size == 0):
+        raise FixConfiguration(
+            f"ledger.url: the ledger that was begun at {path} is gone or empty. Restore a copy; or, if a second answer "
+            f"to a task does no harm, remove {_mark(path)} to begin anew"
+        )
+
+
+def _mark(path: Path) -> Path:
+    return path.with_name(path.name + ".begun")
+
+
+def lock_file(path: Path) -> Path:
+    """The lock beside a SQLite ledger."""
+    return path.with_name(path.name + ".lock")
+
+
+def _holder(handle: IO[str]) -> str:
+    handle.seek(0)
+    pid = handle.read(20).strip()
+    return f" (process {pid})" if pid.isdigit() else ""
