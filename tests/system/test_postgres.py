@@ -1,0 +1,93 @@
+"""The whole daemon over PostgreSQL, alone and with a second one beside it. Skipped where there is no server."""
+
+import os
+import random
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy.engine import URL
+
+from tests.conformance.postgres import NoServer, running_server
+from tests.system.daemon_rig import Daemon, Rig
+from watcher.devnet.world import Devnet, DevnetOptions
+
+psycopg = pytest.importorskip("psycopg")
+pytestmark = pytest.mark.timeout(180)
+SEED = int(os.environ.get("WATCHER_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[URL]:
+    try:
+        with running_server() as url:
+            yield url
+    except NoServer as why:
+        pytest.skip(str(why))
+
+
+class PostgresRig(Rig):
+    """A rig whose ledger is a database of that server."""
+
+    host = ""
+    database = ""
+
+    def query(self, sql: str, *parameters: Any) -> list[Any]:
+        with closing(psycopg.connect(host=self.host, user="watcher", dbname=self.database)) as connection:
+            try:
+                return list(connection.execute(sql, parameters or None).fetchall())
+            except psycopg.errors.UndefinedTable:
+                return []
+
+
+@pytest.fixture
+async def rig(server: URL, tmp_path: Path) -> AsyncIterator[PostgresRig]:
+    host, database = str(server.query["host"]), tmp_path.name
+    with closing(psycopg.connect(host=host, user="watcher", dbname="postgres", autocommit=True)) as connection:
+        connection.execute(f"CREATE DATABASE {database}")
+    url = server.set(drivername="postgresql", database=database).render_as_string()
+    async with AsyncExitStack() as stack:
+        options = DevnetOptions(
+            directory=tmp_path / "devnet", mining="manual", slots_in_epoch=1, confirmations=1, persist=False
+        )
+        net = await stack.enter_async_context(Devnet(options))
+        made = PostgresRig(net, tmp_path, stack, "dice", ledger_url=url)
+        made.host, made.database = host, database
+        yield made
+
+
+async def test_a_kill_loses_nothing_and_a_stop_leaves_a_whole_ledger(rig: PostgresRig) -> None:
+    daemon = await rig.start()
+    await rig.create(10)
+    await rig.net.mine()
+    await rig.until(lambda: rig.all_in("computed", "sending", "accepted", "responded"), "they are worked on")
+    await daemon.kill()
+    await daemon.reap()
+    await rig.create(5)
+    daemon = await rig.start()
+    await rig.settle()
+    assert await daemon.stop() == 0
+    await rig.verify()
+    done = await rig.command("db", "check")
+    assert done.code == 0, done.out + done.err
+
+
+async def test_two_daemons_share_the_work_and_answer_each_task_once(rig: PostgresRig) -> None:
+    """The one is killed now and then; nothing tells them apart but leases and fences."""
+    dice = random.Random(SEED)
+    print(f"WATCHER_TEST_SEED={SEED}")
+    daemons: list[Daemon] = [await rig.start(), await rig.start()]
+    async with rig.mining(0.2):
+        for _ in range(6):
+            await rig.create(8)
+            made = await rig.net.manager.count()
+            await rig.until(lambda made=made: len(rig.states()) >= made, "they are read")  # type: ignore[misc]
+            victim = daemons.pop(dice.randrange(2))
+            await victim.kill()
+            await victim.reap()
+            daemons.append(await rig.start())
+    await rig.settle()
+    assert [await one.stop() for one in daemons] == [0, 0]
+    await rig.verify()
