@@ -9,12 +9,13 @@ from pathlib import Path
 
 from tests.system.daemon_rig import Daemon
 from tests.torture import havoc
+from tests.torture.ending import STRIDE_BLOCKS, quieten, up, work_off
 from tests.torture.evidence import Evidence, gather
 from tests.torture.hook import Manner
 from tests.torture.plan import Plan, api_fault, dealt, rpc_fault
 from tests.torture.world import FINAL_DEPTH, World, running_world
 from watcher.devnet.faults import Fault, FaultKind
-from watcher.task import ENDED
+from watcher.devnet.journal import read_journal
 
 BLOCK_S = 0.25
 PHASE_S = 5.0
@@ -23,10 +24,6 @@ READY_WAIT_S = 6.0
 ABREAST_WAIT_S = 15.0
 MOP_UP_S = 60.0
 UNMEETABLE_THRESHOLD = 101  # percent: such a task can be asked and never be answered
-# Room for the pass that looks for holes.
-QUIET_S = 90.0
-WORK_OFF_S = 900.0
-STRIDE_BLOCKS = 40
 BACKLOG_TASKS = 400
 SAY_EVERY_S = 10.0
 
@@ -65,10 +62,12 @@ class Run:
             actors = [self._kill(), self._create(), self._reorg(), self._phases(), self._acts()]
             await self._all(actors, beside=miner)
             await self._mop_up()
-            await self._work_off()
+            self._calm()
+            self.say(f"quiet after {self.elapsed_s:.0f} s: {dict(self.world.past.done)}")
+            await work_off(self.world)
             await self._missed_moves()
             miner.cancel()
-            await self._quieten()
+            await quieten(self.world, self.plan.window_blocks)
         finally:
             for one in (miner, talker):
                 one.cancel()
@@ -189,7 +188,7 @@ class Run:
         world, dice = self.world, self._dice("moves")
         if self.plan.small:
             return
-        await self._up()
+        await up(world)
         await havoc.by_hand(world, dice)
         past_window = FINAL_DEPTH + self.plan.window_blocks
         for kind, blocks in (
@@ -216,7 +215,7 @@ class Run:
         stop_s = time.monotonic() + (10.0 if self.plan.small else MOP_UP_S)
         while (rpc := self._unseen_rpc()) | (api := self._unseen_api()) and time.monotonic() < stop_s:
             self.say(f"still to happen: {', '.join(sorted(rpc | api))}")
-            await self._up()
+            await up(world)
             self._calm()
             wanted = [
                 rpc_fault(kind, dice, world.count - 1, once=True) for kind in self.plan.rpc if f"rpc.{kind}" in rpc
@@ -233,56 +232,8 @@ class Run:
         return {f"rpc.{kind}" for kind in self.plan.rpc if not self.world.proxy.faults.struck[kind]}
 
     def _unseen_api(self) -> set[str]:
-        seen = {name for one in self.world.rig.journal() for name in one.get("faults", ())}
+        seen = {name for one in read_journal(self.world.net.journal.path) for name in one.get("faults", ())}
         return {f"api.{kind}" for kind in self.plan.api if kind not in seen}
-
-    async def _up(self) -> None:
-        """The daemon lives and has said that it is ready. A pause somebody asked it to make is not waited for."""
-        world = self.world
-        if world.daemon is None or not world.check_alive():
-            daemon = await world.start()
-            await world.rig.until(lambda: "READY=1" in daemon.hear() or not daemon.running, "ready", timeout_s=60)
-
-    async def _work_off(self) -> None:
-        """No more faults, and blocks as they come, until what can be answered is."""
-        world = self.world
-        self._calm()
-        if world.daemon is not None:
-            await world.kill()  # the last one: it may have been told to leave an endpoint alone for minutes
-        self.say(f"quiet after {self.elapsed_s:.0f} s: {dict(world.past.done)}")
-        steps, moved_s = world.rig.steps(), time.monotonic()
-        stop_s = moved_s + WORK_OFF_S
-        while not await self._settled(answerable_only=True) and time.monotonic() < moved_s + QUIET_S:
-            await self._up()
-            await asyncio.sleep(1.0)
-            if world.rig.steps() != steps:
-                steps, moved_s = world.rig.steps(), time.monotonic()
-            if time.monotonic() > stop_s:
-                break
-
-    async def _quieten(self) -> None:
-        """Blocks come fast, past every deadline and finality, until every task has ended; then the daemon stops."""
-        world = self.world
-        stop_s = time.monotonic() + 2 * QUIET_S
-        past_deadlines = await world.net.chain.head() + self.plan.window_blocks + FINAL_DEPTH + 5
-        while not await self._settled(answerable_only=False) and time.monotonic() < stop_s:
-            await self._up()
-            await world.mine(STRIDE_BLOCKS if world.past.heads[-1][1] < past_deadlines else 1)
-            await asyncio.sleep(0.3)
-        if world.daemon is not None:
-            code = await world.daemon.stop()
-            if code != 0:
-                world.past.deaths.append(f"exit code {code} after SIGTERM: {world.daemon.log.strip()[-1500:]}")
-
-    async def _settled(self, *, answerable_only: bool) -> bool:
-        """Does the ledger hold every task of the chain, each ended (or, with `answerable_only`, answered)?"""
-        found = self.world.rig.query("SELECT canonical, state, attempts FROM tasks")
-        if sum(canonical for canonical, state, _ in found if state != "quarantined") < self.world.count:
-            return False
-        if answerable_only:
-            fine = {*ENDED, "responded", "responded_other"}
-            return all(state in fine or attempts >= 6 for canonical, state, attempts in found if canonical)
-        return all(state in ENDED for _, state, _ in found)
 
     async def _talk(self) -> None:
         while True:
