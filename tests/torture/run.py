@@ -117,7 +117,7 @@ class Run:
                 at_s = plan.pace_s * (number + 1) / plan.kills
                 # At least a moment's work in each life, also where the machine is busy and the start takes long.
                 await asyncio.sleep(max(0.5, at_s - self.elapsed_s) + dice.uniform(0.0, 2.0))
-                await self._abreast(number)
+                await self._abreast(number / plan.kills)
             else:
                 await asyncio.sleep(dice.uniform(0.0, 2.0))
             await world.kill()
@@ -133,12 +133,12 @@ class Run:
                 lambda: "READY=1" in daemon.hear() or not daemon.running, "ready", timeout_s=READY_WAIT_S
             )
 
-    async def _abreast(self, number: int) -> None:
-        """Kills come evenly over the tasks as well: on a busy machine those take longer than planned.
+    async def _abreast(self, part: float) -> None:
+        """Kills and reorgs come evenly over the tasks as well: on a busy machine those take longer than planned.
 
-        No life waits for long: one that was told to leave an endpoint alone for minutes would get nothing done.
+        None waits for long: a daemon that was told to leave an endpoint alone for minutes gets nothing done.
         """
-        share = self.plan.tasks * number // self.plan.kills
+        share = int(self.plan.tasks * part)
         with suppress(AssertionError):
             await self.world.rig.until(
                 lambda: self.world.count >= share or not self._left, "tasks", timeout_s=ABREAST_WAIT_S
@@ -154,6 +154,7 @@ class Run:
             if not self._left:
                 break
             await asyncio.sleep(max(0.1, self.plan.pace_s * (number + 0.5) / self.plan.reorgs - self.elapsed_s))
+            await self._abreast(number / self.plan.reorgs)
             await havoc.reorg(self.world, *next(self._fates))
 
     async def _phases(self) -> None:
