@@ -23,6 +23,7 @@ from watcher.app.settings.model import Chain, Hook, Settings, TaskManager
 from watcher.app.settings.operator import Operator
 from watcher.chain.contract import TaskManager as Contract
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.genesis import genesis_hash
 from watcher.errors import LostLease, RetryElsewhere, TryLater
 from watcher.ledger import work
 from watcher.ledger.source import open_source
@@ -81,13 +82,9 @@ class Life:
         world = self._world
         contract = house.task_manager(self._settings, self.nodes)
         window = await self._patiently(lambda: self._window(contract))
-        genesis = await self._patiently(lambda: self.nodes.header(0))
+        genesis = await self._patiently(lambda: genesis_hash(self.nodes, None))
         unbound = open_book(world, 0, self.bells.committed)
-        cursor = await self._patiently(
-            lambda: unbound.do(
-                open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis.hash if genesis is not None else None
-            )
-        )
+        cursor = await self._patiently(lambda: unbound.do(open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis))
         book = open_book(world, cursor.source_id, self.bells.committed)
         world.source_id = cursor.source_id
         await self._patiently(lambda: book.do(work.rescue, book.source_id, all_of_them=True))

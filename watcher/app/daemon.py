@@ -8,7 +8,7 @@ import asyncio
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from typing import Any, TypeVar
 
 from loguru import logger
@@ -26,6 +26,7 @@ from watcher.app.settings.model import Settings
 from watcher.chain.abi import NoSuchView
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.genesis import genesis_hash
 from watcher.chain.wake import Wake
 from watcher.clock import Clock, SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
@@ -33,7 +34,6 @@ from watcher.ledger import reading, schema, work
 from watcher.ledger.book import Book, Reader, open_book
 from watcher.ledger.engine import integrity, parse_url
 from watcher.ledger.possession import remember, sole_writer
-from watcher.task import Header
 
 T = TypeVar("T")
 
@@ -122,8 +122,10 @@ class Daemon:
         if found is None:
             return
         (window,) = found
-        genesis = await self._patiently(lambda: self._genesis(nodes), "the chain")
-        book = await stack.enter_async_context(self._open_book(head, genesis))
+        begun = self._beginning()
+        begun_on = begun.genesis_hash if begun else None
+        genesis = await self._patiently(lambda: genesis_hash(nodes, begun_on), "the chain")
+        book = await stack.enter_async_context(self._open_book(begun.start_block if begun else head.number, genesis))
         await self._instruments.monitor.opened(book, self._instruments.danger_blocks(window))
         patience = self._settings.operator.resolve_after_blocks
         rescued = await book.do(work.rescue, book.source_id, all_of_them=True, patience_blocks=patience)
@@ -144,32 +146,29 @@ class Daemon:
         except NoSuchView as wrong:
             raise FixConfiguration(f"task_manager.address: {wrong}") from None
 
-    async def _genesis(self, nodes: Endpoints) -> bytes | None:
-        first = await nodes.header(0)
-        return None if first is None else first.hash
+    def _beginning(self) -> reading.Beginning | None:
+        wanted = self._settings.task_manager
+        url = parse_url(self._settings.ledger.url)
+        with closing(Reader(url)) as reader:
+            begun = reader.ask_now(reading.beginning, self._settings.chain.chain_id, wanted.address_bytes)
+        # "latest" is meant for the first start only: afterwards the ledger knows.
+        if begun is not None and wanted.start_block not in ("latest", begun.start_block):
+            raise FixConfiguration(
+                f"task_manager.start_block: this ledger was begun at block {begun.start_block}, not "
+                f"{wanted.start_block}; use that number, or name a new ledger"
+            )
+        return begun
 
     @asynccontextmanager
-    async def _open_book(self, head: Header, genesis_hash: bytes | None) -> AsyncIterator[Book]:
+    async def _open_book(self, latest: int, genesis: bytes | None) -> AsyncIterator[Book]:
         wanted = self._settings.task_manager
-        chain_id = self._settings.chain.chain_id
-        url = parse_url(self._settings.ledger.url)
-        # "latest" is meant for the first start only: afterwards the ledger knows.
-        start_block = head.number if wanted.start_block == "latest" else wanted.start_block
-        reader = Reader(url)
-        known = reader.ask_now(reading.find_source, chain_id, wanted.address_bytes)
-        reader.close()
-        if known is not None and wanted.start_block != "latest" and wanted.start_block != known.start_block:
-            raise FixConfiguration(
-                f"task_manager.start_block: this ledger was begun at block {known.start_block}, not {start_block}; "
-                "use that number, or name a new ledger"
-            )
         async with open_book(
-            url,
+            parse_url(self._settings.ledger.url),
             self._clock,
-            chain_id,
+            self._settings.chain.chain_id,
             wanted.address_bytes,
-            start_block,
-            genesis_hash,
+            latest if wanted.start_block == "latest" else wanted.start_block,
+            genesis,
             self._bells.committed,
             self._instruments.witness.committed,
         ) as book:

@@ -144,20 +144,25 @@ class Endpoints:
 
     async def head(self) -> Header:
         """The highest head any endpoint shows: one that is stuck must not hide the chain from us."""
-        now_s = self._clock.monotonic_s()
-        awake = [seat for seat in self._seats if now_s >= seat.rests_until_s]
-        found = await asyncio.gather(*(self._head_of(seat) for seat in awake))
-        heads = [head for head in found if head is not None]
+        heads = await self.opinions(lambda node: node.head())
         highest = max(heads, key=lambda head: head.number) if heads else await self.ask(lambda node: node.head())
         self.head_block = highest.number
         return highest
 
-    async def _head_of(self, seat: _Seat) -> Header | None:
+    async def opinions(self, question: Callable[[Node], Awaitable[T]]) -> list[T]:
+        """What every endpoint that is in service answers, at the same time; those that fail are left out."""
+        now_s = self._clock.monotonic_s()
+        awake = [seat for seat in self._seats if now_s >= seat.rests_until_s]
+        return [
+            one for found in await asyncio.gather(*(self._opinion(seat, question) for seat in awake)) for one in found
+        ]
+
+    async def _opinion(self, seat: _Seat, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
         try:
-            return await self._ask(seat, lambda node: node.head())
+            return (await self._ask(seat, question),)
         except RetryElsewhere as error:
             self._failed(seat, error)
-            return None
+            return ()
 
     async def header(self, which: int | str, head: Header | None = None) -> Header | None:
         return await self.ask(self._below(head, lambda node: node.header(which)))
@@ -218,14 +223,14 @@ class Endpoints:
     async def _agreed(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
         if self._quorum == 1:
             return await self.ask(question)
-        found = [one async for one in self._opinions(question)]
+        found = [one async for one in self._enough(question)]
         if len(found) < self._quorum:
             raise RetryElsewhere(f"only {len(found)} of the {self._quorum} endpoints chain.quorum asks for can answer")
         if any(one != found[0] for one in found):
             raise RetryElsewhere(f"endpoints of chain.rpc_urls disagree about the contract at block {at.number}")
         return found[0]
 
-    async def _opinions(self, question: Callable[[Node], Awaitable[T]]) -> AsyncIterator[T]:
+    async def _enough(self, question: Callable[[Node], Awaitable[T]]) -> AsyncIterator[T]:
         """Answers of different endpoints, `quorum` of them at most."""
         left = self._quorum
         for seat in self._seats:

@@ -40,10 +40,22 @@ def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor 
     return None if row is None else cursor_of(row)
 
 
-def genesis_hash(conn: Connection, source_id: int) -> bytes | None:
-    """Block 0's hash on the chain where the ledger was begun, None where no node has shown it."""
-    found: bytes | None = conn.execute(select(sources.c.genesis_hash).where(sources.c.id == source_id)).scalar_one()
-    return found
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where, and on which chain, a contract's tasks were begun to be read. `genesis_hash` is block 0's, if known."""
+
+    start_block: int
+    genesis_hash: bytes | None
+
+
+def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning | None:
+    """None where the ledger knows no such contract."""
+    row = conn.execute(
+        select(sources.c.start_block, sources.c.genesis_hash).where(
+            sources.c.chain_id == chain_id, sources.c.task_manager == task_manager
+        )
+    ).one_or_none()
+    return None if row is None else Beginning(row.start_block, row.genesis_hash)
 
 
 def cursor(conn: Connection, source_id: int) -> Cursor:

@@ -2,6 +2,7 @@
 
 import asyncio
 import tempfile
+from contextlib import closing
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -10,6 +11,7 @@ from watcher.app.doctor import disk
 from watcher.app.doctor.finding import Notes
 from watcher.app.settings.model import Settings
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.genesis import genesis_hash
 from watcher.errors import TryLater, WatcherError
 from watcher.ledger import reading, schema
 from watcher.ledger.book import Reader
@@ -57,26 +59,23 @@ async def _content(settings: Settings, url: URL, name: str, notes: Notes) -> Non
 
 def _begun(settings: Settings, url: URL, notes: Notes) -> None:
     """Where this contract's tasks were begun to be read: that cannot be changed afterwards."""
-    wanted, reader = settings.task_manager, Reader(url)
-    try:
-        known = reader.ask_now(reading.find_source, settings.chain.chain_id, wanted.address_bytes)
-    finally:
-        reader.close()
-    if known is None or wanted.start_block in ("latest", known.start_block):
+    wanted = settings.task_manager
+    begun = _beginning(settings, url)
+    if begun is None or wanted.start_block in ("latest", begun.start_block):
         return
-    words = f"task_manager.start_block: this ledger was begun at block {known.start_block}, not {wanted.start_block}"
+    words = f"task_manager.start_block: this ledger was begun at block {begun.start_block}, not {wanted.start_block}"
     notes.wrong("beginning", f"{words}; use that number, or name a new ledger")
 
 
 async def same_chain(settings: Settings, nodes: Endpoints, notes: Notes) -> None:
     """A line where the nodes serve another chain of the same id than the one the ledger was begun on."""
-    begun = await asyncio.to_thread(_genesis, settings)
-    if begun is None:
+    begun_on = await asyncio.to_thread(_genesis, settings)
+    if begun_on is None:
         return
-    first = await nodes.header(0)
-    if first is not None and first.hash != begun:
-        words = f"block 0 is 0x{first.hash.hex()[:8]}…, and the ledger was begun on a chain where it is"
-        notes.wrong("genesis", f"{words} 0x{begun.hex()[:8]}…; a chain that was reset needs a new ledger.url")
+    shown = await genesis_hash(nodes, begun_on)
+    if shown is not None and shown != begun_on:
+        words = f"block 0 is 0x{shown.hex()[:8]}…, and the ledger was begun on a chain where it is"
+        notes.wrong("genesis", f"{words} 0x{begun_on.hex()[:8]}…; a chain that was reset needs a new ledger.url")
 
 
 def _genesis(settings: Settings) -> bytes | None:
@@ -85,17 +84,15 @@ def _genesis(settings: Settings) -> bytes | None:
     try:
         if not schema.check(url).is_current:
             return None
+        begun = _beginning(settings, url)
     except WatcherError:
         return None
-    reader = Reader(url)
-    try:
-        wanted = settings.task_manager
-        known = reader.ask_now(reading.find_source, settings.chain.chain_id, wanted.address_bytes)
-        return None if known is None else reader.ask_now(reading.genesis_hash, known.source_id)
-    except WatcherError:
-        return None
-    finally:
-        reader.close()
+    return None if begun is None else begun.genesis_hash
+
+
+def _beginning(settings: Settings, url: URL) -> reading.Beginning | None:
+    with closing(Reader(url)) as reader:
+        return reader.ask_now(reading.beginning, settings.chain.chain_id, settings.task_manager.address_bytes)
 
 
 def _not_writable(folder: Path) -> str | None:

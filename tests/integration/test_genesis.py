@@ -1,0 +1,112 @@
+"""Which chain the nodes are on: one answer out of line decides nothing."""
+
+import os
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from random import Random
+
+import pytest
+from aiohttp import web
+
+from tests.integration.node_rig import Answers, Relay, relaying, running_chain
+from tests.system.daemon_rig import running_rig
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.genesis import genesis_hash
+from watcher.chain.node import Node
+from watcher.clock import SystemClock
+from watcher.errors import RetryElsewhere
+
+OURS, OTHERS = b"\x11" * 32, b"\x22" * 32
+
+
+def showing(hash_: Callable[[], bytes]) -> Callable[[Answers, Answers], Answers]:
+    """Block 0 has a hash of our choice."""
+
+    def twist(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": one["result"] | {"hash": "0x" + hash_().hex()}} if ask["params"][:1] == ["0x0"] else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    return twist
+
+
+def broken(_: Answers, __: Answers) -> web.Response:
+    return web.Response(status=502)
+
+
+@pytest.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[Relay, Relay, Endpoints]]:
+    clock = SystemClock()
+    async with (
+        running_chain(tmp_path) as (chain, anvil),
+        relaying(anvil.http_url) as first,
+        relaying(anvil.http_url) as second,
+    ):
+        await chain.mine(2)
+        nodes = Endpoints([Node(one.url, 31337, clock) for one in (first, second)], clock, Random(1))
+        try:
+            yield first, second, nodes
+        finally:
+            await nodes.close()
+
+
+async def test_what_all_show_again_and_again_is_the_chain(pair: tuple[Relay, Relay, Endpoints]) -> None:
+    first, second, nodes = pair
+    first.twist = second.twist = showing(lambda: OTHERS)
+    assert await genesis_hash(nodes, None) == OTHERS
+    assert await genesis_hash(nodes, OURS) == OTHERS, "it is another chain, and the ledger will say so"
+
+
+async def test_one_that_shows_the_ledgers_chain_is_enough(pair: tuple[Relay, Relay, Endpoints]) -> None:
+    first, second, nodes = pair
+    first.twist, second.twist = showing(lambda: OTHERS), showing(lambda: OURS)
+    assert await genesis_hash(nodes, OURS) == OURS
+
+
+async def test_endpoints_that_do_not_agree_are_no_beginning(pair: tuple[Relay, Relay, Endpoints]) -> None:
+    first, second, nodes = pair
+    first.twist, second.twist = showing(lambda: OTHERS), showing(lambda: OURS)
+    with pytest.raises(RetryElsewhere, match="do not agree"):
+        await genesis_hash(nodes, None)
+
+
+async def test_answers_that_are_made_up_are_none(pair: tuple[Relay, Relay, Endpoints]) -> None:
+    first, second, nodes = pair
+    first.twist = showing(lambda: os.urandom(32))
+    second.twist = broken
+    for begun_on in (None, OURS):
+        with pytest.raises(RetryElsewhere):
+            await genesis_hash(nodes, begun_on)
+
+
+async def test_those_that_are_silent_may_know_better(pair: tuple[Relay, Relay, Endpoints]) -> None:
+    first, second, nodes = pair
+    first.twist, second.twist = showing(lambda: OTHERS), broken
+    with pytest.raises(RetryElsewhere, match="not that of the ledger's chain"):
+        await genesis_hash(nodes, OURS)
+    second.twist = broken
+    first.twist = broken
+    with pytest.raises(RetryElsewhere):
+        await genesis_hash(nodes, OURS)
+
+
+async def test_a_node_that_lies_about_block_0_for_a_while_only_delays_the_start(tmp_path: Path) -> None:
+    """The torture found it: the daemon ended for good, as on another chain, and no service starts that again."""
+    async with running_rig(tmp_path) as rig, relaying(rig.net.rpc_url) as relay:
+        rig.write_config(changes={f'"{rig.net.rpc_url}", "{rig.net.ws_url}"': f'"{relay.url}"'}, target="rig_hook:dice")
+        daemon = await rig.start()
+        assert await daemon.stop() == 0
+        lies = 0
+
+        def lie() -> bytes:
+            nonlocal lies
+            lies += 1
+            if lies >= 6:
+                relay.twist = lambda _, answers: answers
+            return os.urandom(32)
+
+        relay.twist = showing(lie)
+        daemon = await rig.start()
+        assert lies >= 6
+        assert await daemon.stop() == 0
