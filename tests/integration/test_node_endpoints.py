@@ -262,6 +262,10 @@ async def test_an_endpoint_of_another_chain_is_refused_and_the_other_one_used(pa
 
 async def test_if_every_endpoint_serves_another_chain_the_configuration_is_wrong(pair: Pair) -> None:
     pair.first.twist = pair.second.twist = other_chain
+    for _ in range(4):
+        with pytest.raises(RetryElsewhere, match="serves chain 1"):
+            await pair.endpoints.head()
+        pair.clock.now_s += 120
     for _ in range(2):
         with pytest.raises(FixConfiguration) as caught:
             await pair.endpoints.head()
@@ -270,6 +274,18 @@ async def test_if_every_endpoint_serves_another_chain_the_configuration_is_wrong
     pair.second.twist = broken
     with pytest.raises(RetryElsewhere):
         await pair.endpoints.head()
+
+
+async def test_requests_that_went_astray_now_and_then_are_no_matter_of_configuration(pair: Pair) -> None:
+    """A daemon with a single node ended for good because of one of them."""
+    for _ in range(8):
+        pair.first.twist = pair.second.twist = other_chain
+        for _ in range(4):
+            with pytest.raises(RetryElsewhere, match="serves chain 1"):
+                await pair.endpoints.head()
+            pair.clock.now_s += 120
+        pair.first.twist = lambda _, answers: answers
+        assert await block_ten(pair)
 
 
 async def test_a_chain_that_changes_under_a_running_endpoint_is_noticed_at_once(pair: Pair) -> None:

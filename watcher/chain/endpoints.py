@@ -25,6 +25,9 @@ T = TypeVar("T")
 _BACK_OFF_FIRST_S = 0.5
 _BACK_OFF_MAX_S = 60.0
 _BACK_OFF_ALONE_S = 10.0
+# A provider may hand a request to the wrong place once. A daemon that takes that for a mistake of configuration ends,
+# and no service starts it again.
+_SURELY_WRONG = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class EndpointSeen:
 
 @dataclass(slots=True)
 class _Seat:
-    """What is known about one endpoint. `failures` in a row; `reason` is why it is out, None while it serves.
+    """What is known about one endpoint. `failures` in a row, `wrong_chain` those in a row that were of another chain;
+    `reason` is why it is out, None while it serves.
 
     It asked itself to be left alone until `paused_until_s`; until `rests_until_s` we leave it alone.
     """
@@ -49,15 +53,15 @@ class _Seat:
     rests_until_s: float = 0.0
     paused_until_s: float = 0.0
     reason: str | None = None
-    wrong_chain: bool = False
+    wrong_chain: int = 0
 
 
 class Endpoints:
     """The questions of `Node`, put to the first endpoint able to answer.
 
     Each raises NarrowRange at once (the span is the caller's to change); StaleNode when endpoints answered, but none
-    has the block; FixConfiguration when every endpoint serves another chain; otherwise RetryElsewhere with the reason
-    of each endpoint, after all were tried or while all rest.
+    has the block; FixConfiguration when every endpoint has served another chain several times in a row; otherwise
+    RetryElsewhere with the reason of each endpoint, after all were tried or while all rest.
     """
 
     def __init__(self, nodes: Sequence[Node], clock: Clock, random: Random, quorum: int = 1) -> None:
@@ -103,7 +107,7 @@ class Endpoints:
         if stale is not None:
             raise stale
         reasons = [seat.reason or f"{seat.node.name}: failed a moment ago" for seat in self._seats]
-        if all(seat.wrong_chain for seat in self._seats):
+        if all(seat.wrong_chain >= _SURELY_WRONG for seat in self._seats):
             raise FixConfiguration(*(f"chain.rpc_urls: {reason}" for reason in reasons))
         raise RetryElsewhere("no endpoint of chain.rpc_urls can answer now: " + "; ".join(reasons))
 
@@ -118,18 +122,19 @@ class Endpoints:
     def _served(self, seat: _Seat) -> None:
         if seat.reason is not None:
             logger.info("endpoint {} answers again", seat.node.name)
-        seat.failures, seat.rests_until_s, seat.reason, seat.wrong_chain = 0, 0.0, None, False
+        seat.failures, seat.rests_until_s, seat.reason, seat.wrong_chain = 0, 0.0, None, 0
         seat.served_s = self._clock.monotonic_s()
 
     def _failed(self, seat: _Seat, error: RetryElsewhere) -> None:
         now = self._clock.monotonic_s()
         wrong_chain = isinstance(error, WrongChain)
-        if seat.reason is None or wrong_chain != seat.wrong_chain:
+        if seat.reason is None or wrong_chain != bool(seat.wrong_chain):
             logger.warning("endpoint out of use: {}", error)
-        seat.reason, seat.wrong_chain = str(error), wrong_chain
+        seat.reason = str(error)
         if now < seat.rests_until_s:
             return  # another question failed at the same time: that is one failure, not two
         seat.failures += 1
+        seat.wrong_chain = seat.wrong_chain + 1 if wrong_chain else 0
         rest_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(seat.failures - 1, 10), _BACK_OFF_MAX_S)
         rest_s *= self._random.uniform(0.5, 1.0)
         if isinstance(error, Paused) and error.cool_down_s is not None:
