@@ -108,9 +108,8 @@ class Run:
 
     async def _kill(self) -> None:
         dice, world, plan = self._dice("kill"), self.world, self.plan
-        for number in range(plan.kills):
-            if not self._left:
-                break
+        # One that died by itself is none of these, and another is killed for it.
+        while self._left and (number := world.past.done["SIGKILL"]) < plan.kills:
             daemon = await world.start()
             if dice.random() < 0.75:
                 await self._ready(daemon)
