@@ -80,7 +80,7 @@ async def test_connections_that_break_lose_no_verb_and_double_none(url: URL) -> 
         with breaking(url) as breaker:
             troubles = await until_done(ledger)
         await all_is_there_once(ledger)
-    assert breaker.broken > 10
+    assert breaker.broken > 4
     assert troubles > 0, "none was broken in the middle of a verb"
 
 

@@ -1,5 +1,7 @@
 """Finding a hook by name, in a real worker process: every problem has its own words."""
 
+import asyncio
+import os
 import re
 import sys
 from pathlib import Path
@@ -96,6 +98,16 @@ async def test_each_problem_with_a_target_has_its_own_words(app_dir: Path, targe
     assert str(problem.value).isprintable() and "Traceback" not in str(problem.value)
     assert len(problem.value.problems) == 1
     assert "canary" not in str(problem.value)
+
+
+async def test_what_a_worker_said_before_it_ended_is_heard_however_late(app_dir: Path) -> None:
+    """On a busy machine the end was noticed before the words were read, and then there were none."""
+    loading = asyncio.create_task(check_hook("", app_dir))
+    for _ in range(50):  # until it is started and has its order
+        await asyncio.sleep(0)
+    os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)  # noqa: ASYNC222 - nobody looks before it has ended
+    with pytest.raises(FixConfiguration, match="neither module:attribute nor an entry point"):
+        await loading
 
 
 async def test_an_import_that_hangs_is_cut_short(app_dir: Path) -> None:

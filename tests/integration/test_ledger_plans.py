@@ -32,8 +32,9 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         found = [make_task(index) for index in range(3_000)]
         answered = [make_response(index, 105) for index in (5, *range(20, 3_000))]
         intake.record(tx, source, found, answered, header(110), 110)
-        conn.execute(text("UPDATE tasks SET state = 'final' WHERE task_index >= 20"))
+        conn.execute(text("UPDATE tasks SET state = 'final', look_again = 0 WHERE task_index >= 20"))
         conn.execute(text("UPDATE tasks SET state = 'ready' WHERE task_index < 10"))
+        conn.execute(text("UPDATE tasks SET state = 'accepted' WHERE task_index = 10"))
         if request.param == "with statistics":
             conn.execute(text("ANALYZE"))
     yield opened
@@ -73,7 +74,7 @@ def finalise(conn: Connection) -> int:
 
 QUESTIONS: dict[str, tuple[Callable[[Connection], Any], int]] = {
     "claim": (lambda conn: len(claim(conn)), 10),
-    "to_admit": (lambda conn: len(outcome.to_admit(conn, 1, 2, NOW_MS, 100)), 10),
+    "to_admit": (lambda conn: len(outcome.to_admit(conn, 1, 2, NOW_MS, 100)), 9),
     "to_confirm": (lambda conn: len(outcome.to_confirm(conn, 1, NOW_MS, 100)), 1),
     "to_finalise": (lambda conn: len(outcome.to_finalise(conn, 1, NOW_MS, 100)), 0),
     "standing": (lambda conn: reading.standing(conn, 1).open_tasks, 20),
@@ -105,10 +106,14 @@ def test_counting_what_is_open_reads_the_index_and_not_the_table(engine: Engine)
     assert "COVERING INDEX ix_tasks_open" in step
 
 
-def test_the_event_that_answers_a_task_is_found_by_its_index(engine: Engine) -> None:
-    _, ((statement, parameters),) = statements(engine, QUESTIONS["to_confirm"][0])
-    steps = [step for step in plan(engine, statement, parameters) if "responses" in step]
-    assert steps and all("ix_responses_task" in step for step in steps)
+def test_what_events_name_is_found_by_its_index_and_so_are_the_events(engine: Engine) -> None:
+    found, sent = statements(engine, lambda conn: outcome.to_look_again(conn, 1, 100))
+    assert [one.held.task.task_index for one in found] == [5]
+    (named, events) = (plan(engine, statement, parameters) for statement, parameters in sent)
+    slow = ("SCAN tasks", "SCAN responses", "USE TEMP B-TREE")
+    assert not any(step.startswith(slow) for step in (*named, *events)), (named, events)
+    assert any("ix_tasks_look_again" in step for step in named)
+    assert any("ix_responses_task" in step for step in events)
 
 
 def test_a_known_task_is_looked_up_by_its_identity(engine: Engine) -> None:

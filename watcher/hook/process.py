@@ -60,7 +60,7 @@ class WorkerProcess:
         self._channel, self._life_fd = spawned.channel, spawned.life_fd
         self._output = Output(spawned.output_fd, log)
         self._loop.add_reader(self._pidfd, self._bury)
-        self._busy = False
+        self._busy = True  # with loading the hook: what it says of that may still have to be read when it has ended
         self._doomed = False
         self._grace: asyncio.TimerHandle | None = None
         self.ended = asyncio.Event()
@@ -147,6 +147,9 @@ class WorkerProcess:
             how = await self._how_it_ended()
             last = f"; it last printed: {self._output.last_line}" if self._output.last_line else ""
             raise FixConfiguration(f"{name}: while importing the module, {how}{last}") from None
+        finally:
+            self._busy = False
+            self._close_if_over()
         if isinstance(start, frame.NotLoaded):
             raise FixConfiguration(start.words)
         return start.version

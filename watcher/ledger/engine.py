@@ -85,7 +85,7 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
 
 def _limit_locks(connection: Any, _: object) -> None:
     """A row or table that somebody else keeps locked is an outside trouble, not a reason to wait for ever."""
-    connection.execute(f"SET lock_timeout = {_LOCK_TIMEOUT_MS}")
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{_LOCK_TIMEOUT_MS}ms"])
     connection.commit()
 
 
