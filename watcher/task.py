@@ -255,9 +255,13 @@ class Orphaned:
 
 @dataclass(frozen=True, slots=True)
 class NoEvidence:
-    """The reading proves nothing (the response event has not been read yet, the node lags): ask again."""
+    """The reading proves nothing (the response event has not been read yet, the node lags): ask again.
+
+    `event_missing`: the contract holds a response, and the ledger has no log of it.
+    """
 
     why: str
+    event_missing: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from eth_abi.codec import ABICodec
 from eth_abi.registry import registry
 from eth_utils.crypto import keccak
 
-from watcher.chain.answers import Reverted
+from watcher.chain.answers import Reverted, Unread
 from watcher.errors import Quarantine, RetryElsewhere
 
 T = TypeVar("T")
@@ -178,11 +178,13 @@ class View(Generic[T]):
         """The call data. Each argument is one unsigned word."""
         return _selector(self.signature) + b"".join(index.to_bytes(_WORD) for index in indices)
 
-    def read(self, answer: bytes | Reverted) -> T:
+    def read(self, answer: bytes | Reverted | Unread) -> T:
         """The value in what eth_call gave.
 
         Raises NoSuchView for a revert or an empty answer, RetryElsewhere for anything else that is not one word.
         """
+        if isinstance(answer, Unread):
+            raise RetryElsewhere(f"{self.signature} could not be read: {answer.reason}")
         if isinstance(answer, Reverted) or not answer:
             how = f"it reverts: {answer.words}" if isinstance(answer, Reverted) else "the answer is empty"
             raise NoSuchView(
@@ -192,6 +194,16 @@ class View(Generic[T]):
         if len(answer) != _WORD:
             raise RetryElsewhere(f"{self.signature} answered with {len(answer)} bytes instead of 32")
         return self.read_word(answer)
+
+
+def item(view: View[T], answer: bytes | Reverted | Unread) -> T | Unread:
+    """Return one of many readings of `view`, or why this one alone could not be had."""
+    if isinstance(answer, Reverted):
+        return Unread(f"{view.signature} reverts for it: {answer.words}", reverted=True)
+    try:
+        return view.read(answer)
+    except RetryElsewhere as error:
+        return Unread(str(error))
 
 
 def number_of(word: bytes) -> int:

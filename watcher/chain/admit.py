@@ -2,6 +2,7 @@
 
 from loguru import logger
 
+from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.clock import Clock
@@ -31,6 +32,7 @@ class Admit:
         self._clock = clock
         self._confirmations = confirmations
         self._idle_s = idle_s
+        self._unread: set[int] = set()
 
     async def step(self) -> float:
         """Admit one batch. Returns the seconds until the next look."""
@@ -51,11 +53,28 @@ class Admit:
 
     async def _prove(self, found: list[OpenTask], at: Header, final_block: int) -> None:
         held = await self._contract.hashes_and_responses([one.task.task_index for one in found], at)
-        true = [one for one, (hash_, _) in zip(found, held, strict=True) if hash_ == one.task.task_hash]
-        doubtful = [one for one, (hash_, _) in zip(found, held, strict=True) if hash_ != one.task.task_hash]
+        true: list[OpenTask] = []
+        doubtful: list[OpenTask] = []
+        unread: list[tuple[OpenTask, Unread]] = []
+        for one, word in zip(found, held, strict=True):
+            if isinstance(word, Unread):
+                unread.append((one, word))
+            else:
+                (true if word[0] == one.task.task_hash else doubtful).append(one)
         await self._book.do(outcome.admitted, true, at)
         if doubtful:
             await self._doubt(doubtful, at, final_block)
+        if unread:
+            await self._postpone(unread, at)
+
+    async def _postpone(self, unread: list[tuple[OpenTask, Unread]], at: Header) -> None:
+        """Ask for these again at the next block: what could not be read proves nothing."""
+        for one, word in unread:
+            if one.row_id not in self._unread:
+                logger.bind(task=one.task.task_index).warning("it waits: {}", word.reason)
+        # Only those of the last step: bounded, and a task that stays unreadable is logged once.
+        self._unread = {one.row_id for one, _ in unread}
+        await self._book.do(outcome.postponed, [(one, word.reason) for one, word in unread], at.number + 1)
 
     async def _doubt(self, doubtful: list[OpenTask], at: Header, final_block: int) -> None:
         """A reorg is about to be noticed, or the log is not what the contract emitted. Finality decides which."""

@@ -68,6 +68,18 @@ class Reverted:
     data: bytes | None
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """A reading that could not be had: it proves nothing, neither of the contract nor of the chain.
+
+    `reverted` is True where the contract's own view refuses it, False where a node does (state not kept, a value of
+    another form). Reasons differ from node to node and do not make two readings different.
+    """
+
+    reason: str = field(compare=False)
+    reverted: bool = False
+
+
 def envelopes(body: bytes, ids: Sequence[int]) -> list[dict[str, Any]]:
     """The answers to one batch, in the order asked, each `{"jsonrpc", "id", "result" | "error"}`.
 

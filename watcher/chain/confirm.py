@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.judge import Judge
@@ -115,7 +116,8 @@ class Confirm:
         if past:
             verdicts = await self._judge.at(past, self._final(cursor))
             await self._apply(past, verdicts, cursor, final=True)
-            await self._search([one for one, v in zip(past, verdicts, strict=True) if isinstance(v, NoEvidence)])
+            hidden = [isinstance(verdict, NoEvidence) and verdict.event_missing for verdict in verdicts]
+            await self._search([one for one, is_hidden in zip(past, hidden, strict=True) if is_hidden])
         if open_:
             await self._apply(open_, await self._judge.resolve(open_), cursor, final=False)
 
@@ -230,19 +232,28 @@ class Confirm:
         at = self._final(await self._book.ask(reading.cursor, self._book.source_id))
         stands = await self._stands(held, at)
         there = [one for one, still in zip(held, stands, strict=True) if still]
-        gone = [one for one, still in zip(held, stands, strict=True) if not still]
+        gone = [one for one, still in zip(held, stands, strict=True) if still is False]
+        unread = [one for one, still in zip(held, stands, strict=True) if still is None]
         await self._book.do(outcome.final, there, at)
         await self._book.do(outcome.taken_back, gone, at)
+        await self._book.do(outcome.look_again, unread, at.number + 1)
 
-    async def _stands(self, held: Sequence[OpenTask], at: Header) -> list[bool]:
-        """Does the contract still hold the response each was settled by? Where it cannot say, a reorg would have."""
+    async def _stands(self, held: Sequence[OpenTask], at: Header) -> list[bool | None]:
+        """Does the contract still hold the response each was settled by? None where it could not be read.
+
+        A contract that has no such view cannot say; a reorg would have.
+        """
         if not self._contract.proves_answers:
             return [True] * len(held)
         found = await self._contract.hashes_and_responses([one.task.task_index for one in held], at)
         named = self._contract.names_answers
-        return [
-            word == one.response_hash if named else word is not None for one, (_, word) in zip(held, found, strict=True)
-        ]
+        stands: list[bool | None] = []
+        for one, word in zip(held, found, strict=True):
+            if isinstance(word, Unread):
+                stands.append(None)
+            else:
+                stands.append(word[1] == one.response_hash if named else word[1] is not None)
+        return stands
 
     @staticmethod
     def _final(cursor: Cursor) -> Header:

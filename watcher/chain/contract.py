@@ -3,11 +3,11 @@
 Invariant: all values of one call come from the same block of the same chain, or an error says that they do not.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TypeVar
 
-from watcher.chain.abi import NoSuchView, View, topic
-from watcher.chain.answers import Log, Reverted
+from watcher.chain.abi import NoSuchView, View, item, topic
+from watcher.chain.answers import Log, Reverted, Unread
 from watcher.chain.convention import Convention
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import NarrowRange, RetryElsewhere
@@ -15,6 +15,7 @@ from watcher.ledger.reading import Place
 from watcher.task import Header, Task
 
 T = TypeVar("T")
+Held = tuple[bytes | None, bytes | None]  # the contract's hash of a task, and what it holds of the answer
 
 # Where ERC-1967 keeps the address of the code behind a proxy: keccak256("eip1967.proxy.implementation") - 1.
 _IMPLEMENTATION = (int.from_bytes(topic("eip1967.proxy.implementation")) - 1).to_bytes(32)
@@ -75,13 +76,13 @@ class TaskManager:
         """The one address the contract takes answers from; None where it names none."""
         view = self.convention.aggregator
         (found,) = await self._nodes.views([view.call()], self.address, at)
-        return None if isinstance(found, Reverted) or len(found) != 32 else view.read(found)
+        return view.read(found) if isinstance(found, bytes) and len(found) == 32 else None
 
     async def implementation_and_code(self, at: Header) -> tuple[bytes | None, bytes | None]:
         """The word where proxies keep the address of their code, and the code itself; None where no node will say."""
         return await self._nodes.account(self.address, _IMPLEMENTATION, at)
 
-    async def rehearse(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted]:
+    async def rehearse(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted | Unread]:
         """What the contract would say to these calls of `sender`, each on the state of block `at`."""
         return await self._nodes.views(calls, self.address, at, sender)
 
@@ -91,21 +92,27 @@ class TaskManager:
         count: int = (await self._read(self.convention.latest_task_num, [()], at))[0]
         return count
 
-    async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[bytes | None, bytes | None]]:
+    async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[Held | Unread]:
         """What the contract holds of the task and of its answer, per index, read in one breath.
 
-        None where it holds nothing, and where it has no such view.
+        None where it holds nothing, and where it has no such view. An index that cannot be read (its view reverts, a
+        node refuses it) is Unread and says nothing of the others. Raises NoSuchView when every answer is empty.
         """
         views = [view for view in (self.convention.all_task_hashes, self.convention.all_task_responses) if view]
         found = await self._nodes.views([view.call(i) for i in indices for view in views], self.address, at)
+        if found and not any(found):
+            views[0].read(found[0])  # raises: there is no code at the address, or none of this convention
         words = iter(found)
-        return [
-            (
-                None if (view := self.convention.all_task_hashes) is None else view.read(next(words)),
-                None if (view := self.convention.all_task_responses) is None else view.read(next(words)),
-            )
-            for _ in indices
-        ]
+        return [self._held(words) for _ in indices]
+
+    def _held(self, words: Iterator[bytes | Reverted | Unread]) -> Held | Unread:
+        """The readings of one index, in the order asked."""
+        of_task, of_answer = self.convention.all_task_hashes, self.convention.all_task_responses
+        task = None if of_task is None else item(of_task, next(words))
+        answer = None if of_answer is None else item(of_answer, next(words))
+        if isinstance(task, Unread):
+            return task
+        return answer if isinstance(answer, Unread) else (task, answer)
 
     async def first_index(self, start_block: int, at: Header, lowest: Place | None) -> int:
         """The index of the first task created at or after `start_block`: its count just before, as of `at`.

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from loguru import logger
 
-from watcher.chain.answers import Log, LogPage, Receipt, Reverted
+from watcher.chain.answers import Log, LogPage, Receipt, Reverted, Unread
 from watcher.chain.node import Node
 from watcher.chain.refusals import COOL_DOWN_MAX_S, Paused, WrongChain
 from watcher.clock import Clock
@@ -215,7 +215,7 @@ class Endpoints:
 
     async def views(
         self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
-    ) -> list[bytes | Reverted]:
+    ) -> list[bytes | Reverted | Unread]:
         """Readings of the contract at one block, or rehearsals by `sender`, as `quorum` endpoints give them alike."""
         if sender is None:
             return await self._agreed(lambda node: node.views(calls, to, at), at)

@@ -6,6 +6,7 @@ as ours only when its event carries our bytes and the contract, as far as it can
 
 from collections.abc import Sequence
 
+from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import RetryElsewhere, StaleNode
@@ -52,8 +53,8 @@ class Judge:
         """One verdict per task, in order, at a given block."""
         found = await self._contract.hashes_and_responses([one.task.task_index for one in held], at)
         return [
-            await self._verdict(one, task_hash, response_hash, at)
-            for one, (task_hash, response_hash) in zip(held, found, strict=True)
+            NoEvidence(word.reason) if isinstance(word, Unread) else await self._verdict(one, *word, at)
+            for one, word in zip(held, found, strict=True)
         ]
 
     async def _verdict(
@@ -73,7 +74,7 @@ class Judge:
         if event is None and not self._contract.proves_answers:
             return _unanswered(held.task, at)
         if event is None:
-            return NoEvidence("it is answered, and the event that tells by whom has not been read yet")
+            return NoEvidence("it is answered, and the event that tells by whom has not been read yet", True)
         return RespondedByUs(event) if event.message == held.response else RespondedOtherwise(event)
 
 

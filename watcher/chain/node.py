@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from watcher.chain import answers, call
-from watcher.chain.answers import Log, LogPage, Receipt, Reverted
+from watcher.chain.answers import Log, LogPage, Receipt, Reverted, Unread
 from watcher.chain.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
 from watcher.chain.provider import Provider
-from watcher.chain.refusals import WORDS_LIMIT, RpcError, refused
+from watcher.chain.refusals import WORDS_LIMIT, Paused, RpcError, refused
 from watcher.chain.url import Url
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere, StaleNode
@@ -134,16 +134,29 @@ class Node:
 
     async def views(
         self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
-    ) -> list[bytes | Reverted]:
+    ) -> list[bytes | Reverted | Unread]:
         """eth_call for each call data, all on the state of block `at`. A call that fails in the contract is a value.
 
         Pinned by block hash (EIP-1898, canonical required): a node that lacks the block, or has another in its place,
-        cannot answer, and StaleNode is raised. With a `sender` the calls are only a rehearsal of its transactions: a
-        node that refuses one for whatever reason of its own has not failed, and its words are the value.
+        cannot answer. A call the node refuses, or answers with anything but bytes, is Unread and leaves the others
+        alone; where there is no other, its error is raised (StaleNode where the node lacks the block or its state).
+        With a `sender` the calls are dry runs of its transactions: the words of a refusal are the value.
         """
         with self._named():
-            asked = [call.view(one, to, at, sender) for one in calls]
-            return [self._viewed(item, at, lenient=sender is not None) for item in await self._batch.ask(asked)]
+            found = await self._batch.ask([call.view(one, to, at, sender) for one in calls])
+            viewed: list[bytes | Reverted | Unread] = []
+            first: RetryElsewhere | None = None
+            for raw in found:
+                try:
+                    viewed.append(self._viewed(raw, at, lenient=sender is not None))
+                except Paused:
+                    raise
+                except RetryElsewhere as error:
+                    first = first or error
+                    viewed.append(Unread(self._shown(str(error))))
+            if first is not None and all(isinstance(one, Unread) for one in viewed):
+                raise first
+            return viewed
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
         """One word of an account's storage and its code, in the state of block `at`; None where the node will not say.

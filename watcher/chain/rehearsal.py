@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 
 from loguru import logger
 
-from watcher.chain.answers import Reverted
+from watcher.chain.answers import Reverted, Unread
 from watcher.chain.contract import TaskManager
 from watcher.chain.reverts import Meaning, Refusal, refusal
 from watcher.clock import Clock
@@ -125,6 +125,8 @@ class Rehearsal:
         for batch in _batches(calls):
             found = await self._contract.rehearse([calls[place] for place in batch], self._sender, at)
             for place, one in zip(batch, found, strict=True):
+                if isinstance(one, Unread):
+                    continue
                 said[place] = refusal(one, self._contract.convention.errors) if isinstance(one, Reverted) else _NOTHING
         return said
 

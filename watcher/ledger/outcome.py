@@ -206,6 +206,12 @@ def not_there(tx: Tx, held: OpenTask, why: str) -> None:
     move(tx, held, State.WAITING, why, error=why)
 
 
+def postponed(tx: Tx, held: Sequence[tuple[OpenTask, str]], at_block: int) -> None:
+    """These could not be read, each for its own reason; the next look is due at `at_block`."""
+    if held:
+        tx.conn.execute(AS_HELD, [as_held(one, {"due_block": at_block, "error": why}) for one, why in held])
+
+
 def look_again(tx: Tx, held: Sequence[OpenTask], at_block: int, error: str | None = None) -> None:
     """Nothing is known yet; the next look is due at `at_block`. Whoever has moved meanwhile is left alone."""
     columns = {"due_block": at_block} | ({"error": error} if error else {})

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.engine import Row
 
-from watcher.errors import TryLater
+from watcher.errors import RetryElsewhere, TryLater
 from watcher.ledger import reading
 from watcher.ledger.book import Ask
 from watcher.ledger.rows import open_task
@@ -22,6 +22,16 @@ _CHUNK = 500
 _STATES = frozenset(State)
 _BY_US = frozenset({State.RESPONDED, State.FINAL})
 _BY_OTHERS = frozenset({State.RESPONDED_OTHER, State.FINAL_OTHER})
+
+
+class Unreadable(Protocol):
+    """One reading that could not be had; `reverted` where the contract itself refuses it."""
+
+    @property
+    def reason(self) -> str: ...
+
+    @property
+    def reverted(self) -> bool: ...
 
 
 class Contract(Protocol):
@@ -47,7 +57,7 @@ class Contract(Protocol):
 
     async def hashes_and_responses(
         self, indices: Sequence[int], at: Header
-    ) -> list[tuple[bytes | None, bytes | None]]: ...
+    ) -> Sequence[tuple[bytes | None, bytes | None] | Unreadable]: ...
 
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None: ...
 
@@ -160,9 +170,13 @@ class Prover:
             for row in reversed(await self._ask(reading.responses_between, self._source_id, low, high))
         }
         on_chain = await self._contract.hashes_and_responses(indices, at)
-        for index, (task_hash, response_hash) in zip(indices, on_chain, strict=True):
-            # A forged log may have left another one at this index: the contract says which is meant.
+        for index, held in zip(indices, on_chain, strict=True):
             here = tasks.get(index, [])
+            if not isinstance(held, tuple):
+                self._unreadable(proof, index, held, known=bool(here))
+                continue
+            task_hash, response_hash = held
+            # A forged log may have left another one at this index: the contract says which is meant.
             task = next((row for row in here if row.task_hash == task_hash), here[0] if here else None)
             if task is None:
                 proof.missing.append(index)
@@ -176,6 +190,13 @@ class Prover:
                 self._answered(proof, task, event)
             else:
                 self._unanswered(proof, task, at)
+
+    def _unreadable(self, proof: Proof, index: int, held: Unreadable, *, known: bool) -> None:
+        """An index the contract refuses is not a task of it. Raises RetryElsewhere where a node could not read it."""
+        if not held.reverted:
+            raise RetryElsewhere(f"task {index}: {held.reason}")
+        proof.known += known
+        (proof.mismatched if known else proof.missing).append(index)
 
     def _holds_together(self, task: Row[Any]) -> bool:
         """Whether the row is what its own log says, and not given up while the chain holds the task."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from watcher.app.doctor.finding import Notes
 from watcher.chain.abi import NoSuchView
-from watcher.chain.answers import Log
+from watcher.chain.answers import Log, Unread
 from watcher.chain.contract import TaskManager
 from watcher.errors import Quarantine
 from watcher.task import Header
@@ -34,11 +34,14 @@ async def look(contract: TaskManager, head: Header, logs: Sequence[Log], notes: 
         notes.ok("answers", f"{event} was seen: it shows an answer to {task}")
         return
     try:
-        ((_, held),) = await contract.hashes_and_responses([response.task_index], head)
+        (found,) = await contract.hashes_and_responses([response.task_index], head)
     except NoSuchView:
+        found = Unread("the answer is empty")
+    if isinstance(found, Unread):
         words = f"{_KEY}: {event} shows an answer to {task}, and {view.signature} answers nothing for it"
         notes.wrong("answers", f"{words}; correct response.index or response.hash_view")
         return
+    held = found[1]
     if held is None:
         words = f"{_KEY}: {event} shows an answer to {task}, and {view.signature} holds none"
         notes.warn("answers", f"{words}; if that stays so, correct response.index or response.hash_view")

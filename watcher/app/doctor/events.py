@@ -10,7 +10,7 @@ from watcher.app.doctor.near import near
 from watcher.app.doctor.search import Search, Stretch
 from watcher.app.settings.model import Settings
 from watcher.chain.abi import NoSuchView
-from watcher.chain.answers import Log
+from watcher.chain.answers import Log, Unread
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import Quarantine
@@ -90,9 +90,14 @@ async def _compare(
         notes.wrong("events", f"task_manager.convention: a log of its event cannot be read: {unfit}; correct the event")
         return None
     try:
-        ((held, answered),) = await contract.hashes_and_responses([task.task_index], head)
+        (found,) = await contract.hashes_and_responses([task.task_index], head)
     except NoSuchView:
-        return task  # told already
+        return task  # reported already
+    if isinstance(found, Unread):
+        words = f"task_manager.convention: its event shows task {task.task_index}, and {found.reason}"
+        (notes.wrong if found.reverted else notes.warn)("events", f"{words}; correct task.index or task.hash_view")
+        return task
+    held, answered = found
     if task.created_block != log.block_number:
         words = (
             f"task {task.task_index} says block {task.created_block}, its log is in block {log.block_number}: either"

@@ -1,0 +1,127 @@
+"""One item of a batch that cannot be read is that item's affair: the others of the same batch are."""
+
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.node_rig import Answers, Relay, asking, relaying, running_chain
+from watcher.chain.abi import NoSuchView
+from watcher.chain.answers import Reverted, Unread
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.node import Node
+from watcher.errors import RetryElsewhere, StaleNode
+
+ADDRESS = b"\x11" * 20
+CALLS = [b"\x01\x02\x03\x04" + index.to_bytes(32) for index in range(5)]
+WORD = "0x" + "ab" * 32
+PRUNED = {"code": -32000, "message": "missing trie node 1234 (path ) state is not available"}
+REVERTED = {"code": 3, "message": "execution reverted: no such task", "data": "0x"}
+LIMITED = {"code": -32005, "message": "rate limit"}
+
+Item = dict[str, Any]
+
+
+@pytest.fixture
+async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
+    async with running_chain(tmp_path) as (chain, anvil), relaying(anvil.http_url) as relay:
+        await chain.mine(3)
+        yield relay
+
+
+def words_but(poison: Callable[[int], Item]) -> Callable[[Answers, Answers], Answers]:
+    """Each call is answered with a word; `poison(index)` may say otherwise."""
+
+    def twist(asked: Answers, answers: Answers) -> Answers:
+        return [
+            {"jsonrpc": "2.0", "id": one["id"]}
+            | (
+                {"result": WORD} | poison(int(ask["params"][0]["data"][-64:], 16))
+                if ask["method"] == "eth_call"
+                else one
+            )
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    return twist
+
+
+def only(index: int, said: Item) -> Callable[[int], Item]:
+    failed = {"result": None} | said
+    return lambda asked: failed if asked == index else {}
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ({"error": REVERTED}, Reverted),
+        ({"error": PRUNED}, Unread),
+        ({"error": {"code": -32000, "message": "header not found"}}, Unread),
+        ({"error": {"code": -32603, "message": "internal error"}}, Unread),
+        ({"error": "no"}, Unread),
+        ({"result": None}, Unread),
+        ({"result": {"value": WORD}}, Unread),
+        ({"result": 7}, Unread),
+    ],
+)
+async def test_an_item_that_fails_leaves_the_others_readable(relay: Relay, said: Item, kind: type) -> None:
+    relay.twist = words_but(only(2, said))
+    async with asking(relay.url) as node:
+        found = await node.views(CALLS, ADDRESS, await node.head())
+    assert [type(one) for one in found] == [bytes, bytes, kind, bytes, bytes]
+    assert found[0] == b"\xab" * 32
+
+
+@pytest.mark.parametrize(
+    ("said", "error"),
+    [({"error": PRUNED}, StaleNode), ({"error": "no"}, RetryElsewhere), ({"result": 7}, RetryElsewhere)],
+)
+async def test_a_batch_of_which_nothing_is_read_is_an_error(relay: Relay, said: Item, error: type) -> None:
+    relay.twist = words_but(lambda _: {"result": None} | said)
+    async with asking(relay.url) as node:
+        with pytest.raises(RetryElsewhere) as caught:
+            await node.views(CALLS, ADDRESS, await node.head())
+    assert type(caught.value) is error
+
+
+async def test_a_rate_limit_within_a_batch_is_still_a_pause(relay: Relay) -> None:
+    relay.twist = words_but(only(4, {"error": LIMITED}))
+    async with asking(relay.url) as node:
+        with pytest.raises(RetryElsewhere, match="rate limit"):
+            await node.views(CALLS, ADDRESS, await node.head())
+
+
+class OneNode:
+    """The endpoints as the contract asks them, of one node."""
+
+    def __init__(self, node: Node) -> None:
+        self.views = node.views
+
+
+async def test_an_index_that_reverts_is_unread_and_its_neighbours_are_not(relay: Relay) -> None:
+    relay.twist = words_but(only(77, {"error": REVERTED}))
+    async with asking(relay.url) as node:
+        contract = TaskManager(OneNode(node), ADDRESS, convention("wizard"), 100)  # type: ignore[arg-type]
+        first, poison, last = await contract.hashes_and_responses([1, 77, 2], await node.head())
+    assert first == last == (b"\xab" * 32, b"\xab" * 32)
+    assert isinstance(poison, Unread) and poison.reverted
+    assert "allTaskHashes(uint32) reverts for it" in poison.reason
+
+
+async def test_a_contract_that_answers_nothing_at_all_is_no_contract(relay: Relay) -> None:
+    relay.twist = words_but(lambda _: {"result": "0x"})
+    async with asking(relay.url) as node:
+        contract = TaskManager(OneNode(node), ADDRESS, convention("wizard"), 100)  # type: ignore[arg-type]
+        with pytest.raises(NoSuchView):
+            await contract.hashes_and_responses([1, 2], await node.head())
+
+
+async def test_an_index_with_an_empty_answer_is_unread_alone(relay: Relay) -> None:
+    relay.twist = words_but(only(1, {"result": "0x"}))
+    async with asking(relay.url) as node:
+        contract = TaskManager(OneNode(node), ADDRESS, convention("wizard"), 100)  # type: ignore[arg-type]
+        empty, full = await contract.hashes_and_responses([1, 2], await node.head())
+    assert isinstance(empty, Unread) and not empty.reverted
+    assert full == (b"\xab" * 32, b"\xab" * 32)
