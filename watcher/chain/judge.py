@@ -70,6 +70,7 @@ class Judge:
             held.task.task_index,
             response_hash if self._contract.names_answers else None,
             None if self._contract.proves_answers else at.number,
+            held.task.seen_at,
         )
         if event is None and not self._contract.proves_answers:
             return _unanswered(held.task, at)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, or_, select, update
 
 from watcher.ledger.moves import AS_HELD, as_held, move, move_all, reopen
 from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, chunks, due, open_task
@@ -92,15 +92,26 @@ def _open_tasks(
 
 
 def response_of(
-    conn: Connection, source_id: int, task_index: int, response_hash: bytes | None, upto_block: int | None = None
+    conn: Connection,
+    source_id: int,
+    task_index: int,
+    response_hash: bytes | None,
+    upto_block: int | None = None,
+    since: Sighting | None = None,
 ) -> Responded | None:
-    """The event that shows the response, None when it has not been read yet.
+    """Return the event that shows the response to a task, None while no such event is in the ledger.
 
-    The one the contract names by its hash; where it names none, the first up to `upto_block`.
+    `since` is the log of the task: an older event answers an older task of the same index. Of the events that are left,
+    the one the contract names by `response_hash`; where it names none, the first up to `upto_block`, and before the
+    next canonical task of this index.
     """
     found = select(responses).where(responses.c.source_id == source_id, responses.c.task_index == task_index)
+    if since is not None:
+        found = found.where(_not_before(responses, since))
     if response_hash is not None:
         found = found.where(responses.c.response_hash == response_hash)
+    elif since is not None and (successor := _successor(conn, source_id, task_index, since)) is not None:
+        found = found.where(~_not_before(responses, successor))
     if upto_block is not None:
         found = found.where(responses.c.block_number <= upto_block)
     row = conn.execute(found.order_by(responses.c.block_number, responses.c.log_index).limit(1)).one_or_none()
@@ -108,6 +119,29 @@ def response_of(
         return None
     seen = Sighting(row.block_number, row.block_hash, row.tx_hash, row.log_index)
     return Responded(row.task_index, row.message, row.log, row.response_hash, seen)
+
+
+def _not_before(table: Table, seen: Sighting) -> ColumnElement[bool]:
+    """Return the condition that a row's log does not precede `seen`. Some nodes give two logs of a block one index."""
+    columns = table.c
+    same_block = and_(columns.block_number == seen.block_number, columns.log_index >= seen.log_index)
+    return or_(columns.block_number > seen.block_number, same_block)
+
+
+def _successor(conn: Connection, source_id: int, task_index: int, seen: Sighting) -> Sighting | None:
+    """Return where the next canonical task of the same index was made, None where the contract has not reused it."""
+    later = or_(
+        tasks.c.block_number > seen.block_number,
+        and_(tasks.c.block_number == seen.block_number, tasks.c.log_index > seen.log_index),
+    )
+    mine = (tasks.c.source_id == source_id, tasks.c.task_index == task_index, tasks.c.canonical)
+    row = conn.execute(
+        select(tasks.c.block_number, tasks.c.block_hash, tasks.c.created_tx_hash, tasks.c.log_index)
+        .where(*mine, later)
+        .order_by(tasks.c.block_number, tasks.c.log_index)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Sighting(*row)
 
 
 def admitted(tx: Tx, held: Sequence[OpenTask], at: Header, *, proved: bool = True) -> None:

@@ -161,35 +161,56 @@ class Prover:
 
     async def _compare(self, proof: Proof, at: Header, indices: Sequence[int]) -> None:
         low, high = indices[0], indices[-1]
-        tasks: dict[int, list[Row[Any]]] = {}
-        for row in await self._ask(reading.canonical_between, self._source_id, low, high):
-            tasks.setdefault(row.task_index, []).append(row)
-        names = self._contract.names_answers
-        events = {
-            (row.task_index, row.response_hash if names else None): row
-            for row in reversed(await self._ask(reading.responses_between, self._source_id, low, high))
-        }
+        tasks = _by_index(await self._ask(reading.canonical_between, self._source_id, low, high))
+        events = _by_index(await self._ask(reading.responses_between, self._source_id, low, high))
         on_chain = await self._contract.hashes_and_responses(indices, at)
         for index, held in zip(indices, on_chain, strict=True):
-            here = tasks.get(index, [])
             if not isinstance(held, tuple):
-                self._unreadable(proof, index, held, known=bool(here))
+                self._unreadable(proof, index, held, known=index in tasks)
                 continue
-            task_hash, response_hash = held
-            # A forged log may have left another one at this index: the contract says which is meant.
-            task = next((row for row in here if row.task_hash == task_hash), here[0] if here else None)
-            if task is None:
+            rows = self._meant(tasks.get(index, []), held[0])
+            if not rows:
                 proof.missing.append(index)
-                continue
-            proof.known += 1
-            event = events.get((index, response_hash if names else None))
-            is_answered = response_hash is not None if self._contract.proves_answers else event is not None
-            if (self._contract.proves_tasks and task.task_hash != task_hash) or not self._holds_together(task):
-                proof.mismatched.append(index)
-            elif is_answered:
-                self._answered(proof, task, event)
-            else:
-                self._unanswered(proof, task, at)
+            for row, successor in zip(rows, [*rows[1:], None], strict=True):
+                event = self._event(events.get(index, []), row, successor, held[1])
+                self._count(proof, row, held, event, at)
+
+    def _meant(self, rows: Sequence[Row[Any]], task_hash: bytes | None) -> Sequence[Row[Any]]:
+        """Return the tasks of one index, in the order of the chain.
+
+        Where the contract holds hashes, one task: a forged log may have left another one at this index. Where it holds
+        none, every canonical task stands, also when the contract has used an index twice.
+        """
+        if not self._contract.proves_tasks:
+            return rows
+        return [next((row for row in rows if row.task_hash == task_hash), rows[0])] if rows else []
+
+    def _event(
+        self, events: Sequence[Row[Any]], task: Row[Any], successor: Row[Any] | None, response_hash: bytes | None
+    ) -> Row[Any] | None:
+        """Return the event that answers `task`, as `outcome.response_of` chooses it: none older than the task."""
+        since = [event for event in events if _position(event) >= _position(task)]
+        if self._contract.names_answers:
+            return next((event for event in since if event.response_hash == response_hash), None)
+        return next((event for event in since if successor is None or _position(event) < _position(successor)), None)
+
+    def _count(
+        self,
+        proof: Proof,
+        task: Row[Any],
+        on_chain: tuple[bytes | None, bytes | None],
+        event: Row[Any] | None,
+        at: Header,
+    ) -> None:
+        task_hash, response_hash = on_chain
+        proof.known += 1
+        is_answered = response_hash is not None if self._contract.proves_answers else event is not None
+        if (self._contract.proves_tasks and task.task_hash != task_hash) or not self._holds_together(task):
+            proof.mismatched.append(task.task_index)
+        elif is_answered:
+            self._answered(proof, task, event)
+        else:
+            self._unanswered(proof, task, at)
 
     def _unreadable(self, proof: Proof, index: int, held: Unreadable, *, known: bool) -> None:
         """An index the contract refuses is not a task of it. Raises RetryElsewhere where a node could not read it."""
@@ -235,3 +256,15 @@ class Prover:
         """Canonical tasks with an index the contract has not given out yet contradict it too."""
         extra = await self._ask(reading.canonical_from, self._source_id, count, _CHUNK)
         proof.mismatched += extra
+
+
+def _position(row: Row[Any]) -> tuple[int, int]:
+    return row.block_number, row.log_index
+
+
+def _by_index(rows: Sequence[Row[Any]]) -> dict[int, list[Row[Any]]]:
+    """Return the rows by task index, each list in the order of the chain."""
+    found: dict[int, list[Row[Any]]] = {}
+    for row in sorted(rows, key=_position):
+        found.setdefault(row.task_index, []).append(row)
+    return found

@@ -1,0 +1,130 @@
+"""The proof over a real ledger: which event answers which task, also where a contract uses an index twice."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+from tests.conformance.rig import ANSWER, CHAIN_ID, MANAGER, Ledger, header, make_response, make_task
+from watcher.ledger import outcome, reading
+from watcher.report.prove import Proof, Prover
+from watcher.task import Header, State, Task
+
+
+@dataclass
+class Contract:
+    """What a contract of some shape says; `held` are the words of its views by index."""
+
+    count: int | None = None
+    first: int = 0
+    proves_tasks: bool = False
+    proves_answers: bool = False
+    names_answers: bool = False
+    held: Mapping[int, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
+
+    @property
+    def counts_tasks(self) -> bool:
+        return self.count is not None
+
+    async def header(self, number: int) -> Header:
+        return header(number)
+
+    async def latest_task_num(self, at: Header) -> int:
+        assert self.count is not None
+        return self.count
+
+    async def first_index(self, start_block: int, at: Header, lowest: reading.Place | None) -> int:
+        return self.first
+
+    async def hashes_and_responses(
+        self, indices: Sequence[int], at: Header
+    ) -> list[tuple[bytes | None, bytes | None]]:
+        return [self.held.get(index, (None, None)) for index in indices]
+
+    def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None:
+        shown = next((one for one in self.shown if one.log == log), None)
+        return shown.response_hash if shown is not None and shown.message == answer else None
+
+    def told(self, task: Task) -> bool:
+        return True
+
+    shown: Sequence[Any] = ()
+
+
+async def proved(ledger: Ledger, contract: Contract) -> Proof:
+    return await Prover(cast("Any", contract), ledger.ask, ledger.source, CHAIN_ID, MANAGER).prove()
+
+
+async def test_prove_counts_both_tasks_when_an_index_is_used_twice(ledger: Ledger) -> None:
+    """The second task of an index was neither counted nor compared with anything."""
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    shown = make_response(0, 105)
+    (held,) = await ledger.held(State.ACCEPTED)
+    await ledger.record(make_task(0, block=107, content="again"), answered=[shown], upto=110)
+    await ledger.do(outcome.answered, [(held, shown)], by_us=True)
+    proof = await proved(ledger, Contract(shown=[shown]))
+    assert (proof.ok, proof.known, proof.answered_by_us, proof.open) == (True, 2, 1, [0])
+
+
+async def test_prove_gives_each_task_its_own_event_when_both_are_answered(ledger: Ledger) -> None:
+    first, second = make_response(0, 105), make_response(0, 108)
+    for task, shown in ((make_task(0), first), (make_task(0, block=107, content="again"), second)):
+        await ledger.bring(task, to=State.ACCEPTED)
+        (held,) = await ledger.held(State.ACCEPTED)
+        await ledger.record(answered=[shown])
+        await ledger.do(outcome.answered, [(held, shown)], by_us=True)
+    proof = await proved(ledger, Contract(shown=[first, second]))
+    assert (proof.ok, proof.known, proof.answered_by_us) == (True, 2, 2)
+
+
+async def test_prove_reports_a_task_settled_by_an_event_older_than_it(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0, block=107), to=State.ACCEPTED)
+    old = make_response(0, 105)
+    (held,) = await ledger.held(State.ACCEPTED)
+    await ledger.record(answered=[old])
+    await ledger.do(outcome.answered, [(held, old)], by_us=True)
+    proof = await proved(ledger, Contract(shown=[old]))
+    assert (proof.ok, proof.mismatched, proof.answered_by_us) == (False, [0], 0)
+
+
+async def test_prove_compares_one_task_only_when_the_contract_holds_hashes(ledger: Ledger) -> None:
+    """The contract's word decides which of two logs at an index is meant; the other one is a forgery."""
+    true, forged = make_task(0), make_task(0, content="forged")
+    await ledger.record(true, forged)
+    proof = await proved(ledger, Contract(count=1, proves_tasks=True, held={0: (true.task_hash, None)}))
+    assert (proof.ok, proof.known, proof.open) == (True, 1, [0])
+
+
+async def test_response_of_ignores_events_older_than_the_task(ledger: Ledger) -> None:
+    """The same key may be asked again: an answer to the earlier task says nothing of the later one."""
+    first, second = make_task(0), make_task(0, block=107, content="again")
+    old, new = make_response(0, 105), make_response(0, 109, message=b"another")
+    await ledger.record(first, second, answered=[old, new])
+    for task, expected in ((first, old), (second, new)):
+        found = await ledger.ask(outcome.response_of, ledger.source, 0, None, 110, task.seen_at)
+        assert found == expected
+    assert await ledger.ask(outcome.response_of, ledger.source, 0, None, 108, second.seen_at) is None
+
+
+async def test_response_of_leaves_the_answer_of_a_later_task_to_it(ledger: Ledger) -> None:
+    first, second = make_task(0), make_task(0, block=107, content="again")
+    shown = make_response(0, 109)
+    await ledger.record(first, second, answered=[shown])
+    assert await ledger.ask(outcome.response_of, ledger.source, 0, None, 110, first.seen_at) is None
+    assert await ledger.ask(outcome.response_of, ledger.source, 0, None, 110, second.seen_at) == shown
+
+
+async def test_response_of_takes_no_event_older_than_the_task_by_its_hash(ledger: Ledger) -> None:
+    """Also where the contract names the event: a deployment may be asked the same thing twice."""
+    task, old = make_task(0, block=107), make_response(0, 105)
+    await ledger.record(task, answered=[old])
+    assert await ledger.ask(outcome.response_of, ledger.source, 0, old.response_hash, None, task.seen_at) is None
+
+
+async def test_response_of_orders_logs_within_one_block(ledger: Ledger) -> None:
+    """An answer in the block of its task follows it; one that stands before it in that block answers another."""
+    early, late = make_task(3, block=105), make_task(5, block=105)
+    seen = make_response(3, 105)  # log 3 of block 105
+    await ledger.record(early, late, answered=[seen])
+    assert await ledger.ask(outcome.response_of, ledger.source, 3, None, 110, early.seen_at) == seen
+    assert await ledger.ask(outcome.response_of, ledger.source, 3, None, 110, late.seen_at) is None
+    assert seen.message == ANSWER
