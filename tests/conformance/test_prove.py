@@ -35,9 +35,7 @@ class Contract:
     async def first_index(self, start_block: int, at: Header, lowest: reading.Place | None) -> int:
         return self.first
 
-    async def hashes_and_responses(
-        self, indices: Sequence[int], at: Header
-    ) -> list[tuple[bytes | None, bytes | None]]:
+    async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[bytes | None, bytes | None]]:
         return [self.held.get(index, (None, None)) for index in indices]
 
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None:

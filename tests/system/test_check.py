@@ -638,3 +638,49 @@ async def test_an_observer_needs_neither_api_nor_hook(rig: Rig) -> None:
     found = await checked(rig, {'api = "proxy"': 'api = "none"'})
     assert (found.code, found.not_green()) == (0, [])
     assert {one.what for one in found.findings} == {"settings", "ledger", "node", "contract"}
+
+
+# -- a start in the middle ---------------------------------------------------------------------------------------------
+
+
+async def test_check_is_green_when_the_start_lies_above_older_tasks(tmp_path: Path) -> None:
+    """Older tasks in the newest blocks belong to somebody else: the first task is the first one since the start."""
+    async with running_rig(tmp_path, hook="square", password=PASSWORD) as rig:
+        deployed = f"start_block = {rig.net.manager.deployed_block}"
+        await rig.create(3)
+        older = await rig.net.chain.head()
+        await rig.net.mine(20)
+        start = older + 10
+        # Above all tasks, in the block of the newest one, and before the tasks that come later.
+        assert (await checked(rig, {deployed: f"start_block = {start}"})).not_green() == []
+        assert (await checked(rig, {deployed: f"start_block = {older}"})).red() == []
+        await rig.create(2)
+        await rig.net.mine(3)
+        for span in ("2000", "8"):
+            short = {"WATCHER_CHAIN__MAX_SPAN_BLOCKS": span}
+            found = await checked(rig, {deployed: f"start_block = {start}"}, short)
+            assert (found.code, found.not_green()) == (0, [])
+
+
+async def test_check_is_red_when_a_log_since_the_start_is_withheld(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, hook="square", password=PASSWORD) as rig:
+        deployed = f"start_block = {rig.net.manager.deployed_block}"
+        await rig.create(2)
+        start = await rig.net.chain.head() + 1
+        await rig.net.mine(3)
+        await rig.create(1)
+        await rig.net.mine()
+        await rig.create(1)
+        third = "0x" + f"{2:064x}"
+
+        def without_the_third(asked: Answers, answers: Answers) -> Answers:
+            for ask, one in zip(asked, answers, strict=True):
+                if ask["method"] == "eth_getLogs":
+                    one["result"] = [log for log in one["result"] if log["topics"][1:2] != [third]]
+            return answers
+
+        async with behind(rig) as relay:
+            relay.twist = without_the_third
+            found = await checked(rig, {**to(relay, rig), deployed: f"start_block = {start}"})
+            assert found.red() == [("contract", "count")]
+            assert f"counted 2 tasks before block {start}" in found.line("contract", "count").words

@@ -40,8 +40,7 @@ async def look(
         if task is not None:
             values.look(task, head, window, notes)
             if count is not None:
-                since = [one for one in seen if isinstance(start_block, int) and one.first <= start_block]
-                first = _made(contract, [log for one in since for log in one.logs])[:1]
+                first = _made(contract, _since(start_block, seen))[:1]
                 await counting.look(settings, nodes, contract, count, task, first, notes)
         await answers.look(contract, head, logs, notes)
         return task
@@ -52,6 +51,22 @@ async def look(
 def _made(contract: TaskManager, logs: list[Log]) -> list[Log]:
     made = [log for log in logs if log.topics[0] == contract.convention.created_topic]
     return sorted(made, key=lambda log: (log.block_number, log.log_index))
+
+
+def _since(start_block: int | str, seen: list[Stretch]) -> list[Log]:
+    """Return the logs from `start_block` on, where a stretch that was read begins at or before it.
+
+    The newest stretch may begin earlier: its older logs are of tasks the contract had counted by then.
+    """
+    if not isinstance(start_block, int):
+        return []
+    return [
+        log
+        for one in seen
+        if one.first <= start_block <= one.last
+        for log in one.logs
+        if log.block_number >= start_block
+    ]
 
 
 def _others(contract: TaskManager, seen: list[Stretch]) -> list[bytes]:
