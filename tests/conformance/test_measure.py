@@ -1,5 +1,7 @@
 """What health and metrics ask of the ledger: counted right, of one source alone, without reading what has ended."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.conformance.rig import Ledger, header, make_task
@@ -104,3 +106,38 @@ async def test_measuring_reads_the_open_tasks_through_their_index(ledger: Ledger
     assert counted == ["SEARCH tasks USING INDEX ix_tasks_open (source_id=?)"], counted
     followed = next(plan for statement, plan in plans.items() if "JOIN" in statement)
     assert followed[0] == "SEARCH journal USING INTEGER PRIMARY KEY (rowid>?)", followed
+
+
+async def test_work_counts_deadlines_that_are_times_when_little_is_left(ledger: Ledger) -> None:
+    now_s = ledger.clock.now_ms() // 1000
+    found = {0: 1000, 1: 40, 2: 20, 3: 90}  # seconds left now
+    made = [replace(make_task(index, deadline=None), deadline_s=now_s + left) for index, left in found.items()]
+    await ledger.bring(made[3], to=State.RESPONDED)  # answered: no danger any more
+    await ledger.record(*made[:2])
+    ledger.clock.at_ms += 200_000  # the first two have been known for 200 s
+    await ledger.record(replace(made[2], deadline_s=now_s + 220))
+
+    async def at(chain_s: float | None, danger_s: float = 60) -> tuple[int | None, int]:
+        now = await ledger.ask(
+            measure.work, ledger.source, ledger.clock.now_ms(), danger_blocks=10, danger_s=danger_s, chain_s=chain_s
+        )
+        return now.nearest_deadline_s, now.endangered_by_time
+
+    # Task 1 is over by now; task 2 has just been seen, and has all of its twenty seconds left.
+    assert await at(None) == (now_s + 220, 0)
+    # The chain's own time decides: on one that is behind this machine, task 1 has 30 s left of 230 s.
+    assert await at(now_s + 10) == (now_s + 40, 1)
+    assert await at(now_s + 10, danger_s=29) == (now_s + 40, 0)
+    # On one that is ahead even the long one is close to its end.
+    assert await at(now_s + 960, danger_s=60) == (now_s + 1000, 1)
+    ledger.clock.at_ms += 5_000
+    assert await at(None) == (now_s + 220, 1), "fifteen seconds are little, however short the whole time is"
+    assert await at(None, danger_s=0) == (now_s + 220, 0), "0 turns the warning off"
+
+
+async def test_work_leaves_out_what_is_past_a_deadline_that_is_a_time(ledger: Ledger) -> None:
+    """What can no longer be answered is neither due nor in danger; finality settles it."""
+    now_s = ledger.clock.now_ms() // 1000
+    await ledger.bring(replace(make_task(0, deadline=None), deadline_s=now_s - 5), to=State.READY)
+    found = await work(ledger)
+    assert (found.oldest_due_ms, found.nearest_deadline_s, found.endangered_by_time) == (None, None, 0)

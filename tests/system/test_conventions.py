@@ -39,13 +39,14 @@ UNSEEN = EVENTS_ONLY[: EVENTS_ONLY.index("[response]")] + EVENTS_ONLY[EVENTS_ONL
 BY_TIME = EVENTS_ONLY.replace("window_blocks = 100", 'timestamp = "t.number"')
 
 
-def described(rig: Rig, text: str) -> None:
+def described(rig: Rig, text: str, target: str = "rig_hook:square", **toml: Any) -> None:
     """Points the configuration at a convention file of one's own."""
     file = rig.folder / "mine.toml"
     file.write_text(text)
     named = f'convention = "{rig.net.options.convention}"'
     rig.write_config(
-        target="rig_hook:square",
+        target=target,
+        **toml,
         changes={named: f'convention = "custom"\nconvention_file = "{file}"'},
     )
 

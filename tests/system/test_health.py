@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.system.daemon_rig import Daemon, Rig, running_rig
 from tests.system.receiver import KEY, Receiver, listening
+from tests.system.test_conventions import BY_TIME, described
 from watcher.devnet.faults import Fault, FaultKind
 
 IN_TIME_S = 30.0
@@ -295,3 +296,26 @@ async def test_a_deadline_in_danger_and_a_quiet_chain(tmp_path: Path) -> None:
         await rig.net.mine(2)
         await daemon.until_well()
         assert await daemon.daemon.stop() == 0
+
+
+async def test_a_deadline_that_is_a_time_is_in_danger_when_seconds_are_left(tmp_path: Path) -> None:
+    """The number of a task doubles as its deadline: one far away, one in a moment."""
+    options: dict[str, Any] = {"convention": "incredible-squaring", "toml": {"listen": "127.0.0.1:0"}}
+    async with running_rig(tmp_path, hook="patient", **options) as rig:
+        described(rig, BY_TIME, target="rig_hook:patient", listen="127.0.0.1:0")
+        async with watched(rig) as daemon:
+            newest = await rig.net.chain.block("latest")
+            assert newest is not None
+            now_s = max(int(newest["timestamp"], 16), int(time.time()))
+            await rig.net.create_tasks([(now_s + left_s).to_bytes(32, "big") for left_s in (100_000, 14)])
+            began_s = time.monotonic()
+            while not (told := await daemon.told()).ready["troubles"]:
+                assert time.monotonic() - began_s < IN_TIME_S, told
+                await asyncio.sleep(0.1)
+            assert [one["key"] for one in told.ready["troubles"]] == ["deadline"]
+            assert "1 task is within 120 s of the deadline and unanswered" in told.ready["troubles"][0]["words"]
+            assert 0 < told.ready["nearest_deadline_seconds"] <= 15
+            assert 0 < told.metrics["avs_watcher_nearest_deadline_seconds", ""] <= 15
+            assert told.metrics["avs_watcher_tasks_in_danger", ""] == 1
+            (rig.hook_folder / "open").touch()
+            assert await daemon.daemon.stop() == 0

@@ -46,3 +46,16 @@ def test_nothing_is_left_behind_before_the_ledger_was_read(clock: SetClock) -> N
     growth.follow(101, None)
     clock.at_ms += 5_000_000
     assert growth.final_left_behind_s == 0
+
+
+def test_the_time_of_the_chain_goes_on_between_its_blocks(clock: SetClock) -> None:
+    growth = Growth(clock)
+    assert growth.chain_time_s is None
+    growth.follow(100, 60, 1_000)
+    clock.at_ms += 4_500
+    growth.follow(100, 60, 1_000)
+    assert growth.chain_time_s == 1_004.5
+    growth.follow(101, 60, 1_012)
+    assert growth.chain_time_s == 1_012
+    growth.follow(102, 60)
+    assert growth.chain_time_s is None, "a node that names no time"

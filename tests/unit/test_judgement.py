@@ -172,6 +172,18 @@ def test_a_deadline_in_danger_is_told_with_the_blocks_left() -> None:
     assert told(health).startswith("block 100, 4 open, nearest deadline in 7 blocks; deadline: ")
 
 
+def test_deadlines_that_are_times_are_in_danger_like_those_in_blocks() -> None:
+    timed = replace(WORK, open_tasks=4, seconds_left=41.6, endangered_by_time=1)
+    health = judge(replace(WELL, work=timed), LIMITS)
+    assert (keys(health), health.ready, health.seconds_left) == ({DEADLINE}, False, 41.6)
+    assert health.reasons[0] == "deadline: 1 task is within 120 s of the deadline and unanswered, 42 s left"
+    assert told(health).startswith("block 100, 4 open, nearest deadline in 42 s; deadline: ")
+    both = judge(replace(WELL, work=replace(timed, nearest_deadline_block=103, endangered=2)), LIMITS)
+    assert "2 tasks are within 10 blocks" in both.reasons[0]
+    assert "1 task is within 120 s" in both.reasons[0]
+    assert judge(replace(WELL, work=timed, api=None), LIMITS).ready, "who only observes has no deadline to keep"
+
+
 def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:
     behind = judge(replace(WELL, node=NodeSeen(answered_ago_s=1, head_block=99)), LIMITS)
     assert keys(behind) == {NODE_BEHIND}

@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from hypothesis import given, settings
@@ -46,6 +47,7 @@ def test_every_series_a_rule_may_ask_for_is_there_before_anything_happens() -> N
     assert now["avs_watcher_task_moves_total", "expired"] == 0
     assert now["avs_watcher_api_requests_total", "unknown"] == 0
     assert math.isnan(now["avs_watcher_nearest_deadline_blocks",])
+    assert math.isnan(now["avs_watcher_nearest_deadline_seconds",])
 
 
 def test_two_of_them_share_nothing() -> None:
@@ -81,10 +83,13 @@ def test_delays_are_those_of_the_first_post_and_of_the_answer_on_the_chain() -> 
 def test_the_state_is_what_the_judgement_and_the_ledger_say() -> None:
     metrics = Metrics()
     seen = WorkSeen(cursor_block=95, head_block=100, final_block=90, nearest_deadline_block=104, endangered=1)
+    seen = replace(seen, seconds_left=33.5, endangered_by_time=2)
     node = NodeSeen(answered_ago_s=0.1, head_block=100)
     health = judge(Observations(at_ms=50_000, started=True, node=node, api=ApiSeen(refuses=True), work=seen), Limits())
     cursor = Cursor(1, 1, 95, b"", 100, 90, b"")
-    work = Work(cursor, {State.READY: 3}, 104, 1, oldest_seen_ms=20_000, oldest_due_ms=None, last_move=9)
+    work = Work(
+        cursor, {State.READY: 3}, 104, 1, oldest_seen_ms=20_000, oldest_due_ms=None, last_move=9, endangered_by_time=2
+    )
     metrics.counted({State.FINAL: 40})
     metrics.moved([moved(State.FINAL, from_=State.RESPONDED), moved(State.READY, from_=State.FAILED)])
     metrics.told(
@@ -105,7 +110,8 @@ def test_the_state_is_what_the_judgement_and_the_ledger_say() -> None:
         ("avs_watcher_final_block",): 90,
         ("avs_watcher_lag_blocks",): 5,
         ("avs_watcher_nearest_deadline_blocks",): 4,
-        ("avs_watcher_tasks_in_danger",): 1,
+        ("avs_watcher_nearest_deadline_seconds",): 33.5,
+        ("avs_watcher_tasks_in_danger",): 3,
         ("avs_watcher_queue_age_seconds",): 30,
         ("avs_watcher_stage_beat_age_seconds", "watch"): 1.5,
         ("avs_watcher_endpoint_up", NODE): 1,

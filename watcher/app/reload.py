@@ -27,10 +27,11 @@ from watcher.operator.request import Request
 from watcher.operator.route import Sender
 from watcher.task import Refused, Sent
 
+_DANGER = ("deadline_blocks", "deadline_s")
 # What the running daemon takes over. Everything else is built into what is open: connections, workers, the ledger.
 RELOADABLE: frozenset[Key] = frozenset(
     {
-        *((section, name) for section, name in FIELDS if section in ("log", "alerts") and name != "deadline_blocks"),
+        *((section, name) for section, name in FIELDS if section in ("log", "alerts") and name not in _DANGER),
         *(("operator", name) for name in ("username", "password", "retry_base_s", "retry_max_s")),
         *(("operator", name) for name in ("expected_quorum_numbers", "expected_threshold", "failover")),
         *((section, name) for section, name in FIELDS if section == "operator.direct"),

@@ -73,6 +73,7 @@ class Endpoints:
         self._random = random
         self._quorum = quorum
         self.head_block: int | None = None  # what the endpoints showed last
+        self.head_time_s = 0  # its timestamp, 0 where it is not known
 
     @property
     def seen(self) -> tuple[EndpointSeen, ...]:
@@ -151,7 +152,7 @@ class Endpoints:
         """The highest head any endpoint shows: one that is stuck must not hide the chain from us."""
         heads = await self.opinions(lambda node: node.head())
         highest = max(heads, key=lambda head: head.number) if heads else await self.ask(lambda node: node.head())
-        self.head_block = highest.number
+        self.head_block, self.head_time_s = highest.number, highest.timestamp_s
         return highest
 
     async def opinions(self, question: Callable[[Node], Awaitable[T]]) -> list[T]:

@@ -7,7 +7,7 @@ table but `ended`, which is asked rarely.
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
 
 from watcher.ledger.reading import cursor as read_cursor
 from watcher.ledger.source import Cursor
@@ -15,6 +15,10 @@ from watcher.ledger.tables import OPEN, attempts, events, journal, sources, task
 from watcher.ledger.writer import Tx
 from watcher.task import ENDED, UNSETTLED, State
 
+# A quarter of the time is left when three times as much is spent.
+_DANGER_PART = 3
+# Less than this is little for signatures and a transaction, however short the whole time was.
+_ALWAYS_NEAR_MS = 15_000
 _WAITING = sorted({State.READY, State.COMPUTED, State.WAITING})
 
 
@@ -22,9 +26,10 @@ _WAITING = sorted({State.READY, State.COMPUTED, State.WAITING})
 class Work:
     """The open work of one source at one moment. Blocks are heights, times milliseconds since 1970.
 
-    `nearest_deadline_block` is that of the tasks the chain does not show answered and whose window is still open;
-    `endangered` counts those with at most `danger_blocks` left. `oldest_seen_ms` is of the tasks that wait for the hook
-    or for their POST, `oldest_due_ms` of those among them that could go on now.
+    `nearest_deadline_block` and `nearest_deadline_s` (seconds since 1970) are those of the tasks the chain does not
+    show answered and whose window is still open, by the kind of their deadline; `endangered` counts those with at most
+    `danger_blocks` left, `endangered_by_time` those close to a deadline that is a time. `oldest_seen_ms` is of the
+    tasks that wait for the hook or for their POST, `oldest_due_ms` of those among them that could go on now.
     """
 
     cursor: Cursor
@@ -34,6 +39,8 @@ class Work:
     oldest_seen_ms: int | None
     oldest_due_ms: int | None
     last_move: int
+    nearest_deadline_s: int | None = None
+    endangered_by_time: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,15 +57,29 @@ class Moved:
     why: str
 
 
-def work(conn: Connection, source_id: int, now_ms: int, danger_blocks: int) -> Work:
-    """Reads the rows of open tasks, once."""
+def work(
+    conn: Connection,
+    source_id: int,
+    now_ms: int,
+    danger_blocks: int,
+    danger_s: float = 0.0,
+    chain_s: float | None = None,
+) -> Work:
+    """Read the rows of open tasks, once.
+
+    `chain_s` is the time of the chain, in seconds since 1970, by which contracts judge deadlines that are times; None:
+    that of this machine.
+    """
+    chain_s = now_ms / 1000 if chain_s is None else chain_s
     cursor = read_cursor(conn, source_id)
     head = cursor.head_block
     unanswered = and_(tasks.c.canonical, tasks.c.state.in_(sorted(UNSETTLED)))
-    in_window = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > head)
+    in_time = or_(tasks.c.deadline_s.is_(None), tasks.c.deadline_s > chain_s)
+    in_window = and_(or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > head), in_time)
     waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window)
     due = and_(waits, tasks.c.due_at_ms <= now_ms, tasks.c.due_block <= head, tasks.c.lease_until_ms <= now_ms)
     near = and_(unanswered, tasks.c.deadline_block > head, tasks.c.deadline_block <= head + danger_blocks)
+    near_in_time = and_(unanswered, in_window, _is_near(now_ms, danger_s, chain_s))
     rows = conn.execute(
         select(
             tasks.c.state,
@@ -67,6 +88,8 @@ def work(conn: Connection, source_id: int, now_ms: int, danger_blocks: int) -> W
             func.sum(case((near, 1), else_=0)),
             func.min(case((waits, tasks.c.seen_at_ms))),
             func.min(case((due, tasks.c.due_at_ms))),
+            func.min(case((and_(unanswered, in_window), tasks.c.deadline_s))),
+            func.sum(case((near_in_time, 1), else_=0)),
         )
         .where(tasks.c.source_id == source_id, OPEN)
         .group_by(tasks.c.state)
@@ -79,7 +102,21 @@ def work(conn: Connection, source_id: int, now_ms: int, danger_blocks: int) -> W
         oldest_seen_ms=_least(row[4] for row in rows),
         oldest_due_ms=_least(row[5] for row in rows),
         last_move=last_move(conn),
+        nearest_deadline_s=_least(row[6] for row in rows),
+        endangered_by_time=sum(row[7] for row in rows),
     )
+
+
+def _is_near(now_ms: int, danger_s: float, chain_s: float) -> ColumnElement[bool]:
+    """Return the condition that at most `danger_s` are left, and at most a quarter of what the task had or 15 s.
+
+    What is left is counted in the chain's time and what is spent in this machine's, so that a chain whose time is
+    another one is judged alike.
+    """
+    left_ms = tasks.c.deadline_s * 1000 - int(chain_s * 1000)
+    spent_ms = now_ms - tasks.c.seen_at_ms
+    is_last_part = or_(left_ms * _DANGER_PART <= spent_ms, left_ms <= _ALWAYS_NEAR_MS)
+    return and_(left_ms <= int(danger_s * 1000), is_last_part)
 
 
 def last_move(conn: Connection) -> int:

@@ -41,6 +41,7 @@ class Instruments:
             quiet_node_s=_QUIET_NODE_S + 2 * settings.chain.poll_interval_s,
             stuck_s=stuck_s,
             # Before the limit of a run has passed: told when it has, half a minute is lost to somebody who could help.
+            danger_s=settings.alerts.deadline_s,
             silent_hook_s=max(_SILENT_HOOK_S, settings.hook.timeout_s * 2 / 3),
         )
 

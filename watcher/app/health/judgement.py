@@ -10,6 +10,7 @@ send the recovery when it is gone. What happened to single tasks (expired, answe
 the watcher: it comes from `Monitor.on_move`.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -117,6 +118,11 @@ class Health:
             return None
         return self.work.nearest_deadline_block - self.work.head_block
 
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds to the nearest deadline that is a time, of a task that is not answered yet."""
+        return None if self.work is None else self.work.seconds_left
+
     def service(self, wanted: str) -> Service | None:
         return next((one for one in self.services if one.id == wanted), None)
 
@@ -211,12 +217,8 @@ def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[
     wrong: dict[str, str] = {}
     work, node = seen.work, seen.node
     # Who only observes has no deadline to keep.
-    if seen.api is not None and work is not None and work.endangered:
-        left = (work.nearest_deadline_block or work.head_block) - work.head_block
-        tasks = "1 task is" if work.endangered == 1 else f"{work.endangered} tasks are"
-        wrong[DEADLINE] = (
-            f"{tasks} within {limits.danger_blocks} blocks of the deadline and unanswered, {left} blocks left"
-        )
+    if seen.api is not None and work is not None and (work.endangered or work.endangered_by_time):
+        wrong[DEADLINE] = "; ".join(_deadlines(work, limits))
     quiet = node.answered_ago_s is None or node.answered_ago_s > limits.quiet_node_s
     if quiet or work is None or node.head_block is None:
         return wrong
@@ -232,6 +234,20 @@ def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[
         minutes = node.final_left_behind_s / 60
         wrong[FINALITY_BEHIND] = f"no block has become final for {minutes:.0f} minutes, the last is {work.final_block}"
     return wrong
+
+
+def _deadlines(work: WorkSeen, limits: Limits) -> Iterator[str]:
+    if work.endangered:
+        left = (work.nearest_deadline_block or work.head_block) - work.head_block
+        within = f"within {limits.danger_blocks} blocks of the deadline"
+        yield f"{_tasks(work.endangered)} {within} and unanswered, {left} blocks left"
+    if work.endangered_by_time:
+        within = f"within {limits.danger_s:.0f} s of the deadline"
+        yield f"{_tasks(work.endangered_by_time)} {within} and unanswered, {work.seconds_left or 0:.0f} s left"
+
+
+def _tasks(count: int) -> str:
+    return "1 task is" if count == 1 else f"{count} tasks are"
 
 
 def _watched_s(age_s: float, seen: Observations, before: Health | None) -> float:

@@ -113,6 +113,10 @@ class Metrics:
             "avs_watcher_nearest_deadline_blocks",
             "Blocks left to the nearest deadline of an unanswered task. NaN when there is none.",
         )
+        self._seconds_left = gauge(
+            "avs_watcher_nearest_deadline_seconds",
+            "Seconds left to the nearest deadline that is a time, of an unanswered task. NaN when there is none.",
+        )
         self._endangered = gauge("avs_watcher_tasks_in_danger", "Unanswered tasks close to their deadline.")
         self._queue_age = gauge("avs_watcher_queue_age_seconds", "Age of the oldest task that waits for hook or POST.")
         self._beat = gauge("avs_watcher_stage_beat_age_seconds", "Time since the stage last came round.", "stage")
@@ -142,6 +146,7 @@ class Metrics:
         self._score.labels(self._avs).set(100)
         self._build.labels(program_version(), platform.python_version()).set(1)
         self._left.set(math.nan)
+        self._seconds_left.set(math.nan)
         for outcome in API_OUTCOMES:
             self._api.labels(outcome)
         for outcome in HOOK_OUTCOMES:
@@ -250,7 +255,9 @@ class Metrics:
         self._lag.set(max(0, cursor.head_block - cursor.block))
         left = health.blocks_left
         self._left.set(math.nan if left is None else left)
-        self._endangered.set(work.endangered)
+        seconds_left = health.seconds_left
+        self._seconds_left.set(math.nan if seconds_left is None else seconds_left)
+        self._endangered.set(work.endangered + work.endangered_by_time)
         oldest = work.oldest_seen_ms
         self._queue_age.set(0 if oldest is None else max(0, health.at_ms - oldest) / 1000)
         for state in State:

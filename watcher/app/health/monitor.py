@@ -99,7 +99,8 @@ class Monitor:
     def look(self) -> Health:
         """Judge what is known now, and begin to find out more."""
         self._begin_jobs()
-        self._growth.follow(self._nodes.head_block, self._work.cursor.final_block if self._work else None)
+        final_block = self._work.cursor.final_block if self._work else None
+        self._growth.follow(self._nodes.head_block, final_block, self._nodes.head_time_s)
         now_s = self._clock.monotonic_s()
         before, self.health = self.health, judge(self._observations(now_s), self._limits, self.health)
         _tell(before, self.health)
@@ -176,7 +177,15 @@ class Monitor:
             endangered=work.endangered,
             overdue_s=0.0 if due_ms is None else max(0, self._clock.now_ms() - due_ms) / 1000,
             moved_ago_s=now_s - self._moved_s,
+            seconds_left=None if work.nearest_deadline_s is None else work.nearest_deadline_s - self._chain_time_s,
+            endangered_by_time=work.endangered_by_time,
         )
+
+    @property
+    def _chain_time_s(self) -> float:
+        """The time contracts go by; this machine's until a head was seen."""
+        chain_s = self._growth.chain_time_s
+        return self._clock.now_ms() / 1000 if chain_s is None else chain_s
 
     # -- what is found out meanwhile ---------------------------------------------------------------------------------
 
@@ -210,7 +219,14 @@ class Monitor:
     async def _measure(self, book: Book) -> None:
         began_s = self._clock.monotonic_s()
         try:
-            self._work = await book.ask(measure.work, book.source_id, self._clock.now_ms(), self._limits.danger_blocks)
+            self._work = await book.ask(
+                measure.work,
+                book.source_id,
+                self._clock.now_ms(),
+                self._limits.danger_blocks,
+                self._limits.danger_s,
+                self._chain_time_s,
+            )
             await self._count(book)
             await self._follow_moves(book, self._work.last_move)
             self._reading_trouble = None

@@ -88,7 +88,8 @@ class WorkSeen:
     """The ledger's own account. Blocks are heights.
 
     `nearest_deadline_block` is that of the open tasks that the chain does not show answered; `endangered` counts those
-    within `Limits.danger_blocks` of the head. `overdue_s` is for how long the oldest task that could move has not
+    within `Limits.danger_blocks` of the head. `seconds_left` and `endangered_by_time` say the same of deadlines that
+    are times, by the chain's own time. `overdue_s` is for how long the oldest task that could move has not
     been taken up, `moved_ago_s` when any task last moved.
     """
 
@@ -100,6 +101,8 @@ class WorkSeen:
     endangered: int = 0
     overdue_s: float = 0.0
     moved_ago_s: float = 0.0
+    seconds_left: float | None = None
+    endangered_by_time: int = 0
 
     @property
     def lag_blocks(self) -> int:
@@ -125,7 +128,8 @@ class Observations:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where normal ends. `danger_blocks`: an unanswered task with no more blocks left than this is in danger.
+    """Where normal ends. `danger_blocks`: an unanswered task with no more blocks left than this is in danger;
+    `danger_s`: the same in seconds, for deadlines that are times.
 
     `silent_hook_s`: a hook from which nothing comes for longer is told, before its time limit ends the run.
     `slow_finality_s`: Ethereum makes blocks final every 6 minutes, roll-ups every 15 to 30.
@@ -135,5 +139,6 @@ class Limits:
     stuck_s: float = 60.0
     slow_store_s: float = 15.0
     danger_blocks: int = 10
+    danger_s: float = 120.0
     silent_hook_s: float = 20.0
     slow_finality_s: float = 3600.0

@@ -24,6 +24,8 @@ def told(health: Health) -> str:
     words += f", {work.open_tasks} open"
     if health.blocks_left is not None:
         words += f", nearest deadline in {health.blocks_left} blocks"
+    if health.seconds_left is not None:
+        words += f", nearest deadline in {health.seconds_left:.0f} s"
     return "; ".join([words, *health.reasons])
 
 

@@ -155,6 +155,7 @@ def _shown(health: Health, ready: bool, stuck: str | None) -> dict[str, object]:
         "head_block": None if work is None else work.head_block,
         "open_tasks": None if work is None else work.open_tasks,
         "nearest_deadline_blocks": health.blocks_left,
+        "nearest_deadline_seconds": health.seconds_left,
     }
 
 

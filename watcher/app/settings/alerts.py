@@ -21,6 +21,12 @@ class Alerts(Section):
         le=1_000_000,
         description="Blocks before its deadline at which a task without an answer on the chain is in danger.",
     )
+    deadline_s: float = Field(
+        default=120.0,
+        ge=0,
+        le=604_800,
+        description="The same in seconds for deadlines that are times; never before a task's last quarter.",
+    )
     interval_s: Seconds = Field(
         default=30.0,
         le=86_400,
