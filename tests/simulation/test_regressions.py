@@ -219,6 +219,9 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
             ) -> list[tuple[bytes | None, bytes | None]]:
                 return [(true.task_hash, None) for _ in indices]
 
+            def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
+                return word == task_hash
+
             def told(self, task: Task) -> bool:
                 return True
 

@@ -112,13 +112,13 @@ def test_trailing_bytes_are_dropped_from_the_canonical_form() -> None:
 
 
 COUNT: View[int] = View("latestTaskNum()", number_of)
-HASH: View[bytes | None] = View("allTaskHashes(uint32)", hash_or_none)
+HASH: View[bytes | None] = View("allTaskHashes(uint32)", hash_or_none, (None,))
 
 
 def test_views_have_the_selectors_of_the_contract() -> None:
     assert COUNT.call().hex() == "8b00ce7c"
     assert HASH.call(7).hex() == "2d89f6fc" + (7).to_bytes(32).hex()
-    assert View("allTaskResponses(uint32)", hash_or_none).call(0)[:4].hex() == "2cb223d5"
+    assert View("allTaskResponses(uint32)", hash_or_none, (None,)).call(0)[:4].hex() == "2cb223d5"
     assert View("TASK_RESPONSE_WINDOW_BLOCK()", number_of).call().hex() == "1ad43189"
 
 

@@ -155,7 +155,7 @@ def code_with(*selectors: bytes) -> bytes:
 
 
 WIZARD = convention("wizard")
-VIEWS = [view.call() for view in (WIZARD.latest_task_num, WIZARD.all_task_hashes) if view is not None]
+VIEWS = [view.selector for view in (WIZARD.latest_task_num, WIZARD.all_task_hashes) if view is not None]
 TASK, REQUEST = WIZARD.selector("respondToTask"), WIZARD.selector("respondToRequest")
 MACH = topic(method._MACH)[:4]
 SQUARING = convention("incredible-squaring").selector()

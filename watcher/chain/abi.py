@@ -5,7 +5,7 @@ times faster and gives the same values; anything else goes through eth-abi.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
@@ -169,19 +169,32 @@ def _selector(signature: str) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class View(Generic[T]):
-    """A view function that answers with one 32-byte word."""
+    """A view function, and the word of its answer that counts.
+
+    `arguments` are words of 32 bytes, None where the index stands. `word` is a position from 0; None: the answer must
+    be one word. `address` is 20 bytes, None for the contract that emits the events.
+    """
 
     signature: str
     read_word: Callable[[bytes], T]
+    arguments: tuple[bytes | None, ...] = ()
+    word: int | None = None
+    address: bytes | None = None
 
-    def call(self, *indices: int) -> bytes:
-        """The call data. Each argument is one unsigned word."""
-        return _selector(self.signature) + b"".join(index.to_bytes(_WORD) for index in indices)
+    @property
+    def selector(self) -> bytes:
+        """The first four bytes of the call data."""
+        return _selector(self.signature)
+
+    def call(self, index: int = 0) -> bytes:
+        """The call data; `index` is a uint256."""
+        words = [index.to_bytes(_WORD) if one is None else one for one in self.arguments]
+        return self.selector + b"".join(words)
 
     def read(self, answer: bytes | Reverted | Unread) -> T:
         """The value in what eth_call gave.
 
-        Raises NoSuchView for a revert or an empty answer, RetryElsewhere for anything else that is not one word.
+        Raises NoSuchView for a revert or an empty answer, RetryElsewhere for an answer that lacks the word.
         """
         if isinstance(answer, Unread):
             raise RetryElsewhere(f"{self.signature} could not be read: {answer.reason}")
@@ -191,9 +204,12 @@ class View(Generic[T]):
                 f"the contract has no {self.signature} ({how}); check task_manager.address, task_manager.convention"
                 " and chain.chain_id"
             )
-        if len(answer) != _WORD:
+        if self.word is None and len(answer) != _WORD:
             raise RetryElsewhere(f"{self.signature} answered with {len(answer)} bytes instead of 32")
-        return self.read_word(answer)
+        begin = _WORD * (self.word or 0)
+        if len(answer) % _WORD or len(answer) < begin + _WORD:
+            raise RetryElsewhere(f"{self.signature} answered with {len(answer)} bytes, and has no word {self.word}")
+        return self.read_word(answer[begin : begin + _WORD])
 
 
 def item(view: View[T], answer: bytes | Reverted | Unread) -> T | Unread:
@@ -228,3 +244,11 @@ def address_or_none(word: bytes) -> bytes | None:
 def hash_or_none(word: bytes) -> bytes | None:
     """A word as a hash; None for zero, which is what a mapping holds where nothing was stored."""
     return word if any(word) else None
+
+
+def word_if(
+    word: bytes, *, equals: Collection[bytes] | None = None, not_equals: Collection[bytes] | None = None
+) -> bytes | None:
+    """A word that says yes: one of `equals`, or none of `not_equals`; None for one that says no."""
+    says_yes = word in equals if equals is not None else word not in (not_equals or ())
+    return word if says_yes else None

@@ -60,7 +60,7 @@ class Admit:
             if isinstance(word, Unread):
                 unread.append((one, word))
             else:
-                (true if word[0] == one.task.task_hash else doubtful).append(one)
+                (true if self._contract.is_task(word[0], one.task.task_hash) else doubtful).append(one)
         await self._book.do(outcome.admitted, true, at)
         if doubtful:
             await self._doubt(doubtful, at, final_block)

@@ -63,6 +63,18 @@ class TaskManager:
         """What the contract must hold if this log shows this answer; None if it shows another one."""
         return self.convention.response_hash(task_index, answer, log)
 
+    def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
+        """Return whether the contract's word for a task is this one's hash, or, without `task.hash`, that it is."""
+        return word == task_hash if self.convention.hashes_tasks else word is not None
+
+    def creates_task(self, log: Log) -> bool:
+        """True for a log of the event that creates tasks, of a task that is ours."""
+        return log.topics[0] == self.convention.created_topic and self.convention.takes_task(log)
+
+    def shows_answer(self, log: Log) -> bool:
+        """True for a log of the event that shows answers, to a task that is ours."""
+        return log.topics[0] == self.convention.responded_topic and self.convention.takes_response(log)
+
     def told(self, task: Task) -> bool:
         """Whether the log that is kept with a task tells of this very task: its index, its hash and what it asks."""
         return self.convention.told(task)
@@ -75,6 +87,8 @@ class TaskManager:
     async def aggregator(self, at: Header) -> bytes | None:
         """The one address the contract takes answers from; None where it names none."""
         view = self.convention.aggregator
+        if view is None:
+            return None
         (found,) = await self._nodes.views([view.call()], self.address, at)
         return view.read(found) if isinstance(found, bytes) and len(found) == 32 else None
 

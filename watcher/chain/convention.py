@@ -8,30 +8,25 @@ What differs from contract to contract is data (`shape.py`, `conventions/`); the
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from eth_utils.crypto import keccak
-
-from watcher.chain.abi import View, address_or_none, hash_or_none, number_of, topic, window_of
+from watcher.chain.abi import View, address_or_none, hash_or_none, number_of, window_of, word_if
+from watcher.chain.answer_call import AnswerCall
 from watcher.chain.answers import Log
 from watcher.chain.event import Event
+from watcher.chain.log_filter import LogFilter, Only
 from watcher.chain.payload import Payload
-from watcher.chain.recipe import Constant, Recipe, Scope
+from watcher.chain.recipe import Scope
 from watcher.chain.response_log import ResponseLog
-from watcher.chain.shape import Shape, load_shape
+from watcher.chain.shape import ObservedShape, load_shape
 from watcher.chain.signature import Signature, abi_signature, errors_in_abi, find_in_abi, parse_signature
 from watcher.chain.task_log import TaskLog
+from watcher.chain.view_shape import ViewShape
 from watcher.document import parse as parse_json
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Call, Responded, Task
-
-# The last argument of every response function: NonSignerStakesAndSignature of EigenLayer's BLSSignatureChecker.
-NON_SIGNERS = (
-    "(uint32[],(uint256,uint256)[],(uint256,uint256)[],(uint256[2],uint256[2]),(uint256,uint256),"
-    "uint32[],uint32[],uint32[][])"
-)
-_NO_SIGNERS = Constant(([], [], [], ((0, 0), (0, 0)), (0, 0), [], [], []))
 
 
 class Convention:
@@ -41,10 +36,11 @@ class Convention:
     nothing else. Views are None where the contract has none: then that much less can be proved.
     """
 
-    def __init__(self, name: str, shape: Shape, abi: Sequence[Any] = (), message_limit_bytes: int = 262_144) -> None:
+    def __init__(
+        self, name: str, shape: ObservedShape, abi: Sequence[Any] = (), message_limit_bytes: int = 262_144
+    ) -> None:
         self.name = name
         self.message_limit_bytes = message_limit_bytes
-        self.method = shape.call.method
         self.answer = Payload(_checked_type(shape.answer))
         self.errors = errors_in_abi(abi)
         self.created = Event(_signature(shape.task.event, abi))
@@ -55,19 +51,20 @@ class Convention:
             if shape.response is None or self.responded is None
             else ResponseLog(self.responded, shape.response, self.answer, message_limit_bytes)
         )
+        self._only_tasks = _filter(self.created, shape.task.only)
+        self._only_responses = _filter(self.responded, shape.response.only if shape.response else {})
         self.latest_task_num = _view(shape.task.count_view, number_of)
         self.all_task_hashes = _view(shape.task.hash_view, hash_or_none)
+        self._hashes_tasks = bool(shape.task.hash)
         self.all_task_responses = _view(shape.response.hash_view if shape.response else None, hash_or_none)
         self.response_window = _view(shape.deadline.window_view, window_of)
-        self.aggregator = View(shape.call.sender_view, address_or_none)
         self.window_blocks = shape.deadline.window_blocks
-        arguments = [*shape.call.types, NON_SIGNERS]
-        self._arguments = ",".join(arguments)
-        self._params = Recipe(shape.call.types, shape.call.values, self.created, self.answer.kind)
-        self._unsigned = Recipe(arguments, [*shape.call.values, _NO_SIGNERS], self.created, self.answer.kind)
-        signed = shape.signed
-        self._signed = Recipe(signed.types, signed.values, self.created, self.answer.kind, packed=signed.packed)
-        self._signs_raw = shape.signed.raw
+        self._answers = (
+            None
+            if shape.call is None or shape.signed is None
+            else AnswerCall(shape.call, shape.signed, self.created, self.answer.kind)
+        )
+        self.aggregator = None if shape.call is None else _view(shape.call.sender_view, address_or_none)
 
     @property
     def created_topic(self) -> bytes:
@@ -88,6 +85,11 @@ class Convention:
     def hashes_responses(self) -> bool:
         """True when it is known what the contract's word for an answered task is the hash of."""
         return self._responses is not None and self._responses.is_hashed
+
+    @property
+    def hashes_tasks(self) -> bool:
+        """True when the contract's word for a task is its hash, and not only that there is one."""
+        return self._hashes_tasks
 
     @property
     def has_proxy(self) -> bool:
@@ -122,37 +124,65 @@ class Convention:
         """Whether the log that is kept with a task tells of this very task: its index, its hash and what it asks."""
         return self._tasks.told(task)
 
+    @property
+    def method(self) -> str:
+        """The function that takes the answer, "" where the file names none."""
+        return "" if self._answers is None else self._answers.method
+
+    def takes_task(self, log: Log) -> bool:
+        """False for a log that creates a task of somebody else's, by `task.only`. One that cannot be read is taken."""
+        return self._is_ours(log, self.created, self._only_tasks)
+
+    def takes_response(self, log: Log) -> bool:
+        """False for a log that shows an answer to a task of somebody else's, by `response.only`."""
+        return self.responded is None or self._is_ours(log, self.responded, self._only_responses)
+
+    @staticmethod
+    def _is_ours(log: Log, event: Event, only: LogFilter | None) -> bool:
+        if only is None:
+            return True
+        try:
+            return only.takes(event.decode(log.topics, log.data)[0])
+        except Quarantine:
+            return True
+
     def call(self, task: Task, answer: bytes) -> Call:
         """The answer as the contract takes it. Raises Quarantine when it does not fit."""
-        scope = self._scope(task, answer)
-        signed = self._signed.encode(scope)
-        return Call(
-            method=self.method,
-            params_raw=self._params.encode(scope),
-            sig_hash=signed if self._signs_raw else keccak(signed),
-            reference_block=task.created_block,
-            quorum_numbers=tuple(task.quorum_numbers),
-            quorum_thresholds=(task.quorum_threshold,) * len(task.quorum_numbers),
-        )
+        return self._sending.call(self._scope(task, answer))
 
     def dry_run(self, task: Task, answer: bytes) -> bytes:
         """Call data of the response function with nobody's signature: what it says against that, it says last.
 
         Raises Quarantine when the answer does not fit.
         """
-        return self.selector() + self._unsigned.encode(self._scope(task, answer))
+        return self._sending.dry_run(self._scope(task, answer))
 
     def selector(self, method: str = "") -> bytes:
         """What the call data of the response function begin with, or of another one with the same arguments."""
-        return topic(f"{method or self.method}({self._arguments})")[:4]
+        return self._sending.selector(method)
+
+    @property
+    def can_answer(self) -> bool:
+        """True where the file says how an answer is sent and what is signed."""
+        return self._answers is not None
+
+    @property
+    def _sending(self) -> AnswerCall:
+        assert self._answers is not None, "without [call] and [signed] nothing is sent, and the loader sees to that"
+        return self._answers
 
     def _scope(self, task: Task, answer: bytes) -> Scope:
         return Scope(task, self._tasks.values_of(task), self.answer.value_of(answer))
 
 
-def convention(name: str, file: Path | None = None, message_limit_bytes: int = 262_144) -> Convention:
-    """The convention of task_manager.convention. Raises FixConfiguration with what is wrong in it."""
-    shape, abi = load_shape(name, file)
+def convention(
+    name: str, file: Path | None = None, message_limit_bytes: int = 262_144, *, answers: bool = True
+) -> Convention:
+    """The convention of task_manager.convention; `answers`: answers are sent, so that it must say how.
+
+    Raises FixConfiguration with what is wrong in it.
+    """
+    shape, abi = load_shape(name, file, answers=answers)
     try:
         return Convention(name, shape, abi, message_limit_bytes)
     except FixConfiguration as wrong:
@@ -176,5 +206,13 @@ def _checked_type(kind: str) -> str:
     return inputs[0].type
 
 
-def _view(signature: str | None, read: Callable[[bytes], Any]) -> View[Any] | None:
-    return None if signature is None else View(str(parse_signature(signature)), read)
+def _filter(event: Event | None, only: Only) -> LogFilter | None:
+    return LogFilter(event, only) if event is not None and only else None
+
+
+def _view(shape: ViewShape | None, read: Callable[[bytes], Any]) -> View[Any] | None:
+    if shape is None:
+        return None
+    if shape.says_yes_or_no:
+        read = partial(word_if, equals=shape.equals, not_equals=shape.not_equals)
+    return View(str(shape.signature), read, shape.words, shape.word)

@@ -60,7 +60,7 @@ class Judge:
     async def _verdict(
         self, held: OpenTask, task_hash: bytes | None, response_hash: bytes | None, at: Header
     ) -> Verdict:
-        if self._contract.proves_tasks and task_hash != held.task.task_hash:
+        if self._contract.proves_tasks and not self._contract.is_task(task_hash, held.task.task_hash):
             return Orphaned(at)
         if self._contract.proves_answers and response_hash is None:
             return _unanswered(held.task, at)

@@ -40,7 +40,8 @@ class Rehearsal:
 
     @property
     def _name(self) -> str:
-        return self._contract.convention.aggregator.signature
+        view = self._contract.convention.aggregator
+        return "view of who may answer" if view is None else view.signature
 
     def follow(self, aggregator: bytes | None, *, anew: bool) -> None:
         """The contract was read again: answers come from this address. `anew`: it is not what it was."""

@@ -8,11 +8,13 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
 
 from watcher.chain import slip
+from watcher.chain.constant import Constant
 from watcher.chain.recipe import Expression
-from watcher.chain.signature import parse_type
+from watcher.chain.table import NAME, Line, Table, Type, Types
+from watcher.chain.view_shape import IndexedView, PlainView, ViewShape
 from watcher.document import is_too_deep
 from watcher.document import parse as parse_json
 from watcher.errors import FixConfiguration
@@ -23,15 +25,9 @@ SENDER_VIEW = "aggregator()"
 _FILE_LIMIT_BYTES = 256 * 1024
 # A compiler's artifact holds the code beside the ABI.
 _ABI_LIMIT_BYTES = 4 * 1024 * 1024
+_NEEDED = 'only with operator.api = "none", where nothing is sent, may it be left out'
 _DEPTH_LIMIT = 8
 _PATH_LIMIT_CHARS = 300
-
-
-def _type(written: str) -> str:
-    try:
-        return parse_type(written).type
-    except FixConfiguration as wrong:
-        raise ValueError(str(wrong)) from None
 
 
 def _expressions(given: Any) -> Any:
@@ -54,40 +50,31 @@ def _quorums(given: Any) -> Any:
     return given
 
 
-_NAME = r"[A-Za-z_$][A-Za-z0-9_$]*"
-Line = Annotated[str, Field(min_length=1, max_length=4096)]
-Name = Annotated[str, Field(pattern=f"^{_NAME}$", max_length=200, description="a function's name, without brackets")]
-Type = Annotated[Line, AfterValidator(_type)]
-Types = Annotated[list[Type], Field(min_length=1, max_length=16)]
+Name = Annotated[str, Field(pattern=f"^{NAME}$", max_length=200, description="a function's name, without brackets")]
 Values = Annotated[list[Expression], BeforeValidator(_expressions), Field(min_length=1, max_length=16)]
 Paths = Annotated[list[Line], Field(max_length=16)]
-View = Annotated[
-    str, Field(pattern=rf"^{_NAME}\(\)$", max_length=200, description="a function without arguments, such as count()")
-]
-ViewByIndex = Annotated[
-    str,
-    Field(
-        pattern=rf"^{_NAME}\((u?int\d*|bytes32)\)$",
-        max_length=200,
-        description="a function of the index, such as hashes(uint32)",
-    ),
+Choices = Annotated[Constant | list[Constant], Field(description="a value, or a list of values")]
+Filter = Annotated[
+    dict[Line, Choices],
+    Field(max_length=8, description='a table of paths and the values they must hold: {avs = "0x…"}'),
 ]
 Quorum = Annotated[int, Field(ge=0, le=255)]
 Block = Annotated[int, Field(ge=1, le=2**32)]
 
 
-class _Table(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
-
-
-class Coded(_Table):
+class Coded(Table):
     """Bytes put together: abi.encode of `values` as `types`."""
 
     types: Types
     values: Values
 
 
-class TaskShape(_Table):
+def _hash_or_yes(hashed: list[str], view: ViewShape | None) -> None:
+    if hashed and view is not None and view.says_yes_or_no:
+        raise ValueError("hash_view holds a hash, or is compared with equals or not_equals: leave hash or those out")
+
+
+class TaskShape(Table):
     """The event that creates a task, and where to find what in it."""
 
     event: Line
@@ -101,20 +88,32 @@ class TaskShape(_Table):
         default=0, description="a path, or a number from 0 to 100"
     )
     hash: Paths = Field(default_factory=list)
-    hash_view: ViewByIndex | None = None
-    count_view: View | None = None
+    hash_view: IndexedView | None = None
+    count_view: PlainView | None = None
+    only: Filter = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _provable(self) -> "TaskShape":
-        if (self.hash_view is None) != (not self.hash):
-            raise ValueError("hash and hash_view belong together: what the view holds is the hash of that")
+        is_known = self.hash_view is not None and self.hash_view.says_yes_or_no
+        if not is_known and (self.hash_view is None) != (not self.hash):
+            raise ValueError(
+                "hash and hash_view belong together: what the view holds is the hash of that; a view that says whether"
+                " there is such a task needs equals or not_equals"
+            )
+        _hash_or_yes(self.hash, self.hash_view)
+        return self
+
+    @model_validator(mode="after")
+    def _countable(self) -> "TaskShape":
+        if self.only and self.count_view is not None and not self.count_view.arguments:
+            raise ValueError("count_view counts the tasks of others too, which only leaves out: leave count_view out")
         return self
 
 
-class Deadline(_Table):
+class Deadline(Table):
     """Until when an answer is admissible; nothing at all means for ever."""
 
-    window_view: View | None = None
+    window_view: PlainView | None = None
     window_blocks: Block | None = None
     block: Line | None = None
     timestamp: Line | None = None
@@ -126,27 +125,29 @@ class Deadline(_Table):
         return self
 
 
-class ResponseShape(_Table):
+class ResponseShape(Table):
     """The event that shows an answer."""
 
     event: Line
     index: Line
     answer: Line | Paths = Field(description="a path, or a list of paths")
     hash: Paths = Field(default_factory=list)
-    hash_view: ViewByIndex | None = None
+    hash_view: IndexedView | None = None
+    only: Filter = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _has_view(self) -> "ResponseShape":
         if self.hash and self.hash_view is None:
             raise ValueError("hash says what hash_view holds: give hash_view, or leave hash out")
+        _hash_or_yes(self.hash, self.hash_view)
         return self
 
 
-class CallShape(_Table):
+class CallShape(Table):
     """The function that takes the answer, without its last argument and without its selector; and who may call it."""
 
     method: Name
-    sender_view: View = SENDER_VIEW
+    sender_view: PlainView = ViewShape(view=SENDER_VIEW)
     types: Types
     values: Values
 
@@ -169,8 +170,8 @@ class Signed(Coded):
         return self
 
 
-class Shape(_Table):
-    """A whole convention file."""
+class ObservedShape(Table):
+    """A whole convention file of which nothing is sent: [call] and [signed] may be left out."""
 
     description: str = Field(default="", max_length=2000)
     abi: Line | None = None
@@ -178,15 +179,25 @@ class Shape(_Table):
     task: TaskShape
     deadline: Deadline = Deadline()
     response: ResponseShape | None = None
-    call: CallShape
-    signed: Signed
+    call: CallShape | None = None
+    signed: Signed | None = None
 
 
-def load_shape(name: str, file: Path | None = None) -> tuple[Shape, list[Any]]:
+class Shape(ObservedShape):
+    """A whole convention file."""
+
+    call: CallShape = Field(description=_NEEDED)
+    signed: Signed = Field(description=_NEEDED)
+
+
+def load_shape(name: str, file: Path | None = None, *, answers: bool = True) -> tuple[ObservedShape, list[Any]]:
     """The shape called `name`, or the one in `file` for "custom", and the ABI it refers to, if any.
+
+    `answers`: answers are sent, so that [call] and [signed] are required.
 
     Raises FixConfiguration with every problem found.
     """
+    model = Shape if answers else ObservedShape
     if name == "custom":
         if file is None:
             raise FixConfiguration('task_manager.convention_file: is required for task_manager.convention = "custom"')
@@ -196,9 +207,9 @@ def load_shape(name: str, file: Path | None = None) -> tuple[Shape, list[Any]]:
     else:
         raise FixConfiguration(f'task_manager.convention: must be one of {", ".join(PRESETS)}, or "custom"')
     try:
-        shape = Shape.model_validate(_tables(text))
+        shape = model.model_validate(_tables(text))
     except ValidationError as error:
-        raise FixConfiguration(f"{label}: {slip.told(error, Shape)}") from None
+        raise FixConfiguration(f"{label}: {slip.told(error, model)}") from None
     except FixConfiguration as wrong:
         raise FixConfiguration(f"{label}: {wrong}") from None
     return shape, _abi(shape, file) if shape.abi else []
@@ -217,7 +228,7 @@ def _tables(text: str) -> dict[str, Any]:
         raise FixConfiguration("holds a number that is far too long") from None
 
 
-def _abi(shape: Shape, file: Path | None) -> list[Any]:
+def _abi(shape: ObservedShape, file: Path | None) -> list[Any]:
     path = Path(shape.abi or "")
     path = path if path.is_absolute() or file is None else file.parent / path
     try:

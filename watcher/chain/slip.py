@@ -64,7 +64,8 @@ def _place(loc: Sequence[int | str], model: type[BaseModel]) -> tuple[str, Field
 
 def _table(field: FieldInfo | None) -> type[BaseModel] | None:
     kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
-    return next((one for one in kinds if isinstance(one, type) and issubclass(one, BaseModel)), None)
+    plain = [getattr(one, "__origin__", one) if hasattr(one, "__metadata__") else one for one in kinds]
+    return next((one for one in plain if isinstance(one, type) and issubclass(one, BaseModel)), None)
 
 
 def _wanted(field: FieldInfo) -> str | None:
@@ -81,7 +82,7 @@ def _words(detail: ErrorDetails, field: FieldInfo | None) -> str:
         case "value_error":
             return str(context["error"])
         case "missing":
-            return "is required"
+            return "is required" + (f": {field.description}" if field is not None and field.description else "")
         case _ if field is not None and (wanted := _wanted(field)):
             return f"must be {wanted}"
         case "greater_than_equal":

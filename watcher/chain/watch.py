@@ -125,9 +125,9 @@ class Watch:
         tasks, responses, refused = [], [], []
         for log in logs:
             try:
-                if log.topics[0] == convention.created_topic:
+                if self._contract.creates_task(log):
                     tasks.append(convention.decode_task(log, self._plan.chain_id, self.window_blocks))
-                else:
+                elif self._contract.shows_answer(log):
                     responses.append(convention.decode_response(log))
             except Quarantine as why:
                 refused.append((log, str(why)))

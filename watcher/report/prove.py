@@ -55,6 +55,8 @@ class Contract(Protocol):
 
     async def first_index(self, start_block: int, at: Header, lowest: reading.Place | None) -> int: ...
 
+    def is_task(self, word: bytes | None, task_hash: bytes) -> bool: ...
+
     async def hashes_and_responses(
         self, indices: Sequence[int], at: Header
     ) -> Sequence[tuple[bytes | None, bytes | None] | Unreadable]: ...
@@ -183,7 +185,9 @@ class Prover:
         """
         if not self._contract.proves_tasks:
             return rows
-        return [next((row for row in rows if row.task_hash == task_hash), rows[0])] if rows else []
+        return (
+            [next((row for row in rows if self._contract.is_task(task_hash, row.task_hash)), rows[0])] if rows else []
+        )
 
     def _event(
         self, events: Sequence[Row[Any]], task: Row[Any], successor: Row[Any] | None, response_hash: bytes | None
@@ -205,7 +209,8 @@ class Prover:
         task_hash, response_hash = on_chain
         proof.known += 1
         is_answered = response_hash is not None if self._contract.proves_answers else event is not None
-        if (self._contract.proves_tasks and task.task_hash != task_hash) or not self._holds_together(task):
+        is_known = not self._contract.proves_tasks or self._contract.is_task(task_hash, task.task_hash)
+        if not is_known or not self._holds_together(task):
             proof.mismatched.append(task.task_index)
         elif is_answered:
             self._answered(proof, task, event)

@@ -18,7 +18,7 @@ _KEY = "task_manager.convention"
 async def look(contract: TaskManager, head: Header, logs: Sequence[Log], notes: Notes) -> None:
     """A line about the newest log that shows an answer; none where no such log was seen."""
     convention = contract.convention
-    shown = [log for log in logs if log.topics[0] == convention.responded_topic]
+    shown = [log for log in logs if contract.shows_answer(log)]
     if not shown or convention.responded is None:
         return
     log = max(shown, key=lambda one: (one.block_number, one.log_index))

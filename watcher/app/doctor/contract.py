@@ -55,7 +55,7 @@ async def _views(
         "response": convention.all_task_responses,
     }
     asked = {name: view for name, view in views.items() if view is not None}
-    calls = [view.call(*([0] if name in ("hash", "response") else [])) for name, view in asked.items()]
+    calls = [view.call() for view in asked.values()]
     answers = dict(zip(asked, await nodes.views(calls, contract.address, head), strict=True))
     values: dict[str, Any] = {}
     missing: list[str] = []
@@ -110,6 +110,8 @@ def _window(settings: Settings, window: int | None, notes: Notes) -> None:
 async def _aggregator(nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> None:
     """Who alone may answer, where the contract names one: for a person to compare."""
     view = contract.convention.aggregator
+    if view is None:
+        return
     (answer,) = await nodes.views([view.call()], contract.address, head)
     try:
         found = view.read(answer)

@@ -49,7 +49,7 @@ async def look(
 
 
 def _made(contract: TaskManager, logs: list[Log]) -> list[Log]:
-    made = [log for log in logs if log.topics[0] == contract.convention.created_topic]
+    made = [log for log in logs if contract.creates_task(log)]
     return sorted(made, key=lambda log: (log.block_number, log.log_index))
 
 
@@ -120,13 +120,13 @@ async def _compare(
         notes.warn(
             "created block", f"{words} task.created_block is wrong, or this chain's contracts count other blocks"
         )
-    index, shown = task.task_index, [one for one in newest.logs if one.topics[0] == contract.convention.responded_topic]
+    index, shown = task.task_index, [one for one in newest.logs if contract.shows_answer(one)]
     if contract.proves_tasks and held is None:
         words = (
             f"task_manager.convention: the contract holds no hash of task {index}; if that stays so, correct task.index"
         )
         notes.warn("events", words)
-    elif contract.proves_tasks and held != task.task_hash:
+    elif contract.proves_tasks and not contract.is_task(held, task.task_hash):
         words = f"task_manager.convention: the contract holds another hash of task {index} than its event gives"
         notes.wrong("events", f"{words}; correct task.event or task.hash")
     elif answered is not None and contract.shows_answers and log.block_number >= newest.first and not shown:

@@ -5,8 +5,9 @@ from typing import Any
 from watcher.app.doctor.finding import Notes
 from watcher.app.settings.model import Settings
 from watcher.chain.abi import View, topic
+from watcher.chain.answer_call import NON_SIGNERS
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import NON_SIGNERS, Convention, convention
+from watcher.chain.convention import Convention, convention
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.shape import PRESETS
 from watcher.errors import RetryElsewhere
@@ -39,7 +40,7 @@ async def look(
         return
     if _holds(runs, shape.selector(wanted)):
         notes.ok("method", f"the contract has {wanted}, with the arguments of the convention")
-    elif _forwards(runs) and not any(_holds(runs, view.call()) for view in _views(shape)):
+    elif _forwards(runs) and not any(_holds(runs, view.selector) for view in _views(shape)):
         words = f"whether the contract has {wanted} cannot be told: it forwards calls in a way this check does not know"
         notes.warn("method", words)
     else:

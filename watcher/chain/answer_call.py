@@ -1,0 +1,49 @@
+"""How an answer is sent: the function's arguments and the digest that operators sign: [call] and [signed]. Pure."""
+
+from eth_utils.crypto import keccak
+
+from watcher.chain.abi import topic
+from watcher.chain.event import Event
+from watcher.chain.recipe import Constant, Recipe, Scope
+from watcher.chain.shape import CallShape, Signed
+from watcher.task import Call
+
+# The last argument of every response function: NonSignerStakesAndSignature of EigenLayer's BLSSignatureChecker.
+NON_SIGNERS = (
+    "(uint32[],(uint256,uint256)[],(uint256,uint256)[],(uint256[2],uint256[2]),(uint256,uint256),"
+    "uint32[],uint32[],uint32[][])"
+)
+_NO_SIGNERS = Constant(([], [], [], ((0, 0), (0, 0)), (0, 0), [], [], []))
+
+
+class AnswerCall:
+    """Builds calls of one function. Raises FixConfiguration where the shape asks for what the event does not have."""
+
+    def __init__(self, call: CallShape, signed: Signed, event: Event, answer_type: str) -> None:
+        self.method = call.method
+        arguments = [*call.types, NON_SIGNERS]
+        self._arguments = ",".join(arguments)
+        self._params = Recipe(call.types, call.values, event, answer_type)
+        self._unsigned = Recipe(arguments, [*call.values, _NO_SIGNERS], event, answer_type)
+        self._signed = Recipe(signed.types, signed.values, event, answer_type, packed=signed.packed)
+        self._signs_raw = signed.raw
+
+    def call(self, scope: Scope) -> Call:
+        """The answer as the contract takes it. Raises Quarantine when it does not fit."""
+        task, signed = scope.task, self._signed.encode(scope)
+        return Call(
+            method=self.method,
+            params_raw=self._params.encode(scope),
+            sig_hash=signed if self._signs_raw else keccak(signed),
+            reference_block=task.created_block,
+            quorum_numbers=tuple(task.quorum_numbers),
+            quorum_thresholds=(task.quorum_threshold,) * len(task.quorum_numbers),
+        )
+
+    def dry_run(self, scope: Scope) -> bytes:
+        """Call data with an empty signature. Raises Quarantine when the answer does not fit."""
+        return self.selector() + self._unsigned.encode(scope)
+
+    def selector(self, method: str = "") -> bytes:
+        """The first four bytes of the call data, or those of another function with the same arguments."""
+        return topic(f"{method or self.method}({self._arguments})")[:4]
