@@ -54,7 +54,8 @@ class Search:
             first = max(0, last - step + 1)
             try:
                 address, topic = self._contract.address, convention.created_topic
-                found = await self._nodes.find(address, topic, wanted, first, last)
+                logs = await self._nodes.find(address, topic, wanted, first, last)
+                found = tuple(log for log in logs if self._contract.creates_task(log))
             except NarrowRange:
                 step = max(1, step // 4)
                 continue
