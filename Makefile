@@ -20,6 +20,8 @@ help:
 	@echo "make planted     bugs planted on purpose, and which suite catches each"
 	@echo "make fuzz        the decoders of outside bytes, 20,000 hostile cases each (CASES=...)"
 	@echo "make docs   write the generated pages again"
+	@echo "make requirements   export requirements.txt, with hashes, from the lock"
+	@echo "make sbom   write a CycloneDX bill of materials to dist/sbom.json"
 
 setup: $(VENV)/.ready
 
@@ -65,6 +67,15 @@ torture: setup
 
 docs: setup
 	$(BIN)/python -m watcher.app.reference.pages
+
+.PHONY: requirements sbom
+# One export for `pip install --require-hashes`; a test compares it with the lock.
+requirements: setup
+	$(BIN)/uv export --quiet --frozen --no-dev --no-emit-project --no-header --extra postgres -o requirements.txt
+
+sbom: setup
+	mkdir -p dist
+	$(BIN)/uv export --quiet --frozen --no-dev --extra postgres --preview-features sbom-export --format cyclonedx1.5 -o dist/sbom.json
 
 clean:
 	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache
