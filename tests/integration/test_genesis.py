@@ -4,6 +4,7 @@ import os
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -14,9 +15,29 @@ from watcher.chain.endpoints import Endpoints
 from watcher.chain.genesis import genesis_hash
 from watcher.chain.node import Node
 from watcher.clock import SystemClock
-from watcher.errors import RetryElsewhere
+from watcher.errors import FixConfiguration, RetryElsewhere
+from watcher.ledger.reading import Beginning
 
 OURS, OTHERS = b"\x11" * 32, b"\x22" * 32
+
+
+def begun(genesis: bytes | None, *finals: tuple[int, bytes]) -> Beginning:
+    return Beginning(0, genesis, finals)
+
+
+def refusing(*heights: int, said: dict[str, Any]) -> Callable[[Answers, Answers], Answers]:
+    """Blocks that the node does not keep, and says so in its own way."""
+    refused = [hex(height) for height in heights]
+
+    def twist(asked: Answers, answers: Answers) -> Answers:
+        return [
+            {"jsonrpc": "2.0", "id": one["id"]} | said
+            if ask["method"] == "eth_getBlockByNumber" and ask["params"][0] in refused
+            else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    return twist
 
 
 def showing(hash_: Callable[[], bytes]) -> Callable[[Answers, Answers], Answers]:
@@ -55,13 +76,13 @@ async def test_what_all_show_again_and_again_is_the_chain(pair: tuple[Relay, Rel
     first, second, nodes = pair
     first.twist = second.twist = showing(lambda: OTHERS)
     assert await genesis_hash(nodes, None) == OTHERS
-    assert await genesis_hash(nodes, OURS) == OTHERS, "it is another chain, and the ledger will say so"
+    assert await genesis_hash(nodes, begun(OURS)) == OTHERS, "it is another chain, and the ledger will say so"
 
 
 async def test_one_that_shows_the_ledgers_chain_is_enough(pair: tuple[Relay, Relay, Endpoints]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), showing(lambda: OURS)
-    assert await genesis_hash(nodes, OURS) == OURS
+    assert await genesis_hash(nodes, begun(OURS)) == OURS
 
 
 async def test_endpoints_that_do_not_agree_are_no_beginning(pair: tuple[Relay, Relay, Endpoints]) -> None:
@@ -77,18 +98,71 @@ async def test_answers_that_are_made_up_are_none(pair: tuple[Relay, Relay, Endpo
     second.twist = broken
     for begun_on in (None, OURS):
         with pytest.raises(RetryElsewhere):
-            await genesis_hash(nodes, begun_on)
+            await genesis_hash(nodes, begun(begun_on))
 
 
 async def test_those_that_are_silent_may_know_better(pair: tuple[Relay, Relay, Endpoints]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), broken
     with pytest.raises(RetryElsewhere, match="not that of the ledger's chain"):
-        await genesis_hash(nodes, OURS)
+        await genesis_hash(nodes, begun(OURS))
     second.twist = broken
     first.twist = broken
     with pytest.raises(RetryElsewhere):
-        await genesis_hash(nodes, OURS)
+        await genesis_hash(nodes, begun(OURS))
+
+
+NOT_KEPT: list[dict[str, Any]] = [
+    {"error": {"code": 4444, "message": "pruned history unavailable"}},
+    {"error": {"code": -32603, "message": "height 0 is not available, lowest height is 14542294"}},
+    {"error": "no such height"},
+    {"result": None},
+    {"result": {"number": "0x0"}},
+    {"result": "genesis"},
+]
+
+
+@pytest.mark.parametrize("said", NOT_KEPT)
+async def test_a_block_0_that_is_not_kept_is_no_failure(
+    pair: tuple[Relay, Relay, Endpoints], said: dict[str, Any]
+) -> None:
+    first, second, nodes = pair
+    first.twist = second.twist = refusing(0, said=said)
+    assert await genesis_hash(nodes, None) is None
+    assert await genesis_hash(nodes, begun(OURS)) is None
+    assert [one.reason for one in nodes.seen] == [None, None]
+
+
+async def test_block_0_is_not_missed_when_it_takes_the_request_down(pair: tuple[Relay, Relay, Endpoints]) -> None:
+    first, second, nodes = pair
+
+    def fails(asked: Answers, answers: Answers) -> Any:
+        return answers if all(one["method"] == "eth_chainId" for one in asked) else web.Response(status=500, text="x")
+
+    first.twist = second.twist = fails
+    assert await genesis_hash(nodes, None) is None
+    assert [one.reason for one in nodes.seen] == [None, None]
+
+
+async def test_any_final_block_of_the_ledger_tells_the_chain(pair: tuple[Relay, Relay, Endpoints]) -> None:
+    first, second, nodes = pair
+    header = await nodes.header(2)
+    assert header is not None
+    first.twist = second.twist = refusing(0, said=NOT_KEPT[0])
+    assert await genesis_hash(nodes, begun(None, (2, header.hash))) is None
+    first.twist = second.twist = showing(lambda: OTHERS)
+    assert await genesis_hash(nodes, begun(OURS, (1, OTHERS), (2, header.hash))) == OURS
+    assert await genesis_hash(nodes, begun(None, (2, header.hash))) == OTHERS, "learnt, where the ledger had none"
+
+
+async def test_another_old_final_block_at_every_node_is_another_chain(pair: tuple[Relay, Relay, Endpoints]) -> None:
+    first, second, nodes = pair
+    first.twist = second.twist = refusing(0, said=NOT_KEPT[0])
+    with pytest.raises(FixConfiguration, match="block 1 of the ledger's chain is 0x1111"):
+        await genesis_hash(nodes, begun(OURS, (1, OURS), (2, OURS)))
+    assert await genesis_hash(nodes, begun(OURS, (2, OURS))) is None, "the watch decides on the newest final block"
+    second.twist = broken
+    assert await genesis_hash(nodes, begun(OURS, (1, OURS), (2, OURS))) is None, "the silent one may know it"
 
 
 async def test_a_node_that_lies_about_block_0_for_a_while_only_delays_the_start(tmp_path: Path) -> None:
@@ -102,11 +176,9 @@ async def test_a_node_that_lies_about_block_0_for_a_while_only_delays_the_start(
         def lie() -> bytes:
             nonlocal lies
             lies += 1
-            if lies >= 6:
-                relay.twist = lambda _, answers: answers
             return os.urandom(32)
 
         relay.twist = showing(lie)
         daemon = await rig.start()
-        assert lies >= 6
+        assert lies >= 2  # looked at, and outweighed by the final block that the ledger remembers
         assert await daemon.stop() == 0

@@ -105,5 +105,5 @@ async def test_a_node_of_another_chain_and_a_chain_without_the_contract_are_matt
         await _refuses(rig, daemon, 78, "serves chain 31337, chain.chain_id is 1")
         rig.write_config(target="rig_hook:dice", changes={rig.net.task_manager: "0x" + "11" * 20})
         daemon = await rig.start(ready=False)
-        await _refuses(rig, daemon, 78, "task_manager.address")
+        await _refuses(rig, daemon, 78, "task_manager.address: there is no code at 0x1111")
         assert rig.states() == {}

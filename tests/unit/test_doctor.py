@@ -142,6 +142,7 @@ class Codes:
 
     def __init__(self, codes: dict[bytes, bytes], target: bytes = bytes(20)) -> None:
         self._codes, self._target = codes, target
+        self.side = self
 
     async def code(self, address: bytes, block: int) -> bytes:
         return self._codes[address]

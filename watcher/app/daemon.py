@@ -123,8 +123,7 @@ class Daemon:
             return
         (window,) = found
         begun = self._beginning()
-        begun_on = begun.genesis_hash if begun else None
-        genesis = await self._patiently(lambda: genesis_hash(nodes, begun_on), "the chain")
+        genesis = await self._patiently(lambda: genesis_hash(nodes, begun), "the chain")
         book = await stack.enter_async_context(self._open_book(begun.start_block if begun else head.number, genesis))
         await self._instruments.monitor.opened(book, self._instruments.danger_blocks(window))
         patience = self._settings.operator.resolve_after_blocks
@@ -141,9 +140,15 @@ class Daemon:
 
     async def _window(self, contract: TaskManager, nodes: Endpoints) -> tuple[int | None]:
         try:
-            # At the head of this moment: a reorg may have taken an earlier one, and it would be waited for for ever.
-            return (await contract.response_window(await nodes.head()),)
+            # At the head of this moment: a reorg may have taken an earlier one, and the wait for it would never end.
+            head = await nodes.head()
+            return (await contract.response_window(head),)
         except NoSuchView as wrong:
+            if await contract.has_no_code(head):
+                raise FixConfiguration(
+                    f"task_manager.address: there is no code at 0x{contract.address.hex()} on chain "
+                    f"{self._settings.chain.chain_id} (block {head.number}); correct the address or chain.chain_id"
+                ) from None
             raise FixConfiguration(f"task_manager.address: {wrong}") from None
 
     def _beginning(self) -> reading.Beginning | None:

@@ -166,8 +166,10 @@ def _time_s(raw: Any) -> int:
         return 0
 
 
-def receipt(raw: Any) -> Receipt:
-    """A transaction receipt."""
+def receipt(raw: Any) -> Receipt | None:
+    """A transaction receipt; None where the transaction is not mined: null, or an object that names no block yet."""
+    if raw is None or (isinstance(raw, dict) and None in (raw.get("blockHash"), raw.get("blockNumber"))):
+        return None
     if not isinstance(raw, dict):
         raise RetryElsewhere("the answer holds something else where a receipt belongs")
     status = quantity(raw.get("status"), 1) == 1

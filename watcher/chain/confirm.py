@@ -219,7 +219,9 @@ class Confirm:
     async def _why_not(self, held: OpenTask) -> str:
         if held.tx_hash is None:
             return "the chain shows no response"
-        receipt = await self._nodes.transaction_receipt(held.tx_hash)
+        receipt = await self._nodes.side.transaction_receipt(held.tx_hash)
+        if isinstance(receipt, Unread):
+            return "the chain shows no response"
         if receipt is None:
             return "the chain shows no response, and does not know the transaction the API named"
         return (

@@ -94,7 +94,14 @@ class TaskManager:
 
     async def implementation_and_code(self, at: Header) -> tuple[bytes | None, bytes | None]:
         """The word where proxies keep the address of their code, and the code itself; None where no node will say."""
-        return await self._nodes.account(self.address, _IMPLEMENTATION, at)
+        return await self._nodes.side.account(self.address, _IMPLEMENTATION, at)
+
+    async def has_no_code(self, at: Header) -> bool:
+        """True when a node says that there is no code at the address; False also when none will say."""
+        try:
+            return await self._nodes.side.code(self.address, at.number) == b""
+        except RetryElsewhere:
+            return False
 
     async def rehearse(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted | Unread]:
         """What the contract would say to these calls of `sender`, each on the state of block `at`."""

@@ -13,9 +13,10 @@ from typing import TypeVar
 
 from loguru import logger
 
-from watcher.chain.answers import Log, LogPage, Receipt, Reverted, Unread
+from watcher.chain.answers import Log, LogPage, Reverted, Unread
 from watcher.chain.node import Node
 from watcher.chain.refusals import COOL_DOWN_MAX_S, Paused, WrongChain
+from watcher.chain.side_questions import SideQuestions
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
@@ -72,6 +73,7 @@ class Endpoints:
         self._clock = clock
         self._random = random
         self._quorum = quorum
+        self.side = SideQuestions(self._in_service, clock, quorum)
         self.head_block: int | None = None  # what the endpoints showed last
         self.head_time_s = 0  # its timestamp, 0 where it is not known
 
@@ -203,12 +205,6 @@ class Endpoints:
         """The same as `page`, from the endpoint that is usually asked last: a second opinion where there is one."""
         return await self.ask(lambda node: node.page(address, topics0, first, last, after), last_first=True)
 
-    async def code(self, address: bytes, block: int) -> bytes:
-        return await self.ask(lambda node: node.code(address, block))
-
-    async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
-        return await self.ask(lambda node: node.slot(address, place, block))
-
     async def find(
         self, address: bytes, topic0: bytes | None, index: bytes | None, first: int, last: int
     ) -> tuple[Log, ...]:
@@ -221,10 +217,6 @@ class Endpoints:
         if sender is None:
             return await self._agreed(lambda node: node.views(calls, to, at), at)
         return await self._agreed(lambda node: node.views(calls, to, at, sender), at)
-
-    async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
-        """A word of the contract's storage and its code, as `views` reads them."""
-        return await self._agreed(lambda node: node.account(address, slot, at), at)
 
     async def _agreed(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
         if self._quorum == 1:
@@ -250,5 +242,6 @@ class Endpoints:
             except RetryElsewhere as error:
                 self._failed(seat, error)
 
-    async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
-        return await self.ask(lambda node: node.transaction_receipt(tx_hash))
+    def _in_service(self) -> list[Node]:
+        now_s = self._clock.monotonic_s()
+        return [seat.node for seat in self._seats if now_s >= seat.rests_until_s]

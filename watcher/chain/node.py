@@ -17,7 +17,7 @@ from watcher.chain.provider import Provider
 from watcher.chain.refusals import WORDS_LIMIT, Paused, RpcError, refused
 from watcher.chain.url import Url
 from watcher.clock import Clock
-from watcher.errors import RetryElsewhere, StaleNode
+from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
 
 _VERSION_LIMIT_CHARS = 100
@@ -86,6 +86,25 @@ class Node:
             if isinstance(found, RpcError) and not found.slow_down and (found.no_such_block or isinstance(which, str)):
                 return None  # nodes that do not know the tag say so in many ways; the caller falls back on a depth
             return self._known(found, which)
+
+    async def kept(self, number: int) -> Header | None:
+        """The block at a height, None where the node does not keep it.
+
+        Nodes word that in many ways, and some answer nothing at all to it: whatever comes counts as None, as long as
+        the node still answers a trivial question. Raises RetryElsewhere when it does not.
+        """
+        with self._named():
+            try:
+                limit_s = min(self._timeout_s, 2 * PROBE_TIMEOUT_S)
+                (found,) = await self._batch.ask([call.block(number)], narrow=True, timeout_s=limit_s)
+            except NarrowRange:
+                return None
+            if isinstance(found, RpcError) and found.slow_down:
+                raise refused(found)
+            try:
+                return self._known(found, number)
+            except RetryElsewhere:
+                return None
 
     async def page(
         self, address: bytes, topics0: Sequence[bytes], first: int, last: int, after: Header | None
@@ -197,7 +216,7 @@ class Node:
             (found,) = await self._batch.ask([("eth_getTransactionReceipt", [call.octets(tx_hash)])])
             if isinstance(found, RpcError):
                 raise refused(found)
-            return None if found is None else answers.receipt(found)
+            return answers.receipt(found)
 
     async def batch_room(self) -> int:
         """The most calls this endpoint takes in one request; 1 where it takes no batches."""

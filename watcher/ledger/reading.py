@@ -42,20 +42,34 @@ def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """Where, and on which chain, a contract's tasks were begun to be read. `genesis_hash` is block 0's, if known."""
+    """Where, and on which chain, a contract's tasks were begun to be read. `genesis_hash` is block 0's, if known.
+
+    `final_blocks` are the oldest and the newest final block whose hash is remembered, with that hash.
+    """
 
     start_block: int
     genesis_hash: bytes | None
+    final_blocks: tuple[tuple[int, bytes], ...] = ()
 
 
 def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning | None:
     """None where the ledger knows no such contract."""
     row = conn.execute(
-        select(sources.c.start_block, sources.c.genesis_hash).where(
-            sources.c.chain_id == chain_id, sources.c.task_manager == task_manager
-        )
+        select(sources).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
     ).one_or_none()
-    return None if row is None else Beginning(row.start_block, row.genesis_hash)
+    if row is None:
+        return None
+    if row.final_hash is None:
+        return Beginning(row.start_block, row.genesis_hash)
+    oldest = conn.execute(
+        select(blocks.c.number, blocks.c.hash)
+        .where(blocks.c.source_id == row.id, blocks.c.number < row.final_block)
+        .order_by(blocks.c.number)
+        .limit(1)
+    ).one_or_none()
+    newest = (row.final_block, row.final_hash)
+    finals = (newest,) if oldest is None else ((oldest.number, oldest.hash), newest)
+    return Beginning(row.start_block, row.genesis_hash, finals)
 
 
 def cursor(conn: Connection, source_id: int) -> Cursor:

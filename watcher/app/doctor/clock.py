@@ -3,7 +3,6 @@
 from watcher.app.doctor.finding import Notes
 from watcher.chain.endpoints import Endpoints
 from watcher.clock import Clock
-from watcher.errors import RetryElsewhere
 from watcher.task import Header
 
 _AHEAD_LIMIT_S = 60
@@ -21,10 +20,7 @@ async def look(nodes: Endpoints, head: Header, clock: Clock, notes: Notes) -> No
     span = 0 if past is None else head.number - past.number
     block_time_s = (head.timestamp_s - past.timestamp_s) / span if past and span else 0.0
     now_s = clock.now_ms() // 1000
-    try:
-        software = await nodes.ask(lambda node: node.client_version())
-    except RetryElsewhere:
-        software = ""
+    software = await nodes.side.client_version()
     if software.lower().startswith(_MADE_FOR_TESTS):
         notes.ok("clock", f"not compared: {software.partition('/')[0]} is made for tests, and keeps a time of its own")
     elif trouble := suspicion(now_s - head.timestamp_s, block_time_s):

@@ -28,8 +28,12 @@ class Seen:
 async def look(settings: Settings, nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> Task | None:
     """All lines about the contract, and its newest task, where one can be found."""
     address = "0x" + contract.address.hex()
-    code = await nodes.code(contract.address, head.number)
-    if not code:
+    try:
+        code: bytes | None = await nodes.side.code(contract.address, head.number)
+    except RetryElsewhere as error:
+        code = None  # the views show as well whether there is a contract
+        notes.warn("code", f"whether there is code at {address} cannot be read: {error}")
+    if code == b"":
         words = f"task_manager.address: there is no contract at {address} on chain {settings.chain.chain_id}"
         notes.wrong("code", f"{words} at block {head.number}; correct the address, or the chain")
         return None
@@ -39,7 +43,7 @@ async def look(settings: Settings, nodes: Endpoints, contract: TaskManager, head
     sample = await events.look(settings, nodes, contract, head, seen.count, seen.window, notes)
     _window(settings, seen.window, notes)
     await _aggregator(nodes, contract, head, notes)
-    if settings.operator.api != "none":
+    if settings.operator.api != "none" and code is not None:
         await method.look(settings, nodes, contract, head, code, notes)
     return sample
 

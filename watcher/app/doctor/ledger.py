@@ -12,7 +12,7 @@ from watcher.app.doctor.finding import Notes
 from watcher.app.settings.model import Settings
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.genesis import genesis_hash
-from watcher.errors import TryLater, WatcherError
+from watcher.errors import FixConfiguration, TryLater, WatcherError
 from watcher.ledger import reading, schema
 from watcher.ledger.book import Reader
 from watcher.ledger.engine import parse_url, sqlite_path
@@ -69,25 +69,29 @@ def _begun(settings: Settings, url: URL, notes: Notes) -> None:
 
 async def same_chain(settings: Settings, nodes: Endpoints, notes: Notes) -> None:
     """A line where the nodes serve another chain of the same id than the one the ledger was begun on."""
-    begun_on = await asyncio.to_thread(_genesis, settings)
-    if begun_on is None:
+    begun = await asyncio.to_thread(_begun_on, settings)
+    if begun is None:
         return
-    shown = await genesis_hash(nodes, begun_on)
-    if shown is not None and shown != begun_on:
+    try:
+        shown = await genesis_hash(nodes, begun)
+    except FixConfiguration as other:
+        notes.wrong("genesis", str(other))
+        return
+    begun_on = begun.genesis_hash
+    if shown is not None and begun_on is not None and shown != begun_on:
         words = f"block 0 is 0x{shown.hex()[:8]}…, and the ledger was begun on a chain where it is"
         notes.wrong("genesis", f"{words} 0x{begun_on.hex()[:8]}…; a chain that was reset needs a new ledger.url")
 
 
-def _genesis(settings: Settings) -> bytes | None:
-    """Block 0's hash as the ledger has it; None without a ledger of today's schema, of which `look` tells."""
+def _begun_on(settings: Settings) -> reading.Beginning | None:
+    """The chain as the ledger has it; None without a ledger of today's schema, which `look` reports."""
     url = parse_url(settings.ledger.url)
     try:
         if not schema.check(url).is_current:
             return None
-        begun = _beginning(settings, url)
+        return _beginning(settings, url)
     except WatcherError:
         return None
-    return None if begun is None else begun.genesis_hash
 
 
 def _beginning(settings: Settings, url: URL) -> reading.Beginning | None:

@@ -64,10 +64,10 @@ def _advice(code: bytes, shape: Convention) -> str:
 
 async def _behind(nodes: Endpoints, address: bytes, head: Header, code: bytes) -> bytes:
     """The code that runs: behind a proxy of the usual kinds, the implementation's."""
-    target = (await nodes.slot(address, _IMPLEMENTATION, head.number))[-20:]
+    target = (await nodes.side.slot(address, _IMPLEMENTATION, head.number))[-20:]
     if code.startswith(_MINIMAL):
         target = code[len(_MINIMAL) : len(_MINIMAL) + 20]
-    return await nodes.code(target, head.number) if any(target) else code
+    return await nodes.side.code(target, head.number) if any(target) else code
 
 
 def _holds(code: bytes, selector: bytes) -> bool:
