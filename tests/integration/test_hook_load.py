@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.errors import FixConfiguration
+from watcher.errors import FixConfiguration, TryLater
 from watcher.hook.crew import Crew, check_hook
 from watcher.task import Response
 from watcher.testing import make_task, run_hook
@@ -111,8 +111,57 @@ async def test_what_a_worker_said_before_it_ended_is_heard_however_late(app_dir:
 
 
 async def test_an_import_that_hangs_is_cut_short(app_dir: Path) -> None:
-    with pytest.raises(FixConfiguration, match=r"importing the module took longer than 0\.3 s"):
+    with pytest.raises(TryLater, match=r"importing the module took longer than 0\.3 s"):
         await check_hook("hangs:respond", app_dir, timeout_s=0.3)
+
+
+PASSING = {
+    "an OSError": "raise OSError('I/O error')",
+    "a refused connection": "import socket\nsocket.create_connection(('127.0.0.1', 1), timeout=5)",
+    "an unknown host": "import socket\nraise socket.gaierror(-3, 'Temporary failure in name resolution')",
+    "a time-out": "raise TimeoutError('no reply')",
+    "a file of a mount": "open('/nonexistent-mount/model.bin')",
+    "no memory": "raise MemoryError",
+    "a library's own error with its cause": (
+        "class Failed(Exception): pass\n"
+        "try: raise ConnectionResetError('by peer')\n"
+        "except OSError as error: raise Failed('cannot fetch the key') from error"
+    ),
+    "an exit in a handler": "import sys\ntry: open('/nonexistent-mount/x')\nexcept OSError: sys.exit('no data')",
+    "one of a group": "raise ExceptionGroup('both', [ValueError(1), OSError('no route')])",
+    "killed": "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)",
+}
+LASTING = {
+    "a missing module": "import not_installed_anywhere",
+    "a missing name": "from json import nothing",
+    "a missing attribute": "import json\njson.nothing",
+    "wrong syntax": "def respond(task:",
+    "wrong indentation": "def respond(task):\nreturn b''",
+    "an undefined name": "nothing",
+    "a wrong value": "int('x')",
+    "an import after a failed file": "try: open('/nonexistent/x')\nexcept OSError: import not_installed_anywhere",
+    "an error that hides its context": "try: open('/nonexistent/x')\nexcept OSError: raise ValueError(1) from None",
+}
+
+
+@pytest.mark.parametrize("name", PASSING)
+async def test_an_import_is_worth_another_try_when_the_system_failed(app_dir: Path, name: str) -> None:
+    (app_dir / "tried.py").write_text(PASSING[name])
+    with pytest.raises(TryLater, match=r"^hook\.target = 'tried:respond': .*importing"):
+        await check_hook("tried:respond", app_dir)
+
+
+@pytest.mark.parametrize("name", LASTING)
+async def test_an_import_needs_a_person_when_the_code_is_wrong(app_dir: Path, name: str) -> None:
+    (app_dir / "tried.py").write_text(LASTING[name])
+    with pytest.raises(FixConfiguration):
+        await check_hook("tried:respond", app_dir)
+
+
+async def test_a_missing_folder_may_be_a_mount_when_its_parent_is_empty(app_dir: Path) -> None:
+    (app_dir / "mnt").mkdir()
+    with pytest.raises(TryLater, match=r"there is no folder .*/mnt/hooks, and .*/mnt is empty: is it mounted"):
+        await check_hook("good:respond", app_dir / "mnt" / "hooks")
 
 
 async def test_a_folder_that_is_not_there_is_named(app_dir: Path) -> None:

@@ -1,7 +1,10 @@
 """SIGHUP reads the settings again: what can be taken over is, and a wrong file changes nothing."""
 
+import re
 import signal
 from pathlib import Path
+
+import aiohttp
 
 from tests.system.daemon_rig import Daemon, Rig, running_rig
 from watcher.app.reload import RELOADABLE, adopt, differences
@@ -72,6 +75,63 @@ async def test_the_level_of_the_log_follows_and_what_cannot_is_named(tmp_path: P
         await rig.create(1)
         await rig.settle()
         assert daemon.log[quiet:] == ""
+        assert await daemon.stop() == 0
+
+
+async def readyz(daemon: Daemon) -> tuple[int, str]:
+    (url,) = re.findall(r"http://127\.0\.0\.1:\d+", daemon.log)[:1]
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/readyz") as reply:
+        return reply.status, await reply.text()
+
+
+def answered(rig: Rig) -> dict[int, tuple[int, str]]:
+    """Index -> the answer as a number, and the version of the hook that gave it."""
+    rows = rig.query("SELECT task_index, response, hook_version FROM tasks ORDER BY task_index")
+    return {index: (int.from_bytes(response), version) for index, response, version in rows}
+
+
+async def test_an_edited_hook_answers_only_after_a_reload(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, hook="square") as rig:
+        daemon = await rig.start(WATCHER_HTTP__LISTEN="127.0.0.1:0")
+        hook = rig.hook_folder / "rig_hook.py"
+        old = hook.read_text()
+        await rig.create(2)
+        await rig.settle()
+        hook.write_text(old.replace("number * number", "number + number"))
+        await rig.until(lambda: "hook-changed: " in daemon.log, "it warns")
+        status, reasons = await readyz(daemon)
+        assert (status, "rig_hook.py" in reasons, "SIGHUP" in reasons) == (503, True, True)
+        await rig.create(1)
+        await rig.settle()
+        await hang_up(rig, daemon, "the hook was reloaded: rig_hook:square@")
+        await rig.until(lambda: "hook-changed: over" in daemon.log, "the warning is over")
+        assert daemon.log.count("hook-changed: ") == 2
+        await rig.create(1)
+        await rig.settle()
+        answers = answered(rig)
+        before, version = answers[0][1], answers[3][1]
+        assert answers == {0: (1, before), 1: (4, before), 2: (9, before), 3: (8, version)}
+        assert f"{before} is now {version}" in daemon.log
+        hook.write_text("def square(task")
+        await hang_up(rig, daemon, f"the hook was not reloaded and the old code ({version}) goes on: hook.target")
+        await rig.create(1)
+        await rig.settle()
+        assert await daemon.stop() == 0
+        await rig.verify()
+
+
+async def test_a_hook_that_cannot_be_loaded_yet_is_waited_for(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, hook="square") as rig:
+        hook = rig.hook_folder / "rig_hook.py"
+        hook.write_text("open(__file__ + '.data')\n" + hook.read_text())
+        daemon = await rig.start(ready=False)
+        await rig.until(lambda: "waiting for the hook: " in daemon.log, "it waits")
+        assert daemon.running
+        (rig.hook_folder / "rig_hook.py.data").touch()
+        await rig.until(lambda: "READY=1" in daemon.hear(), "it is ready")
+        await rig.create(1)
+        await rig.settle()
+        await rig.verify()
         assert await daemon.stop() == 0
 
 

@@ -30,6 +30,7 @@ from watcher.chain.genesis import genesis_hash
 from watcher.chain.wake import Wake
 from watcher.clock import Clock, SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
+from watcher.hook.crew import Crew
 from watcher.ledger import reading, schema, work
 from watcher.ledger.book import Book, Reader, open_book
 from watcher.ledger.engine import integrity, parse_url
@@ -107,9 +108,11 @@ class Daemon:
 
     async def _serve(self, nodes: Endpoints, stack: AsyncExitStack) -> None:
         contract = house.task_manager(self._settings, nodes)
-        run_hook = sender = direct = switches = None
+        crew = run_hook = sender = direct = switches = None
         if self._settings.operator.api != "none":
-            crew = await stack.enter_async_context(house.crew(self._settings))
+            crew = await self._patiently(lambda: self._load_hook(stack), "the hook")
+            if crew is None:
+                return
             run_hook = self._instruments.witness.hooked(crew.run)
             switches = Switches(self._settings, self._clock)
             stack.push_async_callback(switches.aclose)
@@ -135,8 +138,20 @@ class Daemon:
         rooms = house.build(
             self._settings, nodes, contract, book, self._clock, window, run_hook, sender, self._progress, direct
         )
-        reload = Reload(self._load, self._settings, rooms, switches, self._alerts, self._clock)
+        reload = Reload(self._load, self._settings, rooms, switches, self._alerts, self._clock, crew)
         await self._run_stages(rooms, book, nodes, reload)
+
+    async def _load_hook(self, stack: AsyncExitStack) -> Crew:
+        """Raises FixConfiguration for a hook that is wrong, TryLater for a reason that may pass."""
+        witness = self._instruments.witness
+        try:
+            crew = await stack.enter_async_context(house.crew(self._settings))
+        except TryLater as trouble:
+            witness.hook_missing(str(trouble))
+            raise
+        witness.hook_loaded()
+        self._instruments.monitor.changed_hook_files = crew.changed_files
+        return crew
 
     async def _window(self, contract: TaskManager, nodes: Endpoints) -> tuple[int | None]:
         try:

@@ -1,7 +1,7 @@
 """Reading the settings again while the daemon runs (SIGHUP), and the API's client that can be changed meanwhile.
 
 Invariant: either everything that can be taken over is, or nothing is and the old settings stay; what is on its way is
-finished as it began.
+finished as it began. The hook is loaded again only after the settings were, and then as a whole or not at all.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from watcher.app.notify import Notifier
 from watcher.app.settings.model import Settings
 from watcher.app.settings.problems import FIELDS, Key
 from watcher.clock import Clock
-from watcher.errors import FixConfiguration
+from watcher.errors import FixConfiguration, TryLater
+from watcher.hook.crew import Crew
 from watcher.operator.client import Client
 from watcher.operator.probe import Probe
 from watcher.operator.request import Request
@@ -125,6 +126,7 @@ class Reload:
         switches: Switches | None,
         alerts: Alerts,
         clock: Clock,
+        crew: Crew | None = None,
     ) -> None:
         self._load = load
         self._settings = settings
@@ -132,6 +134,7 @@ class Reload:
         self._switches = switches
         self._alerts = alerts
         self._clock = clock
+        self._crew = crew
         self._once_secret = frozenset(settings.secrets())
 
     async def follow(self, hangup: asyncio.Event, bells: Bells, notify: Notifier) -> None:
@@ -140,7 +143,8 @@ class Reload:
             await hangup.wait()
             hangup.clear()
             notify.reloading("reading the settings again")
-            await self.run()
+            if await self.run():
+                await self.load_hook()
             bells.ring("submit")
             notify.ready()  # the next status line follows within seconds
 
@@ -163,6 +167,21 @@ class Reload:
             f"{_names(changed & RELOADABLE)} changed" if changed & RELOADABLE else "nothing to change",
             f"; {_names(waiting)} wait for the next start" if waiting else "",
         )
+        return True
+
+    async def load_hook(self) -> bool:
+        """Have the hook's code read again. Returns whether it could be; if not, the old code goes on answering."""
+        if self._crew is None:
+            return True
+        try:
+            before, now = await self._crew.reload()
+        except (FixConfiguration, TryLater) as wrong:
+            logger.error("the hook was not reloaded and the old code ({}) goes on: {}", self._crew.version, wrong)
+            return False
+        if before == now:
+            logger.info("the hook was reloaded; its code is the same: {}", now)
+        else:
+            logger.info("the hook was reloaded: {} is now {}", before, now)
         return True
 
     async def _take(self, settings: Settings, changed: set[Key]) -> None:

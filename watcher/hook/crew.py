@@ -1,7 +1,7 @@
 """The workers together: always as many as asked for, whatever a hook does to one of them.
 
-Invariant: what happens to the worker of one task reaches no other task. A pool that breaks for good when one of its
-processes dies would not do; here every place has a keeper that fills it again.
+Invariants: what happens to the worker of one task reaches no other task, and every place has a keeper that fills it
+again; all workers that take tasks hold the same code, the one that was accepted at the start or by the last `reload`.
 """
 
 import asyncio
@@ -12,6 +12,7 @@ from types import TracebackType
 from typing import Self
 
 from watcher.errors import FixConfiguration, TryLater
+from watcher.hook.code import CodeChanged, HookCode, names
 from watcher.hook.frame import Order
 from watcher.hook.output import Log
 from watcher.hook.process import WorkerProcess
@@ -25,7 +26,7 @@ _BACKOFF_LIMIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class CrewPlan:
-    """How a crew works. `timeout_s` is for one run, `tasks_per_worker` bounds what a leaking hook can leak."""
+    """How a crew works. `timeout_s` is for one run; after `tasks_per_worker` runs a worker is replaced, 0: never."""
 
     workers: int = 2
     timeout_s: float = 30.0
@@ -40,7 +41,8 @@ class Crew:
         async with Crew("squaring:respond", "/srv/hook", CrewPlan(workers=2), log=log) as crew:
             verdict = await crew.run(task)
 
-    Entering loads the hook in a first worker and raises FixConfiguration when that fails. `log` gets what the hook
+    Entering loads the hook in a first worker and raises FixConfiguration, or TryLater where the reason may pass. Later
+    workers must load the same code (`watcher.hook.code`), until `reload` accepts another. `log` gets what the hook
     prints, line by line, cut and escaped.
     """
 
@@ -56,16 +58,24 @@ class Crew:
         self._turn = asyncio.Lock()
         self._news = asyncio.Event()
         self._trouble: str | None = None
-        self.version = ""
+        self._code = HookCode("", {})
+        self._outdated: set[WorkerProcess] = set()
+        self._fresh: list[WorkerProcess] = []
+        self._reloaded = asyncio.Event()
 
     @property
     def alive(self) -> int:
         """How many workers there are at the moment, at rest or at work."""
         return len(self._staff)
 
+    @property
+    def version(self) -> str:
+        """The code that answers: the target and a short hash of its source. Empty before the start."""
+        return self._code.version
+
     async def __aenter__(self) -> Self:
         first = await self._start()
-        self.version = first.version
+        self._code = HookCode(first.version, first.files)
         places: list[WorkerProcess | None] = [first, *[None] * (self._plan.workers - 1)]
         self._keepers = [asyncio.create_task(self._keep(worker), name="hook keeper") for worker in places]
         return self
@@ -75,7 +85,7 @@ class Crew:
     ) -> None:
         for keeper in self._keepers:
             keeper.cancel()
-        staff = list(self._staff)
+        staff = [*self._staff, *self._fresh]
         self._trouble = "the hook workers have been stopped"
         try:
             await asyncio.gather(*self._keepers, return_exceptions=True)
@@ -87,24 +97,58 @@ class Crew:
                 worker.kill()
             self._idle.clear()
             self._staff.clear()
+            self._fresh.clear()
             self._news.set()
 
     async def run(self, task: Task) -> Response | Skip | Later:
         """Have the hook answer one task, waiting for a free worker first.
 
         Raises AttemptFailed when the hook gave no answer, and TryLater, which is not the task's fault, when no worker
-        can be started. Cancelling kills the worker.
+        can be started or the worker loaded changed code meanwhile. Cancelling kills the worker.
         """
         worker = await self._take()
         began_s = asyncio.get_running_loop().time()
         try:
             answer = await worker.run(task, self._plan.timeout_s)
+            self._check_code(worker)
         finally:
             self._give_back(worker)
         if isinstance(answer, Skip | Later):
             return answer
         duration_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
         return Response(answer, worker.version, duration_ms)
+
+    async def reload(self) -> tuple[str, str]:
+        """Load the code that is on the disk now, and give every later task to workers that hold it.
+
+        Running tasks end on the worker they began on. Returns the old version and the new one. Raises
+        FixConfiguration or TryLater when the new code cannot be loaded: the old workers stay.
+        """
+        fresh = await self._start()
+        before, self._code = self._code, HookCode(fresh.version, fresh.files)
+        while self._fresh:
+            self._fresh.pop().kill()
+        self._fresh.append(fresh)
+        self._outdated = set(self._staff)
+        self._trouble = None
+        for worker in [one for one in self._idle if one in self._outdated]:
+            self._idle.remove(worker)
+            worker.dismiss()
+        self._reloaded.set()
+        return before.version, fresh.version
+
+    async def changed_files(self) -> str:
+        """Name the files whose content on the disk is no longer what the workers loaded; empty where none is."""
+        changed = await asyncio.to_thread(self._code.changed_on_disk)
+        return names(changed) if changed else ""
+
+    def _check_code(self, worker: WorkerProcess) -> None:
+        try:
+            if worker not in self._outdated:
+                self._code.add(worker.new_files)
+        except CodeChanged:
+            worker.kill()
+            raise
 
     async def _take(self) -> WorkerProcess:
         async with self._turn:  # first come, first served: callers come in the order of their deadlines
@@ -119,7 +163,10 @@ class Crew:
                 await self._news.wait()
 
     def _give_back(self, worker: WorkerProcess) -> None:
-        if worker.runs >= self._plan.tasks_per_worker:
+        # A worker that no other could replace stays on beyond its share.
+        if worker in self._outdated or (
+            0 < self._plan.tasks_per_worker <= worker.runs and not self._code.changed_on_disk()
+        ):
             worker.dismiss()
         if worker.usable and worker in self._staff:
             self._idle.append(worker)
@@ -135,6 +182,7 @@ class Crew:
             self._news.set()
             await worker.ended.wait()
             self._staff.discard(worker)
+            self._outdated.discard(worker)
             with contextlib.suppress(ValueError):
                 self._idle.remove(worker)
             worker = None
@@ -142,21 +190,33 @@ class Crew:
     async def _replacement(self) -> WorkerProcess:
         backoff_s = _BACKOFF_FIRST_S
         while True:
+            self._reloaded.clear()
             try:
-                worker = await self._start()
+                return await self._started()
             except (FixConfiguration, TryLater) as problem:
+                if self._trouble != str(problem):
+                    self._log(None, f"no new hook worker, tried again until there is one: {problem}")
                 self._trouble = str(problem)
-                self._log(None, f"no new hook worker, next try in {backoff_s:g} s: {problem}")
                 self._news.set()
-                await asyncio.sleep(backoff_s)
-                backoff_s = min(backoff_s * 2, _BACKOFF_LIMIT_S)
-                continue
-            if worker.version != self.version:
-                self._log(
-                    None, f"the hook's source has changed since it was loaded: {self.version} is now {worker.version}"
-                )
-                self.version = worker.version
-            return worker
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(backoff_s):
+                    await self._reloaded.wait()
+            backoff_s = min(backoff_s * 2, _BACKOFF_LIMIT_S)
+
+    async def _started(self) -> WorkerProcess:
+        """Return a worker that holds the accepted code. Raises FixConfiguration, TryLater."""
+        while self._fresh:
+            worker = self._fresh.pop()
+            if worker.usable:
+                return worker
+        worker = await self._start()
+        try:
+            self._code.check_start(worker.version, worker.files)
+        except CodeChanged:
+            worker.kill()
+            await worker.ended.wait()
+            raise
+        return worker
 
     async def _start(self) -> WorkerProcess:
         return await WorkerProcess.start(self._order, timeout_s=self._plan.start_timeout_s, log=self._log)

@@ -7,7 +7,8 @@ BrokenFrame, whatever the bytes. Byte strings travel as hex.
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 
 from watcher import document
 from watcher.errors import AttemptFailed, WatcherError
@@ -19,8 +20,11 @@ from watcher.task import Later, Sighting, Skip, Task
 LENGTH = struct.Struct(">I")
 # How a worker exits that has lost its channel (os.EX_OSERR).
 CHANNEL_LOST = 71
-# Beside the answer itself: keys, reasons, the words of a failure.
-_ROOM_BYTES = 65_536
+# Beside the answer itself: keys, reasons, the words of a failure, the names of source files.
+_ROOM_BYTES = 1 << 20
+
+_FILES_LIMIT = 2_000
+_PATH_LIMIT_CHARS = 4096
 
 Fields = Mapping[str, object]
 
@@ -40,16 +44,18 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The hook is loaded. `version` names its source."""
+    """The hook is loaded. `version` names its source; `files` maps path to SHA-256 (`watcher.hook.sources`)."""
 
     version: str
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class NotLoaded:
-    """The hook cannot be loaded; the words say what a person must change."""
+    """The hook cannot be loaded; the words say why. `may_pass`: it is worth another try, nobody has to change it."""
 
     words: str
+    may_pass: bool = False
 
 
 def frame_limit_bytes(answer_limit_bytes: int) -> int:
@@ -91,14 +97,33 @@ def read_order(fields: Fields) -> Order:
 
 
 def write_start(start: Ready | NotLoaded) -> Fields:
-    return {"version": start.version} if isinstance(start, Ready) else {"not_loaded": start.words}
+    if isinstance(start, NotLoaded):
+        return {"not_loaded": start.words, "may_pass": start.may_pass}
+    return {"version": start.version, **write_files(start.files)}
 
 
 def read_start(fields: Fields) -> Ready | NotLoaded:
     if "not_loaded" in fields:
         # One problem may list names and places; more than two reasons' worth is noise.
-        return NotLoaded(clean(_text(fields, "not_loaded"), 2000))
-    return Ready(clean(_text(fields, "version"), 300))
+        return NotLoaded(clean(_text(fields, "not_loaded"), 2000), fields.get("may_pass") is True)
+    return Ready(clean(_text(fields, "version"), 300), read_files(fields))
+
+
+def write_files(files: Mapping[str, str]) -> Fields:
+    """Return the part of a frame that names loaded files; nothing where there are none. Cut to the limits."""
+    known = ((path, digest) for path, digest in files.items() if len(path) <= _PATH_LIMIT_CHARS)
+    return {"files": dict(islice(known, _FILES_LIMIT))} if files else {}
+
+
+def read_files(fields: Fields) -> Mapping[str, str]:
+    """Return path and SHA-256 in hex of the files a worker has loaded since its last frame. Raises BrokenFrame."""
+    given = fields.get("files", {})
+    if not isinstance(given, dict) or len(given) > _FILES_LIMIT:
+        raise BrokenFrame("files are not a table of some paths")
+    for path, digest in given.items():
+        if len(path) > _PATH_LIMIT_CHARS or not isinstance(digest, str) or len(digest) != 64:
+            raise BrokenFrame("a file without its hash")
+    return given
 
 
 def write_task(run: int, task: Task) -> Fields:

@@ -2,58 +2,87 @@
 
 A target is `module:attribute` (the attribute may be dotted) or the name of an entry point in the group
 `avs_watcher.hooks`. Loading runs the author's code, so only the worker process calls `load`. Invariant: whatever the
-author's module does, the caller sees a Loaded hook or FixConfiguration with one line that says what to change.
+author's module does, the caller sees a Loaded hook, FixConfiguration with one line that says what to change, or
+TryLater where the system, and not the code, failed.
 """
 
 import difflib
-import hashlib
 import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
 
-from watcher.errors import FixConfiguration
+from watcher.errors import FixConfiguration, TryLater
+from watcher.hook.sources import SourceRecorder
 from watcher.hook.words import clean, describe, location, setting
 from watcher.task import Task
 
 ENTRY_POINTS = "avs_watcher.hooks"
 
 _MODULE_AND_ATTRIBUTE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+# No exception of these becomes right with time; ImportError includes a missing module, SyntaxError bad indentation.
+_LASTING = (ImportError, AttributeError, NameError, SyntaxError, TypeError, KeyboardInterrupt)
+_PASSING = (OSError, TimeoutError, MemoryError)
+_CAUSES_LIMIT = 50
 _NOT_YET = re.compile(r"(exec|https?):")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A hook that can be called. `version` is the target and a short hash of the source it was loaded from."""
+    """A hook that can be called. `version` is the target and a short hash of the source it was loaded from.
+
+    `new_files` returns path and SHA-256 of the modules loaded since it was last called (`watcher.hook.sources`).
+    """
 
     function: Callable[[Task], object]
     version: str
     is_async: bool
+    new_files: Callable[[], Mapping[str, str]] = field(default=dict)
 
 
 def load(target: str, app_dir: str) -> Loaded:
-    """Import the hook, with `app_dir` first on the import path. Raises FixConfiguration."""
+    """Import the hook, with `app_dir` first on the import path. Raises FixConfiguration, TryLater."""
     if _NOT_YET.match(target):
         scheme = target.split(":", 1)[0]
         raise _problem(
             target, f"{scheme}: hooks are not available in this version; name a Python function, module:attribute"
         )
     home = str(Path(app_dir).absolute())
-    if not Path(home).is_dir():
-        raise FixConfiguration(f"hook.app_dir: there is no folder {clean(home)}")
+    _check_folder(Path(home))
     sys.path.insert(0, home)
     path = target if ":" in target else _entry_point(target)
     if not _MODULE_AND_ATTRIBUTE.fullmatch(path):
         raise _problem(target, "write it as module:attribute, for example squaring:respond")
     module_name, attribute = path.split(":")
+    recorder = SourceRecorder(home, module_name)
+    sys.meta_path.insert(0, recorder)
     module = _import(target, module_name, home)
+    recorder.add(module)
     function = _attribute(target, module, attribute)
-    return fit(function, target, f"{path}@{_source_hash(module)}")
+    fitted = fit(function, target, f"{path}@{recorder.version}")
+    return replace(fitted, new_files=recorder.take_new)
+
+
+def _check_folder(home: Path) -> None:
+    """Raises FixConfiguration for a folder that is not there, TryLater where it may be a missing mount."""
+    try:
+        if home.is_dir():
+            return
+        nearest = next(parent for parent in home.parents if parent.is_dir())
+        # The folder of a mount is empty until it is mounted; beside a misspelt name lies something.
+        is_unmounted = nearest != home.parents[-1] and not any(nearest.iterdir())
+    except OSError as error:
+        raise TryLater(f"hook.app_dir: the folder {clean(str(home))} cannot be read now: {error.strerror}") from None
+    if is_unmounted:
+        raise TryLater(
+            f"hook.app_dir: there is no folder {clean(str(home))}, and {clean(str(nearest))} is empty: is it mounted?"
+        )
+    raise FixConfiguration(f"hook.app_dir: there is no folder {clean(str(home))}")
 
 
 def fit(function: object, name: str, version: str) -> Loaded:
@@ -107,7 +136,34 @@ def _import(target: str, name: str, home: str) -> ModuleType:
             raise _problem(target, words) from None
         raise _problem(target, f"the module {name} raised while importing: {describe(error, home)}") from None
     except BaseException as error:  # noqa: BLE001  a module may raise SystemExit as well as anything else
-        raise _problem(target, f"the module {name} raised while importing: {describe(error, home)}") from None
+        words = f"the module {name} raised while importing: {describe(error, home)}"
+        if may_pass(error):
+            raise TryLater(f"{setting(target)}: {words}") from None
+        raise _problem(target, words) from None
+
+
+def may_pass(error: BaseException) -> bool:
+    """Return True if the import failed for a reason that may pass: the network, a file system, memory, a time-out.
+
+    Libraries wrap such errors in their own, which need not be OSErrors, so the causes count too. A module, a name or
+    a syntax that is wrong stays wrong, whatever the system did before.
+    """
+    return not isinstance(error, _LASTING) and any(isinstance(one, _PASSING) for one in _causes(error))
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    waiting: list[BaseException] = [error]
+    seen: set[int] = set()
+    while waiting and len(seen) < _CAUSES_LIMIT:
+        one = waiting.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        cause = one.__cause__ if one.__suppress_context__ else one.__cause__ or one.__context__
+        waiting += [cause] if cause is not None else []
+        if isinstance(one, BaseExceptionGroup):
+            waiting += one.exceptions
 
 
 def _attribute(target: str, module: ModuleType, path: str) -> object:
@@ -121,14 +177,6 @@ def _attribute(target: str, module: ModuleType, path: str) -> object:
         except BaseException as error:  # noqa: BLE001  a module's __getattr__ is the author's code too
             raise _problem(target, f"looking up {path} raised {describe(error)}") from None
     return found
-
-
-def _source_hash(module: ModuleType) -> str:
-    try:
-        with Path(str(module.__file__)).open("rb") as source:
-            return hashlib.file_digest(source, "sha256").hexdigest()[:12]
-    except (OSError, AttributeError):
-        return "no-source"
 
 
 def _modules_in(folder: str) -> Iterable[str]:

@@ -65,17 +65,20 @@ class WorkerProcess:
         self._grace: asyncio.TimerHandle | None = None
         self.ended = asyncio.Event()
         self.version = ""
+        self.files: Mapping[str, str] = {}
+        self.new_files: dict[str, str] = {}
         self.runs = 0
 
     @classmethod
     async def start(cls, order: frame.Order, *, timeout_s: float, log: Log) -> "WorkerProcess":
         """Start a worker and have it load the hook.
 
-        Raises FixConfiguration when the hook cannot be loaded, TryLater when the system gives us no process.
+        Raises FixConfiguration when the hook cannot be loaded, TryLater when that may pass or there is no process.
         """
         worker = cls(order, log)
         try:
-            worker.version = await worker._load(timeout_s)
+            start = await worker._load(timeout_s)
+            worker.version, worker.files = start.version, start.files
         except BaseException:
             worker.kill()
             await worker.ended.wait()
@@ -104,6 +107,7 @@ class WorkerProcess:
                 reply = await self._receive()
             if frame.read_run(reply) != self.runs:
                 raise frame.BrokenFrame("an answer to another run")
+            self.new_files |= frame.read_files(reply)
             unharmed = True
             return frame.read_answer(reply, self._order.answer_limit_bytes)
         except TimeoutError:
@@ -135,24 +139,26 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 self._channel.shutdown(socket.SHUT_WR)
 
-    async def _load(self, timeout_s: float) -> str:
+    async def _load(self, timeout_s: float) -> frame.Ready:
         name = setting(self._order.target)
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send(frame.write_order(self._order))
                 start = frame.read_start(await self._receive())
         except TimeoutError:
-            raise FixConfiguration(f"{name}: importing the module took longer than {timeout_s:g} s") from None
+            raise TryLater(f"{name}: importing the module took longer than {timeout_s:g} s") from None
         except (OSError, frame.BrokenFrame):
             how = await self._how_it_ended()
             last = f"; it last printed: {self._output.last_line}" if self._output.last_line else ""
-            raise FixConfiguration(f"{name}: while importing the module, {how}{last}") from None
+            words = f"{name}: while importing the module, {how}{last}"
+            is_killed = self._popen.returncode == -signal.SIGKILL  # by the system, for want of memory
+            raise (TryLater if is_killed else FixConfiguration)(words) from None
         finally:
             self._busy = False
             self._close_if_over()
         if isinstance(start, frame.NotLoaded):
-            raise FixConfiguration(start.words)
-        return start.version
+            raise TryLater(start.words) if start.may_pass else FixConfiguration(start.words)
+        return start
 
     async def _send(self, fields: frame.Fields) -> None:
         await self._loop.sock_sendall(self._channel, frame.pack(fields))

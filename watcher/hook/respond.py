@@ -114,7 +114,9 @@ class Respond:
         log.warning("the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words)
         await self._book.do(answers.hook_failed, held, words, duration_ms, again)
         if again is None:
-            log.error("given up after {} attempts; mend the hook, then `watcher tasks retry`", burnt)
+            log.error(
+                "given up after {} attempts; correct the hook, reload it (SIGHUP), then `watcher tasks retry`", burnt
+            )
 
     async def _after(self, later: Later) -> Again:
         cursor = await self._book.ask(reading.cursor, self._book.source_id)

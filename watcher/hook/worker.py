@@ -12,7 +12,7 @@ import socket
 import sys
 from typing import TextIO
 
-from watcher.errors import AttemptFailed, FixConfiguration
+from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.hook import frame
 from watcher.hook.caller import Caller
 from watcher.hook.load import load
@@ -75,16 +75,16 @@ def _serve(channel: Channel) -> None:
     order = frame.read_order(first)
     try:
         hook = load(order.target, order.app_dir)
-    except FixConfiguration as problem:
-        channel.send(frame.write_start(frame.NotLoaded(str(problem))))
+    except (FixConfiguration, TryLater) as problem:
+        channel.send(frame.write_start(frame.NotLoaded(str(problem), may_pass=isinstance(problem, TryLater))))
         return
-    channel.send(frame.write_start(frame.Ready(hook.version)))
+    channel.send(frame.write_start(frame.Ready(hook.version, hook.new_files())))
     with Caller(hook) as call:
         while (fields := channel.receive()) is not None:
             run, task = frame.read_task(fields)
             reply = _run(call, run, task, order)
             _flush()
-            channel.send(reply)
+            channel.send({**reply, **frame.write_files(hook.new_files())})
 
 
 def _run(call: Caller, run: int, task: Task, order: frame.Order) -> frame.Fields:

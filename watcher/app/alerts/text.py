@@ -27,11 +27,15 @@ TITLES: Mapping[str, tuple[str, str]] = {
     seen.NODE_BEHIND: ("the nodes are behind", "check the nodes' sync, or add another one"),
     seen.FINALITY_BEHIND: ("no block becomes final", "see the chain's status; answers go out meanwhile"),
     seen.STORE: ("the ledger is in trouble", "check disk space and permissions, then `watcher db check`"),
-    seen.HOOK: ("the hook fails", "see the log, then `watcher hook try`"),
+    seen.HOOK: ("the hook fails", "see the log, then `watcher hook try`; reload (SIGHUP) after a correction"),
+    seen.HOOK_CHANGED: ("the hook's files have changed", "reload (SIGHUP) to use them, or put the old ones back"),
     seen.WATCH: ("the watcher makes no progress", "see the log and /readyz"),
     MISSED: ("a task was missed", "see `watcher tasks show` for why"),
     OTHERWISE: ("a task was answered otherwise", "compare your answer with the one on the chain"),
-    GIVEN_UP: ("a task was given up", "mend the hook, then `watcher tasks retry` while the window is open"),
+    GIVEN_UP: (
+        "a task was given up",
+        "correct and reload the hook, then `watcher tasks retry` while the window is open",
+    ),
     FINALITY: ("a final block has changed", "the watcher has stopped: find out which chain the nodes are on"),
     STOPPED: ("the watcher has stopped", "see the log; systemd restarts it unless a person has to look"),
 }

@@ -23,7 +23,7 @@ _PATIENCE_S = 60.0
 # What to do where a part comes to nothing in the middle.
 _ENDPOINT = "try again, or name another endpoint"
 _LEDGER = "see to ledger.url, or restore a copy (docs/service.md)"
-_HOOK = "mend the hook, or correct hook.target and hook.app_dir"
+_HOOK = "correct the hook, or hook.target and hook.app_dir"
 
 T = TypeVar("T")
 Told = Callable[[str], None]

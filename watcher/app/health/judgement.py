@@ -20,6 +20,7 @@ from watcher.app.health.observations import (
     DESCRIPTIONS,
     FINALITY_BEHIND,
     HOOK,
+    HOOK_CHANGED,
     NODE_BEHIND,
     RPC,
     STORE,
@@ -213,12 +214,18 @@ def _watch(seen: Observations, limits: Limits, *, explained: bool) -> _Found:
 
 
 def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[str, str]:
-    """Besides the services: deadlines about to be missed, nodes that answer but have fallen behind, no finality."""
+    """Besides the services: deadlines about to be missed, nodes that answer but have fallen behind, no finality,
+    a hook whose files have changed."""
     wrong: dict[str, str] = {}
     work, node = seen.work, seen.node
     # Who only observes has no deadline to keep.
     if seen.api is not None and work is not None and (work.endangered or work.endangered_by_time):
         wrong[DEADLINE] = "; ".join(_deadlines(work, limits))
+    if seen.hook is not None and seen.hook.changed:
+        wrong[HOOK_CHANGED] = (
+            f"the hook's files on the disk are not the code that answers ({seen.hook.changed}): "
+            "SIGHUP (systemctl reload) loads them; putting the old ones back ends this"
+        )
     quiet = node.answered_ago_s is None or node.answered_ago_s > limits.quiet_node_s
     if quiet or work is None or node.head_block is None:
         return wrong

@@ -37,6 +37,7 @@ _TOUCH_AFTER_S = 10.0
 _COUNT_EVERY_S = 6 * 3600
 _VERSION_EVERY_S = 3600
 _VERSION_AGAIN_S = 60.0
+_HOOK_FILES_EVERY_S = 5.0
 
 
 class Monitor:
@@ -65,6 +66,7 @@ class Monitor:
         self._growth = Growth(clock)
         self.knocks = Knocks(witness, clock)
         self.observing = False
+        self.changed_hook_files: Callable[[], Awaitable[str]] | None = None
         self.health = Health(clock.now_ms())
         self.judged_s = clock.monotonic_s()
         self.listeners: list[Callable[[Health], object]] = []
@@ -198,6 +200,8 @@ class Monitor:
             if now_s - self._witness.committed_s > _TOUCH_AFTER_S:
                 self._begin("touch", now_s, self._touch, book)
         self._begin("versions", now_s, self._versions)
+        if self.changed_hook_files is not None:
+            self._begin("hook files", now_s, self._compare_hook, self.changed_hook_files)
         if self.knocks.due:
             self._begin("knock", now_s, self._knock)
 
@@ -262,6 +266,10 @@ class Monitor:
                 self._metrics.named(node.name, await node.client_version())
             except RetryElsewhere:
                 self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_AGAIN_S
+
+    async def _compare_hook(self, changed_files: Callable[[], Awaitable[str]]) -> None:
+        self._next_s["hook files"] = self._clock.monotonic_s() + _HOOK_FILES_EVERY_S
+        self._witness.hook_changed = await changed_files()
 
     async def _knock(self) -> None:
         self._next_s["knock"] = self._clock.monotonic_s() + KNOCK_S

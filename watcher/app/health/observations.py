@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 RPC, API, HOOK, STORE, WATCH = "chain-rpc", "operator-api", "handler", "store", "watch"
 DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-behind"
+HOOK_CHANGED = "hook-changed"
 # Every key a trouble can have.
-TROUBLES = (RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND, FINALITY_BEHIND)
+TROUBLES = (RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND, FINALITY_BEHIND, HOOK_CHANGED)
 
 DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
     RPC: ("Chain RPC", "The nodes the chain is read from"),
@@ -50,7 +51,7 @@ class HookSeen:
     """The hook. `failures` in a row over all tasks; `waiting` is how many tasks wait for an answer of it.
 
     `silent_s` is for how long runs have been going on without one that ended, `longest_s` the longest such silence
-    that an answer ended.
+    that an answer ended. `changed` names the source files that differ from what the workers loaded.
     """
 
     failures: int = 0
@@ -60,6 +61,7 @@ class HookSeen:
     workers: int = 1
     silent_s: float = 0.0
     longest_s: float = 0.0
+    changed: str = ""
 
 
 @dataclass(frozen=True, slots=True)

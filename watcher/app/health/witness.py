@@ -38,6 +38,7 @@ class Witness:
         self._apis_at_s = {"": clock.monotonic_s()}
         self.hook = HookSeen()
         self.hook_failed_s = clock.monotonic_s()
+        self.hook_changed = ""
         self._runs = 0
         self._silent_since_s = clock.monotonic_s()
         self._longest_silence_s = 0.0
@@ -94,7 +95,16 @@ class Witness:
             failed_ago_s=self._clock.monotonic_s() - self.hook_failed_s,
             silent_s=self._silent_s if self._runs else 0.0,
             longest_s=self._longest_silence_s,
+            changed=self.hook_changed,
         )
+
+    def hook_missing(self, message: str) -> None:
+        """The hook cannot be loaded at the start; it is tried again."""
+        self.hook = HookSeen(failures=self.hook.failures + 1, words=self._redact(message), workers=0)
+
+    def hook_loaded(self) -> None:
+        """The hook is loaded; no task has been given to it yet."""
+        self.hook = HookSeen()
 
     def _hook_failed(self, outcome: str, began_s: float, words: str, *, workers: int) -> None:
         self.hook_failed_s = self._clock.monotonic_s()
