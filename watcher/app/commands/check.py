@@ -4,13 +4,13 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import typer
-from rich.console import Console
 from rich.table import Column, Table
+from rich.text import Text
 
+from watcher.app.console import PlainConsole
 from watcher.app.options import DEFAULT_CONFIG, Config, Json, load, print_json
 from watcher.app.settings.model import Settings
 from watcher.errors import FixConfiguration
-from watcher.redact import escape
 
 if TYPE_CHECKING:
     from watcher.app.doctor.finding import Finding
@@ -45,9 +45,9 @@ async def _examine(settings: Settings) -> "list[Finding]":
     from watcher.app.doctor.examine import Examination
 
     # On a terminal only: elsewhere a spinner is noise.
-    console = Console(stderr=True)
-    with console.status("looking") as status:
-        return await Examination(settings, lambda what: status.update(f"looking at: {what}")).run()
+    console = PlainConsole(to_stderr=True)
+    with console.status(Text("looking")) as status:
+        return await Examination(settings, lambda what: status.update(Text(f"looking at: {what}"))).run()
 
 
 def _print(findings: "list[Finding]") -> None:
@@ -57,7 +57,5 @@ def _print(findings: "list[Finding]") -> None:
 def _show(findings: "list[Finding]") -> None:
     table = Table("what", "verdict", Column(overflow="fold"), title="check")
     for one in findings:
-        colour = _COLOURS[one.verdict]
-        words = escape(one.words).replace("[", r"\[")
-        table.add_row(f"{one.what}: {one.check}", f"[{colour}]{one.verdict}[/{colour}]", words)
-    Console().print(table)
+        table.add_row(f"{one.what}: {one.check}", Text(one.verdict, style=_COLOURS[one.verdict]), one.words)
+    PlainConsole().print(table)

@@ -9,6 +9,7 @@ import typer
 from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, no_ledger, print_json
 from watcher.errors import FixConfiguration, FixUsage
 from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.redact import escape
 
 _DAY_MS = 24 * 3600 * 1000
 
@@ -46,7 +47,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         print_json({"current": state.current, "wanted": state.wanted, "damage": damage, "ok": not damage})
     else:
         typer.echo(f"schema {state.current or 'none'}, this program's is {state.wanted}")
-        typer.echo("every page is in order" if not damage else f"damaged: {damage}")
+        typer.echo("every page is in order" if not damage else f"damaged: {escape(damage)}")
     if damage:
         raise typer.Exit(1)
     if not state.is_current:

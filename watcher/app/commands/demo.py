@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
 from watcher.app import log
+from watcher.app.console import PlainConsole
 from watcher.errors import TryLater
 
 _TIME_LIMIT_S = 80.0
@@ -32,10 +33,10 @@ async def _demo(tasks: int, anvil: Path | None) -> bool:
     from watcher.app.show import Show
     from watcher.devnet.world import Devnet, DevnetOptions
 
-    console = Console()
+    console = PlainConsole()
     with tempfile.TemporaryDirectory(prefix="watcher-demo-") as folder:
         options = DevnetOptions(anvil=anvil, directory=Path(folder), mining=0.5, persist=False)
-        with console.status("starting the devnet: anvil, task manager, 3 operators, emulated hosted operator"):
+        with console.status(Text("starting the devnet: anvil, task manager, 3 operators, emulated hosted operator")):
             net = Devnet(options)
             await net.start()
         try:

@@ -12,6 +12,7 @@ from watcher.app.settings.model import Settings
 from watcher.errors import AttemptFailed, FixUsage
 from watcher.ledger import reading
 from watcher.ledger.rows import open_task
+from watcher.redact import escape
 from watcher.report.listing import hexed
 from watcher.task import Later, Response, Sighting, Skip, Task
 
@@ -122,4 +123,4 @@ def _print(verdict: Response | Skip | Later | AttemptFailed, as_json: bool) -> N
         print_json(shown)
     else:
         for name, value in shown.items():
-            typer.echo(f"{name:>12}  {value}")
+            typer.echo(f"{name:>12}  {escape(str(value))}")

@@ -5,10 +5,10 @@ import sys
 from collections.abc import Sequence
 
 import typer
-from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from watcher.app.console import PlainConsole
 from watcher.app.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
 from watcher.app.settings.model import Settings
 from watcher.errors import FixConfiguration
@@ -21,7 +21,7 @@ _SHOWN = 20
 def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Compare every task of the ledger with the contract. Exits 1 on a hole or a mismatch."""
     settings = load(config, reading_only=True)
-    with Progress(console=Console(file=sys.stderr), transient=True, disable=not sys.stderr.isatty()) as bar:
+    with Progress(console=PlainConsole(to_stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         proof = asyncio.run(prove_now(settings, bar))
     if as_json:
         print_json(proof.as_json())
@@ -65,7 +65,7 @@ def print_proof(proof: Proof) -> None:
     if proof.unproven:
         table.add_row("not shown by the contract", f"{', '.join(proof.unproven)}: the logs alone tell of them")
     table.add_row("proven", "yes" if proof.ok else "NO")
-    Console().print(table)
+    PlainConsole().print(table)
 
 
 def _range(first: int, count: int | None) -> str:

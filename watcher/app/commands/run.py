@@ -55,15 +55,16 @@ class _Bar:
     """A bar on a terminal while the daemon is far behind the head; nothing otherwise."""
 
     def __init__(self) -> None:
-        from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+        from watcher.app.console import PlainConsole
+
         self._bar = Progress(
-            TextColumn("reading blocks"),
+            TextColumn("reading blocks", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
             TimeRemainingColumn(),
-            console=Console(file=sys.stderr),
+            console=PlainConsole(to_stderr=True),
             transient=True,
         )
         self._first = 0

@@ -6,9 +6,9 @@ import sys
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from watcher.app.console import PlainConsole
 from watcher.app.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
 from watcher.errors import FixUsage
 from watcher.ledger import reading
@@ -50,7 +50,7 @@ def list_tasks(
                 _short(one["responded_tx_hash"]),
                 escape(one["error"] or "")[:60],
             )
-        Console().print(table)
+        PlainConsole().print(table)
 
 
 @app.command()
@@ -65,13 +65,12 @@ def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -
     if as_json:
         print_json(whole)
         return
-    console = Console(highlight=False)
+    console = PlainConsole()
     for one in whole:
         for name, value in one.items():
             if not isinstance(value, list):
-                console.print(
-                    f"{name:>20}  {'' if value is None else escape(str(value))}", markup=False, soft_wrap=True
-                )
+                shown = "" if value is None else escape(str(value))  # on one line, whatever is in it
+                console.print(f"{name:>20}  {shown}", soft_wrap=True)
         journal = Table("when", "from", "to", "why", title="journal")
         for line in one["journal"]:
             journal.add_row(line["at"], line["from"] or "", line["to"], escape(line["why"]))
