@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -270,3 +271,51 @@ async def test_a_taken_port_is_told_once_and_taken_over_when_it_is_free() -> Non
     finally:
         logger.remove(sink)
         blocker.close()
+
+
+NOT_HTTP = {
+    "nonsense": b"\x00\xff\xfe\r\n\r\n",
+    "a TLS hello": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(64) + b"\r\n\r\n",
+    "no version": b"GET /readyz\r\n\r\n",
+    "another version": b"GET /readyz HTTP/9.x\r\nHost: 127.0.0.1\r\n\r\n",
+    "a bad header": b"GET /readyz HTTP/1.1\r\nHost 127.0.0.1\r\n\r\n",
+    "a header with a control": b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\nX: a\x00b\r\n\r\n",
+    "a long line": b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\n\r\n",
+    "many headers": b"GET / HTTP/1.1\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(2_000)) + b"\r\n",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+    "a negative length": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -1\r\n\r\n",
+    "a bad chunk": b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "a bad target": b"GET http://[::1 HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "a bad host": b"GET /readyz HTTP/1.1\r\nHost: [\r\n\r\n",
+    "a bad escape": b"GET /eigen/node?version=%ff%zz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
+    "a bad body": b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Encoding: gzip\r\nContent-Length: 2\r\n\r\nxx",
+    "an upgrade": b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\nUpgrade: websocket\r\nConnection: upgrade\r\n\r\n\x81",
+    "a second request that is none": b"GET /livez HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET\x00\r\n\r\n",
+    "half a request": b"GET /readyz HT",
+}
+
+
+@pytest.mark.parametrize("data", NOT_HTTP.values(), ids=NOT_HTTP)
+async def test_web_logs_nothing_when_a_request_is_malformed(data: bytes, caplog: pytest.LogCaptureFixture) -> None:
+    async with serving() as served:
+        reader, writer = await asyncio.open_connection("127.0.0.1", served.web.port)
+        writer.write(data)
+        writer.write_eof()
+        answer = await asyncio.wait_for(reader.read(), 10)
+        writer.close()
+        assert answer == b"" or answer.startswith(b"HTTP/1.")
+        assert b"Traceback" not in answer
+        assert (await served.get("/livez"))[0] == 200
+    assert [record for record in caplog.records if record.levelno > logging.DEBUG] == []
+
+
+async def test_web_logs_a_bug_of_ours_with_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    records: list[str] = []
+    sink = logger.add(lambda message: records.append(str(message)), level="INFO", format="{message}")
+    try:
+        async with serving() as served:
+            monkeypatch.setattr(served.monitor, "health", None)
+            assert (await served.get("/readyz"))[0] == 500
+    finally:
+        logger.remove(sink)
+    assert any("Traceback" in record for record in records)

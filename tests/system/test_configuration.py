@@ -23,8 +23,8 @@ from loguru import logger
 
 from tests.system.daemon_rig import Rig, running_rig
 from watcher.app.cli import run
+from watcher.app.settings.names import env_name
 from watcher.app.settings.problems import FIELDS, SECTIONS
-from watcher.app.settings.sources import env_name
 
 SECRET = "cAnArY0123456789"
 PASSWORD = {"WATCHER_OPERATOR__PASSWORD": SECRET}

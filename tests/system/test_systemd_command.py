@@ -10,7 +10,7 @@ import pytest
 
 from tests.system.test_unit_file import EXPOSURE_LIMIT, FOLDER, needs_analyze, parse
 from watcher.app.commands import systemd
-from watcher.app.settings.sources import credential_name
+from watcher.app.settings.names import credential_name
 from watcher.errors import FixUsage
 
 PROGRAM = Path(sys.prefix) / "bin" / "watcher"

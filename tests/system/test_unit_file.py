@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from watcher.app.settings.names import credential_name
 from watcher.app.settings.problems import FIELDS
-from watcher.app.settings.sources import credential_name
 from watcher.errors import FixConfiguration, FixUsage, Halt
 
 FOLDER = Path(__file__).parents[2] / "systemd"

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from watcher.app.settings.model import Settings
+from watcher.app.settings.names import credential_name, env_name
 from watcher.app.settings.problems import FIELDS, is_private
-from watcher.app.settings.sources import credential_name, env_name, load
+from watcher.app.settings.sources import load
 from watcher.app.settings.template import render
 from watcher.errors import FixConfiguration
 
@@ -153,14 +154,16 @@ password = "x"
     )
     environ = {
         "CREDENTIALS_DIRECTORY": str(tmp_path),
-        "WATCHER_TYPO": "1",
+        "WATCHER_OPERATOR_PASSWORD": "1",
+        "WATCHER_HOOKS__TARGET": "1",
         "WATCHER_CHAIN__CONFIRMATION": "1",
         "WATCHER_HOOK__WORKERS": "two",
     }
     problems = refused(path, environ, {"log.level": "loud", "lag.level": "info"})
     expected = [
         "lag.level: is not a known setting",
-        "WATCHER_TYPO: is not a known setting in the environment",
+        "WATCHER_OPERATOR_PASSWORD: is not a known setting in the environment; did you mean WATCHER_OPERATOR__PASSW",
+        "WATCHER_HOOKS__TARGET: is not a known setting in the environment; did you mean WATCHER_HOOK__TARGET?",
         "WATCHER_CHAIN__CONFIRMATION: is not a known setting in the environment; did you mean WATCHER_CHAIN__CONF",
         "credential file operator_password: is not a known setting; did you mean operator__password?",
         "credential file chain__chain_id: is empty",
@@ -189,10 +192,70 @@ def test_an_unusable_credential_is_one_problem_whatever_the_setting(write: Write
         path.unlink()
 
 
-def test_a_credentials_folder_that_is_not_there_is_told(write: Write, tmp_path: Path) -> None:
+def test_a_credentials_folder_that_is_not_there_is_told_and_needed_by_none(write: Write, tmp_path: Path) -> None:
     for folder in (str(tmp_path / "none"), "a\0b"):
-        (problem,) = refused(write(SMALLEST), {**PASSWORD, "CREDENTIALS_DIRECTORY": folder})
-        assert problem.startswith("$CREDENTIALS_DIRECTORY: cannot be read")
+        warnings: list[str] = []
+        load(write(SMALLEST), environ={**PASSWORD, "CREDENTIALS_DIRECTORY": folder}, warn=warnings.append)
+        missing, why = refused(write(SMALLEST), {"CREDENTIALS_DIRECTORY": folder})
+        assert missing.startswith("operator.password: is required")
+        assert warnings == [why]
+        assert why.startswith("$CREDENTIALS_DIRECTORY: cannot be read")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["WATCHER_HOME", "WATCHER_", "WATCHER__", "WATCHER_LOGS", "WATCHER_DB__HOST", "WATCHER_NAMESPACE", "WATCHERS__X"],
+)
+def test_variable_of_another_program_is_left_alone(name: str, write: Write) -> None:
+    warnings: list[str] = []
+    assert load(write(SMALLEST), environ={**PASSWORD, name: "x"}, warn=warnings.append)
+    assert warnings == []
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WATCHER_CHAIN__RPC_URL", "WATCHER_CHAIN__RPC_URLS"),
+        ("WATCHER_CHIAN__RPC_URLS", "WATCHER_CHAIN__RPC_URLS"),
+        ("WATCHER_chain__confirmations", "WATCHER_CHAIN__CONFIRMATIONS"),
+        ("WATCHER_OPERATOR__DIRECT_URL", "WATCHER_OPERATOR__DIRECT__URL"),
+        ("WATCHER_LEDGERS__URL", "WATCHER_LEDGER__URL"),
+    ],
+)
+def test_typo_in_a_variable_of_ours_stops_the_start(name: str, meant: str, write: Write) -> None:
+    (problem,) = refused(write(SMALLEST), {**PASSWORD, name: "1"})
+    assert problem == f"{name}: is not a known setting in the environment; did you mean {meant}?"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("WATCHER_LEDGER_URL", "WATCHER_LEDGER__URL"),
+        ("WATCHER_HOOK_TARGET", "WATCHER_HOOK__TARGET"),
+        ("WATCHER_OPERATOR_PASSWORD", "WATCHER_OPERATOR__PASSWORD"),
+    ],
+)
+def test_variable_near_to_ours_is_one_warning(name: str, meant: str, write: Write) -> None:
+    warnings: list[str] = []
+    assert load(write(SMALLEST), environ={**PASSWORD, name: "hunter2"}, warn=warnings.append)
+    assert warnings == [f"{name}: is not a known setting in the environment; did you mean {meant}?"]
+
+
+def test_credentials_of_other_services_are_left_alone(write: Write, tmp_path: Path) -> None:
+    for name in ("tls.key", "db__password", "operator", "alerts", ".hidden", "a b"):
+        (tmp_path / name).write_text("x")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "nowhere").symlink_to(tmp_path / "missing")
+    (tmp_path / "operator_password").write_text("x")
+    warnings: list[str] = []
+    assert load(write(SMALLEST), environ={**PASSWORD, "CREDENTIALS_DIRECTORY": str(tmp_path)}, warn=warnings.append)
+    assert warnings == ["credential file operator_password: is not a known setting; did you mean operator__password?"]
+
+
+def test_credential_that_is_a_folder_is_told(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "operator__password").mkdir()
+    (problem,) = refused(write(SMALLEST), {"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert problem == "credential file operator__password: is a folder, not a file"
 
 
 def test_a_table_that_is_no_table_is_told_even_when_the_environment_fills_it(write: Write) -> None:

@@ -11,8 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
+from watcher.app.settings.names import env_name
 from watcher.app.settings.problems import FIELDS, is_private
-from watcher.app.settings.sources import env_name, load
+from watcher.app.settings.sources import load
 from watcher.errors import FixConfiguration
 
 CANARY = "cAnArY7f3a"

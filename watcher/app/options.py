@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from loguru import logger
 
 from watcher.app import log
 from watcher.app.settings import sources
@@ -51,7 +52,8 @@ def load(config: Path, *, reading_only: bool = False) -> Settings:
     """
     log.set_up(level=os.environ.get("WATCHER_LOG", "info"))
     log.report_crashes()
-    settings = sources.load(config, {"operator.api": "none"} if reading_only else None)
+    overrides = {"operator.api": "none"} if reading_only else None
+    settings = sources.load(config, overrides, warn=lambda words: logger.warning("{}", words))
     log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, settings.secrets())
     return settings
 

@@ -7,9 +7,11 @@ secret is in any answer; a port that is taken never keeps the daemon from answer
 import asyncio
 import ipaddress
 import json
+import logging
 from collections.abc import Awaitable, Callable
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 from loguru import logger
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -45,7 +47,9 @@ class Web:
 
     async def run(self) -> None:
         """Serve until cancelled. While the address is taken it says so once and tries again and again."""
-        runner = web.AppRunner(self._application(), access_log=None, shutdown_timeout=1, keepalive_timeout=15)
+        runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=1, keepalive_timeout=15, logger=_RequestLog("http")
+        )
         await runner.setup()
         server: asyncio.Server | None = None
         try:
@@ -131,6 +135,20 @@ class Web:
         except (TypeError, ValueError):  # it compares what it is given for a version
             encode, content_type = choose_encoder("")
         return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+
+class _RequestLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp says about requests. Whoever can reach the port can send nonsense: that is no error of ours."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(name))
+
+    def exception(self, msg: object, *args: object, exc_info: object = True, **_kwargs: object) -> None:
+        """Log a request that is no HTTP in one line at debug level, anything else with its traceback."""
+        if isinstance(exc_info, HttpProcessingError):
+            self.debug("a request is not HTTP: %s", exc_info.message)
+        else:
+            self.logger.error(msg, *args, exc_info=exc_info)  # type: ignore[arg-type]
 
 
 class _Refuse(asyncio.Protocol):

@@ -17,8 +17,8 @@ from pydantic_core import PydanticUndefined
 from watcher.app.reference.commands import commands_page
 from watcher.app.reference.metrics import metrics_page
 from watcher.app.settings.model import MAX_INT
+from watcher.app.settings.names import credential_name, env_name
 from watcher.app.settings.problems import FIELDS, SECTIONS, is_private
-from watcher.app.settings.sources import credential_name, env_name
 from watcher.app.settings.template import toml_value
 
 _INTRODUCTION = """\

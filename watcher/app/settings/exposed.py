@@ -3,8 +3,8 @@
 import os
 from pathlib import Path
 
+from watcher.app.settings.names import credential_name
 from watcher.app.settings.problems import FIELDS
-from watcher.app.settings.sources import credential_name
 
 _OTHERS_ENTER = 0o001
 _OTHERS_READ = 0o004

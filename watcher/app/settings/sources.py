@@ -4,7 +4,7 @@ Invariant: whatever these hold, `load` returns valid settings or raises `FixConf
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -16,11 +16,11 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 from watcher.app.settings import document
 from watcher.app.settings.decode import decode
 from watcher.app.settings.model import Settings
+from watcher.app.settings.names import OTHER_NAMES, PREFIX, Name, credential_name, env_name, name_of
 from watcher.app.settings.problems import (
     FIELDS,
     SECTIONS,
     Key,
-    did_you_mean,
     is_private,
     limited,
     render,
@@ -31,9 +31,6 @@ from watcher.errors import FixConfiguration
 from watcher.redact import Redactor
 from watcher.textfile import read_text
 
-PREFIX = "WATCHER_"
-# Names of ours that are no settings.
-OTHER_NAMES = frozenset({"WATCHER_ANVIL", "WATCHER_CONFIG", "WATCHER_LOG"})
 CREDENTIAL_LIMIT_BYTES = 64 * 1024
 _MAX_CREDENTIALS = 1000
 
@@ -58,7 +55,15 @@ class Layer:
     values: dict[str, Any] = field(default_factory=dict)
     origins: dict[Key, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)  # what may be a mistake, and may as well be somebody else's
     refused: list[Any] = field(default_factory=list)  # secrets that are no value any more, and still must not be shown
+
+    def note(self, name: Name, words: str) -> None:
+        """Keep what is to be said about a name that is no setting."""
+        if name.is_ours:
+            self.problems.append(words + name.hint)
+        elif name.hint:
+            self.remarks.append(words + name.hint)
 
     def put(self, key: Key, value: Any, origin: str) -> None:
         table = self.values
@@ -81,18 +86,11 @@ class Layer:
                 yield from (((section, name), value) for name, value in table.items())
 
 
-def env_name(key: Key) -> str:
-    """The environment variable of a setting."""
-    return f"{PREFIX}{credential_name(key)}".upper()
-
-
-def credential_name(key: Key) -> str:
-    """The file of a setting in `$CREDENTIALS_DIRECTORY`."""
-    return ".".join(key).replace(".", "__")
-
-
 def load(
-    config_path: Path | None, overrides: Mapping[str, Any] | None = None, environ: Mapping[str, str] = os.environ
+    config_path: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    warn: Callable[[str], None] = lambda _words: None,
 ) -> Settings:
     """Read, merge and check all settings.
 
@@ -100,6 +98,7 @@ def load(
         config_path: the TOML file, which must exist; None reads none.
         overrides: what the command line asks for, as `{"log.level": "debug"}`; None values count as not given.
         environ: the process's environment.
+        warn: is given each line about a name that is near to one of ours and does not stop the start.
 
     Raises:
         FixConfiguration: every problem there is, one line each, without secrets.
@@ -125,8 +124,12 @@ def load(
         # `from None`, and no value in it: what pydantic raised holds the raw input.
         problems += render(error, values, origins, Redactor(_private_texts(layers)))
     problems += _rules(layers)
+    remarks = limited([remark for layer in layers for remark in layer.remarks])
     if problems or settings is None:
-        raise FixConfiguration(*limited(problems))
+        # What is missing may be missing because of them.
+        raise FixConfiguration(*limited([*problems, *remarks]))
+    for remark in remarks:
+        warn(remark)
     return settings
 
 
@@ -144,7 +147,7 @@ def from_overrides(overrides: Mapping[str, Any]) -> Layer:
 
 
 def from_environment(environ: Mapping[str, str]) -> Layer:
-    """Every `WATCHER_...` name; one that is no setting is a problem, because a typo must not be ignored."""
+    """Every `WATCHER_TABLE__KEY` name. A typo in one is a problem; other names with our prefix belong to others."""
     layer = Layer()
     known = {env_name(key): key for key in FIELDS}
     for name in sorted(environ):
@@ -152,8 +155,7 @@ def from_environment(environ: Mapping[str, str]) -> Layer:
             continue
         key = known.get(name)
         if key is None:
-            hint = did_you_mean(name.upper(), list(known))
-            layer.problems.append(f"{shown_name(name)}: is not a known setting in the environment{hint}")
+            layer.note(name_of(name, list(known)), f"{shown_name(name)}: is not a known setting in the environment")
         else:
             layer.put(key, decode(FIELDS[key], environ[name]), name)
     return layer
@@ -169,14 +171,14 @@ def from_credentials(folder: str) -> Layer:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in islice(entries, _MAX_CREDENTIALS))
     except (OSError, ValueError):
-        layer.problems.append("$CREDENTIALS_DIRECTORY: cannot be read; unset it, or let systemd set it")
+        layer.remarks.append("$CREDENTIALS_DIRECTORY: cannot be read; unset it, or let systemd set it")
         return layer
     for name in names:
         key = known.get(name)
         if key is not None:
             _read_credential(layer, key, Path(folder) / name)
         else:
-            _look_alike(layer, name, list(known))
+            layer.note(name_of(name, list(known)), f"credential file {shown_name(name)}: is not a known setting")
     return layer
 
 
@@ -192,13 +194,6 @@ def _read_credential(layer: Layer, key: Key, path: Path) -> None:
             layer.problems.append(f"{where}: is empty")
     # Also when it is unusable: the setting was given, and "is required" would mislead.
     layer.put(key, decode(FIELDS[key], text) if text else _placeholder(key), where)
-
-
-def _look_alike(layer: Layer, name: str, known: list[str]) -> None:
-    is_ours = any(name.startswith(f"{section}__") for section in Settings.model_fields)
-    hint = did_you_mean(name, known, cutoff=0.6 if is_ours else 0.85)
-    if is_ours or hint:
-        layer.problems.append(f"credential file {shown_name(name)}: is not a known setting{hint}")
 
 
 def from_file(path: Path | None) -> Layer:

@@ -11,8 +11,8 @@ from typing import Any, get_args
 from pydantic import SecretStr
 from pydantic_core import PydanticUndefined
 
+from watcher.app.settings.names import credential_name, env_name
 from watcher.app.settings.problems import FIELDS, SECTIONS
-from watcher.app.settings.sources import credential_name, env_name
 
 _HEADER = """\
 # Settings of the AVS task watcher. A line that is commented out shows the default.
