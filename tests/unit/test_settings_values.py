@@ -48,6 +48,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("task_manager.address", f'"{CHECKSUMMED.replace("aAe", "aae")}"', "checksum"),
     ("task_manager.start_block", '"earliest"', 'block number (0 or more) or "latest"'),
     ("task_manager.start_block", "-1", "block number"),
+    ("task_manager.message_limit_bytes", "10", "must be 1024 or more"),
     ("task_manager.convention", '"wizzard"', "wizard-bridge"),
     ("task_manager.convention_file", '"/nowhere.toml"', "must be a file that is there"),
     ("task_manager.dry_run", '"yes"', "must be true or false"),

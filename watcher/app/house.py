@@ -89,7 +89,8 @@ def task_manager(settings: Settings, nodes: Endpoints) -> TaskManager:
     """The contract that is watched."""
     wanted = settings.task_manager
     file = Path(wanted.convention_file) if wanted.convention_file else None
-    shape = convention(wanted.convention, file, answers=settings.operator.api != "none")
+    answers = settings.operator.api != "none"
+    shape = convention(wanted.convention, file, wanted.message_limit_bytes, answers=answers)
     return TaskManager(nodes, wanted.address_bytes, shape, settings.chain.max_span_blocks)
 
 

@@ -145,7 +145,8 @@ def _named(part: Path, stem: str, folder: Path) -> tuple[Path, str]:
             number += 1
     part.unlink()
     beside = path.with_name(path.name + ".sha256")
-    with os.fdopen(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o640), "w") as file:
+    beside.unlink(missing_ok=True)  # of an export that was removed; what stands there may as well be a link
+    with os.fdopen(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o640), "w") as file:
         file.write(f"{sha256}  {path.name}\n")
         file.flush()
         os.fsync(file.fileno())

@@ -133,7 +133,7 @@ def backup_sqlite(source: Path, target: Path) -> None:
 
     Raises TryLater when the copy could not be finished; nothing is left of it then.
     """
-    if target.exists():
+    if os.path.lexists(target):
         raise FixConfiguration(f"{target} already exists; name another file")
     os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o640))
     try:

@@ -6,6 +6,7 @@ Invariant: at most one daemon writes a SQLite ledger, and none begins anew where
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ from watcher.errors import FixConfiguration, TryLater
 from watcher.ledger.engine import sqlite_path
 
 # No restart mends these.
-_MISTAKES = frozenset({errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG})
+_MISTAKES = frozenset(
+    {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
+)
 
 
 def create_file(path: Path) -> None:
@@ -40,7 +43,7 @@ def sole_writer(url: URL) -> Iterator[None]:
     refuse_amnesia(path)
     with _told(path):
         create_file(path)
-        handle = lock_file(path).open("a+")
+        handle = _open_lock(lock_file(path))
     with handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -51,7 +54,7 @@ def sole_writer(url: URL) -> Iterator[None]:
             ) from None
         with _told(path):
             handle.truncate(0)
-            os.write(handle.fileno(), str(os.getpid()).encode())
+            os.pwrite(handle.fileno(), str(os.getpid()).encode(), 0)
         yield
 
 
@@ -61,6 +64,22 @@ def remember(url: URL) -> None:
     if path is not None and not _mark(path).exists():
         with _told(path):
             _mark(path).write_text(f"A ledger was begun at {path.name}. Remove this file only together with it.\n")
+
+
+def _open_lock(path: Path) -> IO[str]:
+    """The lock file, made where there is none. Raises FixConfiguration for anything but a file: a link could lead to
+    somebody's data, which the process id is then written over.
+    """
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.EISDIR, errno.ENXIO):
+            raise FixConfiguration(f"ledger.url: {path} is not a regular file; remove it") from None
+        raise
+    if not stat.S_ISREG(os.fstat(number).st_mode):
+        os.close(number)
+        raise FixConfiguration(f"ledger.url: {path} is not a regular file; remove it")
+    return os.fdopen(number, "r+")
 
 
 @contextmanager

@@ -36,8 +36,10 @@ A setting comes from the first of these that has it:
 4. the TOML file (`--config FILE`, `./watcher.toml`), as a key in its table;
 5. the default.
 
-A name that is no setting is an error, in each of these places. `watcher check` lists all problems at once; every
-command ends with exit code 78 while there is one.
+A name that is no setting is an error in the file and on the command line. In the environment and among the
+credential files only names of the form `WATCHER_TABLE__KEY` and `table__key` can be ours: a typo in one is an error, a
+name that is near to one (`WATCHER_LEDGER_URL`) is a warning, and the rest belongs to other programs. `watcher check`
+lists all problems at once; every command ends with exit code 78 while there is one.
 
 A password is refused in the TOML file. A setting marked *private* can hide a secret (a key in a URL): its value is
 never shown, in no message, log line or listing. An address that holds a key can stay out of the file too, for example

@@ -100,6 +100,13 @@ class TaskManager(Section):
         default="", max_length=4096, description='The file for convention = "custom"; docs/conventions.md says how.'
     )
 
+    message_limit_bytes: int = Field(
+        default=256 * KIB,
+        ge=1 * KIB,
+        le=16 * MIB,
+        description="The longest message of a task, or of its response on the chain; a longer one is set aside.",
+    )
+
     dry_run: bool = Field(
         default=True,
         description="Ask the contract by eth_call what it would say to an answer, before the answer is first sent.",
