@@ -236,6 +236,11 @@ def window_of(word: bytes) -> int:
     return min(int.from_bytes(word), _WINDOW_MAX)
 
 
+def window_before(word: bytes) -> int:
+    """A word as a window whose last block is already too late; a window of nothing stays one."""
+    return max(0, window_of(word) - 1)
+
+
 def address_or_none(word: bytes) -> bytes | None:
     """A word as an address; None for zero."""
     return word[-20:] if any(word) else None

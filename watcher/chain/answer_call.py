@@ -4,16 +4,14 @@ from eth_utils.crypto import keccak
 
 from watcher.chain.abi import topic
 from watcher.chain.event import Event
+from watcher.chain.expression import Expression
 from watcher.chain.recipe import Constant, Recipe, Scope
 from watcher.chain.shape import CallShape, Signed
+from watcher.chain.signature import empty_value
+from watcher.errors import Quarantine
 from watcher.task import Call
 
-# The last argument of every response function: NonSignerStakesAndSignature of EigenLayer's BLSSignatureChecker.
-NON_SIGNERS = (
-    "(uint32[],(uint256,uint256)[],(uint256,uint256)[],(uint256[2],uint256[2]),(uint256,uint256),"
-    "uint32[],uint32[],uint32[][])"
-)
-_NO_SIGNERS = Constant(([], [], [], ((0, 0), (0, 0)), (0, 0), [], [], []))
+_PERCENT = 100
 
 
 class AnswerCall:
@@ -21,21 +19,30 @@ class AnswerCall:
 
     def __init__(self, call: CallShape, signed: Signed, event: Event, answer_type: str) -> None:
         self.method = call.method
-        arguments = [*call.types, NON_SIGNERS]
-        self._arguments = ",".join(arguments)
+        types, values = list(call.types), list[Expression | Constant](call.values)
+        if call.signature_type:
+            place = len(types) if call.signature_at is None else call.signature_at
+            types.insert(place, call.signature_type)
+            values.insert(place, Constant(empty_value(call.signature_type)))
+        self._arguments = ",".join(types)
         self._params = Recipe(call.types, call.values, event, answer_type)
-        self._unsigned = Recipe(arguments, [*call.values, _NO_SIGNERS], event, answer_type)
+        self._unsigned = Recipe(types, values, event, answer_type)
         self._signed = Recipe(signed.types, signed.values, event, answer_type, packed=signed.packed)
         self._signs_raw = signed.raw
 
     def call(self, scope: Scope) -> Call:
         """The answer as the contract takes it. Raises Quarantine when it does not fit."""
-        task, signed = scope.task, self._signed.encode(scope)
+        task, signed = scope.asked, self._signed.encode(scope)
+        if task.quorum_threshold > _PERCENT:
+            raise Quarantine(
+                f"task {task.task_index} asks for {task.quorum_threshold} % of the stake, more than there is; see to"
+                " task.quorum_threshold, and to task.threshold_scale where it is in other parts than percent"
+            )
         return Call(
             method=self.method,
             params_raw=self._params.encode(scope),
             sig_hash=signed if self._signs_raw else keccak(signed),
-            reference_block=task.created_block,
+            reference_block=scope.reference_block,
             quorum_numbers=tuple(task.quorum_numbers),
             quorum_thresholds=(task.quorum_threshold,) * len(task.quorum_numbers),
         )

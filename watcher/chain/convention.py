@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from watcher.chain.abi import View, address_or_none, hash_or_none, number_of, window_of, word_if
+from watcher.chain.abi import View, address_or_none, hash_or_none, number_of, window_before, window_of, word_if
 from watcher.chain.answer_call import AnswerCall
 from watcher.chain.answers import Log
 from watcher.chain.event import Event
@@ -53,12 +53,13 @@ class Convention:
         )
         self._only_tasks = _filter(self.created, shape.task.only)
         self._only_responses = _filter(self.responded, shape.response.only if shape.response else {})
+        is_inclusive = shape.deadline.inclusive
         self.latest_task_num = _view(shape.task.count_view, number_of)
         self.all_task_hashes = _view(shape.task.hash_view, hash_or_none)
         self._hashes_tasks = bool(shape.task.hash)
         self.all_task_responses = _view(shape.response.hash_view if shape.response else None, hash_or_none)
-        self.response_window = _view(shape.deadline.window_view, window_of)
-        self.window_blocks = shape.deadline.window_blocks
+        self.response_window = _view(shape.deadline.window_view, window_of if is_inclusive else window_before)
+        self.window_blocks = _last(shape.deadline.window_blocks, inclusive=is_inclusive)
         self._answers = (
             None
             if shape.call is None or shape.signed is None
@@ -172,7 +173,9 @@ class Convention:
         return self._answers
 
     def _scope(self, task: Task, answer: bytes) -> Scope:
-        return Scope(task, self._tasks.values_of(task), self.answer.value_of(answer))
+        values = self._tasks.values_of(task)
+        reference_block = self._tasks.reference_block(values, task.created_block)
+        return Scope(task, values, self.answer.value_of(answer), reference_block)
 
 
 def convention(
@@ -204,6 +207,10 @@ def _checked_type(kind: str) -> str:
     if len(inputs) != 1:
         raise FixConfiguration(f"answer: {kind[:60]!r} is not one type; several values together are a tuple: (a,b)")
     return inputs[0].type
+
+
+def _last(blocks: int | None, *, inclusive: bool) -> int | None:
+    return blocks if blocks is None or inclusive else blocks - 1
 
 
 def _filter(event: Event | None, only: Only) -> LogFilter | None:

@@ -22,6 +22,7 @@ _OVERHEAD_BYTES = 4096
 _UINT256_LIMIT = 2**256
 # A window is added to a block, and the sum must still be what a database's integer holds.
 _NATURAL_LIMIT = 2**62
+_PERCENT = 100
 
 
 class Hash:
@@ -50,13 +51,21 @@ def number_at(path: str | None, event: Event) -> Callable[[Values], int] | None:
     return place.read
 
 
-def threshold_at(given: str | int, event: Event) -> Callable[[Values], Any]:
-    """How to read a threshold, which is at a path or the same for every task."""
+def threshold_at(given: str | int, event: Event, scale: int) -> Callable[[Values], int]:
+    """How to read a threshold in percent, which is at a path or the same for every task.
+
+    Parts of `scale` become percent, rounded up: 6667 of 10000 are 67, for 66 may be too little for the contract.
+    """
     if isinstance(given, int):
-        return lambda _values: given
+        fixed = _percent(given, scale)
+        return lambda _values: fixed
     read = number_at(given, event)
     assert read is not None, "there is a path"
-    return read
+    return lambda values: natural(_percent(read(values), scale))
+
+
+def _percent(value: int, scale: int) -> int:
+    return -(-value * _PERCENT // scale)
 
 
 def quorums_at(given: str | Sequence[int], event: Event) -> Callable[[Values], Any]:

@@ -1,8 +1,7 @@
 """How the bytes of a call are put together: types, and for each value where it comes from. Pure.
 
-A value is a path into the task's event (`task.message`), one of the words that begin with `$`, a constant (a number,
-true or false, bytes as `0x…`), or a list of values for a struct. What a recipe names is checked against the ABI when it
-is read, so that a slip is found before the first task and not at it.
+A value is an expression (expression.py); the words that begin with `$` stand for what is known of the task. What a
+recipe names is checked against the ABI when it is read, so that a slip is found before the first task and not at it.
 """
 
 import re
@@ -13,42 +12,53 @@ from typing import Any
 
 from eth_abi.grammar import TupleType, parse
 from eth_abi.packed import encode_packed
-from typing_extensions import TypeAliasType
+from eth_utils.crypto import keccak
 
 from watcher.chain.abi import Codec
 from watcher.chain.event import Event, Values
+from watcher.chain.expression import Encoding, Expression, Text
 from watcher.chain.slip import brief
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Task
 
 _HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
-Expression = TypeAliasType("Expression", "str | bool | int | list[Expression]")
 _Get = Callable[["Scope"], Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a recipe may use: the task, the values of its event, and the answer as a value of its type."""
+    """What a recipe may use: the task, the values of its event, and the answer as a value of its type.
 
-    task: Task
+    `task` is None where only the log is known. `reference_block` is the block of the stakes that count.
+    """
+
+    task: Task | None
     values: Values
     answer: Any
+    reference_block: int = 0
+
+    @property
+    def asked(self) -> Task:
+        """The task; only recipes that are compiled with an answer's type use it."""
+        assert self.task is not None, "a recipe for an index has no words"
+        return self.task
 
 
 # name -> the ABI types it may stand for, and the value
 _WORDS: dict[str, tuple[str, _Get]] = {
-    "$index": (r"u?int\d+", lambda scope: scope.task.task_index),
-    "$created_block": (r"u?int\d+", lambda scope: scope.task.created_block),
-    "$message": (r"bytes", lambda scope: scope.task.message),
-    "$quorum_numbers": (r"bytes", lambda scope: scope.task.quorum_numbers),
-    "$quorum_threshold": (r"u?int\d+", lambda scope: scope.task.quorum_threshold),
+    "$index": (r"u?int\d+", lambda scope: scope.asked.task_index),
+    "$created_block": (r"u?int\d+", lambda scope: scope.asked.created_block),
+    "$reference_block": (r"u?int\d+", lambda scope: scope.reference_block),
+    "$message": (r"bytes", lambda scope: scope.asked.message),
+    "$quorum_numbers": (r"bytes", lambda scope: scope.asked.quorum_numbers),
+    "$quorum_threshold": (r"u?int\d+", lambda scope: scope.asked.quorum_threshold),
     "$quorum_thresholds": (
         r"bytes",
-        lambda scope: bytes([scope.task.quorum_threshold]) * len(scope.task.quorum_numbers),
+        lambda scope: bytes([scope.asked.quorum_threshold]) * len(scope.asked.quorum_numbers),
     ),
-    "$task_hash": (r"bytes32", lambda scope: scope.task.task_hash),
-    "$chain_id": (r"u?int\d+", lambda scope: scope.task.chain_id),
-    "$task_manager": (r"address", lambda scope: "0x" + scope.task.task_manager.hex()),
+    "$task_hash": (r"bytes32", lambda scope: scope.asked.task_hash),
+    "$chain_id": (r"u?int\d+", lambda scope: scope.asked.chain_id),
+    "$task_manager": (r"address", lambda scope: "0x" + scope.asked.task_manager.hex()),
 }
 
 
@@ -60,67 +70,112 @@ class Constant:
 
 
 class Recipe:
-    """abi.encode of values put together from a scope; or abi.encodePacked of them, where it is `packed`."""
+    """abi.encode of values put together from a scope; or abi.encodePacked of them, where it is `packed`.
+
+    `answer_type` None: only values of the log and constants may stand in it. Raises FixConfiguration.
+    """
 
     def __init__(
         self,
         types: Sequence[str],
         values: Sequence[Expression | Constant],
         event: Event,
-        answer_type: str,
+        answer_type: str | None,
         *,
         packed: bool = False,
     ) -> None:
-        if len(types) != len(values):
-            raise FixConfiguration(f"{len(types)} types and {len(values)} values: there must be as many")
         self._types = types
-        self._encode = partial(encode_packed, types) if packed else Codec(*types).encode
-        self._getters = [_getter(one, kind, event, answer_type) for one, kind in zip(values, types, strict=True)]
+        self._put_together = _encoder(types, values, event, answer_type, packed=packed)
 
     def encode(self, scope: Scope) -> bytes:
         """The bytes. Raises Quarantine when a value does not fit its type."""
         try:
-            return self._encode([get(scope) for get in self._getters])
+            return self._put_together(scope)
         except Exception as error:  # noqa: BLE001 - eth-abi raises its own, and OverflowError and TypeError beside them
             kinds = ", ".join(self._types)
-            raise Quarantine(
-                f"task {scope.task.task_index} cannot be answered: its values are no ({kinds}): {type(error).__name__}"
-            ) from None
+            what = "its index" if scope.task is None else f"task {scope.task.task_index} cannot be answered"
+            raise Quarantine(f"{what}: its values are no ({kinds}): {type(error).__name__}") from None
 
 
-def _getter(one: Expression | Constant, kind: str, event: Event, answer_type: str) -> _Get:
-    if isinstance(one, Constant):
-        constant = one.value
-        return lambda _scope: constant
-    if isinstance(one, list):
-        return _struct(one, kind, event, answer_type)
-    if isinstance(one, bool):
-        truth = one
-        _must(kind == "bool", f"{str(one).lower()} cannot stand for {kind}")
-        return lambda _scope: truth
-    if isinstance(one, int):
-        number = one
-        _must(_has_room(kind, number), f"{number} cannot stand for {kind}")
-        return lambda _scope: number
-    if one == "$answer":
-        _must(kind == answer_type, f"$answer is {answer_type} and cannot stand for {kind}")
-        return lambda scope: scope.answer
-    if one.startswith("0x"):
-        octets = _octets(one, kind)
-        return lambda _scope: octets
-    if one.startswith("$answer."):
-        return _part_of_answer(one, kind, answer_type)
-    if one.startswith("$"):
-        _must(one in _WORDS, f"there is no {one}; there are $answer, {', '.join(_WORDS)}")
-        kinds, get = _WORDS[one]
-        _must(re.fullmatch(kinds, kind), f"{one} cannot stand for {kind}")
-        return get
-    place = event.place(one)
-    _must(place.parameter.type == kind, f"{one} is {place.parameter.type} and cannot stand for {kind}")
+def _encoder(
+    types: Sequence[str],
+    values: Sequence[Expression | Constant],
+    event: Event,
+    answer_type: str | None,
+    *,
+    packed: bool,
+) -> Callable[[Scope], bytes]:
+    if len(types) != len(values):
+        raise FixConfiguration(f"{len(types)} types and {len(values)} values: there must be as many")
+    encode = partial(encode_packed, types) if packed else Codec(*types).encode
+    getters = [_getter(one, kind, event, answer_type) for one, kind in zip(values, types, strict=True)]
+    return lambda scope: encode([get(scope) for get in getters])
+
+
+def _getter(one: Expression | Constant, kind: str, event: Event, answer_type: str | None) -> _Get:
+    match one:
+        case Constant():
+            return _always(one.value)
+        case list():
+            return _struct(one, kind, event, answer_type)
+        case Text():
+            return _always(_text(one, kind))
+        case Encoding():
+            return _put_together(one, kind, event, answer_type)
+        case bool():
+            _must(kind == "bool", f"{str(one).lower()} cannot stand for {kind}")
+            return _always(one)
+        case int():
+            _must(_has_room(kind, one), f"{one} cannot stand for {kind}")
+            return _always(one)
+        case _ if one.startswith("0x"):
+            return _always(_octets(one, kind))
+        case _ if one.startswith("$"):
+            return _word(one, kind, answer_type)
+    place = event.place(one, as_name=kind == "bytes32")
+    found = "bytes32" if place.parameter.is_hashed else place.parameter.type
+    _must(found == kind, f"{one} is {found} and cannot stand for {kind}")
     return lambda scope: place.read(scope.values)
 
 
-def _struct(parts: Sequence[Expression], kind: str, event: Event, answer_type: str) -> _Get:
+def _always(value: Any) -> _Get:
+    return lambda _scope: value
+
+
+def _text(one: Text, kind: str) -> str | bytes:
+    _must(kind in ("string", "bytes"), f"a text cannot stand for {kind}")
+    return one.text if kind == "string" else one.text.encode()
+
+
+def _put_together(one: Encoding, kind: str, event: Event, answer_type: str | None) -> _Get:
+    """Bytes as they are, or their hash, as the type has room for."""
+    hashed = kind in ("bytes32", "uint256")
+    _must(hashed or kind == "bytes", f"what is put together is bytes, or a hash, and cannot stand for {kind}")
+    if one.keccak not in (None, hashed):
+        raise FixConfiguration(f"keccak = {str(one.keccak).lower()} cannot stand for {kind}")
+    encode = _encoder(one.types, one.values, event, answer_type, packed=one.packed)
+    if kind == "bytes":
+        return encode
+    if kind == "bytes32":
+        return lambda scope: keccak(encode(scope))
+    return lambda scope: int.from_bytes(keccak(encode(scope)))
+
+
+def _word(one: str, kind: str, answer_type: str | None) -> _Get:
+    _must(answer_type is not None, f"{brief(one)} cannot stand in an index, which is read from the log alone")
+    assert answer_type is not None, "just refused"
+    if one == "$answer":
+        _must(kind == answer_type, f"$answer is {answer_type} and cannot stand for {kind}")
+        return lambda scope: scope.answer
+    if one.startswith("$answer."):
+        return _part_of_answer(one, kind, answer_type)
+    _must(one in _WORDS, f"there is no {one}; there are $answer, {', '.join(_WORDS)}")
+    kinds, get = _WORDS[one]
+    _must(re.fullmatch(kinds, kind), f"{one} cannot stand for {kind}")
+    return get
+
+
+def _struct(parts: Sequence[Expression], kind: str, event: Event, answer_type: str | None) -> _Get:
     kinds = members(kind)
     _must(len(kinds) == len(parts), f"{len(parts)} values cannot stand for {kind}")
     getters = [_getter(one, inner, event, answer_type) for one, inner in zip(parts, kinds, strict=True)]

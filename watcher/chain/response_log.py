@@ -5,7 +5,8 @@ from typing import Any
 
 from watcher.chain.answers import Log
 from watcher.chain.event import Event, Values
-from watcher.chain.field import Hash, index_of, sighting, within_limit
+from watcher.chain.field import Hash, sighting, within_limit
+from watcher.chain.index import Index
 from watcher.chain.payload import Payload
 from watcher.chain.shape import ResponseShape
 from watcher.errors import FixConfiguration, Quarantine
@@ -22,7 +23,7 @@ class ResponseLog:
         self.event = event
         self._answer = answer
         self._limit_bytes = message_limit_bytes
-        self._index = event.place(response.index, as_name=True)
+        self._index = Index(response.index, event)
         self._answer_at, kind = _answer_place(response.answer, event)
         if kind != answer.kind:
             raise FixConfiguration(f"response.answer is {kind}, but answer says {answer.kind}")
@@ -37,12 +38,12 @@ class ResponseLog:
         if len(answer) > self._limit_bytes:
             raise Quarantine(f"the message of the response is too long ({len(answer)} bytes)")
         packed = self.event.pack(log.topics, canonical)
-        return Responded(index_of(self._index, values), answer, packed, self._hash(values, canonical), sighting(log))
+        return Responded(self._index.of(values), answer, packed, self._hash(values, canonical), sighting(log))
 
     def hash_of(self, task_index: int, answer: bytes, packed: bytes) -> bytes | None:
         """What the contract holds if the log `packed` shows this very answer to this task; None if it shows another."""
         values, canonical = self.event.unpack(packed)
-        shown = (index_of(self._index, values), self._answer.bytes_of(self._answer_at(values)))
+        shown = (self._index.of(values), self._answer.bytes_of(self._answer_at(values)))
         return self._hash(values, canonical) if shown == (task_index, answer) else None
 
 

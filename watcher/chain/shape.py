@@ -6,13 +6,13 @@ Presets are such files in `conventions/`; a file of one's own is no different. `
 import tomllib
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from watcher.chain import slip
 from watcher.chain.constant import Constant
-from watcher.chain.recipe import Expression
+from watcher.chain.expression import Naming, Values, must_be_packable
 from watcher.chain.table import NAME, Line, Table, Type, Types
 from watcher.chain.view_shape import IndexedView, PlainView, ViewShape
 from watcher.document import is_too_deep
@@ -26,22 +26,13 @@ _FILE_LIMIT_BYTES = 256 * 1024
 # A compiler's artifact holds the code beside the ABI.
 _ABI_LIMIT_BYTES = 4 * 1024 * 1024
 _NEEDED = 'only with operator.api = "none", where nothing is sent, may it be left out'
-_DEPTH_LIMIT = 8
+_PERCENT = 100
+# The last argument of most response functions: NonSignerStakesAndSignature of EigenLayer's BLSSignatureChecker.
+NON_SIGNERS = (
+    "(uint32[],(uint256,uint256)[],(uint256,uint256)[],(uint256[2],uint256[2]),(uint256,uint256),"
+    "uint32[],uint32[],uint32[][])"
+)
 _PATH_LIMIT_CHARS = 300
-
-
-def _expressions(given: Any) -> Any:
-    """Told here in one line: pydantic would tell each alternative at each level."""
-    if not isinstance(given, list) or not all(_is_expression(one, _DEPTH_LIMIT) for one in given):
-        words = "each must be a path, a word with $, a whole number, true, false, bytes as 0x..., or a list of these"
-        raise ValueError(words)
-    return given
-
-
-def _is_expression(one: Any, depth: int) -> bool:
-    if isinstance(one, list):
-        return depth > 0 and all(_is_expression(inner, depth - 1) for inner in one)
-    return isinstance(one, str | bool | int)
 
 
 def _quorums(given: Any) -> Any:
@@ -51,7 +42,6 @@ def _quorums(given: Any) -> Any:
 
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$", max_length=200, description="a function's name, without brackets")]
-Values = Annotated[list[Expression], BeforeValidator(_expressions), Field(min_length=1, max_length=16)]
 Paths = Annotated[list[Line], Field(max_length=16)]
 Choices = Annotated[Constant | list[Constant], Field(description="a value, or a list of values")]
 Filter = Annotated[
@@ -78,15 +68,17 @@ class TaskShape(Table):
     """The event that creates a task, and where to find what in it."""
 
     event: Line
-    index: Line
+    index: Naming
     created_block: Line | None = None
+    reference_block: Line | None = None
     message: Line | None = None
     quorum_numbers: Annotated[Line | list[Quorum], AfterValidator(_quorums)] = Field(
         default_factory=list, description="a path, or numbers from 0 to 255"
     )
-    quorum_threshold: Line | Annotated[int, Field(ge=0, le=100)] = Field(
-        default=0, description="a path, or a number from 0 to 100"
+    quorum_threshold: Line | Annotated[int, Field(ge=0)] = Field(
+        default=0, description="a path, or a number from 0 to 100, or to threshold_scale"
     )
+    threshold_scale: Annotated[int, Field(ge=1, le=2**64)] = _PERCENT
     hash: Paths = Field(default_factory=list)
     hash_view: IndexedView | None = None
     count_view: PlainView | None = None
@@ -104,19 +96,31 @@ class TaskShape(Table):
         return self
 
     @model_validator(mode="after")
+    def _within_scale(self) -> "TaskShape":
+        if isinstance(self.quorum_threshold, int) and self.quorum_threshold > self.threshold_scale:
+            raise ValueError(f"quorum_threshold: must be a path, or a number from 0 to {self.threshold_scale}")
+        return self
+
+    @model_validator(mode="after")
     def _countable(self) -> "TaskShape":
         if self.only and self.count_view is not None and not self.count_view.arguments:
             raise ValueError("count_view counts the tasks of others too, which only leaves out: leave count_view out")
+        if not isinstance(self.index, str) and self.count_view is not None:
+            raise ValueError("an index that is a hash does not count up from 0: leave count_view out")
         return self
 
 
 class Deadline(Table):
-    """Until when an answer is admissible; nothing at all means for ever."""
+    """The last block or second an answer is admissible in; `inclusive` false: the first one it is not.
+
+    Nothing at all: an answer is never too late.
+    """
 
     window_view: PlainView | None = None
     window_blocks: Block | None = None
     block: Line | None = None
     timestamp: Line | None = None
+    inclusive: bool = True
 
     @model_validator(mode="after")
     def _one(self) -> "Deadline":
@@ -129,7 +133,7 @@ class ResponseShape(Table):
     """The event that shows an answer."""
 
     event: Line
-    index: Line
+    index: Naming
     answer: Line | Paths = Field(description="a path, or a list of paths")
     hash: Paths = Field(default_factory=list)
     hash_view: IndexedView | None = None
@@ -144,12 +148,24 @@ class ResponseShape(Table):
 
 
 class CallShape(Table):
-    """The function that takes the answer, without its last argument and without its selector; and who may call it."""
+    """The function that takes the answer, and who may call it.
+
+    `types` and `values` are its arguments without the signature's, which the aggregator adds. That one is of
+    `signature_type` ("" for a function without one), at `signature_at` among all arguments, from 0; last if left out.
+    """
 
     method: Name
+    signature_type: Type | Literal[""] = Field(default=NON_SIGNERS, description='an ABI type, or "" for none')
+    signature_at: Annotated[int, Field(ge=0, le=16)] | None = None
     sender_view: PlainView = ViewShape(view=SENDER_VIEW)
     types: Types
     values: Values
+
+    @model_validator(mode="after")
+    def _has_place(self) -> "CallShape":
+        if self.signature_at is not None and (self.signature_at > len(self.types) or not self.signature_type):
+            raise ValueError(f"signature_at: must be 0 to {len(self.types)}, and there must be a signature_type")
+        return self
 
 
 class Signed(Coded):
@@ -165,8 +181,7 @@ class Signed(Coded):
     def _one_word(self) -> "Signed":
         if self.raw and self.types != ["bytes32"]:
             raise ValueError('raw signs one value as it is: types must be ["bytes32"]')
-        if self.packed and any(kind.endswith((")", "]")) for kind in self.types):
-            raise ValueError("packed takes neither structs nor arrays: give their members one by one")
+        must_be_packable(tuple(self.types), packed=self.packed)
         return self
 
 

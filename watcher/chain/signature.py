@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from eth_abi.exceptions import ParseError
-from eth_abi.grammar import normalize, parse
+from eth_abi.grammar import TupleType, normalize, parse
 from eth_abi.registry import registry
 
 from watcher.chain.abi import topic
@@ -130,6 +130,20 @@ def errors_in_abi(abi: Sequence[Any]) -> dict[bytes, Signature]:
                 error = abi_signature(entry)
                 found[error.topic[:4]] = error
     return found
+
+
+def empty_value(kind: str) -> Any:
+    """The value of a type that says nothing: zero, no bytes, an empty list, and tuples of these."""
+    parsed = parse(kind)
+    if parsed.arrlist:
+        length = parsed.arrlist[-1]
+        return [empty_value(kind[: kind.rindex("[")])] * (length[0] if length else 0)
+    if isinstance(parsed, TupleType):
+        return tuple(empty_value(one.to_type_str()) for one in parsed.components)
+    if parsed.base in ("uint", "int"):
+        return 0
+    empty = {"bool": False, "string": "", "address": "0x" + "00" * 20, "function": bytes(24)}
+    return empty.get(parsed.base, bytes(int(parsed.sub or 0)))
 
 
 class _Reader:

@@ -1,12 +1,12 @@
 """The logs that create tasks, as tasks. Pure."""
 
+from collections.abc import Callable
 from typing import Any
 
 from watcher.chain.answers import Log
 from watcher.chain.event import Event, Values
 from watcher.chain.field import (
     Hash,
-    index_of,
     natural,
     number_at,
     quorums,
@@ -16,6 +16,7 @@ from watcher.chain.field import (
     until,
     within_limit,
 )
+from watcher.chain.index import Index
 from watcher.chain.payload import Payload
 from watcher.chain.shape import Deadline, TaskShape
 from watcher.errors import Quarantine
@@ -31,20 +32,21 @@ class TaskLog:
     def __init__(self, event: Event, task: TaskShape, deadline: Deadline, message_limit_bytes: int) -> None:
         self.event = event
         self._limit_bytes = message_limit_bytes
-        self._index = event.place(task.index, as_name=True)
-        self._index_is_topic = event.leads_with(self._index)
+        self._index = Index(task.index, event)
         self._created_block = number_at(task.created_block, event)
+        self._reference_block = number_at(task.reference_block, event)
         self._message = None if task.message is None else event.place(task.message)
         self.payload = Payload(self._message.parameter.type) if self._message else None
         self._quorums = quorums_at(task.quorum_numbers, event)
-        self._threshold = threshold_at(task.quorum_threshold, event)
+        self._threshold = threshold_at(task.quorum_threshold, event, task.threshold_scale)
         self._deadline_block = number_at(deadline.block, event)
         self._deadline_s = number_at(deadline.timestamp, event)
+        self._is_inclusive = deadline.inclusive
         self._task_hash = Hash(event, task.hash)
 
     def index_topic(self, task_index: int) -> bytes | None:
         """The second topic of the log that creates one task, None where the contract does not lead with the index."""
-        return task_index.to_bytes(32) if self._index_is_topic else None
+        return task_index.to_bytes(32) if self._index.is_topic else None
 
     def decode(self, log: Log, chain_id: int, window: int | None) -> Task:
         """The task. `window` is the response window in blocks, None where there is none. Raises Quarantine."""
@@ -55,21 +57,22 @@ class TaskLog:
         if len(message) > self._limit_bytes:
             raise Quarantine(f"the message of the task is too long ({len(message)} bytes)")
         created_block = natural(created)
-        deadline = until(self._deadline_block(values)) if self._deadline_block else None
+        self.reference_block(values, created_block)
+        deadline = self._last(self._deadline_block, values)
         return Task(
             chain_id=chain_id,
             task_manager=log.address,
-            task_index=index_of(self._index, values),
+            task_index=self._index.of(values),
             # Over our own encoding: what the contract stored if the log is true, whatever the log's layout.
             task_hash=self._task_hash(values, canonical),
             created_block=created_block,
             message=message,
             quorum_numbers=numbers,
-            quorum_threshold=natural(self._threshold(values)),
+            quorum_threshold=self._threshold(values),
             deadline_block=deadline if window is None else created_block + window,
             seen_at=sighting(log),
             log=self.event.pack(log.topics, canonical),
-            deadline_s=until(self._deadline_s(values)) if self._deadline_s else None,
+            deadline_s=self._last(self._deadline_s, values),
         )
 
     def told(self, task: Task) -> bool:
@@ -77,18 +80,27 @@ class TaskLog:
         try:
             values, canonical = self.event.unpack(task.log)
             return (
-                index_of(self._index, values) == task.task_index
+                self._index.of(values) == task.task_index
                 and self._task_hash(values, canonical) == task.task_hash
                 and (self._created_block is None or natural(self._created_block(values)) == task.created_block)
                 and self._message_in(values) == task.message
                 and quorums(self._quorums(values)) == task.quorum_numbers
-                and natural(self._threshold(values)) == task.quorum_threshold
+                and self._threshold(values) == task.quorum_threshold
             )
         except Quarantine:
             return False
 
     def _message_in(self, values: Values) -> bytes:
         return self.payload.bytes_of(self._message.read(values)) if self._message and self.payload else b""
+
+    def _last(self, read: Callable[[Values], int] | None, values: Values) -> int | None:
+        """The last admissible block or second, None where there is none."""
+        found = None if read is None else until(read(values))
+        return found if found is None or self._is_inclusive else found - 1
+
+    def reference_block(self, values: Values, created_block: int) -> int:
+        """The block whose stakes count: of `task.reference_block`, else the created block. Raises Quarantine."""
+        return created_block if self._reference_block is None else natural(self._reference_block(values))
 
     def values_of(self, task: Task) -> Values:
         """The values of the log that created the task. Raises Quarantine."""

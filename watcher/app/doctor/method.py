@@ -5,11 +5,10 @@ from typing import Any
 from watcher.app.doctor.finding import Notes
 from watcher.app.settings.model import Settings
 from watcher.chain.abi import View, topic
-from watcher.chain.answer_call import NON_SIGNERS
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention import Convention, convention
 from watcher.chain.endpoints import Endpoints
-from watcher.chain.shape import PRESETS
+from watcher.chain.shape import NON_SIGNERS, PRESETS
 from watcher.errors import RetryElsewhere
 from watcher.task import Header
 

@@ -16,8 +16,8 @@ def look(task: Task, head: Header, window: int | None, notes: Notes) -> None:
         words = f"{name} names no quorum, so that nobody is asked to sign"
         notes.warn("quorums", f"{words}; see to task.quorum_numbers: a path, or numbers such as [0]")
     elif task.quorum_threshold > _PERCENT:
-        words = f"{name} asks for {task.quorum_threshold} % of the stake"
-        notes.warn("quorums", f"{words}; see to task.quorum_threshold: a path, or a number such as 66")
+        words = f"{name} asks for {task.quorum_threshold} % of the stake, and nothing is sent for it"
+        notes.warn("quorums", f"{words}; see to task.quorum_threshold, and to task.threshold_scale")
     if window is None and (trouble := _deadline(task, head)) is not None:
         notes.warn("deadline", f"{name} {trouble}")
 
