@@ -41,6 +41,8 @@ ENDED = frozenset(
 RESPONDED = frozenset({_S.RESPONDED, _S.RESPONDED_OTHER})
 # Ended without an answer, and not by a final reading of the chain alone: a late answer is still the truth.
 GIVEN_UP = frozenset({_S.FAILED, _S.SKIPPED, _S.QUARANTINED, _S.EXPIRED})
+# The contract did not hold the task. When it does later, the task is taken up again.
+NOT_HELD = frozenset({_S.QUARANTINED, _S.ORPHANED})
 # Nothing was decided on the chain yet: a response, the deadline or a reorg can still settle each of these.
 UNSETTLED = frozenset(_S) - ENDED - RESPONDED
 
@@ -58,7 +60,8 @@ LEGAL: Mapping[State, frozenset[State]] = {
     _S.BLOCKED: _SETTLED_BY_CHAIN | {_S.SENDING, _S.SKIPPED},
     _S.RESPONDED: frozenset({_S.FINAL, _S.UNKNOWN}),
     _S.RESPONDED_OTHER: frozenset({_S.FINAL_OTHER, _S.UNKNOWN, _S.SEEN}),
-    # An answer that lands after we gave up is still the truth; and a chain may bring an orphan back.
+    # An answer that lands after we gave up is still the truth. What the contract did not hold, it may hold later: a
+    # chain brings an orphan back, and a node that showed zeros shows the task.
     _S.FAILED: frozenset({_S.READY, _S.RESPONDED, _S.RESPONDED_OTHER}),
     _S.SKIPPED: frozenset({_S.READY, _S.RESPONDED, _S.RESPONDED_OTHER}),
     _S.QUARANTINED: frozenset({_S.SEEN, _S.READY, _S.RESPONDED, _S.RESPONDED_OTHER, _S.ORPHANED}),
@@ -248,9 +251,10 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Orphaned:
-    """At `at` the contract holds another hash, or none, at this index."""
+    """At `at` the contract holds another hash at this index, or none (`empty`), which an empty cache says as well."""
 
     at: Header
+    empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,6 +286,22 @@ Verdict = RespondedByUs | RespondedOtherwise | NotYet | WouldRevert | Expired | 
 Resolve = Callable[[Sequence["OpenTask"]], Awaitable[Sequence[Verdict]]]
 
 
+class Absent(StrEnum):
+    """What a view shows as zero."""
+
+    TASK = "task"  # no hash at the task's index
+    RESPONSE = "response"  # no response to the task
+
+
+@dataclass(frozen=True, slots=True)
+class Absence:
+    """The first reading in which a view was zero, while that reading is not proven: what was absent, where and when."""
+
+    of: Absent
+    block_number: int
+    at_ms: int
+
+
 @dataclass(frozen=True, slots=True)
 class OpenTask:
     """A task as a stage takes it from the ledger: its row id, the fence of the lease, and what is known so far."""
@@ -297,3 +317,4 @@ class OpenTask:
     responded_block: int | None = None
     response_hash: bytes | None = None
     updated_at_ms: int = 0
+    absence: Absence | None = None

@@ -25,6 +25,10 @@ async def to_confirm(ledger: Ledger, limit: int = 100) -> list[int]:
     return indices(await ledger.ask(outcome.to_confirm, ledger.source, ledger.clock.now_ms(), limit))
 
 
+async def past_deadline(ledger: Ledger) -> list[int]:
+    return indices(await ledger.ask(outcome.past_deadline, ledger.source, ledger.clock.now_ms(), 100))
+
+
 async def named(ledger: Ledger) -> list[int]:
     return [one.held.task.task_index for one in await ledger.ask(outcome.to_look_again, ledger.source, 100)]
 
@@ -79,7 +83,7 @@ async def test_a_forged_task_is_set_aside_with_the_reason(ledger: Ledger) -> Non
     await ledger.record(make_task(0), make_task(1))
     await ledger.do(outcome.never_there, (await ledger.held(State.SEEN))[:1], header(107))
     row = await ledger.row(0)
-    why = "at block 107, which is final, the contract holds another task at this index"
+    why = "at block 107 the contract holds another task at this index, although its log is final"
     assert (row.state, row.error) == (State.QUARANTINED, why)
     assert await ledger.state(1) is State.SEEN
 
@@ -116,9 +120,10 @@ async def test_what_was_not_sent_is_looked_at_when_an_event_or_a_final_head_sett
     await ledger.record(answered=[make_response(1, 112)], upto=116)
     assert (await to_confirm(ledger), await named(ledger)) == ([], [1])
     await ledger.do(intake.finalise, ledger.source, header(115))
-    assert await to_confirm(ledger) == [], "the deadline itself is still a block to answer in"
+    assert await past_deadline(ledger) == [], "the deadline itself is still a block to answer in"
     await ledger.do(intake.finalise, ledger.source, header(116))
-    assert await to_confirm(ledger) == [0]
+    assert await past_deadline(ledger) == [0]
+    assert await to_confirm(ledger) == [], "what is past its deadline takes no place from what was sent"
 
 
 async def test_confirmation_leaves_out_what_is_on_its_way_leased_gone_or_settled(ledger: Ledger) -> None:

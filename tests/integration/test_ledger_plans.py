@@ -76,6 +76,7 @@ QUESTIONS: dict[str, tuple[Callable[[Connection], Any], int]] = {
     "claim": (lambda conn: len(claim(conn)), 10),
     "to_admit": (lambda conn: len(outcome.to_admit(conn, 1, 2, NOW_MS, 100)), 9),
     "to_confirm": (lambda conn: len(outcome.to_confirm(conn, 1, NOW_MS, 100)), 1),
+    "past_deadline": (lambda conn: len(outcome.past_deadline(conn, 1, NOW_MS, 100)), 0),
     "to_finalise": (lambda conn: len(outcome.to_finalise(conn, 1, NOW_MS, 100)), 0),
     "standing": (lambda conn: reading.standing(conn, 1).open_tasks, 20),
     "bound_by_time": (lambda conn: reading.bound_by_time(conn, 1, NOW_MS), 0),

@@ -18,6 +18,7 @@ from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx
 from watcher.shipped import shipped
 
+SHIPPED = sorted(path.stem.split("_")[0] for path in (shipped("migrations") / "versions").glob("[0-9]*.py"))[-1]
 NEXT = '''"""One revision more."""
 
 import sqlalchemy as sa
@@ -93,8 +94,7 @@ def add_revision(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, then: str = "p
     """The program of tomorrow: it knows one revision more."""
     folder = tmp_path / "migrations"
     shutil.copytree(shipped("migrations"), folder, ignore=shutil.ignore_patterns("__pycache__"))
-    current = sorted(one.stem.split("_")[0] for one in (folder / "versions").glob("[0-9]*.py"))[-1]
-    (folder / "versions" / "9999_next.py").write_text(NEXT.format(head=current, then=then))
+    (folder / "versions" / "9999_next.py").write_text(NEXT.format(head=SHIPPED, then=then))
     monkeypatch.setattr(schema, "shipped", {"migrations": folder}.__getitem__)
 
 
@@ -163,9 +163,9 @@ def test_a_ledger_with_data_is_copied_before_it_is_changed(
     fill(url)
     add_revision(monkeypatch, tmp_path)
     state = schema.check(url)
-    assert (state.current, state.wanted) == ("0001", "9999")
+    assert (state.current, state.wanted) == (SHIPPED, "9999")
     before = schema.upgrade(url)
-    assert (before.current, before.wanted) == ("0001", "9999")
+    assert (before.current, before.wanted) == (SHIPPED, "9999")
     assert schema.check(url).is_current
     assert (count(path), columns(path)[-1]) == (3, "weight")
     (copy,) = copies(path)
@@ -181,7 +181,7 @@ def test_an_upgrade_that_fails_half_way_changes_nothing(
     with pytest.raises(TryLater, match="no_such_table"):
         schema.upgrade(url)
     assert (count(path), columns(path)[-1]) == (3, "words")
-    assert schema.check(url).current == "0001"
+    assert schema.check(url).current == SHIPPED
 
 
 @pytest.mark.parametrize("filled", [False, True])
@@ -206,7 +206,9 @@ def test_a_ledger_newer_than_the_program_is_refused(
         add_revision(tomorrow, tmp_path)
         schema.upgrade(url)
     for refused in (schema.check, schema.upgrade):
-        with pytest.raises(FixConfiguration, match=r"schema 9999, newer than .* 0001; install the version") as caught:
+        with pytest.raises(
+            FixConfiguration, match=rf"schema 9999, newer than .* {SHIPPED}; install the version"
+        ) as caught:
             refused(url)
         assert caught.value.exit_code == 78
     assert columns(path)[-1] == "weight"

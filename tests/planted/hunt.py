@@ -30,6 +30,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql"),
     "nodes": (*_PYTEST, "tests/integration/test_node_endpoints.py"),
     "routes": (*_PYTEST, "tests/unit/test_operator_route.py"),
+    "ends": (*_PYTEST, "tests/integration/test_end_states.py"),
     "dry run": (*_PYTEST, "tests/integration/test_rehearsal.py"),
 }
 

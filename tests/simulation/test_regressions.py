@@ -16,6 +16,7 @@ from tests.simulation.scenario import settle
 from tests.simulation.world import World
 from watcher.app.daemon import Daemon
 from watcher.chain.confirm import Confirm
+from watcher.chain.judge import Judge
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import RetryElsewhere, StaleNode, TryLater
 from watcher.ledger import answers, intake, outcome, reading, schema, work
@@ -96,9 +97,14 @@ async def test_finality_that_moves_between_two_questions_of_confirmation_does_no
             ) -> list[tuple[bytes | None, bytes | None]]:
                 return [(None, shown.response_hash if at.number >= 110 else None) for _ in indices]
 
+        class Nodes:
+            async def head(self) -> Header:
+                return header(112)
+
         ledger.book.ask = ask
-        unused = cast("Any", None)
-        confirm = Confirm(unused, cast("Any", Contract()), unused, ledger.book, ledger.clock, 5.0)
+        nodes, contract = cast("Any", Nodes()), cast("Any", Contract())
+        judge = Judge(nodes, contract, ledger.book)
+        confirm = Confirm(nodes, contract, judge, ledger.book, ledger.clock, 5.0)
         await confirm.step()
         assert await ledger.state(0) in (State.RESPONDED, State.FINAL)
         await ledger.do(intake.finalise, ledger.source, header(110))

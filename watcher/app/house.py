@@ -168,11 +168,19 @@ def build(
     resolve = judge.resolve if rehearsal is None else rehearsal.before(judge.resolve)
     return House(
         watch=watch,
-        admit=Admit(nodes, contract, book, clock, chain.confirmations, _STAGE_IDLE_S),
+        admit=Admit(nodes, contract, book, clock, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
         respond=None if run_hook is None else _respond(settings, fitted(run_hook, contract), book, clock),
         submit=None if router is None else _submit(settings, router(settings), resolve, book, clock),
         confirm=Confirm(
-            nodes, contract, judge, book, clock, _STAGE_IDLE_S, settings.operator.resolve_after_blocks, rehearsal
+            nodes,
+            contract,
+            judge,
+            book,
+            clock,
+            _STAGE_IDLE_S,
+            settings.operator.resolve_after_blocks,
+            rehearsal,
+            chain.quorum,
         ),
         recheck=Recheck(nodes, contract, watch, book, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
         reconcile=Reconcile(contract, watch, book),

@@ -2,9 +2,11 @@
 
 from loguru import logger
 
+from watcher.chain.absence import AbsenceRule
 from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.expiry import Expiry
 from watcher.clock import Clock
 from watcher.errors import StaleNode
 from watcher.ledger import outcome, reading
@@ -24,8 +26,16 @@ class Admit:
     name = "admit"
 
     def __init__(
-        self, nodes: Endpoints, contract: TaskManager, book: Book, clock: Clock, confirmations: int, idle_s: float
+        self,
+        nodes: Endpoints,
+        contract: TaskManager,
+        book: Book,
+        clock: Clock,
+        confirmations: int,
+        idle_s: float,
+        quorum: int = 1,
     ) -> None:
+        """`quorum`: the number of endpoints that give each reading of the contract alike."""
         self._nodes = nodes
         self._contract = contract
         self._book = book
@@ -33,6 +43,7 @@ class Admit:
         self._confirmations = confirmations
         self._idle_s = idle_s
         self._unread: set[int] = set()
+        self._expiry = Expiry(nodes, contract, book, AbsenceRule(book, clock, quorum))
 
     async def step(self) -> float:
         """Admit one batch. Returns the seconds until the next look."""
@@ -54,13 +65,15 @@ class Admit:
     async def _prove(self, found: list[OpenTask], at: Header, final_block: int) -> None:
         held = await self._contract.hashes_and_responses([one.task.task_index for one in found], at)
         true: list[OpenTask] = []
-        doubtful: list[OpenTask] = []
+        doubtful: list[tuple[OpenTask, bytes | None]] = []
         unread: list[tuple[OpenTask, Unread]] = []
         for one, word in zip(found, held, strict=True):
             if isinstance(word, Unread):
                 unread.append((one, word))
+            elif self._contract.is_task(word[0], one.task.task_hash):
+                true.append(one)
             else:
-                (true if self._contract.is_task(word[0], one.task.task_hash) else doubtful).append(one)
+                doubtful.append((one, word[0]))
         await self._book.do(outcome.admitted, true, at)
         if doubtful:
             await self._doubt(doubtful, at, final_block)
@@ -76,13 +89,12 @@ class Admit:
         self._unread = {one.row_id for one, _ in unread}
         await self._book.do(outcome.postponed, [(one, word.reason) for one, word in unread], at.number + 1)
 
-    async def _doubt(self, doubtful: list[OpenTask], at: Header, final_block: int) -> None:
+    async def _doubt(self, doubtful: list[tuple[OpenTask, bytes | None]], at: Header, final_block: int) -> None:
         """A reorg is about to be noticed, or the log is not what the contract emitted. Finality decides which."""
-        forged = [one for one in doubtful if one.task.seen_at.block_number <= final_block]
-        for one in forged:
-            logger.bind(task=one.task.task_index).error("the contract holds another task at this index; set aside")
-        await self._book.do(outcome.never_there, forged, at)
-        unsure = [one for one in doubtful if one.task.seen_at.block_number > final_block]
+        final = [(task, held) for task, held in doubtful if task.task.seen_at.block_number <= final_block]
+        await self._expiry.not_held([task for task, held in final if held is not None], at, empty=False)
+        await self._expiry.not_held([task for task, held in final if held is None], at, empty=True)
+        unsure = [task for task, _ in doubtful if task.task.seen_at.block_number > final_block]
         await self._book.do(
             outcome.look_again, unsure, at.number + 1, "the contract does not hold this task (yet, or any more)"
         )

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING
 
 from loguru import logger
 
+from watcher.chain.absence import AbsenceRule
 from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.expiry import Expiry
 from watcher.chain.judge import Judge
 from watcher.chain.rehearsal import Rehearsal
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere
-from watcher.ledger import outcome, passes, reading, work
+from watcher.ledger import absences, outcome, passes, reading, work
 from watcher.ledger.book import Book
 from watcher.ledger.source import Cursor
 from watcher.task import (
+    NOT_HELD,
+    Absent,
     Expired,
     Header,
     NoEvidence,
@@ -38,25 +42,19 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 _BATCH = 200
+_NAMED = 20
 _SENT = frozenset({State.UNKNOWN, State.ACCEPTED})
-# Of many tasks that expire at once a few tell what is wrong with all.
-_EXPLAINED = 20
-# So many of those missed together have a line each; a chain read from far back may show thousands.
-_TOLD = 20
+# The ends that rest on an absence are looked at again so often.
+_REVIEW_S = 60.0
 
 
 def _log(held: OpenTask) -> "Logger":
     return logger.bind(task=held.task.task_index)
 
 
-def _tell_missed(late: Sequence[OpenTask]) -> None:
-    for one in late[:_TOLD]:
-        _log(one).error(
-            "missed: block {}, its deadline, is past at finality, and the contract holds no response",
-            one.task.deadline_block,
-        )
-    if len(late) > _TOLD:
-        logger.error("{} more tasks were missed; see `watcher tasks list --state expired`", len(late) - _TOLD)
+def _log_back(held: Sequence[OpenTask]) -> None:
+    some = ", ".join(str(task.task.task_index) for task in held[:_NAMED])
+    logger.warning("taken up again, the contract holds them after all: {} tasks, among them {}", len(held), some)
 
 
 class Confirm:
@@ -74,10 +72,12 @@ class Confirm:
         idle_s: float,
         patience_blocks: int = 5,
         rehearsal: Rehearsal | None = None,
+        quorum: int = 1,
     ) -> None:
         """`patience_blocks`: what the chain gets to show an attempt nobody waits for any more.
 
-        `rehearsal` tells what the contract has against an answer that never came.
+        `rehearsal` tells what the contract has against an answer that never came. `quorum`: the number of endpoints
+        that give each reading of the contract alike.
         """
         self._nodes = nodes
         self._contract = contract
@@ -87,54 +87,66 @@ class Confirm:
         self._idle_s = idle_s
         self._patience_blocks = patience_blocks
         self._rehearsal = rehearsal
+        self._absence = AbsenceRule(book, clock, quorum)
+        self._expiry = Expiry(nodes, contract, book, self._absence, rehearsal)
+        self._reviewed_s: float | None = None
 
     async def step(self) -> float:
-        """Look at one batch of each kind. Returns the seconds until the next look."""
-        source, now_ms = self._book.source_id, self._clock.now_ms()
-        await self._book.do(work.rescue, source, all_of_them=False, patience_blocks=self._patience_blocks)
-        unsettled = await self._book.ask(outcome.to_confirm, source, now_ms, _BATCH)
-        if unsettled:
-            await self._settle(unsettled)
-        named = await self._book.ask(outcome.to_look_again, source, _BATCH)
-        if named:
-            await self._look_again(named)
-        answered = await self._book.ask(outcome.to_finalise, source, now_ms, _BATCH)
-        if answered:
-            await self._finalise(answered)
-        return 0 if _BATCH in (len(unsettled), len(named), len(answered)) else self._idle_s
+        """Look at one batch of each kind, whatever becomes of the others. Returns the seconds until the next look.
 
-    async def _settle(self, held: Sequence[OpenTask]) -> None:
-        # Asked after the tasks were listed: final at least as far as the list supposes, never less.
-        if not self._contract.shows_answers:
-            held = await self._deliver(held)
-        cursor = await self._book.ask(reading.cursor, self._book.source_id)
-        past: list[OpenTask] = []
-        open_: list[OpenTask] = []
-        for one in held:
-            deadline = one.task.deadline_block
-            (past if deadline is not None and deadline < cursor.final_block else open_).append(one)
-        if past:
-            verdicts = await self._judge.at(past, self._final(cursor))
-            await self._apply(past, verdicts, cursor, final=True)
-            hidden = [isinstance(verdict, NoEvidence) and verdict.event_missing for verdict in verdicts]
-            await self._search([one for one, is_hidden in zip(past, hidden, strict=True) if is_hidden])
-        if open_:
-            await self._apply(open_, await self._judge.resolve(open_), cursor, final=False)
+        Raises the first RetryElsewhere of a kind once every kind has had its turn.
+        """
+        await self._book.do(work.rescue, self._book.source_id, all_of_them=False, patience_blocks=self._patience_blocks)
+        trouble: RetryElsewhere | None = None
+        is_full = False
+        for kind in (self._confirm, self._look_again, self._finalise, self._end, self._review):
+            try:
+                is_full |= await kind() == _BATCH
+            except RetryElsewhere as error:
+                trouble = trouble or error
+        if trouble is not None:
+            raise trouble
+        return 0 if is_full else self._idle_s
+
+    async def _confirm(self) -> int:
+        """Tasks that were sent, and may have been answered or lost meanwhile. Returns how many there were."""
+        sent = await self._book.ask(outcome.to_confirm, self._book.source_id, self._clock.now_ms(), _BATCH)
+        held = sent if self._contract.shows_answers else await self._deliver(sent)
+        if held:
+            cursor = await self._book.ask(reading.cursor, self._book.source_id)
+            await self._apply(held, await self._judge.resolve(held), cursor)
+        return len(sent)
+
+    async def _end(self) -> int:
+        """Tasks whose deadline is past at finality. Returns how many there were."""
+        past = await self._book.ask(outcome.past_deadline, self._book.source_id, self._clock.now_ms(), _BATCH)
+        held = past if self._contract.shows_answers else await self._deliver(past)
+        if held:
+            cursor = await self._book.ask(reading.cursor, self._book.source_id)
+            verdicts = await self._judge.past_deadline(held)
+            late = [(task, v.at) for task, v in zip(held, verdicts, strict=True) if isinstance(v, Expired)]
+            gone = [(task, v) for task, v in zip(held, verdicts, strict=True) if isinstance(v, Orphaned)]
+            rest = [(task, v) for task, v in zip(held, verdicts, strict=True) if not isinstance(v, Expired | Orphaned)]
+            await self._apply([task for task, _ in rest], [verdict for _, verdict in rest], cursor)
+            await self._search([task for task, v in rest if isinstance(v, NoEvidence) and v.event_missing])
+            for empty in (False, True):
+                unknown = [(task, verdict.at) for task, verdict in gone if verdict.empty is empty]
+                if unknown:
+                    await self._expiry.not_held([task for task, _ in unknown], unknown[0][1], empty=empty)
+            if late:
+                await self._expiry.unanswered([task for task, _ in late], late[0][1])
+        return len(past)
 
     async def _deliver(self, held: Sequence[OpenTask]) -> list[OpenTask]:
         """No outcome will ever show: what the API has accepted is done, and the rest goes on."""
         await self._book.do(outcome.delivered, [one for one in held if one.state is State.ACCEPTED])
         return [one for one in held if one.state is not State.ACCEPTED]
 
-    async def _apply(
-        self, held: Sequence[OpenTask], verdicts: Sequence[Verdict], before: Cursor, *, final: bool
-    ) -> None:
+    async def _apply(self, held: Sequence[OpenTask], verdicts: Sequence[Verdict], before: Cursor) -> None:
         """`before`: the cursor as it stood before the chain was asked."""
         ours: list[tuple[OpenTask, Responded]] = []
         others: list[tuple[OpenTask, Responded]] = []
-        late: list[OpenTask] = []
         missing: list[tuple[OpenTask, Header]] = []
-        gone: list[tuple[OpenTask, Header]] = []
         unclear: list[OpenTask] = []
         for one, verdict in zip(held, verdicts, strict=True):
             match verdict:
@@ -143,21 +155,12 @@ class Confirm:
                 case RespondedOtherwise(event):
                     others.append((one, event))
                     _log(one).warning("answered by somebody else in block {}", event.seen_at.block_number)
-                case Expired() if final:
-                    late.append(one)
-                case Orphaned(at) if final:
-                    gone.append((one, at))
                 case NotYet(at) if one.state in _SENT:
                     missing.append((one, at))
                 case _:
                     unclear.append(one)
         await self._book.do(outcome.answered, ours, by_us=True)
         await self._book.do(outcome.answered, others, by_us=False)
-        await self._book.do(outcome.expired, late)
-        _tell_missed(late)
-        await self._explain(late)
-        if gone:
-            await self._book.do(outcome.never_there, [one for one, _ in gone], gone[0][1])
         if missing:
             said = await self._said([one for one, _ in missing], missing[0][1])
             await asyncio.gather(*(self._send_again(one, words) for (one, _), words in zip(missing, said, strict=True)))
@@ -165,46 +168,52 @@ class Confirm:
             # The block after the one known then: an answer read meanwhile came with it, and is looked at now.
             await self._book.do(outcome.look_again, unclear, before.head_block + 1)
 
-    async def _look_again(self, named: Sequence[outcome.Named]) -> None:
-        """Tasks of which an event says that they were answered."""
+    async def _look_again(self) -> int:
+        """Tasks of which an event says that they were answered, or that were set aside and whose log is there again."""
+        named = await self._book.ask(outcome.to_look_again, self._book.source_id, _BATCH)
+        if named:
+            answered = await self._look([one.held for one in named])
+            unfounded = [one for one in named if one.held.row_id not in answered]
+            await self._book.do(outcome.nothing_new, unfounded)
+        return len(named)
+
+    async def _review(self) -> int:
+        """The newest ends that rest on an absence: a node may show now what it did not show then."""
+        now_s = self._clock.monotonic_s()
+        if self._reviewed_s is None or now_s - self._reviewed_s >= _REVIEW_S:
+            ended = await self._book.ask(absences.ended_lately, self._book.source_id, _BATCH)
+            if ended:
+                await self._look(ended)
+            self._reviewed_s = now_s
+        return 0
+
+    async def _look(self, held: Sequence[OpenTask]) -> set[int]:
+        """Ask the chain about tasks in whatever state. Returns the rows of those it shows a response to."""
         cursor = await self._book.ask(reading.cursor, self._book.source_id)
-        held = [one.held for one in named]
         verdicts = await self._judge.resolve(held)
-        told = [isinstance(verdict, RespondedByUs | RespondedOtherwise) for verdict in verdicts]
-        await self._apply(
-            [one for one, is_told in zip(held, told, strict=True) if is_told],
-            [verdict for verdict, is_told in zip(verdicts, told, strict=True) if is_told],
-            cursor,
-            final=False,
-        )
-        unfounded = [one for one, is_told in zip(named, told, strict=True) if not is_told]
-        await self._book.do(outcome.nothing_new, unfounded)
+        answered: list[tuple[OpenTask, Verdict]] = []
+        back: list[OpenTask] = []
+        unread: list[OpenTask] = []
+        for task, verdict in zip(held, verdicts, strict=True):
+            if task.state in NOT_HELD:
+                if self._contract.proves_tasks and not isinstance(verdict, Orphaned):
+                    back.append(task)
+            elif isinstance(verdict, RespondedByUs | RespondedOtherwise):
+                answered.append((task, verdict))
+            elif task.state is State.EXPIRED and isinstance(verdict, NoEvidence) and verdict.event_missing:
+                unread.append(task)
+        await self._apply([task for task, _ in answered], [verdict for _, verdict in answered], cursor)
+        if back:
+            _log_back(back)
+            await self._book.do(absences.held_after_all, self._book.source_id, back)
+        await self._search(unread)
+        return {task.row_id for task, _ in answered}
 
     async def _search(self, held: Sequence[OpenTask]) -> None:
         """The contract says that these are answered, and every look at the logs so far has missed the event."""
         if held:
             first_block = min(one.task.seen_at.block_number for one in held)
             await self._book.do(passes.repeat, self._book.source_id, passes.FINAL, first_block)
-
-    async def _explain(self, late: Sequence[OpenTask]) -> None:
-        """Why no answer came, as far as the contract can tell: asked at the last block that could have brought it.
-
-        They have ended already; where the nodes do not keep that state any more, nothing is said.
-        """
-        answered = [one for one in late if one.response is not None and one.task.deadline_block is not None]
-        if self._rehearsal is None or not answered:
-            return
-        last_block = answered[0].task.deadline_block
-        assert last_block is not None, "those without a deadline do not expire"
-        alike = [one for one in answered if one.task.deadline_block == last_block][:_EXPLAINED]
-        try:
-            at = await self._nodes.header(last_block)
-        except RetryElsewhere:
-            return
-        said = [] if at is None else await self._said(alike, at)
-        found = {one.row_id: words for one, words in zip(alike, said, strict=False) if words}
-        if found:
-            await self._book.do(outcome.explained, found)
 
     async def _said(self, held: Sequence[OpenTask], at: Header) -> Sequence[str | None]:
         return [None] * len(held) if self._rehearsal is None else await self._rehearsal.explain(held, at)
@@ -230,34 +239,34 @@ class Confirm:
             else "the transaction the API named is mined and carries no response to this task"
         )
 
-    async def _finalise(self, held: Sequence[OpenTask]) -> None:
-        at = self._final(await self._book.ask(reading.cursor, self._book.source_id))
-        stands = await self._stands(held, at)
-        there = [one for one, still in zip(held, stands, strict=True) if still]
-        gone = [one for one, still in zip(held, stands, strict=True) if still is False]
-        unread = [one for one, still in zip(held, stands, strict=True) if still is None]
-        await self._book.do(outcome.final, there, at)
+    async def _finalise(self) -> int:
+        """Tasks whose response is in a final block. Returns how many there were.
+
+        The event is in a final block, and the state at the head agrees with it: the state of the final block itself,
+        which full nodes drop, says nothing more.
+        """
+        held = await self._book.ask(outcome.to_finalise, self._book.source_id, self._clock.now_ms(), _BATCH)
+        if not held:
+            return 0
+        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        assert cursor.final_hash is not None, "responses are final only once a final block is known"
+        final = Header(cursor.final_block, cursor.final_hash, b"")
+        if not self._contract.proves_answers:
+            await self._book.do(outcome.final, held, final)  # the events alone tell, and theirs are final blocks
+            return len(held)
+        at, found = await self._judge.response_hashes(held)
+        there, gone, empty, unread = [], [], [], []
+        for task, response in zip(held, found, strict=True):
+            if isinstance(response, Unread):
+                unread.append(task)
+            elif response is None:
+                empty.append(task)
+            elif self._contract.names_answers and response != task.response_hash:
+                gone.append(task)
+            else:
+                there.append(task)
+        gone += await self._absence.proven(empty, Absent.RESPONSE, at)
+        await self._book.do(outcome.final, there, final)
         await self._book.do(outcome.taken_back, gone, at)
         await self._book.do(outcome.look_again, unread, at.number + 1)
-
-    async def _stands(self, held: Sequence[OpenTask], at: Header) -> list[bool | None]:
-        """Does the contract still hold the response each was settled by? None where it could not be read.
-
-        A contract that has no such view cannot say; a reorg would have.
-        """
-        if not self._contract.proves_answers:
-            return [True] * len(held)
-        found = await self._contract.hashes_and_responses([one.task.task_index for one in held], at)
-        named = self._contract.names_answers
-        stands: list[bool | None] = []
-        for one, word in zip(held, found, strict=True):
-            if isinstance(word, Unread):
-                stands.append(None)
-            else:
-                stands.append(word[1] == one.response_hash if named else word[1] is not None)
-        return stands
-
-    @staticmethod
-    def _final(cursor: Cursor) -> Header:
-        assert cursor.final_hash is not None, "tasks are settled for good only once a final block is known"
-        return Header(cursor.final_block, cursor.final_hash, b"")
+        return len(held)

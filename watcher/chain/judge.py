@@ -12,6 +12,7 @@ from watcher.chain.endpoints import Endpoints
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.ledger import outcome, reading
 from watcher.ledger.book import Book
+from watcher.ledger.source import Cursor
 from watcher.task import (
     Expired,
     Header,
@@ -39,15 +40,35 @@ class Judge:
 
     async def resolve(self, held: Sequence[OpenTask]) -> Sequence[Verdict]:
         """One verdict per task, in order, at the present head. Raises RetryElsewhere when there is no evidence."""
-        cursor = await self._book.ask(reading.cursor, self._book.source_id)
-        at = await self._nodes.head()
-        if at.number < cursor.head_block:
-            raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}: no evidence")
+        cursor, at = await self._at_head()
         if not self._contract.proves_answers and cursor.block + _UNREAD_BLOCKS < at.number:
             raise RetryElsewhere(
                 f"the logs are read up to block {cursor.block} of {at.number}: they are all that tells"
             )
         return await self.at(held, at)
+
+    async def past_deadline(self, held: Sequence[OpenTask]) -> Sequence[Verdict]:
+        """One verdict per task whose deadline a final block has passed, in order, from the state of the present head.
+
+        A response that was not on the chain by then cannot be there later, so that the head says the same as the final
+        block, whose state full nodes have dropped where finality is 128 blocks behind. Raises as `resolve` does.
+        """
+        _, at = await self._at_head()
+        return await self.at(held, at)
+
+    async def response_hashes(self, held: Sequence[OpenTask]) -> tuple[Header, list[bytes | Unread | None]]:
+        """What the contract holds of the response to each task, and the head at which it does. Raises as `resolve`."""
+        _, at = await self._at_head()
+        found = await self._contract.hashes_and_responses([one.task.task_index for one in held], at)
+        return at, [word if isinstance(word, Unread) else word[1] for word in found]
+
+    async def _at_head(self) -> tuple[Cursor, Header]:
+        # The ledger first: what it knows is then at most as new as the head it is compared with.
+        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        at = await self._nodes.head()
+        if at.number < cursor.head_block:
+            raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}: no evidence")
+        return cursor, at
 
     async def at(self, held: Sequence[OpenTask], at: Header) -> Sequence[Verdict]:
         """One verdict per task, in order, at a given block."""
@@ -61,7 +82,7 @@ class Judge:
         self, held: OpenTask, task_hash: bytes | None, response_hash: bytes | None, at: Header
     ) -> Verdict:
         if self._contract.proves_tasks and not self._contract.is_task(task_hash, held.task.task_hash):
-            return Orphaned(at)
+            return Orphaned(at, empty=task_hash is None)
         if self._contract.proves_answers and response_hash is None:
             return _unanswered(held.task, at)
         event = await self._book.ask(

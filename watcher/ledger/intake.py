@@ -76,6 +76,9 @@ def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:
     if state is State.ORPHANED:
         move_rows(tx, [row_id], state, State.SEEN, f"the chain brought it back in block {task.seen_at.block_number}")
         look_where_named(tx, [row_id])
+    elif state is State.QUARANTINED:
+        # Its log may be forged as before: the contract is asked before the task is taken up again.
+        tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(look_again=True))
     else:
         tx.entered.add(state)
 
@@ -158,11 +161,15 @@ def finalise(tx: Tx, source_id: int, final: Header) -> None:
         )
         .values(deadline_block=final.number - 1)
     )
-    # A pause somebody asked for does not outlast the window.
+    # A pause somebody asked for does not outlast the window. The time between two readings of zero is no such pause.
     tx.conn.execute(
         update(tasks)
         .where(
-            tasks.c.source_id == source_id, OPEN, tasks.c.deadline_block < final.number, tasks.c.due_at_ms > tx.now_ms
+            tasks.c.source_id == source_id,
+            OPEN,
+            tasks.c.deadline_block < final.number,
+            tasks.c.due_at_ms > tx.now_ms,
+            tasks.c.absent.is_(None),
         )
         .values(due_at_ms=0, due_block=0)
     )

@@ -19,6 +19,8 @@ from watcher.task import ENDED, GIVEN_UP, LEGAL, UNSETTLED, OpenTask, State
 AS_HELD = update(tasks).where(
     tasks.c.id == bindparam("row"), tasks.c.state == bindparam("was"), tasks.c.fence == bindparam("held")
 )
+# No reading of zero is kept of the task: a transition, or a reading that shows something, has refuted it.
+PRESENT: Mapping[str, None] = {"absent": None, "absent_block": None, "absent_at_ms": None}
 _NEW_LINE = insert(journal)
 _NAMED = (
     update(tasks)
@@ -103,6 +105,8 @@ def move_held(
     for one in held:
         check(one.state, to)
     tx.conn.execute(AS_HELD, [as_held(one, _columns(tx, to, columns(one))) for one in held])
+    if to in GIVEN_UP:
+        look_where_named(tx, [one.row_id for one in held])
     attempts: Sequence[int | None] = attempt_ids or [None] * len(held)
     tx.conn.execute(
         _NEW_LINE,
@@ -134,6 +138,8 @@ def move_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: str, **
     check(from_, to)
     for chunk in chunks(rows):
         tx.conn.execute(update(tasks).where(tasks.c.id.in_(chunk)).values(_columns(tx, to, columns)))
+    if to in GIVEN_UP:
+        look_where_named(tx, rows)
     note(tx, rows, from_, to, why)
 
 
@@ -164,4 +170,4 @@ def _columns(tx: Tx, to: State, columns: dict[str, Any]) -> dict[str, Any]:
     released = {"lease_until_ms": 0} if to is not State.SENDING else {}
     due = {"due_at_ms": tx.now_ms, "due_block": 0} if to not in ENDED else {}
     looked = {} if to in UNSETTLED else {"look_again": False}
-    return {"state": to, "updated_at_ms": tx.now_ms, **looked, **due, **released, **columns}
+    return {"state": to, "updated_at_ms": tx.now_ms, **PRESENT, **looked, **due, **released, **columns}

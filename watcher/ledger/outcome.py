@@ -10,11 +10,11 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, or_, select, update
 
-from watcher.ledger.moves import AS_HELD, as_held, move, move_all, reopen
+from watcher.ledger.moves import AS_HELD, PRESENT, as_held, move, move_all, reopen
 from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, chunks, due, open_task
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
 from watcher.ledger.writer import Tx
-from watcher.task import RESPONDED, UNSETTLED, Header, OpenTask, Responded, Sighting, State
+from watcher.task import NOT_HELD, RESPONDED, UNSETTLED, Header, OpenTask, Responded, Sighting, State
 
 _Event = tuple[bytes, int]  # block hash, log index
 _WRONG_CLAIM = "the API named another transaction than the one the chain shows"
@@ -30,14 +30,22 @@ def to_admit(conn: Connection, source_id: int, confirmations: int, now_ms: int, 
     return _open_tasks(conn, _TO_ADMIT, source_id, now_ms, limit, confirmations=confirmations)
 
 
+_PAST_DEADLINE = due(_SETTLABLE, tasks.c.deadline_block < sources.c.final_block)
+
+
+def past_deadline(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
+    """Return the tasks whose deadline a final block has passed: nothing that answers them can happen any more."""
+    return _open_tasks(conn, _PAST_DEADLINE, source_id, now_ms, limit)
+
+
 _TO_CONFIRM = due(
-    _SETTLABLE,
-    or_(tasks.c.deadline_block < sources.c.final_block, tasks.c.state.in_([State.UNKNOWN, State.ACCEPTED])),
+    [State.UNKNOWN, State.ACCEPTED],
+    or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block >= sources.c.final_block),
 )
 
 
 def to_confirm(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
-    """Tasks the chain may have settled without an event: a final head is past their deadline, or a look is due."""
+    """Return the tasks that were sent, whose look at the chain is due, and whose deadline is not past at finality."""
     return _open_tasks(conn, _TO_CONFIRM, source_id, now_ms, limit)
 
 
@@ -51,7 +59,10 @@ class Named:
 
 _TO_LOOK_AGAIN = (
     WITH_SOURCE.where(
-        tasks.c.source_id == bindparam("source"), LOOK_AGAIN, tasks.c.canonical, tasks.c.state != State.SENDING
+        tasks.c.source_id == bindparam("source"),
+        LOOK_AGAIN,
+        or_(tasks.c.canonical, tasks.c.state.in_(sorted(NOT_HELD))),
+        tasks.c.state != State.SENDING,
     )
     .order_by(tasks.c.id)
     .limit(bindparam("limit"))
@@ -226,9 +237,10 @@ def explained(tx: Tx, words: Mapping[int, str]) -> None:
         tx.conn.execute(update(tasks).where(*mine).values(error=f"{more}; before: {known}" if known else more))
 
 
-def never_there(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:
-    """A final block holds another task at this index, although the log said otherwise."""
-    why = f"at block {at.number}, which is final, the contract holds another task at this index"
+def never_there(tx: Tx, held: Sequence[OpenTask], at: Header, *, empty: bool = False) -> None:
+    """The contract holds another task at this index, or none (`empty`), although a log in a final block says so."""
+    what = "no task" if empty else "another task"
+    why = f"at block {at.number} the contract holds {what} at this index, although its log is final"
     forged = [one for one in held if one.state is State.SEEN]
     gone = {"error": why, "canonical": False}  # the true task of this index is another row
     move_all(tx, forged, State.QUARANTINED, why, lambda _: gone)
@@ -248,6 +260,6 @@ def postponed(tx: Tx, held: Sequence[tuple[OpenTask, str]], at_block: int) -> No
 
 def look_again(tx: Tx, held: Sequence[OpenTask], at_block: int, error: str | None = None) -> None:
     """Nothing is known yet; the next look is due at `at_block`. Whoever has moved meanwhile is left alone."""
-    columns = {"due_block": at_block} | ({"error": error} if error else {})
+    columns: dict[str, Any] = {"due_block": at_block, **PRESENT} | ({"error": error} if error else {})
     if held:
         tx.conn.execute(AS_HELD, [as_held(one, columns) for one in held])

@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Select, bindparam, or_, select
 from sqlalchemy.engine import Row
 
 from watcher.ledger.tables import OPEN, sources, tasks
-from watcher.task import OpenTask, Sighting, State, Task
+from watcher.task import Absence, Absent, OpenTask, Sighting, State, Task
 
 T = TypeVar("T")
 _IN_LIMIT = 500  # bound parameters in one IN list: databases bound those of a statement, reorgs do not bound their rows
@@ -47,6 +47,7 @@ def open_task(row: Row[Any], *, state: State | None = None, fence: int | None = 
         responded_block=row.responded_block,
         response_hash=row.response_hash,
         updated_at_ms=row.updated_at_ms,
+        absence=None if row.absent is None else Absence(Absent(row.absent), row.absent_block, row.absent_at_ms),
     )
 
 

@@ -129,6 +129,10 @@ tasks = Table(
     Column("look_again", Boolean, nullable=False),
     Column("seen_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
+    # The first of two readings in which the contract showed zero: of what (task, response), at which block, and when.
+    Column("absent", String(16)),
+    Column("absent_block", BigInteger),
+    Column("absent_at_ms", BigInteger),
     UniqueConstraint("source_id", "task_index", "task_hash"),
     sqlite_autoincrement=True,  # a row that was deleted never lends its id, and its history, to another
 )

@@ -1,0 +1,347 @@
+"""No end rests on one reading of zero, or on the state of a block that full nodes have dropped."""
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any, cast
+
+import pytest
+
+from tests.integration.node_rig import Answers, Relay, Twist, relaying
+from watcher.chain.absence import APART_S
+from watcher.chain.admit import Admit
+from watcher.chain.confirm import Confirm
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.judge import Judge
+from watcher.chain.node import Node
+from watcher.chain.recheck import Recheck
+from watcher.chain.reconcile import Reconcile
+from watcher.chain.watch import Watch, WatchPlan
+from watcher.clock import SystemClock
+from watcher.devnet.contract import response_digest
+from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.errors import RetryElsewhere
+from watcher.ledger import intake, reading, schema
+from watcher.ledger.book import Book, open_book
+from watcher.ledger.engine import parse_url
+from watcher.task import Responded, Sighting
+
+WINDOW = 10
+DEPTH = 2
+ZERO = "0x" + "00" * 32
+
+
+class Ahead(SystemClock):
+    """The system's clock, moved on by hand."""
+
+    ahead_s = 0.0
+
+    def now_ms(self) -> int:
+        return super().now_ms() + round(self.ahead_s * 1000)
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
+
+
+@dataclass
+class Rig:
+    """A devnet, a relay per endpoint, and the chain's stages over a ledger. `restart` makes the stages anew."""
+
+    net: Devnet
+    relays: Sequence[Relay]
+    nodes: Endpoints
+    contract: TaskManager
+    book: Book
+    clock: Ahead
+    quorum: int
+
+    def __post_init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        given = (self.nodes, self.contract, self.book)
+        self.watch = Watch(*given, WatchPlan(self.net.chain_id, DEPTH, 100, 1), WINDOW)
+        self.admit = Admit(*given, self.clock, 0, 1, self.quorum)
+        self.confirm = Confirm(*given[:2], Judge(*given), self.book, self.clock, 1, quorum=self.quorum)
+        self.recheck = Recheck(self.nodes, self.contract, self.watch, self.book, 0, 100, 1)
+        self.reconcile = Reconcile(self.contract, self.watch, self.book)
+
+    def lie(self, *twists: Twist) -> None:
+        for relay, twist in zip(self.relays, twists or (honest,) * len(self.relays), strict=True):
+            relay.twist = twist
+
+    async def step(self) -> None:
+        """Every stage until it rests."""
+        for stage in (self.watch, self.admit, self.confirm, self.recheck, self.confirm):
+            while await stage.step() == 0:
+                pass
+
+    async def later(self, seconds: float = APART_S, blocks: int = 1) -> None:
+        self.clock.ahead_s += seconds
+        await self.net.mine(blocks)
+        await self.step()
+
+    async def state(self, index: int = 0) -> str:
+        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        return {row.task_index: str(row.state) for row in rows}[index]
+
+    async def respond(self, index: int, created_block: int, message: bytes) -> None:
+        task, _ = await self.net.manager.task_at(index, created_block)
+        assert task is not None
+        aggregate = self.net.operators.aggregate(response_digest(index, message), b"\x00", created_block)
+        await self.net.manager.respond(task, index, message, aggregate)
+        await self.net.mine()
+
+
+async def opened(folder: Path, stack: AsyncExitStack, endpoints: int, quorum: int) -> Rig:
+    options = DevnetOptions(directory=folder / "net", mining="auto", window_blocks=WINDOW, persist=False)
+    net = await stack.enter_async_context(Devnet(options))
+    relays = [await stack.enter_async_context(relaying(net.rpc_url)) for _ in range(endpoints)]
+    clock = Ahead()
+    nodes = Endpoints([Node(one.url, net.chain_id, clock) for one in relays], clock, Random(1), quorum=quorum)
+    stack.push_async_callback(nodes.close)
+    address = bytes.fromhex(net.task_manager[2:])
+    contract = TaskManager(nodes, address, convention("wizard"), 100)
+    url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
+    schema.upgrade(url)
+    book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
+    return Rig(net, relays, nodes, contract, book, clock, quorum)
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with AsyncExitStack() as stack:
+        yield await opened(tmp_path, stack, 1, 1)
+
+
+def honest(_: Answers, answers: Answers) -> Answers:
+    return answers
+
+
+def calls(change: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]) -> Twist:
+    def twist(asked: Answers, answers: Answers) -> Answers:
+        return [
+            change(question, one) if question["method"] == "eth_call" else one
+            for question, one in zip(asked, answers, strict=True)
+        ]
+
+    return twist
+
+
+zeros = calls(lambda _, one: one | {"result": ZERO})
+
+
+def without_responses(rig: Rig) -> Twist:
+    """The cache of the responses is empty; that of the tasks is not."""
+    view = rig.contract.convention.all_task_responses
+    assert view is not None
+    selector = "0x" + view.call(0)[:4].hex()
+    return calls(
+        lambda question, one: one | {"result": ZERO} if question["params"][0]["data"].startswith(selector) else one
+    )
+
+
+async def final_task(rig: Rig) -> int:
+    """One task in a final block, which the stages have not read yet. Returns its block."""
+    await rig.net.create_tasks([b"question"])
+    created_block = await rig.net.chain.head()
+    await rig.net.mine(DEPTH + 1)
+    return created_block
+
+
+async def test_one_reading_of_zero_sets_nothing_aside(rig: Rig) -> None:
+    await final_task(rig)
+    rig.lie(zeros)
+    await rig.step()
+    await rig.later(seconds=APART_S - 2)
+    assert await rig.state() == "seen", "four seconds are too short"
+    rig.lie()
+    await rig.later()
+    assert await rig.state() == "ready"
+
+
+async def test_zeros_of_one_height_are_one_reading_however_old(rig: Rig) -> None:
+    await final_task(rig)
+    rig.lie(zeros)
+    await rig.step()
+    await rig.later(seconds=10 * APART_S, blocks=0)
+    assert await rig.state() == "seen"
+
+
+async def test_the_first_reading_outlives_a_restart(rig: Rig) -> None:
+    await final_task(rig)
+    rig.lie(zeros)
+    await rig.step()
+    rig.restart()
+    await rig.later()
+    assert await rig.state() == "quarantined"
+
+
+async def test_a_true_reading_between_two_zeros_refutes_the_first(rig: Rig) -> None:
+    created_block = await final_task(rig)
+    await rig.step()
+    await rig.respond(0, created_block, b"an answer")
+    await rig.step()
+    assert await rig.state() == "responded_other"
+    rig.lie(without_responses(rig))
+    await rig.later(blocks=DEPTH)
+    assert await rig.state() == "responded_other", "one zero takes no response back"
+    rig.lie()
+    await rig.later()
+    assert await rig.state() == "final_other"
+
+
+async def test_a_quarantined_task_is_taken_up_when_the_contract_shows_it(rig: Rig) -> None:
+    await final_task(rig)
+    rig.lie(zeros)
+    await rig.step()
+    await rig.later()
+    assert await rig.state() == "quarantined"
+    rig.lie()
+    await rig.later(seconds=60)
+    await rig.step()
+    assert await rig.state() == "ready"
+
+
+async def test_a_task_past_its_deadline_expires_by_the_second_reading(rig: Rig) -> None:
+    await final_task(rig)
+    await rig.net.mine(WINDOW + DEPTH)
+    await rig.step()
+    assert await rig.state() == "seen"
+    await rig.later()
+    assert await rig.state() == "expired"
+
+
+async def test_an_answered_task_never_expires_while_its_event_stands(rig: Rig) -> None:
+    created_block = await final_task(rig)
+    rig.lie(without_responses(rig))
+    await rig.step()
+    await rig.respond(0, created_block, b"an answer")
+    await rig.net.mine(WINDOW + DEPTH)
+    for _ in range(5):
+        await rig.later()
+        assert await rig.state() == "ready"
+    rig.lie()
+    for _ in range(3):
+        await rig.later()
+    assert await rig.state() == "final_other"
+
+
+async def test_an_invented_response_event_is_withdrawn_and_the_task_expires(rig: Rig) -> None:
+    await final_task(rig)
+    await rig.step()
+    block = await rig.net.chain.head()
+    shown = await rig.nodes.header(block)
+    assert shown is not None
+    forged = Responded(0, b"evil", b"\x01" * 64, b"\x02" * 32, Sighting(block, shown.hash, b"\x03" * 32, 7))
+    await rig.book.do(intake.store_responses, rig.book.source_id, [forged])
+    await rig.net.mine(WINDOW + DEPTH)
+    for _ in range(5):
+        await rig.later()
+    assert await rig.state() == "expired"
+    events = await rig.book.ask(reading.recent_events, rig.book.source_id)
+    assert [one.kind for one in events if one.kind == "response withdrawn"] == ["response withdrawn"]
+
+
+async def test_an_expired_task_is_answered_when_its_response_is_shown_later(rig: Rig) -> None:
+    """The node hides the log and the state of the response, longer than both later looks."""
+    created_block = await final_task(rig)
+    await rig.step()
+    hide_state = without_responses(rig)
+
+    def hiding(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": []} if question["method"] == "eth_getLogs" else one
+            for question, one in zip(asked, hide_state(asked, answers), strict=True)
+        ]
+
+    rig.lie(hiding)
+    await rig.respond(0, created_block, b"an answer")
+    await rig.net.mine(WINDOW + DEPTH)
+    for _ in range(3):
+        await rig.later()
+    assert await rig.state() == "expired"
+    rig.lie()
+    for _ in range(4):
+        await rig.later(seconds=60)
+    assert await rig.state() == "final_other"
+
+
+async def test_nodes_that_agree_need_one_reading_only(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        rig = await opened(tmp_path, stack, 2, 2)
+        await final_task(rig)
+        rig.lie(zeros, zeros)
+        await rig.step()
+        assert await rig.state() == "quarantined"
+
+
+async def test_one_of_two_nodes_that_shows_zeros_ends_nothing(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        rig = await opened(tmp_path, stack, 2, 2)
+        await final_task(rig)
+        await rig.watch.step()
+        rig.lie(honest, zeros)
+        for _ in range(3):
+            rig.clock.ahead_s += APART_S
+            await rig.net.mine()
+            with pytest.raises(RetryElsewhere, match="disagree"):
+                await rig.admit.step()
+        assert await rig.state() == "seen"
+
+
+async def test_work_past_its_deadline_that_fails_holds_up_nothing_else(rig: Rig) -> None:
+    """The judge cannot say anything of old tasks; the event of a new one is still believed, and the trouble told."""
+    await final_task(rig)
+    await rig.net.mine(WINDOW + DEPTH)
+    await rig.net.create_tasks([b"another"])
+    created_block = await rig.net.chain.head()
+    while await rig.watch.step() == 0:
+        pass
+    await rig.admit.step()
+    await rig.respond(1, created_block, b"an answer")
+    while await rig.watch.step() == 0:
+        pass
+    judge = Judge(rig.nodes, rig.contract, rig.book)
+
+    async def broken(_: Any) -> Any:
+        raise RetryElsewhere("the state is gone")
+
+    cast("Any", judge).past_deadline = broken
+    confirm = Confirm(rig.nodes, rig.contract, judge, rig.book, rig.clock, 1)
+    with pytest.raises(RetryElsewhere, match="the state is gone"):
+        await confirm.step()
+    assert await rig.state(1) == "responded_other"
+
+
+@pytest.mark.parametrize("answered", [True, False])
+async def test_the_state_of_the_head_is_enough_for_every_end(rig: Rig, answered: bool) -> None:
+    """A node that keeps the state of its newest block alone."""
+    created_block = await final_task(rig)
+    gone = {"code": -32000, "message": "missing trie node 5d2a (path ) state 0x5d2a is not available, not found"}
+    newest: dict[str, int] = {}
+
+    def pruned(asked: Answers, answers: Answers) -> Answers:
+        for one in answers:
+            if isinstance(one.get("result"), dict) and "parentHash" in one["result"]:
+                newest[one["result"]["hash"]] = int(one["result"]["number"], 16)
+        return [
+            {"jsonrpc": "2.0", "id": one["id"], "error": gone}
+            if question["method"] == "eth_call"
+            and newest.get(question["params"][1]["blockHash"], 0) < max(newest.values(), default=0)
+            else one
+            for question, one in zip(asked, answers, strict=True)
+        ]
+
+    rig.lie(pruned)
+    await rig.step()
+    if answered:
+        await rig.respond(0, created_block, b"an answer")
+    await rig.net.mine(WINDOW + DEPTH)
+    for _ in range(3):
+        await rig.later()
+    assert await rig.state() == ("final_other" if answered else "expired")

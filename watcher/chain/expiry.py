@@ -1,0 +1,148 @@
+"""The end of tasks past their deadline: expired, or never held by the contract.
+
+Invariant: a task expires only when the contract's zero is proven (`AbsenceRule`) and no canonical response event names
+the task.
+"""
+
+from collections.abc import Mapping, Sequence
+
+from loguru import logger
+
+from watcher.chain.absence import AbsenceRule
+from watcher.chain.contract import TaskManager
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.rehearsal import Rehearsal
+from watcher.errors import Quarantine, RetryElsewhere
+from watcher.ledger import absences, outcome
+from watcher.ledger.book import Book
+from watcher.task import Absent, Header, OpenTask, Responded, Sighting
+
+# Of many tasks that expire at once a few show what is wrong with all.
+_EXPLAINED = 20
+# So many of those that expire together have a line each; a chain read from far back may hold thousands.
+_LOGGED = 20
+# Blocks read again at once for events the contract disowns.
+_BLOCKS_READ = 20
+
+
+class Expiry:
+    """Ends tasks. `rehearsal` finds out what the contract has against a response that never came."""
+
+    def __init__(
+        self,
+        nodes: Endpoints,
+        contract: TaskManager,
+        book: Book,
+        absence: AbsenceRule,
+        rehearsal: Rehearsal | None = None,
+    ) -> None:
+        self._nodes = nodes
+        self._contract = contract
+        self._book = book
+        self._absence = absence
+        self._rehearsal = rehearsal
+
+    async def unanswered(self, held: Sequence[OpenTask], at: Header) -> None:
+        """Expire the tasks whose deadline is past at finality and of which the contract holds no response at `at`.
+
+        Raises RetryElsewhere when no endpoint shows the block of an event that says otherwise.
+        """
+        proven = await self._absence.proven(held, Absent.RESPONSE, at)
+        if not proven:
+            return
+        events = await self._events_of(proven)
+        late = [task for task in proven if task.task.task_index not in events]
+        named = [task for task in proven if task.task.task_index in events]
+        await self._book.do(outcome.expired, late)
+        _log_missed(late)
+        await self._explain(late)
+        if named:
+            # Put off first, whatever the endpoints show of the events: others are due.
+            words = "the contract holds no response, and a response event is in the logs"
+            await self._book.do(outcome.look_again, named, at.number + 1, words)
+            await self._verify(events)
+
+    async def not_held(self, held: Sequence[OpenTask], at: Header, *, empty: bool) -> None:
+        """Set aside the tasks in final blocks that the contract does not hold at `at`: another one, or none (`empty`).
+
+        Those that were only seen are quarantined, the others orphaned.
+        """
+        gone = await self._absence.proven(held, Absent.TASK, at) if empty else held
+        for task in gone:
+            what = "no task" if empty else "another task"
+            logger.bind(task=task.task.task_index).error("the contract holds {} at this index; set aside", what)
+        await self._book.do(outcome.never_there, gone, at, empty=empty)
+
+    async def _events_of(self, held: Sequence[OpenTask]) -> Mapping[int, list[Responded]]:
+        """The response events in the ledger per task index, of those that have any that is not older than the task."""
+        if not self._contract.proves_answers:
+            return {}  # the verdict rests on the events already
+        indices = [task.task.task_index for task in held]
+        events = await self._book.ask(absences.responses_to, self._book.source_id, indices)
+        found: dict[int, list[Responded]] = {}
+        for task in held:
+            index, seen = task.task.task_index, _place(task.task.seen_at)
+            if since := [event for event in events.get(index, ()) if _place(event.seen_at) >= seen]:
+                found[index] = since
+        return found
+
+    async def _verify(self, named: Mapping[int, list[Responded]]) -> None:
+        """Read the blocks of the events again. An event that its block does not show was invented, and is withdrawn."""
+        events = [event for of_task in named.values() for event in of_task]
+        blocks = sorted({event.seen_at.block_number for event in events})[:_BLOCKS_READ]
+        shown = {number: await self._responses_in(number) for number in blocks}
+        false = [
+            event
+            for event in events
+            if event.seen_at.block_number in shown and event not in shown[event.seen_at.block_number]
+        ]
+        if false:
+            indices = sorted({event.task_index for event in false})
+            logger.warning("{} response events are in no block and were withdrawn: tasks {}", len(false), indices[:20])
+            await self._book.do(absences.withdraw, self._book.source_id, false)
+
+    async def _responses_in(self, block: int) -> list[Responded]:
+        convention = self._contract.convention
+        page = await self._nodes.second_page(self._contract.address, convention.topics0, block, block, None)
+        found: list[Responded] = []
+        for log in page.logs:
+            if self._contract.shows_answer(log):
+                try:
+                    found.append(convention.decode_response(log))
+                except Quarantine:
+                    continue
+        return found
+
+    async def _explain(self, late: Sequence[OpenTask]) -> None:
+        """Record why no response came, as far as the contract can tell, at the last block that could have brought it.
+
+        The tasks have ended already. Where the nodes do not keep that state any more, nothing is recorded.
+        """
+        answered = [task for task in late if task.response is not None and task.task.deadline_block is not None]
+        if self._rehearsal is None or not answered:
+            return
+        last_block = answered[0].task.deadline_block
+        assert last_block is not None, "those without a deadline do not expire"
+        alike = [task for task in answered if task.task.deadline_block == last_block][:_EXPLAINED]
+        try:
+            at = await self._nodes.header(last_block)
+            reasons = [] if at is None else await self._rehearsal.explain(alike, at)
+        except RetryElsewhere:
+            return
+        found = {task.row_id: reason for task, reason in zip(alike, reasons, strict=False) if reason}
+        if found:
+            await self._book.do(outcome.explained, found)
+
+
+def _place(seen: Sighting) -> tuple[int, int]:
+    return seen.block_number, seen.log_index
+
+
+def _log_missed(late: Sequence[OpenTask]) -> None:
+    for task in late[:_LOGGED]:
+        logger.bind(task=task.task.task_index).error(
+            "missed: block {}, its deadline, is past at finality, and the contract holds no response",
+            task.task.deadline_block,
+        )
+    if len(late) > _LOGGED:
+        logger.error("{} more tasks were missed; see `watcher tasks list --state expired`", len(late) - _LOGGED)
