@@ -82,6 +82,9 @@ class Replica:
             return self.blocks[min(self._final, len(self.blocks) - 1)].header
         return self.blocks[which].header if 0 <= which < len(self.blocks) else None
 
+    async def kept(self, number: int) -> Header | None:
+        return await self.header(number)
+
     async def page(
         self, address: bytes, topics0: Sequence[bytes], first: int, last: int, after: Header | None
     ) -> LogPage:
