@@ -43,6 +43,11 @@ def is_too_deep(body: bytes) -> bool:
     return len(brackets) > _DEPTH_MAX
 
 
+def values_at_most(body: bytes) -> int:
+    """How many values the document may hold: each but the first follows a comma or an opening bracket."""
+    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 

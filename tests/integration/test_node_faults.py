@@ -204,19 +204,6 @@ async def test_a_long_answer_is_cut_off_while_it_is_read(relay: Relay) -> None:
     assert sent < 64 << 20
 
 
-async def test_a_compressed_answer_is_refused_unread(relay: Relay) -> None:
-    def compressed(_: Answers, answers: Answers) -> Any:
-        response = web.json_response(answers)
-        response.enable_compression(web.ContentCoding.gzip)
-        response._compression_force = web.ContentCoding.gzip
-        return response
-
-    relay.twist = compressed
-    async with asking(relay.url) as node:
-        assert "compressed" in str(await fails(wide(node)))
-    assert relay.headers[0]["Accept-Encoding"] == "identity"
-
-
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 500\r\n\r\n"
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from tests.fuzzing import fuzzed
 from watcher.chain import answers
 from watcher.chain.answers import Log
-from watcher.chain.refusals import RpcError
+from watcher.chain.refusals import Overloaded, RpcError
 from watcher.errors import RetryElsewhere
 from watcher.task import Header
 
@@ -61,8 +61,82 @@ def test_any_json_is_an_outcome_or_retry_elsewhere(raw: Any) -> None:
 @fuzzed
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_outcome_or_retry_elsewhere(raw: bytes) -> None:
-    with pytest.raises(RetryElsewhere):
-        outcomes(raw, [0, 1])
+    try:
+        found = outcomes(raw, [0, 1])
+    except RetryElsewhere:
+        return
+    assert all(isinstance(one, RpcError) for one in found), "bare text is a refusal at most"
+
+
+@fuzzed
+@given(anything, st.sampled_from([[0], [0, 1]]))
+def test_an_http_error_s_body_is_an_answer_for_each_id_or_none(raw: Any, ids: list[int]) -> None:
+    found = answers.answered(json.dumps(raw).encode(), ids)
+    assert found is None or [one["id"] for one in found] == ids
+
+
+HARMLESS: list[Any] = [
+    [{"id": 0, "result": "0x1"}],
+    [{"jsonrpc": None, "id": 0, "result": "0x1"}],
+    [{"jsonrpc": "1.0", "id": 0, "result": "0x1", "error": None}],
+    [ok("0")],
+    ok("0"),
+    ok(None),
+    {"result": "0x1"},
+]
+
+
+@pytest.mark.parametrize("raw", HARMLESS)
+def test_an_envelope_of_a_harmless_dialect_is_read(raw: Any) -> None:
+    assert outcomes(json.dumps(raw).encode(), [0]) == ["0x1"]
+
+
+@given(st.lists(st.integers(0, 2**31), min_size=1, max_size=9, unique=True), st.randoms())
+def test_ids_as_text_find_their_questions_in_any_order(ids: list[int], chance: Any) -> None:
+    items = [ok(str(number) if chance.random() < 0.5 else number, f"0x{number:x}") for number in ids]
+    chance.shuffle(items)
+    assert outcomes(body(*items), ids) == [f"0x{number:x}" for number in ids]
+
+
+BARE: list[Any] = [
+    ({"message": "block range is too wide"}, RpcError(None, "block range is too wide")),
+    ({"code": -32005, "message": "limit"}, RpcError(-32005, "limit")),
+    ({"id": None, "detail": "too much"}, RpcError(None, "too much")),
+    ([{"msg": "no"}], RpcError(None, "no")),
+    ("query exceeds the limit", RpcError(None, "query exceeds the limit")),
+    (["too wide"], RpcError(None, "too wide")),
+]
+
+
+@pytest.mark.parametrize(("raw", "refusal"), BARE)
+def test_a_refusal_without_an_envelope_stands_for_all(raw: Any, refusal: RpcError) -> None:
+    assert outcomes(json.dumps(raw).encode(), [3, 4]) == [refusal, refusal]
+
+
+def test_an_answer_of_more_values_than_its_length_holds_is_refused_unparsed() -> None:
+    with pytest.raises(Overloaded, match="more values"):
+        answers.envelopes(b'[{"id":0,"result":[' + b"0," * 700_000 + b"0]}]", [0])
+    with pytest.raises(Overloaded, match="more values"):
+        answers.envelopes(b'[{"id":0,"result":[' + b"{}," * 5_000 + b"0]}]", [0])
+    many = [raw_log(logIndex=hex(position)) for position in range(5_000)]
+    assert len(read(*answers.envelopes(body(ok(0, many)), [0])[0]["result"])[0]) == 5_000
+
+
+def test_null_instead_of_a_list_is_no_logs() -> None:
+    assert answers.logs(None, ADDRESS, {TOPIC}, None, 5, LAST) == ((), 0)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        None,
+        {},
+        {"blockHash": None, "status": "0x1"},
+        {"blockHash": "0x" + "11" * 32, "blockNumber": None, "status": "0x1"},
+    ],
+)
+def test_a_receipt_without_a_block_is_none(raw: Any) -> None:
+    assert answers.receipt(raw) is None
 
 
 @fuzzed
@@ -97,13 +171,14 @@ def test_any_value_is_parsed_or_retry_elsewhere(raw: Any) -> None:
         b'[{"jsonrpc":"2.0","id":0,"result":"0x1"}',
         b"null",
         b"[]",
-        body(ok("0")),
+        body(ok("1")),
+        body(ok(" 0")),
+        body(ok("0x0")),
         body(ok(0.0)),
         body(ok(False)),
         body(ok(None)),
         body(ok(1)),
         body(ok(0), ok(0)),
-        body({"id": 0, "result": "0x1"}),
         body({"jsonrpc": "2.0", "id": 0}),
         body({"jsonrpc": "2.0", "id": 0, "error": None}),
         body(ok(0) | {"error": {"code": 1, "message": "no"}}),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from watcher import document
-from watcher.chain.refusals import RpcError, rpc_error
+from watcher.chain.refusals import Overloaded, RpcError, rpc_error
 from watcher.errors import RetryElsewhere
 from watcher.task import Header
 
@@ -19,6 +19,11 @@ _QUANTITY = re.compile(r"0[xX][0-9a-fA-F]{1,64}")
 # Heights and positions go into signed 64-bit columns.
 _SMALL_MAX = 2**63 - 1
 _TIME_LIMIT_S = 2**40
+# A log takes some 25 bytes a value at the least, a block's list of transactions 68. Forty thousand logs in one answer.
+_VALUES_LIMIT = 600_000
+_VALUES_LEAST = 1000
+_BYTES_PER_VALUE = 16
+_WORDS_OF_REFUSALS = ("message", "msg", "detail", "description", "reason", "title")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,31 +85,28 @@ class Unread:
     reverted: bool = False
 
 
-def envelopes(body: bytes, ids: Sequence[int]) -> list[dict[str, Any]]:
-    """The answers to one batch, in the order asked, each `{"jsonrpc", "id", "result" | "error"}`.
+Envelope = dict[str, Any]
 
-    An error object in place of the list, or without an id, is the node refusing the batch: unless every answer is there
-    all the same, it stands for all of them. Raises RetryElsewhere for anything that is not exactly one answer per id.
+
+def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
+    """The answers to one batch, in the order asked, each `{"id", "result" | "error"}`.
+
+    An error object in place of the list, or without an id, is the node refusing the batch, in whatever form it comes:
+    unless every answer is there all the same, it stands for all of them.
+
+    Raises:
+        Overloaded: more values than any answer of this length has.
+        RetryElsewhere: anything else that is not exactly one answer per id.
     """
+    if document.is_too_deep(body):
+        raise RetryElsewhere("the answer is not JSON")
+    if document.values_at_most(body) > min(_VALUES_LIMIT, _VALUES_LEAST + len(body) // _BYTES_PER_VALUE):
+        raise Overloaded("the answer holds more values than answers of its length do")
     try:
         raw = document.parse(body)
     except ValueError:  # not UTF-8, not JSON, a number of 5,000 digits, 100,000 brackets
         raise RetryElsewhere("the answer is not JSON") from None
-    items = raw if isinstance(raw, list) else [raw]
-    if len(items) > len(ids):
-        raise RetryElsewhere("the answer holds more items than were asked for")
-    asked = frozenset(ids)
-    found: dict[int, dict[str, Any]] = {}
-    refusal: dict[str, Any] | None = None
-    for item in items:
-        envelope = _envelope(item)
-        number = envelope["id"]
-        if number is None and "error" in envelope:
-            refusal = envelope
-        elif type(number) is not int or number not in asked or number in found:
-            raise RetryElsewhere("an answer carries an id that was not asked, or one twice")
-        else:
-            found[number] = envelope
+    found, refusal = _by_id(raw, ids)
     if refusal is not None and len(found) < len(ids):
         return [refusal | {"id": number} for number in ids]
     if len(found) < len(ids):
@@ -112,16 +114,58 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[dict[str, Any]]:
     return [found[number] for number in ids]
 
 
-def _envelope(item: Any) -> dict[str, Any]:
-    if not isinstance(item, dict) or item.get("jsonrpc") != "2.0":
-        raise RetryElsewhere("the answer is JSON, but not JSON-RPC 2.0")
+def answered(body: bytes, ids: Sequence[int]) -> list[Envelope] | None:
+    """The answers in a body that came with an HTTP error, None unless it holds one for each id."""
+    try:
+        found, _ = _by_id(document.parse(body), ids)
+    except (ValueError, RetryElsewhere):
+        return None
+    return [found[number] for number in ids] if len(found) == len(ids) else None
+
+
+def _by_id(raw: Any, ids: Sequence[int]) -> tuple[dict[int, Envelope], Envelope | None]:
+    """The answers by the id asked, and the last one that is an error and names none."""
+    items = raw if isinstance(raw, list) else [raw]
+    if len(items) > len(ids):
+        raise RetryElsewhere("the answer holds more items than were asked for")
+    # Ids come back as text from some servers; to a single question asked alone, some give none.
+    asked: dict[Any, int] = {**{number: number for number in ids}, **{str(number): number for number in ids}}
+    alone = len(ids) == 1 and not isinstance(raw, list)
+    found: dict[int, Envelope] = {}
+    refusal: Envelope | None = None
+    for item in items:
+        envelope = _envelope(item)
+        given = ids[0] if alone and envelope["id"] is None and "result" in envelope else envelope["id"]
+        number = asked.get(given) if type(given) in (int, str) else None
+        if given is None and "error" in envelope:
+            refusal = envelope
+        elif number is None or number in found:
+            raise RetryElsewhere("an answer carries an id that was not asked, or one twice")
+        else:
+            found[number] = envelope | {"id": number}
+    return found, refusal
+
+
+def _envelope(item: Any) -> Envelope:
+    """One answer. Its version member is not looked at: servers leave it out, and no client minds."""
+    if isinstance(item, str):  # a refusal as bare text
+        return {"id": None, "error": item}
+    if not isinstance(item, dict):
+        raise RetryElsewhere("the answer is JSON, but not JSON-RPC")
     error, result = item.get("error"), item.get("result")
     if error is not None and result is not None:
         raise RetryElsewhere("an answer holds both a result and an error")
     if error is None and "result" not in item:
+        error = _bare_refusal(item)
+    return {"id": item.get("id"), **({"result": result} if error is None else {"error": error})}
+
+
+def _bare_refusal(item: dict[str, Any]) -> dict[str, Any]:
+    """The error in an object that is no envelope: gateways say `{"message": ...}` and the like."""
+    words = next((item[name] for name in _WORDS_OF_REFUSALS if isinstance(item.get(name), str)), None)
+    if words is None:
         raise RetryElsewhere("an answer holds neither a result nor an error")
-    outcome = {"result": result} if error is None else {"error": error}
-    return {"jsonrpc": "2.0", "id": item.get("id"), **outcome}
+    return {"code": item.get("code"), "message": words}
 
 
 def outcome(envelope: dict[str, Any]) -> Any | RpcError:
@@ -195,9 +239,11 @@ def logs(
 ) -> tuple[tuple[Log, ...], int]:
     """The logs asked for, sorted and without duplicates, and how many were there that nobody asked for.
 
-    `topics0` None: any that has a topic at all.
+    `topics0` None: any that has a topic at all. Some nodes say null where there are none.
     Raises RetryElsewhere when the answer contradicts itself or `last`: the chain moved while the node was reading it.
     """
+    if raw is None:
+        return (), 0
     if not isinstance(raw, list):
         raise RetryElsewhere("the answer holds something else where a list of logs belongs")
     found: dict[tuple[int, int], Log] = {}

@@ -19,7 +19,15 @@ from web3.types import RPCEndpoint
 from watcher.chain import answers
 from watcher.chain.call import Call
 from watcher.chain.provider import Provider
-from watcher.chain.refusals import Overloaded, Paused, RpcError, WrongChain, refused
+from watcher.chain.refusals import (
+    Overloaded,
+    Paused,
+    RpcError,
+    ShutOut,
+    WrongChain,
+    refused,
+    speaks_of_a_range,
+)
 from watcher.clock import Clock
 from watcher.errors import NarrowRange, RetryElsewhere
 
@@ -27,6 +35,9 @@ PROBE_TIMEOUT_S = 5.0
 MOST_CALLS = 101
 # A limit that was met may have been a passing trouble, or may have been lifted.
 _FORGET_AFTER_S = 3600.0
+_PAUSES_ENOUGH = 3
+# Requests that fail while the calls that make them fail are found: one among a hundred takes eight.
+_FAILURES_MAX = 24
 _CHAIN_ID: Call = ("eth_chainId", [])
 _OF_BATCHES = re.compile(r"\bbatch", re.IGNORECASE)
 
@@ -61,6 +72,7 @@ class Batch:
         self._timeout_s = timeout_s
         self._most = self._room = most
         self._met_at_s = 0.0
+        self._pauses = 0  # in a row, for questions that a smaller one may stand in for
         self._observe = observe
 
     async def ask(self, calls: Sequence[Call], *, narrow: bool = False, timeout_s: float | None = None) -> list[Any]:
@@ -69,21 +81,67 @@ class Batch:
         Raises RetryElsewhere, of whatever kind, when there is no usable answer.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
+        trouble: RetryElsewhere
         while True:
             self._forget()
             room = self._room
             try:
-                return await self._in_requests(calls, room, narrow, limit_s)
+                found = await self._in_requests(calls, room, narrow, limit_s)
+                slow = next((one for one in found if isinstance(one, RpcError) and one.slow_down), None)
+                if not narrow or slow is None:
+                    self._pauses = 0 if narrow else self._pauses
+                    return found
+                trouble = refused(slow, narrow)
             except TimeoutError:
-                trouble: RetryElsewhere = Overloaded(f"no complete answer within {limit_s:g} s")
+                trouble = Overloaded(f"no complete answer within {limit_s:g} s")
             except RetryElsewhere as refusal:
                 if await self._too_many(min(room, len(calls) + 1), refusal):
                     continue
                 trouble = refusal
-            # Is it the question or the node? A node that still answers a small question is alive.
-            if narrow and isinstance(trouble, Overloaded) and await self._takes(1):
+            if narrow and await self._is_the_size(trouble):
                 raise NarrowRange(str(trouble))
-            raise trouble
+            raise RetryElsewhere(*trouble.args) if isinstance(trouble, NarrowRange) else trouble
+
+    async def ask_each(self, asked: Sequence[Call]) -> list[Any]:
+        """Per call the bare result or an RpcError. A call that takes its whole request down is found by halving.
+
+        Raises RetryElsewhere where the node answers nothing, or where too many calls are of that kind.
+        """
+        failures = 0
+
+        async def ask(part: Sequence[Call], timeout_s: float | None) -> list[Any]:
+            nonlocal failures
+            if len(asked) == 1:
+                return await self.ask(part)
+            try:
+                return await self.ask(part, narrow=True, timeout_s=timeout_s)
+            except NarrowRange as refusal:
+                failures += 1
+                if failures > _FAILURES_MAX:
+                    raise RetryElsewhere(*refusal.args) from None
+                if len(part) == 1:
+                    return [RpcError(None, str(refusal))]
+            middle = len(part) // 2
+            limit_s = min(self._timeout_s, PROBE_TIMEOUT_S)
+            return await ask(part[:middle], limit_s) + await ask(part[middle:], limit_s)
+
+        return await ask(asked, None)
+
+    async def _is_the_size(self, trouble: RetryElsewhere) -> bool:
+        """Is it the question or the node? A node that still answers a trivial one is alive, whatever it says.
+
+        A request to slow down is what it says, unless it speaks of a range, or comes again and again for this alone.
+        """
+        if isinstance(trouble, WrongChain):
+            return False
+        if isinstance(trouble, Paused) and not isinstance(trouble, ShutOut) and not speaks_of_a_range(str(trouble)):
+            self._pauses += 1
+            if self._pauses < _PAUSES_ENOUGH:
+                return False
+        if not await self._takes(1):
+            return False
+        self._pauses = 0
+        return True
 
     async def room(self) -> int:
         """The most calls the endpoint takes in one request, eth_chainId among them; 1 where it takes no batches."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from watcher.chain import answers, call
+from watcher.chain import answers, call, log_reply
 from watcher.chain.answers import Log, LogPage, Receipt, Reverted, Unread
 from watcher.chain.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
 from watcher.chain.provider import Provider
@@ -125,11 +125,12 @@ class Node:
             found = await self._batch.ask(calls, narrow=narrow)
             end = self._reached(found[0], last)
             for item in found[1:]:
-                if isinstance(item, RpcError):
+                if isinstance(item, RpcError):  # some nodes refuse what follows the logs because of their size
                     raise refused(item, narrow)
+            raw = log_reply.listed(found[1], narrow)
             if self._known(found[2], last) != end:
                 raise RetryElsewhere(f"the chain moved under our feet: block {last} changed")
-            logs, foreign = answers.logs(found[1], address, frozenset(topics0), None, first, end)
+            logs, foreign = await log_reply.checked(raw, address, frozenset(topics0), None, first, end)
             continuous = after is None or self._continues(found[3], after, end)
             return LogPage(logs, end, continuous, foreign)
 
@@ -146,10 +147,8 @@ class Node:
             narrow = last > first
             found = await self._batch.ask(calls, narrow=narrow)
             end = self._reached(found[0], last)
-            if isinstance(found[1], RpcError):
-                raise refused(found[1], narrow)
             topics0 = None if topic0 is None else frozenset([topic0])
-            return answers.logs(found[1], address, topics0, index, first, end)[0]
+            return (await log_reply.checked(log_reply.listed(found[1], narrow), address, topics0, index, first, end))[0]
 
     async def views(
         self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
@@ -162,7 +161,7 @@ class Node:
         With a `sender` the calls are dry runs of its transactions: the words of a refusal are the value.
         """
         with self._named():
-            found = await self._batch.ask([call.view(one, to, at, sender) for one in calls])
+            found = await self._batch.ask_each([call.view(one, to, at, sender) for one in calls])
             viewed: list[bytes | Reverted | Unread] = []
             first: RetryElsewhere | None = None
             for raw in found:

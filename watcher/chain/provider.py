@@ -7,23 +7,28 @@ endpoint by its origin only.
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any, cast
 
 import aiohttp
 from web3 import AsyncHTTPProvider
 from web3.types import RPCEndpoint, RPCResponse
 
-from watcher.chain.answers import envelopes
+from watcher.chain.answers import Envelope, answered, envelopes
+from watcher.chain.body import limit_bytes, read
 from watcher.chain.refusals import Overloaded, http_refusal, retry_after_s, words_in
 from watcher.chain.url import Url
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere
 
 _REFUSAL_LIMIT_BYTES = 65_536
+_PARSE_ASIDE_BYTES = 256 * 1024
 _CONNECT_TIMEOUT_S = 10.0
+# Statuses that speak of the caller or of where it called, whatever else the body holds.
+_ABOUT_US = frozenset({301, 302, 307, 308, 401, 402, 403, 404, 429})
 _HEADERS = {
     "Content-Type": "application/json",
-    # An answer of a few kilobytes may unpack to gigabytes: ask for plain bytes, and refuse anything else.
+    # An answer of a few kilobytes may unpack to gigabytes: ask for plain bytes, and unpack others within the limit.
     "Accept-Encoding": "identity",
     "User-Agent": "avs-task-watcher",
 }
@@ -44,44 +49,46 @@ class Provider(AsyncHTTPProvider):
 
     async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
         request = self.form_request(method, params)
-        body = await self._post(self.encode_rpc_dict(request))
-        return cast("RPCResponse", envelopes(body, [cast("int", request["id"])])[0])
+        ids = [cast("int", request["id"])]
+        return cast("RPCResponse", (await self._post(self.encode_rpc_dict(request), ids, [method]))[0])
 
     async def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> list[RPCResponse]:
         requests = [self.form_request(method, params) for method, params in batch_requests]
-        body = await self._post(self.encode_batch_request_dicts(requests))
-        return cast("list[RPCResponse]", envelopes(body, [cast("int", request["id"]) for request in requests]))
+        ids = [cast("int", request["id"]) for request in requests]
+        methods = [method for method, _ in batch_requests]
+        body = self.encode_batch_request_dicts(requests)
+        return cast("list[RPCResponse]", await self._post(body, ids, methods))
 
     async def disconnect(self) -> None:
         if self._session is not None:
             await self._session.close()
 
-    async def _post(self, body: bytes) -> bytes:
+    async def _post(self, body: bytes, ids: Sequence[int], methods: Sequence[str]) -> list[Envelope]:
+        limit = limit_bytes(methods, self._body_limit_bytes)
         try:
             try:
-                return await self._post_once(body)
+                return await self._post_once(body, ids, limit)
             except aiohttp.ClientConnectorError:
                 raise
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
                 # Most often a kept-alive connection that the server had closed meanwhile. All we ask is reading.
-                return await self._post_once(body)
+                return await self._post_once(body, ids, limit)
         except RetryElsewhere:
             raise
         except Exception as error:  # noqa: BLE001 - a server can make the HTTP stack raise nearly anything
             raise _failure(error) from None
 
-    async def _post_once(self, body: bytes) -> bytes:
+    async def _post_once(self, body: bytes, ids: Sequence[int], limit: int) -> list[Envelope]:
         async with self._open_session().post(
             self._url.whole(), data=body, headers=_HEADERS, allow_redirects=False
         ) as response:
-            if response.status != 200:
-                said = await _read(response, _REFUSAL_LIMIT_BYTES, cut=True)
-                wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
-                raise http_refusal(response.status, words_in(said), wait_s)
-            if response.headers.get("Content-Encoding", "identity").strip().lower() != "identity":
-                response.close()
-                raise RetryElsewhere("the answer is compressed although plain bytes were asked for")
-            return await _read(response, self._body_limit_bytes)
+            if response.status == 200:
+                return await _parsed(await read(response, limit), ids)
+            text = await read(response, min(limit, _REFUSAL_LIMIT_BYTES), cut=True)
+            wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
+            if response.status not in _ABOUT_US and wait_s is None and (each := answered(text, ids)):
+                return each  # some servers give the error of a call the status of a request
+            raise http_refusal(response.status, words_in(text), wait_s)
 
     def _open_session(self) -> aiohttp.ClientSession:
         # Made on first use: aiohttp binds a session to the running loop.
@@ -96,16 +103,11 @@ class Provider(AsyncHTTPProvider):
         return self._session
 
 
-async def _read(response: aiohttp.ClientResponse, limit_bytes: int, *, cut: bool = False) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > limit_bytes:
-            response.close()  # the rest is not worth reading, and the connection cannot be used again
-            if cut:
-                break
-            raise Overloaded(f"the answer is longer than {limit_bytes} bytes")
-    return bytes(body[:limit_bytes])
+async def _parsed(body: bytes, ids: Sequence[int]) -> list[Envelope]:
+    """The answers in a body; a large one is parsed beside the loop, which serves deadlines and health meanwhile."""
+    if len(body) > _PARSE_ASIDE_BYTES:
+        return await asyncio.to_thread(envelopes, body, ids)
+    return envelopes(body, ids)
 
 
 def _failure(error: Exception) -> RetryElsewhere:

@@ -24,6 +24,10 @@ _SLOW_DOWN = re.compile(
     r"|quota|slow down",
     re.IGNORECASE,
 )
+# No rate limit speaks of these; a limit on what one question may cover does, also where it calls itself a quota.
+_OF_A_RANGE = re.compile(
+    r"\brange|\bblocks\b|\bresults?\b|\blogs\b|result set|response (is )?too|response size|eth_getlogs", re.IGNORECASE
+)
 _NO_SUCH_BLOCK = re.compile(
     r"(unknown|missing|invalid) (block|header)|header not found|header for hash not found|block not found"
     r"|block .{0,80}not found|(could not|cannot|can't) find (the )?(block|header)|block ?out ?of ?range|not canonical"
@@ -93,9 +97,14 @@ class RpcError:
 
 def refused(error: RpcError, narrow: bool = False) -> RetryElsewhere:
     """The failure that an error object stands for. `narrow`: a smaller question may fare better."""
-    if error.slow_down:
+    if error.slow_down and not (narrow and speaks_of_a_range(error.words)):
         return Paused(str(error))
     return NarrowRange(str(error)) if narrow else RetryElsewhere(str(error))
+
+
+def speaks_of_a_range(words: str) -> bool:
+    """Whether a refusal is about how much one question covers."""
+    return bool(_OF_A_RANGE.search(words))
 
 
 def clean(words: object) -> str:
