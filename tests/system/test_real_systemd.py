@@ -209,10 +209,11 @@ async def test_the_status_line_follows_the_chain_and_tasks_are_answered(world: W
     await world.answered(indices)
 
 
-async def test_a_killed_main_process_comes_back_and_nothing_is_lost(world: World) -> None:
+@pytest.mark.parametrize("signal", ["KILL", "TERM"])  # TERM ends with exit code 0, as one from a hook would
+async def test_a_killed_main_process_comes_back_and_nothing_is_lost(world: World, signal: str) -> None:
     restarts = int(await world.value("NRestarts"))
     on_their_way = await world.create(4)
-    await world.signal("KILL", await world.main_pid())
+    await world.signal(signal, await world.main_pid())
     await world.recovered(restarts)
     await world.answered(on_their_way)
 

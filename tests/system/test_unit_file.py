@@ -102,7 +102,7 @@ def test_the_daemon_is_supervised_by_its_own_notifications(service: dict[str, li
     assert service["Type"] == ["notify"]
     assert service["NotifyAccess"] == ["main"]
     assert service["WatchdogSec"] == ["60"]
-    assert service["Restart"] == ["on-failure"]
+    assert service["Restart"] == ["always"]  # a hook, or a person, may end the daemon with SIGTERM: exit code 0
     assert parse(UNIT)["Unit"]["StartLimitIntervalSec"] == ["0"]
     assert int(service["TimeoutStopSec"][0]) > 60  # longer than one request to the API may take by default
     assert service["ExecStart"][0].endswith("/watcher run --config /etc/avs-watcher/%i.toml")
@@ -117,6 +117,22 @@ def test_instances_keep_apart_and_secrets_stay_inside(service: dict[str, list[st
     assert service["UMask"] == ["0027"]
     assert service["LimitCORE"] == ["0"]
     assert not any("password" in value.lower() for value in service["Environment"] + service["ExecStart"])
+
+
+def test_a_hook_is_limited_and_does_not_take_the_service_down(service: dict[str, list[str]]) -> None:
+    assert service["MemoryMax"] == ["50%"]
+    assert int(service["TasksMax"][0]) >= 64 * 4  # hook.workers at most, each with a supervisor and two threads
+    assert service["OOMPolicy"] == ["continue"]  # "stop" would end the daemon with the worker
+    assert service["KillMode"] == ["mixed"]  # what escaped from a worker is ended with the service
+    assert service["CacheDirectory"] == service["StateDirectory"]
+
+
+def test_the_workers_may_shut_themselves_off(service: dict[str, list[str]]) -> None:
+    """Landlock is in no group of system calls of systemd 252; later lines add to and take from the earlier ones."""
+    filters = service["SystemCallFilter"]
+    calls = {"landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self"}
+    assert calls <= set(filters[-1].split())
+    assert filters[0] == "@system-service"
 
 
 def test_the_user_of_the_unit_is_the_one_that_is_made(service: dict[str, list[str]]) -> None:

@@ -57,7 +57,7 @@ def test_an_error_of_the_database_does_not_repeat_what_was_to_be_written(tmp_pat
 
 def test_the_memory_of_the_daemon_is_not_dumped_nor_read_by_its_user() -> None:
     script = (
-        "import ctypes; from watcher.app.commands.run import _keep_environment_private as private\n"
+        "import ctypes; from watcher.hook.syscalls import keep_memory_private as private\n"
         "asked = lambda: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)\n"
         "before = asked(); private(); print(before, asked())"
     )

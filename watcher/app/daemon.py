@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from pathlib import Path
 from typing import Any, TypeVar
 
 from loguru import logger
@@ -53,10 +54,12 @@ class Daemon:
         until_idle: bool = False,
         progress: Progress = lambda _block, _head: None,
         load: Callable[[], Settings] | None = None,
+        config: Path | None = None,
     ) -> None:
-        """`load` reads the settings again on SIGHUP; None keeps them as they are."""
+        """`load` reads the settings again on SIGHUP; None keeps them as they are. `config` is hidden from the hook."""
         self._settings = settings
         self._load = load or (lambda: settings)
+        self._config = config
         self._until_idle = until_idle
         self._progress = progress
         self._clock: Clock = SystemClock()
@@ -145,11 +148,13 @@ class Daemon:
         """Raises FixConfiguration for a hook that is wrong, TryLater for a reason that may pass."""
         witness = self._instruments.witness
         try:
-            crew = await stack.enter_async_context(house.crew(self._settings))
+            crew = await stack.enter_async_context(house.crew(self._settings, self._config))
         except TryLater as trouble:
             witness.hook_missing(str(trouble))
             raise
         witness.hook_loaded()
+        if crew.exposed:
+            logger.warning("the hook can read credentials, configuration and ledger: {}", crew.exposed)
         self._instruments.monitor.changed_hook_files = crew.changed_files
         return crew
 

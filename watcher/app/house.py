@@ -3,7 +3,9 @@
 Invariant: the only place where a stage is handed something of a sibling's, always as a typed callable.
 """
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from random import SystemRandom
@@ -33,7 +35,9 @@ from watcher.clock import Clock
 from watcher.errors import AttemptFailed, Quarantine
 from watcher.hook.crew import Crew, CrewPlan
 from watcher.hook.respond import Respond, RespondPlan, RunHook
+from watcher.hook.syscalls import keep_memory_private
 from watcher.ledger.book import Book
+from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.operator.client import Client
 from watcher.operator.endpoint import Endpoint
 from watcher.operator.plan import SubmitPlan
@@ -42,6 +46,7 @@ from watcher.operator.submit import Submit
 from watcher.task import Later, Resolve, Response, Skip, Task
 
 _STAGE_IDLE_S = 5.0
+_SYSTEM_CREDENTIALS = "/run/credentials"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +105,21 @@ def wakes(settings: Settings, contract: TaskManager, ring: Callable[[], None], c
     return [Wake(url, chain.chain_id, contract.address, topics0, ring, clock, SystemRandom()) for url in chain.ws_urls]
 
 
-def crew(settings: Settings) -> Crew:
-    """The hook's worker processes."""
+def crew(
+    settings: Settings, config: Path | None = None, *, workers: int | None = None, timeout_s: float | None = None
+) -> Crew:
+    """Return the hook's worker processes, which cannot read `config`, the credentials, the ledger or this process.
+
+    Makes this process's memory and environment private first. None takes the number of the settings.
+    """
+    with suppress(OSError):
+        keep_memory_private()
     hook = settings.hook
     plan = CrewPlan(
-        workers=hook.workers,
-        timeout_s=hook.timeout_s,
+        workers=workers or hook.workers,
+        timeout_s=timeout_s or hook.timeout_s,
+        landlock=hook.landlock,
+        hidden=hidden_paths(settings, config, os.environ),
         tasks_per_worker=hook.tasks_per_worker,
         answer_limit_bytes=hook.answer_limit_bytes,
     )
@@ -114,6 +128,18 @@ def crew(settings: Settings) -> Crew:
         (logger if task is None else logger.bind(task=task.task_index)).info("hook: {}", line)
 
     return Crew(hook.target, hook.app_dir, plan, log=log)
+
+
+def hidden_paths(settings: Settings, config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return what a hook must not reach: the credentials, the configuration and the ledger, as absolute paths."""
+    paths = [str(config.absolute())] if config is not None else []
+    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+        # Those of other services of this user, too.
+        paths.append(_SYSTEM_CREDENTIALS if Path(folder).is_relative_to(_SYSTEM_CREDENTIALS) else folder)
+    ledger = sqlite_path(parse_url(settings.ledger.url))
+    if ledger is not None:
+        paths.append(str(ledger.absolute()))
+    return tuple(paths)
 
 
 def client(settings: Settings, clock: Clock) -> Client:

@@ -6,12 +6,15 @@ again; all workers that take tasks hold the same code, the one that was accepted
 
 import asyncio
 import contextlib
+import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from watcher.errors import FixConfiguration, TryLater
+from watcher.hook import sandbox
 from watcher.hook.code import CodeChanged, HookCode, names
 from watcher.hook.frame import Order
 from watcher.hook.output import Log
@@ -26,13 +29,18 @@ _BACKOFF_LIMIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class CrewPlan:
-    """How a crew works. `timeout_s` is for one run; after `tasks_per_worker` runs a worker is replaced, 0: never."""
+    """How a crew works. `timeout_s` is for one run; after `tasks_per_worker` runs a worker is replaced, 0: never.
+
+    `landlock` and the paths `hidden` from the hook are those of `watcher.hook.sandbox`.
+    """
 
     workers: int = 2
     timeout_s: float = 30.0
     tasks_per_worker: int = 1000
     answer_limit_bytes: int = ANSWER_LIMIT_BYTES
     start_timeout_s: float = START_TIMEOUT_S
+    landlock: str = sandbox.AUTO
+    hidden: tuple[str, ...] = ()
 
 
 class Crew:
@@ -50,7 +58,13 @@ class Crew:
         self, target: str, app_dir: str | Path, plan: CrewPlan | None = None, *, log: Log | None = None
     ) -> None:
         self._plan = plan or CrewPlan()
-        self._order = Order(target, str(Path(app_dir).absolute()), self._plan.answer_limit_bytes)
+        self._order = Order(
+            target,
+            str(Path(app_dir).absolute()),
+            self._plan.answer_limit_bytes,
+            self._plan.landlock,
+            self._plan.hidden,
+        )
         self._log: Log = log or (lambda _task, _line: None)
         self._staff: set[WorkerProcess] = set()
         self._idle: list[WorkerProcess] = []
@@ -62,6 +76,8 @@ class Crew:
         self._outdated: set[WorkerProcess] = set()
         self._fresh: list[WorkerProcess] = []
         self._reloaded = asyncio.Event()
+        self._temp_dir: tempfile.TemporaryDirectory[str] | None = None
+        self.exposed = ""
 
     @property
     def alive(self) -> int:
@@ -74,7 +90,13 @@ class Crew:
         return self._code.version
 
     async def __aenter__(self) -> Self:
-        first = await self._start()
+        self._temp_dir = _own_temp_dir(self._plan)
+        try:
+            first = await self._start()
+        except BaseException:
+            self._remove_temp_dir()
+            raise
+        self.exposed = first.exposed
         self._code = HookCode(first.version, first.files)
         places: list[WorkerProcess | None] = [first, *[None] * (self._plan.workers - 1)]
         self._keepers = [asyncio.create_task(self._keep(worker), name="hook keeper") for worker in places]
@@ -98,6 +120,7 @@ class Crew:
             self._idle.clear()
             self._staff.clear()
             self._fresh.clear()
+            self._remove_temp_dir()
             self._news.set()
 
     async def run(self, task: Task) -> Response | Skip | Later:
@@ -219,7 +242,24 @@ class Crew:
         return worker
 
     async def _start(self) -> WorkerProcess:
-        return await WorkerProcess.start(self._order, timeout_s=self._plan.start_timeout_s, log=self._log)
+        return await WorkerProcess.start(
+            self._order,
+            timeout_s=self._plan.start_timeout_s,
+            log=self._log,
+            temp_dir=self._temp_dir.name if self._temp_dir else None,
+        )
+
+    def _remove_temp_dir(self) -> None:
+        if self._temp_dir is not None:
+            self._temp_dir.cleanup()
+            self._temp_dir = None
+
+
+def _own_temp_dir(plan: CrewPlan) -> tempfile.TemporaryDirectory[str] | None:
+    """Make a folder for the workers' temporary files where the usual one is on the way to a hidden path."""
+    if plan.landlock == sandbox.OFF or os.path.realpath(tempfile.gettempdir()) not in sandbox.Way(plan.hidden).folders:
+        return None
+    return tempfile.TemporaryDirectory(prefix="watcher-hook-", ignore_cleanup_errors=True)
 
 
 async def check_hook(

@@ -7,7 +7,7 @@ BrokenFrame, whatever the bytes. Byte strings travel as hex.
 import json
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from itertools import islice
 
 from watcher import document
@@ -35,19 +35,29 @@ class BrokenFrame(WatcherError):
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """The daemon's first word to a worker: which hook to load, from where."""
+    """The daemon's first frame to a worker: which hook to load, from where, and what to keep it from.
+
+    `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0 for no limit.
+    """
 
     target: str
     app_dir: str
     answer_limit_bytes: int
+    landlock: str = "auto"
+    hidden: tuple[str, ...] = ()
+    memory_mb: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The hook is loaded. `version` names its source; `files` maps path to SHA-256 (`watcher.hook.sources`)."""
+    """The hook is loaded. `version` names its source; `files` maps path to SHA-256 (`watcher.hook.sources`).
+
+    `exposed` says why the worker can reach what it should not (`watcher.hook.sandbox`); empty where it cannot.
+    """
 
     version: str
     files: Mapping[str, str] = field(default_factory=dict)
+    exposed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,24 +99,34 @@ def length(head: bytes, limit_bytes: int) -> int:
 
 
 def write_order(order: Order) -> Fields:
-    return {"target": order.target, "app_dir": order.app_dir, "answer_limit_bytes": order.answer_limit_bytes}
+    return asdict(order)
 
 
 def read_order(fields: Fields) -> Order:
-    return Order(_text(fields, "target"), _text(fields, "app_dir"), _int(fields, "answer_limit_bytes"))
+    hidden = fields.get("hidden")
+    if not isinstance(hidden, list) or not all(isinstance(path, str) for path in hidden):
+        raise BrokenFrame("hidden is not a list of paths")
+    return Order(
+        _text(fields, "target"),
+        _text(fields, "app_dir"),
+        _int(fields, "answer_limit_bytes"),
+        _text(fields, "landlock"),
+        tuple(hidden),
+        _int(fields, "memory_mb"),
+    )
 
 
 def write_start(start: Ready | NotLoaded) -> Fields:
     if isinstance(start, NotLoaded):
         return {"not_loaded": start.words, "may_pass": start.may_pass}
-    return {"version": start.version, **write_files(start.files)}
+    return {"version": start.version, "exposed": start.exposed, **write_files(start.files)}
 
 
 def read_start(fields: Fields) -> Ready | NotLoaded:
     if "not_loaded" in fields:
         # One problem may list names and places; more than two reasons' worth is noise.
         return NotLoaded(clean(_text(fields, "not_loaded"), 2000), fields.get("may_pass") is True)
-    return Ready(clean(_text(fields, "version"), 300), read_files(fields))
+    return Ready(clean(_text(fields, "version"), 300), read_files(fields), clean(_text(fields, "exposed")))
 
 
 def write_files(files: Mapping[str, str]) -> Fields:

@@ -51,11 +51,11 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
 class WorkerProcess:
     """A running worker. Made by `start`; gone when `ended` is set. Runs one task at a time."""
 
-    def __init__(self, order: frame.Order, log: Log) -> None:
+    def __init__(self, order: frame.Order, log: Log, temp_dir: str | None = None) -> None:
         self._limit_bytes = frame.frame_limit_bytes(order.answer_limit_bytes)
         self._order = order
         self._loop = asyncio.get_running_loop()
-        spawned = _spawn()
+        spawned = _spawn(temp_dir)
         self._popen, self._pidfd = spawned.popen, spawned.pidfd
         self._channel, self._life_fd = spawned.channel, spawned.life_fd
         self._output = Output(spawned.output_fd, log)
@@ -65,20 +65,23 @@ class WorkerProcess:
         self._grace: asyncio.TimerHandle | None = None
         self.ended = asyncio.Event()
         self.version = ""
+        self.exposed = ""
         self.files: Mapping[str, str] = {}
         self.new_files: dict[str, str] = {}
         self.runs = 0
 
     @classmethod
-    async def start(cls, order: frame.Order, *, timeout_s: float, log: Log) -> "WorkerProcess":
-        """Start a worker and have it load the hook.
+    async def start(
+        cls, order: frame.Order, *, timeout_s: float, log: Log, temp_dir: str | None = None
+    ) -> "WorkerProcess":
+        """Start a worker and have it load the hook. `temp_dir` takes the place of the folder for temporary files.
 
         Raises FixConfiguration when the hook cannot be loaded, TryLater when that may pass or there is no process.
         """
-        worker = cls(order, log)
+        worker = cls(order, log, temp_dir)
         try:
             start = await worker._load(timeout_s)
-            worker.version, worker.files = start.version, start.files
+            worker.version, worker.files, worker.exposed = start.version, start.files, start.exposed
         except BaseException:
             worker.kill()
             await worker.ended.wait()
@@ -240,7 +243,8 @@ class _Spawned:
     output_fd: int
 
 
-def _spawn() -> _Spawned:
+def _spawn(temp_dir: str | None) -> _Spawned:
+    environment = worker_environment(os.environ) | ({"TMPDIR": temp_dir} if temp_dir else {})
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         try:
             channel, their_channel = socket.socketpair()
@@ -260,7 +264,7 @@ def _spawn() -> _Spawned:
                 stderr=their_output_fd,
                 pass_fds=their_fds,
                 start_new_session=True,
-                env=worker_environment(os.environ),
+                env=environment,
             )
             pidfd = _watch(popen)
         except OSError as error:

@@ -13,7 +13,7 @@ import sys
 from typing import TextIO
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import frame
+from watcher.hook import frame, sandbox
 from watcher.hook.caller import Caller
 from watcher.hook.load import load
 from watcher.hook.protocol import judge
@@ -74,11 +74,12 @@ def _serve(channel: Channel) -> None:
         return
     order = frame.read_order(first)
     try:
+        exposed = sandbox.enter(order.landlock, order.hidden, order.app_dir)
         hook = load(order.target, order.app_dir)
     except (FixConfiguration, TryLater) as problem:
         channel.send(frame.write_start(frame.NotLoaded(str(problem), may_pass=isinstance(problem, TryLater))))
         return
-    channel.send(frame.write_start(frame.Ready(hook.version, hook.new_files())))
+    channel.send(frame.write_start(frame.Ready(hook.version, hook.new_files(), exposed)))
     with Caller(hook) as call:
         while (fields := channel.receive()) is not None:
             run, task = frame.read_task(fields)
@@ -93,7 +94,8 @@ def _run(call: Caller, run: int, task: Task, order: frame.Order) -> frame.Fields
     except AttemptFailed as refused:
         return frame.write_failure(run, str(refused))
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures like any other
-        return frame.write_failure(run, f"the hook raised {describe(error, order.app_dir)}")
+        why = sandbox.explain(error, order.hidden)
+        return frame.write_failure(run, f"the hook raised {describe(error, order.app_dir)}{why}")
 
 
 def _die_with_the_daemon(life_fd: int) -> None:

@@ -1,6 +1,7 @@
 """`watcher check`: everything the daemon relies on, tried once and without side effects."""
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -28,7 +29,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     from watcher.app.doctor.finding import Finding
 
     try:
-        findings = asyncio.run(_examine(load(config)))
+        findings = asyncio.run(_examine(load(config), config))
     except FixConfiguration as wrong:
         if as_json:  # beside the lines on stderr that every command has for it
             _print([Finding("settings", "complete", "wrong", one, wrong.exit_code) for one in wrong.problems])
@@ -41,13 +42,13 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         raise typer.Exit(code)
 
 
-async def _examine(settings: Settings) -> "list[Finding]":
+async def _examine(settings: Settings, config: Path) -> "list[Finding]":
     from watcher.app.doctor.examine import Examination
 
     # On a terminal only: elsewhere a spinner is noise.
     console = PlainConsole(to_stderr=True)
     with console.status(Text("looking")) as status:
-        return await Examination(settings, lambda what: status.update(Text(f"looking at: {what}"))).run()
+        return await Examination(settings, lambda what: status.update(Text(f"looking at: {what}")), config).run()
 
 
 def _print(findings: "list[Finding]") -> None:

@@ -38,16 +38,16 @@ def try_(
     if sum(one is not None for one in (index, message, file)) != 1:
         raise FixUsage("name one task: its INDEX in the ledger, --message 0x… or --file task.json")
     settings = load(config, reading_only=True)
-    verdict = asyncio.run(_run(settings, _task(settings, index, message, file)))
+    verdict = asyncio.run(_run(settings, config, _task(settings, index, message, file)))
     _print(verdict, as_json)
     if isinstance(verdict, AttemptFailed):
         raise typer.Exit(1)
 
 
-async def _run(settings: Settings, task: Task) -> Response | Skip | Later | AttemptFailed:
+async def _run(settings: Settings, config: Path, task: Task) -> Response | Skip | Later | AttemptFailed:
     from watcher.app import house
 
-    async with house.crew(settings) as crew:
+    async with house.crew(settings, config) as crew:
         try:
             return await crew.run(task)
         except AttemptFailed as failure:

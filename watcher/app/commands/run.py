@@ -4,7 +4,7 @@ import asyncio
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,7 +17,6 @@ from watcher.app.settings.exposed import exposed, words_about
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-_PR_SET_DUMPABLE = 4
 # Fewer blocks than this are read before a bar could be seen.
 _WORTH_A_BAR = 200
 
@@ -30,25 +29,18 @@ def run(
 ) -> None:
     """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains and exits 0."""
     settings = load(config)
-    _keep_environment_private()
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
         logger.warning("{}", words_about(names))
     from watcher.app.daemon import Daemon
 
     async def main() -> None:
         with _catching_up() as progress:
-            daemon = Daemon(settings, until_idle=until_idle, progress=progress, load=lambda: sources.load(config))
+            daemon = Daemon(
+                settings, until_idle=until_idle, progress=progress, load=lambda: sources.load(config), config=config
+            )
             await daemon.run()
 
     asyncio.run(main())
-
-
-def _keep_environment_private() -> None:
-    """Keep other processes of this user, the hook's workers among them, from reading the password in /proc."""
-    import ctypes
-
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
 class _Bar:

@@ -4,6 +4,7 @@ import asyncio
 import os
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TypeVar
 
 from watcher.app import house
@@ -23,7 +24,7 @@ _PATIENCE_S = 60.0
 # What to do where a part comes to nothing in the middle.
 _ENDPOINT = "try again, or name another endpoint"
 _LEDGER = "see to ledger.url, or restore a copy (docs/service.md)"
-_HOOK = "correct the hook, or hook.target and hook.app_dir"
+_HOOK = "correct the hook, or correct hook.target and hook.app_dir"
 
 T = TypeVar("T")
 Told = Callable[[str], None]
@@ -31,10 +32,11 @@ Told = Callable[[str], None]
 
 @dataclass(slots=True)
 class Examination:
-    """One check of everything. `told` hears what is being looked at."""
+    """One check of everything. `told` is called with what is being looked at; `config` is hidden from the hook."""
 
     settings: Settings
     told: Told = lambda _what: None
+    config: Path | None = None
     ledger: Notes = field(default_factory=lambda: Notes("ledger"))
     node: Notes = field(default_factory=lambda: Notes("node"))
     contract: Notes = field(default_factory=lambda: Notes("contract"))
@@ -75,7 +77,9 @@ class Examination:
                 await self._part(self.node, chain.wakes(wakes, self.node))
                 sample = await self._contract(nodes, manager, head)
             if self.settings.operator.api != "none":
-                await self._part(self.hook, hook.look(self.settings, manager, sample, self.hook), "loading", _HOOK)
+                await self._part(
+                    self.hook, hook.look(self.settings, self.config, manager, sample, self.hook), "loading", _HOOK
+                )
         finally:
             await nodes.close()
 

@@ -1,8 +1,7 @@
 """The hook: it loads, and answers a sample with something the contract can take. Nothing is sent."""
 
 import time
-
-from loguru import logger
+from pathlib import Path
 
 from watcher.app import house
 from watcher.app.doctor.finding import Notes
@@ -10,23 +9,20 @@ from watcher.app.doctor.sample import made_up
 from watcher.app.settings.model import Settings
 from watcher.chain.contract import TaskManager
 from watcher.errors import AttemptFailed
-from watcher.hook.crew import Crew, CrewPlan
 from watcher.task import Later, Response, Skip, Task
 
 # A hook may be given hours; a check is not.
 _TIMEOUT_S = 30.0
 
 
-async def look(settings: Settings, contract: TaskManager | None, newest: Task | None, notes: Notes) -> None:
-    """Two lines: loading, and an answer to the newest task of the contract, or to one made up."""
-    hook = settings.hook
-    plan = CrewPlan(workers=1, timeout_s=min(hook.timeout_s, _TIMEOUT_S), answer_limit_bytes=hook.answer_limit_bytes)
-
-    def log(_task: Task | None, line: str) -> None:
-        logger.debug("hook: {}", line)
-
-    async with Crew(hook.target, hook.app_dir, plan, log=log) as crew:
+async def look(
+    settings: Settings, config: Path | None, contract: TaskManager | None, newest: Task | None, notes: Notes
+) -> None:
+    """Add three findings: loading, protection, and an answer to the contract's newest task, or to one made up."""
+    timeout_s = min(settings.hook.timeout_s, _TIMEOUT_S)
+    async with house.crew(settings, config, workers=1, timeout_s=timeout_s) as crew:
         notes.ok("loading", f"loaded {crew.version}")
+        _protection(crew.exposed, notes)
         sample = newest
         if sample is None and contract is not None:
             sample = made_up(contract, settings.chain.chain_id)
@@ -38,9 +34,16 @@ async def look(settings: Settings, contract: TaskManager | None, newest: Task | 
             verdict = await house.fitted(crew.run, contract)(sample)
         except AttemptFailed as failed:
             took_s = time.monotonic() - began_s
-            _failed(settings, f"no answer to {which}: {failed}", newest is not None, took_s >= plan.timeout_s, notes)
+            _failed(settings, f"no answer to {which}: {failed}", newest is not None, took_s >= timeout_s, notes)
         else:
             notes.ok("sample", _told(which, verdict))
+
+
+def _protection(exposed: str, notes: Notes) -> None:
+    if exposed:
+        notes.warn("protection", f"the hook can read credentials, configuration and ledger: {exposed}")
+    else:
+        notes.ok("protection", "the hook cannot read credentials, configuration, ledger or this process")
 
 
 def _failed(settings: Settings, words: str, is_real: bool, is_slow: bool, notes: Notes) -> None:

@@ -151,6 +151,11 @@ class Hook(Section):
         default=1000,
         description="Tasks after which a worker is replaced, against leaks in the hook; 0 never replaces it.",
     )
+    landlock: Literal["auto", "off", "required"] = Field(
+        default="auto",
+        description="Keep the hook from credentials, configuration and ledger: where the kernel can, never, or always: "
+        "then nothing starts where it cannot.",
+    )
 
 
 class Ledger(Section):
