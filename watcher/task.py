@@ -65,10 +65,11 @@ LEGAL: Mapping[State, frozenset[State]] = {
     _S.FAILED: frozenset({_S.READY, _S.RESPONDED, _S.RESPONDED_OTHER}),
     _S.SKIPPED: frozenset({_S.READY, _S.RESPONDED, _S.RESPONDED_OTHER}),
     _S.QUARANTINED: frozenset({_S.SEEN, _S.READY, _S.RESPONDED, _S.RESPONDED_OTHER, _S.ORPHANED}),
-    _S.EXPIRED: frozenset({_S.RESPONDED, _S.RESPONDED_OTHER}),
+    _S.EXPIRED: frozenset({_S.RESPONDED, _S.RESPONDED_OTHER, _S.UNKNOWN, _S.SEEN}),
     _S.ORPHANED: frozenset({_S.SEEN}),
-    _S.FINAL: frozenset(),
-    _S.FINAL_OTHER: frozenset(),
+    # One node alone may have called their block final.
+    _S.FINAL: frozenset({_S.UNKNOWN}),
+    _S.FINAL_OTHER: frozenset({_S.UNKNOWN, _S.SEEN}),
     _S.DELIVERED: frozenset(),
 }
 

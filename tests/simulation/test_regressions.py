@@ -125,6 +125,9 @@ async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: 
         await ledger.record(upto=110)
 
         class Nodes:
+            def follow(self, anchor: Header | None) -> None:
+                assert anchor is not None and anchor.hash == header(110).hash
+
             async def head(self) -> Header:
                 return header(110, fork=1)
 

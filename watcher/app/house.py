@@ -187,7 +187,7 @@ def build(
     """All stages over one ledger. `direct` sends to the operator API beside the proxy."""
     chain = settings.chain
     judge = Judge(nodes, contract, book)
-    plan = WatchPlan(chain.chain_id, chain.finality, chain.max_span_blocks, chain.poll_interval_s)
+    plan = WatchPlan(chain.chain_id, chain.finality, chain.max_span_blocks, chain.poll_interval_s, chain.confirmations)
     watch = Watch(nodes, contract, book, plan, window_blocks, progress)
     router = None if sender is None else router_maker(contract, sender, direct, clock)
     rehearsal = Rehearsal(contract, clock) if settings.task_manager.dry_run else None

@@ -6,17 +6,19 @@ span, has not failed. One log line per change of an endpoint's state.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import TypeVar
 
 from loguru import logger
 
+from watcher.chain.agreement import Agreement, Final
 from watcher.chain.answers import Log, LogPage, Reverted, Unread
 from watcher.chain.node import Node
 from watcher.chain.refusals import COOL_DOWN_MAX_S, Paused, WrongChain
 from watcher.chain.side_questions import SideQuestions
+from watcher.chain.trust import Disagreement
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
@@ -74,6 +76,7 @@ class Endpoints:
         self._random = random
         self._quorum = quorum
         self.side = SideQuestions(self._in_service, clock, quorum)
+        self._agreement = Agreement(self.answers, [node.name for node in nodes], clock, quorum)
         self.head_block: int | None = None  # what the endpoints showed last
         self.head_time_s = 0  # its timestamp, 0 where it is not known
 
@@ -151,19 +154,48 @@ class Endpoints:
         return await self.ask(lambda node: node.chain_id())
 
     async def head(self) -> Header:
-        """The highest head any endpoint shows: one that is stuck must not hide the chain from us."""
-        heads = await self.opinions(lambda node: node.head())
-        highest = max(heads, key=lambda head: head.number) if heads else await self.ask(lambda node: node.head())
-        self.head_block, self.head_time_s = highest.number, highest.timestamp_s
-        return highest
+        """The newest block that `quorum` endpoints show. Raises as the class says, and as `Agreement.head`."""
+        heads = await self.answers(lambda node: node.head())
+        if not heads:
+            await self.ask(lambda node: node.head())  # raises what all of them have in common
+            heads = await self.answers(lambda node: node.head())
+        head = await self._agreement.head(heads)
+        self.head_block, self.head_time_s = head.number, head.timestamp_s
+        return head
+
+    async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
+        """What is final below `head`, as `Agreement.final` says."""
+        return await self._agreement.final(finality, head, confirmations)
+
+    def follow(self, anchor: Header | None) -> None:
+        """Where endpoints disagree, follow those that hold `anchor`, the last block that was read."""
+        self._agreement.anchor = anchor
+
+    def shows_less_for_s(self, mark: int) -> float:
+        """Return for how many seconds every endpoint in service has shown less than block `mark`."""
+        return self._agreement.shows_less_for_s(mark)
+
+    @property
+    def disagreement(self) -> Disagreement | None:
+        """How endpoints contradict each other, None while they do not."""
+        return self._agreement.trust.disagreement
+
+    async def answers(
+        self, question: Callable[[Node], Awaitable[T]], places: Collection[int] | None = None
+    ) -> dict[int, T]:
+        """What the endpoints in service (at `places`) answer, by place; those that fail are left out."""
+        now_s = self._clock.monotonic_s()
+        awake = [
+            (place, seat)
+            for place, seat in enumerate(self._seats)
+            if now_s >= seat.rests_until_s and (places is None or place in places)
+        ]
+        found = await asyncio.gather(*(self._opinion(seat, question) for _, seat in awake))
+        return {place: one for (place, _), answer in zip(awake, found, strict=True) for one in answer}
 
     async def opinions(self, question: Callable[[Node], Awaitable[T]]) -> list[T]:
         """What every endpoint that is in service answers, at the same time; those that fail are left out."""
-        now_s = self._clock.monotonic_s()
-        awake = [seat for seat in self._seats if now_s >= seat.rests_until_s]
-        return [
-            one for found in await asyncio.gather(*(self._opinion(seat, question) for seat in awake)) for one in found
-        ]
+        return list((await self.answers(question)).values())
 
     async def _opinion(self, seat: _Seat, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
         try:
@@ -220,13 +252,20 @@ class Endpoints:
 
     async def _agreed(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
         if self._quorum == 1:
-            return await self.ask(question)
+            return await self._served_at(question, at)
         found = [one async for one in self._enough(question)]
         if len(found) < self._quorum:
             raise RetryElsewhere(f"only {len(found)} of the {self._quorum} endpoints chain.quorum asks for can answer")
         if any(one != found[0] for one in found):
             raise RetryElsewhere(f"endpoints of chain.rpc_urls disagree about the contract at block {at.number}")
         return found[0]
+
+    async def _served_at(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
+        try:
+            return await self.ask(question)
+        except StaleNode:
+            self._agreement.trust.unserved(at)
+            raise
 
     async def _enough(self, question: Callable[[Node], Awaitable[T]]) -> AsyncIterator[T]:
         """Answers of different endpoints, `quorum` of them at most."""

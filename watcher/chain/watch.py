@@ -1,7 +1,8 @@
 """Stage: walk the cursor to the head of the chain. One path serves live, back-fill and the gap after an outage.
 
 Invariants: the cursor moves in the transaction that stores what its blocks hold; it moves only over blocks that the
-answering node has, and only from a block the chain still holds.
+answering node has, and only from a block the chain still holds; head and finality are what `watcher.chain.agreement`
+finds proven, and the ledger's mark of the head goes back when no node shows it any more.
 """
 
 import asyncio
@@ -14,7 +15,7 @@ from watcher.chain.answers import Log, LogPage
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
-from watcher.ledger import intake, reading
+from watcher.ledger import intake, marks, reading
 from watcher.ledger.book import Book
 from watcher.ledger.source import Cursor, note_event
 from watcher.task import Header, Responded, Task
@@ -23,18 +24,24 @@ from watcher.task import Header, Responded, Task
 _DECODE_ASIDE = 300
 _GROW_AFTER_PAGES = 16
 _HASHES_ASKED = 64
+# The ledger's mark of the head is lowered when every node shows less for so long. The cursor is never lowered so.
+_LOWER_AFTER_S = 10.0
 
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, slots=True)
 class WatchPlan:
-    """How to walk. `finality` is a block tag, or a depth in blocks below the head."""
+    """How to walk. `finality` is a block tag, or a depth in blocks below the head.
+
+    What one of several nodes alone calls final counts only `confirmations` blocks below the head.
+    """
 
     chain_id: int
     finality: str | int
     max_span_blocks: int
     poll_interval_s: float
+    confirmations: int = 0
 
 
 class Watch:
@@ -70,7 +77,10 @@ class Watch:
         Raises Halt when a final block has changed.
         """
         cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        self._nodes.follow(Header(cursor.block, cursor.hash, b"") if cursor.hash else None)
         head = await self._nodes.head()
+        if head.number < cursor.head_block and self._nodes.shows_less_for_s(cursor.head_block) >= _LOWER_AFTER_S:
+            await self._lower(cursor, head)
         if head.number < cursor.block:
             return self._plan.poll_interval_s  # the node lags, or the chain was cut short: no evidence either way
         if head.number == cursor.block:
@@ -137,38 +147,32 @@ class Watch:
         logger.warning("{} in block {}: {}", kind, block_number, words)
         await self._book.do(note_event, self._book.source_id, kind, block_number, words)
 
+    async def _lower(self, cursor: Cursor, head: Header) -> None:
+        """Take the mark of the head back: no node has shown it for a while. What was read stays the least of it."""
+        mark = max(head.number, cursor.block)
+        if mark < cursor.head_block:
+            logger.warning("no endpoint shows block {} any more: the head is {}", cursor.head_block, mark)
+            await self._book.do(marks.lower_head, self._book.source_id, mark)
+
     async def _finality(self, cursor: Cursor, head: Header) -> None:
         """Tell the ledger what is final now. Asked once per head, never beyond the cursor, never backwards."""
         if head.number == self._finality_seen_at:
             return
-        final = await self._final(head)
-        if final is not None and final.number > cursor.block and cursor.hash is not None:
-            final = Header(cursor.block, cursor.hash, b"")
-        if final is not None and final.number > cursor.final_block:
-            if not await self._still_ours(cursor, head):
-                return  # what is final lies on a fork we have not read; the next step goes back to where it began
-            await self._book.do(intake.finalise, self._book.source_id, final)
+        final = await self._nodes.final(self._plan.finality, head, self._plan.confirmations)
+        if final is not None:
+            block = final.block
+            if block.number > cursor.block and cursor.hash is not None:
+                block = Header(cursor.block, cursor.hash, b"")
+            if block.number > (cursor.firm_block if final.firm else cursor.final_block):
+                if not await self._still_ours(cursor, head):
+                    return  # what is final lies on a fork we have not read; the next step goes back to where it began
+                await self._book.do(intake.finalise, self._book.source_id, block, firm=final.firm)
         self._finality_seen_at = head.number
 
     async def _still_ours(self, cursor: Cursor, head: Header) -> bool:
         """Asked after the final block: a chain that still holds the cursor's block then has no other final one."""
         here = await self._nodes.header(cursor.block, head)
         return cursor.hash is None or (here is not None and here.hash == cursor.hash)
-
-    async def _final(self, head: Header) -> Header | None:
-        if isinstance(self._plan.finality, str):
-            return await self._named(self._plan.finality, head)
-        depth = self._plan.finality
-        if depth == 0:
-            return head
-        return await self._nodes.header(head.number - depth, head) if head.number >= depth else None
-
-    async def _named(self, tag: str, head: Header) -> Header | None:
-        """The block a tag names, if its own height shows the same one: what is called final is never taken back."""
-        named = await self._nodes.header(tag, head)
-        if named is None or named.number > head.number or await self._nodes.header(named.number, head) != named:
-            return None
-        return named
 
     async def _rewind(self, cursor: Cursor, head: Header) -> None:
         """Go back to the newest block that the ledger and the chain that ends in `head` share."""
@@ -184,30 +188,37 @@ class Watch:
 
     async def _shared(self, cursor: Cursor, head: Header) -> Header:
         below = cursor.block
+        for mark in (Header(cursor.final_block, cursor.final_hash or b"", b""), cursor.firm):
+            shared = await self._known(mark.number, below, head)
+            if shared is None and mark.hash:
+                theirs = await self._nodes.header(mark.number, head)
+                if theirs is None:
+                    raise StaleNode(f"a node does not have block {mark.number}, which is final")
+                shared = theirs if theirs.hash == mark.hash else None
+            if shared is not None:
+                return shared
+            below = mark.number - 1
+        if cursor.firm.hash:
+            await self._halt(cursor.firm.number)
+        return Header(cursor.start_block - 1, b"", b"")
+
+    async def _known(self, lowest: int, below: int, head: Header) -> Header | None:
+        """The newest block from `below` down to `lowest` that both the ledger and the chain hold."""
         while known := await self._book.ask(
-            reading.known_hashes, self._book.source_id, max(cursor.final_block, 0), below, _HASHES_ASKED
+            reading.known_hashes, self._book.source_id, max(lowest, 0), below, _HASHES_ASKED
         ):
             for ours in known:
                 theirs = await self._nodes.header(ours.number, head)
                 if theirs is None:
-                    raise RetryElsewhere(f"a node that has block {cursor.block} does not have block {ours.number}")
+                    raise RetryElsewhere(f"a node that has block {head.number} does not have block {ours.number}")
                 if theirs.hash == ours.hash:
                     return theirs
             below = known[-1].number - 1
-        return await self._final_or_start(cursor, head)
+        return None
 
-    async def _final_or_start(self, cursor: Cursor, head: Header) -> Header:
-        if cursor.final_hash is None:
-            return Header(cursor.start_block - 1, b"", b"")
-        theirs = await self._nodes.header(cursor.final_block, head)
-        if theirs is None:
-            raise StaleNode(f"a node does not have block {cursor.final_block}, which is final")
-        if theirs.hash == cursor.final_hash:
-            return theirs
-        words = (
-            f"block {cursor.final_block} was final and has changed: the chain broke its promise, or this is another one"
-        )
-        await self._note("finality broken", cursor.final_block, words)
+    async def _halt(self, block: int) -> None:
+        words = f"block {block} was final and has changed: the chain broke its promise, or this is another one"
+        await self._note("finality broken", block, words)
         raise Halt(f"{words}. Nothing more is sent. Check chain.rpc_urls; a reset chain needs a new ledger")
 
     def _narrow(self, refusal: NarrowRange) -> None:

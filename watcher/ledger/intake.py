@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import delete, func, insert, select, update
 
 from watcher.ledger.engine import insert_into
+from watcher.ledger.marks import unfinalise
 from watcher.ledger.moves import look_where_named, move_rows, note, reopen
 from watcher.ledger.rows import WITH_SOURCE, chunks, open_task
 from watcher.ledger.source import note_event
@@ -122,6 +123,7 @@ def rewind(tx: Tx, source_id: int, to: Header) -> int:
 
     Returns how many tasks lost their block.
     The tasks stay: the chain may bring them back. Until then they are not canonical, and no stage takes them.
+    What was final above `to`, on the word of too few nodes, is open again.
     """
     above = tasks.c.block_number > to.number
     mine = tasks.c.source_id == source_id
@@ -138,6 +140,7 @@ def rewind(tx: Tx, source_id: int, to: Header) -> int:
     tx.conn.execute(
         update(sources).where(sources.c.id == source_id).values(cursor_block=to.number, cursor_hash=to.hash or None)
     )
+    unfinalise(tx, source_id, to)
     note_event(
         tx, source_id, "rewind", to.number, f"the chain changed above block {to.number}; {lost} tasks lost theirs"
     )
@@ -145,10 +148,18 @@ def rewind(tx: Tx, source_id: int, to: Header) -> int:
     return lost
 
 
-def finalise(tx: Tx, source_id: int, final: Header) -> None:
-    """Note that nothing up to `final` will change any more; orphan what the chain did not bring back by then."""
+def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> None:
+    """Note that nothing up to `final` will change any more; orphan what the chain did not bring back by then.
+
+    `firm`: enough nodes call it final. A change of what is not firm is a reorg like any other.
+    """
+    mine = sources.c.id == source_id
+    if firm:
+        tx.conn.execute(update(sources).where(mine).values(firm_block=final.number, firm_hash=final.hash))
     tx.conn.execute(
-        update(sources).where(sources.c.id == source_id).values(final_block=final.number, final_hash=final.hash)
+        update(sources)
+        .where(mine, sources.c.final_block <= final.number)
+        .values(final_block=final.number, final_hash=final.hash)
     )
     # Deadlines by the clock are known as blocks from here on: no block after this one is within them.
     tx.conn.execute(

@@ -10,11 +10,15 @@ from watcher.errors import FixConfiguration
 from watcher.ledger.engine import insert_into
 from watcher.ledger.tables import events, sources
 from watcher.ledger.writer import Tx
+from watcher.task import Header
 
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far the ledger has read, and what it knows of the chain's head. Heights in blocks."""
+    """How far the ledger has read, and what it knows of the chain's head. Heights in blocks.
+
+    `firm_block` is the newest final block that enough nodes call final: only there a change breaks a promise.
+    """
 
     source_id: int
     start_block: int
@@ -23,6 +27,13 @@ class Cursor:
     head_block: int
     final_block: int
     final_hash: bytes | None
+    firm_block: int = -1
+    firm_hash: bytes | None = None
+
+    @property
+    def firm(self) -> Header:
+        """The newest firm block; its hash is empty while there is none."""
+        return Header(self.firm_block, self.firm_hash or b"", b"")
 
 
 def open_source(
@@ -63,7 +74,15 @@ def open_source(
 def cursor_of(row: Row[Any]) -> Cursor:
     """The cursor in a row of `sources`."""
     return Cursor(
-        row.id, row.start_block, row.cursor_block, row.cursor_hash, row.head_block, row.final_block, row.final_hash
+        row.id,
+        row.start_block,
+        row.cursor_block,
+        row.cursor_hash,
+        row.head_block,
+        row.final_block,
+        row.final_hash,
+        -1 if row.firm_block is None else row.firm_block,
+        row.firm_hash,
     )
 
 

@@ -46,13 +46,16 @@ sources = Table(
     # All logs up to and including this block are in the ledger.
     Column("cursor_block", BigInteger, nullable=False),
     Column("cursor_hash", LargeBinary(32)),
-    # The highest head any node has shown; confirmations and due blocks are counted from it.
+    # The highest proven head, lowered when no node shows it any more; confirmations and due blocks count from it.
     Column("head_block", BigInteger, nullable=False),
     Column("final_block", BigInteger, nullable=False),
     Column("final_hash", LargeBinary(32)),
     # Block 0, which tells one chain from another with the same id.
     Column("genesis_hash", LargeBinary(32)),
     Column("created_at_ms", BigInteger, nullable=False),
+    # The newest of the final blocks whose change is a broken promise: enough nodes call it final.
+    Column("firm_block", BigInteger),
+    Column("firm_hash", LargeBinary(32)),
     UniqueConstraint("chain_id", "task_manager"),
 )
 

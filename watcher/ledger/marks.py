@@ -1,0 +1,61 @@
+"""The marks of a source, its head and its finality, taken back when they proved wrong.
+
+Invariant: a mark never goes below what rests on more than one node: the blocks that were read, and firm finality.
+"""
+
+from sqlalchemy import and_, or_, select, update
+
+from watcher.ledger.moves import reopen
+from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.source import note_event
+from watcher.ledger.tables import OPEN, sources, tasks
+from watcher.ledger.writer import Tx
+from watcher.task import Header, State
+
+
+def lower_head(tx: Tx, source_id: int, head_block: int) -> None:
+    """Take back a mark of the head that no node shows any more, and the due blocks that were counted from it.
+
+    Never below the cursor, whose blocks have been read.
+    """
+    row = tx.conn.execute(
+        select(sources.c.head_block, sources.c.cursor_block).where(sources.c.id == source_id).with_for_update()
+    ).one()
+    mark = max(head_block, row.cursor_block)
+    if mark >= row.head_block:
+        return
+    tx.conn.execute(update(sources).where(sources.c.id == source_id).values(head_block=mark))
+    tx.conn.execute(
+        update(tasks)
+        .where(tasks.c.source_id == source_id, OPEN, tasks.c.due_block >= row.head_block)
+        .values(due_block=tasks.c.due_block - (row.head_block - mark))
+    )
+    note_event(tx, source_id, "head lowered", mark, f"no node shows block {row.head_block} any more")
+    tx.cursor_moved = True
+
+
+def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
+    """Open again what ended because blocks above `to` were called final."""
+    row = tx.conn.execute(select(sources).where(sources.c.id == source_id)).one()
+    if row.final_block <= to.number:
+        return
+    mine = tasks.c.source_id == source_id
+    ended = tx.conn.execute(
+        WITH_SOURCE.where(
+            mine,
+            or_(
+                and_(tasks.c.state.in_([State.FINAL, State.FINAL_OTHER]), tasks.c.responded_block > to.number),
+                and_(tasks.c.state == State.EXPIRED, tasks.c.deadline_block >= to.number),
+            ),
+        )
+    ).all()
+    why = f"block {row.final_block}, called final, is gone in a reorg above block {to.number}"
+    reopen(tx, [open_task(one) for one in ended], why)
+    tx.conn.execute(
+        update(tasks)
+        .where(mine, OPEN, tasks.c.deadline_s.is_not(None), tasks.c.deadline_block >= to.number)
+        .values(deadline_block=None)
+    )
+    firm = {"final_block": -1 if row.firm_block is None else row.firm_block, "final_hash": row.firm_hash}
+    tx.conn.execute(update(sources).where(sources.c.id == source_id).values(**firm))
+    note_event(tx, source_id, "finality taken back", to.number, f"{why}; {len(ended)} tasks are open again")
