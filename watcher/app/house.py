@@ -102,7 +102,7 @@ def task_manager(settings: Settings, nodes: Endpoints) -> TaskManager:
 def wakes(settings: Settings, contract: TaskManager, ring: Callable[[], None], clock: Clock) -> list[Wake]:
     """What rings when the chain moves: one for each ws URL."""
     chain, topics0 = settings.chain, contract.convention.topics0
-    return [Wake(url, chain.chain_id, contract.address, topics0, ring, clock, SystemRandom()) for url in chain.ws_urls]
+    return [Wake(url, chain.chain_id, contract.emitters, topics0, ring, clock, SystemRandom()) for url in chain.ws_urls]
 
 
 def crew(

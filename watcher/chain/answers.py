@@ -235,7 +235,12 @@ def _log(raw: Any) -> Log:
 
 
 def logs(
-    raw: Any, address: bytes, topics0: Collection[bytes] | None, index: bytes | None, first: int, last: Header
+    raw: Any,
+    address: bytes | tuple[bytes, ...],
+    topics0: Collection[bytes] | None,
+    index: bytes | None,
+    first: int,
+    last: Header,
 ) -> tuple[tuple[Log, ...], int]:
     """The logs asked for, sorted and without duplicates, and how many were there that nobody asked for.
 
@@ -246,13 +251,14 @@ def logs(
         return (), 0
     if not isinstance(raw, list):
         raise RetryElsewhere("the answer holds something else where a list of logs belongs")
+    addresses = (address,) if isinstance(address, bytes) else address
     found: dict[tuple[int, int], Log] = {}
     hashes = {last.number: last.hash}
     foreign = 0
     for item in raw:
         log = _log(item)
         wanted = (
-            log.address == address
+            log.address in addresses
             and first <= log.block_number <= last.number
             and log.topics[:1]
             and (topics0 is None or log.topics[0] in topics0)

@@ -6,6 +6,8 @@ from typing import Any
 from watcher.task import Header
 
 Call = tuple[str, list[Any]]
+# The address whose logs are asked for, or several.
+Emitters = bytes | tuple[bytes, ...]
 
 
 def block(which: int | str) -> Call:
@@ -13,10 +15,15 @@ def block(which: int | str) -> Call:
     return "eth_getBlockByNumber", [hex(which) if isinstance(which, int) else which, False]
 
 
-def logs(address: bytes, topics: Sequence[Sequence[bytes]], first: int, last: int) -> Call:
-    """The logs of an address from block `first` to `last`, both included; `topics` are the choices at each place."""
+def logs(address: Emitters, topics: Sequence[Sequence[bytes]], first: int, last: int) -> Call:
+    """The logs of one or several addresses from block `first` to `last`; `topics` are the choices at each place."""
     wanted = [[octets(topic) for topic in one_of] for one_of in topics]
-    where = {"address": octets(address), "topics": wanted, "fromBlock": hex(first), "toBlock": hex(last)}
+    where = {
+        "address": octets(address) if isinstance(address, bytes) else [octets(one) for one in address],
+        "topics": wanted,
+        "fromBlock": hex(first),
+        "toBlock": hex(last),
+    }
     return "eth_getLogs", [where]
 
 

@@ -4,10 +4,11 @@ Invariant: all values of one call come from the same block of the same chain, or
 """
 
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from watcher.chain.abi import NoSuchView, View, item, topic
 from watcher.chain.answers import Log, Reverted, Unread
+from watcher.chain.call import Emitters
 from watcher.chain.convention import Convention
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import NarrowRange, RetryElsewhere
@@ -63,17 +64,40 @@ class TaskManager:
         """What the contract must hold if this log shows this answer; None if it shows another one."""
         return self.convention.response_hash(task_index, answer, log)
 
+    @property
+    def emitters(self) -> Emitters:
+        """Who emits the logs there are to read: this contract, and the one that shows answers where that is another."""
+        other = self.convention.responded_address
+        return self.address if other in (None, self.address) else (self.address, other)
+
+    @property
+    def answered_at(self) -> bytes:
+        """The address of the function that takes answers."""
+        return self.convention.call_address or self.address
+
+    async def ask(self, asked: Sequence[tuple[View[Any], bytes]], at: Header) -> list[bytes | Reverted | Unread]:
+        """What each view answers to its call data, each view at its own address, all on the state of block `at`."""
+        found: dict[int, bytes | Reverted | Unread] = {}
+        for address in dict.fromkeys(view.address or self.address for view, _ in asked):
+            here = [place for place, (view, _) in enumerate(asked) if (view.address or self.address) == address]
+            answers = await self._nodes.views([asked[place][1] for place in here], address, at)
+            found.update(zip(here, answers, strict=True))
+        return [found[place] for place in range(len(asked))]
+
     def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
         """Return whether the contract's word for a task is this one's hash, or, without `task.hash`, that it is."""
         return word == task_hash if self.convention.hashes_tasks else word is not None
 
     def creates_task(self, log: Log) -> bool:
         """True for a log of the event that creates tasks, of a task that is ours."""
-        return log.topics[0] == self.convention.created_topic and self.convention.takes_task(log)
+        here = log.address == self.address and log.topics[0] == self.convention.created_topic
+        return here and self.convention.takes_task(log)
 
     def shows_answer(self, log: Log) -> bool:
         """True for a log of the event that shows answers, to a task that is ours."""
-        return log.topics[0] == self.convention.responded_topic and self.convention.takes_response(log)
+        there = self.convention.responded_address or self.address
+        here = log.address == there and log.topics[0] == self.convention.responded_topic
+        return here and self.convention.takes_response(log)
 
     def told(self, task: Task) -> bool:
         """Whether the log that is kept with a task tells of this very task: its index, its hash and what it asks."""
@@ -89,7 +113,7 @@ class TaskManager:
         view = self.convention.aggregator
         if view is None:
             return None
-        (found,) = await self._nodes.views([view.call()], self.address, at)
+        (found,) = await self.ask([(view, view.call())], at)
         return view.read(found) if isinstance(found, bytes) and len(found) == 32 else None
 
     async def implementation_and_code(self, at: Header) -> tuple[bytes | None, bytes | None]:
@@ -105,7 +129,7 @@ class TaskManager:
 
     async def rehearse(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted | Unread]:
         """What the contract would say to these calls of `sender`, each on the state of block `at`."""
-        return await self._nodes.views(calls, self.address, at, sender)
+        return await self._nodes.views(calls, self.answered_at, at, sender)
 
     async def latest_task_num(self, at: Header) -> int:
         """The number of tasks, and so the next index. Only where `counts_tasks`."""
@@ -120,7 +144,7 @@ class TaskManager:
         node refuses it) is Unread and says nothing of the others. Raises NoSuchView when every answer is empty.
         """
         views = [view for view in (self.convention.all_task_hashes, self.convention.all_task_responses) if view]
-        found = await self._nodes.views([view.call(i) for i in indices for view in views], self.address, at)
+        found = await self.ask([(view, view.call(i)) for i in indices for view in views], at)
         if found and not any(found):
             views[0].read(found[0])  # raises: there is no code at the address, or none of this convention
         words = iter(found)
@@ -183,5 +207,5 @@ class TaskManager:
             return await self._find(index, first, middle) + await self._find(index, middle + 1, last)
 
     async def _read(self, view: View[T], arguments: Sequence[tuple[int, ...]], at: Header) -> list[T]:
-        found = await self._nodes.views([view.call(*one) for one in arguments], self.address, at)
+        found = await self.ask([(view, view.call(*one)) for one in arguments], at)
         return [view.read(answer) for answer in found]

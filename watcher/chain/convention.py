@@ -22,6 +22,7 @@ from watcher.chain.recipe import Scope
 from watcher.chain.response_log import ResponseLog
 from watcher.chain.shape import ObservedShape, load_shape
 from watcher.chain.signature import Signature, abi_signature, errors_in_abi, find_in_abi, parse_signature
+from watcher.chain.table import octets_of
 from watcher.chain.task_log import TaskLog
 from watcher.chain.view_shape import ViewShape
 from watcher.document import parse as parse_json
@@ -32,6 +33,7 @@ from watcher.task import Call, Responded, Task
 class Convention:
     """`message_limit_bytes` bounds the message of a task and of a response.
 
+    `responded_address` and `call_address`, 20 bytes, are None where the task manager itself emits and takes answers.
     `decode_task` and `decode_response` raise Quarantine for a log that no task manager of this convention emits, and
     nothing else. Views are None where the contract has none: then that much less can be proved.
     """
@@ -51,13 +53,17 @@ class Convention:
             if shape.response is None or self.responded is None
             else ResponseLog(self.responded, shape.response, self.answer, message_limit_bytes)
         )
+        self.responded_address = octets_of(shape.response.address) if shape.response else None
+        self.call_address = octets_of(shape.call.address) if shape.call else None
         self._only_tasks = _filter(self.created, shape.task.only)
         self._only_responses = _filter(self.responded, shape.response.only if shape.response else {})
         is_inclusive = shape.deadline.inclusive
         self.latest_task_num = _view(shape.task.count_view, number_of)
         self.all_task_hashes = _view(shape.task.hash_view, hash_or_none)
         self._hashes_tasks = bool(shape.task.hash)
-        self.all_task_responses = _view(shape.response.hash_view if shape.response else None, hash_or_none)
+        self.all_task_responses = _view(
+            shape.response.hash_view if shape.response else None, hash_or_none, self.responded_address
+        )
         self.response_window = _view(shape.deadline.window_view, window_of if is_inclusive else window_before)
         self.window_blocks = _last(shape.deadline.window_blocks, inclusive=is_inclusive)
         self._answers = (
@@ -65,7 +71,9 @@ class Convention:
             if shape.call is None or shape.signed is None
             else AnswerCall(shape.call, shape.signed, self.created, self.answer.kind)
         )
-        self.aggregator = None if shape.call is None else _view(shape.call.sender_view, address_or_none)
+        self.aggregator = (
+            None if shape.call is None else _view(shape.call.sender_view, address_or_none, self.call_address)
+        )
 
     @property
     def created_topic(self) -> bytes:
@@ -217,9 +225,10 @@ def _filter(event: Event | None, only: Only) -> LogFilter | None:
     return LogFilter(event, only) if event is not None and only else None
 
 
-def _view(shape: ViewShape | None, read: Callable[[bytes], Any]) -> View[Any] | None:
+def _view(shape: ViewShape | None, read: Callable[[bytes], Any], address: bytes | None = None) -> View[Any] | None:
+    """`address`: the contract of the table that the view stands in, where that names one."""
     if shape is None:
         return None
     if shape.says_yes_or_no:
         read = partial(word_if, equals=shape.equals, not_equals=shape.not_equals)
-    return View(str(shape.signature), read, shape.words, shape.word)
+    return View(str(shape.signature), read, shape.words, shape.word, shape.address_bytes or address)

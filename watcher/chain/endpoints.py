@@ -15,6 +15,7 @@ from loguru import logger
 
 from watcher.chain.agreement import Agreement, Final
 from watcher.chain.answers import Log, LogPage, Reverted, Unread
+from watcher.chain.call import Emitters
 from watcher.chain.node import Node
 from watcher.chain.refusals import COOL_DOWN_MAX_S, Paused, WrongChain
 from watcher.chain.side_questions import SideQuestions
@@ -209,7 +210,7 @@ class Endpoints:
 
     async def page(
         self,
-        address: bytes,
+        address: Emitters,
         topics0: Sequence[bytes],
         first: int,
         last: int,
@@ -232,13 +233,13 @@ class Endpoints:
         return on_that_chain
 
     async def second_page(
-        self, address: bytes, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+        self, address: Emitters, topics0: Sequence[bytes], first: int, last: int, after: Header | None
     ) -> LogPage:
         """The same as `page`, from the endpoint that is usually asked last: a second opinion where there is one."""
         return await self.ask(lambda node: node.page(address, topics0, first, last, after), last_first=True)
 
     async def find(
-        self, address: bytes, topic0: bytes | None, index: bytes | None, first: int, last: int
+        self, address: Emitters, topic0: bytes | None, index: bytes | None, first: int, last: int
     ) -> tuple[Log, ...]:
         return await self.ask(lambda node: node.find(address, topic0, index, first, last))
 

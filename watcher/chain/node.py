@@ -13,6 +13,7 @@ from typing import Any
 from watcher.chain import answers, call, log_reply
 from watcher.chain.answers import Log, LogPage, Receipt, Reverted, Unread
 from watcher.chain.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
+from watcher.chain.call import Emitters
 from watcher.chain.provider import Provider
 from watcher.chain.refusals import WORDS_LIMIT, Paused, RpcError, refused
 from watcher.chain.url import Url
@@ -107,7 +108,7 @@ class Node:
                 return None
 
     async def page(
-        self, address: bytes, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+        self, address: Emitters, topics0: Sequence[bytes], first: int, last: int, after: Header | None
     ) -> LogPage:
         """All logs of `address` with one of `topics0`, from block `first` to `last`, both included.
 
@@ -135,7 +136,7 @@ class Node:
             return LogPage(logs, end, continuous, foreign)
 
     async def find(
-        self, address: bytes, topic0: bytes | None, index: bytes | None, first: int, last: int
+        self, address: Emitters, topic0: bytes | None, index: bytes | None, first: int, last: int
     ) -> tuple[Log, ...]:
         """The logs of `address` with `topic0` (None: any) and the indexed value `index` (32 bytes; None: any).
 

@@ -71,7 +71,7 @@ class Recheck:
             return False
         here = Header(cursor.block, cursor.hash or b"", b"")
         page = await self._nodes.second_page(
-            self._contract.address, self._contract.convention.topics0, first, last, here
+            self._contract.emitters, self._contract.convention.topics0, first, last, here
         )
         if not page.continuous:
             return False  # a reorg is about to be noticed

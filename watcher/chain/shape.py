@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from watcher.chain import slip
 from watcher.chain.constant import Constant
 from watcher.chain.expression import Naming, Values, must_be_packable
-from watcher.chain.table import NAME, Line, Table, Type, Types
+from watcher.chain.table import NAME, Address, Line, Table, Type, Types
 from watcher.chain.view_shape import IndexedView, PlainView, ViewShape
 from watcher.document import is_too_deep
 from watcher.document import parse as parse_json
@@ -130,7 +130,7 @@ class Deadline(Table):
 
 
 class ResponseShape(Table):
-    """The event that shows an answer."""
+    """The event that shows an answer. `address`: the contract that emits it, where that is another one."""
 
     event: Line
     index: Naming
@@ -138,6 +138,7 @@ class ResponseShape(Table):
     hash: Paths = Field(default_factory=list)
     hash_view: IndexedView | None = None
     only: Filter = Field(default_factory=dict)
+    address: Address | None = None
 
     @model_validator(mode="after")
     def _has_view(self) -> "ResponseShape":
@@ -148,7 +149,7 @@ class ResponseShape(Table):
 
 
 class CallShape(Table):
-    """The function that takes the answer, and who may call it.
+    """The function that takes the answer, and who may call it. `address`: the contract it is of, if another one.
 
     `types` and `values` are its arguments without the signature's, which the aggregator adds. That one is of
     `signature_type` ("" for a function without one), at `signature_at` among all arguments, from 0; last if left out.
@@ -157,6 +158,7 @@ class CallShape(Table):
     method: Name
     signature_type: Type | Literal[""] = Field(default=NON_SIGNERS, description='an ABI type, or "" for none')
     signature_at: Annotated[int, Field(ge=0, le=16)] | None = None
+    address: Address | None = None
     sender_view: PlainView = ViewShape(view=SENDER_VIEW)
     types: Types
     values: Values

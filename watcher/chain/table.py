@@ -25,6 +25,11 @@ Address = Annotated[
 ]
 
 
+def octets_of(address: str | None) -> bytes | None:
+    """An Address as 20 bytes."""
+    return None if address is None else bytes.fromhex(address[2:])
+
+
 class Table(BaseModel):
     """Frozen, strict, and closed: an unknown key is an error."""
 

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 from watcher.chain.abi import Codec
 from watcher.chain.constant import Constant, constant
 from watcher.chain.signature import Signature, parse_signature
-from watcher.chain.table import NAME, Address, Line, Table
+from watcher.chain.table import NAME, Address, Line, Table, octets_of
 from watcher.errors import FixConfiguration
 
 INDEX = "$index"
@@ -94,6 +94,11 @@ class ViewShape(Table):
         if self.arguments is not None:
             return self.arguments
         return [INDEX] * len(self.signature.inputs)
+
+    @property
+    def address_bytes(self) -> bytes | None:
+        """The contract the view is of, 20 bytes; None where the table it stands in says."""
+        return octets_of(self.address)
 
     @property
     def words(self) -> tuple[bytes | None, ...]:

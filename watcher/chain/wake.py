@@ -18,6 +18,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from watcher import document
+from watcher.chain.call import Emitters
 from watcher.chain.refusals import clean
 from watcher.chain.url import Url
 from watcher.clock import Clock
@@ -50,7 +51,7 @@ class Wake:
         self,
         url: str,
         chain_id: int,
-        address: bytes,
+        address: Emitters,
         topics0: Sequence[bytes],
         ring: Callable[[], None],
         clock: Clock,
@@ -63,7 +64,7 @@ class Wake:
         self._url = Url(url)
         self._chain_id = chain_id
         self._logs = {
-            "address": "0x" + address.hex(),
+            "address": "0x" + address.hex() if isinstance(address, bytes) else ["0x" + one.hex() for one in address],
             "topics": [["0x" + topic.hex() for topic in topics0]],
         }
         self._ring = ring

@@ -100,7 +100,7 @@ class Watch:
         last = min(head.number, first + self._span - 1)
         after = Header(cursor.block, cursor.hash, b"") if cursor.hash else None
         topics0 = self._contract.convention.topics0
-        page = await self._nodes.page(self._contract.address, topics0, first, last, after, head)
+        page = await self._nodes.page(self._contract.emitters, topics0, first, last, after, head)
         if not page.continuous:
             await self._rewind(cursor, head)
             return 0

@@ -1,5 +1,6 @@
 """The contract: there, with every view of its convention, its events, its window, its aggregator and its function."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,20 +38,31 @@ async def look(settings: Settings, nodes: Endpoints, contract: TaskManager, head
         words = f"task_manager.address: there is no contract at {address} on chain {settings.chain.chain_id}"
         notes.wrong("code", f"{words} at block {head.number}; correct the address, or the chain")
         return None
-    seen = await _views(settings, nodes, contract, head, notes)
+    await _others(settings, nodes, contract, head, notes)
+    seen = await _views(settings, contract, head, notes)
     if seen is None:
         return None
     sample = await events.look(settings, nodes, contract, head, seen.count, seen.window, notes)
     _window(settings, seen.window, notes)
-    await _aggregator(nodes, contract, head, notes)
+    await _aggregator(contract, head, notes)
     if settings.operator.api != "none" and code is not None:
         await method.look(settings, nodes, contract, head, code, notes)
     return sample
 
 
-async def _views(
-    settings: Settings, nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes
-) -> Seen | None:
+async def _others(settings: Settings, nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> None:
+    """A line for each other address of the convention at which there is no contract."""
+    convention = contract.convention
+    for key, address in (("response", convention.responded_address), ("call", convention.call_address)):
+        if address is None:
+            continue
+        with suppress(RetryElsewhere):
+            if await nodes.side.code(address, head.number) == b"":
+                words = f"{key}.address: there is no contract at 0x{address.hex()} on chain {settings.chain.chain_id}"
+                notes.wrong("code", f"{words} at block {head.number}; correct it in the convention file")
+
+
+async def _views(settings: Settings, contract: TaskManager, head: Header, notes: Notes) -> Seen | None:
     convention = contract.convention
     views: dict[str, View[Any] | None] = {
         "count": convention.latest_task_num,
@@ -59,8 +71,7 @@ async def _views(
         "response": convention.all_task_responses,
     }
     asked = {name: view for name, view in views.items() if view is not None}
-    calls = [view.call() for view in asked.values()]
-    answers = dict(zip(asked, await nodes.views(calls, contract.address, head), strict=True))
+    answers = dict(zip(asked, await contract.ask([(view, view.call()) for view in asked.values()], head), strict=True))
     values: dict[str, Any] = {}
     missing: list[str] = []
     for name, view in asked.items():
@@ -111,12 +122,12 @@ def _window(settings: Settings, window: int | None, notes: Notes) -> None:
         notes.ok("window", f"{confirmations} confirmations leave {window - confirmations} blocks to answer in")
 
 
-async def _aggregator(nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> None:
+async def _aggregator(contract: TaskManager, head: Header, notes: Notes) -> None:
     """Who alone may answer, where the contract names one: for a person to compare."""
     view = contract.convention.aggregator
     if view is None:
         return
-    (answer,) = await nodes.views([view.call()], contract.address, head)
+    (answer,) = await contract.ask([(view, view.call())], head)
     try:
         found = view.read(answer)
     except RetryElsewhere:

@@ -33,7 +33,9 @@ async def look(
     wanted = operator.method or shape.method
     key = "operator.method" if operator.method else "task_manager.convention"
     try:
-        runs = await _behind(nodes, contract.address, head, code)
+        if contract.answered_at != contract.address:
+            code = await nodes.side.code(contract.answered_at, head.number)
+        runs = await _behind(nodes, contract.answered_at, head, code)
     except RetryElsewhere as error:
         notes.warn("method", f"whether the contract has {wanted} cannot be told: {error}")
         return

@@ -102,7 +102,7 @@ class Search:
         """All logs between two blocks, or of as many at one end as the node gives at once."""
         while True:
             try:
-                found = await self._nodes.find(self._contract.address, None, None, first, last)
+                found = await self._nodes.find(self._contract.emitters, None, None, first, last)
                 return Stretch(found, first, last)
             except NarrowRange:
                 half = (last - first + 1) // 2

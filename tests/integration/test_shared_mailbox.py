@@ -1,0 +1,210 @@
+"""A mailbox that many services share, with its answers at another address, on a real anvil.
+
+A batch is named by two fields together, its digest is a hash within a hash that the contract computes itself, and the
+status of an answer is one word of three.
+"""
+
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from random import Random
+
+import pytest
+from eth_abi.abi import encode
+from eth_hash.auto import keccak
+
+from watcher.chain.admit import Admit
+from watcher.chain.answers import Reverted
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.judge import Judge
+from watcher.chain.node import Node
+from watcher.chain.recheck import Recheck
+from watcher.chain.watch import Watch, WatchPlan
+from watcher.clock import SystemClock
+from watcher.devnet import chain as devnet_chain
+from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.ledger import outcome, reading, schema
+from watcher.ledger.book import Book, open_book
+from watcher.ledger.engine import parse_url
+from watcher.task import NotYet, OpenTask, RespondedByUs, RespondedOtherwise
+
+
+def encode_call(function: str, *values: object) -> bytes:
+    types = function.partition("(")[2][:-1].split(",")
+    return keccak(function.encode())[:4] + encode(types, values)
+
+
+CONTRACTS = Path(__file__).parents[1] / "contracts"
+OURS, THEIRS = "0x" + "33" * 20, "0x" + "44" * 20
+ADA, BOB = "0x" + "aa" * 20, "0x" + "bb" * 20
+ROOT, ANSWER, OTHER = b"\x0a" * 32, b"\x01" * 32, b"\x02" * 32
+INDEX = '{types = ["bytes32", "address"], values = ["root", "sender"], packed = true}'
+CONVENTION = """
+answer = "bytes32"
+[task]
+event = "BatchCreated(bytes32 indexed root, address sender, address indexed avs, uint32 createdBlock)"
+index = INDEX
+created_block = "createdBlock"
+only = {avs = "OURS"}
+hash_view = {view = "batches(uint8,bytes32)", arguments = [1, "$index"], word = 1, not_equals = 0}
+[response]
+address = "VERIFIER"
+event = "BatchAnswered(bytes32 indexed root, address sender, bytes32 answer)"
+index = INDEX
+answer = "answer"
+hash_view = {view = "answers(bytes32)", word = 1, equals = 2}
+[call]
+address = "VERIFIER"
+method = "respond"
+signature_type = "bytes32"
+signature_at = 1
+types = ["bytes32", "address", "bytes32"]
+values = ["root", "sender", "$answer"]
+[signed]
+types = ["bytes32", "bytes32"]
+values = [
+  {types = ["string"], values = [{text = "BatchVerifier::Answer"}], packed = true},
+  {types = ["bytes32", "bytes32"], values = [
+    {types = ["bytes32", "address"], values = ["root", "sender"], packed = true}, "$answer"]},
+]
+"""
+
+
+@dataclass
+class Rig:
+    """The two contracts, a ledger, and the stages that read."""
+
+    net: Devnet
+    mailbox: str
+    verifier: str
+    contract: TaskManager
+    book: Book
+    watch: Watch
+    judge: Judge
+    admit: Admit
+    recheck: Recheck
+
+    async def create(self, root: bytes, sender: str, avs: str) -> None:
+        data = encode_call("create(bytes32,address,address)", root, sender, avs)
+        await self.net.chain.run(self.net.manager.roles.owner, self.mailbox, data)
+
+    async def respond(self, held: OpenTask, sender: str, answer: bytes, digest: bytes) -> None:
+        data = encode_call("respond(bytes32,bytes32,address,bytes32)", ROOT, digest, sender, answer)
+        await self.net.chain.run(self.net.manager.roles.owner, self.verifier, data)
+
+    async def read(self) -> list[OpenTask]:
+        while await self.watch.step() == 0:
+            pass
+        found = await self.book.ask(outcome.to_admit, self.book.source_id, 0, SystemClock().now_ms(), 100)
+        return sorted(found, key=lambda one: one.task.seen_at.block_number)
+
+    async def states(self) -> list[str]:
+        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        return [row.state for row in rows]
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    code = json.loads((CONTRACTS / "shared_mailbox.json").read_text())
+    async with AsyncExitStack() as stack:
+        options = DevnetOptions(directory=tmp_path / "net", mining="auto", persist=False)
+        net = await stack.enter_async_context(Devnet(options))
+        made = [
+            await net.chain.run(net.manager.roles.owner, None, bytes.fromhex(code[name][2:]))
+            for name in ("SharedMailbox", "BatchVerifier")
+        ]
+        mailbox, verifier = (str(one["contractAddress"]) for one in made)
+        file = tmp_path / "mailbox.toml"
+        file.write_text(CONVENTION.replace("INDEX", INDEX).replace("OURS", OURS).replace("VERIFIER", verifier))
+        clock = SystemClock()
+        nodes = Endpoints([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
+        stack.push_async_callback(nodes.close)
+        address = bytes.fromhex(mailbox[2:])
+        contract = TaskManager(nodes, address, convention("custom", file), 100)
+        url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
+        schema.upgrade(url)
+        start_block = int(made[0]["blockNumber"], 16)
+        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, start_block))
+        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, 0, 100, 1), None)
+        yield Rig(
+            net,
+            mailbox,
+            verifier,
+            contract,
+            book,
+            watch,
+            Judge(nodes, contract, book),
+            Admit(nodes, contract, book, clock, 0, 1),
+            Recheck(nodes, contract, watch, book, 0, 100, 1),
+        )
+
+
+async def test_batches_of_other_services_are_left_alone(rig: Rig) -> None:
+    await rig.create(ROOT, ADA, OURS)
+    await rig.create(ROOT, BOB, OURS)
+    await rig.create(OTHER, ADA, THEIRS)
+    held = await rig.read()
+    assert len({one.task.task_index for one in held}) == len(held) == 2
+    await rig.admit.step()
+    assert await rig.states() == ["ready", "ready"], "the mailbox knows both by their two fields"
+
+
+async def test_answer_to_one_batch_settles_no_other_of_its_root(rig: Rig) -> None:
+    await rig.create(ROOT, ADA, OURS)
+    await rig.create(ROOT, BOB, OURS)
+    ada, bob = [replace(one, response=ANSWER) for one in await rig.read()]
+    call = rig.contract.convention.call(ada.task, ANSWER)
+    await rig.respond(ada, ADA, ANSWER, call.sig_hash)
+    await rig.read()
+    first, second = await rig.judge.resolve([ada, bob])
+    assert isinstance(first, RespondedByUs)
+    assert isinstance(second, NotYet)
+    (otherwise,) = await rig.judge.resolve([replace(ada, response=OTHER)])
+    assert isinstance(otherwise, RespondedOtherwise)
+
+
+async def test_digest_within_a_digest_is_the_one_the_contract_computes(rig: Rig) -> None:
+    await rig.create(ROOT, ADA, OURS)
+    (held,) = await rig.read()
+    true = rig.contract.convention.call(held.task, ANSWER).sig_hash
+    with pytest.raises(devnet_chain.Reverted, match="signature is invalid"):
+        await rig.respond(held, ADA, ANSWER, rig.contract.convention.call(held.task, OTHER).sig_hash)
+    await rig.respond(held, ADA, ANSWER, true)
+
+
+async def test_dry_run_asks_the_address_that_takes_answers(rig: Rig) -> None:
+    await rig.create(ROOT, ADA, OURS)
+    (held,) = await rig.read()
+    at = await rig.contract.header(held.task.seen_at.block_number)
+    assert at is not None
+    sender = await rig.contract.aggregator(at)
+    assert sender == bytes.fromhex(rig.net.manager.roles.owner[2:])
+    call = rig.contract.convention.dry_run(held.task, ANSWER)
+    (said,) = await rig.contract.rehearse([call], sender, at)
+    assert isinstance(said, Reverted)
+    assert "signature is invalid" in said.words
+    (said,) = await rig.contract.rehearse([call], b"\x99" * 20, at)
+    assert isinstance(said, Reverted)
+    assert "Aggregator must be the caller" in said.words
+
+
+async def test_second_look_reads_both_addresses(rig: Rig) -> None:
+    await rig.create(ROOT, ADA, OURS)
+    (held,) = await rig.read()
+    await rig.respond(held, ADA, ANSWER, rig.contract.convention.call(held.task, ANSWER).sig_hash)
+    await rig.read()
+    while await rig.recheck.step() == 0:
+        pass
+    rows = await rig.book.ask(reading.responses_between, rig.book.source_id, held.task.task_index, held.task.task_index)
+    assert [row.message for row in rows] == [ANSWER]
+
+
+def test_artifact_is_of_the_source_beside_it() -> None:
+    source = (CONTRACTS / "SharedMailbox.sol").read_bytes()
+    found = json.loads((CONTRACTS / "shared_mailbox.json").read_text())
+    assert found["source_sha256"] == hashlib.sha256(source).hexdigest(), "compile it with compile.mjs's settings"
