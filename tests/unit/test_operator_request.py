@@ -102,7 +102,12 @@ def test_only_another_digest_than_ours_is_a_disagreement() -> None:
 
 
 @given(
-    index=UINT32, block=UINT32, threshold=UINT32, message=st.binary(), quorums=st.binary(max_size=9), answer=st.binary()
+    index=UINT32,
+    block=UINT32,
+    threshold=st.integers(0, 100),
+    message=st.binary(),
+    quorums=st.binary(max_size=9),
+    answer=st.binary(),
 )
 def test_params_raw_decodes_to_what_went_in(
     index: int, block: int, threshold: int, message: bytes, quorums: bytes, answer: bytes
