@@ -5,6 +5,7 @@ from typing import Any
 
 from watcher.chain import answers
 from watcher.chain.answers import Log
+from watcher.chain.call import Emitters
 from watcher.chain.refusals import WORDS_LIMIT, RpcError, clean, refused
 from watcher.errors import NarrowRange, RetryElsewhere
 from watcher.task import Header
@@ -24,7 +25,7 @@ def listed(found: Any, narrow: bool) -> list[Any] | None:
 
 async def checked(
     raw: list[Any] | None,
-    address: bytes,
+    address: Emitters,
     topics0: frozenset[bytes] | None,
     index: bytes | None,
     first: int,
