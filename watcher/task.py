@@ -89,7 +89,8 @@ class Task:
     """What the chain asked for.
 
     `created_block` is the contract's own `taskCreatedBlock`, which on some chains differs from the block number of
-    the log. `deadline_block` is the last block in which a response is admissible, or None where there is no window;
+    the log. `deadline_block` is the last block in which a response is admissible, or None where there is no window.
+    Both are numbers as the contract counts; compare them with a header's `closed_block` and `contract_block`.
     `deadline_s` the same as a time (seconds since 1970, by the block's own timestamp), where the contract says it so.
     `log` is topics and data of the event, from which the convention reads every value again; `fields` are those values
     by name, for the hook.
@@ -127,12 +128,30 @@ class Responded:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A block as far as we need it: its height and the hashes that chain it."""
+    """A block as far as we need it: its height and the hashes that chain it.
+
+    `l1_block` is the parent chain's block as this block's transactions see it in `block.number`, on chains whose
+    contracts count those (Arbitrum, Orbit); None where contracts count the chain's own blocks.
+    """
 
     number: int
     hash: bytes
     parent_hash: bytes
     timestamp_s: int = field(default=0, compare=False)  # 0 where it is not known
+    l1_block: int | None = None
+
+    @property
+    def contract_block(self) -> int:
+        """The number of this block as a contract sees it."""
+        return self.number if self.l1_block is None else self.l1_block
+
+    @property
+    def closed_block(self) -> int:
+        """The highest block, as contracts count, that no later block belongs to: compare deadlines with this one.
+
+        The next block may still belong to the same block of the parent chain.
+        """
+        return self.number if self.l1_block is None else self.l1_block - 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("chain.finality", '"finalised"', 'must be "finalized", "safe" or a depth'),
     ("chain.finality", "-1", "(got -1)"),
     ("chain.finality", "true", "must be"),
+    ("chain.contract_blocks", '"l1"', "must be"),
     ("chain.quorum", "2", "must not be more than the http(s) URLs"),
     ("chain.poll_interval_s", "0", "must be more than 0"),
     ("chain.poll_interval_s", "nan", "must be a finite number"),

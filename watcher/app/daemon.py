@@ -28,6 +28,7 @@ from watcher.chain.abi import NoSuchView
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.genesis import genesis_hash
+from watcher.chain.numbering import settle
 from watcher.chain.wake import Wake
 from watcher.clock import Clock, SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
@@ -124,6 +125,12 @@ class Daemon:
         head = await self._patiently(nodes.head, "the chain")
         if head is None:
             return
+        counted = self._settings.chain.contract_blocks
+        numbering = await self._patiently(lambda: settle(nodes, self._clock, counted), "the chain")
+        if numbering is None:
+            return
+        if numbering.l1_blocks:
+            logger.info("contracts on this chain count the parent chain's blocks: deadlines are in those")
         found = await self._patiently(lambda: self._window(contract, nodes), "the contract")
         if found is None:
             return
@@ -139,7 +146,17 @@ class Daemon:
                 "{} attempts were cut off by the last stop; the chain will tell what became of them", rescued
             )
         rooms = house.build(
-            self._settings, nodes, contract, book, self._clock, window, run_hook, sender, self._progress, direct
+            self._settings,
+            nodes,
+            contract,
+            book,
+            self._clock,
+            window,
+            run_hook,
+            sender,
+            self._progress,
+            direct,
+            numbering,
         )
         reload = Reload(self._load, self._settings, rooms, switches, self._alerts, self._clock, crew)
         await self._run_stages(rooms, book, nodes, reload)

@@ -26,6 +26,7 @@ from watcher.chain.drift import Drift
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.judge import Judge
 from watcher.chain.node import Node
+from watcher.chain.numbering import OWN_BLOCKS, Numbering
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.rehearsal import Rehearsal
@@ -183,11 +184,19 @@ def build(
     sender: Sender | None,
     progress: Progress,
     direct: Sender | None = None,
+    numbering: Numbering = OWN_BLOCKS,
 ) -> House:
     """All stages over one ledger. `direct` sends to the operator API beside the proxy."""
     chain = settings.chain
     judge = Judge(nodes, contract, book)
-    plan = WatchPlan(chain.chain_id, chain.finality, chain.max_span_blocks, chain.poll_interval_s, chain.confirmations)
+    plan = WatchPlan(
+        chain.chain_id,
+        chain.finality,
+        chain.max_span_blocks,
+        chain.poll_interval_s,
+        chain.confirmations,
+        numbering,
+    )
     watch = Watch(nodes, contract, book, plan, window_blocks, progress)
     router = None if sender is None else router_maker(contract, sender, direct, clock)
     rehearsal = Rehearsal(contract, clock) if settings.task_manager.dry_run else None

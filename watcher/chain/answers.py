@@ -194,12 +194,19 @@ def octets(raw: Any, size: int | None = None) -> bytes:
     raise RetryElsewhere("the answer holds something else where 0x bytes of a certain length belong")
 
 
-def header(raw: Any) -> Header:
-    """A block object."""
+def header(raw: Any, l1_blocks: bool | None = None) -> Header:
+    """Return a block object as a header.
+
+    `l1_blocks`: True where contracts count the parent chain's blocks (`l1BlockNumber`, which nitro adds), False where
+    they count the chain's own, None where that is not known yet: then the field counts if it is there. Where it must
+    be there and is not (block 0, blocks older than nitro), the lowest number stands in: no deadline is past by it.
+    """
     if not isinstance(raw, dict):
         raise RetryElsewhere("the answer holds something else where a block belongs")
     hash_, parent_hash = octets(raw.get("hash"), 32), octets(raw.get("parentHash"), 32)
-    return Header(quantity(raw.get("number")), hash_, parent_hash, _time_s(raw.get("timestamp")))
+    found = raw.get("l1BlockNumber")
+    l1_block = None if l1_blocks is False or (l1_blocks is None and found is None) else quantity(found or "0x0")
+    return Header(quantity(raw.get("number")), hash_, parent_hash, _time_s(raw.get("timestamp")), l1_block)
 
 
 def _time_s(raw: Any) -> int:

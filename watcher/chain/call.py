@@ -33,6 +33,15 @@ def view(data: bytes, to: bytes, at: Header, sender: bytes | None) -> Call:
     return "eth_call", [{**played, "to": octets(to), "data": octets(data)}, _pin(at)]
 
 
+# NUMBER, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN: the code of a contract whose creation returns `block.number`.
+_BLOCK_NUMBER = "0x4360005260206000f3"
+
+
+def contract_block(at: Header) -> Call:
+    """eth_call that creates a contract, and so needs none: returns `block.number` as contracts see it at `at`."""
+    return "eth_call", [{"data": _BLOCK_NUMBER}, _pin(at)]
+
+
 def storage(address: bytes, slot: bytes, at: Header) -> Call:
     """One word of an account's storage."""
     return "eth_getStorageAt", [octets(address), octets(slot), _pin(at)]

@@ -11,6 +11,7 @@ from loguru import logger
 from watcher.chain.absence import AbsenceRule
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.numbering import last_block
 from watcher.chain.rehearsal import Rehearsal
 from watcher.errors import Quarantine, RetryElsewhere
 from watcher.ledger import absences, outcome
@@ -55,7 +56,7 @@ class Expiry:
         named = [task for task in proven if task.task.task_index in events]
         await self._book.do(outcome.expired, late)
         _log_missed(late)
-        await self._explain(late)
+        await self._explain(late, at)
         if named:
             # Put off first, whatever the endpoints show of the events: others are due.
             words = "the contract holds no response, and a response event is in the logs"
@@ -113,7 +114,7 @@ class Expiry:
                     continue
         return found
 
-    async def _explain(self, late: Sequence[OpenTask]) -> None:
+    async def _explain(self, late: Sequence[OpenTask], head: Header) -> None:
         """Record why no response came, as far as the contract can tell, at the last block that could have brought it.
 
         The tasks have ended already. Where the nodes do not keep that state any more, nothing is recorded.
@@ -121,11 +122,12 @@ class Expiry:
         answered = [task for task in late if task.response is not None and task.task.deadline_block is not None]
         if self._rehearsal is None or not answered:
             return
-        last_block = answered[0].task.deadline_block
-        assert last_block is not None, "those without a deadline do not expire"
-        alike = [task for task in answered if task.task.deadline_block == last_block][:_EXPLAINED]
+        deadline_block = answered[0].task.deadline_block
+        assert deadline_block is not None, "those without a deadline do not expire"
+        alike = [task for task in answered if task.task.deadline_block == deadline_block][:_EXPLAINED]
         try:
-            at = await self._nodes.header(last_block)
+            low_block = min(task.task.seen_at.block_number for task in alike)
+            at = await last_block(self._nodes, deadline_block, low_block, head)
             reasons = [] if at is None else await self._rehearsal.explain(alike, at)
         except RetryElsewhere:
             return

@@ -102,6 +102,6 @@ class Judge:
 
 def _unanswered(task: Task, at: Header) -> NotYet | Expired:
     # The next transaction is mined in the next block at the earliest.
-    late = task.deadline_block is not None and at.number >= task.deadline_block
+    late = task.deadline_block is not None and at.closed_block >= task.deadline_block
     late |= task.deadline_s is not None and at.timestamp_s >= task.deadline_s
     return Expired(at) if late else NotYet(at)

@@ -46,6 +46,8 @@ class Node:
         self._chain_id = chain_id
         self._timeout_s = timeout_s
         self._provider = Provider(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
+        # Whether contracts count the parent chain's blocks, as `answers.header` takes it; set once that is known.
+        self.l1_blocks: bool | None = None
         self._batch = Batch(self._provider, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
 
     @property
@@ -210,6 +212,17 @@ class Node:
                 raise refused(found)
             return answers.quantity(found, 2**256 - 1).to_bytes(32)
 
+    async def contract_block(self, at: Header) -> int | None:
+        """Return `block.number` as a contract sees it in the state of `at`; None if this node cannot say."""
+        with self._named():
+            (found,) = await self._batch.ask([call.contract_block(at)])
+            if isinstance(found, RpcError) and found.slow_down:
+                raise refused(found)
+            try:
+                return int.from_bytes(answers.octets(found, 32))
+            except RetryElsewhere:
+                return None
+
     async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
         """What became of a transaction; None when this node knows nothing of it, or it is not mined."""
         with self._named():
@@ -230,7 +243,9 @@ class Node:
             raise refused(found)
         if found is None:
             raise StaleNode(f"does not have block {which}")
-        block = answers.header(found)
+        block = answers.header(found, self.l1_blocks)
+        if self.l1_blocks and isinstance(which, str) and not block.l1_block:
+            raise RetryElsewhere(f"its block {block.number} has no l1BlockNumber, which this chain's contracts count")
         if isinstance(which, int) and block.number != which:
             raise RetryElsewhere(f"answered with block {block.number} when asked for {which}")
         return block

@@ -14,6 +14,7 @@ from loguru import logger
 from watcher.chain.answers import Log, LogPage
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.numbering import OWN_BLOCKS, Numbering, UnknownNumbering, contradiction
 from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
 from watcher.ledger import intake, marks, reading
 from watcher.ledger.book import Book
@@ -42,6 +43,7 @@ class WatchPlan:
     max_span_blocks: int
     poll_interval_s: float
     confirmations: int = 0
+    numbering: Numbering = OWN_BLOCKS
 
 
 class Watch:
@@ -105,8 +107,9 @@ class Watch:
             await self._rewind(cursor, head)
             return 0
         tasks, responses = await self._decode(page)
+        await self._refuse_other_numbering(tasks, page.last)
         new = await self._book.do(
-            intake.record, self._book.source_id, tasks, responses, page.last, max(head.number, page.last.number)
+            intake.record, self._book.source_id, tasks, responses, page.last, head.number, head.l1_block
         )
         if new:
             logger.info("{} new tasks in blocks {} to {}", new, first, last)
@@ -143,6 +146,20 @@ class Watch:
                 refused.append((log, str(why)))
         return tasks, responses, refused
 
+    async def _refuse_other_numbering(self, tasks: Sequence[Task], at: Header) -> None:
+        """Raise FixConfiguration before a task is stored with a deadline in numbers that nobody can compare.
+
+        A log may be forged: where the contract holds the tasks' hashes, it must hold this one's.
+        """
+        for task in tasks:
+            words = contradiction(task, self._plan.numbering)
+            if words is None:
+                continue
+            (found,) = await self._contract.hashes_and_responses([task.task_index], at)
+            held = found[0] if isinstance(found, tuple) else None
+            if not self._contract.proves_tasks or self._contract.is_task(held, task.task_hash):
+                raise UnknownNumbering(words)
+
     async def _note(self, kind: str, block_number: int, words: str) -> None:
         logger.warning("{} in block {}: {}", kind, block_number, words)
         await self._book.do(note_event, self._book.source_id, kind, block_number, words)
@@ -152,7 +169,7 @@ class Watch:
         mark = max(head.number, cursor.block)
         if mark < cursor.head_block:
             logger.warning("no endpoint shows block {} any more: the head is {}", cursor.head_block, mark)
-            await self._book.do(marks.lower_head, self._book.source_id, mark)
+            await self._book.do(marks.lower_head, self._book.source_id, mark, head.l1_block)
 
     async def _finality(self, cursor: Cursor, head: Header) -> None:
         """Tell the ledger what is final now. Asked once per head, never beyond the cursor, never backwards."""
@@ -161,18 +178,16 @@ class Watch:
         final = await self._nodes.final(self._plan.finality, head, self._plan.confirmations)
         if final is not None:
             block = final.block
-            if block.number > cursor.block and cursor.hash is not None:
-                block = Header(cursor.block, cursor.hash, b"")
-            if block.number > (cursor.firm_block if final.firm else cursor.final_block):
-                if not await self._still_ours(cursor, head):
-                    return  # what is final lies on a fork we have not read; the next step goes back to where it began
+            highest = block.number if cursor.hash is None else min(block.number, cursor.block)
+            if highest > (cursor.firm_block if final.firm else cursor.final_block):
+                # Asked after the final block: a chain that still holds the cursor's block then has no other final one.
+                here = await self._nodes.header(cursor.block, head)
+                if cursor.hash is not None:
+                    if here is None or here.hash != cursor.hash:
+                        return  # what is final lies on a fork that was not read; the next step goes back to its start
+                    block = min(block, here, key=lambda one: one.number)
                 await self._book.do(intake.finalise, self._book.source_id, block, firm=final.firm)
         self._finality_seen_at = head.number
-
-    async def _still_ours(self, cursor: Cursor, head: Header) -> bool:
-        """Asked after the final block: a chain that still holds the cursor's block then has no other final one."""
-        here = await self._nodes.header(cursor.block, head)
-        return cursor.hash is None or (here is not None and here.hash == cursor.hash)
 
     async def _rewind(self, cursor: Cursor, head: Header) -> None:
         """Go back to the newest block that the ledger and the chain that ends in `head` share."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import case, delete, insert, select, update
 
 from watcher.ledger.engine import insert_into
 from watcher.ledger.marks import unfinalise
@@ -24,9 +24,18 @@ _TOLD = sorted(UNSETTLED | GIVEN_UP)
 
 
 def record(
-    tx: Tx, source_id: int, found: Sequence[Task], answered: Sequence[Responded], upto: Header, head_block: int
+    tx: Tx,
+    source_id: int,
+    found: Sequence[Task],
+    answered: Sequence[Responded],
+    upto: Header,
+    head_block: int,
+    head_l1_block: int | None = None,
 ) -> int:
-    """Store what the blocks up to `upto` hold, and move the cursor there. Returns how many tasks were new."""
+    """Store what the blocks up to `upto` hold, and move the cursor there. Returns how many tasks were new.
+
+    `head_block` is the chain's head, `head_l1_block` the parent chain's block as that head shows it, if it does.
+    """
     new = store_tasks(tx, source_id, found)
     store_responses(tx, source_id, answered)
     _remember(tx, source_id, upto)
@@ -36,9 +45,8 @@ def record(
         .values(
             cursor_block=upto.number,
             cursor_hash=upto.hash,
-            head_block=func.max(sources.c.head_block, head_block)
-            if tx.conn.dialect.name == "sqlite"
-            else func.greatest(sources.c.head_block, head_block),
+            head_block=case((sources.c.head_block > head_block, sources.c.head_block), else_=head_block),
+            head_l1_block=case((sources.c.head_block > head_block, sources.c.head_l1_block), else_=head_l1_block),
         )
     )
     tx.cursor_moved = True
@@ -159,7 +167,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
     tx.conn.execute(
         update(sources)
         .where(mine, sources.c.final_block <= final.number)
-        .values(final_block=final.number, final_hash=final.hash)
+        .values(final_block=final.number, final_hash=final.hash, final_l1_block=final.l1_block)
     )
     # Deadlines by the clock are known as blocks from here on: no block after this one is within them.
     tx.conn.execute(
@@ -170,7 +178,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
             tasks.c.deadline_block.is_(None),
             tasks.c.deadline_s < final.timestamp_s,
         )
-        .values(deadline_block=final.number - 1)
+        .values(deadline_block=final.closed_block - 1)
     )
     # A pause somebody asked for does not outlast the window. The time between two readings of zero is no such pause.
     tx.conn.execute(
@@ -178,7 +186,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
         .where(
             tasks.c.source_id == source_id,
             OPEN,
-            tasks.c.deadline_block < final.number,
+            tasks.c.deadline_block < final.closed_block,
             tasks.c.due_at_ms > tx.now_ms,
             tasks.c.absent.is_(None),
         )

@@ -3,6 +3,8 @@
 Invariant: a mark never goes below what rests on more than one node: the blocks that were read, and firm finality.
 """
 
+from typing import Any
+
 from sqlalchemy import and_, or_, select, update
 
 from watcher.ledger.moves import reopen
@@ -13,7 +15,7 @@ from watcher.ledger.writer import Tx
 from watcher.task import Header, State
 
 
-def lower_head(tx: Tx, source_id: int, head_block: int) -> None:
+def lower_head(tx: Tx, source_id: int, head_block: int, head_l1_block: int | None = None) -> None:
     """Take back a mark of the head that no node shows any more, and the due blocks that were counted from it.
 
     Never below the cursor, whose blocks have been read.
@@ -24,7 +26,9 @@ def lower_head(tx: Tx, source_id: int, head_block: int) -> None:
     mark = max(head_block, row.cursor_block)
     if mark >= row.head_block:
         return
-    tx.conn.execute(update(sources).where(sources.c.id == source_id).values(head_block=mark))
+    tx.conn.execute(
+        update(sources).where(sources.c.id == source_id).values(head_block=mark, head_l1_block=head_l1_block)
+    )
     tx.conn.execute(
         update(tasks)
         .where(tasks.c.source_id == source_id, OPEN, tasks.c.due_block >= row.head_block)
@@ -45,7 +49,7 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
             mine,
             or_(
                 and_(tasks.c.state.in_([State.FINAL, State.FINAL_OTHER]), tasks.c.responded_block > to.number),
-                and_(tasks.c.state == State.EXPIRED, tasks.c.deadline_block >= to.number),
+                and_(tasks.c.state == State.EXPIRED, tasks.c.deadline_block >= to.closed_block),
             ),
         )
     ).all()
@@ -53,9 +57,14 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
     reopen(tx, [open_task(one) for one in ended], why)
     tx.conn.execute(
         update(tasks)
-        .where(mine, OPEN, tasks.c.deadline_s.is_not(None), tasks.c.deadline_block >= to.number)
+        .where(mine, OPEN, tasks.c.deadline_s.is_not(None), tasks.c.deadline_block >= to.closed_block)
         .values(deadline_block=None)
     )
-    firm = {"final_block": -1 if row.firm_block is None else row.firm_block, "final_hash": row.firm_hash}
+    firm: dict[str, Any] = {
+        "final_block": -1 if row.firm_block is None else row.firm_block,
+        "final_hash": row.firm_hash,
+    }
+    if row.final_l1_block is not None:
+        firm["final_l1_block"] = 0  # the next final block says which it is; until then no deadline is past
     tx.conn.execute(update(sources).where(sources.c.id == source_id).values(**firm))
     note_event(tx, source_id, "finality taken back", to.number, f"{why}; {len(ended)} tasks are open again")

@@ -72,13 +72,13 @@ def work(
     """
     chain_s = now_ms / 1000 if chain_s is None else chain_s
     cursor = read_cursor(conn, source_id)
-    head = cursor.head_block
+    head, closed = cursor.head_block, cursor.head_closed_block
     unanswered = and_(tasks.c.canonical, tasks.c.state.in_(sorted(UNSETTLED)))
     in_time = or_(tasks.c.deadline_s.is_(None), tasks.c.deadline_s > chain_s)
-    in_window = and_(or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > head), in_time)
+    in_window = and_(or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > closed), in_time)
     waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window)
     due = and_(waits, tasks.c.due_at_ms <= now_ms, tasks.c.due_block <= head, tasks.c.lease_until_ms <= now_ms)
-    near = and_(unanswered, tasks.c.deadline_block > head, tasks.c.deadline_block <= head + danger_blocks)
+    near = and_(unanswered, tasks.c.deadline_block > closed, tasks.c.deadline_block <= closed + danger_blocks)
     near_in_time = and_(unanswered, in_window, _is_near(now_ms, danger_s, chain_s))
     rows = conn.execute(
         select(

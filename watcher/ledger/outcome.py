@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, or_, select, update
 
 from watcher.ledger.moves import AS_HELD, PRESENT, as_held, move, move_all, reopen
-from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, chunks, due, open_task
+from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import NOT_HELD, RESPONDED, UNSETTLED, Header, OpenTask, Responded, Sighting, State
@@ -30,7 +30,7 @@ def to_admit(conn: Connection, source_id: int, confirmations: int, now_ms: int, 
     return _open_tasks(conn, _TO_ADMIT, source_id, now_ms, limit, confirmations=confirmations)
 
 
-_PAST_DEADLINE = due(_SETTLABLE, tasks.c.deadline_block < sources.c.final_block)
+_PAST_DEADLINE = due(_SETTLABLE, tasks.c.deadline_block < FINAL_CLOSED)
 
 
 def past_deadline(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
@@ -40,7 +40,7 @@ def past_deadline(conn: Connection, source_id: int, now_ms: int, limit: int) -> 
 
 _TO_CONFIRM = due(
     [State.UNKNOWN, State.ACCEPTED],
-    or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block >= sources.c.final_block),
+    or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block >= FINAL_CLOSED),
 )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, bindparam, or_, select
+from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 from sqlalchemy.engine import Row
 
 from watcher.ledger.tables import OPEN, sources, tasks
@@ -16,8 +16,12 @@ WITH_SOURCE: Select[Any] = select(tasks, sources.c.chain_id, sources.c.task_mana
     sources, sources.c.id == tasks.c.source_id
 )
 
+# `Header.closed_block` of the head and of the final block: what deadlines are compared with.
+HEAD_CLOSED = func.coalesce(sources.c.head_l1_block - 1, sources.c.head_block)
+FINAL_CLOSED = func.coalesce(sources.c.final_l1_block - 1, sources.c.final_block)
+
 # The next block is still within the window. What is past it is left to confirmation, and nothing more is spent on it.
-IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > sources.c.head_block)
+IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > HEAD_CLOSED)
 
 
 def open_task(row: Row[Any], *, state: State | None = None, fence: int | None = None) -> OpenTask:

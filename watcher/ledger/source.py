@@ -15,8 +15,9 @@ from watcher.task import Header
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far the ledger has read, and what it knows of the chain's head. Heights in blocks.
+    """How far the ledger has read, and what it knows of the chain's head. Heights in blocks of the chain.
 
+    `head_l1_block` and `final_l1_block` are those of the parent chain, None where contracts do not count them.
     `firm_block` is the newest final block that enough nodes call final: only there a change breaks a promise.
     """
 
@@ -29,6 +30,18 @@ class Cursor:
     final_hash: bytes | None
     firm_block: int = -1
     firm_hash: bytes | None = None
+    head_l1_block: int | None = None
+    final_l1_block: int | None = None
+
+    @property
+    def head_closed_block(self) -> int:
+        """As `Header.closed_block`, of the head."""
+        return self.head_block if self.head_l1_block is None else self.head_l1_block - 1
+
+    @property
+    def final_closed_block(self) -> int:
+        """As `Header.closed_block`, of the final block."""
+        return self.final_block if self.final_l1_block is None else self.final_l1_block - 1
 
     @property
     def firm(self) -> Header:
@@ -83,6 +96,8 @@ def cursor_of(row: Row[Any]) -> Cursor:
         row.final_hash,
         -1 if row.firm_block is None else row.firm_block,
         row.firm_hash,
+        row.head_l1_block,
+        row.final_l1_block,
     )
 
 

@@ -56,6 +56,9 @@ sources = Table(
     # The newest of the final blocks whose change is a broken promise: enough nodes call it final.
     Column("firm_block", BigInteger),
     Column("firm_hash", LargeBinary(32)),
+    # The parent chain's block as the head and the final block show it, where the contracts count those.
+    Column("head_l1_block", BigInteger),
+    Column("final_l1_block", BigInteger),
     UniqueConstraint("chain_id", "task_manager"),
 )
 

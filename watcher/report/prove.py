@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.engine import Row
 
-from watcher.errors import RetryElsewhere, TryLater
+from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.ledger import reading
 from watcher.ledger.book import Ask
 from watcher.ledger.rows import open_task
@@ -102,7 +102,17 @@ class Proof:
 class Prover:
     """Compares the whole ledger of one task manager with the contract."""
 
-    def __init__(self, contract: Contract, ask: Ask, source_id: int, chain_id: int, task_manager: bytes) -> None:
+    def __init__(
+        self,
+        contract: Contract,
+        ask: Ask,
+        source_id: int,
+        chain_id: int,
+        task_manager: bytes,
+        contradiction: Callable[[Task], str | None] = lambda _task: None,
+    ) -> None:
+        """`contradiction` says in words why the deadline of a task is in numbers that cannot be compared."""
+        self._contradiction = contradiction
         self._contract = contract
         self._ask = ask
         self._source_id = source_id
@@ -112,8 +122,9 @@ class Prover:
     async def prove(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Proof:
         """Prove at the block the ledger has read up to. `progress(done, total)` counts tasks.
 
-        Raises TryLater when the ledger has read nothing yet or the chain has moved away from what it read, and
-        RetryElsewhere when no node can answer for that block.
+        Raises TryLater when the ledger has read nothing yet or the chain has moved away from what it read,
+        RetryElsewhere when no node can answer for that block, and FixConfiguration when a task contradicts the numbers
+        its deadline is compared with.
         """
         cursor = await self._ask(reading.cursor, self._source_id)
         at = await self._pinned(cursor)
@@ -208,6 +219,8 @@ class Prover:
     ) -> None:
         task_hash, response_hash = on_chain
         proof.known += 1
+        if (reason := self._contradiction(open_task(task).task)) is not None:
+            raise FixConfiguration(reason)
         is_answered = response_hash is not None if self._contract.proves_answers else event is not None
         is_known = not self._contract.proves_tasks or self._contract.is_task(task_hash, task.task_hash)
         if not is_known or not self._holds_together(task):
@@ -230,7 +243,7 @@ class Prover:
         return known and self._contract.told(open_task(task).task)
 
     def _unanswered(self, proof: Proof, task: Row[Any], at: Header) -> None:
-        is_late = task.deadline_block is not None and task.deadline_block <= at.number
+        is_late = task.deadline_block is not None and task.deadline_block <= at.closed_block
         is_late |= task.deadline_s is not None and task.deadline_s <= at.timestamp_s
         if task.state in _BY_US | _BY_OTHERS or (task.state == State.EXPIRED and not is_late):
             proof.mismatched.append(task.task_index)

@@ -34,6 +34,7 @@ def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 async def prove_now(settings: Settings, bar: Progress) -> Proof:
     """The proof of the ledger that the settings name."""
     from watcher.app import house
+    from watcher.chain.numbering import contradiction, settle
     from watcher.clock import SystemClock
 
     comparing = bar.add_task("comparing", total=None)
@@ -43,10 +44,19 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
             raise FixConfiguration(  # what lies between the two would be proven by neither
                 f"task_manager.start_block: this ledger was begun at block {begun}, not {wanted}; use that number"
             )
-        nodes = house.endpoints(settings, SystemClock())
+        clock = SystemClock()
+        nodes = house.endpoints(settings, clock)
         try:
+            numbering = await settle(nodes, clock, settings.chain.contract_blocks)
             contract = house.task_manager(settings, nodes)
-            prover = Prover(contract, reader.ask, source_id, settings.chain.chain_id, contract.address)
+            prover = Prover(
+                contract,
+                reader.ask,
+                source_id,
+                settings.chain.chain_id,
+                contract.address,
+                lambda task: contradiction(task, numbering),
+            )
             return await prover.prove(lambda done, total: bar.update(comparing, completed=done, total=total))
         finally:
             await nodes.close()

@@ -8,8 +8,10 @@ from watcher.app.settings.model import Settings
 from watcher.chain.batch import MOST_CALLS
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.node import Node
+from watcher.chain.numbering import Numbering, settle
 from watcher.chain.refusals import ShutOut, WrongChain
 from watcher.chain.wake import Wake
+from watcher.clock import Clock
 from watcher.errors import RetryElsewhere, WatcherError
 from watcher.task import Header
 
@@ -69,6 +71,17 @@ async def wakes(each: Sequence[Wake], notes: Notes) -> None:
         else:
             words = f"chain.rpc_urls: {one.name}: {trouble}; new tasks are seen later, at the next poll"
             notes.warn("wake-up", f"{words}; mend it, or take it out")
+
+
+async def numbering(settings: Settings, nodes: Endpoints, clock: Clock, notes: Notes) -> Numbering:
+    """Whose blocks contracts count. Raises FixConfiguration where that cannot be known."""
+    found = await settle(nodes, clock, settings.chain.contract_blocks)
+    whose = "the parent chain's blocks (l1BlockNumber)" if found.l1_blocks else "the chain's own blocks"
+    words = f"contracts count {whose}, deadlines are in those"
+    notes.ok(
+        "block numbers", words if found.proved else f"{words}; supposed, for no node runs the call that would tell"
+    )
+    return found
 
 
 async def history(settings: Settings, nodes: Endpoints, head: Header, notes: Notes) -> None:

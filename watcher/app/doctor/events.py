@@ -113,9 +113,10 @@ async def _compare(
         (notes.wrong if found.reverted else notes.warn)("events", f"{words}; correct task.index or task.hash_view")
         return task
     held, answered = found
-    if task.created_block != log.block_number:
+    here = await contract.header(log.block_number)
+    if here is not None and task.created_block != here.contract_block:
         words = (
-            f"task {task.task_index} says block {task.created_block}, its log is in block {log.block_number}: either"
+            f"task {task.task_index} says block {task.created_block}, its log is in block {here.contract_block}: either"
         )
         notes.warn(
             "created block", f"{words} task.created_block is wrong, or this chain's contracts count other blocks"

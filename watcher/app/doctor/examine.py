@@ -14,6 +14,7 @@ from watcher.app.settings.exposed import exposed, words_about
 from watcher.app.settings.model import Settings
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.numbering import Numbering, contradiction
 from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration, WatcherError
 from watcher.task import Header, Task
@@ -23,6 +24,7 @@ _PATIENCE_S = 60.0
 
 # What to do where a part comes to nothing in the middle.
 _ENDPOINT = "try again, or name another endpoint"
+_CHAIN = "docs/chains.md tells which chains can be served"
 _LEDGER = "see to ledger.url, or restore a copy (docs/service.md)"
 _HOOK = "correct the hook, or correct hook.target and hook.app_dir"
 
@@ -42,6 +44,7 @@ class Examination:
     contract: Notes = field(default_factory=lambda: Notes("contract"))
     api: Notes = field(default_factory=lambda: Notes("API"))
     hook: Notes = field(default_factory=lambda: Notes("hook"))
+    numbering: Numbering | None = None
 
     async def run(self) -> list[Finding]:
         """All lines, part by part."""
@@ -69,6 +72,9 @@ class Examination:
             manager, sample = self._manager(nodes), None
             head = await self._part(self.node, chain.endpoints(nodes, self.node))
             if head is not None:
+                self.numbering = await self._part(
+                    self.node, chain.numbering(self.settings, nodes, system_clock, self.node), "block numbers", _CHAIN
+                )
                 await self._part(self.node, chain.history(self.settings, nodes, head, self.node))
                 await self._part(self.node, ledger.same_chain(self.settings, nodes, self.node))
                 await self._part(self.node, clock.look(nodes, head, system_clock, self.node))
@@ -89,7 +95,11 @@ class Examination:
             words = "cannot be looked at without a node: mend that first"
             self.contract.wrong("code", words, max(codes, default=UNAVAILABLE))
             return None
-        return await self._part(self.contract, contract.look(self.settings, nodes, manager, head, self.contract))
+        sample = await self._part(self.contract, contract.look(self.settings, nodes, manager, head, self.contract))
+        reason = contradiction(sample, self.numbering) if sample and self.numbering else None
+        if reason is not None:
+            self.contract.wrong("created block", reason)
+        return sample
 
     def _manager(self, nodes: Endpoints) -> TaskManager | None:
         try:

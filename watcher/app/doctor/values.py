@@ -27,9 +27,9 @@ def _deadline(task: Task, head: Header) -> str | None:
     if time is not None and time < _BLOCK_OR_TIME:
         words = f"could be answered until {time} s after 1970, so that no answer is ever sent: that is a block, or a"
         return f"{words} length of time; deadline.timestamp must be the last second itself"
-    if block is not None and block < task.seen_at.block_number:
+    if block is not None and block < min(task.created_block, task.seen_at.block_number):
         words = f"was over at block {block}, before it was made, so that no answer is ever sent"
         return f"{words}; see to the deadline: deadline.block must be the last block itself"
-    if block is not None and block >= _BLOCK_OR_TIME > head.number:
+    if block is not None and block >= _BLOCK_OR_TIME > head.contract_block:
         return f"can be answered until block {block}: that looks like a time, which deadline.timestamp is for"
     return None

@@ -115,9 +115,7 @@ class Health:
     @property
     def blocks_left(self) -> int | None:
         """Blocks to the nearest deadline of a task that is not answered yet; negative once it is past."""
-        if self.work is None or self.work.nearest_deadline_block is None:
-            return None
-        return self.work.nearest_deadline_block - self.work.head_block
+        return None if self.work is None else self.work.blocks_left
 
     @property
     def seconds_left(self) -> float | None:
@@ -245,7 +243,7 @@ def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[
 
 def _deadlines(work: WorkSeen, limits: Limits) -> Iterator[str]:
     if work.endangered:
-        left = (work.nearest_deadline_block or work.head_block) - work.head_block
+        left = work.blocks_left or 0
         within = f"within {limits.danger_blocks} blocks of the deadline"
         yield f"{_tasks(work.endangered)} {within} and unanswered, {left} blocks left"
     if work.endangered_by_time:

@@ -176,6 +176,7 @@ class Monitor:
             final_block=work.cursor.final_block,
             open_tasks=sum(work.open_by_state.values()),
             nearest_deadline_block=work.nearest_deadline_block,
+            closed_block=work.cursor.head_closed_block,
             endangered=work.endangered,
             overdue_s=0.0 if due_ms is None else max(0, self._clock.now_ms() - due_ms) / 1000,
             moved_ago_s=now_s - self._moved_s,

@@ -90,7 +90,8 @@ class WorkSeen:
     """The ledger's own account. Blocks are heights.
 
     `nearest_deadline_block` is that of the open tasks that the chain does not show answered; `endangered` counts those
-    within `Limits.danger_blocks` of the head. `seconds_left` and `endangered_by_time` say the same of deadlines that
+    within `Limits.danger_blocks` of the head. `closed_block` is the head as deadlines are compared with it, None where
+    that is its height. `seconds_left` and `endangered_by_time` say the same of deadlines that
     are times, by the chain's own time. `overdue_s` is for how long the oldest task that could move has not
     been taken up, `moved_ago_s` when any task last moved.
     """
@@ -100,11 +101,19 @@ class WorkSeen:
     final_block: int
     open_tasks: int = 0
     nearest_deadline_block: int | None = None
+    closed_block: int | None = None
     endangered: int = 0
     overdue_s: float = 0.0
     moved_ago_s: float = 0.0
     seconds_left: float | None = None
     endangered_by_time: int = 0
+
+    @property
+    def blocks_left(self) -> int | None:
+        """Blocks to the nearest deadline, as the contract counts them; None without one."""
+        if self.nearest_deadline_block is None:
+            return None
+        return self.nearest_deadline_block - (self.head_block if self.closed_block is None else self.closed_block)
 
     @property
     def lag_blocks(self) -> int:

@@ -44,7 +44,7 @@ class Status:
         lag = max(0, cursor.head_block - cursor.block)
         words = f"block {cursor.block}" + (f" ({lag} behind)" if lag else "") + f", {now.open_tasks} open"
         if now.nearest_deadline_block is not None:
-            words += f", nearest deadline in {now.nearest_deadline_block - cursor.head_block} blocks"
+            words += f", nearest deadline in {now.nearest_deadline_block - cursor.head_closed_block} blocks"
         return words
 
     async def until_idle(

@@ -45,6 +45,11 @@ class Chain(Section):
         default="finalized",
         description='When an outcome counts for good: the node\'s "finalized" or "safe" block, or a depth in blocks.',
     )
+    contract_blocks: Literal["auto", "own", "parent"] = Field(
+        default="auto",
+        description='Whose blocks contracts count in block.number, and deadlines with them: the chain\'s "own", or its '
+        '"parent" chain\'s (l1BlockNumber, on Arbitrum and Orbit). "auto" asks the chain.',
+    )
     quorum: int = Field(
         default=1,
         ge=1,
