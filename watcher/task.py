@@ -307,15 +307,16 @@ Resolve = Callable[[Sequence["OpenTask"]], Awaitable[Sequence[Verdict]]]
 
 
 class Absent(StrEnum):
-    """What a view shows as zero."""
+    """What a reading does not show."""
 
-    TASK = "task"  # no hash at the task's index
-    RESPONSE = "response"  # no response to the task
+    TASK = "task"  # a view is zero: no hash at the task's index
+    RESPONSE = "response"  # a view is zero: no response to the task
+    EVENT = "event"  # the contract holds a response, and the logs in the ledger do not
 
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """The first reading in which a view was zero, while that reading is not proven: what was absent, where and when."""
+    """The first reading that did not show something, while another one is awaited: what was absent, where and when."""
 
     of: Absent
     block_number: int

@@ -15,6 +15,7 @@ from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention import convention
+from watcher.chain.drift import Drift
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.judge import Judge
 from watcher.chain.node import Node
@@ -25,10 +26,10 @@ from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import RetryElsewhere
-from watcher.ledger import intake, reading, schema
+from watcher.ledger import answers, intake, reading, schema, work
 from watcher.ledger.book import Book, open_book
 from watcher.ledger.engine import parse_url
-from watcher.task import Responded, Sighting
+from watcher.task import Accepted, Responded, Response, Sent, Sighting, State
 
 WINDOW = 10
 DEPTH = 2
@@ -58,13 +59,14 @@ class Rig:
     book: Book
     clock: Ahead
     quorum: int
+    window: int
 
     def __post_init__(self) -> None:
         self.restart()
 
     def restart(self) -> None:
         given = (self.nodes, self.contract, self.book)
-        self.watch = Watch(*given, WatchPlan(self.net.chain_id, DEPTH, 100, 1), WINDOW)
+        self.watch = Watch(*given, WatchPlan(self.net.chain_id, DEPTH, 100, 1), self.window)
         self.admit = Admit(*given, self.clock, 0, 1, self.quorum)
         self.confirm = Confirm(*given[:2], Judge(*given), self.book, self.clock, 1, quorum=self.quorum)
         self.recheck = Recheck(self.nodes, self.contract, self.watch, self.book, 0, 100, 1)
@@ -97,8 +99,8 @@ class Rig:
         await self.net.mine()
 
 
-async def opened(folder: Path, stack: AsyncExitStack, endpoints: int, quorum: int) -> Rig:
-    options = DevnetOptions(directory=folder / "net", mining="auto", window_blocks=WINDOW, persist=False)
+async def opened(folder: Path, stack: AsyncExitStack, endpoints: int, quorum: int, window: int = WINDOW) -> Rig:
+    options = DevnetOptions(directory=folder / "net", mining="auto", window_blocks=window, persist=False)
     net = await stack.enter_async_context(Devnet(options))
     relays = [await stack.enter_async_context(relaying(net.rpc_url)) for _ in range(endpoints)]
     clock = Ahead()
@@ -109,7 +111,7 @@ async def opened(folder: Path, stack: AsyncExitStack, endpoints: int, quorum: in
     url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
     schema.upgrade(url)
     book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
-    return Rig(net, relays, nodes, contract, book, clock, quorum)
+    return Rig(net, relays, nodes, contract, book, clock, quorum, window)
 
 
 @pytest.fixture
@@ -143,6 +145,16 @@ def without_responses(rig: Rig) -> Twist:
     return calls(
         lambda question, one: one | {"result": ZERO} if question["params"][0]["data"].startswith(selector) else one
     )
+
+
+async def accept(rig: Rig) -> None:
+    """Give the only task a response, and have an API accept it that never brings it on the chain."""
+    source = rig.book.source_id
+    (held,) = await rig.book.do(work.claim, source, [State.READY], 1, 60_000)
+    await rig.book.do(answers.keep_answer, held, Response(b"ours", "test", 1))
+    claimed = await rig.book.do(work.claim, source, [State.COMPUTED], 1, 60_000)
+    (attempt,) = await rig.book.do(work.begin, claimed, "proxy", {claimed[0].row_id: b"\0" * 32}, 60_000)
+    await rig.book.do(work.settle, attempt, Sent(Accepted(), 200, b"", 1), work.Again())
 
 
 async def final_task(rig: Rig) -> int:
@@ -269,6 +281,45 @@ async def test_an_expired_task_is_answered_when_its_response_is_shown_later(rig:
     for _ in range(4):
         await rig.later(seconds=60)
     assert await rig.state() == "final_other"
+
+
+def without_logs(asked: Answers, answers: Answers) -> Answers:
+    return [
+        one | {"result": []} if question["method"] == "eth_getLogs" else one
+        for question, one in zip(asked, answers, strict=True)
+    ]
+
+
+async def test_a_response_hidden_from_every_look_is_found_before_the_deadline(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        rig = await opened(tmp_path, stack, 1, 1, window=1000)
+        created_block = await final_task(rig)
+        await rig.step()
+        rig.lie(without_logs)
+        await rig.respond(0, created_block, b"an answer")
+        await accept(rig)
+        for _ in range(4):
+            await rig.later(blocks=DEPTH)
+        assert await rig.state() == "accepted"
+        rig.lie()
+        for _ in range(6):
+            await rig.later(blocks=DEPTH)
+        assert await rig.state() == "final_other"
+
+
+async def test_a_response_window_of_zero_is_no_reading(rig: Rig) -> None:
+    """A daemon that took it would give each task a deadline in its own block, and every task would expire."""
+    drift = Drift(rig.nodes, rig.contract, rig.watch, None, rig.book)
+    await drift.run()
+    await final_task(rig)
+    rig.lie(zeros)
+    with pytest.raises(RetryElsewhere, match="is 0 at block"):
+        await drift.run()
+    assert rig.watch.window_blocks == WINDOW
+    rig.lie()
+    await drift.run()
+    await rig.step()
+    assert await rig.state() == "ready"
 
 
 async def test_nodes_that_agree_need_one_reading_only(tmp_path: Path) -> None:

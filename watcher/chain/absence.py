@@ -43,7 +43,7 @@ class AbsenceRule:
                 proven.append(task)
             else:
                 waiting.append(replace(task, absence=first))
-        await self._book.do(absences.record, waiting, round(APART_S * 1000))
+        await self._book.do(absences.record, waiting, round(APART_S * 1000), at.number + 1)
         return proven
 
 

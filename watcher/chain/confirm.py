@@ -14,12 +14,13 @@ from watcher.chain.absence import AbsenceRule
 from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
+from watcher.chain.event_search import EventSearch
 from watcher.chain.expiry import Expiry
 from watcher.chain.judge import Judge
 from watcher.chain.rehearsal import Rehearsal
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere
-from watcher.ledger import absences, outcome, passes, reading, work
+from watcher.ledger import absences, outcome, reading, work
 from watcher.ledger.book import Book
 from watcher.ledger.source import Cursor
 from watcher.task import (
@@ -89,6 +90,7 @@ class Confirm:
         self._rehearsal = rehearsal
         self._absence = AbsenceRule(book, clock, quorum)
         self._expiry = Expiry(nodes, contract, book, self._absence, rehearsal)
+        self._search = EventSearch(book, clock)
         self._reviewed_s: float | None = None
 
     async def step(self) -> float:
@@ -128,7 +130,6 @@ class Confirm:
             gone = [(task, v) for task, v in zip(held, verdicts, strict=True) if isinstance(v, Orphaned)]
             rest = [(task, v) for task, v in zip(held, verdicts, strict=True) if not isinstance(v, Expired | Orphaned)]
             await self._apply([task for task, _ in rest], [verdict for _, verdict in rest], cursor)
-            await self._search([task for task, v in rest if isinstance(v, NoEvidence) and v.event_missing])
             for empty in (False, True):
                 unknown = [(task, verdict.at) for task, verdict in gone if verdict.empty is empty]
                 if unknown:
@@ -148,6 +149,7 @@ class Confirm:
         others: list[tuple[OpenTask, Responded]] = []
         missing: list[tuple[OpenTask, Header]] = []
         unclear: list[OpenTask] = []
+        unshown: list[OpenTask] = []
         for one, verdict in zip(held, verdicts, strict=True):
             match verdict:
                 case RespondedByUs(event):
@@ -155,12 +157,15 @@ class Confirm:
                 case RespondedOtherwise(event):
                     others.append((one, event))
                     _log(one).warning("answered by somebody else in block {}", event.seen_at.block_number)
+                case NoEvidence(event_missing=True):
+                    unshown.append(one)
                 case NotYet(at) if one.state in _SENT:
                     missing.append((one, at))
                 case _:
                     unclear.append(one)
         await self._book.do(outcome.answered, ours, by_us=True)
         await self._book.do(outcome.answered, others, by_us=False)
+        await self._search.run(unshown, before)
         if missing:
             said = await self._said([one for one, _ in missing], missing[0][1])
             await asyncio.gather(*(self._send_again(one, words) for (one, _), words in zip(missing, said, strict=True)))
@@ -206,14 +211,8 @@ class Confirm:
         if back:
             _log_back(back)
             await self._book.do(absences.held_after_all, self._book.source_id, back)
-        await self._search(unread)
+        await self._search.run(unread, cursor)
         return {task.row_id for task, _ in answered}
-
-    async def _search(self, held: Sequence[OpenTask]) -> None:
-        """The contract says that these are answered, and every look at the logs so far has missed the event."""
-        if held:
-            first_block = min(one.task.seen_at.block_number for one in held)
-            await self._book.do(passes.repeat, self._book.source_id, passes.FINAL, first_block)
 
     async def _said(self, held: Sequence[OpenTask], at: Header) -> Sequence[str | None]:
         return [None] * len(held) if self._rehearsal is None else await self._rehearsal.explain(held, at)

@@ -104,9 +104,17 @@ class TaskManager:
         return self.convention.told(task)
 
     async def response_window(self, at: Header) -> int | None:
-        """The response window in blocks, None where there is none."""
+        """The response window in blocks, None where there is none.
+
+        Raises RetryElsewhere for a window of 0: no response could ever be in time, and it is what empty caches say.
+        """
         view = self.convention.response_window
-        return self.convention.window_blocks if view is None else (await self._read(view, [()], at))[0]
+        if view is None:
+            return self.convention.window_blocks
+        window: int = (await self._read(view, [()], at))[0]
+        if window == 0:
+            raise RetryElsewhere(f"{view.signature} is 0 at block {at.number}: a node that has no state says so, too")
+        return window
 
     async def aggregator(self, at: Header) -> bytes | None:
         """The one address the contract takes answers from; None where it names none."""

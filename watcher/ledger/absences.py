@@ -22,14 +22,14 @@ _ENDED_UNPROVED = sorted(NOT_HELD | {State.EXPIRED})
 _NEWEST_TASKS = 5000
 
 
-def record(tx: Tx, held: Sequence[OpenTask], apart_ms: int) -> None:
-    """Keep the absence that each task carries, and make the task due for the reading that confirms or refutes it."""
+def record(tx: Tx, held: Sequence[OpenTask], apart_ms: int, at_block: int) -> None:
+    """Keep the absence that each task carries. The next look is due `apart_ms` after it and at `at_block`."""
     rows = []
     for task in held:
         first = task.absence
-        assert first is not None, "the caller has read zero"
+        assert first is not None, "the caller misses something"
         kept = {"absent": first.of, "absent_block": first.block_number, "absent_at_ms": first.at_ms}
-        next_look = {"due_at_ms": first.at_ms + apart_ms, "due_block": first.block_number + 1}
+        next_look = {"due_at_ms": first.at_ms + apart_ms, "due_block": at_block}
         rows.append(as_held(task, kept | next_look))
     if rows:
         tx.conn.execute(AS_HELD, rows)

@@ -135,7 +135,7 @@ tasks = Table(
     Column("look_again", Boolean, nullable=False),
     Column("seen_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
-    # The first of two readings in which the contract showed zero: of what (task, response), at which block, and when.
+    # The first of two readings that do not show something: what (task, response, event), at which block, and when.
     Column("absent", String(16)),
     Column("absent_block", BigInteger),
     Column("absent_at_ms", BigInteger),
