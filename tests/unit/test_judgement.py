@@ -10,9 +10,11 @@ from watcher.app.health.judgement import Health, Standing, judge
 from watcher.app.health.observations import (
     API,
     DEADLINE,
+    FINALITY_AT_HEAD,
     FINALITY_BEHIND,
     HOOK,
     NODE_BEHIND,
+    NODES_DISAGREE,
     RPC,
     STORE,
     TROUBLES,
@@ -191,6 +193,24 @@ def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:
     assert keys(judge(replace(WELL, node=stalled), LIMITS)) == {NODE_BEHIND}
     assert judge(replace(WELL, node=replace(stalled, head_moved_ago_s=119)), LIMITS).ready
     assert judge(replace(WELL, node=replace(stalled, usual_interval_s=None)), LIMITS).ready
+
+
+def test_nodes_that_contradict_each_other_are_no_readiness_when_it_lasts() -> None:
+    node = NodeSeen(answered_ago_s=1, head_block=100, disagreement="a and b show different blocks 7", disagreeing_s=9)
+    assert judge(replace(WELL, node=node), LIMITS).ready, "they follow a reorg"
+    health = judge(replace(WELL, node=replace(node, disagreeing_s=10)), LIMITS)
+    assert not health.ready and keys(health) == {NODES_DISAGREE}
+    assert "a and b show different blocks 7" in health.reasons[0]
+    away = replace(node, disagreeing_s=10, answered_ago_s=60)
+    assert NODES_DISAGREE not in keys(judge(replace(WELL, node=away), LIMITS))
+
+
+def test_finality_at_the_head_warns_when_it_lasts_and_leaves_it_ready() -> None:
+    node = NodeSeen(answered_ago_s=1, head_block=100, final_at_head_s=599)
+    assert keys(judge(replace(WELL, node=node), LIMITS)) == set()
+    health = judge(replace(WELL, node=replace(node, final_at_head_s=600)), LIMITS)
+    assert health.ready and keys(health) == {FINALITY_AT_HEAD}
+    assert "for 10 minutes" in health.reasons[0]
 
 
 def test_a_head_nobody_could_see_has_not_stood_still() -> None:

@@ -24,6 +24,8 @@ _DESCENT_BLOCKS = (1, 2, 4, 8, 16, 32, 64)
 _STALLED_BLOCKS = 2
 # What a node calls final counts while it is at most so far behind the head: one that hangs must not hold finality.
 _NEAR_BLOCKS = 64
+# A chain at rest catches up with its finality; one that moves on so far with finality at its head has none to show.
+_AT_HEAD_BLOCKS = 10
 
 
 class AskAll(Protocol):
@@ -60,6 +62,7 @@ class Agreement:
         self._last: Header | None = None
         self._sides: tuple[int, int] | None = None  # heights: of the anchor's fork when it last grew, of the rival then
         self._below: tuple[int, float] | None = None
+        self._at_head: tuple[int, float, int, float] | None = None  # first block and time of finality at the head; last
         self.trust = Trust(names, clock)
         self.anchor: Header | None = None
 
@@ -190,7 +193,24 @@ class Agreement:
             )
         finals = list((await self._finals(finality, head)).values())
         number = evidence.proven_final(finals, len(self._names), head.number, self._quorum, confirmations)
+        self._note_distance(finals, head.number)
         return None if number is None else await self._voted(number, head, sum(one >= number for one in finals))
+
+    def _note_distance(self, finals: Sequence[int], head_block: int) -> None:
+        if not finals or min(finals) < head_block:
+            self._at_head = None
+            return
+        now_s = self._clock.monotonic_s()
+        first_block, first_s = self._at_head[:2] if self._at_head else (head_block, now_s)
+        self._at_head = first_block, first_s, head_block, now_s
+
+    @property
+    def final_at_head_s(self) -> float:
+        """For how long the head has moved on with every node calling it final, 0 while it has not."""
+        if self._at_head is None:
+            return 0.0
+        first_block, first_s, last_block, last_s = self._at_head
+        return last_s - first_s if last_block - first_block >= _AT_HEAD_BLOCKS else 0.0
 
     async def _finals(self, tag: str, head: Header) -> dict[int, int]:
         """What each node near the head calls final, if the node shows that block at its own height, too."""

@@ -177,6 +177,11 @@ class Endpoints:
         return self._agreement.shows_less_for_s(mark)
 
     @property
+    def final_at_head_s(self) -> float:
+        """For how many seconds of new blocks the endpoints have called the head itself final."""
+        return self._agreement.final_at_head_s
+
+    @property
     def disagreement(self) -> Disagreement | None:
         """How endpoints contradict each other, None while they do not."""
         return self._agreement.trust.disagreement

@@ -123,7 +123,7 @@ class Trust:
     def unserved(self, block: Header) -> None:
         """Record that no node could read the contract at a block: a node alone with it is not followed for a while."""
         for place, record in enumerate(self._records):
-            if record.lead == block:
+            if record.lead is not None and record.lead.hash == block.hash:
                 record.lead = None
                 self._distrust(place, f"{self._names[place]} shows block {block.number} and cannot read its state")
 

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
+from watcher.app.health.agreement import evidence_dangers
 from watcher.app.health.observations import (
     API,
     DEADLINE,
@@ -24,6 +25,7 @@ from watcher.app.health.observations import (
     NODE_BEHIND,
     RPC,
     STORE,
+    WARNINGS,
     WATCH,
     ApiSeen,
     HookSeen,
@@ -98,8 +100,9 @@ class Health:
         """UP when nothing is wrong, DOWN when nothing works, else INITIALIZING (the Node API's "partially healthy")."""
         if any(one.standing is Standing.DOWN and one.id in _VITAL for one in self.services):
             return Standing.DOWN
-        fine = self.services and all(one.standing is Standing.UP for one in self.services) and not self.troubles
-        return Standing.UP if fine else Standing.INITIALIZING
+        fine = self.services and all(one.standing is Standing.UP for one in self.services)
+        wrong = any(one.key not in WARNINGS for one in self.troubles)
+        return Standing.UP if fine and not wrong else Standing.INITIALIZING
 
     @property
     def ready(self) -> bool:
@@ -225,6 +228,8 @@ def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[
             "SIGHUP (systemctl reload) loads them; putting the old ones back ends this"
         )
     quiet = node.answered_ago_s is None or node.answered_ago_s > limits.quiet_node_s
+    if not quiet:
+        wrong |= evidence_dangers(node, limits)
     if quiet or work is None or node.head_block is None:
         return wrong
     if node.head_block < work.head_block:

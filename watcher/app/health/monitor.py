@@ -148,7 +148,7 @@ class Monitor:
         seen = self._nodes.seen
         answered = [one.served_s for one in seen if one.served_s is not None]
         words = "; ".join(one.reason for one in seen if one.reason is not None)
-        growth = self._growth
+        growth, disagreement = self._growth, self._nodes.disagreement
         return NodeSeen(
             now_s - max(answered) if answered else None,
             words,
@@ -156,6 +156,9 @@ class Monitor:
             growth.head_moved_ago_s,
             growth.usual_interval_s,
             growth.final_left_behind_s,
+            final_at_head_s=self._nodes.final_at_head_s,
+            disagreement="" if disagreement is None else disagreement.words,
+            disagreeing_s=0.0 if disagreement is None else disagreement.last_s - disagreement.first_s,
         )
 
     def _stage(self, loop: StageLoop, now_s: float) -> StageSeen:

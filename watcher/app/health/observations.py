@@ -9,8 +9,14 @@ from dataclasses import dataclass
 RPC, API, HOOK, STORE, WATCH = "chain-rpc", "operator-api", "handler", "store", "watch"
 DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-behind"
 HOOK_CHANGED = "hook-changed"
+NODES_DISAGREE, FINALITY_AT_HEAD = "nodes-disagree", "finality-at-head"
 # Every key a trouble can have.
-TROUBLES = (RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND, FINALITY_BEHIND, HOOK_CHANGED)
+TROUBLES = (
+    RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND, FINALITY_BEHIND, HOOK_CHANGED,
+    NODES_DISAGREE, FINALITY_AT_HEAD,
+)  # fmt: skip
+# True of some chains: it is said, and the watcher is ready all the same.
+WARNINGS = frozenset({FINALITY_AT_HEAD})
 
 DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
     RPC: ("Chain RPC", "The nodes the chain is read from"),
@@ -25,7 +31,9 @@ DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
 class NodeSeen:
     """The nodes together. `answered_ago_s` is None before the first good answer, `head_block` is what they show now.
 
-    `final_left_behind_s` is for how long the head has been moving on without the final block.
+    `final_left_behind_s` is for how long the head has been moving on without the final block, `final_at_head_s` for how
+    long it has been moving on together with it; `disagreement` says how endpoints contradict each other, for
+    `disagreeing_s`.
     """
 
     answered_ago_s: float | None = None
@@ -34,6 +42,9 @@ class NodeSeen:
     head_moved_ago_s: float = 0.0
     usual_interval_s: float | None = None
     final_left_behind_s: float = 0.0
+    disagreement: str = ""
+    disagreeing_s: float = 0.0
+    final_at_head_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +154,8 @@ class Limits:
     `danger_s`: the same in seconds, for deadlines that are times.
 
     `silent_hook_s`: a hook from which nothing comes for longer is told, before its time limit ends the run.
-    `slow_finality_s`: Ethereum makes blocks final every 6 minutes, roll-ups every 15 to 30.
+    `slow_finality_s`: Ethereum makes blocks final every 6 minutes, roll-ups every 15 to 30. `disagreeing_s`: nodes that
+    follow a reorg contradict each other for a moment.
     """
 
     quiet_node_s: float = 15.0
@@ -153,3 +165,5 @@ class Limits:
     danger_s: float = 120.0
     silent_hook_s: float = 20.0
     slow_finality_s: float = 3600.0
+    disagreeing_s: float = 10.0
+    final_at_head_s: float = 600.0

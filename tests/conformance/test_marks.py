@@ -1,0 +1,160 @@
+"""The marks of head and finality go back when they proved wrong, and what rested on them with them."""
+
+from typing import Any, cast
+
+import pytest
+from sqlalchemy import update
+
+from tests.conformance.rig import Ledger, header, make_response, make_task
+from watcher.chain.agreement import Final
+from watcher.chain.watch import Watch, WatchPlan
+from watcher.errors import Halt
+from watcher.ledger import intake, marks, outcome, reading
+from watcher.ledger.source import Cursor
+from watcher.ledger.tables import sources, tasks
+from watcher.ledger.writer import Tx
+from watcher.task import Header, State
+
+FAR = 10**9
+
+
+async def cursor_of(ledger: Ledger) -> Cursor:
+    return await ledger.ask(reading.cursor, ledger.source)
+
+
+async def test_a_head_is_lowered_with_the_due_blocks_counted_from_it(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
+    await ledger.record(upto=110, head=FAR)
+    first, second = await ledger.held(State.ACCEPTED)
+    await ledger.do(outcome.look_again, [first], FAR + 1)
+    await ledger.do(outcome.look_again, [second], 115)
+    await ledger.do(marks.lower_head, ledger.source, 112)
+    assert (await cursor_of(ledger)).head_block == 112
+    assert [row.due_block for row in await ledger.rows()] == [113, 115]
+
+
+async def test_a_head_is_not_lowered_below_what_was_read(ledger: Ledger) -> None:
+    await ledger.record(upto=110, head=120)
+    await ledger.do(marks.lower_head, ledger.source, 105)
+    assert (await cursor_of(ledger)).head_block == 110
+    await ledger.do(marks.lower_head, ledger.source, 130)
+    assert (await cursor_of(ledger)).head_block == 110, "it is never raised so"
+
+
+async def bring_to_finality(ledger: Ledger, *, firm: bool) -> None:
+    """Task 0 is final by our response in block 110, task 1 expired, task 2 is final by another's; final is 130."""
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    await ledger.record(make_task(1, block=105), make_task(2, block=105), upto=112)
+    await ledger.record(answered=[make_response(2, 114, b"theirs")], upto=130)
+    (theirs,) = [one for one in await ledger.held(State.SEEN) if one.task.task_index == 2]
+    shown = await ledger.ask(outcome.response_of, ledger.source, 2, None)
+    assert shown is not None
+    await ledger.do(outcome.answered, [(theirs, shown)], by_us=False)
+    await ledger.do(intake.finalise, ledger.source, header(104))
+    await ledger.do(intake.finalise, ledger.source, header(130), firm=firm)
+    await ledger.do(lambda tx: tx.conn.execute(update(tasks).where(tasks.c.task_index == 1).values(deadline_block=120)))
+    await ledger.do(outcome.expired, [one for one in await ledger.held(State.SEEN) if one.task.task_index == 1])
+    for state in (State.RESPONDED, State.RESPONDED_OTHER):
+        await ledger.do(outcome.final, await ledger.held(state), header(130))
+    assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
+
+
+async def test_what_was_final_too_early_is_open_again_when_a_reorg_goes_below(ledger: Ledger) -> None:
+    await bring_to_finality(ledger, firm=False)
+    await ledger.do(intake.rewind, ledger.source, header(106))
+    cursor = await cursor_of(ledger)
+    assert (cursor.final_block, cursor.final_hash, cursor.firm_block) == (104, header(104).hash, 104)
+    assert [row.state for row in await ledger.rows()] == [State.UNKNOWN, State.SEEN, State.SEEN]
+    assert all(row.canonical for row in await ledger.rows()), "their own blocks are still there"
+    events = await ledger.ask(reading.recent_events, ledger.source)
+    assert "finality taken back" in [event.kind for event in events]
+
+
+async def test_what_is_final_stays_when_a_reorg_stays_above(ledger: Ledger) -> None:
+    await bring_to_finality(ledger, firm=False)
+    await ledger.record(upto=140)
+    await ledger.do(intake.rewind, ledger.source, header(130))
+    assert (await cursor_of(ledger)).final_block == 130
+    assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
+
+
+class Nodes:
+    """Nodes that show one chain up to a head: the trunk up to `shared`, and a fork above it."""
+
+    def __init__(self, head: int, shared: int = FAR, *, finality: Final | None = None) -> None:
+        self.height, self.shared, self.finality = head, shared, finality
+        self.less_s = 0.0
+
+    def at(self, number: int) -> Header:
+        return header(number, 0 if number <= self.shared else 1)
+
+    def follow(self, anchor: Header | None) -> None:
+        pass
+
+    def shows_less_for_s(self, mark: int) -> float:
+        return self.less_s if self.height < mark else 0.0
+
+    async def head(self) -> Header:
+        return self.at(self.height)
+
+    async def header(self, number: int, head: Header) -> Header | None:
+        return self.at(number) if number <= self.height else None
+
+    async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
+        return self.finality
+
+
+def watch_of(ledger: Ledger, nodes: Nodes) -> Watch:
+    return Watch(cast("Any", nodes), cast("Any", None), ledger.book, WatchPlan(1, "finalized", 100, 1.0), 30)
+
+
+async def test_a_ledger_with_a_head_that_never_was_recovers_when_nodes_show_less(ledger: Ledger) -> None:
+    await ledger.record(make_task(0), upto=110, head=FAR)
+    nodes = Nodes(110)
+    await watch_of(ledger, nodes).step()
+    assert (await cursor_of(ledger)).head_block == FAR, "a node may lag"
+    nodes.less_s = 10.0
+    await watch_of(ledger, nodes).step()
+    assert (await cursor_of(ledger)).head_block == 110
+    assert await ledger.ask(outcome.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
+
+
+async def test_a_reorg_below_a_block_one_node_called_final_is_a_reorg(ledger: Ledger) -> None:
+    await bring_to_finality(ledger, firm=False)
+    nodes = Nodes(130, shared=112)
+    assert await watch_of(ledger, nodes).step() == 0
+    assert (await cursor_of(ledger)).block == 112
+    assert [row.state for row in await ledger.rows()] == [State.FINAL, State.SEEN, State.SEEN]
+
+
+async def test_a_reorg_below_firm_finality_halts(ledger: Ledger) -> None:
+    await bring_to_finality(ledger, firm=True)
+    with pytest.raises(Halt, match="block 130 was final and has changed"):
+        await watch_of(ledger, Nodes(130, shared=112)).step()
+    assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
+
+
+async def test_finality_becomes_firm_when_enough_nodes_name_it_later(ledger: Ledger) -> None:
+    await ledger.record(upto=110)
+    nodes = Nodes(110, finality=Final(header(110), firm=False))
+    watch = watch_of(ledger, nodes)
+    await watch.step()
+    cursor = await cursor_of(ledger)
+    assert (cursor.final_block, cursor.firm_block) == (110, -1)
+    await ledger.record(upto=111)
+    nodes.height, nodes.finality = 111, Final(header(109), firm=True)
+    await watch.step()
+    cursor = await cursor_of(ledger)
+    assert (cursor.final_block, cursor.firm_block, cursor.firm_hash) == (110, 109, header(109).hash)
+
+
+async def test_a_ledger_of_an_older_version_has_no_firm_finality(ledger: Ledger) -> None:
+    """What it called final may rest on one node: a reorg below it is a reorg, once."""
+    await bring_to_finality(ledger, firm=True)
+
+    def forget(tx: Tx) -> None:
+        tx.conn.execute(update(sources).values(firm_block=None, firm_hash=None))
+
+    await ledger.do(forget)
+    assert await watch_of(ledger, Nodes(130, shared=112)).step() == 0
+    assert (await cursor_of(ledger)).final_block == -1

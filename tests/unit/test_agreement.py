@@ -1,0 +1,318 @@
+"""The head among nodes that lag, lie about their head, or follow forks: step by step on a clock that is set by hand."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from random import Random
+from typing import Any, cast
+
+import pytest
+
+from tests.conformance.rig import SetClock
+from tests.conformance.rig import header as block
+from watcher.chain.answers import Reverted
+from watcher.chain.endpoints import Endpoints
+from watcher.errors import RetryElsewhere, StaleNode
+from watcher.task import Header
+
+FAR = 10**9
+MANAGER = b"\x11" * 20
+
+
+def made(number: int, fork: int = 0) -> Header:
+    return replace(block(number, fork), timestamp_s=1_700_000_000 + 12 * number)
+
+
+class Fake:
+    """A node of a chain as high as `height`. From block `since` on it shows those of another fork, if `fork` is set.
+
+    `names` changes the head it names; `final` is the block it calls final. `serves` says whether it reads state.
+    """
+
+    def __init__(self, name: str, height: int = 100) -> None:
+        self.name = name
+        self.height = height
+        self.fork, self.since = 0, 0
+        self.names: Callable[[Header], Header] = lambda head: head
+        self.final = 0
+        self.serves = True
+        self.away = False
+        self.asked = 0
+
+    def at(self, number: int) -> Header:
+        fork = self.fork if number >= self.since else 0
+        parent = self.fork if number > self.since else 0
+        return replace(made(number, fork), parent_hash=block(number - 1, parent).hash)
+
+    async def chain_id(self) -> int:
+        return 1
+
+    async def head(self) -> Header:
+        self.asked += 1
+        if self.away:
+            raise RetryElsewhere(f"{self.name}: no connection")
+        return self.names(self.at(self.height))
+
+    async def header(self, which: int | str) -> Header | None:
+        self.asked += 1
+        if self.away:
+            raise RetryElsewhere(f"{self.name}: no connection")
+        if isinstance(which, str):
+            return self.at(self.final)
+        return self.at(which) if 0 <= which <= self.height else None
+
+    async def views(self, calls: Sequence[bytes], to: bytes, at: Header) -> list[bytes | Reverted]:
+        if not self.serves or at.number > self.height or self.at(at.number).hash != at.hash:
+            raise StaleNode(f"{self.name}: does not have block {at.number} as asked")
+        return [b"\x01" * 32 for _ in calls]
+
+
+class Net:
+    """Fake nodes, the endpoints made of them, and the clock of both."""
+
+    def __init__(self, nodes: int, quorum: int) -> None:
+        self.clock = SetClock(1_700_001_200_000)
+        self.nodes = [Fake(f"http://node-{place}") for place in range(nodes)]
+        self.endpoints = Endpoints(cast("Any", self.nodes), self.clock, Random(1), quorum)
+
+    async def poll(self, seconds: float = 1.0) -> Header:
+        self.clock.at_ms += int(seconds * 1000)
+        return await self.endpoints.head()
+
+    def mine(self, count: int = 1) -> None:
+        for node in self.nodes:
+            node.height += count
+
+    async def read(self) -> Header:
+        """Poll, and take the head as read, as the watch does."""
+        head = await self.poll()
+        self.endpoints.follow(head)
+        return head
+
+
+def far(head: Header) -> Header:
+    return replace(head, number=head.number + FAR)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(("nodes", "quorum"), [(2, 1), (3, 1), (3, 2)])
+async def test_a_far_head_of_one_node_changes_nothing(nodes: int, quorum: int, place: int) -> None:
+    net = Net(nodes, quorum)
+    net.nodes[place].names = far
+    for height in range(100, 140):
+        assert (await net.poll()).number == height, "from the first poll on, and without a delay"
+        net.mine()
+    disagreement = net.endpoints.disagreement
+    assert disagreement is not None and disagreement.last_s - disagreement.first_s > 10
+    assert f"{net.nodes[place].name} names block" in disagreement.words
+    net.nodes[place].names = lambda head: head
+    assert (await net.poll(20)).number == 140
+    assert net.endpoints.disagreement is None
+
+
+async def test_a_far_head_shown_at_its_height_is_refused_when_another_node_answers() -> None:
+    net = Net(2, 1)
+    await net.read()
+    liar = net.nodes[0]
+    liar.height += FAR
+    for _ in range(10):
+        net.nodes[1].height += 1
+        assert (await net.poll()).number == net.nodes[1].height
+
+
+async def test_the_only_node_must_show_its_head_and_insist_when_it_seems_impossible() -> None:
+    net = Net(1, 1)
+    await net.read()
+    (node,) = net.nodes
+    node.names = far
+    for _ in range(20):
+        with pytest.raises(StaleNode, match="not there"):
+            await net.poll()
+    node.names = lambda head: head
+    assert (await net.poll()).number == 100
+    node.height += FAR
+    for _ in range(3):
+        with pytest.raises(StaleNode, match="impossible"):
+            await net.poll(1)
+    node.height -= FAR
+    assert (await net.poll()).number == 100
+    node.height += FAR  # the chain of a test may well do so: it says it again and again
+    for _ in range(3):
+        with pytest.raises(StaleNode, match="impossible"):
+            await net.poll(3)
+    assert (await net.poll(3)).number == 100 + FAR
+
+
+@pytest.mark.parametrize("lead", [1, 5])
+async def test_a_node_that_is_ahead_is_followed_at_once_when_it_agrees(lead: int) -> None:
+    net = Net(2, 1)
+    net.nodes[1].height += lead
+    for height in range(100 + lead, 130 + lead):
+        assert (await net.read()).number == height
+        net.mine()
+    assert net.endpoints.disagreement is None
+
+
+async def test_a_node_that_hangs_hides_nothing() -> None:
+    net = Net(2, 1)
+    for _ in range(30):
+        net.nodes[1].height += 1
+        assert (await net.read()).number == net.nodes[1].height
+    assert net.endpoints.disagreement is None
+
+
+@pytest.mark.parametrize(("nodes", "quorum"), [(3, 2), (3, 1), (2, 1)])
+@pytest.mark.parametrize("place", [0, 1])
+async def test_a_node_a_block_ahead_on_its_own_fork_is_not_followed(nodes: int, quorum: int, place: int) -> None:
+    net = Net(nodes, quorum)
+    await net.read()
+    forked = net.nodes[place]
+    forked.fork, forked.since, forked.height = 1, 100, 101
+    for height in range(100, 130):
+        head = await net.read()
+        assert (head.number, head.hash) == (height, block(height).hash)
+        assert await net.endpoints.views([b"call"], MANAGER, head)
+        net.mine()
+    disagreement = net.endpoints.disagreement
+    assert disagreement is not None and "show different blocks" in disagreement.words
+
+
+async def test_a_tip_that_is_never_the_chains_costs_a_block_and_not_all() -> None:
+    """A node that invents its newest block alone: each one looks right until the others have made theirs."""
+    net = Net(2, 1)
+    liar, honest = net.nodes
+    right = 0
+    for height in range(100, 160):
+        honest.height, liar.height, liar.fork, liar.since = height, height + 1, height, height + 1
+        head = await net.read()
+        right += head.hash == block(head.number).hash
+    assert right >= 56
+    assert net.endpoints.disagreement is not None
+
+
+async def test_a_lone_head_whose_state_nobody_reads_is_left() -> None:
+    net = Net(2, 1)
+    await net.read()
+    liar, honest = net.nodes
+    liar.fork, liar.since, liar.height, liar.serves = 1, 101, 101, False
+    assert (await net.poll()).hash == block(101, 1).hash
+    with pytest.raises(StaleNode):
+        await net.endpoints.views([b"call"], MANAGER, made(101, 1))
+    for _ in range(20):
+        honest.height, liar.height = honest.height + 1, liar.height + 1
+        head = await net.read()
+        assert head.hash == block(head.number).hash
+
+
+async def test_a_dead_fork_is_left_when_the_other_one_grows() -> None:
+    net = Net(2, 1)
+    dead, living = net.nodes
+    dead.fork, dead.since = 1, 98
+    net.endpoints.follow(block(100, 1))
+    living.height = 102
+    assert (await net.poll()).hash == block(100, 1).hash, "the side of the cursor comes first"
+    living.height = 104
+    head = await net.poll()
+    assert head.hash == block(104).hash
+    net.endpoints.follow(block(97))  # the watch goes back to where both are the same, and stays with the other side
+    assert await net.poll() == head
+
+
+async def test_a_reorg_that_all_nodes_follow_is_followed_at_once() -> None:
+    net = Net(3, 2)
+    await net.read()
+    for node in net.nodes[:2]:
+        node.fork, node.since, node.height = 1, 99, 101
+    head = await net.poll()
+    assert (head.number, head.hash) == (101, block(101, 1).hash), "two of three are enough"
+
+
+async def test_nothing_is_the_head_when_fewer_than_the_quorum_answer() -> None:
+    net = Net(3, 2)
+    net.nodes[0].away = net.nodes[1].away = True
+    with pytest.raises(RetryElsewhere, match="only 1 of the 2"):
+        await net.poll()
+
+
+async def test_two_nodes_that_must_agree_give_the_last_block_they_share() -> None:
+    net = Net(2, 2)
+    net.nodes[1].fork, net.nodes[1].since = 1, 99
+    assert (await net.poll()).number == 98
+    assert net.endpoints.disagreement is not None
+
+
+async def test_nodes_that_agree_cost_one_question_each() -> None:
+    net = Net(3, 1)
+    await net.read()
+    for node in net.nodes:
+        node.asked = 0
+    net.mine()
+    await net.read()
+    assert [node.asked for node in net.nodes] == [1, 1, 1]
+
+
+async def test_a_mark_counts_as_gone_when_every_node_shows_less_for_a_while() -> None:
+    net = Net(2, 1)
+    await net.poll()
+    assert net.endpoints.shows_less_for_s(100) == 0
+    assert net.endpoints.shows_less_for_s(101) == 0
+    await net.poll(7)
+    assert net.endpoints.shows_less_for_s(101) == 7
+    net.nodes[1].height = 101
+    await net.poll(7)
+    assert net.endpoints.shows_less_for_s(101) == 0
+
+
+@pytest.mark.parametrize(
+    ("finals", "quorum", "confirmations", "expected", "firm"),
+    [
+        ([36], 1, 0, 36, True),
+        ([100], 1, 2, 100, False),
+        ([100, 36], 1, 0, 36, True),
+        ([100, 36, 36], 2, 0, 36, True),
+        ([100, 100, 36], 2, 3, 97, True),
+        ([99, 98], 2, 0, 98, True),
+        ([100, 100], 2, 0, 100, False),
+    ],
+)
+async def test_finality_is_firm_when_enough_nodes_name_a_block_below_the_head(
+    finals: list[int], quorum: int, confirmations: int, expected: int, firm: bool
+) -> None:
+    net = Net(len(finals), quorum)
+    for node, final in zip(net.nodes, finals, strict=True):
+        node.final = final
+    found = await net.endpoints.final("finalized", await net.poll(), confirmations)
+    assert found is not None
+    assert (found.block, found.firm) == (made(expected), firm)
+
+
+async def test_finality_is_not_firm_when_one_of_several_nodes_is_left() -> None:
+    net = Net(2, 1)
+    net.nodes[0].final, net.nodes[1].away = 100, True
+    found = await net.endpoints.final("finalized", await net.poll(), 2)
+    assert found is not None
+    assert (found.block.number, found.firm) == (98, False)
+    found = await net.endpoints.final(5, await net.poll(), 2)
+    assert found is not None
+    assert (found.block.number, found.firm) == (95, False)
+
+
+async def test_a_final_block_of_another_fork_does_not_count() -> None:
+    net = Net(3, 1)
+    forked = net.nodes[0]
+    forked.fork, forked.since, forked.final = 1, 90, 95
+    for node in net.nodes[1:]:
+        node.final = 80
+    found = await net.endpoints.final("finalized", await net.poll(), 0)
+    assert found is not None and found.block == made(80)
+
+
+async def test_finality_at_the_head_is_noticed_when_the_chain_moves_on_with_it() -> None:
+    net = Net(1, 1)
+    for _ in range(12):
+        net.mine()
+        net.nodes[0].final = net.nodes[0].height
+        await net.endpoints.final("finalized", await net.poll(12), 0)
+    assert net.endpoints.final_at_head_s == 11 * 12
+    net.mine()
+    await net.endpoints.final("finalized", await net.poll(12), 0)
+    assert net.endpoints.final_at_head_s == 0
