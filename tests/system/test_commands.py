@@ -468,10 +468,28 @@ async def test_db_upgrade_keeps_away_from_a_running_daemon_and_makes_a_new_ledge
     assert "from nothing" in done.out
     assert "nothing to do" in (await command("db", "upgrade", "--config", str(config))).out
     assert (await command("db", "check", "--config", str(config))).code == 0
+    # As in the first seconds of a first run: nothing is misconfigured, and there is nothing to show yet.
+    done = await command("tasks", "list", "--config", str(config))
+    assert done.code == 75
+    assert "the first `watcher run` begins it" in done.err
+    assert sqlite3.connect(tmp_path / "new.db").execute("SELECT count(*) FROM tasks").fetchone() == (0,)
+
+
+async def test_listing_asks_to_try_later_when_the_ledger_has_no_tables_yet(house: House, tmp_path: Path) -> None:
+    (tmp_path / "fresh.db").touch()
+    config = tmp_path / "fresh.toml"
+    config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "fresh.db")))
+    for arguments in (("tasks", "list"), ("prove",)):
+        assert (await command(*arguments, "--config", str(config))).code == 75
+
+
+async def test_listing_is_refused_when_the_ledger_knows_only_other_contracts(house: House, tmp_path: Path) -> None:
+    config = tmp_path / "other.toml"
+    text = house.rig.config.read_text()
+    config.write_text(re.sub(r'address = "0x[0-9a-fA-F]{40}"', f'address = "0x{"11" * 20}"', text))
     done = await command("tasks", "list", "--config", str(config))
     assert done.code == 78
     assert "knows nothing of this contract" in done.err
-    assert sqlite3.connect(tmp_path / "new.db").execute("SELECT count(*) FROM tasks").fetchone() == (0,)
 
 
 # -- data and log ------------------------------------------------------------------------------------------------------

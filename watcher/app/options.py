@@ -80,6 +80,8 @@ def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
     try:
         cursor = reader.ask_now(reading.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)
         if cursor is None:
+            if reader.ask_now(reading.is_empty):
+                raise TryLater(f"the ledger at {path or 'ledger.url'} is new; the first `watcher run` begins it")
             raise FixConfiguration(
                 "task_manager.address: the ledger knows nothing of this contract on this chain; check chain.chain_id, "
                 "task_manager.address and ledger.url, or let `watcher run` begin"

@@ -40,6 +40,11 @@ def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor 
     return None if row is None else cursor_of(row)
 
 
+def is_empty(conn: Connection) -> bool:
+    """Return True while the ledger knows no contract: a first start has made it, and not come further yet."""
+    return conn.execute(select(sources.c.id).limit(1)).first() is None
+
+
 @dataclass(frozen=True, slots=True)
 class Beginning:
     """Where, and on which chain, a contract's tasks were begun to be read. `genesis_hash` is block 0's, if known.

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector, disable_created_metrics
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from watcher.app.health.judgement import Health, Standing
 from watcher.app.health.observations import DESCRIPTIONS, TROUBLES
+from watcher.app.health.process_metrics import OwnProcess
 from watcher.chain.batch import Asked
 from watcher.chain.endpoints import EndpointSeen
 from watcher.ledger.measure import Moved, Work
@@ -61,7 +62,7 @@ class Metrics:
         self._state_metrics()
         self._outside_metrics()
         self._begin()
-        ProcessCollector(registry=self.registry)
+        OwnProcess(self.registry)
 
     def _gauge(self, name: str, words: str, *labels: str) -> Gauge:
         self.described.append(Described(name, "gauge", labels, words))
