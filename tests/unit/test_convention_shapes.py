@@ -464,7 +464,11 @@ def test_an_event_may_be_given_as_the_compilers_json(tmp_path: Path) -> None:
     event = next(line for line in WILD["no deadline, no quorums"].text.splitlines() if "event =" in line)
     inline = WILD["no deadline, no quorums"].text.replace(event, f"event = '{json.dumps(entry)}'")
     assert custom(tmp_path, inline).created_topic == plain.created_topic
-    (tmp_path / "out.json").write_text(json.dumps({"abi": [entry, {"type": "event", "name": "Other", "inputs": []}]}))
+    # With an ABI the function is compared too, so that the file says one that the ABI has.
+    taken = {"type": "function", "name": "respondToTask", "inputs": [{"type": "uint256"}, {"type": "bytes"}]}
+    other = {"type": "event", "name": "Other", "inputs": []}
+    (tmp_path / "out.json").write_text(json.dumps({"abi": [entry, other, taken]}))
+    inline = inline.replace("[call]", '[call]\nsignature_type = ""')
     by_name = 'abi = "out.json"\n' + inline.replace(f"'{json.dumps(entry)}'", '"NewTaskCreated"')
     assert custom(tmp_path, by_name).created_topic == plain.created_topic
     with pytest.raises(FixConfiguration, match="it has NewTaskCreated, Other"):

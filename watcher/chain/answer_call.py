@@ -25,6 +25,7 @@ class AnswerCall:
             types.insert(place, call.signature_type)
             values.insert(place, Constant(empty_value(call.signature_type)))
         self._arguments = ",".join(types)
+        self.function = f"{self.method}({self._arguments})"
         self._params = Recipe(call.types, call.values, event, answer_type)
         self._unsigned = Recipe(types, values, event, answer_type)
         self._signed = Recipe(signed.types, signed.values, event, answer_type, packed=signed.packed)

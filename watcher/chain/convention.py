@@ -15,6 +15,7 @@ from typing import Any
 from watcher.chain.abi import View, address_or_none, hash_or_none, number_of, window_before, window_of, word_if
 from watcher.chain.answer_call import AnswerCall
 from watcher.chain.answers import Log
+from watcher.chain.contract_abi import ContractAbi
 from watcher.chain.event import Event
 from watcher.chain.log_filter import LogFilter, Only
 from watcher.chain.payload import Payload
@@ -171,6 +172,11 @@ class Convention:
         return self._sending.selector(method)
 
     @property
+    def function(self) -> str:
+        """The function that takes the answer with the types of all its arguments, "" where the file names none."""
+        return "" if self._answers is None else self._answers.function
+
+    @property
     def can_answer(self) -> bool:
         """True where the file says how an answer is sent and what is signed."""
         return self._answers is not None
@@ -195,9 +201,19 @@ def convention(
     """
     shape, abi = load_shape(name, file, answers=answers)
     try:
-        return Convention(name, shape, abi, message_limit_bytes)
+        found = Convention(name, shape, abi, message_limit_bytes)
+        if shape.abi:
+            _compare(found, shape, abi)
+        return found
     except FixConfiguration as wrong:
         raise FixConfiguration(f"{name if file is None else file}: {wrong}") from None
+
+
+def _compare(found: Convention, shape: ObservedShape, abi: Sequence[Any]) -> None:
+    """Raise FixConfiguration with all that is written and not so in the ABI."""
+    differences = ContractAbi(abi).differences(shape, found.created, found.responded, found.function)
+    if differences:
+        raise FixConfiguration("; ".join(differences))
 
 
 def _signature(text: str, abi: Sequence[Any]) -> Signature:

@@ -191,7 +191,9 @@ class ObservedShape(Table):
     """A whole convention file of which nothing is sent: [call] and [signed] may be left out."""
 
     description: str = Field(default="", max_length=2000)
-    abi: Line | None = None
+    abi: Line | Annotated[list[Line], Field(min_length=1, max_length=4)] | None = Field(
+        default=None, description="a path, or a list of up to four paths"
+    )
     answer: Type = "bytes"
     task: TaskShape
     deadline: Deadline = Deadline()
@@ -246,7 +248,11 @@ def _tables(text: str) -> dict[str, Any]:
 
 
 def _abi(shape: ObservedShape, file: Path | None) -> list[Any]:
-    path = Path(shape.abi or "")
+    named = shape.abi if isinstance(shape.abi, list) else [shape.abi or ""]
+    return [entry for one in named for entry in _abi_in(Path(one), file)]
+
+
+def _abi_in(path: Path, file: Path | None) -> list[Any]:
     path = path if path.is_absolute() or file is None else file.parent / path
     try:
         found = parse_json(_read(path, _ABI_LIMIT_BYTES).encode())

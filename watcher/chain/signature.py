@@ -108,7 +108,7 @@ def abi_signature(entry: Mapping[str, Any]) -> Signature:
         raise FixConfiguration("the ABI's entry has no name or no inputs")
     if entry.get("anonymous"):
         raise FixConfiguration(f"event {name} is anonymous: its logs cannot be told from others")
-    return Signature(name, _abi_parameters(inputs, 1))
+    return Signature(name, abi_parameters(inputs, 1))
 
 
 def find_in_abi(abi: Sequence[Any], kind: str, name: str) -> Signature:
@@ -206,7 +206,10 @@ class _Reader:
         return FixConfiguration(f"the signature {self._text[:100]!r} cannot be read: {words}")
 
 
-def _abi_parameters(entries: list[Any], depth: int) -> tuple[Parameter, ...]:
+def abi_parameters(entries: Any, depth: int = 1) -> tuple[Parameter, ...]:
+    """The inputs or outputs of an entry of ABI JSON. Raises FixConfiguration."""
+    if not isinstance(entries, list):
+        raise FixConfiguration("the ABI's entry has no list of parameters")
     if len(entries) > _PARAMETERS_LIMIT:
         raise FixConfiguration(f"the ABI's entry has more than {_PARAMETERS_LIMIT} parameters")
     return tuple(_abi_parameter(one, depth) for one in entries)
@@ -220,7 +223,7 @@ def _abi_parameter(entry: Any, depth: int) -> Parameter:
     if kind.startswith("tuple"):
         if not isinstance(parts, list):
             raise FixConfiguration("a tuple of the ABI has no components")
-        components = _abi_parameters(parts, depth + 1)
+        components = abi_parameters(parts, depth + 1)
         kind = f"({','.join(one.type for one in components)}){kind.removeprefix('tuple')}"
     name = entry.get("name", "")
     return Parameter(name if isinstance(name, str) else "", _canonical(kind), components, entry.get("indexed") is True)
