@@ -1,11 +1,12 @@
 """What the watcher reads goes in once, whole, and comes out again when the chain changes its mind."""
 
 import sqlite3
+from dataclasses import replace
 
 import pytest
 
 from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, Ledger, header, make_response, make_task, sent
-from watcher.ledger import answers, intake, outcome, reading, work
+from watcher.ledger import answers, intake, outcome, passes, reading, work
 from watcher.ledger.source import open_source
 from watcher.ledger.work import Again
 from watcher.ledger.writer import Tx
@@ -219,6 +220,31 @@ async def test_two_responses_to_one_index_are_both_kept(ledger: Ledger) -> None:
     await ledger.record(make_task(0), answered=[one, other])
     assert await ledger.ask(outcome.response_of, ledger.source, 0, one.response_hash) == one
     assert await ledger.ask(outcome.response_of, ledger.source, 0, other.response_hash) == other
+
+
+@pytest.mark.parametrize("same_tx", [True, False])
+async def test_two_responses_at_one_log_index_are_both_kept(ledger: Ledger, same_tx: bool) -> None:
+    one = make_response(0, 105)
+    other = make_response(0, 105, b"other")
+    place = one.seen_at if same_tx else replace(one.seen_at, tx_hash=b"\x99" * 32)
+    other = replace(other, seen_at=place)
+    await ledger.record(make_task(0), answered=[one])
+    assert await ledger.do(passes.look, ledger.source, passes.CONFIRMED, [], [one, other], 105) == 1, "one is new"
+    assert await ledger.do(passes.look, ledger.source, passes.FINAL, [], [one, other], 105) == 0
+    await ledger.record(answered=[one, other])
+    assert len(await ledger.ask(reading.responses_between, ledger.source, 0, 10)) == 2
+    assert await ledger.ask(outcome.response_of, ledger.source, 0, other.response_hash) == other
+
+
+async def test_responses_of_two_tasks_at_one_log_index_settle_both(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0, block=101), make_task(1, block=101), to=State.ACCEPTED)
+    one = make_response(0, 108)
+    other = replace(make_response(1, 108), seen_at=replace(one.seen_at, tx_hash=b"\x98" * 32))
+    await ledger.record(answered=[one, other])
+    held = await ledger.held(State.ACCEPTED)
+    shown = [(task, one if task.task.task_index == 0 else other) for task in held]
+    await ledger.do(outcome.answered, shown, by_us=True)
+    assert [await ledger.state(index) for index in (0, 1)] == [State.RESPONDED, State.RESPONDED]
 
 
 async def test_an_answer_read_before_a_rewind_is_not_written_after_it(ledger: Ledger) -> None:

@@ -296,13 +296,38 @@ def test_a_search_by_index_discards_the_logs_of_other_indices() -> None:
     "second",
     [
         raw_log(blockHash="0x" + "77" * 32, logIndex="0x1"),
-        raw_log(data="0x99"),
         raw_log(blockNumber="0x14", blockHash="0x" + "77" * 32),
     ],
 )
 def test_an_answer_that_contradicts_itself_or_the_header_is_refused(second: dict[str, Any]) -> None:
     with pytest.raises(RetryElsewhere, match="moved under our feet"):
         read(raw_log(), second)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"transactionHash": "0x" + "33" * 32}, {"data": "0x99"}, {"topics": ["0x" + TOPIC.hex(), "0x" + "66" * 32]}],
+)
+def test_two_logs_at_one_place_are_both_read(change: dict[str, Any]) -> None:
+    found, foreign = read(raw_log(), raw_log(**change), raw_log())
+    assert (len(found), foreign) == (2, 0)
+    assert {log.log_index for log in found} == {0}
+
+
+@given(st.lists(st.tuples(st.integers(5, 12), st.integers(0, 3), st.integers(0, 3)), max_size=20))
+def test_every_different_log_is_read_once_and_in_the_order_of_blocks(places: list[tuple[int, int, int]]) -> None:
+    raws = [
+        raw_log(
+            blockNumber=hex(block),
+            blockHash="0x" + block.to_bytes(32).hex(),
+            transactionHash="0x" + tx.to_bytes(32).hex(),
+            logIndex=hex(index),
+        )
+        for block, tx, index in places
+    ]
+    found, _ = read(*raws)
+    assert len(found) == len(set(places))
+    assert [log.block_number for log in found] == sorted(log.block_number for log in found)
 
 
 @pytest.mark.parametrize("raw", [None, "", "0x", "12", -1, "-0x1", "0x" + "f" * 64, [], {}, True, "0xzz"])

@@ -259,7 +259,8 @@ def logs(
     if not isinstance(raw, list):
         raise RetryElsewhere("the answer holds something else where a list of logs belongs")
     addresses = (address,) if isinstance(address, bytes) else address
-    found: dict[tuple[int, int], Log] = {}
+    # Some nodes count logIndex within the transaction, or give two logs of a block the same: whatever differs is two.
+    found: dict[Log, None] = {}
     hashes = {last.number: last.hash}
     foreign = 0
     for item in raw:
@@ -275,7 +276,7 @@ def logs(
         if not wanted:
             foreign += 1
             continue
-        place = (log.block_number, log.log_index)
-        if hashes.setdefault(log.block_number, log.block_hash) != log.block_hash or found.setdefault(place, log) != log:
+        if hashes.setdefault(log.block_number, log.block_hash) != log.block_hash:
             raise RetryElsewhere(f"the chain moved under our feet: two versions of block {log.block_number}")
-    return tuple([found[place] for place in sorted(found)]), foreign
+        found[log] = None
+    return tuple(sorted(found, key=lambda log: (log.block_number, log.log_index))), foreign

@@ -91,11 +91,11 @@ class Expiry:
         """Read the blocks of the events again. An event that its block does not show was invented, and is withdrawn."""
         events = [event for of_task in named.values() for event in of_task]
         blocks = sorted({event.seen_at.block_number for event in events})[:_BLOCKS_READ]
-        shown = {number: await self._responses_in(number) for number in blocks}
+        shown = {number: set(map(_content, await self._responses_in(number))) for number in blocks}
         false = [
             event
             for event in events
-            if event.seen_at.block_number in shown and event not in shown[event.seen_at.block_number]
+            if event.seen_at.block_number in shown and _content(event) not in shown[event.seen_at.block_number]
         ]
         if false:
             indices = sorted({event.task_index for event in false})
@@ -148,3 +148,8 @@ def _log_missed(late: Sequence[OpenTask]) -> None:
         )
     if len(late) > _LOGGED:
         logger.error("{} more tasks were missed; see `watcher tasks list --state expired`", len(late) - _LOGGED)
+
+
+def _content(event: Responded) -> tuple[bytes, bytes, int, bytes]:
+    """What an event is known by at every node: some count logIndex within the block, others within the transaction."""
+    return event.seen_at.block_hash, event.seen_at.tx_hash, event.task_index, event.response_hash

@@ -59,6 +59,7 @@ def withdraw(tx: Tx, source_id: int, events: Sequence[Responded]) -> None:
                 responses.c.tx_hash == seen.tx_hash,
                 responses.c.log_index == seen.log_index,
                 responses.c.task_index == event.task_index,
+                responses.c.response_hash == event.response_hash,
             )
         )
         message = f"log {seen.log_index}, a response to task {event.task_index}, is not in the block and was withdrawn"

@@ -101,7 +101,7 @@ def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> No
         return
     tx.conn.execute(
         insert_into(responses, tx.conn.dialect.name).on_conflict_do_nothing(
-            index_elements=["source_id", "block_hash", "log_index"]
+            index_elements=["source_id", "block_hash", "tx_hash", "log_index", "task_index", "response_hash"]
         ),
         [
             {

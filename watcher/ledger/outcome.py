@@ -16,7 +16,7 @@ from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import NOT_HELD, RESPONDED, UNSETTLED, Header, OpenTask, Responded, Sighting, State
 
-_Event = tuple[bytes, int]  # block hash, log index
+_Event = tuple[bytes, bytes, int]  # block hash, transaction hash, log index
 _WRONG_CLAIM = "the API named another transaction than the one the chain shows"
 # States the chain may settle although nobody is due to look: the deadline says so.
 _SETTLABLE = sorted(UNSETTLED - {State.SENDING})
@@ -175,7 +175,7 @@ def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool)
     shown = {
         one.row_id: response
         for one, response in held
-        if (response.seen_at.block_hash, response.seen_at.log_index) in events[one.row_id]
+        if (response.seen_at.block_hash, response.seen_at.tx_hash, response.seen_at.log_index) in events[one.row_id]
     }
     taken_back = [one for one, _ in held if one.row_id not in shown]
     if taken_back:
@@ -204,11 +204,13 @@ def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool)
 def _events_of(conn: Connection, rows: Sequence[int]) -> Mapping[int, frozenset[_Event]]:
     """Per row the response events to its task, as far as both are on the canonical chain."""
     same_task = and_(responses.c.source_id == tasks.c.source_id, responses.c.task_index == tasks.c.task_index)
-    named = select(tasks.c.id, responses.c.block_hash, responses.c.log_index).join(responses, same_task)
+    named = select(tasks.c.id, responses.c.block_hash, responses.c.tx_hash, responses.c.log_index).join(
+        responses, same_task
+    )
     found: dict[int, set[_Event]] = {row: set() for row in rows}
     for chunk in chunks(rows):
         for row in conn.execute(named.where(tasks.c.id.in_(chunk), tasks.c.canonical)):
-            found[row.id].add((row.block_hash, row.log_index))
+            found[row.id].add((row.block_hash, row.tx_hash, row.log_index))
     return {row: frozenset(events) for row, events in found.items()}
 
 

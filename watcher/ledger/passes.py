@@ -35,15 +35,21 @@ def look(
 ) -> int:
     """Store what a later look has found, and how far it has come. Returns how many logs were new to the ledger."""
     known = {
-        (row.block_hash, row.log_index)
+        (row.block_hash, row.tx_hash, row.log_index, row.task_index, row.response_hash)
         for row in tx.conn.execute(
-            select(responses.c.block_hash, responses.c.log_index).where(
+            select(
+                responses.c.block_hash,
+                responses.c.tx_hash,
+                responses.c.log_index,
+                responses.c.task_index,
+                responses.c.response_hash,
+            ).where(
                 responses.c.source_id == source_id,
                 responses.c.task_index.in_(sorted({one.task_index for one in answered})),
             )
         )
     }
-    late = [one for one in answered if (one.seen_at.block_hash, one.seen_at.log_index) not in known]
+    late = [one for one in answered if _identity(one) not in known]
     new = store_tasks(tx, source_id, found) + len(late)
     store_responses(tx, source_id, late)
     statement = insert_into(passes, tx.conn.dialect.name).values(source_id=source_id, name=name, block=upto_block)
@@ -53,3 +59,9 @@ def look(
     if new:
         note_event(tx, source_id, "late logs", upto_block, f"the {name} look found {new} logs the first had not")
     return new
+
+
+def _identity(event: Responded) -> tuple[bytes, bytes, int, int, bytes]:
+    """What tells two response events apart: some nodes give two logs of a block one index."""
+    seen = event.seen_at
+    return seen.block_hash, seen.tx_hash, seen.log_index, event.task_index, event.response_hash

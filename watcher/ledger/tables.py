@@ -176,7 +176,10 @@ responses = Table(
     Column("block_hash", LargeBinary(32), nullable=False),
     Column("tx_hash", LargeBinary(32), nullable=False),
     Column("log_index", BigInteger, nullable=False),
-    UniqueConstraint("source_id", "block_hash", "log_index"),
+    # Some nodes give two logs of a block one index.
+    UniqueConstraint(
+        "source_id", "block_hash", "tx_hash", "log_index", "task_index", "response_hash", name="uq_responses_log"
+    ),
     Index("ix_responses_task", "source_id", "task_index"),
 )
 

@@ -71,7 +71,11 @@ def _since(start_block: int | str, seen: list[Stretch]) -> list[Log]:
 
 def _others(contract: TaskManager, seen: list[Stretch]) -> list[bytes]:
     ours = contract.convention.topics0
-    unique = {(log.block_number, log.log_index): log.topics[0] for stretch in seen for log in stretch.logs}
+    unique = {
+        (log.block_number, log.tx_hash, log.log_index, log.topics[0]): log.topics[0]
+        for stretch in seen
+        for log in stretch.logs
+    }
     return [one for one in unique.values() if one not in ours]
 
 
