@@ -538,7 +538,7 @@ async def test_a_clock_that_is_off_is_yellow(rig: Rig) -> None:
 async def test_a_head_that_counts_as_final_is_yellow(rig: Rig) -> None:
     found = await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "0"})
     assert (found.code, found.not_green()) == (0, [("node", "finality")])
-    assert "halts the watcher for good" in found.line("node", "finality").words
+    assert "takes back what was called final" in found.line("node", "finality").words
     assert (await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "1"})).not_green() == []
 
 

@@ -29,9 +29,12 @@ RPC_CHANCE = {
     R.HUGE: 0.02,
     R.SHUFFLED: 0.5,
     R.SLOW: 0.2,
+    R.FAR_HEAD: 0.3,
+    R.FORKED_NODE: 0.3,
+    R.EARLY_FINALITY: 0.5,
 }
 # One endpoint only: when all of them lie alike, nobody can tell.
-ONE_ENDPOINT = frozenset({R.WRONG_CHAIN, R.STALE_CALL, R.BLOCK_WRONG_HASH})
+ONE_ENDPOINT = frozenset({R.WRONG_CHAIN, R.STALE_CALL, R.BLOCK_WRONG_HASH, R.FAR_HEAD, R.FORKED_NODE, R.EARLY_FINALITY})
 API_CHANCE = {A.RIVAL: 0.1, A.TIMEOUT: 0.05, A.HUGE_BODY: 0.02, A.GZIP_BOMB: 0.02, A.NEVER_LANDS: 0.1}
 RAW_BODIES = (
     "",
@@ -84,7 +87,7 @@ def make_plan(
     rpc = frozenset(kind for kind in rpc if f"rpc.{kind}" not in without)
     api = frozenset(kind for kind in api if f"api.{kind}" not in without)
     if quorum == 1:  # then the first node that answers is believed in what it says of the contract
-        rpc -= {R.STALE_CALL}
+        rpc -= {R.STALE_CALL, R.EARLY_FINALITY}
     return Plan(tasks, kills, reorgs, seed, minutes, rpc, api, quorum)
 
 

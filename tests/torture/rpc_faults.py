@@ -37,6 +37,9 @@ class RpcFaultKind(StrEnum):
     BLOCK_WRONG_HASH = "block_wrong_hash"
     WRONG_CHAIN = "wrong_chain"
     STALE_CALL = "stale_call"  # a cached zero
+    FAR_HEAD = "far_head"  # it names a newest block that it cannot show
+    FORKED_NODE = "forked_node"  # it is a block ahead of all others, on a fork of its own
+    EARLY_FINALITY = "early_finality"  # it calls its newest block final
     # Bodies and connections.
     HTML = "html"
     EMPTY = "empty"
@@ -59,10 +62,11 @@ class RpcFaultKind(StrEnum):
 
 K = RpcFaultKind
 VIEW: Final = (K.LAG, K.REPLICAS)
+ASKED: Final = (K.EARLY_FINALITY,)  # changes the question, not the answer
 INSTEAD: Final = (K.RESET, K.RATE_LIMITED, K.RATE_LIMITED_RPC, K.UNAVAILABLE, K.RANGE_REFUSED, K.HTML, K.EMPTY)
 BODY: Final = (K.TRUNCATED, K.HUGE, K.GZIPPED, K.WRONG_IDS, K.ITEM_MISSING, K.SHUFFLED)
 PUSH: Final = tuple(kind for kind in K if kind.startswith("push_"))
-ANSWER: Final = tuple(kind for kind in K if kind not in (*VIEW, *INSTEAD, *BODY, *PUSH, K.SLOW))
+ANSWER: Final = tuple(kind for kind in K if kind not in (*VIEW, *ASKED, *INSTEAD, *BODY, *PUSH, K.SLOW))
 
 # (HTTP status, JSON-RPC code, words): how nodes say that a range of blocks or its result is too large.
 RANGE_DIALECTS: Final[tuple[tuple[int, int, str], ...]] = (

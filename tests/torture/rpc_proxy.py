@@ -23,6 +23,7 @@ from aiohttp import web
 from tests.torture.push import Push
 from tests.torture.rpc_faults import (
     ANSWER,
+    ASKED,
     BODY,
     INSTEAD,
     RANGE_DIALECTS,
@@ -34,7 +35,7 @@ from tests.torture.rpc_faults import (
     RpcFaultBook,
     RpcFaultKind,
 )
-from tests.torture.rpc_twists import TWISTS, Item
+from tests.torture.rpc_twists import TWISTS, Item, early_finality
 from tests.torture.sight import Sight
 
 PAGE = b"<html><head><title>Just a moment...</title></head><body>Checking your browser</body></html>"
@@ -108,6 +109,11 @@ class RpcProxy:
 
     async def _answers(self, asked: list[Item], endpoint: str) -> list[Item]:
         """What the node says, or what one would say that is some blocks behind."""
+        for fault in self.faults.drawn(ASKED, endpoint):
+            twisted = early_finality(asked)
+            if twisted != asked:
+                self.faults.strike(fault, endpoint)
+                asked = twisted
         for fault in self.faults.drawn(VIEW, endpoint):
             self._turn += 1
             if fault.kind is RpcFaultKind.REPLICAS and self._turn % 2:

@@ -2,6 +2,7 @@
 changed any, so that only faults that really happened are counted."""
 
 import copy
+import hashlib
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -19,10 +20,14 @@ ZERO_WORD = "0x" + "00" * 32
 
 def answered(asked: list[Item], answers: list[Item], method: str) -> Iterator[tuple[Item, Item]]:
     """The pairs of request and answer of one method, as far as they hold a result."""
+    yield from (pair for pair in _pairs(asked, answers, method) if pair[1].get("result") is not None)
+
+
+def _pairs(asked: list[Item], answers: list[Item], method: str) -> Iterator[tuple[Item, Item]]:
     by_id = {one.get("id"): one for one in answers}
     for request in asked:
         answer = by_id.get(request.get("id"))
-        if request.get("method") == method and answer is not None and answer.get("result") is not None:
+        if request.get("method") == method and answer is not None:
             yield request, answer
 
 
@@ -127,6 +132,45 @@ def _chain_id(fault: RpcFault, chance: random.Random, asked: list[Item], answers
     return changed
 
 
+def _far_head(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
+    found = [
+        one for request, one in answered(asked, answers, "eth_getBlockByNumber") if request["params"][0] == "latest"
+    ]
+    for answer in found:
+        far = int(answer["result"]["number"], 16) + chance.choice((7, 5_000, 10**6, 10**9))
+        answer["result"] = answer["result"] | {"number": hex(far)}
+    return bool(found)
+
+
+def _own(number: int) -> str:
+    """The hash of a block that this node alone has."""
+    return "0x" + hashlib.sha256(f"own {number}".encode()).hexdigest()
+
+
+def _forked(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
+    """The newest block is one higher and its own; asked by number for a block that is not there, it has one, too."""
+    changed = False
+    for request, answer in _pairs(asked, answers, "eth_getBlockByNumber"):
+        which, block = request["params"][0], answer.get("result")
+        if which == "latest" and block is not None:
+            number = int(block["number"], 16) + 1
+            answer["result"] = block | {"number": hex(number), "hash": _own(number), "parentHash": block["hash"]}
+            changed = True
+        elif block is None and "error" not in answer and str(which).startswith("0x"):
+            number = int(which, 16)
+            answer["result"] = {"number": which, "hash": _own(number), "parentHash": _own(number - 1)}
+            changed = True
+    return changed
+
+
+def early_finality(asked: list[Item]) -> list[Item]:
+    """The questions, with the newest block where the final one is asked for."""
+    return [
+        one | {"params": ["latest", *one["params"][1:]]} if one.get("params", [None])[:1] == ["finalized"] else one
+        for one in asked
+    ]
+
+
 def _stale_call(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
     found = [one for _, one in answered(asked, answers, "eth_call") if one["result"] != ZERO_WORD]
     for answer in found:
@@ -150,4 +194,6 @@ TWISTS: Mapping[RpcFaultKind, Twist] = {
     RpcFaultKind.BLOCK_WRONG_HASH: _block(lambda chance, block: block | {"hash": "0x" + chance.randbytes(32).hex()}),
     RpcFaultKind.WRONG_CHAIN: _chain_id,
     RpcFaultKind.STALE_CALL: _stale_call,
+    RpcFaultKind.FAR_HEAD: _far_head,
+    RpcFaultKind.FORKED_NODE: _forked,
 }

@@ -31,6 +31,7 @@ def questions(net: Devnet, head: int) -> list[dict[str, Any]]:
         ("eth_getLogs", [where]),
         ("eth_call", [{"to": net.task_manager, "data": hexed(call_data("latestTaskNum"))}, "latest"]),
         ("eth_getBlockByNumber", ["latest", False]),
+        ("eth_getBlockByNumber", ["finalized", False]),
     ]
     return [{"jsonrpc": "2.0", "id": i, "method": m, "params": p} for i, (m, p) in enumerate(asked)]
 

@@ -103,7 +103,9 @@ async def history(settings: Settings, nodes: Endpoints, head: Header, notes: Not
 async def _finality(settings: Settings, nodes: Endpoints, head: Header, notes: Notes) -> None:
     wanted = settings.chain.finality
     if wanted == 0:
-        words = "chain.finality: with 0 the head counts as final, and a reorg of one block halts the watcher for good"
+        words = (
+            "chain.finality: with 0 the head counts as final, and a reorg of one block takes back what was called final"
+        )
         notes.warn("finality", f"{words}; set how deep a reorg can be on this chain")
         return
     if isinstance(wanted, int):
