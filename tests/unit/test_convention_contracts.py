@@ -382,6 +382,7 @@ SLIPS = {
     "an unknown table": ("{a = 1}", "signed.values: each must be a path"),
     "a text that is none": ("{text = 5}", "text must be text in quotes"),
     "a text for a word": ("{text = 'x'}", "a text cannot stand for bytes32"),
+    "a text that looks like a path to nobody": ("'Hello, '", "'Hello, ' is no path; a text that is always the same is"),
     "a text and more": ("{text = 'x', packed = true}", "signed.values: each must be a path"),
     "a nested path that is not there": ("{types = ['bytes'], values = ['mail.x']}", "has no 'mail.x'"),
     "a nested type that differs": ("{types = ['bytes'], values = ['$index']}", "$index cannot stand for bytes"),

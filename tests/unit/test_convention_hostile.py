@@ -279,3 +279,98 @@ def test_whatever_a_key_holds_is_taken_or_refused_in_words(
     lines = [f"{key} = {json.dumps(value)}" if one.startswith(f"{key} = ") else one for one in GOOD.splitlines()]
     with suppress(FixConfiguration):
         of(tmp_path_factory.mktemp("own"), "\n".join(lines))
+
+
+# Every key there is, on a line of its own, so that each can be replaced.
+FULL = f"""
+answer = "bytes"
+[task]
+{EVENT}
+index = ["taskIndex", "task.message"]
+created_block = "task.taskCreatedBlock"
+reference_block = "task.threshold"
+message = "task.message"
+quorum_numbers = "task.quorums"
+quorum_threshold = "task.threshold"
+threshold_scale = 10000
+only = {{taskIndex = [1, 2]}}
+hash_view = {{view = "states(uint8,bytes32)", arguments = [1, "$index"], word = 1, not_equals = 0}}
+[deadline]
+window_view = {{view = "window(uint8)", arguments = [1], word = 2}}
+inclusive = false
+[response]
+event = "TaskResponded((uint32 index, bytes message) response, (uint32 block, bytes32 nonSigners) metadata)"
+index = {{types = ["uint32", "bytes"], values = ["response.index", "response.message"]}}
+answer = "response.message"
+address = "0x{"22" * 20}"
+[call]
+method = "respondToTask"
+signature_type = "bytes"
+signature_at = 1
+address = "0x{"33" * 20}"
+sender_view = {{view = "sender()", address = "0x{"44" * 20}"}}
+types = ["(uint32,bytes)", "bytes"]
+values = [["$reference_block", "$answer"], {{text = "a"}}]
+[signed]
+types = ["bytes32", "bytes"]
+values = [{{types = ["bytes"], values = ["$answer"], packed = true, keccak = true}}, {{text = "b"}}]
+"""
+NESTED = st.recursive(
+    VALUES | st.integers(-(2**63), 2**63 - 1) | st.booleans() | st.floats(allow_nan=False, allow_infinity=False),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "types",
+                    "values",
+                    "packed",
+                    "keccak",
+                    "text",
+                    "view",
+                    "arguments",
+                    "word",
+                    "equals",
+                    "not_equals",
+                    "address",
+                    "x",
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=8,
+)
+
+
+def toml(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {toml(one)}' for key, one in value.items())}}}"
+    return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
+def test_file_with_every_key_is_fine(tmp_path: Path) -> None:
+    assert of(tmp_path, FULL).function == "respondToTask((uint32,bytes),bytes,bytes)"
+
+
+@fuzzed
+@given(number=st.integers(0, 10**6), value=NESTED)
+def test_whatever_is_nested_in_a_key_is_taken_or_refused_in_words(
+    number: int, value: object, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    keys = [line.partition(" =")[0] for line in FULL.splitlines() if " = " in line and not line.startswith("[")]
+    key = keys[number % len(keys)]
+    lines = [f"{key} = {toml(value)}" if one.startswith(f"{key} = ") else one for one in FULL.splitlines()]
+    words = outcome_of(lambda: of(tmp_path_factory.mktemp("own"), "\n".join(lines)))
+    assert words.isprintable()
+    assert len(words) < 5 * LINE_LIMIT_CHARS
+
+
+def outcome_of(load: Callable[[], object]) -> str:
+    """What is refused, in words; "" where nothing is."""
+    try:
+        load()
+    except FixConfiguration as wrong:
+        return str(wrong)
+    return ""

@@ -22,6 +22,7 @@ from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Task
 
 _HEX = re.compile(r"0x([0-9a-fA-F]{2})*")
+_PATH = re.compile(r"[\w$.]*")
 _Get = Callable[["Scope"], Any]
 
 
@@ -132,6 +133,8 @@ def _getter(one: Expression | Constant, kind: str, event: Event, answer_type: st
             return _always(_octets(one, kind))
         case _ if one.startswith("$"):
             return _word(one, kind, answer_type)
+    if not _PATH.fullmatch(one):
+        raise FixConfiguration(f"'{brief(one)}' is no path; a text that is always the same is written {{text = ...}}")
     place = event.place(one, as_name=kind == "bytes32")
     found = "bytes32" if place.parameter.is_hashed else place.parameter.type
     _must(found == kind, f"{one} is {found} and cannot stand for {kind}")

@@ -203,6 +203,7 @@ class Submit:
         try:
             return route.build(held, held.attempts + 1)
         except Quarantine as unfit:
+            self._notices.once(f"not sent, as others like it: {unfit}", "unfit")
             await self._give_back([held], self._plan.retry_max_s, str(unfit))
             return None
 
