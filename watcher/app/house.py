@@ -120,6 +120,7 @@ def crew(
         workers=workers or hook.workers,
         timeout_s=timeout_s or hook.timeout_s,
         landlock=hook.landlock,
+        memory_mb=hook.memory_mb,
         hidden=hidden_paths(settings, config, os.environ),
         tasks_per_worker=hook.tasks_per_worker,
         answer_limit_bytes=hook.answer_limit_bytes,

@@ -31,7 +31,8 @@ _BACKOFF_LIMIT_S = 30.0
 class CrewPlan:
     """How a crew works. `timeout_s` is for one run; after `tasks_per_worker` runs a worker is replaced, 0: never.
 
-    `landlock` and the paths `hidden` from the hook are those of `watcher.hook.sandbox`.
+    `landlock` and the paths `hidden` from the hook are those of `watcher.hook.sandbox`; `memory_mb` is the limit of
+    each process of a worker in MiB, 0: none.
     """
 
     workers: int = 2
@@ -41,6 +42,7 @@ class CrewPlan:
     start_timeout_s: float = START_TIMEOUT_S
     landlock: str = sandbox.AUTO
     hidden: tuple[str, ...] = ()
+    memory_mb: int = 0
 
 
 class Crew:
@@ -64,6 +66,7 @@ class Crew:
             self._plan.answer_limit_bytes,
             self._plan.landlock,
             self._plan.hidden,
+            self._plan.memory_mb,
         )
         self._log: Log = log or (lambda _task, _line: None)
         self._staff: set[WorkerProcess] = set()
@@ -178,8 +181,11 @@ class Crew:
             while True:
                 while self._idle:
                     worker = self._idle.pop()
-                    if worker.usable:
+                    if worker.usable and worker.is_quiet:
                         return worker
+                    if worker.usable:
+                        self._log(None, "a hook wrote into its worker's channel between two tasks: worker killed")
+                        worker.kill()
                 if self._trouble and not self._staff:
                     raise TryLater(self._trouble)
                 self._news.clear()

@@ -20,6 +20,8 @@ from watcher.task import Later, Sighting, Skip, Task
 LENGTH = struct.Struct(">I")
 # How a worker exits that has lost its channel (os.EX_OSERR).
 CHANNEL_LOST = 71
+# How a worker exits that has no memory left for a reply.
+NO_MEMORY = 72
 # Beside the answer itself: keys, reasons, the words of a failure, the names of source files.
 _ROOM_BYTES = 1 << 20
 
@@ -208,8 +210,14 @@ def write_answer(run: int, answer: Answer) -> Fields:
     return {"run": run, "answer": answer.hex()}
 
 
-def write_failure(run: int, words: str) -> Fields:
-    return {"run": run, "failed": words}
+def write_failure(run: int, words: str, *, is_last: bool = False) -> Fields:
+    """`is_last`: the worker wants no further task."""
+    return {"run": run, "failed": words, **({"last": True} if is_last else {})}
+
+
+def is_last(fields: Fields) -> bool:
+    """Return True if the worker wants no further task."""
+    return fields.get("last") is True
 
 
 def read_run(fields: Fields) -> int:

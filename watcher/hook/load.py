@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from watcher.errors import FixConfiguration, TryLater
+from watcher.hook import memory
 from watcher.hook.sources import SourceRecorder
 from watcher.hook.words import clean, describe, location, setting
 from watcher.task import Task
@@ -148,7 +149,9 @@ def may_pass(error: BaseException) -> bool:
     Libraries wrap such errors in their own, which need not be OSErrors, so the causes count too. A module, a name or
     a syntax that is wrong stays wrong, whatever the system did before.
     """
-    return not isinstance(error, _LASTING) and any(isinstance(one, _PASSING) for one in _causes(error))
+    if isinstance(error, _LASTING) or (isinstance(error, MemoryError) and memory.is_limited()):
+        return False
+    return any(isinstance(one, _PASSING) for one in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:

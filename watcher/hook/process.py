@@ -1,9 +1,8 @@
-"""One worker process, seen from the daemon: started, asked, killed, buried.
+"""One worker process, seen from the daemon: started, asked, killed, reaped.
 
-The worker leads a session and process group of its own, so that a Ctrl-C in the terminal does not reach it and one
-signal ends it together with everything it forked. (A child that makes a session of its own escapes that signal; under
-systemd the service's cgroup still ends it.) Invariant: the group is signalled only while its leader is not reaped, so
-the number can never mean another process.
+The daemon's child is the worker's supervisor (`watcher.hook.supervisor`). It ends with the worker, once everything the
+worker started has ended too, and with the worker's exit status. Closing the life line, a pipe, ends them all; so does
+the end of the daemon. Invariant: a reply counts only with the number of its run, which no other run can know.
 """
 
 import asyncio
@@ -11,41 +10,21 @@ import contextlib
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from pathlib import Path
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import frame
+from watcher.hook import frame, memory
 from watcher.hook.output import Log, Output
 from watcher.hook.protocol import Answer
+from watcher.hook.spawn import spawn
 from watcher.hook.words import setting
 from watcher.task import Task
 
-# -P: nothing of the current folder on the import path. The package is imported from where the daemon has it.
-_BOOT = """
-import sys
-folder, channel_fd, life_fd = sys.argv[1:]
-if folder not in sys.path:
-    sys.path.insert(0, folder)
-from watcher.hook.worker import main
-main(int(channel_fd), int(life_fd))
-"""
-_PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
-
-# Ours alone: secrets, and the descriptors and sockets by which the service manager knows the daemon.
-_KEPT_FROM_HOOKS = ("WATCHER_", "CREDENTIALS_DIRECTORY", "NOTIFY_SOCKET", "WATCHDOG_", "JOURNAL_STREAM", "LISTEN_")
-
 _CHANNEL_CLOSED = "the hook closed the worker's channel to the daemon"
+_RUN_BYTES = 7
 _EXIT_GRACE_S = 2.0  # for a dismissed worker's exit handlers
+_KILL_GRACE_S = 10.0  # for a supervisor to end everything, before it is killed itself
 _STATUS_GRACE_S = 1.0  # between a closed channel and the news of the exit
-
-
-def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the daemon's environment without what a hook must not see. Names are compared in upper case."""
-    return {name: value for name, value in environ.items() if not name.upper().startswith(_KEPT_FROM_HOOKS)}
 
 
 class WorkerProcess:
@@ -55,7 +34,7 @@ class WorkerProcess:
         self._limit_bytes = frame.frame_limit_bytes(order.answer_limit_bytes)
         self._order = order
         self._loop = asyncio.get_running_loop()
-        spawned = _spawn(temp_dir)
+        spawned = spawn(temp_dir)
         self._popen, self._pidfd = spawned.popen, spawned.pidfd
         self._channel, self._life_fd = spawned.channel, spawned.life_fd
         self._output = Output(spawned.output_fd, log)
@@ -63,6 +42,7 @@ class WorkerProcess:
         self._busy = True  # with loading the hook: what it says of that may still have to be read when it has ended
         self._doomed = False
         self._grace: asyncio.TimerHandle | None = None
+        self._last_resort: asyncio.TimerHandle | None = None
         self.ended = asyncio.Event()
         self.version = ""
         self.exposed = ""
@@ -91,6 +71,7 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
+        """That of the supervisor."""
         return self._popen.pid
 
     @property
@@ -101,17 +82,21 @@ class WorkerProcess:
     async def run(self, task: Task, timeout_s: float) -> Answer:
         """Have the hook answer. Raises AttemptFailed; the worker survives only what the hook said in good order."""
         self.runs += 1
+        # Not a counter: what a hook writes into the channel during one run must not pass for the reply to a later one.
+        run = int.from_bytes(os.urandom(_RUN_BYTES))
         self._busy = True
         self._output.begin(task)
         unharmed = False
         try:
             async with asyncio.timeout(timeout_s):
-                await self._send(frame.write_task(self.runs, task))
+                await self._send(frame.write_task(run, task))
                 reply = await self._receive()
-            if frame.read_run(reply) != self.runs:
+            if frame.read_run(reply) != run:
                 raise frame.BrokenFrame("an answer to another run")
             self.new_files |= frame.read_files(reply)
             unharmed = True
+            if frame.is_last(reply):
+                self.dismiss()
             return frame.read_answer(reply, self._order.answer_limit_bytes)
         except TimeoutError:
             raise AttemptFailed(f"the hook took longer than timeout_s = {timeout_s:g} s and was killed") from None
@@ -128,11 +113,23 @@ class WorkerProcess:
             self._close_if_over()
 
     def kill(self) -> None:
-        """End the worker and everything it forked, now. `ended` follows."""
+        """End the worker and everything it started, now. `ended` follows."""
         self._doomed = True
-        if not self.ended.is_set():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self.pid, signal.SIGKILL)
+        if self._life_fd >= 0:
+            os.close(self._life_fd)
+            self._life_fd = -1
+            self._last_resort = self._loop.call_later(_KILL_GRACE_S, self._popen.kill)
+
+    @property
+    def is_quiet(self) -> bool:
+        """Return True if nothing waits in the channel, as it must be between two runs."""
+        try:
+            self._channel.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        return False
 
     def dismiss(self) -> None:
         """Let an idle worker end by itself, with its exit handlers, and kill it if that takes too long."""
@@ -186,28 +183,34 @@ class WorkerProcess:
         except TimeoutError:
             return _CHANNEL_CLOSED
         status = self._popen.returncode
+        limit = memory.hint(self._order.memory_mb)
         if status == frame.CHANNEL_LOST:
             return _CHANNEL_CLOSED
+        if status == frame.NO_MEMORY:
+            return f"the worker process had no memory left{limit}"
         if status >= 0:
             return f"the worker process ended with exit code {status}"
         name = _signal_name(-status)
         hint = " (out of memory, or killed by hand)" if -status == signal.SIGKILL else ""
-        return f"the worker process was killed by {name}{hint}"
+        # Libraries in C end the process where memory is refused.
+        why = limit if -status in (signal.SIGABRT, signal.SIGSEGV) else ""
+        return f"the worker process was killed by {name}{hint}{why}"
 
     def _bury(self) -> None:
-        """The process has ended: end what it left behind, then reap it, and wake whoever waits for its reply."""
+        """The processes have ended: reap the supervisor, and wake whoever waits for a reply."""
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
         self._popen.wait()
-        os.close(self._life_fd)
+        if self._life_fd >= 0:
+            os.close(self._life_fd)
+            self._life_fd = -1
         self._output.close()
         # A reply already sent can still be read; after it comes the end, whoever else holds the other side.
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
-        if self._grace:
-            self._grace.cancel()
+        for timer in (self._grace, self._last_resort):
+            if timer:
+                timer.cancel()
         self.ended.set()
         self._close_if_over()
 
@@ -216,59 +219,8 @@ class WorkerProcess:
             self._channel.close()
 
 
-def _watch(popen: subprocess.Popen[bytes]) -> int:
-    try:
-        return os.pidfd_open(popen.pid)
-    except OSError:
-        popen.kill()
-        popen.wait()
-        raise
-
-
 def _signal_name(number: int) -> str:
     try:
         return signal.Signals(number).name
     except ValueError:  # the real-time signals between the first and the last have no names
         return f"signal {number}"
-
-
-@dataclass(frozen=True, slots=True)
-class _Spawned:
-    """A new process and our ends: the channel, the life line to hold, its output to read."""
-
-    popen: subprocess.Popen[bytes]
-    pidfd: int
-    channel: socket.socket
-    life_fd: int
-    output_fd: int
-
-
-def _spawn(temp_dir: str | None) -> _Spawned:
-    environment = worker_environment(os.environ) | ({"TMPDIR": temp_dir} if temp_dir else {})
-    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
-        try:
-            channel, their_channel = socket.socketpair()
-            ours.callback(channel.close)
-            theirs.callback(their_channel.close)
-            their_life_fd, life_fd = os.pipe()
-            ours.callback(os.close, life_fd)
-            theirs.callback(os.close, their_life_fd)
-            output_fd, their_output_fd = os.pipe()
-            ours.callback(os.close, output_fd)
-            theirs.callback(os.close, their_output_fd)
-            their_fds = (their_channel.fileno(), their_life_fd)
-            popen = subprocess.Popen(  # noqa: S603  our own interpreter, our own arguments
-                [sys.executable, "-P", "-c", _BOOT, _PACKAGE_FOLDER, *map(str, their_fds)],
-                stdin=subprocess.DEVNULL,
-                stdout=their_output_fd,
-                stderr=their_output_fd,
-                pass_fds=their_fds,
-                start_new_session=True,
-                env=environment,
-            )
-            pidfd = _watch(popen)
-        except OSError as error:
-            raise TryLater(f"the system gives no process for a hook worker: {error.strerror}") from None
-        channel.setblocking(False)
-        ours.pop_all()
-    return _Spawned(popen, pidfd, channel, life_fd, output_fd)

@@ -1,6 +1,6 @@
 """The child process that runs the hook: one order, then one task after another, until the channel ends.
 
-Started by `process`, never imported by the daemon. Standard library only, so that a worker starts in a tenth of a
+Forked by `supervisor`, never imported by the daemon. Standard library only, so that a worker starts in a tenth of a
 second. Invariant: after every task either a reply has been sent or this process has ended.
 """
 
@@ -13,7 +13,7 @@ import sys
 from typing import TextIO
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import frame, sandbox
+from watcher.hook import frame, memory, sandbox
 from watcher.hook.caller import Caller
 from watcher.hook.load import load
 from watcher.hook.protocol import judge
@@ -32,18 +32,26 @@ class Channel:
         self._socket = socket.socket(fileno=fd)
         self._socket.set_inheritable(False)
         self._inode = os.fstat(fd).st_ino
+        self._pid = os.getpid()
         os.register_at_fork(after_in_child=self._socket.close)
 
     def receive(self) -> frame.Fields | None:
         """Return the next frame, or None when the daemon has closed the channel."""
+        self._check_owner()
         head = self._read(frame.LENGTH.size)
         return frame.unpack(self._read(frame.length(head, _ORDER_LIMIT_BYTES))) if head else None
 
     def send(self, fields: frame.Fields) -> None:
+        self._check_owner()
         # A hook that closes all descriptors and opens a file must not find our reply in that file.
         if os.fstat(self._socket.fileno()).st_ino != self._inode:
             raise OSError("the hook took the channel away")
         self._socket.sendall(frame.pack(fields))
+
+    def _check_owner(self) -> None:
+        """A child forked past `register_at_fork` must neither answer nor take the next task."""
+        if os.getpid() != self._pid:
+            raise OSError("the channel is the parent's")
 
     def _read(self, size: int) -> bytes:
         data = bytearray()
@@ -66,6 +74,8 @@ def main(channel_fd: int, life_fd: int) -> None:
         _serve(channel)
     except (OSError, frame.BrokenFrame):
         os._exit(frame.CHANNEL_LOST)
+    except MemoryError:
+        os._exit(frame.NO_MEMORY)
 
 
 def _serve(channel: Channel) -> None:
@@ -74,10 +84,12 @@ def _serve(channel: Channel) -> None:
         return
     order = frame.read_order(first)
     try:
+        memory.limit(order.memory_mb)
         exposed = sandbox.enter(order.landlock, order.hidden, order.app_dir)
         hook = load(order.target, order.app_dir)
     except (FixConfiguration, TryLater) as problem:
-        channel.send(frame.write_start(frame.NotLoaded(str(problem), may_pass=isinstance(problem, TryLater))))
+        why = memory.hint(order.memory_mb) if "MemoryError" in str(problem) else ""
+        channel.send(frame.write_start(frame.NotLoaded(f"{problem}{why}", may_pass=isinstance(problem, TryLater))))
         return
     channel.send(frame.write_start(frame.Ready(hook.version, hook.new_files(), exposed)))
     with Caller(hook) as call:
@@ -94,8 +106,10 @@ def _run(call: Caller, run: int, task: Task, order: frame.Order) -> frame.Fields
     except AttemptFailed as refused:
         return frame.write_failure(run, str(refused))
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures like any other
-        why = sandbox.explain(error, order.hidden)
-        return frame.write_failure(run, f"the hook raised {describe(error, order.app_dir)}{why}")
+        why = sandbox.explain(error, order.hidden) + memory.explain(error, order.memory_mb)
+        # What has filled the memory may still be held.
+        is_full = order.memory_mb > 0 and isinstance(error, MemoryError)
+        return frame.write_failure(run, f"the hook raised {describe(error, order.app_dir)}{why}", is_last=is_full)
 
 
 def _die_with_the_daemon(life_fd: int) -> None:

@@ -156,6 +156,12 @@ class Hook(Section):
         default=1000,
         description="Tasks after which a worker is replaced, against leaks in the hook; 0 never replaces it.",
     )
+    memory_mb: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 24,
+        description="Memory each process of a worker may allocate, in MiB; a run that needs more fails. 0: no limit.",
+    )
     landlock: Literal["auto", "off", "required"] = Field(
         default="auto",
         description="Keep the hook from credentials, configuration and ledger: where the kernel can, never, or always: "

@@ -1,0 +1,131 @@
+"""The parent of one worker: ends whatever the worker has started, in whatever session, as soon as the worker ends.
+
+Between daemon and worker, because a process that made a session of its own is found by nothing but its parent: orphans
+become children of this process (a subreaper), and it kills its children until there are none. Standard library only.
+Invariant: it ends with the worker's own exit status, after the worker and all descendants, or `_SWEEP_LIMIT_S` later.
+"""
+
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from watcher.hook import worker
+from watcher.hook.syscalls import die_with_parent, reap_orphans
+
+_SWEEP_LIMIT_S = 5.0  # a fork bomb may outrun this; the limits of the service end it
+_SWEEP_POLL_MS = 20
+_KILLED = 128 + signal.SIGKILL
+
+
+def main(channel_fd: int, life_fd: int) -> None:
+    """Fork the worker and wait for its end, or for that of the daemon, which holds the other end of `life_fd`."""
+    wake_fd, write_fd = os.pipe()
+    os.set_blocking(write_fd, False)
+    signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    with suppress(OSError):
+        reap_orphans()
+    parent = os.getpid()
+    child = os.fork()
+    if child == 0:
+        _become_worker(parent, (wake_fd, write_fd))
+        worker.main(channel_fd, life_fd)
+        return
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda *_: None)  # the daemon decides when a worker ends
+    os.close(channel_fd)
+    null_fd = os.open(os.devnull, os.O_RDWR)
+    for fd in (1, 2):
+        os.dup2(null_fd, fd)
+    status = _wait(child, life_fd, wake_fd)
+    _exit_as(_sweep(child, status, wake_fd))
+
+
+def _become_worker(parent: int, fds: tuple[int, ...]) -> None:
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    for fd in fds:
+        os.close(fd)
+    os.setsid()
+    with suppress(OSError):
+        die_with_parent()
+    if os.getppid() != parent:
+        sys.exit(_KILLED)
+
+
+def _wait(child: int, life_fd: int, wake_fd: int) -> int | None:
+    """Return the worker's wait status, or None as soon as the daemon has closed the life line."""
+    poll = select.poll()
+    for fd in (life_fd, wake_fd):
+        poll.register(fd, select.POLLIN)
+    while True:
+        for fd, _ in poll.poll():
+            if fd == life_fd:
+                return None
+            os.read(wake_fd, 4096)
+        for pid, status in _reaped():
+            if pid == child:
+                return status
+
+
+def _sweep(child: int, status: int | None, wake_fd: int) -> int | None:
+    """Kill children until there are none. Returns the worker's status, None where it did not end."""
+    poll = select.poll()
+    poll.register(wake_fd, select.POLLIN)
+    end_s = time.monotonic() + _SWEEP_LIMIT_S
+    while time.monotonic() < end_s:
+        for pid in _children():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+        for pid, its in _reaped():
+            status = its if pid == child else status
+        if not _has_children():
+            break
+        if poll.poll(_SWEEP_POLL_MS):
+            os.read(wake_fd, 4096)
+    return status
+
+
+def _reaped() -> Iterator[tuple[int, int]]:
+    with suppress(ChildProcessError):
+        while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+            yield ended
+
+
+def _has_children() -> bool:
+    try:
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+    except ChildProcessError:
+        return False
+    return True
+
+
+def _children() -> list[int]:
+    pid = os.getpid()
+    try:
+        return [int(one) for one in Path(f"/proc/self/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:  # a kernel built without it
+        return [int(one) for one in os.listdir("/proc") if one.isdigit() and _parent_of(one) == pid]  # noqa: PTH208
+
+
+def _parent_of(pid: str) -> int | None:
+    try:
+        return int(Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def _exit_as(status: int | None) -> None:
+    """End this process the way the worker ended, so that the daemon can say how."""
+    if status is None or not os.WIFSIGNALED(status):
+        os._exit(_KILLED if status is None else os.WEXITSTATUS(status))
+    number = os.WTERMSIG(status)
+    with suppress(OSError, ValueError):  # SIGKILL has no handler to reset
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
+    os._exit(128 + number)
