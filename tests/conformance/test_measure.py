@@ -5,9 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance.rig import Ledger, header, make_task
-from watcher.ledger import measure, outcome
+from watcher.ledger import hand, measure, outcome, reading
 from watcher.ledger.engine import open_engine
-from watcher.ledger.measure import Work
+from watcher.ledger.measure import Unshown, Work
 from watcher.task import State
 
 
@@ -141,3 +141,41 @@ async def test_work_leaves_out_what_is_past_a_deadline_that_is_a_time(ledger: Le
     await ledger.bring(replace(make_task(0, deadline=None), deadline_s=now_s - 5), to=State.READY)
     found = await work(ledger)
     assert (found.oldest_due_ms, found.nearest_deadline_s, found.endangered_by_time) == (None, None, 0)
+
+
+async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: Ledger) -> None:
+    async def lose(*indices: int) -> None:
+        await ledger.bring(*[make_task(index) for index in indices], to=State.ACCEPTED)
+        for held in await ledger.held(State.ACCEPTED):
+            await ledger.do(outcome.not_there, held, f"no trace of task {held.task.task_index}")
+            await ledger.do(hand.skip, ledger.source, held.task.task_index, "lost")
+
+    assert (await work(ledger)).unshown == Unshown()
+    await lose(0, 1)
+    assert (await work(ledger)).unshown == Unshown(2, 1, "no trace of task 1")
+    await ledger.bring(make_task(2), to=State.RESPONDED)
+    assert (await work(ledger)).unshown == Unshown()
+    await lose(3)
+    assert (await work(ledger)).unshown == Unshown(1, 3, "no trace of task 3")
+    other = await ledger.ask(measure.unshown, ledger.source + 1)
+    assert other == Unshown()
+
+
+async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
+    first, second = await ledger.held(State.ACCEPTED)
+    await ledger.do(outcome.not_there, first, "no trace", 115)
+    await ledger.do(outcome.not_there, second, "no trace", after_ms=5_000)
+    assert await ledger.claim(State.WAITING) == []
+    ledger.clock.at_ms += 5_000
+    assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [1]
+    await ledger.record(upto=115)
+    assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [0]
+
+
+async def test_newest_open_names_what_nothing_has_settled(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    await ledger.record(*[make_task(index) for index in range(1, 6)])
+    found = await ledger.ask(reading.newest_open, ledger.source, 3)
+    assert [one.task.task_index for one in found] == [5, 4, 3]
+    assert len(await ledger.ask(reading.newest_open, ledger.source, 100)) == 5

@@ -136,3 +136,44 @@ async def test_a_reorg_that_takes_an_answer_back_is_seen_without_views_too(tmp_p
         await rig.net.mine()
         await final_and_proved(rig, 1, unproven=["completeness", "tasks", "answers"])
         assert await daemon.stop() == 0
+
+
+WRONGLY_SIGNED = EVENTS_ONLY.replace(
+    'types = ["uint32", "uint256"]\nvalues = ["$index", "$answer"]',
+    'types = ["uint256", "uint32"]\nvalues = ["$answer", "$index"]',
+).replace("window_blocks = 100", "window_blocks = 60")
+
+
+async def test_a_wrong_signed_is_reported_and_slows_down(tmp_path: Path) -> None:
+    """The API accepts what it signed, and the contract refuses every transaction, for as long as it is asked."""
+    async with running_rig(tmp_path, convention="incredible-squaring", window_blocks=60) as rig:
+        described(rig, WRONGLY_SIGNED)
+        daemon = await rig.start()
+        await rig.create(1)
+        created = await rig.net.chain.head()
+        while await rig.net.chain.head() < created + 64:
+            await rig.net.mine()
+            await rig.caught_up()
+        await rig.settle()
+        assert rig.state(0) == "expired", rig.story()
+        posts = len(rig.received())
+        # One in four blocks would be fifteen: it is five, and then some at growing distances.
+        assert 7 <= posts <= 12, rig.story()
+        mined = [one["block_number"] for one in rig.journal() if one["what"] == "mined"]
+        assert mined[-1] > created + 45, "what is left of the window is used"
+        assert "answers-not-shown: the API accepted 5 answers in a row" in daemon.log
+        assert "compare [signed] with the contract" in daemon.log
+        assert await daemon.stop() == 0
+
+
+async def test_a_view_that_says_answered_from_the_start_is_reported(tmp_path: Path) -> None:
+    always = 'answer = "r.squared"\nhash_view = "allTaskHashes(uint32)"'
+    async with running_rig(tmp_path, convention="incredible-squaring") as rig:
+        described(rig, EVENTS_ONLY.replace('answer = "r.squared"', always))
+        daemon = await rig.start()
+        await rig.create(1)
+        await rig.net.mine(3)
+        await rig.until(lambda: "convention: task_manager.convention: " in daemon.log, "it is told", timeout_s=60)
+        assert "allTaskHashes(uint32) is not zero for task 0 in the block that made it" in daemon.log
+        assert rig.received() == []
+        assert await daemon.stop() == 0

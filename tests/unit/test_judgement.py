@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from watcher.app.health.judgement import Health, Standing, judge
 from watcher.app.health.observations import (
     API,
+    CONVENTION,
     DEADLINE,
     FINALITY_AT_HEAD,
     FINALITY_BEHIND,
@@ -18,6 +19,7 @@ from watcher.app.health.observations import (
     RPC,
     STORE,
     TROUBLES,
+    UNSHOWN,
     WATCH,
     ApiSeen,
     HookSeen,
@@ -184,6 +186,23 @@ def test_deadlines_that_are_times_are_in_danger_like_those_in_blocks() -> None:
     assert "2 tasks are within 10 blocks" in both.reasons[0]
     assert "1 task is within 120 s" in both.reasons[0]
     assert judge(replace(WELL, work=timed, api=None), LIMITS).ready, "who only observes has no deadline to keep"
+
+
+def test_contradictions_of_the_convention_are_a_condition_for_observers_too() -> None:
+    seen = replace(WELL, contradictions=("count_view: correct it", "hash_view: correct it"))
+    for one in (seen, replace(seen, api=None, hook=None)):
+        health = judge(one, LIMITS)
+        assert (keys(health), health.ready) == ({CONVENTION}, False)
+        assert health.reasons[0] == "convention: count_view: correct it; hash_view: correct it"
+
+
+def test_accepted_answers_that_never_show_are_a_condition_from_five_on() -> None:
+    lost = replace(WORK, unshown=4, unshown_words="task 3: the transaction failed")
+    assert judge(replace(WELL, work=lost), LIMITS).ready
+    health = judge(replace(WELL, work=replace(lost, unshown=5)), LIMITS)
+    assert keys(health) == {UNSHOWN}
+    assert "5 answers in a row" in health.reasons[0]
+    assert "(task 3: the transaction failed); compare [signed] with the contract" in health.reasons[0]
 
 
 def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:

@@ -222,6 +222,7 @@ class Daemon:
         # A chain that has changed behind our back is noticed before anything is sent to it.
         await self._patiently(rooms.watch.step, "the chain")
         rounds = Rounds(rooms, self._clock)
+        self._instruments.monitor.contradictions = lambda: rooms.consistency.messages
         rooms.drift.on_window.append(self._instruments.window_changed)
         if rooms.submit is not None:
             self._instruments.monitor.knocks.on_back += [rooms.submit.hurry, lambda: self._bells.ring("submit")]

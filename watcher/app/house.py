@@ -20,6 +20,7 @@ from watcher.app.settings.operator import Direct, Operator
 from watcher.chain.admit import Admit
 from watcher.chain.batch import Asked
 from watcher.chain.confirm import Confirm
+from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention import convention
 from watcher.chain.drift import Drift
@@ -65,6 +66,7 @@ class House:
     recheck: Recheck
     reconcile: Reconcile
     drift: Drift
+    consistency: Consistency
     router: Callable[[Settings], Router] | None
 
     @property
@@ -220,6 +222,7 @@ def build(
         ),
         recheck=Recheck(nodes, contract, watch, book, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
         reconcile=Reconcile(contract, watch, book),
+        consistency=Consistency(contract, book),
         drift=Drift(nodes, contract, watch, rehearsal, book),
         router=router,
     )

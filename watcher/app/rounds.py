@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 _EVERY_S = 60
 _FIRST_S = 5
-_JITTER_S = 5
+_CHECK_EVERY_S = 10
 _START_PATIENCE_S = 20.0
 _CLOCK_EVERY_S = 1.0
 _RANDOM = SystemRandom()
@@ -53,8 +53,8 @@ class Rounds:
         """`feed` the watchdog, at once and then so often; None where nobody waits for that."""
         # The first pass comes soon: a daemon that never lives for a whole interval must repair holes too.
         soon = datetime.now(UTC) + timedelta(seconds=_FIRST_S)
-        for job in (self.repair, self.compare):
-            self._scheduler.add_job(job, _Every(_EVERY_S, _JITTER_S), next_run_time=soon)
+        for job, every_s in ((self.repair, _EVERY_S), (self.compare, _EVERY_S), (self.check, _CHECK_EVERY_S)):
+            self._scheduler.add_job(job, _Every(every_s, every_s / 12), next_run_time=soon)
         if feed_every_s is not None:
             feed()
             self._scheduler.add_job(feed, _Every(feed_every_s))
@@ -90,6 +90,10 @@ class Rounds:
     async def compare(self) -> None:
         """Look whether the contract is still the one it was."""
         await self._tried("the contract could not be compared with what it was now", self._rooms.drift.run)
+
+    async def check(self) -> None:
+        """Compare what the contract shows with the convention."""
+        await self._tried("the convention could not be compared with the contract now", self._rooms.consistency.run)
 
     async def _tried(self, what: str, job: Callable[[], Awaitable[T]]) -> T | None:
         try:

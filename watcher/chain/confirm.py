@@ -18,9 +18,10 @@ from watcher.chain.event_search import EventSearch
 from watcher.chain.expiry import Expiry
 from watcher.chain.judge import Judge
 from watcher.chain.rehearsal import Rehearsal
+from watcher.chain.resend import Pause, pause
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere
-from watcher.ledger import absences, outcome, reading, work
+from watcher.ledger import absences, measure, outcome, reading, work
 from watcher.ledger.book import Book
 from watcher.ledger.source import Cursor
 from watcher.task import (
@@ -168,7 +169,7 @@ class Confirm:
         await self._search.run(unshown, before)
         if missing:
             said = await self._said([one for one, _ in missing], missing[0][1])
-            await asyncio.gather(*(self._send_again(one, words) for (one, _), words in zip(missing, said, strict=True)))
+            await self._send_again(missing, said)
         if unclear:
             # The block after the one known then: an answer read meanwhile came with it, and is looked at now.
             await self._book.do(outcome.look_again, unclear, before.head_block + 1)
@@ -217,12 +218,24 @@ class Confirm:
     async def _said(self, held: Sequence[OpenTask], at: Header) -> Sequence[str | None]:
         return [None] * len(held) if self._rehearsal is None else await self._rehearsal.explain(held, at)
 
-    async def _send_again(self, held: OpenTask, said: str | None) -> None:
+    async def _send_again(self, missing: Sequence[tuple[OpenTask, Header]], said: Sequence[str | None]) -> None:
+        """At once, but where accepted answers never show: then ever more slowly, for the same bytes fail alike."""
+        lost = (await self._book.ask(measure.unshown, self._book.source_id)).count
+        lost += sum(one.state is State.ACCEPTED for one, _ in missing)
+        pauses = [
+            pause(one, at, self._patience_blocks) if lost >= measure.UNSHOWN_LIMIT else Pause() for one, at in missing
+        ]
+        each = zip(missing, said, pauses, strict=True)
+        await asyncio.gather(*(self._send_one_again(one, words, rest) for (one, _), words, rest in each))
+
+    async def _send_one_again(self, held: OpenTask, said: str | None, rest: Pause) -> None:
         why = await self._why_not(held)
         if said:
             why = f"{why}; {said}"
+        if rest != Pause():
+            why = f"{why}; accepted answers never show on the chain: compare [signed] with the contract"
         _log(held).warning("{}; it will be sent again", why)
-        await self._book.do(outcome.not_there, held, why)
+        await self._book.do(outcome.not_there, held, why, rest.at_block, rest.after_ms)
 
     async def _why_not(self, held: OpenTask) -> str:
         if held.tx_hash is None:

@@ -6,6 +6,7 @@ table but `ended`, which is asked rarely.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import takewhile
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
 
@@ -19,7 +20,23 @@ from watcher.task import ENDED, UNSETTLED, State
 _DANGER_PART = 3
 # Less than this is little for signatures and a transaction, however short the whole time was.
 _ALWAYS_NEAR_MS = 15_000
+# So many accepted answers in a row without one on the chain are no accident.
+UNSHOWN_LIMIT = 5
+_UNSHOWN_COUNTED = 100
+_LINES = 2000  # of the journal, the newest
 _WAITING = sorted({State.READY, State.COMPUTED, State.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class Unshown:
+    """Answers the API accepted that the chain never showed, since the last one that it did show.
+
+    `count` is how many, `task_index` and `why` are of the newest of them.
+    """
+
+    count: int = 0
+    task_index: int = 0
+    why: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +58,7 @@ class Work:
     last_move: int
     nearest_deadline_s: int | None = None
     endangered_by_time: int = 0
+    unshown: Unshown = Unshown()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +122,7 @@ def work(
         last_move=last_move(conn),
         nearest_deadline_s=_least(row[6] for row in rows),
         endangered_by_time=sum(row[7] for row in rows),
+        unshown=unshown(conn, source_id),
     )
 
 
@@ -117,6 +136,23 @@ def _is_near(now_ms: int, danger_s: float, chain_s: float) -> ColumnElement[bool
     spent_ms = now_ms - tasks.c.seen_at_ms
     is_last_part = or_(left_ms * _DANGER_PART <= spent_ms, left_ms <= _ALWAYS_NEAR_MS)
     return and_(left_ms <= int(danger_s * 1000), is_last_part)
+
+
+def unshown(conn: Connection, source_id: int) -> Unshown:
+    """Return what the newest lines of the journal say of accepted answers."""
+    newest = select(func.max(journal.c.id)).scalar_subquery()
+    is_unshown = and_(journal.c.from_state == State.ACCEPTED, journal.c.to_state == State.WAITING)
+    rows = conn.execute(
+        select(journal.c.to_state, journal.c.why, tasks.c.task_index)
+        .join(tasks, tasks.c.id == journal.c.task_id)
+        # Not to be found by an index: SQLite would go through every task of the source rather than the new lines.
+        .where(journal.c.id > newest - _LINES, tasks.c.source_id + 0 == source_id)
+        .where(or_(is_unshown, journal.c.to_state == State.RESPONDED))
+        .order_by(journal.c.id.desc())
+        .limit(_UNSHOWN_COUNTED)
+    ).all()
+    lost = list(takewhile(lambda row: row.to_state == State.WAITING, rows))
+    return Unshown(len(lost), lost[0].task_index, lost[0].why) if lost else Unshown()
 
 
 def last_move(conn: Connection) -> int:

@@ -249,9 +249,10 @@ def never_there(tx: Tx, held: Sequence[OpenTask], at: Header, *, empty: bool = F
     move_all(tx, [one for one in held if one.state is not State.SEEN], State.ORPHANED, why, lambda _: gone)
 
 
-def not_there(tx: Tx, held: OpenTask, why: str) -> None:
-    """Sent, and the chain shows nothing of it: it may be sent again."""
-    move(tx, held, State.WAITING, why, error=why)
+def not_there(tx: Tx, held: OpenTask, why: str, at_block: int = 0, after_ms: int = 0) -> None:
+    """Sent, and the chain shows nothing of it: it may be sent again, from `at_block` on and after so many ms."""
+    due: dict[str, Any] = {"due_block": at_block, "due_at_ms": tx.now_ms + after_ms}
+    move(tx, held, State.WAITING, why, error=why, **due)
 
 
 def postponed(tx: Tx, held: Sequence[tuple[OpenTask, str]], at_block: int) -> None:

@@ -7,10 +7,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 from sqlalchemy.engine import Row
 
-from watcher.ledger.rows import WITH_SOURCE
+from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.source import Cursor, cursor_of
 from watcher.ledger.tables import OPEN, attempts, blocks, events, journal, responses, sources, tasks
-from watcher.task import Header, State
+from watcher.task import UNSETTLED, Header, OpenTask, State
 
 # A log the contract knows nothing of must not stand in for the task that has its index.
 _REAL = tasks.c.state != State.QUARANTINED
@@ -201,6 +201,14 @@ def _place(conn: Connection, source_id: int, where: ColumnElement[bool], order: 
         .limit(1)
     ).one_or_none()
     return None if row is None else Place(row.task_index, row.block_number)
+
+
+def newest_open(conn: Connection, source_id: int, limit: int) -> list[OpenTask]:
+    """Return the canonical tasks that nothing has settled yet, the newest first."""
+    wanted = (tasks.c.source_id == source_id, OPEN, tasks.c.state.in_(sorted(UNSETTLED)), tasks.c.canonical)
+    # By the plain id SQLite would go through the whole table, backwards, rather than through what is open.
+    rows = conn.execute(WITH_SOURCE.where(*wanted).order_by((tasks.c.id + 0).desc()).limit(limit))
+    return [open_task(row) for row in rows]
 
 
 def canonical_from(conn: Connection, source_id: int, first: int, limit: int) -> list[int]:

@@ -28,6 +28,8 @@ TITLES: Mapping[str, tuple[str, str]] = {
     seen.FINALITY_BEHIND: ("no block becomes final", "see the chain's status; answers go out meanwhile"),
     seen.NODES_DISAGREE: ("the nodes contradict each other", "find out which node is wrong, and replace it"),
     seen.FINALITY_AT_HEAD: ("the nodes call the newest block final", "set chain.finality to a depth in blocks"),
+    seen.CONVENTION: ("the contract contradicts the convention", "correct the convention file (docs/conventions.md)"),
+    seen.UNSHOWN: ("accepted answers never come on the chain", "compare [signed] with the contract"),
     seen.STORE: ("the ledger is in trouble", "check disk space and permissions, then `watcher db check`"),
     seen.HOOK: ("the hook fails", "see the log, then `watcher hook try`; reload (SIGHUP) after a correction"),
     seen.HOOK_CHANGED: ("the hook's files have changed", "reload (SIGHUP) to use them, or put the old ones back"),

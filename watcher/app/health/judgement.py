@@ -10,18 +10,15 @@ send the recovery when it is gone. What happened to single tasks (expired, answe
 the watcher: it comes from `Monitor.on_move`.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
 from watcher.app.health.agreement import evidence_dangers
 from watcher.app.health.observations import (
     API,
-    DEADLINE,
     DESCRIPTIONS,
     FINALITY_BEHIND,
     HOOK,
-    HOOK_CHANGED,
     NODE_BEHIND,
     RPC,
     STORE,
@@ -33,6 +30,7 @@ from watcher.app.health.observations import (
     Observations,
     WorkSeen,
 )
+from watcher.app.health.task_conditions import conditions_of_tasks
 
 # Without these nothing works; without another one, part of the work goes on.
 _VITAL = frozenset({RPC, STORE, WATCH})
@@ -215,18 +213,8 @@ def _watch(seen: Observations, limits: Limits, *, explained: bool) -> _Found:
 
 
 def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[str, str]:
-    """Besides the services: deadlines about to be missed, nodes that answer but have fallen behind, no finality,
-    a hook whose files have changed."""
-    wrong: dict[str, str] = {}
-    work, node = seen.work, seen.node
-    # Who only observes has no deadline to keep.
-    if seen.api is not None and work is not None and (work.endangered or work.endangered_by_time):
-        wrong[DEADLINE] = "; ".join(_deadlines(work, limits))
-    if seen.hook is not None and seen.hook.changed:
-        wrong[HOOK_CHANGED] = (
-            f"the hook's files on the disk are not the code that answers ({seen.hook.changed}): "
-            "SIGHUP (systemctl reload) loads them; putting the old ones back ends this"
-        )
+    """Besides the services: deadlines about to be missed, nodes that answer but have fallen behind, no finality."""
+    wrong, work, node = conditions_of_tasks(seen, limits), seen.work, seen.node
     quiet = node.answered_ago_s is None or node.answered_ago_s > limits.quiet_node_s
     if not quiet:
         wrong |= evidence_dangers(node, limits)
@@ -244,20 +232,6 @@ def _dangers(seen: Observations, limits: Limits, before: Health | None) -> dict[
         minutes = node.final_left_behind_s / 60
         wrong[FINALITY_BEHIND] = f"no block has become final for {minutes:.0f} minutes, the last is {work.final_block}"
     return wrong
-
-
-def _deadlines(work: WorkSeen, limits: Limits) -> Iterator[str]:
-    if work.endangered:
-        left = work.blocks_left or 0
-        within = f"within {limits.danger_blocks} blocks of the deadline"
-        yield f"{_tasks(work.endangered)} {within} and unanswered, {left} blocks left"
-    if work.endangered_by_time:
-        within = f"within {limits.danger_s:.0f} s of the deadline"
-        yield f"{_tasks(work.endangered_by_time)} {within} and unanswered, {work.seconds_left or 0:.0f} s left"
-
-
-def _tasks(count: int) -> str:
-    return "1 task is" if count == 1 else f"{count} tasks are"
 
 
 def _watched_s(age_s: float, seen: Observations, before: Health | None) -> float:

@@ -44,7 +44,7 @@ class Monitor:
     """`health` is the last judgement. `listeners` get each new one, `on_move` gets the moves of tasks in order.
 
     Both are called in the event loop, must not wait, and what they raise is a bug of ours. `knocks` looks after the
-    operator's APIs.
+    operator's APIs; `contradictions` says what of the convention the contract contradicts.
     """
 
     def __init__(self, witness: Witness, metrics: Metrics, clock: Clock, limits: Limits, nodes: Endpoints) -> None:
@@ -67,6 +67,7 @@ class Monitor:
         self.knocks = Knocks(witness, clock)
         self.observing = False
         self.changed_hook_files: Callable[[], Awaitable[str]] | None = None
+        self.contradictions: Callable[[], Sequence[str]] = tuple
         self.health = Health(clock.now_ms())
         self.judged_s = clock.monotonic_s()
         self.listeners: list[Callable[[Health], object]] = []
@@ -136,6 +137,7 @@ class Monitor:
             store=StoreSeen(self._store_trouble, max(0.0, now_s - asked_s)),
             stages=[self._stage(loop, now_s) for loop in self._loops],
             work=self._seen_work(now_s),
+            contradictions=self.contradictions(),
         )
 
     @property
@@ -185,6 +187,8 @@ class Monitor:
             moved_ago_s=now_s - self._moved_s,
             seconds_left=None if work.nearest_deadline_s is None else work.nearest_deadline_s - self._chain_time_s,
             endangered_by_time=work.endangered_by_time,
+            unshown=work.unshown.count,
+            unshown_words=f"task {work.unshown.task_index}: {work.unshown.why}" if work.unshown.count else "",
         )
 
     @property

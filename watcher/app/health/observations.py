@@ -9,11 +9,12 @@ from dataclasses import dataclass
 RPC, API, HOOK, STORE, WATCH = "chain-rpc", "operator-api", "handler", "store", "watch"
 DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-behind"
 HOOK_CHANGED = "hook-changed"
+CONVENTION, UNSHOWN = "convention", "answers-not-shown"
 NODES_DISAGREE, FINALITY_AT_HEAD = "nodes-disagree", "finality-at-head"
 # Every key a trouble can have.
 TROUBLES = (
     RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND, FINALITY_BEHIND, HOOK_CHANGED,
-    NODES_DISAGREE, FINALITY_AT_HEAD,
+    NODES_DISAGREE, FINALITY_AT_HEAD, CONVENTION, UNSHOWN,
 )  # fmt: skip
 # True of some chains: it is said, and the watcher is ready all the same.
 WARNINGS = frozenset({FINALITY_AT_HEAD})
@@ -102,8 +103,9 @@ class WorkSeen:
 
     `nearest_deadline_block` is that of the open tasks that the chain does not show answered; `endangered` counts those
     within `Limits.danger_blocks` of the head. `closed_block` is the head as deadlines are compared with it, None where
-    that is its height. `seconds_left` and `endangered_by_time` say the same of deadlines that
-    are times, by the chain's own time. `overdue_s` is for how long the oldest task that could move has not
+    that is its height. `seconds_left` and `endangered_by_time` say the same of deadlines that are times, by the
+    chain's own time. `unshown` counts answers in a row that the API accepted and the chain never showed. `overdue_s`
+    is for how long the oldest task that could move has not
     been taken up, `moved_ago_s` when any task last moved.
     """
 
@@ -118,6 +120,8 @@ class WorkSeen:
     moved_ago_s: float = 0.0
     seconds_left: float | None = None
     endangered_by_time: int = 0
+    unshown: int = 0
+    unshown_words: str = ""
 
     @property
     def blocks_left(self) -> int | None:
@@ -135,7 +139,7 @@ class WorkSeen:
 class Observations:
     """Everything the judgement rests on. `api` and `hook` are None where the watcher only observes.
 
-    `work` is None until the ledger has been read once.
+    `work` is None until the ledger has been read once. `contradictions` are those between convention and contract.
     """
 
     at_ms: int
@@ -146,12 +150,13 @@ class Observations:
     store: StoreSeen = StoreSeen()
     stages: Sequence[StageSeen] = ()
     work: WorkSeen | None = None
+    contradictions: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Where normal ends. `danger_blocks`: an unanswered task with no more blocks left than this is in danger;
-    `danger_s`: the same in seconds, for deadlines that are times.
+    `danger_s`: the same in seconds, for deadlines that are times. `unshown`: so many accepted answers in a row.
 
     `silent_hook_s`: a hook from which nothing comes for longer is told, before its time limit ends the run.
     `slow_finality_s`: Ethereum makes blocks final every 6 minutes, roll-ups every 15 to 30. `disagreeing_s`: nodes that
@@ -163,6 +168,7 @@ class Limits:
     slow_store_s: float = 15.0
     danger_blocks: int = 10
     danger_s: float = 120.0
+    unshown: int = 5
     silent_hook_s: float = 20.0
     slow_finality_s: float = 3600.0
     disagreeing_s: float = 10.0
