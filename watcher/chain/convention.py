@@ -19,6 +19,7 @@ from watcher.chain.contract_abi import ContractAbi
 from watcher.chain.event import Event
 from watcher.chain.log_filter import LogFilter, Only
 from watcher.chain.payload import Payload
+from watcher.chain.proxy_call import proxy_builds
 from watcher.chain.recipe import Scope
 from watcher.chain.response_log import ResponseLog
 from watcher.chain.shape import ObservedShape, load_shape
@@ -104,8 +105,7 @@ class Convention:
     @property
     def has_proxy(self) -> bool:
         """True when the proxy API can serve it: that builds the wizard's own structs from a message of bytes."""
-        payload = self._tasks.payload
-        return payload is not None and payload.kind == self.answer.kind == "bytes"
+        return self.can_answer and self.answer.kind == "bytes" and proxy_builds(self)
 
     def index_topic(self, task_index: int) -> bytes | None:
         """The second topic of the log that creates one task, None where the contract does not lead with the index."""
