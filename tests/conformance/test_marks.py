@@ -59,7 +59,7 @@ async def bring_to_finality(ledger: Ledger, *, firm: bool) -> None:
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
 
-async def test_what_was_final_too_early_is_open_again_when_a_reorg_goes_below(ledger: Ledger) -> None:
+async def test_final_tasks_are_open_again_when_a_reorg_goes_below(ledger: Ledger) -> None:
     await bring_to_finality(ledger, firm=False)
     await ledger.do(intake.rewind, ledger.source, header(106))
     cursor = await cursor_of(ledger)
@@ -108,7 +108,7 @@ def watch_of(ledger: Ledger, nodes: Nodes) -> Watch:
     return Watch(cast("Any", nodes), cast("Any", None), ledger.book, WatchPlan(1, "finalized", 100, 1.0), 30)
 
 
-async def test_a_ledger_with_a_head_that_never_was_recovers_when_nodes_show_less(ledger: Ledger) -> None:
+async def test_a_poisoned_head_is_lowered_when_nodes_show_less(ledger: Ledger) -> None:
     await ledger.record(make_task(0), upto=110, head=FAR)
     nodes = Nodes(110)
     await watch_of(ledger, nodes).step()

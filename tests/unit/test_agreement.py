@@ -119,7 +119,7 @@ async def test_a_far_head_shown_at_its_height_is_refused_when_another_node_answe
         assert (await net.poll()).number == net.nodes[1].height
 
 
-async def test_the_only_node_must_show_its_head_and_insist_when_it_seems_impossible() -> None:
+async def test_the_only_node_must_insist_when_its_head_seems_impossible() -> None:
     net = Net(1, 1)
     await net.read()
     (node,) = net.nodes
@@ -143,7 +143,7 @@ async def test_the_only_node_must_show_its_head_and_insist_when_it_seems_impossi
 
 
 @pytest.mark.parametrize("lead", [1, 5])
-async def test_a_node_that_is_ahead_is_followed_at_once_when_it_agrees(lead: int) -> None:
+async def test_a_node_ahead_is_followed_at_once_when_it_agrees(lead: int) -> None:
     net = Net(2, 1)
     net.nodes[1].height += lead
     for height in range(100 + lead, 130 + lead):
@@ -274,7 +274,7 @@ async def test_a_mark_counts_as_gone_when_every_node_shows_less_for_a_while() ->
         ([100, 100], 2, 0, 100, False),
     ],
 )
-async def test_finality_is_firm_when_enough_nodes_name_a_block_below_the_head(
+async def test_finality_is_firm_when_enough_nodes_name_a_lower_block(
     finals: list[int], quorum: int, confirmations: int, expected: int, firm: bool
 ) -> None:
     net = Net(len(finals), quorum)

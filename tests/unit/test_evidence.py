@@ -138,7 +138,7 @@ _NODES = st.lists(st.tuples(st.integers(90, 110), st.integers(0, 2), st.integers
 
 @settings(deadline=None, max_examples=200)
 @given(_NODES, st.integers(1, 5), st.integers(85, 110))
-def test_any_head_is_shown_by_a_quorum_and_below_no_other_of_its_nodes(
+def test_any_head_is_the_highest_that_a_quorum_shows(
     drawn: list[tuple[int, int, int]], quorum: int, anchor: int
 ) -> None:
     nodes = [shown(place, head, fork, since, low=80) for place, (head, fork, since) in enumerate(drawn)]

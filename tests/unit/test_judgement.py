@@ -214,7 +214,7 @@ def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:
     assert judge(replace(WELL, node=replace(stalled, usual_interval_s=None)), LIMITS).ready
 
 
-def test_nodes_that_contradict_each_other_are_no_readiness_when_it_lasts() -> None:
+def test_it_is_not_ready_when_nodes_keep_contradicting_each_other() -> None:
     node = NodeSeen(answered_ago_s=1, head_block=100, disagreement="a and b show different blocks 7", disagreeing_s=9)
     assert judge(replace(WELL, node=node), LIMITS).ready, "they follow a reorg"
     health = judge(replace(WELL, node=replace(node, disagreeing_s=10)), LIMITS)

@@ -54,7 +54,7 @@ class Chain(Section):
         default=1,
         ge=1,
         le=8,
-        description="How many of the http(s) nodes must read the same of the contract before it is believed.",
+        description="How many of the http(s) nodes must show the same head, finality and state before it is believed.",
     )
     poll_interval_s: Seconds = Field(default=2.0, le=3600, description="How often the head is asked for.")
     request_timeout_s: Seconds = Field(default=20.0, le=600, description="Total time for one request to a node.")
