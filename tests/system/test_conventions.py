@@ -108,6 +108,19 @@ async def test_a_contract_that_shows_no_answers_leaves_them_delivered(tmp_path: 
         assert len(rig.received()) == 3, "what was delivered is not sent again"
 
 
+async def test_task_above_all_of_the_stake_is_told_and_not_sent(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        (never,) = await rig.net.create_tasks(rig.messages(1), threshold=101)
+        (other,) = await rig.create(1)
+        daemon = await rig.start()
+        async with rig.mining(0.3):
+            await rig.until(lambda: rig.state(other) == "final", "the task that can be answered is")
+        await rig.until(lambda: "asks for 101 % of the stake" in daemon.log, "the other one is told")
+        assert [one["error"] for one in await rig.tasks() if one["task_index"] == never] != [None]
+        assert len(rig.received()) == 1
+        assert await daemon.stop() == 0
+
+
 async def test_a_deadline_that_is_a_time_is_kept(tmp_path: Path) -> None:
     """The number of a task doubles as its time: one is long past, the other far away."""
     async with running_rig(tmp_path, convention="incredible-squaring") as rig:
