@@ -75,8 +75,8 @@ class Recheck:
         )
         if not page.continuous:
             return False  # a reorg is about to be noticed
-        tasks, responses, _ = self._watch.decoded(page.logs)
-        new = await self._book.do(passes.look, self._book.source_id, name, tasks, responses, last)
+        found = await self._watch.read(page)
+        new = await self._book.do(passes.look, self._book.source_id, name, found.tasks, found.responses, last)
         if new:
             logger.warning("{} logs in blocks {} to {} had been missed by the first look", new, first, last)
         return last < upto

@@ -15,6 +15,7 @@ from watcher.chain.answers import Log, LogPage
 from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.numbering import OWN_BLOCKS, Numbering, UnknownNumbering, contradiction
+from watcher.chain.page import Decoded, within_count
 from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
 from watcher.ledger import intake, marks, reading
 from watcher.ledger.book import Book
@@ -23,6 +24,8 @@ from watcher.task import Header, Responded, Task
 
 # Above this many logs the loop would stall while they are decoded.
 _DECODE_ASIDE = 300
+# A chain that counts other blocks shows it in each of its tasks; a flood of forged ones costs one question.
+_CONTRADICTING_ASKED = 100
 _GROW_AFTER_PAGES = 16
 _HASHES_ASKED = 64
 # The ledger's mark of the head is lowered when every node shows less for so long. The cursor is never lowered so.
@@ -124,13 +127,21 @@ class Watch:
     async def _decode(self, page: LogPage) -> tuple[list[Task], list[Responded]]:
         if page.foreign:
             await self._note("foreign logs", page.last.number, f"{page.foreign} logs did not belong to the question")
+        found = await self.read(page)
+        if found.refused:
+            await self._note("undecodable log", page.last.number, found.refusals())
+        if found.beyond:
+            await self._note("tasks beyond the count", page.last.number, found.inventions())
+        return found.tasks, found.responses
+
+    async def read(self, page: LogPage) -> Decoded:
+        """The logs of a page, decoded; many beside the loop. Tasks the contract has not given out are apart."""
         if len(page.logs) > _DECODE_ASIDE:
             tasks, responses, refused = await asyncio.to_thread(self.decoded, page.logs)
         else:
             tasks, responses, refused = self.decoded(page.logs)
-        for log, why in refused:
-            await self._note("undecodable log", log.block_number, f"log {log.log_index}: {why}")
-        return tasks, responses
+        tasks, beyond, count = await within_count(self._contract, tasks, page.last)
+        return Decoded(tasks, responses, refused, beyond, count)
 
     def decoded(self, logs: Sequence[Log]) -> tuple[list[Task], list[Responded], list[tuple[Log, str]]]:
         """Logs as tasks and responses, and those that are neither with the reason."""
@@ -151,12 +162,13 @@ class Watch:
 
         A log may be forged: where the contract holds the tasks' hashes, it must hold this one's.
         """
-        for task in tasks:
-            words = contradiction(task, self._plan.numbering)
-            if words is None:
-                continue
-            (found,) = await self._contract.hashes_and_responses([task.task_index], at)
-            held = found[0] if isinstance(found, tuple) else None
+        contradicting = [(task, words) for task in tasks if (words := contradiction(task, self._plan.numbering))]
+        if not contradicting:
+            return
+        asked = contradicting[:_CONTRADICTING_ASKED]
+        found = await self._contract.hashes_and_responses([task.task_index for task, _ in asked], at)
+        for (task, words), word in zip(asked, found, strict=True):
+            held = word[0] if isinstance(word, tuple) else None
             if not self._contract.proves_tasks or self._contract.is_task(held, task.task_hash):
                 raise UnknownNumbering(words)
 

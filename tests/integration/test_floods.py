@@ -1,0 +1,157 @@
+"""A page of thousands of logs that are forged or cannot be decoded: one event, one commit, and true tasks go on."""
+
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from tests.integration.node_rig import Answers, Relay, relaying
+from watcher.chain.admit import Admit
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention import convention
+from watcher.chain.endpoints import Endpoints
+from watcher.chain.node import Node
+from watcher.chain.recheck import Recheck
+from watcher.chain.watch import Watch, WatchPlan
+from watcher.clock import SystemClock
+from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.ledger import reading, schema
+from watcher.ledger.book import Book, open_book
+from watcher.ledger.engine import parse_url
+
+FLOOD = 20_000
+WINDOW = 100
+
+Log = dict[str, Any]
+
+
+@dataclass
+class Rig:
+    """A devnet behind a relay, and the stages that read it."""
+
+    net: Devnet
+    relay: Relay
+    book: Book
+    watch: Watch
+    admit: Admit
+    recheck: Recheck
+
+    async def catch_up(self) -> None:
+        while await self.watch.step() == 0:
+            pass
+
+    async def states(self) -> dict[int, str]:
+        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        return {row.task_index: row.state for row in rows}
+
+    async def events(self) -> list[tuple[str, str]]:
+        rows = await self.book.ask(reading.recent_events, self.book.source_id)
+        return [(row.kind, row.words) for row in rows]
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with AsyncExitStack() as stack:
+        options = DevnetOptions(directory=tmp_path / "net", mining="auto", window_blocks=WINDOW, persist=False)
+        net = await stack.enter_async_context(Devnet(options))
+        relay = await stack.enter_async_context(relaying(net.rpc_url))
+        clock = SystemClock()
+        nodes = Endpoints([Node(relay.url, net.chain_id, clock, body_limit_bytes=1 << 25)], clock, Random(1))
+        stack.push_async_callback(nodes.close)
+        address = bytes.fromhex(net.task_manager[2:])
+        contract = TaskManager(nodes, address, convention("wizard"), 100)
+        url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
+        schema.upgrade(url)
+        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
+        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, 30, 100, 1), WINDOW)
+        admit = Admit(nodes, contract, book, clock, 0, 1)
+        yield Rig(net, relay, book, watch, admit, Recheck(nodes, contract, watch, book, 0, 100, 1))
+
+
+def flooding(size: int, forge: Callable[[int, Log], Log]) -> Callable[[Answers, Answers], Answers]:
+    """Beside the first true log of each list, so many that `forge(number, log)` makes of it."""
+
+    def twist(asked: Answers, answers: Answers) -> Answers:
+        for ask, one in zip(asked, answers, strict=True):
+            if ask["method"] == "eth_getLogs" and one["result"]:
+                log = one["result"][0]
+                one["result"] = [*(log | forge(number, log) for number in range(size)), *one["result"]]
+        return answers
+
+    return twist
+
+
+def undecodable(number: int, log: Log) -> Log:
+    return {"logIndex": hex(1000 + number), "data": "0x" + "ff" * 32}
+
+
+def unknown_index(number: int, log: Log) -> Log:
+    return {"logIndex": hex(1000 + number), "topics": [log["topics"][0], "0x" + (77 + number).to_bytes(32).hex()]}
+
+
+def one_index(number: int, log: Log) -> Log:
+    return {"transactionHash": "0x" + (number + 1).to_bytes(32).hex()} | undecodable(0, log)
+
+
+@pytest.mark.parametrize(
+    ("forge", "kind", "what"),
+    [
+        (undecodable, "undecodable log", "logs cannot be decoded"),
+        (unknown_index, "tasks beyond the count", "tasks are shown beyond the 2 that the contract counts"),
+        (one_index, "undecodable log", "logs cannot be decoded"),
+    ],
+)
+async def test_a_flood_of_logs_is_one_event_and_true_tasks_are_stored(
+    rig: Rig, forge: Callable[[int, Log], Log], kind: str, what: str
+) -> None:
+    await rig.net.create_tasks([b"one", b"two"])
+    rig.relay.twist = flooding(FLOOD, forge)
+    began_s = time.monotonic()
+    await rig.catch_up()
+    assert time.monotonic() - began_s < 60
+    assert await rig.states() == {0: "seen", 1: "seen"}
+    ((told, words),) = await rig.events()
+    assert (told, words.partition(":")[0]) == (kind, f"{FLOOD} {what}")
+    assert f"and {FLOOD - 3} more" in words
+    await rig.admit.step()
+    assert await rig.states() == {0: "ready", 1: "ready"}
+
+
+async def test_indices_beyond_the_count_are_not_stored_and_their_range_is_not_lost(rig: Rig) -> None:
+    """A node that lags with its state makes true tasks look like forged ones: a later look stores them."""
+
+    def behind(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": "0x" + (1).to_bytes(32).hex()} if ask["method"] == "eth_call" else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    await rig.net.create_tasks([b"one", b"two", b"three"])
+    rig.relay.twist = behind
+    await rig.catch_up()
+    assert 2 not in await rig.states()
+    rig.relay.twist = flooding(10, unknown_index)
+    await rig.net.mine(4)
+    await rig.catch_up()
+    while await rig.recheck.step() == 0:
+        pass
+    assert await rig.states() == {0: "seen", 1: "seen", 2: "seen"}
+
+
+@pytest.mark.parametrize("count", ["0x" + "00" * 32, "0x", None])
+async def test_a_count_of_zero_or_none_at_all_sets_no_task_aside(rig: Rig, count: str | None) -> None:
+    def emptied(asked: Answers, answers: Answers) -> Answers:
+        return [
+            one | {"result": count} if ask["method"] == "eth_call" else one
+            for ask, one in zip(asked, answers, strict=True)
+        ]
+
+    await rig.net.create_tasks([b"one", b"two"])
+    rig.relay.twist = emptied
+    await rig.catch_up()
+    assert await rig.states() == {0: "seen", 1: "seen"}
