@@ -7,6 +7,7 @@ every byte that comes out is searched.
 import asyncio
 import base64
 import json
+import re
 import sqlite3
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,7 @@ from loguru import logger
 from tests.system.daemon_rig import Daemon, Rig, running_rig
 from watcher.app.cli import run
 from watcher.devnet.faults import Fault, FaultKind
+from watcher.hook import syscalls
 
 NODE_USER = "reader"
 NODE_PASSWORD = "zQ7x-K"  # shorter than most, as people choose them
@@ -339,3 +341,44 @@ def _wrong_settings(good: str) -> Mapping[str, str]:
         "URLs for names": good.replace("[operator]", f'[operator]\n"https://u:{PASSWORD[:6]}@h/{NODE_KEY}" = 1')
         + f'\n["https://u@h/{NODE_KEY}"]\n"x" = "{API_PATH}"\n',
     }
+
+
+NOSY = """
+import os
+from watcher import Task
+
+def respond(task: Task) -> bytes:
+    pids, pid = [], os.getppid()
+    while pid > 1:
+        pids.append(pid)
+        with open(f"/proc/{pid}/stat") as stat:
+            pid = int(stat.read().rpartition(")")[2].split()[1])
+    opened = []
+    for path in [f"/proc/{pid}/environ" for pid in pids] + PATHS:
+        try:
+            with open(path, "rb") as one:
+                opened += [path] if one.read(1) else []
+        except OSError:
+            pass
+    print("opened", opened, "of", len(pids))
+    return task.message
+"""
+
+
+@pytest.mark.skipif(syscalls.landlock_abi() < syscalls.LEAST_ABI, reason="this kernel has no Landlock of version 2")
+async def test_a_hook_of_the_daemon_reaches_no_secret(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, hook="square") as rig:
+        credentials = rig.folder / "credentials"
+        credentials.mkdir()
+        (credentials / "operator__password").write_text(rig.environment.pop("WATCHER_OPERATOR__PASSWORD"))
+        paths = [str(path) for path in (rig.config, rig.ledger, credentials / "operator__password")]
+        paths.append(f"{rig.ledger}-wal")
+        (rig.hook_folder / "nosy.py").write_text(NOSY.replace("PATHS", repr(paths)))
+        rig.write_config(target="nosy:respond")
+        daemon = await rig.start(CREDENTIALS_DIRECTORY=str(credentials))
+        await rig.create(1)
+        await rig.net.mine(2)
+        await rig.until(lambda: "hook: opened " in daemon.log, "the hook has tried")
+        (line,) = re.findall(r"hook: opened (.*) of (\d+)", daemon.log)
+        assert line[0] == "[]" and int(line[1]) >= 2
+        assert await daemon.stop() == 0
