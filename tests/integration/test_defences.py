@@ -26,7 +26,7 @@ from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.ledger import answers, hand, intake, reading, schema, work
 from watcher.ledger.book import Book, open_book
 from watcher.ledger.engine import parse_url
-from watcher.ledger.possession import remember, sole_writer
+from watcher.ledger.possession import open_mark, sole_writer
 from watcher.task import Accepted, Responded, Response, Sent, Sighting, State
 
 WINDOW = 100
@@ -271,7 +271,8 @@ def test_a_ledger_that_was_begun_and_is_gone_is_not_begun_anew(tmp_path: Path, e
     url = parse_url(f"sqlite:///{path}")
     with sole_writer(url):
         schema.upgrade(url)
-        remember(url)
+        with open_mark(url):
+            pass
     with sole_writer(url):
         pass
     path.unlink()

@@ -115,7 +115,7 @@ class _Told:
 
     def __init__(self, book: Book, memory: Memory) -> None:
         self._book, self._memory = book, memory
-        self.ask, self.source_id = book.ask, book.source_id
+        self.ask, self.source_id, self.held_to_block = book.ask, book.source_id, book.held_to_block
 
     async def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = await self._book.do(verb, *args, **kwargs)

@@ -7,9 +7,10 @@ stage comes round; on SIGTERM what is on its way is awaited, and what cannot be 
 import asyncio
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from collections.abc import Callable
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from random import SystemRandom
 from typing import Any, TypeVar
 
 from loguru import logger
@@ -21,6 +22,7 @@ from watcher.app.health.instruments import Instruments
 from watcher.app.health.status import Status, told
 from watcher.app.loop import StageLoop
 from watcher.app.notify import Notifier, watchdog_interval_s
+from watcher.app.own_ledger import OwnLedger, hold_back, open_own, own_ledger, watch_file
 from watcher.app.reload import Reload, Switches
 from watcher.app.rounds import Rounds
 from watcher.app.settings.model import Settings
@@ -33,10 +35,9 @@ from watcher.chain.wake import Wake
 from watcher.clock import Clock, SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.hook.crew import Crew
-from watcher.ledger import reading, schema, work
-from watcher.ledger.book import Book, Reader, open_book
-from watcher.ledger.engine import integrity, parse_url
-from watcher.ledger.possession import remember, sole_writer
+from watcher.ledger import reading, work
+from watcher.ledger.book import Book, Reader
+from watcher.ledger.engine import parse_url
 
 T = TypeVar("T")
 
@@ -53,11 +54,16 @@ class Daemon:
         settings: Settings,
         *,
         until_idle: bool = False,
+        release_held: bool = False,
         progress: Progress = lambda _block, _head: None,
         load: Callable[[], Settings] | None = None,
         config: Path | None = None,
     ) -> None:
-        """`load` reads the settings again on SIGHUP; None keeps them as they are. `config` is hidden from the hook."""
+        """`load` reads the settings again on SIGHUP; None keeps them as they are. `config` is hidden from the hook.
+
+        `release_held`: answer what a restored ledger holds back.
+        """
+        self._release_held = release_held
         self._settings = settings
         self._load = load or (lambda: settings)
         self._config = config
@@ -84,13 +90,7 @@ class Daemon:
         else:
             loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
         url = parse_url(self._settings.ledger.url)
-        with sole_writer(url):
-            if (damage := integrity(url, quick=True)) is not None:
-                raise FixConfiguration(f"ledger.url: the ledger is damaged ({damage}); restore a copy of it")
-            before = schema.upgrade(url)
-            remember(url)
-            if not before.is_current and before.current is not None:
-                logger.info("the ledger was upgraded from schema {} to {}", before.current, before.wanted)
+        with own_ledger(url) as own:
             async with AsyncExitStack() as stack:
                 nodes = house.endpoints(self._settings, self._clock, self._instruments.metrics.asked)
                 stack.push_async_callback(nodes.close)
@@ -99,7 +99,7 @@ class Daemon:
                 monitor.listeners.append(self._alerts.hear)
                 monitor.on_move.append(self._alerts.moved)
                 try:
-                    await self._serve(nodes, stack)
+                    await self._serve(nodes, stack, own)
                 except Exception as error:
                     await self._alerts.last_words(error)
                     raise
@@ -110,7 +110,7 @@ class Daemon:
         self._stopping.set()
         self._bells.ring_all()
 
-    async def _serve(self, nodes: Endpoints, stack: AsyncExitStack) -> None:
+    async def _serve(self, nodes: Endpoints, stack: AsyncExitStack, own: OwnLedger) -> None:
         contract = house.task_manager(self._settings, nodes)
         crew = run_hook = sender = direct = switches = None
         if self._settings.operator.api != "none":
@@ -137,7 +137,10 @@ class Daemon:
         (window,) = found
         begun = self._beginning()
         genesis = await self._patiently(lambda: genesis_hash(nodes, begun), "the chain")
-        book = await stack.enter_async_context(self._open_book(begun.start_block if begun else head.number, genesis))
+        first = begun.start_block if begun else head.number
+        observers = (self._bells.committed, self._instruments.witness.committed)
+        book = await stack.enter_async_context(open_own(own, self._settings, self._clock, first, genesis, *observers))
+        await hold_back(own, book, head.number, SystemRandom(), release=self._release_held)
         await self._instruments.monitor.opened(book, self._instruments.danger_blocks(window))
         patience = self._settings.operator.resolve_after_blocks
         rescued = await book.do(work.rescue, book.source_id, all_of_them=True, patience_blocks=patience)
@@ -159,7 +162,7 @@ class Daemon:
             numbering,
         )
         reload = Reload(self._load, self._settings, rooms, switches, self._alerts, self._clock, crew)
-        await self._run_stages(rooms, book, nodes, reload)
+        await self._run_stages(rooms, own, book, nodes, reload)
 
     async def _load_hook(self, stack: AsyncExitStack) -> Crew:
         """Raises FixConfiguration for a hook that is wrong, TryLater for a reason that may pass."""
@@ -201,22 +204,9 @@ class Daemon:
             )
         return begun
 
-    @asynccontextmanager
-    async def _open_book(self, latest: int, genesis: bytes | None) -> AsyncIterator[Book]:
-        wanted = self._settings.task_manager
-        async with open_book(
-            parse_url(self._settings.ledger.url),
-            self._clock,
-            self._settings.chain.chain_id,
-            wanted.address_bytes,
-            latest if wanted.start_block == "latest" else wanted.start_block,
-            genesis,
-            self._bells.committed,
-            self._instruments.witness.committed,
-        ) as book:
-            yield book
-
-    async def _run_stages(self, rooms: house.House, book: Book, nodes: Endpoints, reload: Reload) -> None:
+    async def _run_stages(
+        self, rooms: house.House, own: OwnLedger, book: Book, nodes: Endpoints, reload: Reload
+    ) -> None:
         status = Status(book, self._settings, self._clock)
         loops = [StageLoop(one, self._bells, self._clock, self._stopping) for one in rooms.stages]
         # A chain that has changed behind our back is noticed before anything is sent to it.
@@ -229,6 +219,8 @@ class Daemon:
         await rounds.first_look()
         rounds.start(self._feeder(loops), watchdog_interval_s())
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
+        guarding = watch_file(own, book, self._stopping, self._clock)
+        working.append(asyncio.create_task(guarding, name="ledger file"))
         helping = [asyncio.create_task(wake.run(), name="wake") for wake in self._wakes(nodes, rooms)]
         helping.append(asyncio.create_task(rounds.mind_the_clock(), name="clock"))
         helping.append(asyncio.create_task(reload.follow(self._hangup, self._bells, self._notify), name="reload"))

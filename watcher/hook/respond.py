@@ -58,7 +58,9 @@ class Respond:
             await self._flight.landing(self._plan.idle_s, self._least_room)
             return 0
         lease_ms = int((self._plan.timeout_s * (_AHEAD + 1) + 60) * 1000)
-        held = await self._book.do(work.claim, self._book.source_id, [State.READY], room, lease_ms)
+        held = await self._book.do(
+            work.claim, self._book.source_id, [State.READY], room, lease_ms, self._book.held_to_block
+        )
         for one in held:
             self._flight.start(self._answer(one), f"hook {one.task.task_index}")
         if len(held) == room:

@@ -17,6 +17,8 @@ from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater
 from watcher.ledger import setback
 from watcher.ledger.engine import open_engine, parse_url
+from watcher.ledger.high_water import MarkFile
+from watcher.ledger.possession import guard_of
 from watcher.ledger.source import open_source
 from watcher.ledger.writer import Observe, Tx, Writer
 
@@ -63,8 +65,14 @@ class Reader:
 class Book:
     """The ledger of one (chain, task manager), for the daemon."""
 
-    def __init__(self, writer: Writer, reader: Reader, source_id: int) -> None:
+    def __init__(
+        self, writer: Writer, reader: Reader, source_id: int, check_file: Callable[[], None] = lambda: None
+    ) -> None:
+        """`check_file` raises TryLater once the file of the ledger is not at its path any more; so does every verb."""
         self._writer = writer
+        self.check_file = check_file
+        # Tasks up to this block are answered with what the ledger holds, or not at all (see `restore`).
+        self.held_to_block = -1
         self.ask: Ask = reader.ask
         self.source_id = source_id
 
@@ -104,15 +112,23 @@ async def open_book(
     genesis_hash: bytes | None = None,
     on_commit: Callable[[Tx], None] | None = None,
     observe: Observe = lambda _batch: None,
+    mark: MarkFile | None = None,
 ) -> AsyncIterator[Book]:
-    """Open an upgraded ledger for one task manager, with its writer thread; close it after the last commit."""
+    """Open an upgraded ledger for one task manager, with its writer thread; close it after the last commit.
+
+    `mark` is raised with each attempt.
+    """
     engine, reader = open_engine(url), Reader(url)
     writer = Writer(engine, clock, on_commit, observe)
     try:
         cursor = await writer.do(lambda tx: open_source(tx, chain_id, task_manager, start_block, genesis_hash))
+        guard = guard_of(url)
+        writer.guard = guard
+        if mark is not None:
+            writer.on_durable = mark.follow
         writer.on_setback = lambda tx, back_ms: setback.follow(tx, cursor.source_id, back_ms)
         await writer.do(lambda tx: setback.at_start(tx, cursor.source_id))
-        yield Book(writer, reader, cursor.source_id)
+        yield Book(writer, reader, cursor.source_id, guard)
     finally:
         await writer.stop()
         # The last connection to go empties the write-ahead log into the file, and one that only reads cannot.

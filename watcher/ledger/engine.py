@@ -139,10 +139,34 @@ def backup_sqlite(source: Path, target: Path) -> None:
     try:
         with closing(_connect_to_read(source)) as reading, closing(sqlite3.connect(target)) as writing:
             reading.backup(writing)
+            # A copy says that it is one, wherever it is carried: what was sent after it was made, it cannot know.
+            set_generation(writing, -abs(writing.execute("PRAGMA user_version").fetchone()[0] or 1))
             writing.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
         target.unlink(missing_ok=True)
         raise TryLater(f"{source} was not copied to {target}: {error}") from None
+
+
+def generation_of(path: Path) -> tuple[int, int] | None:
+    """The generation of a SQLite ledger (below 0: a copy of it; 0: of an older program) and its last attempt's row id.
+
+    None where the file holds no ledger. Raises TryLater when it cannot be read.
+    """
+    try:
+        with closing(_connect_to_read(path)) as connection:
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'attempts'").fetchone():
+                return None
+            generation = connection.execute("PRAGMA user_version").fetchone()[0]
+            # Also after retention has removed the rows.
+            last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'attempts'").fetchone()
+            return generation, last[0] if last else 0
+    except sqlite3.Error as error:
+        raise TryLater(f"{path} cannot be read now: {error}") from None
+
+
+def set_generation(connection: sqlite3.Connection, generation: int) -> None:
+    """Write a ledger's generation. Raises sqlite3.Error."""
+    connection.execute(f"PRAGMA user_version = {generation:d}")
 
 
 def vacuum_sqlite(path: Path) -> tuple[int, int]:

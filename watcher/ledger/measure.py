@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select, update
 
 from watcher.ledger.reading import cursor as read_cursor
 from watcher.ledger.source import Cursor
@@ -59,6 +59,19 @@ class Work:
     nearest_deadline_s: int | None = None
     endangered_by_time: int = 0
     unshown: Unshown = Unshown()
+    held: int = 0
+    held_to_block: int = -1
+
+    @property
+    def held_words(self) -> str:
+        """What a restored ledger holds back, "" where that is nothing, for now and for certain."""
+        if self.held_to_block < 0 or not (self.held or self.cursor.block < self.held_to_block):
+            return ""
+        tasks = "1 task" if self.held == 1 else f"{self.held} tasks"
+        return (
+            f"the ledger is an older copy, or was moved: it may not know what was sent for tasks up to block "
+            f"{self.held_to_block}; {tasks} without an answer held back until the deadline"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +95,9 @@ def work(
     danger_blocks: int,
     danger_s: float = 0.0,
     chain_s: float | None = None,
+    held_to_block: int = -1,
 ) -> Work:
-    """Read the rows of open tasks, once.
+    """Read the rows of open tasks, once. Up to `held_to_block`, those without an answer wait for nothing.
 
     `chain_s` is the time of the chain, in seconds since 1970, by which contracts judge deadlines that are times; None:
     that of this machine.
@@ -94,7 +108,9 @@ def work(
     unanswered = and_(tasks.c.canonical, tasks.c.state.in_(sorted(UNSETTLED)))
     in_time = or_(tasks.c.deadline_s.is_(None), tasks.c.deadline_s > chain_s)
     in_window = and_(or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > closed), in_time)
-    waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window)
+    is_held = and_(tasks.c.response.is_(None), tasks.c.block_number <= held_to_block)
+    held = and_(unanswered, in_window, is_held)
+    waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window, not_(is_held))
     due = and_(waits, tasks.c.due_at_ms <= now_ms, tasks.c.due_block <= head, tasks.c.lease_until_ms <= now_ms)
     near = and_(unanswered, tasks.c.deadline_block > closed, tasks.c.deadline_block <= closed + danger_blocks)
     near_in_time = and_(unanswered, in_window, _is_near(now_ms, danger_s, chain_s))
@@ -108,6 +124,7 @@ def work(
             func.min(case((due, tasks.c.due_at_ms))),
             func.min(case((and_(unanswered, in_window), tasks.c.deadline_s))),
             func.sum(case((near_in_time, 1), else_=0)),
+            func.sum(case((held, 1), else_=0)),
         )
         .where(tasks.c.source_id == source_id, OPEN)
         .group_by(tasks.c.state)
@@ -123,6 +140,8 @@ def work(
         nearest_deadline_s=_least(row[6] for row in rows),
         endangered_by_time=sum(row[7] for row in rows),
         unshown=unshown(conn, source_id),
+        held=sum(row[8] for row in rows),
+        held_to_block=held_to_block,
     )
 
 

@@ -7,7 +7,7 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
@@ -16,6 +16,7 @@ from sqlalchemy.engine import URL
 
 from watcher.errors import FixConfiguration, TryLater
 from watcher.ledger.engine import sqlite_path
+from watcher.ledger.high_water import MarkFile, mark_of
 
 # No restart mends these.
 _MISTAKES = frozenset(
@@ -58,12 +59,19 @@ def sole_writer(url: URL) -> Iterator[None]:
         yield
 
 
-def remember(url: URL) -> None:
-    """Leave a mark beside a SQLite ledger that it was begun, so that its loss is noticed."""
+@contextmanager
+def open_mark(url: URL) -> Iterator[MarkFile | None]:
+    """The mark beside a SQLite ledger, None for another database. Raises FixConfiguration, TryLater."""
     path = sqlite_path(url)
-    if path is not None and not _mark(path).exists():
-        with _told(path):
-            _mark(path).write_text(f"A ledger was begun at {path.name}. Remove this file only together with it.\n")
+    if path is None:
+        yield None
+        return
+    with _told(mark_of(path)):
+        mark = MarkFile(path)
+    try:
+        yield mark
+    finally:
+        mark.close()
 
 
 def _open_lock(path: Path) -> IO[str]:
@@ -96,15 +104,38 @@ def _told(path: Path) -> Iterator[None]:
 
 def refuse_amnesia(path: Path) -> None:
     """Raise FixConfiguration where a ledger that was begun is gone: beginning anew could send other answers."""
-    if _mark(path).exists() and (not path.exists() or path.stat().st_size == 0):
+    if mark_of(path).exists() and (not path.exists() or path.stat().st_size == 0):
         raise FixConfiguration(
             f"ledger.url: the ledger that was begun at {path} is gone or empty. Restore a copy; or, if a second answer "
-            f"to a task does no harm, remove {_mark(path)} to begin anew"
+            f"to a task does no harm, remove {mark_of(path)} to begin anew"
         )
 
 
-def _mark(path: Path) -> Path:
-    return path.with_name(path.name + ".begun")
+def guard_of(url: URL) -> Callable[[], None]:
+    """Return what raises TryLater once another file, or none, is at the path of a SQLite ledger that is open.
+
+    Writes to such a ledger go into a file that no later start will find.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        return lambda: None
+    opened = _file_at(path)
+
+    def check() -> None:
+        if _file_at(path) != opened:
+            raise TryLater(f"the ledger's file {path} was moved, removed or replaced while it was in use")
+
+    return check
+
+
+def _file_at(path: Path) -> tuple[int, int] | None:
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise TryLater(f"{path} cannot be looked at: {error.strerror}") from None
+    return found.st_dev, found.st_ino
 
 
 def lock_file(path: Path) -> Path:

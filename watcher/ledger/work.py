@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, update
+from sqlalchemy import Select, bindparam, insert, or_, update
 
 from watcher.ledger.moves import AS_HELD, move, move_held, still_held, write
 from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, due, open_task
@@ -41,14 +41,22 @@ class Again:
 
 
 @cache
-def _claimable(states: tuple[State, ...]) -> Select[Any]:
-    return due(states, IN_WINDOW).with_for_update(skip_locked=True, of=tasks)
+def _claimable(states: tuple[State, ...], above: bool) -> Select[Any]:
+    where = [or_(tasks.c.response.is_not(None), tasks.c.block_number > bindparam("above_block"))] if above else []
+    return due(states, IN_WINDOW, *where).with_for_update(skip_locked=True, of=tasks)
 
 
-def claim(tx: Tx, source_id: int, states: Iterable[State], limit: int, lease_ms: int) -> list[OpenTask]:
-    """Take due tasks for `lease_ms`. Each taking raises the fence, so that a stalled holder cannot write any more."""
+def claim(
+    tx: Tx, source_id: int, states: Iterable[State], limit: int, lease_ms: int, above_block: int = -1
+) -> list[OpenTask]:
+    """Take due tasks for `lease_ms`. Each taking raises the fence, so that a stalled holder cannot write any more.
+
+    Tasks of blocks up to `above_block` are left where they are unless they have an answer (see `restore`).
+    """
     found = {"source": source_id, "now_ms": tx.now_ms, "limit": limit}
-    rows = tx.conn.execute(_claimable(tuple(states)), found).all()
+    if above_block >= 0:
+        found["above_block"] = above_block
+    rows = tx.conn.execute(_claimable(tuple(states), above_block >= 0), found).all()
     if not rows:
         return []
     tx.conn.execute(_TAKE, {"rows": [row.id for row in rows], "until_ms": tx.now_ms + lease_ms})
@@ -115,6 +123,8 @@ def begin(tx: Tx, held: Sequence[OpenTask], api: str, digests: Mapping[int, byte
             ],
         ).scalars()
     )
+    tx.attempt = max(tx.attempt, *ids)
+    tx.attempt_block = max(tx.attempt_block, *(one.task.seen_at.block_number for one in ready))
     move_held(
         tx,
         ready,

@@ -32,6 +32,8 @@ class Tx:
     now_ms: int
     entered: set[State] = field(default_factory=set)  # states some task entered, for waking the stages
     cursor_moved: bool = False
+    attempt: int = 0  # the highest row id of a POST that was begun
+    attempt_block: int = 0  # the highest block of a task for which one was
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +60,10 @@ class _Item(Generic[T]):
 class Writer:
     """Owns the write connection.
 
-    In the event loop, `on_commit` is called after each commit that changed something, `observe` after each that was
-    tried. `on_setback` is a verb that goes before all others once the clock was set back, by so many milliseconds.
+    In the thread, `guard` is called before each commit (what it raises is raised to each waiter), and `on_durable`
+    after it, before any waiter returns. In the event loop, `on_commit` is called after each commit that changed
+    something, `observe` after each that was tried. `on_setback` is a verb that goes before all others once the clock
+    was set back, by so many milliseconds.
     """
 
     def __init__(
@@ -78,6 +82,8 @@ class Writer:
         self._stopped = False
         self._setback = Setback(clock)
         self.on_setback: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
+        self.guard: Callable[[], None] = lambda: None
+        self.on_durable: Callable[[Tx], None] = lambda _tx: None
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -130,11 +136,22 @@ class Writer:
                     self._commit([item])
                 return
             batch[0].error = _as_ours(error)
+        if tx is not None:
+            self._mark(batch, tx)
         trouble = next((str(item.error) for item in batch if isinstance(item.error, TryLater)), None)
         seen = Batch(len(batch), self._clock.monotonic_s() - began_s, trouble)
         self._loop.call_soon_threadsafe(self._deliver, batch, tx, seen)
 
+    def _mark(self, batch: list[_Item[Any]], tx: Tx) -> None:
+        """Call `on_durable`. The commit stands where it fails, and no waiter goes on from it to a POST."""
+        try:
+            self.on_durable(tx)
+        except OSError as error:
+            for item in batch:
+                item.error = TryLater(f"{NOT_WRITTEN} (its mark: {error.strerror})")
+
     def _together(self, batch: list[_Item[Any]]) -> Tx:
+        self.guard()
         with self._engine.begin() as conn:
             back_ms = self._setback.ms()
             tx = Tx(conn, self._clock.now_ms())

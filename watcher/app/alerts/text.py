@@ -32,6 +32,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
     seen.UNSHOWN: ("accepted answers never come on the chain", "compare [signed] with the contract"),
     seen.STORE: ("the ledger is in trouble", "check disk space and permissions, then `watcher db check`"),
     seen.HOOK: ("the hook fails", "see the log, then `watcher hook try`; reload (SIGHUP) after a correction"),
+    seen.RESTORED: ("the ledger is an older copy", "see docs/service.md, Restoring a backup; --release-held ends it"),
     seen.HOOK_CHANGED: ("the hook's files have changed", "reload (SIGHUP) to use them, or put the old ones back"),
     seen.WATCH: ("the watcher makes no progress", "see the log and /readyz"),
     MISSED: ("a task was missed", "see `watcher tasks show` for why"),

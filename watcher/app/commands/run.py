@@ -26,6 +26,10 @@ def run(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="Stop once nothing is left to do until the chain moves.")
     ] = False,
+    release_held: Annotated[
+        bool,
+        typer.Option("--release-held", help="Answer the tasks that a restored ledger holds back; see docs/service.md."),
+    ] = False,
 ) -> None:
     """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains and exits 0."""
     settings = load(config)
@@ -36,7 +40,12 @@ def run(
     async def main() -> None:
         with _catching_up() as progress:
             daemon = Daemon(
-                settings, until_idle=until_idle, progress=progress, load=lambda: sources.load(config), config=config
+                settings,
+                until_idle=until_idle,
+                release_held=release_held,
+                progress=progress,
+                load=lambda: sources.load(config),
+                config=config,
             )
             await daemon.run()
 

@@ -17,6 +17,7 @@ from watcher.ledger import reading, schema
 from watcher.ledger.book import Reader
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.possession import refuse_amnesia
+from watcher.ledger.restore import held_to, loss_of
 
 
 async def look(settings: Settings, notes: Notes) -> None:
@@ -31,6 +32,9 @@ async def look(settings: Settings, notes: Notes) -> None:
         notes.wrong("folder", f"ledger.url: the folder {folder} does not exist; make it, or name another")
         return
     refuse_amnesia(path)
+    if (loss := await asyncio.to_thread(loss_of, path)) is not None:
+        words = "tasks it has no answer for will be held back until their deadlines; see Restoring a backup"
+        notes.warn("restored", f"{loss.words}: {words} in docs/service.md")
     if path.exists():
         await _content(settings, url, str(path), notes)
     elif trouble := await asyncio.to_thread(_not_writable, folder):
@@ -55,6 +59,7 @@ async def _content(settings: Settings, url: URL, name: str, notes: Notes) -> Non
         notes.ok("schema", f"{name}, writable, schema {state.current}{upgrade}")
     if state.is_current:
         await asyncio.to_thread(_begun, settings, url, notes)
+        await asyncio.to_thread(_held, settings, url, notes)
 
 
 def _begun(settings: Settings, url: URL, notes: Notes) -> None:
@@ -65,6 +70,17 @@ def _begun(settings: Settings, url: URL, notes: Notes) -> None:
         return
     words = f"task_manager.start_block: this ledger was begun at block {begun.start_block}, not {wanted.start_block}"
     notes.wrong("beginning", f"{words}; use that number, or name a new ledger")
+
+
+def _held(settings: Settings, url: URL, notes: Notes) -> None:
+    """Tasks that an earlier start on a restored ledger holds back."""
+    with closing(Reader(url)) as reader:
+        wanted = settings.task_manager.address_bytes
+        cursor = reader.ask_now(reading.find_source, settings.chain.chain_id, wanted)
+        block = -1 if cursor is None else reader.ask_now(held_to, cursor.source_id)
+    if cursor is not None and block >= 0:
+        words = f"it was restored: tasks up to block {block} are answered with what it holds, or not at all"
+        notes.warn("restored", f"{words}; `watcher run --release-held` ends that (docs/service.md)")
 
 
 async def same_chain(settings: Settings, nodes: Endpoints, notes: Notes) -> None:

@@ -134,7 +134,9 @@ class Monitor:
             node=self._node(now_s),
             api=None if self.observing else self._witness.api,
             hook=None if self.observing else self._witness.hook_now(waiting),
-            store=StoreSeen(self._store_trouble, max(0.0, now_s - asked_s)),
+            store=StoreSeen(
+                self._store_trouble, max(0.0, now_s - asked_s), self._work.held_words if self._work else ""
+            ),
             stages=[self._stage(loop, now_s) for loop in self._loops],
             work=self._seen_work(now_s),
             contradictions=self.contradictions(),
@@ -238,6 +240,7 @@ class Monitor:
                 self._limits.danger_blocks,
                 self._limits.danger_s,
                 self._chain_time_s,
+                book.held_to_block,
             )
             await self._count(book)
             await self._follow_moves(book, self._work.last_move)

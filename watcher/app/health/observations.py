@@ -11,10 +11,11 @@ DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-be
 HOOK_CHANGED = "hook-changed"
 CONVENTION, UNSHOWN = "convention", "answers-not-shown"
 NODES_DISAGREE, FINALITY_AT_HEAD = "nodes-disagree", "finality-at-head"
+RESTORED = "ledger-restored"
 # Every key a trouble can have.
 TROUBLES = (
     RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND, FINALITY_BEHIND, HOOK_CHANGED,
-    NODES_DISAGREE, FINALITY_AT_HEAD, CONVENTION, UNSHOWN,
+    NODES_DISAGREE, FINALITY_AT_HEAD, CONVENTION, UNSHOWN, RESTORED,
 )  # fmt: skip
 # True of some chains: it is said, and the watcher is ready all the same.
 WARNINGS = frozenset({FINALITY_AT_HEAD})
@@ -80,11 +81,13 @@ class HookSeen:
 class StoreSeen:
     """The ledger. `trouble` is why the last write or reading failed, None when it did not.
 
-    `waits_s` is how long the oldest write has been waiting for its commit, 0 when none is.
+    `waits_s` is how long the oldest write has been waiting for its commit, 0 when none is. `held` says what a restored
+    ledger holds back.
     """
 
     trouble: str | None = None
     waits_s: float = 0.0
+    held: str = ""
 
 
 @dataclass(frozen=True, slots=True)

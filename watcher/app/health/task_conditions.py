@@ -6,6 +6,7 @@ from watcher.app.health.observations import (
     CONVENTION,
     DEADLINE,
     HOOK_CHANGED,
+    RESTORED,
     UNSHOWN,
     Limits,
     Observations,
@@ -27,6 +28,8 @@ def conditions_of_tasks(seen: Observations, limits: Limits) -> dict[str, str]:
             f"the hook's files on the disk are not the code that answers ({seen.hook.changed}): "
             "SIGHUP (systemctl reload) loads them; putting the old ones back ends this"
         )
+    if seen.api is not None and seen.store.held:
+        wrong[RESTORED] = seen.store.held
     if seen.contradictions:
         wrong[CONVENTION] = "; ".join(seen.contradictions)
     if work is not None and work.unshown >= limits.unshown:
