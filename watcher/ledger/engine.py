@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Engine, Table, create_engine, event
+from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, DatabaseError
 
 from watcher.errors import FixConfiguration, TryLater
 
@@ -67,9 +67,11 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
             pool_pre_ping=True,
             # Said only where it is wanted: False would overrule a server that was made read-only, as for a full disk.
             execution_options={"postgresql_readonly": True} if read_only else {},
-            connect_args=limits,
+            # A pooler in transaction mode hands each transaction to another session, which knows no statement of ours.
+            connect_args={**limits, "prepare_threshold": None},
         )
-        event.listen(engine, "connect", _limit_locks)
+        event.listen(engine, "connect", _settle_session)
+        event.listen(engine, "begin", _settle_transaction)
         return engine
     path = sqlite_path(url)
     assert path is not None, "parse_url lets no other URL pass"
@@ -83,10 +85,48 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
     return engine
 
 
-def _limit_locks(connection: Any, _: object) -> None:
-    """A row or table that somebody else keeps locked is an outside trouble, not a reason to wait for ever."""
-    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{_LOCK_TIMEOUT_MS}ms"])
+# A lock that somebody else keeps is an outside trouble, and waited for within limits. A commit that returned is on the
+# disk, whatever the server or the role is set to; a stronger promise stays.
+_SETTLE = (
+    f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT_MS}ms', {{local}}), "
+    "set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
+    "WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, {local})"
+)
+
+
+def _settle_session(connection: Any, record: Any) -> None:
+    """Set the session up, or where a pooler stands between us and the server, leave that to each transaction."""
+    pid = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
+    record.info["pooled"] = pid != connection.info.backend_pid  # a pooler names no process of the server
+    if not record.info["pooled"]:
+        connection.execute(_SETTLE.format(local="false"))
     connection.commit()
+
+
+def _settle_transaction(connection: Connection) -> None:
+    if connection.info.get("pooled"):
+        connection.exec_driver_sql(_SETTLE.format(local="true"))
+
+
+def durability(url: URL) -> tuple[list[str], bool]:
+    """What of a PostgreSQL server's settings may lose a commit, one line each, and whether a pooler is in between.
+
+    Raises TryLater when it cannot be asked.
+    """
+    engine = open_engine(url)
+    try:
+        with engine.connect() as connection:
+            values = {
+                name: connection.exec_driver_sql(f"SHOW {name}").scalar()
+                for name in ("fsync", "full_page_writes", "synchronous_commit")
+            }
+            pooled = bool(connection.info.get("pooled"))
+    except DatabaseError as error:
+        raise TryLater(f"the ledger cannot be read: {str(error.orig).splitlines()[0][:200]}") from None
+    finally:
+        engine.dispose()
+    wanted = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "remote_apply")}
+    return [f"{name} is {values[name]}" for name, good in wanted.items() if values[name] not in good], pooled
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:

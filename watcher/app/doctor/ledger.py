@@ -15,7 +15,7 @@ from watcher.chain.genesis import genesis_hash
 from watcher.errors import FixConfiguration, TryLater, WatcherError
 from watcher.ledger import reading, schema
 from watcher.ledger.book import Reader
-from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.ledger.engine import durability, parse_url, sqlite_path
 from watcher.ledger.possession import refuse_amnesia
 from watcher.ledger.restore import held_to, loss_of
 
@@ -26,6 +26,7 @@ async def look(settings: Settings, notes: Notes) -> None:
     path = sqlite_path(url)
     if path is None:
         await _content(settings, url, "PostgreSQL", notes)
+        await asyncio.to_thread(_durable, url, notes)
         return
     folder = path.parent
     if not folder.is_dir():
@@ -60,6 +61,16 @@ async def _content(settings: Settings, url: URL, name: str, notes: Notes) -> Non
     if state.is_current:
         await asyncio.to_thread(_begun, settings, url, notes)
         await asyncio.to_thread(_held, settings, url, notes)
+
+
+def _durable(url: URL, notes: Notes) -> None:
+    """Whether a commit of the server outlives a power cut."""
+    weak, pooled = durability(url)
+    if weak:
+        words = f"the server may lose what it has committed ({'; '.join(weak)}): a task could be answered twice"
+        notes.wrong("durability", f"{words}; set them to on")
+    else:
+        notes.ok("durability", "commits are on the disk" + (", through a pooler" if pooled else ""))
 
 
 def _begun(settings: Settings, url: URL, notes: Notes) -> None:
