@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -29,8 +30,9 @@ def pooler(server: URL, mode: str) -> Iterator[URL]:
     program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     if program is None:
         pytest.skip("pgbouncer is not installed")
-    folder = Path(str(server.query["host"])) / f"pooler-{mode}"
-    folder.mkdir(exist_ok=True)
+    # One of its own: a pooler that is stopped may leave its socket behind.
+    folder = Path(tempfile.mkdtemp(prefix=f"{mode}-", dir=str(server.query["host"])))
+    folder.chmod(0o755)
     prefix, user = _as_somebody()
     (folder / "pgbouncer.ini").write_text(
         f"""
