@@ -18,6 +18,8 @@ CORE_API = frozenset({A.RESET, A.STATUS, A.TRANSIENT_400, A.WRONG_ID, A.NEVER_LA
 RPC_CHANCE = {
     R.LAG: 0.4,
     R.REPLICAS: 0.5,
+    R.EMPTY_CACHES: 1.0,
+    R.STATE_PRUNED: 1.0,
     R.LOG_HIDDEN: 1.0,
     R.RANGE_REFUSED: 0.5,
     R.PUSH_STALLED: 0.02,
@@ -34,7 +36,8 @@ RPC_CHANCE = {
     R.EARLY_FINALITY: 0.5,
 }
 # One endpoint only: when all of them lie alike, nobody can tell.
-ONE_ENDPOINT = frozenset({R.WRONG_CHAIN, R.STALE_CALL, R.BLOCK_WRONG_HASH, R.FAR_HEAD, R.FORKED_NODE, R.EARLY_FINALITY})
+ZEROS = frozenset({R.STALE_CALL, R.EMPTY_CACHES})
+ONE_ENDPOINT = ZEROS | {R.WRONG_CHAIN, R.BLOCK_WRONG_HASH, R.FAR_HEAD, R.FORKED_NODE, R.EARLY_FINALITY}
 API_CHANCE = {A.RIVAL: 0.1, A.TIMEOUT: 0.05, A.HUGE_BODY: 0.02, A.GZIP_BOMB: 0.02, A.NEVER_LANDS: 0.1}
 RAW_BODIES = (
     "",
@@ -87,7 +90,7 @@ def make_plan(
     rpc = frozenset(kind for kind in rpc if f"rpc.{kind}" not in without)
     api = frozenset(kind for kind in api if f"api.{kind}" not in without)
     if quorum == 1:  # then the first node that answers is believed in what it says of the contract
-        rpc -= {R.STALE_CALL, R.EARLY_FINALITY}
+        rpc -= ZEROS | {R.EARLY_FINALITY}
     return Plan(tasks, kills, reorgs, seed, minutes, rpc, api, quorum)
 
 
@@ -102,7 +105,7 @@ def rpc_fault(kind: RpcFaultKind, chance: random.Random, recent_index: int, *, o
         kind,
         probability=1.0 if once else RPC_CHANCE.get(kind, 0.08),
         times=1 if once else None,
-        endpoint="b" if kind in ONE_ENDPOINT and kind is not R.STALE_CALL else "a" if kind in ONE_ENDPOINT else None,
+        endpoint="a" if kind in ZEROS else "b" if kind in ONE_ENDPOINT else None,
         blocks=chance.randint(1, 6),
         fraction=chance.uniform(0.1, 1),
         index=recent_index,

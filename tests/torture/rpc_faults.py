@@ -40,6 +40,8 @@ class RpcFaultKind(StrEnum):
     FAR_HEAD = "far_head"  # it names a newest block that it cannot show
     FORKED_NODE = "forked_node"  # it is a block ahead of all others, on a fork of its own
     EARLY_FINALITY = "early_finality"  # it calls its newest block final
+    EMPTY_CACHES = "empty_caches"  # every view is zero, for as long as the fault is in force
+    STATE_PRUNED = "state_pruned"  # the state of blocks more than `blocks` below the head is gone
     # Bodies and connections.
     HTML = "html"
     EMPTY = "empty"
@@ -61,7 +63,7 @@ class RpcFaultKind(StrEnum):
 
 
 K = RpcFaultKind
-VIEW: Final = (K.LAG, K.REPLICAS)
+VIEW: Final = (K.LAG, K.REPLICAS, K.STATE_PRUNED)
 ASKED: Final = (K.EARLY_FINALITY,)  # changes the question, not the answer
 INSTEAD: Final = (K.RESET, K.RATE_LIMITED, K.RATE_LIMITED_RPC, K.UNAVAILABLE, K.RANGE_REFUSED, K.HTML, K.EMPTY)
 BODY: Final = (K.TRUNCATED, K.HUGE, K.GZIPPED, K.WRONG_IDS, K.ITEM_MISSING, K.SHUFFLED)
@@ -121,8 +123,8 @@ RETRY_AFTER: Final = (*RETRY_AFTER_SHORT, "99999999", "1e400", "9" * 60, "Fri, 3
 class RpcFault:
     """One misbehaviour: for `times` times that it changes something (None: until cleared), each with `probability`.
 
-    `endpoint` names the endpoint that has it, None means every one. `blocks` is for LAG and REPLICAS, `fraction` for
-    LOGS_DROPPED, `index` for LOG_HIDDEN, `seconds` (at most) for SLOW, `size_bytes` for HUGE.
+    `endpoint` names the endpoint that has it, None means every one. `blocks` is for LAG, REPLICAS and STATE_PRUNED,
+    `fraction` for LOGS_DROPPED, `index` for LOG_HIDDEN, `seconds` (at most) for SLOW, `size_bytes` for HUGE.
     """
 
     kind: RpcFaultKind

@@ -36,7 +36,7 @@ from tests.torture.rpc_faults import (
     RpcFaultKind,
 )
 from tests.torture.rpc_twists import TWISTS, Item, early_finality
-from tests.torture.sight import Sight
+from tests.torture.sight import Sight, without_old_state
 
 PAGE = b"<html><head><title>Just a moment...</title></head><body>Checking your browser</body></html>"
 
@@ -118,8 +118,11 @@ class RpcProxy:
             self._turn += 1
             if fault.kind is RpcFaultKind.REPLICAS and self._turn % 2:
                 continue
-            sight = Sight(self._post, fault.blocks, self._slots)
-            answers, changed = await sight.answers(asked, geth=self.faults.chance.random() < 0.5)
+            if fault.kind is RpcFaultKind.STATE_PRUNED:
+                answers, changed = await without_old_state(self._post, asked, fault.blocks)
+            else:
+                sight = Sight(self._post, fault.blocks, self._slots)
+                answers, changed = await sight.answers(asked, geth=self.faults.chance.random() < 0.5)
             if changed:
                 self.faults.strike(fault, endpoint, blocks=fault.blocks)
             return answers

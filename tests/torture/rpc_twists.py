@@ -196,4 +196,5 @@ TWISTS: Mapping[RpcFaultKind, Twist] = {
     RpcFaultKind.STALE_CALL: _stale_call,
     RpcFaultKind.FAR_HEAD: _far_head,
     RpcFaultKind.FORKED_NODE: _forked,
+    RpcFaultKind.EMPTY_CACHES: _stale_call,
 }

@@ -1,10 +1,11 @@
-"""The chain as a replica shows it that has not seen the newest blocks yet."""
+"""The chain as a replica shows it that has not seen the newest blocks yet, or that keeps the newest states alone."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 Item = dict[str, Any]
 Post = Callable[[Any], Awaitable[Any]]
+_OF_STATE = frozenset({"eth_call", "eth_getCode", "eth_getStorageAt"})
 
 
 class Sight:
@@ -65,6 +66,22 @@ class Sight:
     def _refused(self, one: Item, code: int, words: str) -> Item:
         self._changed = True
         return {"jsonrpc": "2.0", "id": one["id"], "error": {"code": code, "message": words}}
+
+
+async def without_old_state(post: Post, asked: list[Item], kept_blocks: int) -> tuple[list[Item], bool]:
+    """The node's answers, without those that need the state of a block more than `kept_blocks` below its head."""
+    answers: list[Item] = await post(asked)
+    head = int((await post(_call("eth_blockNumber")))["result"], 16)
+    is_changed = False
+    for place, question in enumerate(asked):
+        pin = question["params"][-1] if question["method"] in _OF_STATE else None
+        if isinstance(pin, dict) and "blockHash" in pin:
+            block = (await post(_call("eth_getBlockByHash", pin["blockHash"], False))).get("result")
+            if block is not None and int(block["number"], 16) < head - kept_blocks:
+                error = {"code": -32000, "message": f"missing trie node {pin['blockHash'][2:]} (path ) not found"}
+                answers[place] = {"jsonrpc": "2.0", "id": question["id"], "error": error}
+                is_changed = True
+    return answers, is_changed
 
 
 def _call(method: str, *params: Any) -> Item:

@@ -21,8 +21,8 @@ from watcher.devnet.world import Devnet, DevnetOptions
 K = RpcFaultKind
 
 
-def questions(net: Devnet, head: int) -> list[dict[str, Any]]:
-    """What the watcher asks in one breath, and a call."""
+def questions(net: Devnet, head: int, old_hash: str) -> list[dict[str, Any]]:
+    """What the watcher asks in one breath, a call, and one that needs the state of an old block."""
     topics = [[hexed(NEW_TASK_CREATED), hexed(TASK_RESPONDED)]]
     where = {"address": net.task_manager, "topics": topics, "fromBlock": "0x1", "toBlock": hex(head)}
     asked: list[tuple[str, list[Any]]] = [
@@ -32,6 +32,7 @@ def questions(net: Devnet, head: int) -> list[dict[str, Any]]:
         ("eth_call", [{"to": net.task_manager, "data": hexed(call_data("latestTaskNum"))}, "latest"]),
         ("eth_getBlockByNumber", ["latest", False]),
         ("eth_getBlockByNumber", ["finalized", False]),
+        ("eth_call", [{"to": net.task_manager, "data": hexed(call_data("latestTaskNum"))}, {"blockHash": old_hash}]),
     ]
     return [{"jsonrpc": "2.0", "id": i, "method": m, "params": p} for i, (m, p) in enumerate(asked)]
 
@@ -44,7 +45,8 @@ async def proxied(folder: Path) -> AsyncIterator[tuple[Devnet, RpcProxy, list[di
         proxy = RpcProxy(net.anvil.http_url, folder / "faults.jsonl", random.Random(1), slots=2)
         await proxy.start()
         try:
-            yield net, proxy, questions(net, head)
+            old = await net.chain.rpc.call("eth_getBlockByNumber", "0x1", False)
+            yield net, proxy, questions(net, head, old["hash"])
         finally:
             await proxy.stop()
             proxy.faults.close()
