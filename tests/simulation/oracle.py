@@ -195,10 +195,10 @@ class Oracle:
         """Honest nodes leave nothing to repair, else the cursor ran ahead of its tasks; nor anything to rewind."""
         world = self._world
         kinds = set()
-        if not world.withheld:
+        if not world.withheld and not world.emptied:  # a task that zeros set aside leaves a hole
             kinds.add("holes repaired")
-            if not any(fault.startswith("forged") for fault in world.rules.faults):
-                kinds.add("late logs")
+        if not world.withheld and not any(fault.startswith("forged") for fault in world.rules.faults):
+            kinds.add("late logs")
         if not self.reorgs:
             kinds.add("rewind")
         found = world.database.to_read.execute(select(events.c.kind, events.c.words).where(events.c.kind.in_(kinds)))

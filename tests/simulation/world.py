@@ -66,7 +66,7 @@ class World:
         self.span_limit = 1_000
         self.life = 0
         self.source_id = 1
-        self.commits = self.withheld = 0
+        self.commits = self.withheld = self.emptied = 0
         self.fuse: int | None = None  # commits left to live
         self.forged: set[bytes] = set()
         self.handled: set[int] = set()  # by a person
