@@ -32,9 +32,7 @@ class EventSearch:
         for task in held:
             absence = task.absence
             if absence is None or absence.of is not Absent.EVENT:
-                deadline = task.task.deadline_block
-                latest = head_block if deadline is None else min(deadline, head_block)
-                absence = Absence(Absent.EVENT, latest, now_ms)
+                absence = Absence(Absent.EVENT, head_block, now_ms)
             if reached is not None and reached >= absence.block_number:
                 overdue.append(task)
                 absence = Absence(Absent.EVENT, head_block, now_ms)
