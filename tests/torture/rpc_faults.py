@@ -22,6 +22,7 @@ class RpcFaultKind(StrEnum):
     LOG_HIDDEN = "log_hidden"  # those of one task index, `index`, as long as the fault is in force
     LOGS_CUT = "logs_cut"  # the end of the list is missing
     LOGS_FORGED = "logs_forged"  # good ABI, never on the chain
+    LOGS_FLOODED = "logs_flooded"  # hundreds that cannot be decoded, beside the true ones
     LOGS_WRONG_ADDRESS = "logs_wrong_address"
     LOGS_WRONG_TOPIC = "logs_wrong_topic"
     LOGS_OUT_OF_RANGE = "logs_out_of_range"

@@ -70,6 +70,13 @@ def _doubled(fault: RpcFault, chance: random.Random, request: Item, logs: list[I
     return [log for log in logs for _ in range(chance.choice((1, 2, 3)))]
 
 
+def _flooded(fault: RpcFault, chance: random.Random, request: Item, logs: list[Item]) -> list[Item]:
+    if not logs:
+        return logs
+    log = chance.choice(logs)
+    return [*logs, *(log | {"logIndex": hex(10_000 + number), "data": "0xff"} for number in range(500))]
+
+
 def _beside(change: Any) -> Twist:
     """One more log beside the true ones: a copy of one of them, changed."""
 
@@ -184,6 +191,7 @@ TWISTS: Mapping[RpcFaultKind, Twist] = {
     RpcFaultKind.LOGS_CUT: _logs(_cut),
     RpcFaultKind.LOGS_DOUBLED: _logs(_doubled),
     RpcFaultKind.LOGS_FORGED: _beside(_forged),
+    RpcFaultKind.LOGS_FLOODED: _logs(_flooded),
     RpcFaultKind.LOGS_WRONG_ADDRESS: _beside(_wrong_address),
     RpcFaultKind.LOGS_WRONG_TOPIC: _beside(_wrong_topic),
     RpcFaultKind.LOGS_OUT_OF_RANGE: _beside(_out_of_range),
