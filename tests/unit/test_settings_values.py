@@ -105,6 +105,9 @@ WRONG: list[tuple[str, str, str]] = [
     ("alerts.interval_s", "0", "must be more than 0"),
     ("alerts.hourly_limit", "0", "must be 1 or more"),
     ("alerts.repeat_s", "-1", "must be 0 or more"),
+    ("alerts.deadline_s", "-1", "must be 0 or more"),
+    ("hook.memory_mb", "-1", "must be 0 or more"),
+    ("hook.landlock", '"always"', 'must be "auto", "off" or "required"'),
     ("alerts.timeout_s", "301", "must be 300 or less"),
 ]
 
