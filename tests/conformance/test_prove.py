@@ -38,6 +38,9 @@ class Contract:
     async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[bytes | None, bytes | None]]:
         return [self.held.get(index, (None, None)) for index in indices]
 
+    def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
+        return word == task_hash
+
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None:
         shown = next((one for one in self.shown if one.log == log), None)
         return shown.response_hash if shown is not None and shown.message == answer else None
