@@ -291,3 +291,13 @@ async def test_what_was_put_off_with_a_mark_is_hurried_and_nothing_else(ledger: 
     assert await ledger.claim(State.COMPUTED) == []
     await ledger.do(work.hurry, ledger.source, [State.COMPUTED], "parked: ")
     assert [one.task.task_index for one in await ledger.claim(State.COMPUTED)] == [0]
+
+
+async def test_refused_tasks_are_made_due_but_not_those_refused_for_good(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
+    begun = await ledger.begin(*await ledger.claim(State.COMPUTED))
+    for attempt, words in zip(begun, ("busy", "for good: unknown method"), strict=True):
+        await ledger.do(work.settle, attempt, sent(Refused(words)), Again(after_ms=600_000))
+    assert await ledger.claim(State.WAITING) == []
+    await ledger.do(work.hurry, ledger.source, [State.WAITING], "", but="for good: ")
+    assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [0]

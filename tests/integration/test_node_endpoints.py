@@ -193,6 +193,35 @@ async def test_an_endpoint_that_asked_for_a_pause_gets_it_even_if_no_other_serve
     assert pair.asked()[0] == 1
 
 
+@pytest.mark.parametrize(("left_s", "most_s"), [(40.0, 10.0), (1e9, 60.0), (None, 60.0), (0.5, 2.0)])
+async def test_pause_of_all_endpoints_is_bounded_by_the_deadlines(
+    pair: Pair, left_s: float | None, most_s: float
+) -> None:
+    pair.endpoints.left_s = lambda: left_s
+    pair.first.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "999999999"})
+    pair.second.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "3600"})
+    with pytest.raises(RetryElsewhere):
+        await pair.endpoints.head()
+    pair.first.twist = pair.second.twist = lambda _, answers: answers
+    pair.clock.now_s += most_s - 0.1
+    if most_s > 2:
+        with pytest.raises(RetryElsewhere):
+            await pair.endpoints.head()
+    pair.clock.now_s += 0.2
+    assert await block_ten(pair)
+
+
+async def test_only_endpoint_is_asked_again_before_the_deadline(pair: Pair) -> None:
+    pair.first.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "86400"})
+    async with endpoints_of(pair.first.url, clock=pair.clock) as alone:
+        alone.left_s = lambda: 100.0
+        with pytest.raises(RetryElsewhere):
+            await alone.head()
+        pair.first.twist = lambda _, answers: answers
+        pair.clock.now_s += 25.1
+        assert (await alone.head()).number > 0
+
+
 async def test_when_all_are_down_the_error_names_each_and_its_reason(pair: Pair) -> None:
     pair.first.twist = broken
     pair.second.twist = lambda _, __: web.Response(status=401)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack, closing
 from pathlib import Path
 from random import SystemRandom
-from typing import Any, TypeVar
+from typing import Any
 
 from loguru import logger
 
@@ -31,6 +31,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.genesis import genesis_hash
 from watcher.chain.numbering import settle
+from watcher.chain.pace import Pace
 from watcher.chain.wake import Wake
 from watcher.clock import Clock, SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
@@ -38,8 +39,6 @@ from watcher.hook.crew import Crew
 from watcher.ledger import reading, work
 from watcher.ledger.book import Book, Reader
 from watcher.ledger.engine import parse_url
-
-T = TypeVar("T")
 
 _DRAIN_S = 25.0
 _STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
@@ -129,8 +128,6 @@ class Daemon:
         numbering = await self._patiently(lambda: settle(nodes, self._clock, counted), "the chain")
         if numbering is None:
             return
-        if numbering.l1_blocks:
-            logger.info("contracts on this chain count the parent chain's blocks: deadlines are in those")
         found = await self._patiently(lambda: self._window(contract, nodes), "the contract")
         if found is None:
             return
@@ -148,6 +145,8 @@ class Daemon:
             logger.warning(
                 "{} attempts were cut off by the last stop; the chain will tell what became of them", rescued
             )
+        pace = Pace()
+        nodes.left_s = lambda: self._instruments.left_s(pace.block_s)
         rooms = house.build(
             self._settings,
             nodes,
@@ -160,6 +159,7 @@ class Daemon:
             self._progress,
             direct,
             numbering,
+            pace,
         )
         reload = Reload(self._load, self._settings, rooms, switches, self._alerts, self._clock, crew)
         await self._run_stages(rooms, own, book, nodes, reload)

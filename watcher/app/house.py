@@ -28,6 +28,7 @@ from watcher.chain.endpoints import Endpoints
 from watcher.chain.judge import Judge
 from watcher.chain.node import Node
 from watcher.chain.numbering import OWN_BLOCKS, Numbering
+from watcher.chain.pace import Pace
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.rehearsal import Rehearsal
@@ -188,6 +189,7 @@ def build(
     progress: Progress,
     direct: Sender | None = None,
     numbering: Numbering = OWN_BLOCKS,
+    pace: Pace | None = None,
 ) -> House:
     """All stages over one ledger. `direct` sends to the operator API beside the proxy."""
     chain = settings.chain
@@ -208,7 +210,7 @@ def build(
         watch=watch,
         admit=Admit(nodes, contract, book, clock, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
         respond=None if run_hook is None else _respond(settings, fitted(run_hook, contract), book, clock),
-        submit=None if router is None else _submit(settings, router(settings), resolve, book, clock),
+        submit=None if router is None else _submit(settings, router(settings), resolve, book, clock, pace or Pace()),
         confirm=Confirm(
             nodes,
             contract,
@@ -267,5 +269,5 @@ def _respond(settings: Settings, run_hook: RunHook, book: Book, clock: Clock) ->
     return Respond(run_hook, book, clock, SystemRandom(), respond_plan(settings))
 
 
-def _submit(settings: Settings, router: Router, resolve: Resolve, book: Book, clock: Clock) -> Submit:
-    return Submit(router, resolve, book, clock, SystemRandom(), submit_plan(settings))
+def _submit(settings: Settings, router: Router, resolve: Resolve, book: Book, clock: Clock, pace: Pace) -> Submit:
+    return Submit(router, resolve, book, clock, SystemRandom(), submit_plan(settings), pace.left_s)

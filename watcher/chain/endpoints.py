@@ -17,6 +17,7 @@ from watcher.chain.agreement import Agreement, Final
 from watcher.chain.answers import Log, LogPage, Reverted, Unread
 from watcher.chain.call import Emitters
 from watcher.chain.node import Node
+from watcher.chain.pace import longest_pause_s
 from watcher.chain.refusals import COOL_DOWN_MAX_S, Paused, WrongChain
 from watcher.chain.side_questions import SideQuestions
 from watcher.chain.trust import Disagreement
@@ -76,6 +77,8 @@ class Endpoints:
         self._clock = clock
         self._random = random
         self._quorum = quorum
+        # Seconds to the nearest deadline of an open task, None while there is none; whoever knows the ledger sets it.
+        self.left_s: Callable[[], float | None] = lambda: None
         self.side = SideQuestions(self._in_service, clock, quorum)
         self._agreement = Agreement(self.answers, [node.name for node in nodes], clock, quorum)
         self.head_block: int | None = None  # what the endpoints showed last
@@ -148,8 +151,12 @@ class Endpoints:
             seat.paused_until_s = now + min(error.cool_down_s, COOL_DOWN_MAX_S)
         seat.rests_until_s = max(now + rest_s, seat.paused_until_s)
         if all(one.reason is not None for one in self._seats):
+            pause_s = longest_pause_s(self.left_s())
             for one in self._seats:
-                one.rests_until_s = max(min(one.rests_until_s, now + _BACK_OFF_ALONE_S), one.paused_until_s)
+                one.paused_until_s = min(one.paused_until_s, now + pause_s)
+                one.rests_until_s = max(
+                    min(one.rests_until_s, now + min(_BACK_OFF_ALONE_S, pause_s)), one.paused_until_s
+                )
 
     async def chain_id(self) -> int:
         return await self.ask(lambda node: node.chain_id())

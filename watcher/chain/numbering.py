@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from loguru import logger
+
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.node import Node
 from watcher.clock import Clock
@@ -60,6 +62,8 @@ async def settle(nodes: Endpoints, clock: Clock, counted: Counted = "auto") -> N
         )
     for node in nodes.nodes:
         node.l1_blocks = numbering.l1_blocks
+    if numbering.l1_blocks:
+        logger.info("contracts on this chain count the parent chain's blocks: deadlines are in those")
     return numbering
 
 

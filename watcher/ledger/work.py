@@ -73,8 +73,9 @@ def release(
     write(tx, held, {"updated_at_ms": tx.now_ms, **again_at, **changed}, _AS_LEASED)
 
 
-def hurry(tx: Tx, source_id: int, states: Iterable[State], mark: str) -> None:
-    """Make due at once what was put off in these states with words that begin with `mark`."""
+def hurry(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: str | None = None) -> None:
+    """Make due at once what was put off in these states with words that begin with `mark`, and not with `but`."""
+    kept = [] if but is None else [tasks.c.error.is_(None) | ~tasks.c.error.startswith(but, autoescape=True)]
     tx.conn.execute(
         update(tasks)
         .where(
@@ -84,6 +85,7 @@ def hurry(tx: Tx, source_id: int, states: Iterable[State], mark: str) -> None:
             tasks.c.due_at_ms > tx.now_ms,
             tasks.c.lease_until_ms <= tx.now_ms,
             tasks.c.error.startswith(mark, autoescape=True),
+            *kept,
         )
         .values(due_at_ms=0)
     )

@@ -63,8 +63,11 @@ class Circuit:
         self._next_s = self._clock.monotonic_s() + self._probe_s
         return True
 
-    def record(self, outcome: Outcome, *, reached: bool = True) -> None:
-        """Report the outcome of an admitted request; `reached` is False when the API itself said nothing."""
+    def record(self, outcome: Outcome, *, reached: bool = True, within_s: float | None = None) -> None:
+        """Report the outcome of an admitted request; `reached` is False when the API itself said nothing.
+
+        `within_s` bounds the wait for the next probe in seconds, whatever the API asks for; None does not.
+        """
         self._unreached = 0 if reached else self._unreached + 1
         if not self._is_refusal(outcome):
             if reached or self.patience is None:
@@ -74,13 +77,14 @@ class Circuit:
             return  # sent while it was still closed: no news, and no reason to wait longer
         self._refusals += 1
         self._probing = False
-        self._next_s = self._clock.monotonic_s() + delay_s(
+        pause_s = delay_s(
             self._refusals,
             self._base_s,
             self._max_s,
             self._random,
             retry_after_s=getattr(outcome, "retry_after_s", None),
         )
+        self._next_s = self._clock.monotonic_s() + (pause_s if within_s is None else min(pause_s, within_s))
 
     def _is_refusal(self, outcome: Outcome) -> bool:
         if isinstance(outcome, Refused) and outcome.endpoint:

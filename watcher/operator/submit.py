@@ -5,6 +5,7 @@ attempt row is committed before the POST leaves; every attempt for a task, to wh
 ledger holds.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
@@ -18,7 +19,8 @@ from watcher.ledger import outcome, reading, work
 from watcher.ledger.book import Book
 from watcher.ledger.work import Again, Attempt
 from watcher.operator.notices import Notices
-from watcher.operator.plan import SubmitPlan
+from watcher.operator.plan import LeftS, SubmitPlan
+from watcher.operator.refusal import STUBBORN_MARK
 from watcher.operator.request import Request, disagreement
 from watcher.operator.route import (
     HELD_MARK,
@@ -34,8 +36,11 @@ from watcher.operator.route import (
     reached,
 )
 from watcher.task import (
+    Accepted,
+    Header,
     NotYet,
     OpenTask,
+    Outcome,
     Refused,
     Resolve,
     RespondedByUs,
@@ -53,6 +58,8 @@ _UNCLEAR_S = 1.0
 # Of how many tasks what the proxy can serve is learned, and how often.
 _LEARN_TASKS = 1000
 _LEARN_EVERY_S = 60.0
+# An API that takes some tasks and refuses others must not be asked for all of them at each success.
+_WAKE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,7 @@ class _Post:
     route: Route
     request: Request
     at_block: int
+    left_s: float | None
 
 
 class Submit:
@@ -78,7 +86,12 @@ class Submit:
         clock: Clock,
         random: Random,
         plan: SubmitPlan,
+        left_s: LeftS = lambda _task, _at: None,
     ) -> None:
+        """`left_s` gives the seconds a task has left behind a block, None without a deadline."""
+        self._left_s = left_s
+        self._wakes_at_s = 0.0
+        self._refused = False
         self._router = router
         self._resolve = resolve
         self._book = book
@@ -165,14 +178,14 @@ class Submit:
             match verdict:
                 case NotYet(at):
                     probing = {post.route.api for post in posts}
-                    route = await self._route(one, probing)
-                    request = None if route is None else await self._request(one, route)
+                    route = await self._route(one, at, probing)
+                    request = None if route is None else await self._request(one, at, route)
                     if route is not None and request is not None:
-                        posts.append(_Post(one, route, request, at.number))
+                        posts.append(_Post(one, route, request, at.number, self._left_s(one.task, at)))
                 case RespondedByUs(event) | RespondedOtherwise(event):
                     await self._book.do(outcome.answered, [(one, event)], by_us=isinstance(verdict, RespondedByUs))
-                case WouldRevert(_, words, park=True):
-                    await self._give_back([one], self._plan.retry_max_s, PARKED_MARK + words)
+                case WouldRevert(at, words, park=True):
+                    await self._put_off(one, at, self._plan.retry_max_s, PARKED_MARK + words)
                 case WouldRevert(at, words):
                     await self._give_back([one], 0, words, at.number + 1)
                 case _:
@@ -181,7 +194,7 @@ class Submit:
         for route in self._router.routes:
             await self._send_all([post for post in posts if post.route.api == route.api])
 
-    async def _route(self, held: OpenTask, probing: set[str]) -> Route | None:
+    async def _route(self, held: OpenTask, at: Header, probing: set[str]) -> Route | None:
         match choose(held.task, self._router, self._learned, probing):
             case Route() as route:
                 if route is self._router.main and is_strange(held.task, self._router, self._learned):
@@ -193,18 +206,18 @@ class Submit:
                 return route
             case Parked(why):
                 self._notices.once(f"task {held.task.task_index} and its like are not sent: {why}", why)
-                await self._give_back([held], self._plan.retry_max_s, why)
+                await self._put_off(held, at, self._plan.retry_max_s, why)
             case Hold(after_s):
                 words = f"{HELD_MARK}its API refuses us or cannot be reached"
-                await self._give_back([held], min(after_s, self._plan.retry_max_s), words)
+                await self._put_off(held, at, min(after_s, self._plan.retry_max_s), words)
         return None
 
-    async def _request(self, held: OpenTask, route: Route) -> Request | None:
+    async def _request(self, held: OpenTask, at: Header, route: Route) -> Request | None:
         try:
             return route.build(held, held.attempts + 1)
         except Quarantine as unfit:
             self._notices.once(f"not sent, as others like it: {unfit}", "unfit")
-            await self._give_back([held], self._plan.retry_max_s, str(unfit))
+            await self._put_off(held, at, self._plan.retry_max_s, str(unfit))
             return None
 
     async def _send_all(self, posts: Sequence[_Post]) -> None:
@@ -231,11 +244,12 @@ class Submit:
         # The next may go out while this one's outcome is written down; what is claimed for it shares that commit.
         self._flight.ending()
         was_closed = circuit.closed
-        circuit.record(sent.outcome, reached=reached(sent))
+        within_s = None if post.left_s is None else self._plan.within_s(math.inf, post.left_s)
+        circuit.record(sent.outcome, reached=reached(sent), within_s=within_s)
         self._notices.circuit(post.route, was_closed, sent)
         if not was_closed and circuit.closed:
             self._to_hurry.add(HELD_MARK)
-        again = self._plan.again(held, sent, post.at_block, self._random.random)
+        again = self._plan.again(held, sent, post.at_block, self._random.random, post.left_s)
         quiet = self._notices.reached(post.route.api, sent)
         await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome), quiet=quiet)
 
@@ -250,11 +264,24 @@ class Submit:
             log.warning("the outcome of attempt {} moved nothing: {}", attempt.held.attempts, trouble)
             await self._keep_evidence(attempt, sent)
             return
+        await self._wake_the_refused(sent.outcome)
         words = warning or sent.words
         if state is State.ACCEPTED and warning is None:
             log.info("attempt {} accepted in {} ms", attempt.held.attempts, sent.duration_ms)
         else:
             log.log("DEBUG" if quiet else "WARNING", "attempt {}: {} ({})", attempt.held.attempts, state, words)
+
+    async def _wake_the_refused(self, outcome: Outcome) -> None:
+        """Make due what the API has put off once it takes a task again, but not what it will hardly ever take."""
+        if not isinstance(outcome, Accepted):
+            self._refused = True
+        elif self._refused and self._clock.monotonic_s() >= self._wakes_at_s:
+            self._refused, self._wakes_at_s = False, self._clock.monotonic_s() + _WAKE_EVERY_S
+            await self._book.do(work.hurry, self._book.source_id, [State.WAITING], "", but=STUBBORN_MARK)
+
+    async def _put_off(self, held: OpenTask, at: Header, pause_s: float, words: str) -> None:
+        """Give a task back for a while, of which its deadline decides as well."""
+        await self._give_back([held], self._plan.within_s(pause_s, self._left_s(held.task, at)), words)
 
     async def _keep_evidence(self, attempt: Attempt, sent: Sent) -> None:
         try:

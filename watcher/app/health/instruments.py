@@ -63,6 +63,11 @@ class Instruments:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    def left_s(self, block_s: float) -> float | None:
+        """Return the seconds to the nearest deadline of an unanswered task, where a block comes every `block_s`."""
+        work = self.monitor.health.work
+        return None if work is None else work.left_s(block_s)
+
     def window_changed(self, window_blocks: int | None) -> None:
         """The contract gives tasks another window from now on."""
         self.monitor.endangers(self.danger_blocks(window_blocks))

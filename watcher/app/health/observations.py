@@ -133,6 +133,11 @@ class WorkSeen:
             return None
         return self.nearest_deadline_block - (self.head_block if self.closed_block is None else self.closed_block)
 
+    def left_s(self, block_s: float) -> float | None:
+        """Seconds to the nearest deadline of an unanswered task, where a block comes every `block_s` seconds."""
+        by_block = None if self.blocks_left is None else self.blocks_left * block_s
+        return min((left for left in (by_block, self.seconds_left) if left is not None), default=None)
+
     @property
     def lag_blocks(self) -> int:
         return max(0, self.head_block - self.cursor_block)

@@ -1,0 +1,68 @@
+"""The daemon and its commands on a chain whose contracts count the parent chain's blocks."""
+
+import json
+from pathlib import Path
+
+from tests.integration.l1_rig import L1Relay, l1_relaying
+from tests.system.daemon_rig import Rig, running_rig
+
+BLOCKS_PER_L1 = 40
+
+
+def configure(rig: Rig, relay: L1Relay, start_block: int, *, hook: str = "square") -> None:
+    plain = {rig.net.rpc_url: relay.url, f', "{rig.net.ws_url}"': "", "start_block = ": f"start_block = {start_block}#"}
+    rig.write_config(target=f"rig_hook:{hook}", changes=plain)
+
+
+async def test_tasks_end_by_the_parents_blocks_over_a_restart(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, window_blocks=30) as rig, l1_relaying(rig.net.rpc_url, BLOCKS_PER_L1) as relay:
+        configure(rig, relay, relay.number(0))
+        daemon = await rig.start()
+        answered = await rig.create()
+        await rig.net.mine(2)
+        await rig.until(lambda: len(rig.received()) == 1, "the first task is answered")
+        await rig.net.mine(3)
+        await rig.until(lambda: rig.states().get(answered[0]) in ("responded", "final"), "the answer is on the chain")
+        assert await daemon.stop() == 0
+        # Nobody answers the second one: more blocks than its window pass on the chain, and none as contracts count.
+        relay.place = 0
+        missed = await rig.create()
+        check = await rig.command("check", "--json", WATCHER_OPERATOR__API="none")
+        lines = {(one["what"], one["check"]): one for one in check.json}
+        assert lines["node", "block numbers"]["verdict"] == "ok"
+        assert "the parent chain's blocks" in lines["node", "block numbers"]["words"]
+        assert ("contract", "created block") not in lines, "what the log and the contract say goes together"
+        observer = await rig.start(WATCHER_OPERATOR__API="none")
+        relay.place = BLOCKS_PER_L1 - 1
+        await rig.until(lambda: rig.states().get(missed[0]) == "seen" or missed[0] in rig.states(), "it is read")
+        proof = await rig.prove()
+        assert (proof["ok"], proof["open"], proof["expired"]) == (True, missed, [])
+        await rig.net.mine(40)
+        async with rig.mining(0.5):
+            await rig.until(lambda: rig.states().get(missed[0]) == "expired", "it expires", timeout_s=45)
+        proof = await rig.prove()
+        assert (proof["ok"], proof["answered_by_us"], proof["expired"]) == (True, 1, missed)
+        second = next(one for one in await rig.tasks() if one["task_index"] == missed[0])
+        assert second["deadline_block"] == second["task_created_block"] + 30 < relay.plain(second["block_number"]) + 31
+        assert await observer.stop() == 0
+
+
+async def test_chain_is_refused_by_every_command_when_nodes_do_not_show_its_numbers(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig, l1_relaying(rig.net.rpc_url, BLOCKS_PER_L1) as relay:
+        configure(rig, relay, relay.number(0))
+        daemon = await rig.start()
+        await rig.create()
+        await rig.net.mine(2)
+        await rig.until(lambda: len(rig.received()) == 1, "it is answered while blocks show l1BlockNumber")
+        assert await daemon.stop() == 0
+        relay.shows_l1 = False
+        refused = await rig.start(ready=False)
+        await rig.until(lambda: not refused.running, "the daemon gives up")
+        assert await refused.wait() == 78
+        assert "chain.contract_blocks: contracts on this chain see block" in refused.log
+        check = await rig.command("check", "--json")
+        red = [one for one in check.json if one["verdict"] == "wrong"]
+        assert check.code == 78, json.dumps(red)
+        assert any(one["check"] == "block numbers" and "docs/chains.md" in one["words"] for one in red), red
+        proof = await rig.command("prove", "--json")
+        assert (proof.code, proof.out) == (78, ""), "nothing is proven in numbers that cannot be compared"
