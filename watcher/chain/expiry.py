@@ -5,6 +5,7 @@ the task.
 """
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 
 from loguru import logger
 
@@ -16,7 +17,7 @@ from watcher.chain.rehearsal import Rehearsal
 from watcher.errors import Quarantine, RetryElsewhere
 from watcher.ledger import absences, outcome
 from watcher.ledger.book import Book
-from watcher.task import Absent, Header, OpenTask, Responded, Sighting
+from watcher.task import Absent, Header, OpenTask, Responded, Sighting, Task
 
 # Of many tasks that expire at once a few show what is wrong with all.
 _EXPLAINED = 20
@@ -24,6 +25,8 @@ _EXPLAINED = 20
 _LOGGED = 20
 # Blocks read again at once for events the contract disowns.
 _BLOCKS_READ = 20
+# 9999-12-31 23:59:59 UTC, the last second a date can show; contracts name later ones.
+_LAST_TIME_S = 253_402_300_799
 
 
 class Expiry:
@@ -143,11 +146,17 @@ def _place(seen: Sighting) -> tuple[int, int]:
 def _log_missed(late: Sequence[OpenTask]) -> None:
     for task in late[:_LOGGED]:
         logger.bind(task=task.task.task_index).error(
-            "missed: block {}, its deadline, is past at finality, and the contract holds no response",
-            task.task.deadline_block,
+            "missed: {}, its deadline, is past at finality, and the contract holds no response", _deadline(task.task)
         )
     if len(late) > _LOGGED:
         logger.error("{} more tasks were missed; see `watcher tasks list --state expired`", len(late) - _LOGGED)
+
+
+def _deadline(task: Task) -> str:
+    """The deadline as the contract says it: a block, or a time where it says one."""
+    if task.deadline_s is None:
+        return f"block {task.deadline_block}"
+    return datetime.fromtimestamp(min(task.deadline_s, _LAST_TIME_S), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
 def _content(event: Responded) -> tuple[bytes, bytes, int, bytes]:

@@ -31,6 +31,11 @@ _TOKEN = re.compile(r"\s*([A-Za-z_$][\w$]*|\(|\)|,|(?:\[\d*\])+|\S)")
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
 # What Solidity writes beside a type, and what a pasted struct or event begins with.
 _NOISE = frozenset({"memory", "calldata", "storage", "payable", "tuple"})
+# What Solidity and compilers write before the name of a type that a contract defines.
+_DEFINING = frozenset({"enum", "contract", "interface", "struct"})
+_USER_DEFINED = (
+    "an enum is written as uint8, a contract as address, a struct as (type,type), any other name as its type"
+)
 _LENGTH = re.compile(r"\[(\d+)\]")
 _KINDS = frozenset({"event", "function"})
 
@@ -182,7 +187,7 @@ class _Reader:
             components = self.tuple_members(depth + 1)
             kind = f"({','.join(one.type for one in components)})"
         else:
-            kind = self._take()
+            kind = self._type_name()
         while self._next.startswith("["):
             kind += self._take()
         self._skip_noise()
@@ -191,6 +196,15 @@ class _Reader:
             self._take()
         name = self._take() if _NAME.fullmatch(self._next) else ""
         return Parameter(name, _canonical(kind), components, indexed)
+
+    def _type_name(self) -> str:
+        """One type, or the name of a type that a contract defines: `Status`, `IMach.Status`, `enum Status`."""
+        kind = self._take()
+        if kind in _DEFINING and _NAME.fullmatch(self._next):
+            kind += " " + self._take()
+        while self._next == ".":
+            kind += self._take() + self._take()
+        return kind
 
     def _skip_noise(self) -> None:
         while self._next in _NOISE:
@@ -240,5 +254,5 @@ def _canonical(kind: str) -> str:
     except (ParseError, ValueError):  # an empty tuple is a ValueError of no kind of its own
         is_known = False
     if not is_known or "fixed" in wanted:  # which no compiler emits
-        raise FixConfiguration(f"{kind[:60]!r} is no ABI type; write structs out: (uint32 a, bytes b)")
+        raise FixConfiguration(f"{kind[:60]!r} is no ABI type; {_USER_DEFINED}")
     return wanted
