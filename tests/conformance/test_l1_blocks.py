@@ -2,8 +2,10 @@
 
 from dataclasses import replace
 
+import pytest
+
 from tests.conformance.rig import Ledger, header, make_task
-from watcher.ledger import intake, measure, outcome, reading, work
+from watcher.ledger import intake, marks, measure, outcome, reading, work
 from watcher.task import Header, State
 
 LEASE_MS = 30_000
@@ -58,3 +60,20 @@ async def test_danger_is_counted_in_the_parents_blocks(ledger: Ledger) -> None:
     await record(ledger, at(1_000_001, 25))
     seen = await ledger.ask(measure.work, ledger.source, ledger.clock.now_ms(), 6)
     assert seen.endangered == 1
+
+
+async def test_attempt_cut_off_is_given_its_blocks_by_the_chain(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0, block=101, deadline=130), to=State.SENDING)
+    await ledger.do(intake.record, ledger.source, [], [], at(2000, 100), 2000, 100)
+    assert await ledger.do(work.rescue, ledger.source, all_of_them=True, patience_blocks=5) == 1
+    assert [row.due_block for row in await ledger.rows()] == [2005], "not the next block: 30 of the parent's are left"
+
+
+@pytest.mark.parametrize(("shown", "state"), [(None, State.SEEN), (31, State.SEEN), (32, State.EXPIRED)])
+async def test_finality_taken_back_reopens_what_expired(ledger: Ledger, shown: int | None, state: State) -> None:
+    """Without the parent's block, as of a block before the first one read, nobody can say what is past."""
+    await record(ledger, at(5000, 40), 990)
+    await ledger.do(intake.finalise, ledger.source, at(4500, 32), firm=False)
+    await ledger.do(outcome.expired, await ledger.held(State.SEEN))
+    await ledger.do(marks.unfinalise, ledger.source, replace(header(99), l1_block=shown))
+    assert [row.state for row in await ledger.rows()] == [state]

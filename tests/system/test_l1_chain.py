@@ -20,7 +20,7 @@ async def test_tasks_end_by_the_parents_blocks_over_a_restart(tmp_path: Path) ->
         daemon = await rig.start()
         answered = await rig.create()
         await rig.net.mine(2)
-        await rig.until(lambda: len(rig.received()) == 1, "the first task is answered")
+        await rig.until(lambda: rig.in_pool() == 1, "the first task is answered")
         await rig.net.mine(3)
         await rig.until(lambda: rig.states().get(answered[0]) in ("responded", "final"), "the answer is on the chain")
         assert await daemon.stop() == 0
@@ -66,3 +66,21 @@ async def test_chain_is_refused_by_every_command_when_nodes_do_not_show_its_numb
         assert any(one["check"] == "block numbers" and "docs/chains.md" in one["words"] for one in red), red
         proof = await rig.command("prove", "--json")
         assert (proof.code, proof.out) == (78, ""), "nothing is proven in numbers that cannot be compared"
+
+
+async def test_nothing_is_sent_again_before_the_chain_had_its_blocks(tmp_path: Path) -> None:
+    async with running_rig(tmp_path, window_blocks=30) as rig, l1_relaying(rig.net.rpc_url, BLOCKS_PER_L1) as relay:
+        configure(rig, relay, relay.number(0))
+        await rig.start(WATCHER_OPERATOR__RESOLVE_AFTER_BLOCKS="10")
+        relay.place = 0
+        await rig.create()
+        plain = await rig.net.chain.head()
+        relay.place = 2
+        await rig.until(lambda: rig.states().get(0) == "accepted", "the API takes the answer, no block brings it")
+        assert rig.query("SELECT due_block FROM tasks") == [(relay.number(plain, 2) + 10,)]
+        for place in range(3, 12):
+            relay.place = place
+            await rig.until(lambda: rig.cursor() == relay.number(plain, relay.place), "the block is read")
+        assert len(rig.received()) == 1, "nine blocks are not ten"
+        relay.place = 12
+        await rig.until(lambda: len(rig.received()) == 2, "it is sent again once the chain had its blocks")

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from watcher.app.doctor import clock, disk, method, values
+from watcher.app.doctor import clock, contract, disk, method, values
 from watcher.app.doctor.finding import Finding, Notes
 from watcher.app.doctor.names import told
 from watcher.app.doctor.near import near
@@ -277,3 +277,22 @@ def test_the_selectors_are_the_published_ones() -> None:
     assert (TASK.hex(), REQUEST.hex()) == ("79b08c8d", "ea4b909e")
     found: Sequence[str] = [one.hex() for one in VIEWS]
     assert found == ["8b00ce7c", "2d89f6fc"]
+
+
+@pytest.mark.parametrize(
+    ("l1_blocks", "confirmations", "window", "verdict", "words"),
+    [
+        (False, 30, 30, "wrong", "past its window"),
+        (False, 28, 30, "warning", "leave little"),
+        (True, 30, 30, "ok", "the parent chain's"),
+        (True, 500, 30, "ok", "the parent chain's"),
+        (True, 1, 2, "warning", "little time"),
+    ],
+)
+def test_confirmations_are_taken_from_a_window_in_the_same_blocks(
+    l1_blocks: bool, confirmations: int, window: int, verdict: str, words: str
+) -> None:
+    notes = Notes("contract")
+    contract.look_at_window(confirmations, window, notes, l1_blocks=l1_blocks)
+    assert [(one.check, one.verdict) for one in notes.findings] == [("window", verdict)]
+    assert words in notes.findings[0].words

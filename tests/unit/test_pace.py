@@ -12,7 +12,7 @@ from watcher.chain.pace import Pace, longest_pause_s
 from watcher.clock import SystemClock
 from watcher.operator.circuit import Circuit
 from watcher.operator.plan import SubmitPlan
-from watcher.task import Header, OpenTask, Outcome, Refused, Sent, State, Unknown
+from watcher.task import Accepted, Header, OpenTask, Outcome, Refused, Sent, State, Unknown
 from watcher.testing import make_task
 
 PLAN = SubmitPlan(4, 60.0, 1.0, 300.0, 5, 5.0)
@@ -25,7 +25,7 @@ def head(number: int, time_s: int, l1_block: int | None = None) -> Header:
 def again_s(outcome: Outcome, left_s: float | None, *, attempts: int = 1, duration_ms: int = 0) -> float:
     held = OpenTask(1, make_task(), State.SENDING, 1, attempts, 0, b"answer")
     sent = Sent(outcome, 429, b"", duration_ms)
-    return PLAN.again(held, sent, 100, lambda: 0.99, left_s).after_ms / 1000
+    return PLAN.again(held, sent, head(100, 0), lambda: 0.99, left_s).after_ms / 1000
 
 
 @pytest.mark.parametrize(
@@ -83,3 +83,22 @@ def test_pace_stays_within_bounds_when_block_times_are_nonsense(times: tuple[int
 
 def test_all_endpoints_are_left_alone_for_a_share_of_the_time_left() -> None:
     assert (longest_pause_s(None), longest_pause_s(1e9), longest_pause_s(40.0), longest_pause_s(0.0)) == (60, 60, 10, 2)
+
+
+@pytest.mark.parametrize("outcome", [Accepted(), Unknown("cut off"), Unknown("busy", retry_after_s=1.0)])
+@pytest.mark.parametrize(
+    ("at", "deadline_block", "due_block"),
+    [
+        (head(1_000_000, 0, l1_block=100), 130, 1_000_005),
+        (head(1_000_000, 0, l1_block=129), 130, 1_000_005),  # one of the parent's blocks is many of the chain's
+        (head(1_000_000, 0, l1_block=100), None, 1_000_005),
+        (head(100, 0), 130, 105),
+        (head(123, 0), 130, 127),  # three blocks are left for another attempt
+        (head(129, 0), 130, 130),
+    ],
+)
+def test_chain_gets_its_blocks_to_show_an_answer_by_either_numbering(
+    outcome: Outcome, at: Header, deadline_block: int | None, due_block: int
+) -> None:
+    held = OpenTask(1, make_task(deadline_block=deadline_block), State.SENDING, 1, 1, 0, b"answer")
+    assert PLAN.again(held, Sent(outcome, 200, b"", 0), at, lambda: 0.5).at_block == due_block

@@ -128,6 +128,7 @@ class Daemon:
         numbering = await self._patiently(lambda: settle(nodes, self._clock, counted), "the chain")
         if numbering is None:
             return
+        self._instruments.l1_blocks = numbering.l1_blocks
         found = await self._patiently(lambda: self._window(contract, nodes), "the contract")
         if found is None:
             return
@@ -193,8 +194,7 @@ class Daemon:
 
     def _beginning(self) -> reading.Beginning | None:
         wanted = self._settings.task_manager
-        url = parse_url(self._settings.ledger.url)
-        with closing(Reader(url)) as reader:
+        with closing(Reader(parse_url(self._settings.ledger.url))) as reader:
             begun = reader.ask_now(reading.beginning, self._settings.chain.chain_id, wanted.address_bytes)
         # "latest" is meant for the first start only: afterwards the ledger knows.
         if begun is not None and wanted.start_block not in ("latest", begun.start_block):

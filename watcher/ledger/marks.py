@@ -43,13 +43,16 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
     row = tx.conn.execute(select(sources).where(sources.c.id == source_id)).one()
     if row.final_block <= to.number:
         return
+    # Without the parent's block nobody can say which deadlines are past at `to`: all of them are decided anew.
+    unknown = row.final_l1_block is not None and to.l1_block is None
+    closed_block = -1 if unknown else to.closed_block
     mine = tasks.c.source_id == source_id
     ended = tx.conn.execute(
         WITH_SOURCE.where(
             mine,
             or_(
                 and_(tasks.c.state.in_([State.FINAL, State.FINAL_OTHER]), tasks.c.responded_block > to.number),
-                and_(tasks.c.state == State.EXPIRED, tasks.c.deadline_block >= to.closed_block),
+                and_(tasks.c.state == State.EXPIRED, tasks.c.deadline_block >= closed_block),
             ),
         )
     ).all()
@@ -57,7 +60,7 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
     reopen(tx, [open_task(one) for one in ended], why)
     tx.conn.execute(
         update(tasks)
-        .where(mine, OPEN, tasks.c.deadline_s.is_not(None), tasks.c.deadline_block >= to.closed_block)
+        .where(mine, OPEN, tasks.c.deadline_s.is_not(None), tasks.c.deadline_block >= closed_block)
         .values(deadline_block=None)
     )
     firm: dict[str, Any] = {

@@ -171,13 +171,18 @@ def rescue(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 
 
     They may have arrived: the chain gets `patience_blocks` to show them, as after any unknown outcome.
     """
-    dangling = WITH_SOURCE.add_columns(sources.c.head_block).where(
+    dangling = WITH_SOURCE.add_columns(sources.c.head_block, sources.c.head_l1_block).where(
         tasks.c.source_id == source_id, tasks.c.state == State.SENDING, OPEN
     )
     if not all_of_them:
         dangling = dangling.where(tasks.c.lease_until_ms <= tx.now_ms)
     rows = tx.conn.execute(dangling.with_for_update(of=tasks)).all()
-    due_blocks = {row.id: decision_block(row.deadline_block, row.head_block, patience_blocks) for row in rows}
+    due_blocks = {
+        row.id: decision_block(
+            row.deadline_block, row.head_block, patience_blocks, l1_blocks=row.head_l1_block is not None
+        )
+        for row in rows
+    }
     why = "the attempt was cut off before its answer was written down"
     held = [open_task(row) for row in rows]
     move_held(tx, held, State.UNKNOWN, why, lambda one: {"error": why, "due_block": due_blocks[one.row_id]})
@@ -190,10 +195,14 @@ def rescue(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 
     return len(rows)
 
 
-def decision_block(deadline_block: int | None, at_block: int, patience_blocks: int) -> int:
-    """When the chain decides about what was sent at `at_block`: sooner where the window closes before."""
+def decision_block(deadline_block: int | None, at_block: int, patience_blocks: int, *, l1_blocks: bool) -> int:
+    """Return the block at which the chain decides about what was sent at `at_block`: sooner where the window closes.
+
+    Heights are the chain's. With `l1_blocks` the deadline is one of the parent chain's blocks, which are no heights,
+    and of which each spans many blocks: the decision comes before the next of them as a rule.
+    """
     decision = at_block + patience_blocks
-    if deadline_block is None:
+    if deadline_block is None or l1_blocks:
         return decision
     return max(at_block + min(patience_blocks, 1), min(decision, deadline_block - _LAST_CHANCE_BLOCKS))
 

@@ -46,15 +46,18 @@ class SubmitPlan:
         return pause_s if left_s is None else min(pause_s, max(left_s / _TRIES, self.retry_base_s))
 
     def again(
-        self, held: OpenTask, sent: Sent, at_block: int, random: Callable[[], float], left_s: float | None = None
+        self, held: OpenTask, sent: Sent, at: Header, random: Callable[[], float], left_s: float | None = None
     ) -> Again:
         """When to look next: at the chain after an outcome that may have landed, else when the next attempt is due.
 
-        `left_s`: the time the task had left when it was sent, in seconds, None without a deadline.
+        `at`: the block that showed no response before it was sent. `left_s`: the time it then had left, in seconds,
+        None without a deadline.
         """
         if left_s is not None:
             left_s = max(0.0, left_s - sent.duration_ms / 1000)
-        decision = decision_block(held.task.deadline_block, at_block, self.resolve_after_blocks)
+        decision = decision_block(
+            held.task.deadline_block, at.number, self.resolve_after_blocks, l1_blocks=at.l1_block is not None
+        )
         match sent.outcome:
             case Accepted():
                 return Again(at_block=decision)

@@ -64,12 +64,12 @@ _WAKE_EVERY_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """One request about to go out, to one API; the chain showed at block `at_block` that it may."""
+    """One request about to go out, to one API; the chain showed at block `at` that it may."""
 
     held: OpenTask
     route: Route
     request: Request
-    at_block: int
+    at: Header
     left_s: float | None
 
 
@@ -181,7 +181,7 @@ class Submit:
                     route = await self._route(one, at, probing)
                     request = None if route is None else await self._request(one, at, route)
                     if route is not None and request is not None:
-                        posts.append(_Post(one, route, request, at.number, self._left_s(one.task, at)))
+                        posts.append(_Post(one, route, request, at, self._left_s(one.task, at)))
                 case RespondedByUs(event) | RespondedOtherwise(event):
                     await self._book.do(outcome.answered, [(one, event)], by_us=isinstance(verdict, RespondedByUs))
                 case WouldRevert(at, words, park=True):
@@ -249,7 +249,7 @@ class Submit:
         self._notices.circuit(post.route, was_closed, sent)
         if not was_closed and circuit.closed:
             self._to_hurry.add(HELD_MARK)
-        again = self._plan.again(held, sent, post.at_block, self._random.random, post.left_s)
+        again = self._plan.again(held, sent, post.at, self._random.random, post.left_s)
         quiet = self._notices.reached(post.route.api, sent)
         await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome), quiet=quiet)
 

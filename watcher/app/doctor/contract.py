@@ -26,8 +26,19 @@ class Seen:
     window: int | None
 
 
-async def look(settings: Settings, nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> Task | None:
-    """All lines about the contract, and its newest task, where one can be found."""
+async def look(
+    settings: Settings,
+    nodes: Endpoints,
+    contract: TaskManager,
+    head: Header,
+    notes: Notes,
+    *,
+    l1_blocks: bool = False,
+) -> Task | None:
+    """All lines about the contract, and its newest task, where one can be found.
+
+    `l1_blocks`: it counts the parent chain's blocks.
+    """
     address = "0x" + contract.address.hex()
     try:
         code: bytes | None = await nodes.side.code(contract.address, head.number)
@@ -43,7 +54,7 @@ async def look(settings: Settings, nodes: Endpoints, contract: TaskManager, head
     if seen is None:
         return None
     sample = await events.look(settings, nodes, contract, head, seen.count, seen.window, notes)
-    _window(settings, seen.window, notes)
+    look_at_window(settings.chain.confirmations, seen.window, notes, l1_blocks=l1_blocks)
     await _aggregator(contract, head, notes)
     if settings.operator.api != "none" and code is not None:
         await method.look(settings, nodes, contract, head, code, notes)
@@ -106,11 +117,17 @@ def _named(settings: Settings) -> str:
     return f'"{name}"' if name != "custom" else f"that of {settings.task_manager.convention_file}"
 
 
-def _window(settings: Settings, window: int | None, notes: Notes) -> None:
-    confirmations = settings.chain.confirmations
+def look_at_window(confirmations: int, window: int | None, notes: Notes, *, l1_blocks: bool) -> None:
+    """One line about what confirmations leave of a window of so many blocks, as the contract counts them."""
     if window is None:
         return
-    if confirmations >= window:
+    if l1_blocks:
+        words = f"{confirmations} confirmations are blocks of this chain, the window of {window} the parent chain's"
+        if window <= _BLOCKS_TO_ANSWER:
+            notes.warn("window", f"{words}: little time for hook, aggregation and transaction")
+        else:
+            notes.ok("window", f"{words}, of which each spans many")
+    elif confirmations >= window:
         words = (
             f"chain.confirmations: after {confirmations} confirmations every task is past its window of {window} blocks"
         )

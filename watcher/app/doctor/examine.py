@@ -95,7 +95,10 @@ class Examination:
             words = "cannot be looked at without a node: mend that first"
             self.contract.wrong("code", words, max(codes, default=UNAVAILABLE))
             return None
-        sample = await self._part(self.contract, contract.look(self.settings, nodes, manager, head, self.contract))
+        l1_blocks = self.numbering is not None and self.numbering.l1_blocks
+        sample = await self._part(
+            self.contract, contract.look(self.settings, nodes, manager, head, self.contract, l1_blocks=l1_blocks)
+        )
         reason = contradiction(sample, self.numbering) if sample and self.numbering else None
         if reason is not None:
             self.contract.wrong("created block", reason)

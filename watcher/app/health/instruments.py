@@ -21,7 +21,8 @@ from watcher.redact import Redactor
 
 _QUIET_NODE_S = 10.0
 _SILENT_HOOK_S = 15.0
-# The share of a task's window, behind its confirmations, that counts as the last part of it.
+# The share of a task's window, behind its confirmations, that counts as the last part of it. Where contracts count
+# the parent chain's blocks, confirmations take less than one of those.
 _DANGER_SHARE = 4
 
 
@@ -33,6 +34,7 @@ class Instruments:
     def __init__(self, settings: Settings, clock: Clock, stuck_s: float) -> None:
         self._settings = settings
         self._clock = clock
+        self.l1_blocks = False  # contracts count the parent chain's blocks: whoever finds that out says so
         observing = settings.operator.api == "none"
         services = [one for one in DESCRIPTIONS if not (observing and one in (API, HOOK))]
         self.metrics = Metrics(settings.operator.avs_name, services)
@@ -79,7 +81,7 @@ class Instruments:
         """
         if window_blocks is None:
             return self._settings.alerts.deadline_blocks
-        ours = window_blocks - self._settings.chain.confirmations
+        ours = window_blocks - (0 if self.l1_blocks else self._settings.chain.confirmations)
         return min(self._settings.alerts.deadline_blocks, max(1, ours // _DANGER_SHARE))
 
 
