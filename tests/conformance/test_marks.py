@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import update
 
-from tests.conformance.rig import Ledger, header, make_response, make_task
+from tests.conformance.rig import ANSWER, Ledger, header, make_response, make_task
 from watcher.chain.agreement import Final
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import Halt
@@ -78,12 +78,55 @@ async def test_what_is_final_stays_when_a_reorg_stays_above(ledger: Ledger) -> N
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
 
+async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    (held,) = await ledger.held(State.ACCEPTED)
+    await ledger.record(make_task(1, block=103), upto=2_110, fork=1)
+    await ledger.do(outcome.look_again, [held], 2_111)
+    assert await ledger.do(intake.unread, ledger.source, header(102), header(113)) == 1
+    cursor = await cursor_of(ledger)
+    assert (cursor.block, cursor.hash, cursor.head_block) == (102, header(102).hash, 113)
+    first, second = await ledger.rows()
+    assert (first.state, first.canonical, first.due_block) == (State.ACCEPTED, True, 114)
+    assert (second.state, second.canonical) == (State.SEEN, False)
+    assert await ledger.ask(reading.known_hashes, ledger.source, 103, FAR, 10) == []
+    (event,) = [one for one in await ledger.ask(reading.recent_events, ledger.source) if one.kind != "head lowered"]
+    assert (event.kind, event.block_number) == ("cursor taken back", 102)
+    assert "block 2110 is not on the chain" in event.words
+
+
+async def test_unread_keeps_answers_and_what_is_read_again_is_one_task(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0, block=105), to=State.COMPUTED)
+    await ledger.record(upto=2_110, fork=1)
+    await ledger.do(intake.unread, ledger.source, header(104), header(113))
+    assert not await ledger.claim(State.COMPUTED), "nothing is sent while its block is not read again"
+    await ledger.record(make_task(0, block=105), upto=113)
+    (held,) = await ledger.claim(State.COMPUTED)
+    assert held.response == ANSWER
+    assert len(await ledger.rows()) == 1
+
+
+class Denial:
+    """Says whether the block that was read cannot be on the chain."""
+
+    def __init__(self) -> None:
+        self.proven = False
+        self.left_times = 0
+
+    async def disproves(self, cursor: Header, head: Header) -> bool:
+        return self.proven
+
+    def left(self) -> None:
+        self.left_times += 1
+
+
 class Nodes:
     """Nodes that show one chain up to a head: the trunk up to `shared`, and a fork above it."""
 
     def __init__(self, head: int, shared: int = FAR, *, finality: Final | None = None) -> None:
         self.height, self.shared, self.finality = head, shared, finality
         self.less_s = 0.0
+        self.unreached = Denial()
 
     def at(self, number: int) -> Header:
         return header(number, 0 if number <= self.shared else 1)
@@ -117,6 +160,50 @@ async def test_a_poisoned_head_is_lowered_when_nodes_show_less(ledger: Ledger) -
     await watch_of(ledger, nodes).step()
     assert (await cursor_of(ledger)).head_block == 110
     assert await ledger.ask(outcome.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
+
+
+async def test_a_cursor_goes_back_to_the_newest_shared_block(ledger: Ledger) -> None:
+    for upto in (105, 110):
+        await ledger.record(upto=upto)
+    await ledger.record(upto=2_110, fork=1)
+    nodes = Nodes(113)
+    watch = watch_of(ledger, nodes)
+    assert await watch.step() == 1.0
+    assert (await cursor_of(ledger)).block == 2_110, "a node may lag"
+    nodes.unreached.proven = True
+    assert await watch.step() == 0
+    cursor = await cursor_of(ledger)
+    assert (cursor.block, cursor.hash, cursor.head_block) == (110, header(110).hash, 113)
+    assert nodes.unreached.left_times == 1
+
+
+async def test_a_final_block_beyond_the_head_is_taken_back_unless_firm(ledger: Ledger) -> None:
+    await ledger.record(upto=110)
+    await ledger.do(intake.finalise, ledger.source, header(104))
+    await ledger.record(upto=2_110, fork=1)
+    await ledger.do(intake.finalise, ledger.source, header(2_000, 1), firm=False)
+    nodes = Nodes(113)
+    nodes.unreached.proven = True
+    await watch_of(ledger, nodes).step()
+    cursor = await cursor_of(ledger)
+    assert (cursor.block, cursor.final_block, cursor.firm_block) == (110, 104, 104)
+
+
+async def test_a_cursor_stays_when_the_head_is_below_firm_finality(ledger: Ledger) -> None:
+    await ledger.record(upto=110)
+    await ledger.record(upto=2_110, fork=1)
+    await ledger.do(intake.finalise, ledger.source, header(2_000, 1))
+    nodes = Nodes(113)
+    nodes.unreached.proven = True
+    assert await watch_of(ledger, nodes).step() == 1.0
+    assert (await cursor_of(ledger)).block == 2_110
+
+
+async def test_a_source_that_begins_above_the_head_only_waits(ledger: Ledger) -> None:
+    nodes = Nodes(50)
+    nodes.unreached.proven = True
+    assert await watch_of(ledger, nodes).step() == 1.0
+    assert (await cursor_of(ledger)).block == 99
 
 
 async def test_a_reorg_below_a_block_one_node_called_final_is_a_reorg(ledger: Ledger) -> None:

@@ -33,6 +33,7 @@ SUITES: Mapping[str, Sequence[str]] = {
         *_PYTEST,
         "tests/unit/test_evidence.py",
         "tests/unit/test_agreement.py",
+        "tests/unit/test_unreached.py",
         "tests/conformance/test_marks.py",
         "-k",
         "not postgresql",

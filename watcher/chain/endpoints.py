@@ -21,6 +21,7 @@ from watcher.chain.pace import longest_pause_s
 from watcher.chain.refusals import COOL_DOWN_MAX_S, Paused, WrongChain
 from watcher.chain.side_questions import SideQuestions
 from watcher.chain.trust import Disagreement
+from watcher.chain.unreached import Unreached
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
@@ -81,6 +82,7 @@ class Endpoints:
         self.left_s: Callable[[], float | None] = lambda: None
         self.side = SideQuestions(self._in_service, clock, quorum)
         self._agreement = Agreement(self.answers, [node.name for node in nodes], clock, quorum)
+        self.unreached = Unreached(self.answers, clock, quorum)
         self.head_block: int | None = None  # what the endpoints showed last
         self.head_time_s = 0  # its timestamp, 0 where it is not known
 
@@ -168,6 +170,7 @@ class Endpoints:
             await self.ask(lambda node: node.head())  # raises what all of them have in common
             heads = await self.answers(lambda node: node.head())
         head = await self._agreement.head(heads)
+        self.unreached.observe(head)
         self.head_block, self.head_time_s = head.number, head.timestamp_s
         return head
 

@@ -2,7 +2,8 @@
 
 Invariants: the cursor moves in the transaction that stores what its blocks hold; it moves only over blocks that the
 answering node has, and only from a block the chain still holds; head and finality are what `watcher.chain.agreement`
-finds proven, and the ledger's mark of the head goes back when no node shows it any more.
+finds proven; the ledger's mark of the head goes back when no node shows it any more, and the cursor when its block
+cannot be on the chain (`watcher.chain.unreached`).
 """
 
 import asyncio
@@ -16,6 +17,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.endpoints import Endpoints
 from watcher.chain.numbering import OWN_BLOCKS, Numbering, UnknownNumbering, contradiction
 from watcher.chain.page import Decoded, within_count
+from watcher.chain.unreached import PATIENCE_FIRST_S
 from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
 from watcher.ledger import intake, marks, reading
 from watcher.ledger.book import Book
@@ -28,8 +30,6 @@ _DECODE_ASIDE = 300
 _CONTRADICTING_ASKED = 100
 _GROW_AFTER_PAGES = 16
 _HASHES_ASKED = 64
-# The ledger's mark of the head is lowered when every node shows less for so long. The cursor is never lowered so.
-_LOWER_AFTER_S = 10.0
 
 Progress = Callable[[int, int], None]
 
@@ -84,9 +84,11 @@ class Watch:
         cursor = await self._book.ask(reading.cursor, self._book.source_id)
         self._nodes.follow(Header(cursor.block, cursor.hash, b"") if cursor.hash else None)
         head = await self._nodes.head()
-        if head.number < cursor.head_block and self._nodes.shows_less_for_s(cursor.head_block) >= _LOWER_AFTER_S:
+        if head.number < cursor.head_block and self._nodes.shows_less_for_s(cursor.head_block) >= PATIENCE_FIRST_S:
             await self._lower(cursor, head)
         if head.number < cursor.block:
+            if await self._go_back(cursor, head):
+                return 0
             return self._plan.poll_interval_s  # the node lags, or the chain was cut short: no evidence either way
         if head.number == cursor.block:
             if cursor.hash not in (None, head.hash):
@@ -213,9 +215,32 @@ class Watch:
             lost,
         )
 
+    async def _go_back(self, cursor: Cursor, head: Header) -> bool:
+        """Leave a cursor that lies on invented blocks. Returns False while that is not proven, or they are firm."""
+        if cursor.hash is None or cursor.firm_block > head.number:
+            return False
+        block = Header(cursor.block, cursor.hash, b"")
+        if not await self._nodes.unreached.disproves(block, head):
+            return False
+        shared = await self._shared(cursor, head)
+        lost = await self._book.do(intake.unread, self._book.source_id, shared, head)
+        self._nodes.unreached.left()
+        self._finality_seen_at = -1
+        logger.warning(
+            "block {}, which was read, is not on the chain: its head is {}, younger and lower; "
+            "blocks above {} are read again, {} tasks lost their block",
+            cursor.block,
+            head.number,
+            shared.number,
+            lost,
+        )
+        return True
+
     async def _shared(self, cursor: Cursor, head: Header) -> Header:
-        below = cursor.block
+        below = min(cursor.block, head.number)
         for mark in (Header(cursor.final_block, cursor.final_hash or b"", b""), cursor.firm):
+            if mark.number > below:
+                continue  # called final by too few, on blocks that the chain does not reach
             shared = await self._known(mark.number, below, head)
             if shared is None and mark.hash:
                 theirs = await self._nodes.header(mark.number, head)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import case, delete, insert, select, update
 
 from watcher.ledger.engine import insert_into
-from watcher.ledger.marks import unfinalise
+from watcher.ledger.marks import lower_head, unfinalise
 from watcher.ledger.moves import look_where_named, move_rows, note, reopen
 from watcher.ledger.rows import WITH_SOURCE, chunks, open_task
 from watcher.ledger.source import note_event
@@ -133,6 +133,28 @@ def rewind(tx: Tx, source_id: int, to: Header) -> int:
     The tasks stay: the chain may bring them back. Until then they are not canonical, and no stage takes them.
     What was final above `to`, on the word of too few nodes, is open again.
     """
+    lost = _forget_above(tx, source_id, to)
+    words = f"the chain changed above block {to.number}; {lost} tasks lost theirs"
+    note_event(tx, source_id, "rewind", to.number, words)
+    return lost
+
+
+def unread(tx: Tx, source_id: int, to: Header, head: Header) -> int:
+    """As `rewind`, where blocks above the chain's `head` were read that never were on it; the head is taken back, too.
+
+    Returns how many tasks lost their block.
+    """
+    read = tx.conn.execute(
+        select(sources.c.cursor_block).where(sources.c.id == source_id).with_for_update()
+    ).scalar_one()
+    lost = _forget_above(tx, source_id, to)
+    lower_head(tx, source_id, head.number, head.l1_block)
+    words = f"block {read} is not on the chain, whose head is {head.number}; {lost} tasks lost theirs"
+    note_event(tx, source_id, "cursor taken back", to.number, words)
+    return lost
+
+
+def _forget_above(tx: Tx, source_id: int, to: Header) -> int:
     above = tasks.c.block_number > to.number
     mine = tasks.c.source_id == source_id
     lost = tx.conn.execute(update(tasks).where(mine, above, tasks.c.canonical).values(canonical=False)).rowcount
@@ -149,9 +171,6 @@ def rewind(tx: Tx, source_id: int, to: Header) -> int:
         update(sources).where(sources.c.id == source_id).values(cursor_block=to.number, cursor_hash=to.hash or None)
     )
     unfinalise(tx, source_id, to)
-    note_event(
-        tx, source_id, "rewind", to.number, f"the chain changed above block {to.number}; {lost} tasks lost theirs"
-    )
     tx.cursor_moved = True
     return lost
 
