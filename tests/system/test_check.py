@@ -253,7 +253,9 @@ async def test_a_slip_in_a_convention_of_ones_own_is_told_by_what_is_emitted_ins
     order = "uint32 taskCreatedBlock, uint32 quorumThresholdPercentage"
     swapped = await own(tmp_path, {order: "uint32 quorumThresholdPercentage, uint32 taskCreatedBlock"})
     found = await checked(rig, swapped)
-    assert (found.code, found.not_green()) == (0, [("contract", "created block")])
+    # The proxy API builds the wizard's order of values, so that it cannot serve this one, whatever the contract is.
+    assert (found.code, found.red()) == (78, [("contract", "api")])
+    assert found.not_green() == [("contract", "created block"), ("contract", "api")]
     assert "says block 66" in found.line("contract", "created block").words
     missing = await own(tmp_path, {"TASK_RESPONSE_WINDOW_BLOCK()": "responseWindow()"})
     words = (found := await checked(rig, missing)).line("contract", "views").words

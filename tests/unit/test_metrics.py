@@ -14,7 +14,7 @@ from watcher.app.health.judgement import judge
 from watcher.app.health.metrics import Metrics
 from watcher.app.health.observations import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
 from watcher.chain.batch import Asked
-from watcher.chain.endpoints import EndpointSeen
+from watcher.chain.seat import EndpointSeen
 from watcher.ledger.measure import Moved, Work
 from watcher.ledger.source import Cursor
 from watcher.ledger.writer import Batch

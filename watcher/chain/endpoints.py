@@ -6,8 +6,7 @@ span, has not failed. One log line per change of an endpoint's state.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -19,9 +18,11 @@ from watcher.chain.call import Emitters
 from watcher.chain.node import Node
 from watcher.chain.pace import longest_pause_s
 from watcher.chain.refusals import COOL_DOWN_MAX_S, Paused, WrongChain
+from watcher.chain.seat import EndpointSeen, Seat
 from watcher.chain.side_questions import SideQuestions
 from watcher.chain.trust import Disagreement
 from watcher.chain.unreached import Unreached
+from watcher.chain.votes import Votes
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
@@ -36,32 +37,6 @@ _BACK_OFF_ALONE_S = 10.0
 _SURELY_WRONG = 5
 
 
-@dataclass(frozen=True, slots=True)
-class EndpointSeen:
-    """How one endpoint stands: when it last answered (on the clock that never jumps, None: never), why it is out."""
-
-    name: str
-    served_s: float | None
-    reason: str | None
-
-
-@dataclass(slots=True)
-class _Seat:
-    """What is known about one endpoint. `failures` in a row, `wrong_chain` those in a row that were of another chain;
-    `reason` is why it is out, None while it serves.
-
-    It asked itself to be left alone until `paused_until_s`; until `rests_until_s` we leave it alone.
-    """
-
-    node: Node
-    served_s: float | None = None
-    failures: int = 0
-    rests_until_s: float = 0.0
-    paused_until_s: float = 0.0
-    reason: str | None = None
-    wrong_chain: int = 0
-
-
 class Endpoints:
     """The questions of `Node`, put to the first endpoint able to answer.
 
@@ -74,7 +49,7 @@ class Endpoints:
         """`quorum`: how many endpoints must give the same readings of the contract before they are believed."""
         if not nodes:
             raise FixConfiguration("chain.rpc_urls: at least one http or https URL is needed")
-        self._seats = [_Seat(node) for node in nodes]
+        self._seats = [Seat(node) for node in nodes]
         self._clock = clock
         self._random = random
         self._quorum = quorum
@@ -123,7 +98,7 @@ class Endpoints:
             raise FixConfiguration(*(f"chain.rpc_urls: {reason}" for reason in reasons))
         raise RetryElsewhere("no endpoint of chain.rpc_urls can answer now: " + "; ".join(reasons))
 
-    async def _ask(self, seat: _Seat, question: Callable[[Node], Awaitable[T]]) -> T:
+    async def _ask(self, seat: Seat, question: Callable[[Node], Awaitable[T]]) -> T:
         if seat.failures:
             # A hung endpoint must not cost every question a whole deadline: it shows a sign of life first.
             await seat.node.chain_id()
@@ -131,13 +106,13 @@ class Endpoints:
         self._served(seat)
         return answer
 
-    def _served(self, seat: _Seat) -> None:
+    def _served(self, seat: Seat) -> None:
         if seat.reason is not None:
             logger.info("endpoint {} answers again", seat.node.name)
         seat.failures, seat.rests_until_s, seat.reason, seat.wrong_chain = 0, 0.0, None, 0
         seat.served_s = self._clock.monotonic_s()
 
-    def _failed(self, seat: _Seat, error: RetryElsewhere) -> None:
+    def _failed(self, seat: Seat, error: RetryElsewhere) -> None:
         now = self._clock.monotonic_s()
         wrong_chain = isinstance(error, WrongChain)
         if seat.reason is None or wrong_chain != bool(seat.wrong_chain):
@@ -213,7 +188,7 @@ class Endpoints:
         """What every endpoint that is in service answers, at the same time; those that fail are left out."""
         return list((await self.answers(question)).values())
 
-    async def _opinion(self, seat: _Seat, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
+    async def _opinion(self, seat: Seat, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
         try:
             return (await self._ask(seat, question),)
         except RetryElsewhere as error:
@@ -261,20 +236,26 @@ class Endpoints:
     async def views(
         self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
     ) -> list[bytes | Reverted | Unread]:
-        """Readings of the contract at one block, or rehearsals by `sender`, as `quorum` endpoints give them alike."""
-        if sender is None:
-            return await self._agreed(lambda node: node.views(calls, to, at), at)
-        return await self._agreed(lambda node: node.views(calls, to, at, sender), at)
+        """Readings of the contract at one block, or dry runs by `sender`, each as `quorum` endpoints give it alike.
 
-    async def _agreed(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
+        An item on which endpoints differ, or which too few can read, is Unread; the others stand. Raises as the class
+        says, and RetryElsewhere when fewer than `quorum` endpoints answer or no item can be believed.
+        """
+        votes, answered = Votes(len(calls), self._quorum), set[Node]()
+
+        async def read(node: Node) -> None:
+            places = votes.open
+            asked = [calls[place] for place in places]
+            found = await (node.views(asked, to, at) if sender is None else node.views(asked, to, at, sender))
+            votes.add(places, found)
+            answered.add(node)
+
         if self._quorum == 1:
-            return await self._served_at(question, at)
-        found = [one async for one in self._enough(question)]
-        if len(found) < self._quorum:
-            raise RetryElsewhere(f"only {len(found)} of the {self._quorum} endpoints chain.quorum asks for can answer")
-        if any(one != found[0] for one in found):
-            raise RetryElsewhere(f"endpoints of chain.rpc_urls disagree about the contract at block {at.number}")
-        return found[0]
+            await self._served_at(read, at)
+        for seat in self._seats:
+            if votes.open and seat.node not in answered and self._clock.monotonic_s() >= seat.rests_until_s:
+                await self._also(seat, read, is_whole=len(votes.open) == len(calls))
+        return votes.result(at.number)
 
     async def _served_at(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
         try:
@@ -283,18 +264,14 @@ class Endpoints:
             self._agreement.trust.unserved(at)
             raise
 
-    async def _enough(self, question: Callable[[Node], Awaitable[T]]) -> AsyncIterator[T]:
-        """Answers of different endpoints, `quorum` of them at most."""
-        left = self._quorum
-        for seat in self._seats:
-            if not left or self._clock.monotonic_s() < seat.rests_until_s:
-                continue
-            try:
-                yield await self._ask(seat, question)
-                left -= 1
-            except (StaleNode, NarrowRange):
-                self._served(seat)
-            except RetryElsewhere as error:
+    async def _also(self, seat: Seat, question: Callable[[Node], Awaitable[None]], *, is_whole: bool) -> None:
+        """Ask one more endpoint. `is_whole` False: for items others cannot read, which are no reason to leave it."""
+        try:
+            await self._ask(seat, question)
+        except (StaleNode, NarrowRange):
+            self._served(seat)
+        except RetryElsewhere as error:
+            if is_whole:
                 self._failed(seat, error)
 
     def _in_service(self) -> list[Node]:

@@ -17,7 +17,7 @@ from watcher.app.health.judgement import Health, Standing
 from watcher.app.health.observations import DESCRIPTIONS, TROUBLES
 from watcher.app.health.process_metrics import OwnProcess
 from watcher.chain.batch import Asked
-from watcher.chain.endpoints import EndpointSeen
+from watcher.chain.seat import EndpointSeen
 from watcher.ledger.measure import Moved, Work
 from watcher.ledger.writer import Batch
 from watcher.task import ENDED, State
