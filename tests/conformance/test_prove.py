@@ -16,6 +16,7 @@ class Contract:
 
     count: int | None = None
     first: int = 0
+    lowest_index: int = 0
     proves_tasks: bool = False
     proves_answers: bool = False
     names_answers: bool = False

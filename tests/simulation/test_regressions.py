@@ -213,6 +213,7 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
 
         class Contract:
             counts_tasks = proves_tasks = proves_answers = names_answers = True
+            lowest_index = 0
 
             async def header(self, number: int) -> Header:
                 return header(number)

@@ -94,6 +94,15 @@ SLIPS = {
     "two deadlines": ("[deadline]", "[deadline]\nwindow_blocks = 5", "deadline: give one of"),
     "a view of a window with an argument": ("WINDOW_BLOCK()", "WINDOW_BLOCK(uint32)", "deadline.window_view: must be"),
     "a count with an argument": ("latestTaskNum()", "latestTaskNum(uint32)", "task.count_view: must be"),
+    "a first index below zero": ('count_view = "', 'first_index = -1\ncount_view = "', "must be 0 or more"),
+    "a first index beyond": ('count_view = "', f'first_index = {2**65}\ncount_view = "', "task.first_index: must be"),
+    "a first index as text": ('count_view = "', 'first_index = "1"\ncount_view = "', "task.first_index: must be"),
+    "a first index of truth": ('count_view = "', 'first_index = true\ncount_view = "', "task.first_index: must be"),
+    "a count of another kind": (
+        'count_view = "', 'count_is = "last"\ncount_view = "', 'task.count_is: must be "next" or "count"'),
+    "a count of no kind": ('count_view = "', 'count_is = ""\ncount_view = "', 'count_is: must be "next" or "count"'),
+    "a first index of no count": (
+        'count_view = "latestTaskNum()"', "first_index = 1", "count_is and first_index say how count_view counts"),
     "a hash of nothing": ("allTaskHashes(uint32)", "allTaskHashes()", "task.hash_view: must be"),
     "a view by what is no type": ("allTaskHashes(uint32)", "allTaskHashes(uint7)", "'uint7' is no ABI type"),
     "a type that is none": (SIGNED, SIGNED.replace("bytes", "octets", 1), "signed.types: 'octets' is no ABI type"),

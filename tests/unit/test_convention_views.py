@@ -113,6 +113,28 @@ def test_count_and_window_take_constants(tmp_path: Path) -> None:
     assert shape.response_window.call() == keccak(text="windows(uint8)")[:4] + word(2)
 
 
+@pytest.mark.parametrize(
+    ("counted", "shown", "next_index"),
+    [
+        ("", 0, 0),
+        ("", 7, 7),
+        ("", 2**256 - 1, 2**256 - 1),
+        ("first_index = 1", 0, 1),  # also where nothing was set yet
+        ("first_index = 1", 1, 1),
+        ("first_index = 1", 4, 4),
+        ('first_index = 1\ncount_is = "count"', 0, 1),
+        ('first_index = 1\ncount_is = "count"', 3, 4),
+        ('first_index = 100\ncount_is = "count"', 3, 103),
+        ('first_index = 1\ncount_is = "count"', 2**256 - 1, 2**256 - 1),
+        ('count_is = "count"', 3, 3),
+    ],
+)
+def test_count_is_read_as_the_next_index(counted: str, shown: int, next_index: int, tmp_path: Path) -> None:
+    shape = own(tmp_path, TASK + f'count_view = "count()"\n{counted}\n')
+    assert shape.latest_task_num is not None
+    assert shape.latest_task_num.read(word(shown)) == next_index
+
+
 @pytest.mark.parametrize("answer", [b"", word(1)[:31], word(1) + b"\0", word(1)])
 def test_view_says_nothing_when_its_answer_lacks_the_word(answer: bytes, tmp_path: Path) -> None:
     with pytest.raises(RetryElsewhere):

@@ -13,6 +13,7 @@ from loguru import logger
 from watcher.chain.abi import NoSuchView
 from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
+from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.errors import RetryElsewhere
 from watcher.ledger import outcome, reading
 from watcher.ledger.book import Book
@@ -68,11 +69,25 @@ class Consistency:
         if view is None:
             return []
         try:
-            await self._contract.latest_task_num(at)
+            next_index = await self._contract.latest_task_num(at)
         except NoSuchView:
             words = f"the contract has no {view.signature}, so that no hole in the indices is ever noticed"
             return [_contradiction("task.count_view", words, "correct task.count_view, or leave it out")]
-        return []
+        found = contradiction(await self._numbered(next_index, at))
+        return [] if found is None else [_contradiction("task.first_index", *found)]
+
+    async def _numbered(self, next_index: int, at: Header) -> Numbered:
+        """What the contract holds at both ends of its indices. Only what it holds counts: a log may be forged."""
+        first, held = self._contract.lowest_index, {}
+        if self._contract.proves_tasks:
+            asked = probes(next_index, first)
+            found = await self._contract.hashes_and_responses(asked, at)
+            held = {i: one[0] is not None for i, one in zip(asked, found, strict=True) if not isinstance(one, Unread)}
+        lowest = await self._book.ask(reading.lowest, self._book.source_id)
+        low, high = max(0, next_index - 2), max(0, next_index - 1)
+        shown = await self._book.ask(reading.known_indices, self._book.source_id, low, high)
+        highest = max(shown, default=None)
+        return Numbered(next_index, first, None if lowest is None else lowest.task_index, highest, held)
 
     async def _answered(self, at: Header) -> Sequence[Contradiction]:
         """Tasks that count as answered by the contract's word, while no log that was read shows an answer."""

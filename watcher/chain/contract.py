@@ -41,6 +41,11 @@ class TaskManager:
         return self.convention.latest_task_num is not None
 
     @property
+    def lowest_index(self) -> int:
+        """The index of the contract's first task, `task.first_index`."""
+        return self.convention.first_index
+
+    @property
     def proves_tasks(self) -> bool:
         """True where the contract holds the hash of each task."""
         return self.convention.all_task_hashes is not None
@@ -140,7 +145,10 @@ class TaskManager:
         return await self._nodes.views(calls, self.answered_at, at, sender)
 
     async def latest_task_num(self, at: Header) -> int:
-        """The number of tasks, and so the next index. Only where `counts_tasks`."""
+        """The next index, one more than the last one given out; `lowest_index` without a task.
+
+        Only where `counts_tasks`.
+        """
         assert self.convention.latest_task_num is not None, "asked only of contracts that count"
         count: int = (await self._read(self.convention.latest_task_num, [()], at))[0]
         return count
@@ -173,25 +181,26 @@ class TaskManager:
         Where no node keeps that old a state, the creation logs below the lowest task known are searched downwards:
         indices come in the order of the blocks, so that none of them lies behind it.
         """
+        lowest_index = self.lowest_index
         if start_block <= 0:
-            return 0
+            return lowest_index
         try:
             before = await self._nodes.header(start_block - 1)
             if before is not None and before.number < at.number:
                 return await self.latest_task_num(before)
         except NoSuchView:
-            return 0  # the contract did not exist yet
+            return lowest_index  # the contract did not exist yet
         except RetryElsewhere:
             pass
         if self.convention.index_topic(0) is None:
-            return 0 if lowest is None else lowest.task_index
+            return lowest_index if lowest is None else max(lowest.task_index, lowest_index)
         found = lowest or Place(await self.latest_task_num(at), at.number)
-        while found.task_index > 0:
+        while found.task_index > lowest_index:
             logs = await self.find_created(found.task_index - 1, start_block, found.block_number)
             if not logs:
                 break
             found = Place(found.task_index - 1, logs[-1].block_number)
-        return found.task_index
+        return max(found.task_index, lowest_index)
 
     async def find_created(self, index: int, first: int, last: int) -> tuple[Log, ...]:
         """The creation logs of one index between two blocks, both included, by its indexed topic."""

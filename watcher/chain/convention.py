@@ -12,11 +12,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from watcher.chain.abi import View, address_or_none, hash_or_none, number_of, window_before, window_of, word_if
+from watcher.chain.abi import View, address_or_none, hash_or_none, window_before, window_of, word_if
 from watcher.chain.answer_call import AnswerCall
 from watcher.chain.answers import Log
 from watcher.chain.contract_abi import ContractAbi
 from watcher.chain.event import Event
+from watcher.chain.index import next_index
 from watcher.chain.log_filter import LogFilter, Only
 from watcher.chain.payload import Payload
 from watcher.chain.proxy_call import proxy_builds
@@ -34,6 +35,8 @@ from watcher.task import Call, Responded, Task
 
 class Convention:
     """`message_limit_bytes` bounds the message of a task and of a response.
+
+    `latest_task_num` reads the next index, whatever the contract's own view says; `first_index` is the lowest one.
 
     `responded_address` and `call_address`, 20 bytes, are None where the task manager itself emits and takes answers.
     `decode_task` and `decode_response` raise Quarantine for a log that no task manager of this convention emits, and
@@ -60,7 +63,11 @@ class Convention:
         self._only_tasks = _filter(self.created, shape.task.only)
         self._only_responses = _filter(self.responded, shape.response.only if shape.response else {})
         is_inclusive = shape.deadline.inclusive
-        self.latest_task_num = _view(shape.task.count_view, number_of)
+        self.first_index = shape.task.first_index
+        self.latest_task_num = _view(
+            shape.task.count_view,
+            partial(next_index, first_index=self.first_index, is_count=shape.task.count_is == "count"),
+        )
         self.all_task_hashes = _view(shape.task.hash_view, hash_or_none)
         self._hashes_tasks = bool(shape.task.hash)
         self.all_task_responses = _view(

@@ -7,6 +7,17 @@ from watcher.chain.expression import Encoding
 from watcher.chain.field import index_of
 from watcher.chain.recipe import Recipe, Scope
 
+_UINT256_MAX = 2**256 - 1
+
+
+def next_index(word: bytes, *, first_index: int, is_count: bool) -> int:
+    """The next index by the word of `task.count_view`, `first_index` where there is no task yet.
+
+    `is_count`: the word is the number of tasks, or else the next index.
+    """
+    number = int.from_bytes(word)
+    return min(number + first_index, _UINT256_MAX) if is_count else max(number, first_index)
+
 
 class Index:
     """Reads the index of one kind of log.

@@ -43,16 +43,18 @@ async def within_count(contract: TaskManager, tasks: list[Task], at: Header) -> 
     """Split tasks into those whose index the contract has given out by block `at`, and those beyond; and its count.
 
     The count is read at the page's own last block, so that it cannot lag behind the logs. Nothing is beyond a count
-    that cannot be read (old state is not kept everywhere: each task is proved by its hash later), nor beyond zero,
-    which every empty cache says. The index right at the count stays, for contracts that number from 1.
+    that cannot be read (old state is not kept everywhere: each task is proved by its hash later), nor beyond no task at
+    all, which every empty cache says. The index right at the count stays: a file that does not say that the contract
+    counts from 1 loses no task by it.
     """
     if not tasks or not contract.counts_tasks:
         return tasks, [], 0
     try:
-        count = await contract.latest_task_num(at)
+        next_index = await contract.latest_task_num(at)
     except RetryElsewhere:
         return tasks, [], 0
+    count = next_index - contract.lowest_index
     if count == 0:
         return tasks, [], 0
-    given_out = [task for task in tasks if task.task_index <= count]
-    return given_out, [task for task in tasks if task.task_index > count], count
+    given_out = [task for task in tasks if task.task_index <= next_index]
+    return given_out, [task for task in tasks if task.task_index > next_index], count

@@ -21,7 +21,7 @@ _NAMED = 20
 
 
 class Reconcile:
-    """One pass over the indices between the first task since the start block and the contract's count."""
+    """One pass over the indices between the first task since the start block and the contract's next index."""
 
     def __init__(self, contract: TaskManager, watch: Watch, book: Book) -> None:
         self._contract = contract
@@ -72,7 +72,8 @@ class Reconcile:
             await self._tell(words, block)
         more = await self._book.ask(reading.canonical_from, self._book.source_id, count, _REPAIRS_PER_PASS)
         if beyond := self._beyond.new({*more}):
-            await self._tell(f"the contract counts {count} tasks, and the ledger holds tasks {_named(beyond)}", block)
+            number = count - self._contract.lowest_index
+            await self._tell(f"the contract counts {number} tasks, and the ledger holds tasks {_named(beyond)}", block)
 
     async def _tell(self, words: str, block: int) -> None:
         logger.warning("{}", words)

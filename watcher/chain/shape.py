@@ -48,6 +48,7 @@ Filter = Annotated[
     dict[Line, Choices],
     Field(max_length=8, description='a table of paths and the values they must hold: {avs = "0x…"}'),
 ]
+Start = Annotated[int, Field(ge=0, le=2**64)]
 Quorum = Annotated[int, Field(ge=0, le=255)]
 Block = Annotated[int, Field(ge=1, le=2**32)]
 
@@ -82,6 +83,8 @@ class TaskShape(Table):
     hash: Paths = Field(default_factory=list)
     hash_view: IndexedView | None = None
     count_view: PlainView | None = None
+    count_is: Literal["next", "count"] = Field(default="next", description='"next" or "count"')
+    first_index: Start = 0
     only: Filter = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -106,7 +109,9 @@ class TaskShape(Table):
         if self.only and self.count_view is not None and not self.count_view.arguments:
             raise ValueError("count_view counts the tasks of others too, which only leaves out: leave count_view out")
         if not isinstance(self.index, str) and self.count_view is not None:
-            raise ValueError("an index that is a hash does not count up from 0: leave count_view out")
+            raise ValueError("an index that is a hash does not count up: leave count_view out")
+        if self.count_view is None and self.model_fields_set & {"count_is", "first_index"}:
+            raise ValueError("count_is and first_index say how count_view counts: give count_view, or leave them out")
         return self
 
 

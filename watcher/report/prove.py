@@ -41,6 +41,9 @@ class Contract(Protocol):
     def counts_tasks(self) -> bool: ...
 
     @property
+    def lowest_index(self) -> int: ...
+
+    @property
     def proves_tasks(self) -> bool: ...
 
     @property
@@ -70,8 +73,8 @@ class Contract(Protocol):
 class Proof:
     """What `watcher prove` prints. The field names are an interface: they are only ever added to.
 
-    `latest_task_num` is None where the contract does not count its tasks; `unproven` names what such a contract leaves
-    to the logs alone: "completeness", "tasks", "answers".
+    `latest_task_num` is the next index, and None where the contract does not count its tasks; `unproven` names what
+    such a contract leaves to the logs alone: "completeness", "tasks", "answers".
     """
 
     chain_id: int
@@ -271,7 +274,10 @@ class Prover:
             proof.answered_otherwise.append(task.task_index)
 
     async def _beyond(self, proof: Proof, count: int) -> None:
-        """Canonical tasks with an index the contract has not given out yet contradict it too."""
+        """Canonical tasks with an index the contract has not given out yet, or never gives out, contradict it too."""
+        if self._contract.lowest_index > 0:
+            below = await self._ask(reading.known_indices, self._source_id, 0, self._contract.lowest_index - 1)
+            proof.mismatched += sorted(below)[:_CHUNK]
         extra = await self._ask(reading.canonical_from, self._source_id, count, _CHUNK)
         proof.mismatched += extra
 

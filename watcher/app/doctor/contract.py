@@ -20,7 +20,7 @@ _BLOCKS_TO_ANSWER = 3
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """What the views say: the number of tasks and the window in blocks, None where there is none."""
+    """What the views say: the next index and the window in blocks, None where there is none."""
 
     count: int | None
     window: int | None
@@ -106,7 +106,7 @@ async def _views(settings: Settings, contract: TaskManager, head: Header, notes:
         )
         notes.wrong("views", f"{words} {_named(settings)}; see docs/conventions.md for the others, and for your own")
     else:
-        tasks = "tasks are not counted" if count is None else f"{count} tasks so far"
+        tasks = "tasks are not counted" if count is None else f"{count - contract.lowest_index} tasks so far"
         until = "without a deadline in blocks" if window is None else f"each to be answered within {window} blocks"
         notes.ok("views", f"{tasks}, {until}; {len(there)} of {len(there)} views answer")
     return Seen(count, window)

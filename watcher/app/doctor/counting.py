@@ -1,4 +1,4 @@
-"""Whether indices count up from 0, as they must where a contract says how many tasks it has made.
+"""Whether indices count up from task.first_index, as they must where a contract says how many tasks it has made.
 
 Where they do not, tasks that never were are looked for, and no proof is ever complete.
 """
@@ -8,40 +8,65 @@ from collections.abc import Sequence
 from watcher.app.doctor.finding import Notes
 from watcher.app.settings.model import Settings
 from watcher.chain.abi import NoSuchView
-from watcher.chain.answers import Log
+from watcher.chain.answers import Log, Unread
 from watcher.chain.contract import TaskManager
+from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.chain.endpoints import Endpoints
 from watcher.errors import Quarantine, RetryElsewhere
-from watcher.task import Task
+from watcher.task import Header, Task
 
-_ADVICE = "correct task.index or task.count_view; or leave count_view out, where indices do not count up from 0"
+_ADVICE = (
+    "correct task.first_index, task.count_is, task.index or task.count_view; or leave count_view out, where indices do"
+    " not count up"
+)
 
 
 async def look(
     settings: Settings,
     nodes: Endpoints,
     contract: TaskManager,
+    head: Header,
     count: int,
     newest: Task,
     first: Sequence[Log],
     notes: Notes,
 ) -> None:
-    """A red line where `newest`, or the `first` log since task_manager.start_block, is numbered otherwise."""
-    if newest.task_index >= count:
-        words = f"task_manager.convention: the contract counts {count} tasks, and has made task {newest.task_index}"
-        notes.wrong("count", f"{words}; {_ADVICE}")
+    """A red line where `newest`, or the `first` log since task_manager.start_block, is numbered otherwise.
+
+    `count` is the next index at `head`.
+    """
+    index = None if not first else _index(settings, contract, first[0])
+    slip = contradiction(await _numbered(contract, head, count, index, newest))
+    if slip is not None:
+        notes.wrong("count", f"task_manager.convention: {'; '.join(slip)}")
         return
     start_block = settings.task_manager.start_block
-    if not first or not isinstance(start_block, int):
+    if index is None or not isinstance(start_block, int):
         return
     try:
-        index = contract.convention.decode_task(first[0], settings.chain.chain_id, None).task_index
-        before = 0 if start_block == 0 else await _counted(nodes, contract, start_block - 1)
-    except (Quarantine, RetryElsewhere):
+        before = contract.lowest_index if start_block == 0 else await _counted(nodes, contract, start_block - 1)
+    except RetryElsewhere:
         return  # nobody can tell
     if index != before:
-        words = f"task_manager.convention: it counted {before} tasks before block {start_block}, and the first"
+        tasks = before - contract.lowest_index
+        words = f"task_manager.convention: it counted {tasks} tasks before block {start_block}, and the first"
         notes.wrong("count", f"{words} since is task {index}: the node holds logs back, or else {_ADVICE}")
+
+
+def _index(settings: Settings, contract: TaskManager, log: Log) -> int | None:
+    try:
+        return contract.convention.decode_task(log, settings.chain.chain_id, None).task_index
+    except Quarantine:
+        return None
+
+
+async def _numbered(contract: TaskManager, head: Header, count: int, lowest: int | None, newest: Task) -> Numbered:
+    held: dict[int, bool] = {}
+    if contract.proves_tasks:
+        asked = probes(count, contract.lowest_index)
+        found = await contract.hashes_and_responses(asked, head)
+        held = {i: one[0] is not None for i, one in zip(asked, found, strict=True) if not isinstance(one, Unread)}
+    return Numbered(count, contract.lowest_index, lowest, newest.task_index, held)
 
 
 async def _counted(nodes: Endpoints, contract: TaskManager, block: int) -> int:
@@ -51,4 +76,4 @@ async def _counted(nodes: Endpoints, contract: TaskManager, block: int) -> int:
     try:
         return await contract.latest_task_num(before)
     except NoSuchView:
-        return 0  # the contract did not exist yet
+        return contract.lowest_index  # the contract did not exist yet

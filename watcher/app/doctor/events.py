@@ -41,7 +41,7 @@ async def look(
             values.look(task, head, window, notes)
             if count is not None:
                 first = _made(contract, _since(start_block, seen))[:1]
-                await counting.look(settings, nodes, contract, count, task, first, notes)
+                await counting.look(settings, nodes, contract, head, count, task, first, notes)
         await answers.look(contract, head, logs, notes)
         return task
     await _missing(search, contract, head, seen, count, notes)
@@ -81,7 +81,7 @@ def _others(contract: TaskManager, seen: list[Stretch]) -> list[bytes]:
 
 async def _far_away(search: Search, contract: TaskManager, seen: list[Stretch], count: int | None) -> list[Log]:
     """The newest task where it lies between the ends that were read: by its topic alone."""
-    if count == 0 or _known(_others(contract, seen)):
+    if count == contract.lowest_index or _known(_others(contract, seen)):
         return []
     found = await search.created(None if count is None else count - 1)
     seen.append(Stretch((), found.first, found.last))
@@ -151,9 +151,9 @@ async def _missing(
 ) -> None:
     others = _others(contract, seen)
     alike = _alike(contract, others)
-    if count == 0 or (count is None and not alike):
+    if count == contract.lowest_index or (count is None and not alike):
         besides = f"; other events: {told(others)}" if others else ""
-        if count == 0:
+        if count is not None:
             notes.ok("events", f"no task yet to compare {_brief(contract)} with{besides}")
         else:
             words = f"no {_event(contract)} was seen; if the contract has made tasks, its event is another one"
@@ -163,8 +163,9 @@ async def _missing(
         block = await search.counted(count)
         if block is None:
             words = (
-                f"{count} tasks, and no {_event(contract)} in the blocks that were searched; no node keeps the state"
+                f"{count - contract.lowest_index} tasks, and no {_event(contract)} in the blocks that were searched; no"
             )
+            words += " node keeps the state"
             notes.warn("events", f"{words} that would tell whether there should be one: name an archive node")
             return
         here = await search.block(block)
@@ -173,7 +174,7 @@ async def _missing(
             return
         others = [log.topics[0] for log in here]
         alike = _alike(contract, others)
-    tasks = "tasks were made" if count is None else f"the contract counts {count} tasks"
+    tasks = "tasks were made" if count is None else f"the contract counts {count - contract.lowest_index} tasks"
     words = f"task_manager.convention: your event signature does not match: {tasks}, and no log is {_event(contract)}"
     notes.wrong("events", f"{words}; {_instead(others, alike)}")
 

@@ -94,7 +94,7 @@ class Search:
             at = await self._nodes.header(block)
             return None if at is None else await self._contract.latest_task_num(at)
         except NoSuchView:
-            return 0  # the contract did not exist yet
+            return self._contract.lowest_index  # the contract did not exist yet
         except RetryElsewhere:
             return None
 
