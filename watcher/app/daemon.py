@@ -135,9 +135,9 @@ class Daemon:
         (window,) = found
         begun = self._beginning()
         genesis = await self._patiently(lambda: genesis_hash(nodes, begun), "the chain")
-        first = begun.start_block if begun else head.number
         observers = (self._bells.committed, self._instruments.witness.committed)
-        book = await stack.enter_async_context(open_own(own, self._settings, self._clock, first, genesis, *observers))
+        opened = open_own(own, self._settings, self._clock, begun, numbering.read(head), genesis, *observers)
+        book = await stack.enter_async_context(opened)
         await hold_back(own, book, head.number, SystemRandom(), release=self._release_held)
         await self._instruments.monitor.opened(book, self._instruments.danger_blocks(window))
         patience = self._settings.operator.resolve_after_blocks

@@ -21,8 +21,10 @@ from watcher.ledger.book import Book, open_book
 from watcher.ledger.engine import integrity, sqlite_path
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.possession import open_mark, sole_writer
+from watcher.ledger.reading import Beginning
 from watcher.ledger.restore import Loss
 from watcher.ledger.writer import Observe, Tx
+from watcher.task import Header
 
 _LOOK_EVERY_S = 5.0
 _SYNC_EVERY_S = 60.0
@@ -57,13 +59,18 @@ async def open_own(
     own: OwnLedger,
     settings: Settings,
     clock: Clock,
-    latest: int,
+    begun: Beginning | None,
+    head: Header,
     genesis: bytes | None,
     on_commit: Callable[[Tx], None],
     observe: Observe,
 ) -> AsyncIterator[Book]:
-    """Open the ledger for the task manager of the settings; `latest` is the block that start_block = "latest" means."""
+    """Open the ledger for the task manager of the settings; `begun` is how it was begun, None when it is now.
+
+    start_block = "latest" means the block it was begun at, or `head`.
+    """
     wanted = settings.task_manager
+    latest = begun.start_block if begun else head.number
     start_block = latest if wanted.start_block == "latest" else wanted.start_block
     async with open_book(
         own.url,
@@ -75,6 +82,7 @@ async def open_own(
         on_commit,
         observe,
         own.mark,
+        head,
     ) as book:
         yield book
 

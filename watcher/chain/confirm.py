@@ -157,7 +157,6 @@ class Confirm:
                     ours.append((one, event))
                 case RespondedOtherwise(event):
                     others.append((one, event))
-                    _log(one).warning("answered by somebody else in block {}", event.seen_at.block_number)
                 case NoEvidence(event_missing=True):
                     unshown.append(one)
                 case NotYet(at) if one.state in _SENT:
@@ -165,7 +164,10 @@ class Confirm:
                 case _:
                     unclear.append(one)
         await self._book.do(outcome.answered, ours, by_us=True)
-        await self._book.do(outcome.answered, others, by_us=False)
+        history = await self._book.do(outcome.answered, others, by_us=False)
+        for one, event in others:
+            if one.row_id not in history:
+                _log(one).warning("answered by somebody else in block {}", event.seen_at.block_number)
         await self._search.run(unshown, before)
         if missing:
             said = await self._said([one for one, _ in missing], missing[0][1])

@@ -57,8 +57,8 @@ class Expiry:
         events = await self._events_of(proven)
         late = [task for task in proven if task.task.task_index not in events]
         named = [task for task in proven if task.task.task_index in events]
-        await self._book.do(outcome.expired, late)
-        _log_missed(late)
+        before = await self._book.do(outcome.expired, late)
+        _log_missed([task for task in late if task.row_id not in before])
         await self._explain(late, at)
         if named:
             # Put off first, whatever the endpoints show of the events: others are due.

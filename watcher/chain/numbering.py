@@ -8,7 +8,7 @@ every deadline would be wrong there; one odd reading, or one of several endpoint
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from loguru import logger
@@ -40,6 +40,10 @@ class Numbering:
 
     l1_blocks: bool
     proved: bool
+
+    def read(self, header: Header) -> Header:
+        """A header that was read before this was known, as it is read from now on."""
+        return header if self.l1_blocks else replace(header, l1_block=None)
 
 
 OWN_BLOCKS = Numbering(l1_blocks=False, proved=True)

@@ -21,6 +21,7 @@ from watcher.chain.unreached import PATIENCE_FIRST_S
 from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
 from watcher.ledger import intake, marks, reading
 from watcher.ledger.book import Book
+from watcher.ledger.history import history
 from watcher.ledger.source import Cursor, note_event
 from watcher.task import Header, Responded, Task
 
@@ -118,6 +119,8 @@ class Watch:
         )
         if new:
             logger.info("{} new tasks in blocks {} to {}", new, first, last)
+        if cursor.begun_block is not None and first <= cursor.begun_block <= last:
+            await self._say_history()
         self._progress(last, head.number)
         self._widen()
         cursor = await self._book.ask(reading.cursor, self._book.source_id)
@@ -177,6 +180,18 @@ class Watch:
     async def _note(self, kind: str, block_number: int, words: str) -> None:
         logger.warning("{} in block {}: {}", kind, block_number, words)
         await self._book.do(note_event, self._book.source_id, kind, block_number, words)
+
+    async def _say_history(self) -> None:
+        """One line for all that was over before the ledger was begun, once it is read."""
+        found = await self._book.ask(history, self._book.source_id)
+        if found is not None and found.answered + found.late:
+            logger.info(
+                "before this ledger was begun at block {}, {} tasks were answered and {} passed their deadline: "
+                "they were not ours to answer",
+                found.block,
+                found.answered,
+                found.late,
+            )
 
     async def _lower(self, cursor: Cursor, head: Header) -> None:
         """Take the mark of the head back: no node has shown it for a while. What was read stays the least of it."""

@@ -21,6 +21,7 @@ from watcher.ledger.high_water import MarkFile
 from watcher.ledger.possession import guard_of
 from watcher.ledger.source import open_source
 from watcher.ledger.writer import Observe, Tx, Writer
+from watcher.task import Header
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -113,15 +114,16 @@ async def open_book(
     on_commit: Callable[[Tx], None] | None = None,
     observe: Observe = lambda _batch: None,
     mark: MarkFile | None = None,
+    head: Header | None = None,
 ) -> AsyncIterator[Book]:
     """Open an upgraded ledger for one task manager, with its writer thread; close it after the last commit.
 
-    `mark` is raised with each attempt.
+    `mark` is raised with each attempt. `head` is the chain's, for a ledger that is begun now.
     """
     engine, reader = open_engine(url), Reader(url)
     writer = Writer(engine, clock, on_commit, observe)
     try:
-        cursor = await writer.do(lambda tx: open_source(tx, chain_id, task_manager, start_block, genesis_hash))
+        cursor = await writer.do(lambda tx: open_source(tx, chain_id, task_manager, start_block, genesis_hash, head))
         guard = guard_of(url)
         writer.guard = guard
         if mark is not None:

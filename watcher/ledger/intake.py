@@ -38,6 +38,11 @@ def record(
     """
     new = store_tasks(tx, source_id, found)
     store_responses(tx, source_id, answered)
+    higher, closed_block = (
+        sources.c.head_block > head_block,
+        Header(head_block, b"", b"", 0, head_l1_block).closed_block,
+    )
+    begun, begun_closed = sources.c.begun_block, sources.c.begun_closed_block
     _remember(tx, source_id, upto)
     tx.conn.execute(
         update(sources)
@@ -45,8 +50,11 @@ def record(
         .values(
             cursor_block=upto.number,
             cursor_hash=upto.hash,
-            head_block=case((sources.c.head_block > head_block, sources.c.head_block), else_=head_block),
-            head_l1_block=case((sources.c.head_block > head_block, sources.c.head_l1_block), else_=head_l1_block),
+            head_block=case((higher, sources.c.head_block), else_=head_block),
+            head_l1_block=case((higher, sources.c.head_l1_block), else_=head_l1_block),
+            # A head that a node invented at the beginning would make history of all that comes.
+            begun_block=case((begun > head_block, head_block), else_=begun),
+            begun_closed_block=case((begun_closed > closed_block, closed_block), else_=begun_closed),
         )
     )
     tx.cursor_moved = True

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, or_, select, update
 
+from watcher.ledger.history import BEFORE, over_before
 from watcher.ledger.moves import AS_HELD, PRESENT, as_held, move, move_all, reopen
 from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
@@ -166,8 +167,10 @@ def delivered(tx: Tx, held: Sequence[OpenTask]) -> None:
     move_all(tx, held, State.DELIVERED, "the API has it; this contract shows no answers, so nothing can confirm it")
 
 
-def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool) -> None:
+def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool) -> frozenset[int]:
     """The chain shows these responses: ours, or somebody else's. A transaction the API named wrongly is pointed out.
+
+    Returns the rows that somebody else had answered before the ledger was begun.
 
     A reorg may have been recorded since the chain was asked: what it took back stays as it is, free to be taken again.
     """
@@ -192,13 +195,15 @@ def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool)
             "error": ("the answer on the chain is not ours" if not by_us else _WRONG_CLAIM if wrong_claim else None),
         }
 
-    move_all(
-        tx,
-        [one for one, _ in held if one.row_id in shown],
-        State.RESPONDED if by_us else State.RESPONDED_OTHER,
-        "the chain shows our answer" if by_us else "the chain shows an answer that is not ours",
-        columns,
-    )
+    there = [one for one, _ in held if one.row_id in shown]
+    if by_us:
+        move_all(tx, there, State.RESPONDED, "the chain shows our answer", columns)
+        return frozenset()
+    before = over_before(tx.conn, there, {row: response.seen_at.block_number for row, response in shown.items()})
+    why = "the chain shows an answer that is not ours"
+    move_all(tx, [one for one in there if one.row_id not in before], State.RESPONDED_OTHER, why, columns)
+    move_all(tx, [one for one in there if one.row_id in before], State.RESPONDED_OTHER, f"answered {BEFORE}", columns)
+    return before
 
 
 def _events_of(conn: Connection, rows: Sequence[int]) -> Mapping[int, frozenset[_Event]]:
@@ -226,9 +231,16 @@ def taken_back(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:
     reopen(tx, held, f"block {at.number} does not hold the response we saw")
 
 
-def expired(tx: Tx, held: Sequence[OpenTask]) -> None:
-    """A final head is past the deadline and the contract holds no response."""
-    move_all(tx, held, State.EXPIRED, "a final block is past the deadline, and the contract holds no response")
+def expired(tx: Tx, held: Sequence[OpenTask]) -> frozenset[int]:
+    """A final head is past the deadline and the contract holds no response.
+
+    Returns the rows whose deadline was past before the ledger was begun.
+    """
+    before = over_before(tx.conn, held)
+    why = "a final block is past the deadline, and the contract holds no response"
+    move_all(tx, [one for one in held if one.row_id not in before], State.EXPIRED, why)
+    move_all(tx, [one for one in held if one.row_id in before], State.EXPIRED, f"past its deadline {BEFORE}")
+    return before
 
 
 def explained(tx: Tx, words: Mapping[int, str]) -> None:

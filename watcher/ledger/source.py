@@ -18,6 +18,7 @@ class Cursor:
     """How far the ledger has read, and what it knows of the chain's head. Heights in blocks of the chain.
 
     `head_l1_block` and `final_l1_block` are those of the parent chain, None where contracts do not count them.
+    `begun_block` is the head when the ledger was begun.
     `firm_block` is the newest final block that enough nodes call final: only there a change breaks a promise.
     """
 
@@ -32,6 +33,7 @@ class Cursor:
     firm_hash: bytes | None = None
     head_l1_block: int | None = None
     final_l1_block: int | None = None
+    begun_block: int | None = None
 
     @property
     def head_closed_block(self) -> int:
@@ -50,12 +52,17 @@ class Cursor:
 
 
 def open_source(
-    tx: Tx, chain_id: int, task_manager: bytes, start_block: int, genesis_hash: bytes | None = None
+    tx: Tx,
+    chain_id: int,
+    task_manager: bytes,
+    start_block: int,
+    genesis_hash: bytes | None = None,
+    head: Header | None = None,
 ) -> Cursor:
     """The cursor of a task manager, made at its first use: it then stands just before `start_block`.
 
-    `genesis_hash` is block 0's, None where no node shows it. Raises FixConfiguration when the ledger was begun on a
-    chain with another one.
+    `genesis_hash` is block 0's, None where no node shows it. `head` is the chain's, kept as that of the
+    beginning. Raises FixConfiguration when the ledger was begun on a chain with another one.
     """
     where = and_(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
     row = tx.conn.execute(select(sources).where(where)).one_or_none()
@@ -72,6 +79,8 @@ def open_source(
                 final_block=-1,
                 genesis_hash=genesis_hash,
                 created_at_ms=tx.now_ms,
+                begun_block=None if head is None else head.number,
+                begun_closed_block=None if head is None else head.closed_block,
             )
             .on_conflict_do_nothing(index_elements=["chain_id", "task_manager"])
         )
@@ -98,6 +107,7 @@ def cursor_of(row: Row[Any]) -> Cursor:
         row.firm_hash,
         row.head_l1_block,
         row.final_l1_block,
+        row.begun_block,
     )
 
 

@@ -59,6 +59,9 @@ sources = Table(
     # The parent chain's block as the head and the final block show it, where the contracts count those.
     Column("head_l1_block", BigInteger),
     Column("final_l1_block", BigInteger),
+    # The head when the ledger was begun, as a height and as deadlines are compared with it.
+    Column("begun_block", BigInteger),
+    Column("begun_closed_block", BigInteger),
     UniqueConstraint("chain_id", "task_manager"),
 )
 

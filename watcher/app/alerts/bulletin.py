@@ -28,6 +28,7 @@ from watcher.app.health.judgement import Health
 from watcher.app.settings.model import Settings
 from watcher.clock import Clock
 from watcher.errors import Halt
+from watcher.ledger.history import BEFORE
 from watcher.ledger.measure import Moved
 from watcher.redact import Redactor
 from watcher.task import State
@@ -181,9 +182,9 @@ class Alerts:
         self.tick()
 
     def moved(self, moves: Sequence[Moved]) -> None:
-        """A listener for `Monitor.on_move`: tasks have changed their states."""
+        """A listener for `Monitor.on_move`: tasks have changed their states. Of what was over before nobody is told."""
         for state, key in ONCE_BY_STATE.items():
-            found = [one.task_index for one in moves if one.to_state == state]
+            found = [one.task_index for one in moves if one.to_state == state and not one.why.endswith(BEFORE)]
             self._desk.happened(key, found, self._clock.now_ms())
 
     def tick(self) -> None:

@@ -1,0 +1,63 @@
+"""What was over when a ledger was begun: tasks answered by then, or past their deadline. They were nobody's to answer.
+
+Invariant: the journal says so of each, by `BEFORE` at the end of the reason, and nobody is alerted of such a move.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, exists, func, or_, select
+
+from watcher.ledger.rows import chunks
+from watcher.ledger.tables import responses, sources, tasks
+from watcher.task import OpenTask
+
+BEFORE = "before this ledger was begun"
+
+_LATE = or_(
+    tasks.c.deadline_block <= sources.c.begun_closed_block,
+    tasks.c.deadline_s < sources.c.created_at_ms / 1000,
+)
+_BEGUN = select(tasks.c.id, sources.c.begun_block, _LATE.label("late")).join(sources, sources.c.id == tasks.c.source_id)
+_ANSWERED = exists().where(
+    responses.c.source_id == tasks.c.source_id,
+    responses.c.task_index == tasks.c.task_index,
+    responses.c.block_number <= sources.c.begun_block,
+)
+
+
+def over_before(
+    conn: Connection, held: Sequence[OpenTask], responded: Mapping[int, int] | None = None
+) -> frozenset[int]:
+    """Return the rows of those tasks that were over when their ledger was begun.
+
+    `responded` maps rows to the block of the response. A ledger that does not know when it was begun gives none.
+    """
+    blocks = responded or {}
+    found: set[int] = set()
+    for chunk in chunks([one.row_id for one in held]):
+        for row in conn.execute(_BEGUN.where(tasks.c.id.in_(chunk), sources.c.begun_block.is_not(None))):
+            answered = row.id in blocks and blocks[row.id] <= row.begun_block
+            if answered or (row.late and row.id not in blocks):
+                found.add(row.id)
+    return frozenset(found)
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """How many tasks were over when the ledger was begun at block `block`."""
+
+    block: int
+    answered: int
+    late: int
+
+
+def history(conn: Connection, source_id: int) -> History | None:
+    """Return what the ledger holds of it, None where it does not know when it was begun."""
+    block = conn.execute(select(sources.c.begun_block).where(sources.c.id == source_id)).scalar()
+    if block is None:
+        return None
+    mine = and_(tasks.c.source_id == source_id, tasks.c.canonical, tasks.c.block_number <= block)
+    count = select(func.count()).select_from(tasks.join(sources, sources.c.id == tasks.c.source_id)).where(mine)
+    answered = conn.execute(count.where(_ANSWERED)).scalar_one()
+    return History(block, answered, conn.execute(count.where(_LATE, ~_ANSWERED)).scalar_one())
