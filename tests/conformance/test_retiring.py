@@ -7,7 +7,7 @@ from watcher.ledger import hand, intake, outcome, reading, retention
 from watcher.ledger.retention import RETIRED, Age, Story
 from watcher.ledger.tables import journal
 from watcher.ledger.writer import Tx
-from watcher.task import ENDED, LEGAL, State
+from watcher.task import ENDED, State
 
 ANY = Age(blocks=0)
 
@@ -55,7 +55,18 @@ async def test_what_is_not_decided_in_a_final_block_is_never_old(ledger: Ledger)
     for index in (1, 2):
         assert (await ledger.story(index))[0], "only what is final goes, whoever asks"
     assert set(RETIRED) < ENDED
-    assert not any(State.READY in LEGAL[state] or State.SEEN in LEGAL[state] for state in RETIRED)
+
+
+async def test_what_one_node_alone_calls_final_is_not_old(ledger: Ledger) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    await ledger.do(intake.finalise, ledger.source, header(110), firm=False)
+    await ledger.do(outcome.final, await ledger.held(State.RESPONDED), header(110))
+    await ledger.bring(make_task(1), to=State.READY)
+    await ledger.do(outcome.expired, await ledger.held(State.READY))
+    assert (await ledger.state(0), await ledger.state(1)) == (State.FINAL, State.EXPIRED)
+    assert await old(ledger) == []
+    await ledger.do(intake.finalise, ledger.source, header(111))
+    assert [story.task.task_index for story in await old(ledger)] == [0, 1]
 
 
 async def test_age_counts_blocks_below_the_final_one_and_time_without_a_change(ledger: Ledger) -> None:

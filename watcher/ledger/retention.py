@@ -20,6 +20,11 @@ from watcher.task import State
 BATCH = 500
 # Decided by the chain, in a final block. The other ended states can still be taken up by a person or by a reorg.
 RETIRED = (State.FINAL, State.FINAL_OTHER, State.EXPIRED)
+# Finality that one node alone names can be taken back, and a task that is reopened needs its story.
+_FOR_GOOD = or_(
+    and_(tasks.c.state != State.EXPIRED, tasks.c.responded_block <= sources.c.firm_block),
+    and_(tasks.c.state == State.EXPIRED, sources.c.final_block <= sources.c.firm_block),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,7 @@ def stories(conn: Connection, source_id: int, age: Age, upto: Mark, after_id: in
             tasks.c.source_id == source_id,
             tasks.c.id > after_id,
             tasks.c.state.in_(RETIRED),
+            _FOR_GOOD,
             tasks.c.look_again.is_(False),
             age._clause(),
             has_story,
