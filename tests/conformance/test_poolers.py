@@ -29,7 +29,7 @@ def pooler(server: URL, mode: str) -> Iterator[URL]:
     """PgBouncer with one connection to the server, on a socket in the server's folder."""
     program = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     if program is None:
-        pytest.skip("pgbouncer is not installed")
+        pytest.skip("pgbouncer is not installed: install the package pgbouncer (apt-get install pgbouncer)")
     # One of its own: a pooler that is stopped may leave its socket behind.
     folder = Path(tempfile.mkdtemp(prefix=f"{mode}-", dir=str(server.query["host"])))
     folder.chmod(0o755)

@@ -16,6 +16,12 @@ Item = dict[str, Any]
 CREATED, RESPONDED = "0x" + NEW_TASK_CREATED.hex(), "0x" + TASK_RESPONDED.hex()
 FAR_AHEAD = 1_000_000
 ZERO_WORD = "0x" + "00" * 32
+# What nodes say of a transaction while they build its index, without one, or while it is not mined.
+RECEIPT_REFUSALS: tuple[Item, ...] = (
+    {"error": {"code": -32000, "message": "transaction indexing is in progress"}},
+    {"error": {"code": -32601, "message": "the method eth_getTransactionReceipt does not exist/is not available"}},
+    {"result": {"blockHash": None, "blockNumber": None, "transactionIndex": "0x0", "logs": []}},
+)
 
 
 def answered(asked: list[Item], answers: list[Item], method: str) -> Iterator[tuple[Item, Item]]:
@@ -178,6 +184,19 @@ def early_finality(asked: list[Item]) -> list[Item]:
     ]
 
 
+def _receipts_refused(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
+    changed = False
+    for request, answer in _pairs(asked, answers, "eth_getTransactionReceipt"):
+        said = copy.deepcopy(chance.choice(RECEIPT_REFUSALS))
+        if "result" in said:
+            said["result"]["transactionHash"] = request["params"][0]
+        answer.pop("result", None)
+        answer.pop("error", None)
+        answer.update(said)
+        changed = True
+    return changed
+
+
 def _stale_call(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
     found = [one for _, one in answered(asked, answers, "eth_call") if one["result"] != ZERO_WORD]
     for answer in found:
@@ -205,4 +224,5 @@ TWISTS: Mapping[RpcFaultKind, Twist] = {
     RpcFaultKind.FAR_HEAD: _far_head,
     RpcFaultKind.FORKED_NODE: _forked,
     RpcFaultKind.EMPTY_CACHES: _stale_call,
+    RpcFaultKind.RECEIPTS_REFUSED: _receipts_refused,
 }

@@ -22,7 +22,7 @@ K = RpcFaultKind
 
 
 def questions(net: Devnet, head: int, old_hash: str) -> list[dict[str, Any]]:
-    """What the watcher asks in one breath, a call, and one that needs the state of an old block."""
+    """What the watcher asks in one breath, a call, one that needs the state of an old block, and a receipt."""
     topics = [[hexed(NEW_TASK_CREATED), hexed(TASK_RESPONDED)]]
     where = {"address": net.task_manager, "topics": topics, "fromBlock": "0x1", "toBlock": hex(head)}
     asked: list[tuple[str, list[Any]]] = [
@@ -33,6 +33,7 @@ def questions(net: Devnet, head: int, old_hash: str) -> list[dict[str, Any]]:
         ("eth_getBlockByNumber", ["latest", False]),
         ("eth_getBlockByNumber", ["finalized", False]),
         ("eth_call", [{"to": net.task_manager, "data": hexed(call_data("latestTaskNum"))}, {"blockHash": old_hash}]),
+        ("eth_getTransactionReceipt", ["0x" + "77" * 32]),
     ]
     return [{"jsonrpc": "2.0", "id": i, "method": m, "params": p} for i, (m, p) in enumerate(asked)]
 
@@ -78,6 +79,17 @@ async def test_each_fault_changes_the_answer_once_and_is_written_down(tmp_path: 
             assert proxy.faults.active == (), kind
             assert await ask(proxy.url("a"), asked) == honest, f"{kind} outlived its one time"
         assert {one["fault"] for one in read_lines(tmp_path / "faults.jsonl")} == {*K} - {*PUSH}
+
+
+async def test_each_refusal_of_a_receipt_is_one_that_nodes_give(tmp_path: Path) -> None:
+    async with proxied(tmp_path) as (_, proxy, asked):
+        proxy.faults.add(RpcFault(K.RECEIPTS_REFUSED, endpoint="a"))
+        said = [(await ask(proxy.url("a"), asked))[1][-1] for _ in range(30)]
+        errors = {one["error"]["message"].split(" e")[0] for one in said if "error" in one}
+        assert errors == {"transaction indexing is in progress", "the method"}
+        pending = [one["result"] for one in said if "error" not in one]
+        assert pending and all(one["blockHash"] is None for one in pending)
+        assert {one["transactionHash"] for one in pending} == {"0x" + "77" * 32}
 
 
 async def pushed(socket: aiohttp.ClientWebSocketResponse, count: int) -> list[dict[str, Any]]:
