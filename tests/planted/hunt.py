@@ -41,6 +41,11 @@ SUITES: Mapping[str, Sequence[str]] = {
     "routes": (*_PYTEST, "tests/unit/test_operator_route.py"),
     "ends": (*_PYTEST, "tests/integration/test_end_states.py"),
     "dry run": (*_PYTEST, "tests/integration/test_rehearsal.py"),
+    "side questions": (*_PYTEST, "tests/integration/test_side_questions.py"),
+    "views": (*_PYTEST, "tests/unit/test_votes.py", "tests/integration/test_node_items.py"),
+    "answers": (*_PYTEST, "tests/unit/test_rpc_answers.py"),
+    "restored": (*_PYTEST, "tests/conformance/test_restored.py"),
+    "hook code": (*_PYTEST, "tests/integration/test_hook_reload.py"),
 }
 
 
