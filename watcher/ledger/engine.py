@@ -87,11 +87,13 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
 
 # A lock that somebody else keeps is an outside trouble, and waited for within limits. A commit that returned is on the
 # disk, whatever the server or the role is set to; a stronger promise stays.
-_SETTLE = (
-    f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT_MS}ms', {{local}}), "
+_SETTLE_SESSION = (
+    f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT_MS}ms', false), "
     "set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
-    "WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, {local})"
+    "WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)"
 )
+_SETTLE_TRANSACTION = _SETTLE_SESSION.replace("false)", "true)")
+_DURABILITY = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
 
 
 def _settle_session(connection: Any, record: Any) -> None:
@@ -99,13 +101,13 @@ def _settle_session(connection: Any, record: Any) -> None:
     pid = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
     record.info["pooled"] = pid != connection.info.backend_pid  # a pooler names no process of the server
     if not record.info["pooled"]:
-        connection.execute(_SETTLE.format(local="false"))
+        connection.execute(_SETTLE_SESSION)
     connection.commit()
 
 
 def _settle_transaction(connection: Connection) -> None:
     if connection.info.get("pooled"):
-        connection.exec_driver_sql(_SETTLE.format(local="true"))
+        connection.exec_driver_sql(_SETTLE_TRANSACTION)
 
 
 def durability(url: URL) -> tuple[list[str], bool]:
@@ -116,10 +118,7 @@ def durability(url: URL) -> tuple[list[str], bool]:
     engine = open_engine(url)
     try:
         with engine.connect() as connection:
-            values = {
-                name: connection.exec_driver_sql(f"SHOW {name}").scalar()
-                for name in ("fsync", "full_page_writes", "synchronous_commit")
-            }
+            values: dict[str, str] = {row[0]: row[1] for row in connection.exec_driver_sql(_DURABILITY)}
             pooled = bool(connection.info.get("pooled"))
     except DatabaseError as error:
         raise TryLater(f"the ledger cannot be read: {str(error.orig).splitlines()[0][:200]}") from None
