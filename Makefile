@@ -66,7 +66,7 @@ torture: setup
 	$(BIN)/python -m tests.torture $(ARGS)
 
 docs: setup
-	$(BIN)/python -m watcher.app.reference.pages
+	$(BIN)/python -m docs.generate.pages
 
 .PHONY: requirements sbom
 # One export for `pip install --require-hashes`; a test compares it with the lock.

@@ -11,8 +11,8 @@ from bench.order import Ground, Order
 from bench.report import Comparison, Report
 from bench.rounds import alternate
 from bench.server import instant_api
-from watcher.app.settings.operator import Operator
 from watcher.devnet.chain import Chain
+from watcher.settings.operator import Operator
 
 _AIM, _AIM_SLOW = 3.0, 30.0
 _TASKS_PER_BLOCK = 500

@@ -10,7 +10,7 @@ from eth_abi.registry import registry
 
 from bench import naive, shim
 from bench.order import Measured, Order
-from watcher.chain import abi
+from watcher.chain.convention import abi
 from watcher.errors import Quarantine
 
 

@@ -23,21 +23,21 @@ from typing import Annotated, Any, cast
 import typer
 from eth_utils.crypto import keccak
 
-from watcher.app import house, log
-from watcher.app.bells import Bells
-from watcher.app.daemon import _STAGES
-from watcher.app.loop import StageLoop
-from watcher.app.settings.model import Settings
-from watcher.chain.abi import Codec
-from watcher.chain.answers import Log, LogPage, Receipt, Reverted
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
+from watcher.chain.convention.abi import Codec
+from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
 from watcher.clock import SystemClock
-from watcher.ledger import reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.daemon import log, wiring
+from watcher.daemon.daemon import _STAGES
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
 from watcher.operator.request import Request
-from watcher.task import Accepted, Header, Response, Sent, State, Task
+from watcher.settings.model import Settings
+from watcher.stage import Bells, StageLoop
+from watcher.state import State
+from watcher.task import Accepted, Header, Response, Sent, Task
 
 CHAIN_ID = 31337
 MANAGER = b"\x5a" * 20
@@ -210,8 +210,8 @@ class Run:
         schema.upgrade(url)
         nodes = Endpoints(cast("Any", [self._street]), clock, SystemRandom(), 1)
         async with open_book(url, clock, CHAIN_ID, MANAGER, 1, on_commit=self._bells.committed) as book:
-            contract = house.task_manager(settings, nodes)
-            rooms = house.build(settings, nodes, contract, book, clock, _WINDOW, _hook, self._street, lambda *_: None)
+            contract = wiring.task_manager(settings, nodes)
+            rooms = wiring.build(settings, nodes, contract, book, clock, _WINDOW, _hook, self._street, lambda *_: None)
             stopping = asyncio.Event()
             loops = [StageLoop(one, self._bells, clock, stopping) for one in rooms.stages]
             working = [asyncio.create_task(loop.run()) for loop in loops]
@@ -226,7 +226,7 @@ class Run:
         street = self._street
         while street.count < tasks:
             await self._block(create=True)
-        while (await book.ask(reading.count_by_state, book.source_id)).get(State.FINAL, 0) < street.count:
+        while (await book.ask(queries.count_by_state, book.source_id)).get(State.FINAL, 0) < street.count:
             await self._block(create=False)
             await asyncio.sleep(0.05)
         return Point(street.count, resident_bytes(), time.monotonic() - self._began_s)

@@ -1,4 +1,4 @@
-"""Our side, made of the daemon's own parts: the stages that `watcher.app.house` builds, over a real ledger."""
+"""Our side, made of the daemon's own parts: the stages that `watcher.daemon.wiring` builds, over a real ledger."""
 
 import asyncio
 import time
@@ -7,20 +7,21 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from bench.order import Measured, Order, cpu_s, measuring
-from watcher.app import house, log
-from watcher.app.bells import Bells
-from watcher.app.loop import StageLoop
-from watcher.app.settings.model import Settings
-from watcher.chain.answers import LogPage
-from watcher.chain.endpoints import Endpoints
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import LogPage
 from watcher.clock import SystemClock
-from watcher.ledger import intake, reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.daemon import log, wiring
+from watcher.ledger import ingest as ledger_ingest
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
 from watcher.ledger.writer import Tx
 from watcher.operator.client import Client
 from watcher.operator.request import Request
-from watcher.task import Sent, State
+from watcher.settings.model import Settings
+from watcher.stage import Bells, StageLoop
+from watcher.state import State
+from watcher.task import Sent
 
 _STAGES = ("watch", "admit", "respond", "submit", "confirm")
 _FINISH_TIMEOUT_S = 300
@@ -30,12 +31,12 @@ async def ingest(order: Order) -> Measured:
     """The watch stage, from the first block to the head."""
     bells, settings = Bells(_STAGES), _settings(order)
     async with _nodes(settings) as nodes, _book(settings, bells) as book:
-        contract = house.task_manager(settings, nodes)
+        contract = wiring.task_manager(settings, nodes)
         head = await nodes.head()
         window = await contract.response_window(head)
-        rooms = house.build(settings, nodes, contract, book, SystemClock(), window, None, None, lambda *_: None)
+        rooms = wiring.build(settings, nodes, contract, book, SystemClock(), window, None, None, lambda *_: None)
         with measuring(order.ground.tasks) as measured:
-            while (await book.ask(reading.cursor, book.source_id)).block < head.number:
+            while (await book.ask(queries.cursor, book.source_id)).block < head.number:
                 await rooms.watch.step()
         await _verify(book, order, State.SEEN)
     return measured
@@ -45,10 +46,10 @@ async def parts(order: Order) -> Measured:
     """The same work with each part on its own: reading and checking the logs, decoding them, writing them down."""
     bells, settings = Bells(_STAGES), _settings(order)
     async with _nodes(settings) as nodes, _book(settings, bells) as book:
-        contract = house.task_manager(settings, nodes)
+        contract = wiring.task_manager(settings, nodes)
         head = await nodes.head()
         window = await contract.response_window(head)
-        watch = house.build(settings, nodes, contract, book, SystemClock(), window, None, None, lambda *_: None).watch
+        watch = wiring.build(settings, nodes, contract, book, SystemClock(), window, None, None, lambda *_: None).watch
         spent = {"read": 0.0, "decode": 0.0, "ledger": 0.0}
         with measuring(order.ground.tasks) as measured:
             for first in range(order.ground.start_block, head.number + 1, order.span_blocks):
@@ -58,7 +59,7 @@ async def parts(order: Order) -> Measured:
                 marks.append(cpu_s())
                 tasks, responses, _ = watch.decoded(page.logs)
                 marks.append(cpu_s())
-                await book.do(intake.record, book.source_id, tasks, responses, page.last, head.number)
+                await book.do(ledger_ingest.record, book.source_id, tasks, responses, page.last, head.number)
                 marks.append(cpu_s())
                 for name, began_s, ended_s in zip(spent, marks, marks[1:], strict=False):
                     spent[name] += ended_s - began_s
@@ -73,15 +74,15 @@ async def burst(order: Order) -> Measured:
     finish = _Finish(bells)
     async with AsyncExitStack() as stack:
         nodes = await stack.enter_async_context(_nodes(settings))
-        crew = await stack.enter_async_context(house.crew(settings))
+        crew = await stack.enter_async_context(wiring.crew(settings))
         while crew.alive < order.workers:  # noqa: ASYNC110 - the crew has no event for it; outside the measurement
             await asyncio.sleep(0.01)
-        client = await stack.enter_async_context(house.client(settings, clock))
+        client = await stack.enter_async_context(wiring.client(settings, clock))
         finish.sender = client
         book = await stack.enter_async_context(_book(settings, bells, finish))
-        contract = house.task_manager(settings, nodes)
+        contract = wiring.task_manager(settings, nodes)
         window = await contract.response_window(await nodes.head())
-        rooms = house.build(settings, nodes, contract, book, clock, window, crew.run, finish, lambda *_: None)
+        rooms = wiring.build(settings, nodes, contract, book, clock, window, crew.run, finish, lambda *_: None)
         stopping = asyncio.Event()
         stages = [stage for stage in (rooms.watch, rooms.admit, rooms.respond, rooms.submit, rooms.confirm) if stage]
         began_s, began_cpu_s = time.perf_counter(), cpu_s()
@@ -123,7 +124,7 @@ class _Finish:
             self._committed.clear()
             if self._sent < tasks:
                 continue
-            found = await book.ask(reading.count_by_state, book.source_id)
+            found = await book.ask(queries.count_by_state, book.source_id)
             if found == {State.ACCEPTED: tasks} and self._sent == tasks:
                 return
 
@@ -154,7 +155,7 @@ def _settings(order: Order) -> Settings:
 
 @asynccontextmanager
 async def _nodes(settings: Settings) -> AsyncIterator[Endpoints]:
-    nodes = house.endpoints(settings, SystemClock())
+    nodes = wiring.endpoints(settings, SystemClock())
     try:
         yield nodes
     finally:
@@ -179,6 +180,6 @@ async def _page(nodes: Endpoints, address: bytes, topics0: Sequence[bytes], firs
 
 
 async def _verify(book: Book, order: Order, state: State) -> None:
-    found = await book.ask(reading.count_by_state, book.source_id)
+    found = await book.ask(queries.count_by_state, book.source_id)
     if found != {state: order.ground.tasks}:
         raise RuntimeError(f"our side has {found}, not {order.ground.tasks} tasks in state {state}")

@@ -5,7 +5,7 @@ from typing import TypeVar
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from watcher.chain.convention import convention
+from watcher.chain.convention.convention import convention
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ def main() -> None:
     for name in [name for name in os.environ if name.upper().startswith(_OF_LIBRARIES)]:
         del os.environ[name]
     try:
-        from watcher.app.cli import run
+        from watcher.cli.main import run
     except Exception as trouble:  # noqa: BLE001 - Python's own exit code for it is 1, after which no service restarts us
         print(f"watcher: the program is not whole ({type(trouble).__name__}: {trouble})", file=sys.stderr)
         sys.exit(_BUG)

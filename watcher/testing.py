@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from watcher.hook.caller import Caller
-from watcher.hook.crew import Crew, CrewPlan
 from watcher.hook.load import fit
+from watcher.hook.pool import Crew, CrewPlan
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES, Answer, judge
+from watcher.hook.worker import Caller
 from watcher.task import Response, Sighting, Task
 
 __all__ = ["make_task", "run_hook"]

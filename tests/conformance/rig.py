@@ -9,13 +9,14 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.engine import URL
 
-from watcher.ledger import answers, intake, outcome, reading, work
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import claims, hook_results, ingest, outcomes, queries
+from watcher.ledger.claims import Again, Attempt
 from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.store import Book, open_book
 from watcher.ledger.tables import attempts, journal, sources, tasks
-from watcher.ledger.work import Again, Attempt
 from watcher.ledger.writer import Tx
-from watcher.task import Accepted, Header, OpenTask, Outcome, Responded, Response, Sent, Sighting, State, Task, Unknown
+from watcher.state import State
+from watcher.task import Accepted, Header, OpenTask, Outcome, Responded, Response, Sent, Sighting, Task, Unknown
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -119,22 +120,22 @@ class Ledger:
     ) -> int:
         """Record what the blocks up to `upto` hold; the head is there too unless given."""
         head = upto if head is None else head
-        return await self.do(intake.record, self.source, found, answered, header(upto, fork), head)
+        return await self.do(ingest.record, self.source, found, answered, header(upto, fork), head)
 
     async def claim(self, *states: State, limit: int = 100, lease_ms: int = LEASE_MS) -> list[OpenTask]:
-        return await self.do(work.claim, self.source, states, limit, lease_ms)
+        return await self.do(claims.claim, self.source, states, limit, lease_ms)
 
     async def claim_one(self, state: State) -> OpenTask:
         (held,) = await self.claim(state, limit=1)
         return held
 
     async def begin(self, *held: OpenTask) -> list[Attempt]:
-        return await self.do(work.begin, held, "proxy", {one.row_id: DIGEST for one in held}, LEASE_MS)
+        return await self.do(claims.begin, held, "proxy", {one.row_id: DIGEST for one in held}, LEASE_MS)
 
     async def admit(self) -> None:
         """Every task seen becomes ready."""
-        found = await self.ask(outcome.to_admit, self.source, 0, self.clock.now_ms(), 10_000)
-        await self.do(outcome.admitted, found, header(110))
+        found = await self.ask(outcomes.to_admit, self.source, 0, self.clock.now_ms(), 10_000)
+        await self.do(outcomes.admitted, found, header(110))
 
     async def bring(self, *found: Task, to: State) -> None:
         """New tasks, one step after the other, up to a state that work leads to. Nothing else may be open."""
@@ -154,20 +155,20 @@ class Ledger:
 
     async def _compute(self) -> None:
         for held in await self.claim(State.READY):
-            await self.do(answers.keep_answer, held, Response(ANSWER, "hook 1", 5))
+            await self.do(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 5))
 
     async def _send(self) -> None:
         self._flying = await self.begin(*await self.claim(State.COMPUTED))
 
     async def _settle(self, result: Outcome) -> None:
         for attempt in self._flying:
-            await self.do(work.settle, attempt, sent(result), Again())
+            await self.do(claims.settle, attempt, sent(result), Again())
 
     async def _see_answers(self) -> None:
         held = await self.held(State.ACCEPTED)
         shown = [(one, make_response(one.task.task_index, 110)) for one in held]
         await self.record(answered=[response for _, response in shown])
-        await self.do(outcome.answered, shown, by_us=True)
+        await self.do(outcomes.answered, shown, by_us=True)
 
     async def held(self, state: State) -> list[OpenTask]:
         """Tasks as they stand, without a claim: what an observer such as confirmation holds."""
@@ -180,18 +181,18 @@ class Ledger:
 
     async def rows(self) -> list[Row[Any]]:
         """All tasks in the order of their index."""
-        return await self.ask(lambda conn: list(reading.list_tasks(conn, self.source)))
+        return await self.ask(lambda conn: list(queries.list_tasks(conn, self.source)))
 
     async def row(self, index: int) -> Row[Any]:
         """The one task the ledger knows at this index."""
-        (row,) = await self.ask(reading.tasks_at, self.source, index)
+        (row,) = await self.ask(queries.tasks_at, self.source, index)
         return row
 
     async def state(self, index: int) -> State:
         return State((await self.row(index)).state)
 
     async def story(self, index: int) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
-        return await self.ask(reading.story_of, (await self.row(index)).id)
+        return await self.ask(queries.story_of, (await self.row(index)).id)
 
     async def moves(self, index: int) -> list[tuple[str | None, str]]:
         """The journal of one task as (from, to)."""

@@ -9,10 +9,11 @@ import pytest
 
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, Ledger, header, make_task, sent, stale
 from watcher.errors import LostLease
-from watcher.ledger import answers, intake, outcome, work
-from watcher.ledger.book import Book, open_book
-from watcher.ledger.work import Again, Attempt
-from watcher.task import Accepted, Later, OpenTask, Response, State
+from watcher.ledger import claims, hook_results, ingest, outcomes
+from watcher.ledger.claims import Again, Attempt
+from watcher.ledger.store import Book, open_book
+from watcher.state import State
+from watcher.task import Accepted, Later, OpenTask, Response
 
 ANSWER = Response(b"too late", "hook 2", 1)
 
@@ -49,7 +50,7 @@ async def test_only_the_states_asked_for_are_taken(ledger: Ledger) -> None:
 async def test_a_task_is_not_taken_before_its_time(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
-    await ledger.do(work.release, held, Again(1_000))
+    await ledger.do(claims.release, held, Again(1_000))
     assert await indices(ledger, State.READY) == []
     ledger.clock.at_ms += 999
     assert await indices(ledger, State.READY) == []
@@ -60,7 +61,7 @@ async def test_a_task_is_not_taken_before_its_time(ledger: Ledger) -> None:
 async def test_a_task_is_not_taken_before_its_block(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
-    await ledger.do(work.release, held, Again(0, 112), "look at me later")
+    await ledger.do(claims.release, held, Again(0, 112), "look at me later")
     await ledger.record(upto=111)
     assert await indices(ledger, State.READY) == []
     await ledger.record(upto=111, head=112)
@@ -87,7 +88,7 @@ async def test_a_task_whose_window_has_closed_is_left_to_confirmation(ledger: Le
 
 async def test_a_task_the_chain_does_not_hold_is_not_taken(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.do(intake.rewind, ledger.source, header(100))
+    await ledger.do(ingest.rewind, ledger.source, header(100))
     assert await indices(ledger, State.READY) == []
     await ledger.record(make_task(0, fork=1), fork=1)
     assert await indices(ledger, State.READY) == [0]
@@ -101,8 +102,8 @@ async def test_a_book_takes_tasks_of_its_own_source_alone(ledger: Ledger) -> Non
     ):
         assert len({ledger.source, other.source_id, elsewhere.source_id}) == 3
         for book in (other, elsewhere):
-            await book.do(intake.record, book.source_id, [], [], header(110), 110)
-            assert await book.do(work.claim, book.source_id, [State.READY], 10, LEASE_MS) == []
+            await book.do(ingest.record, book.source_id, [], [], header(110), 110)
+            assert await book.do(claims.claim, book.source_id, [State.READY], 10, LEASE_MS) == []
     assert await indices(ledger, State.READY) == [0]
 
 
@@ -112,7 +113,7 @@ async def test_two_claimers_never_get_the_same_task(ledger: Ledger) -> None:
     taken: list[int] = []
 
     async def work_off(book: Book) -> None:
-        while got := await book.do(work.claim, ledger.source, [State.READY], 5, LEASE_MS):
+        while got := await book.do(claims.claim, ledger.source, [State.READY], 5, LEASE_MS):
             taken.extend(one.task.task_index for one in got)
 
     async with AsyncExitStack() as stack:
@@ -134,7 +135,7 @@ async def test_two_senders_with_the_same_claim_begin_once(ledger: Ledger) -> Non
             for _ in range(4)
         ]
         begun = await asyncio.gather(
-            *[book.do(work.begin, [held], "proxy", {held.row_id: bytes(32)}, LEASE_MS) for book in books]
+            *[book.do(claims.begin, [held], "proxy", {held.row_id: bytes(32)}, LEASE_MS) for book in books]
         )
     assert sorted(len(one) for one in begun) == [0, 0, 0, 1]
     row = await ledger.row(0)
@@ -151,22 +152,22 @@ async def test_opening_one_source_at_the_same_moment_makes_one(ledger: Ledger) -
 Deed = Callable[[Ledger, OpenTask], Awaitable[object]]
 
 DEEDS: dict[str, tuple[State, Deed]] = {
-    "keep_answer": (State.READY, lambda ledger, held: ledger.do(answers.keep_answer, held, ANSWER)),
+    "keep_answer": (State.READY, lambda ledger, held: ledger.do(hook_results.keep_answer, held, ANSWER)),
     "keep_old_answer": (
         State.READY,
-        lambda ledger, held: ledger.do(answers.keep_old_answer, replace(held, response=b"of old")),
+        lambda ledger, held: ledger.do(hook_results.keep_old_answer, replace(held, response=b"of old")),
     ),
-    "release": (State.READY, lambda ledger, held: ledger.do(work.release, held, Again(), "words")),
-    "postpone": (State.READY, lambda ledger, held: ledger.do(answers.postpone, held, Later(1), Again(), 1)),
-    "hook_failed": (State.READY, lambda ledger, held: ledger.do(answers.hook_failed, held, "words", 1, Again())),
+    "release": (State.READY, lambda ledger, held: ledger.do(claims.release, held, Again(), "words")),
+    "postpone": (State.READY, lambda ledger, held: ledger.do(hook_results.postpone, held, Later(1), Again(), 1)),
+    "hook_failed": (State.READY, lambda ledger, held: ledger.do(hook_results.hook_failed, held, "words", 1, Again())),
     "hook_failed for the last time": (
         State.READY,
-        lambda ledger, held: ledger.do(answers.hook_failed, held, "words", 1, None),
+        lambda ledger, held: ledger.do(hook_results.hook_failed, held, "words", 1, None),
     ),
-    "hook_skipped": (State.READY, lambda ledger, held: ledger.do(answers.hook_skipped, held, "words", 1)),
+    "hook_skipped": (State.READY, lambda ledger, held: ledger.do(hook_results.hook_skipped, held, "words", 1)),
     "settle": (
         State.SENDING,
-        lambda ledger, held: ledger.do(work.settle, Attempt(1, held, 0), sent(Accepted(b"\1" * 32)), Again()),
+        lambda ledger, held: ledger.do(claims.settle, Attempt(1, held, 0), sent(Accepted(b"\1" * 32)), Again()),
     ),
 }
 
@@ -204,6 +205,6 @@ async def test_an_observer_leaves_alone_what_was_claimed_meanwhile(ledger: Ledge
     seen = await ledger.held(State.COMPUTED)
     await ledger.claim_one(State.COMPUTED)
     before = await ledger.everything()
-    await ledger.do(outcome.expired, seen)
-    await ledger.do(outcome.look_again, seen, 150, "words")
+    await ledger.do(outcomes.expired, seen)
+    await ledger.do(outcomes.look_again, seen, 150, "words")
     assert await ledger.everything() == before

@@ -13,10 +13,11 @@ from sqlalchemy.exc import OperationalError
 
 from tests.conformance.rig import ANSWER, LEASE_MS, Ledger, make_task, opened
 from watcher.errors import LostLease, TryLater
-from watcher.ledger import answers, schema
 from watcher.ledger import engine as engine_file
+from watcher.ledger import hook_results, schema
 from watcher.ledger.writer import Tx
-from watcher.task import Response, State
+from watcher.state import State
+from watcher.task import Response
 
 TASKS = 60
 NAME = f"watcher tests {os.getpid()}"  # the server may have other guests
@@ -63,7 +64,7 @@ async def until_done(ledger: Ledger) -> int:
                 recorded += 1
             await ledger.admit()
             for held in await ledger.claim(State.READY, limit=3):
-                await ledger.do(answers.keep_answer, held, Response(ANSWER, "hook 1", 5))
+                await ledger.do(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 5))
             if {row.state for row in await ledger.rows()} == {State.COMPUTED}:
                 return troubles
         except (TryLater, LostLease):

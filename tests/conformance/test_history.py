@@ -6,11 +6,11 @@ import pytest
 from sqlalchemy import select, update
 
 from tests.conformance.rig import CHAIN_ID, START_BLOCK, Ledger, header, make_response, make_task
-from watcher.ledger import history, intake, outcome
-from watcher.ledger.measure import moves_since
+from watcher.ledger import history, ingest, outcomes
 from watcher.ledger.source import open_source
+from watcher.ledger.stats import moves_since
 from watcher.ledger.tables import sources
-from watcher.task import State
+from watcher.state import State
 
 MANAGER = b"\x22" * 20
 
@@ -43,7 +43,7 @@ async def test_answers_of_others_are_history_up_to_the_beginning(
     events = [make_response(0, 105, b"theirs"), make_response(1, 115, b"theirs")]
     await ledger.record(make_task(0), make_task(1), answered=events, upto=120)
     held = await ledger.held(State.SEEN)
-    found = await ledger.do(outcome.answered, list(zip(held, events, strict=True)), by_us=False)
+    found = await ledger.do(outcomes.answered, list(zip(held, events, strict=True)), by_us=False)
     assert {one.task.task_index for one in held if one.row_id in found} == over
     reasons = await last_reasons(ledger)
     assert {index for index, why in reasons.items() if why.endswith(history.BEFORE)} == over
@@ -56,7 +56,7 @@ async def test_deadlines_are_history_in_the_numbers_of_the_contract(
     await begin(ledger, None if closed is None else 1_000_000, closed)
     await ledger.record(make_task(0, deadline=120), make_task(1, deadline=140), upto=1_000_100)
     held = await ledger.held(State.SEEN)
-    found = await ledger.do(outcome.expired, held)
+    found = await ledger.do(outcomes.expired, held)
     assert {one.task.task_index for one in held if one.row_id in found} == over
 
 
@@ -65,9 +65,9 @@ async def test_deadline_by_time_is_history_when_past_at_the_beginning(ledger: Le
     now_s = ledger.clock.now_ms() // 1000
     tasks = [replace(make_task(i, deadline=None), deadline_s=now_s + late) for i, late in enumerate((-5, 5))]
     await ledger.record(*tasks, upto=200)
-    await ledger.do(intake.finalise, ledger.source, replace(header(200), timestamp_s=now_s + 60))
+    await ledger.do(ingest.finalise, ledger.source, replace(header(200), timestamp_s=now_s + 60))
     held = await ledger.held(State.SEEN)
-    found = await ledger.do(outcome.expired, held)
+    found = await ledger.do(outcomes.expired, held)
     assert [one.row_id in found for one in held] == [True, False]
 
 
@@ -92,8 +92,8 @@ async def test_beginning_is_lowered_when_the_head_proves_lower(
 ) -> None:
     """One node may have invented the head of that moment: all that comes would be history."""
     await begin(ledger, 10**9)
-    await ledger.do(intake.record, ledger.source, [], [], header(110), 120, l1_block)
+    await ledger.do(ingest.record, ledger.source, [], [], header(110), 120, l1_block)
     marks = select(sources.c.begun_block, sources.c.begun_closed_block)
     assert await ledger.ask(lambda conn: tuple(conn.execute(marks).one())) == (120, closed)
-    await ledger.do(intake.record, ledger.source, [], [], header(130), 140, l1_block)
+    await ledger.do(ingest.record, ledger.source, [], [], header(130), 140, l1_block)
     assert await ledger.ask(lambda conn: tuple(conn.execute(marks).one())) == (120, closed), "it is never raised"

@@ -12,14 +12,15 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, DIGEST, SetClock, digest, header, make_response, make_task, sent
 from watcher.errors import IllegalMove, LostLease
-from watcher.ledger import answers, intake, outcome, work
+from watcher.ledger import claims, hook_results, ingest, outcomes
+from watcher.ledger.claims import Again, Attempt
 from watcher.ledger.engine import open_engine
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.source import open_source
 from watcher.ledger.tables import attempts, journal, responses, sources, tasks
-from watcher.ledger.work import Again, Attempt
 from watcher.ledger.writer import Tx
-from watcher.task import ENDED, LEGAL, RESPONDED, Accepted, Later, OpenTask, Refused, Response, State, Task, Unknown
+from watcher.state import ENDED, LEGAL, RESPONDED, State
+from watcher.task import Accepted, Later, OpenTask, Refused, Response, Task, Unknown
 
 _LEASE_MS = 1_000
 _INDICES = range(4)
@@ -98,16 +99,16 @@ class World:
         deadline = None if pick % 5 == 0 else self.block + 6
         new = make_task(index, block=self.block, content=content, fork=self.fork, deadline=deadline)
         read = self.canonical().get(index, new)
-        self.do(intake.record, self.source, [read], [], header(self.block, self.fork), self.block)
+        self.do(ingest.record, self.source, [read], [], header(self.block, self.fork), self.block)
 
     def _respond(self, pick: int) -> None:
         self.block += 1
         shown = make_response(pick % len(_INDICES), self.block, bytes([pick % 2]), self.fork)
-        self.do(intake.record, self.source, [], [shown], header(self.block, self.fork), self.block)
+        self.do(ingest.record, self.source, [], [shown], header(self.block, self.fork), self.block)
 
     def _reorg(self, pick: int) -> None:
         to = max(self.final, 100, self.block - pick % 5)
-        self.do(intake.rewind, self.source, header(to, self.fork))
+        self.do(ingest.rewind, self.source, header(to, self.fork))
         self.block, self.fork = to + pick % 4, self.fork + 1
         kept = self.canonical()
         lost = {one.task.task_index: one.task for one in self.look() if one.task.task_index not in kept}
@@ -116,46 +117,46 @@ class World:
             for one in lost.values()
             if to < one.created_block <= self.block
         ]
-        self.do(intake.record, self.source, back, [], header(self.block, self.fork), self.block)
+        self.do(ingest.record, self.source, back, [], header(self.block, self.fork), self.block)
 
     def _finalise(self, pick: int) -> None:
         self.final = max(self.final, self.block - pick % 4)
-        self.do(intake.finalise, self.source, header(self.final, self.fork))
+        self.do(ingest.finalise, self.source, header(self.final, self.fork))
 
     # The stages.
 
     def _claim(self, pick: int) -> None:
         states = [[State.READY], [State.COMPUTED, State.WAITING, State.BLOCKED]][pick % 2]
-        self.held += self.do(work.claim, self.source, states, 2, _LEASE_MS)
+        self.held += self.do(claims.claim, self.source, states, 2, _LEASE_MS)
 
     def _tick(self, pick: int) -> None:
         self.clock.at_ms += (pick % 3) * 600
 
     def _answer(self, pick: int) -> None:
-        self.each(pick, answers.keep_answer, Response(bytes([pick % 2]), f"hook {pick}", 1))
+        self.each(pick, hook_results.keep_answer, Response(bytes([pick % 2]), f"hook {pick}", 1))
 
     def _old_answer(self, pick: int) -> None:
-        self.each(pick, answers.keep_old_answer)
+        self.each(pick, hook_results.keep_old_answer)
 
     def _fail(self, pick: int) -> None:
-        self.each(pick, answers.hook_failed, "it raised", 1, None if pick % 3 == 0 else Again())
+        self.each(pick, hook_results.hook_failed, "it raised", 1, None if pick % 3 == 0 else Again())
 
     def _skip(self, pick: int) -> None:
-        self.each(pick, answers.hook_skipped, "", 1)
+        self.each(pick, hook_results.hook_skipped, "", 1)
 
     def _postpone(self, pick: int) -> None:
-        self.each(pick, answers.postpone, Later(1), Again(0, self.block + pick % 2), 1)
+        self.each(pick, hook_results.postpone, Later(1), Again(0, self.block + pick % 2), 1)
 
     def _release(self, pick: int) -> None:
-        self.each(pick, work.release, Again(pick % 2 * 500))
+        self.each(pick, claims.release, Again(pick % 2 * 500))
 
     def _begin(self, pick: int) -> None:
         held = self.one(pick)
-        self.begun += self.do(work.begin, held, "proxy", {one.row_id: DIGEST for one in held}, _LEASE_MS)
+        self.begun += self.do(claims.begin, held, "proxy", {one.row_id: DIGEST for one in held}, _LEASE_MS)
 
     def _settle(self, pick: int, result: Accepted | Refused | Unknown) -> None:
         if self.begun:
-            self.do(work.settle, self.begun[pick % len(self.begun)], sent(result), Again())
+            self.do(claims.settle, self.begun[pick % len(self.begun)], sent(result), Again())
 
     def _accept(self, pick: int) -> None:
         self._settle(pick, Accepted(digest(pick)))
@@ -170,10 +171,10 @@ class World:
         self._settle(pick, Unknown("reset"))
 
     def _rescue(self, pick: int) -> None:
-        self.do(work.rescue, self.source, all_of_them=False)
+        self.do(claims.rescue, self.source, all_of_them=False)
 
     def _restart(self, pick: int) -> None:
-        self.do(work.rescue, self.source, all_of_them=True)
+        self.do(claims.rescue, self.source, all_of_them=True)
         self.held, self.begun = [], []
 
     def _observe(self, verb: Callable[..., Any], pick: int, *args: Any) -> None:
@@ -185,7 +186,7 @@ class World:
             self.do(verb, held, *args)
 
     def _admit(self, pick: int) -> None:
-        self._observe(outcome.admitted, pick | 1, header(self.block))
+        self._observe(outcomes.admitted, pick | 1, header(self.block))
 
     def _shown(self, pick: int, *, by_us: bool) -> None:
         """The judge compares bytes before it says whose answer it is, and never looks at what is on its way."""
@@ -200,7 +201,7 @@ class World:
         for held in self.look():
             ours = held.response == shown.message
             if held.task.task_index == shown.task_index and held.state is not State.SENDING and ours is by_us:
-                self.do(outcome.answered, [(held, shown)], by_us=by_us)
+                self.do(outcomes.answered, [(held, shown)], by_us=by_us)
 
     def _ours(self, pick: int) -> None:
         self._shown(pick, by_us=True)
@@ -209,22 +210,22 @@ class World:
         self._shown(pick, by_us=False)
 
     def _not_there(self, pick: int) -> None:
-        self.each(pick, outcome.not_there, "nothing there")
+        self.each(pick, outcomes.not_there, "nothing there")
 
     def _final(self, pick: int) -> None:
-        self._observe(outcome.final, pick, header(self.final))
+        self._observe(outcomes.final, pick, header(self.final))
 
     def _taken_back(self, pick: int) -> None:
-        self._observe(outcome.taken_back, pick, header(self.final))
+        self._observe(outcomes.taken_back, pick, header(self.final))
 
     def _expired(self, pick: int) -> None:
-        self._observe(outcome.expired, pick)
+        self._observe(outcomes.expired, pick)
 
     def _quarantine(self, pick: int) -> None:
-        self._observe(outcome.never_there, pick, header(self.final))
+        self._observe(outcomes.never_there, pick, header(self.final))
 
     def _look_again(self, pick: int) -> None:
-        self._observe(outcome.look_again, pick, self.block + 1)
+        self._observe(outcomes.look_again, pick, self.block + 1)
 
     # The promises.
 

@@ -6,28 +6,29 @@ import pytest
 from sqlalchemy import update
 
 from tests.conformance.rig import ANSWER, Ledger, header, make_response, make_task
-from watcher.chain.agreement import Final
+from watcher.chain.rpc.agreement import Final
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import Halt
-from watcher.ledger import intake, marks, outcome, reading
+from watcher.ledger import ingest, marks, outcomes, queries
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import sources, tasks
 from watcher.ledger.writer import Tx
-from watcher.task import Header, State
+from watcher.state import State
+from watcher.task import Header
 
 FAR = 10**9
 
 
 async def cursor_of(ledger: Ledger) -> Cursor:
-    return await ledger.ask(reading.cursor, ledger.source)
+    return await ledger.ask(queries.cursor, ledger.source)
 
 
 async def test_a_head_is_lowered_with_the_due_blocks_counted_from_it(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
     await ledger.record(upto=110, head=FAR)
     first, second = await ledger.held(State.ACCEPTED)
-    await ledger.do(outcome.look_again, [first], FAR + 1)
-    await ledger.do(outcome.look_again, [second], 115)
+    await ledger.do(outcomes.look_again, [first], FAR + 1)
+    await ledger.do(outcomes.look_again, [second], 115)
     await ledger.do(marks.lower_head, ledger.source, 112)
     assert (await cursor_of(ledger)).head_block == 112
     assert [row.due_block for row in await ledger.rows()] == [113, 115]
@@ -47,33 +48,33 @@ async def bring_to_finality(ledger: Ledger, *, firm: bool) -> None:
     await ledger.record(make_task(1, block=105), make_task(2, block=105), upto=112)
     await ledger.record(answered=[make_response(2, 114, b"theirs")], upto=130)
     (theirs,) = [one for one in await ledger.held(State.SEEN) if one.task.task_index == 2]
-    shown = await ledger.ask(outcome.response_of, ledger.source, 2, None)
+    shown = await ledger.ask(outcomes.response_of, ledger.source, 2, None)
     assert shown is not None
-    await ledger.do(outcome.answered, [(theirs, shown)], by_us=False)
-    await ledger.do(intake.finalise, ledger.source, header(104))
-    await ledger.do(intake.finalise, ledger.source, header(130), firm=firm)
+    await ledger.do(outcomes.answered, [(theirs, shown)], by_us=False)
+    await ledger.do(ingest.finalise, ledger.source, header(104))
+    await ledger.do(ingest.finalise, ledger.source, header(130), firm=firm)
     await ledger.do(lambda tx: tx.conn.execute(update(tasks).where(tasks.c.task_index == 1).values(deadline_block=120)))
-    await ledger.do(outcome.expired, [one for one in await ledger.held(State.SEEN) if one.task.task_index == 1])
+    await ledger.do(outcomes.expired, [one for one in await ledger.held(State.SEEN) if one.task.task_index == 1])
     for state in (State.RESPONDED, State.RESPONDED_OTHER):
-        await ledger.do(outcome.final, await ledger.held(state), header(130))
+        await ledger.do(outcomes.final, await ledger.held(state), header(130))
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
 
 async def test_final_tasks_are_open_again_when_a_reorg_goes_below(ledger: Ledger) -> None:
     await bring_to_finality(ledger, firm=False)
-    await ledger.do(intake.rewind, ledger.source, header(106))
+    await ledger.do(ingest.rewind, ledger.source, header(106))
     cursor = await cursor_of(ledger)
     assert (cursor.final_block, cursor.final_hash, cursor.firm_block) == (104, header(104).hash, 104)
     assert [row.state for row in await ledger.rows()] == [State.UNKNOWN, State.SEEN, State.SEEN]
     assert all(row.canonical for row in await ledger.rows()), "their own blocks are still there"
-    events = await ledger.ask(reading.recent_events, ledger.source)
+    events = await ledger.ask(queries.recent_events, ledger.source)
     assert "finality taken back" in [event.kind for event in events]
 
 
 async def test_what_is_final_stays_when_a_reorg_stays_above(ledger: Ledger) -> None:
     await bring_to_finality(ledger, firm=False)
     await ledger.record(upto=140)
-    await ledger.do(intake.rewind, ledger.source, header(130))
+    await ledger.do(ingest.rewind, ledger.source, header(130))
     assert (await cursor_of(ledger)).final_block == 130
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
@@ -82,15 +83,15 @@ async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: Ledger) 
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     (held,) = await ledger.held(State.ACCEPTED)
     await ledger.record(make_task(1, block=103), upto=2_110, fork=1)
-    await ledger.do(outcome.look_again, [held], 2_111)
-    assert await ledger.do(intake.unread, ledger.source, header(102), header(113)) == 1
+    await ledger.do(outcomes.look_again, [held], 2_111)
+    assert await ledger.do(ingest.unread, ledger.source, header(102), header(113)) == 1
     cursor = await cursor_of(ledger)
     assert (cursor.block, cursor.hash, cursor.head_block) == (102, header(102).hash, 113)
     first, second = await ledger.rows()
     assert (first.state, first.canonical, first.due_block) == (State.ACCEPTED, True, 114)
     assert (second.state, second.canonical) == (State.SEEN, False)
-    assert await ledger.ask(reading.known_hashes, ledger.source, 103, FAR, 10) == []
-    (event,) = [one for one in await ledger.ask(reading.recent_events, ledger.source) if one.kind != "head lowered"]
+    assert await ledger.ask(queries.known_hashes, ledger.source, 103, FAR, 10) == []
+    (event,) = [one for one in await ledger.ask(queries.recent_events, ledger.source) if one.kind != "head lowered"]
     assert (event.kind, event.block_number) == ("cursor taken back", 102)
     assert "block 2110 is not on the chain" in event.words
 
@@ -98,7 +99,7 @@ async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: Ledger) 
 async def test_unread_keeps_answers_and_what_is_read_again_is_one_task(ledger: Ledger) -> None:
     await ledger.bring(make_task(0, block=105), to=State.COMPUTED)
     await ledger.record(upto=2_110, fork=1)
-    await ledger.do(intake.unread, ledger.source, header(104), header(113))
+    await ledger.do(ingest.unread, ledger.source, header(104), header(113))
     assert not await ledger.claim(State.COMPUTED), "nothing is sent while its block is not read again"
     await ledger.record(make_task(0, block=105), upto=113)
     (held,) = await ledger.claim(State.COMPUTED)
@@ -159,7 +160,7 @@ async def test_a_poisoned_head_is_lowered_when_nodes_show_less(ledger: Ledger) -
     nodes.less_s = 10.0
     await watch_of(ledger, nodes).step()
     assert (await cursor_of(ledger)).head_block == 110
-    assert await ledger.ask(outcome.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
+    assert await ledger.ask(outcomes.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
 
 
 async def test_a_cursor_goes_back_to_the_newest_shared_block(ledger: Ledger) -> None:
@@ -179,9 +180,9 @@ async def test_a_cursor_goes_back_to_the_newest_shared_block(ledger: Ledger) -> 
 
 async def test_a_final_block_beyond_the_head_is_taken_back_unless_firm(ledger: Ledger) -> None:
     await ledger.record(upto=110)
-    await ledger.do(intake.finalise, ledger.source, header(104))
+    await ledger.do(ingest.finalise, ledger.source, header(104))
     await ledger.record(upto=2_110, fork=1)
-    await ledger.do(intake.finalise, ledger.source, header(2_000, 1), firm=False)
+    await ledger.do(ingest.finalise, ledger.source, header(2_000, 1), firm=False)
     nodes = Nodes(113)
     nodes.unreached.proven = True
     await watch_of(ledger, nodes).step()
@@ -192,7 +193,7 @@ async def test_a_final_block_beyond_the_head_is_taken_back_unless_firm(ledger: L
 async def test_a_cursor_stays_when_the_head_is_below_firm_finality(ledger: Ledger) -> None:
     await ledger.record(upto=110)
     await ledger.record(upto=2_110, fork=1)
-    await ledger.do(intake.finalise, ledger.source, header(2_000, 1))
+    await ledger.do(ingest.finalise, ledger.source, header(2_000, 1))
     nodes = Nodes(113)
     nodes.unreached.proven = True
     assert await watch_of(ledger, nodes).step() == 1.0

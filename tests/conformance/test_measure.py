@@ -5,22 +5,22 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance.rig import Ledger, header, make_task
-from watcher.ledger import hand, measure, outcome, reading
+from watcher.ledger import manual, outcomes, queries, stats
 from watcher.ledger.engine import open_engine
-from watcher.ledger.measure import Unshown, Work
-from watcher.task import State
+from watcher.ledger.stats import Unshown, Work
+from watcher.state import State
 
 
 async def work(ledger: Ledger, *, danger_blocks: int = 10) -> Work:
-    return await ledger.ask(measure.work, ledger.source, ledger.clock.now_ms(), danger_blocks)
+    return await ledger.ask(stats.work, ledger.source, ledger.clock.now_ms(), danger_blocks)
 
 
 async def test_an_empty_ledger_has_no_work(ledger: Ledger) -> None:
     found = await work(ledger)
     assert (found.open_by_state, found.nearest_deadline_block, found.endangered) == ({}, None, 0)
     assert (found.oldest_seen_ms, found.oldest_due_ms, found.last_move) == (None, None, 0)
-    assert await ledger.ask(measure.ended, ledger.source) == ({}, 0)
-    assert await ledger.ask(measure.finality_broken, ledger.source) is False
+    assert await ledger.ask(stats.ended, ledger.source) == ({}, 0)
+    assert await ledger.ask(stats.finality_broken, ledger.source) is False
 
 
 async def test_the_nearest_deadline_is_that_of_a_task_which_is_open_unanswered_and_in_time(ledger: Ledger) -> None:
@@ -50,7 +50,7 @@ async def test_what_waits_is_due_until_somebody_takes_it(ledger: Ledger) -> None
 
 async def test_moves_are_told_once_each_in_order_with_the_number_of_the_attempt(ledger: Ledger) -> None:
     await ledger.bring(make_task(7), to=State.ACCEPTED)
-    moves = await ledger.ask(measure.moves_since, ledger.source, 0, 100)
+    moves = await ledger.ask(stats.moves_since, ledger.source, 0, 100)
     assert [one.to_state for one in moves] == [
         State.SEEN,
         State.READY,
@@ -61,17 +61,17 @@ async def test_moves_are_told_once_each_in_order_with_the_number_of_the_attempt(
     assert [one.from_state for one in moves] == [None, *[one.to_state for one in moves][:-1]]
     assert {one.task_index for one in moves} == {7}
     assert moves[3].number == 1
-    first = await ledger.ask(measure.moves_since, ledger.source, 0, 2)
-    rest = await ledger.ask(measure.moves_since, ledger.source, first[-1].id, 100)
+    first = await ledger.ask(stats.moves_since, ledger.source, 0, 2)
+    rest = await ledger.ask(stats.moves_since, ledger.source, first[-1].id, 100)
     assert [*first, *rest] == moves
     assert (await work(ledger)).last_move == moves[-1].id
-    assert await ledger.ask(measure.moves_since, ledger.source + 1, 0, 100) == []
+    assert await ledger.ask(stats.moves_since, ledger.source + 1, 0, 100) == []
 
 
 async def test_what_has_ended_is_counted_up_to_a_line_of_the_journal(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
-    await ledger.do(outcome.final, await ledger.held(State.RESPONDED), header(110))
-    counts, upto = await ledger.ask(measure.ended, ledger.source)
+    await ledger.do(outcomes.final, await ledger.held(State.RESPONDED), header(110))
+    counts, upto = await ledger.ask(stats.ended, ledger.source)
     assert counts == {State.FINAL: 1}
     assert upto == (await work(ledger)).last_move
     assert (await work(ledger)).open_by_state == {}
@@ -80,7 +80,7 @@ async def test_what_has_ended_is_counted_up_to_a_line_of_the_journal(ledger: Led
 async def test_the_trial_write_changes_nothing(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     before = await ledger.everything()
-    await ledger.do(measure.touch, ledger.source)
+    await ledger.do(stats.touch, ledger.source)
     assert await ledger.everything() == before
 
 
@@ -95,8 +95,8 @@ async def test_measuring_reads_the_open_tasks_through_their_index(ledger: Ledger
             driver = conn.connection.driver_connection
             assert driver is not None
             driver.set_trace_callback(sent.append)
-            measure.work(conn, ledger.source, 0, 10)
-            measure.moves_since(conn, ledger.source, 0, 10)
+            stats.work(conn, ledger.source, 0, 10)
+            stats.moves_since(conn, ledger.source, 0, 10)
             driver.set_trace_callback(None)
             asked = [one for one in sent if one.startswith("SELECT")]
             plans = {one: [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {one}")] for one in asked}
@@ -119,7 +119,7 @@ async def test_work_counts_deadlines_that_are_times_when_little_is_left(ledger: 
 
     async def at(chain_s: float | None, danger_s: float = 60) -> tuple[int | None, int]:
         now = await ledger.ask(
-            measure.work, ledger.source, ledger.clock.now_ms(), danger_blocks=10, danger_s=danger_s, chain_s=chain_s
+            stats.work, ledger.source, ledger.clock.now_ms(), danger_blocks=10, danger_s=danger_s, chain_s=chain_s
         )
         return now.nearest_deadline_s, now.endangered_by_time
 
@@ -147,8 +147,8 @@ async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: 
     async def lose(*indices: int) -> None:
         await ledger.bring(*[make_task(index) for index in indices], to=State.ACCEPTED)
         for held in await ledger.held(State.ACCEPTED):
-            await ledger.do(outcome.not_there, held, f"no trace of task {held.task.task_index}")
-            await ledger.do(hand.skip, ledger.source, held.task.task_index, "lost")
+            await ledger.do(outcomes.not_there, held, f"no trace of task {held.task.task_index}")
+            await ledger.do(manual.skip, ledger.source, held.task.task_index, "lost")
 
     assert (await work(ledger)).unshown == Unshown()
     await lose(0, 1)
@@ -157,15 +157,15 @@ async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: 
     assert (await work(ledger)).unshown == Unshown()
     await lose(3)
     assert (await work(ledger)).unshown == Unshown(1, 3, "no trace of task 3")
-    other = await ledger.ask(measure.unshown, ledger.source + 1)
+    other = await ledger.ask(stats.unshown, ledger.source + 1)
     assert other == Unshown()
 
 
 async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
     first, second = await ledger.held(State.ACCEPTED)
-    await ledger.do(outcome.not_there, first, "no trace", 115)
-    await ledger.do(outcome.not_there, second, "no trace", after_ms=5_000)
+    await ledger.do(outcomes.not_there, first, "no trace", 115)
+    await ledger.do(outcomes.not_there, second, "no trace", after_ms=5_000)
     assert await ledger.claim(State.WAITING) == []
     ledger.clock.at_ms += 5_000
     assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [1]
@@ -176,6 +176,6 @@ async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: L
 async def test_newest_open_names_what_nothing_has_settled(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     await ledger.record(*[make_task(index) for index in range(1, 6)])
-    found = await ledger.ask(reading.newest_open, ledger.source, 3)
+    found = await ledger.ask(queries.newest_open, ledger.source, 3)
     assert [one.task.task_index for one in found] == [5, 4, 3]
-    assert len(await ledger.ask(reading.newest_open, ledger.source, 100)) == 5
+    assert len(await ledger.ask(queries.newest_open, ledger.source, 100)) == 5

@@ -16,10 +16,10 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.postgres import _as_somebody
 from tests.conformance.rig import make_task, opened
-from watcher.app.doctor.finding import Notes
-from watcher.app.doctor.ledger import _durable
+from watcher.doctor.finding import Notes
+from watcher.doctor.ledger import _durable
 from watcher.ledger.engine import durability, open_engine
-from watcher.task import State
+from watcher.state import State
 
 pytestmark = pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="changes its server, so only one of its own")
 

@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from tests.conformance.rig import ANSWER, CHAIN_ID, MANAGER, Ledger, header, make_response, make_task
-from watcher.ledger import outcome, reading
+from watcher.ledger import outcomes, queries
 from watcher.report.prove import Proof, Prover
-from watcher.task import Header, State, Task
+from watcher.state import State
+from watcher.task import Header, Task
 
 
 @dataclass
@@ -33,7 +34,7 @@ class Contract:
         assert self.count is not None
         return self.count
 
-    async def first_index(self, start_block: int, at: Header, lowest: reading.Place | None) -> int:
+    async def first_index(self, start_block: int, at: Header, lowest: queries.Place | None) -> int:
         return self.first
 
     async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[bytes | None, bytes | None]]:
@@ -62,7 +63,7 @@ async def test_prove_counts_both_tasks_when_an_index_is_used_twice(ledger: Ledge
     shown = make_response(0, 105)
     (held,) = await ledger.held(State.ACCEPTED)
     await ledger.record(make_task(0, block=107, content="again"), answered=[shown], upto=110)
-    await ledger.do(outcome.answered, [(held, shown)], by_us=True)
+    await ledger.do(outcomes.answered, [(held, shown)], by_us=True)
     proof = await proved(ledger, Contract(shown=[shown]))
     assert (proof.ok, proof.known, proof.answered_by_us, proof.open) == (True, 2, 1, [0])
 
@@ -73,7 +74,7 @@ async def test_prove_gives_each_task_its_own_event_when_both_are_answered(ledger
         await ledger.bring(task, to=State.ACCEPTED)
         (held,) = await ledger.held(State.ACCEPTED)
         await ledger.record(answered=[shown])
-        await ledger.do(outcome.answered, [(held, shown)], by_us=True)
+        await ledger.do(outcomes.answered, [(held, shown)], by_us=True)
     proof = await proved(ledger, Contract(shown=[first, second]))
     assert (proof.ok, proof.known, proof.answered_by_us) == (True, 2, 2)
 
@@ -83,7 +84,7 @@ async def test_prove_reports_a_task_settled_by_an_event_older_than_it(ledger: Le
     old = make_response(0, 105)
     (held,) = await ledger.held(State.ACCEPTED)
     await ledger.record(answered=[old])
-    await ledger.do(outcome.answered, [(held, old)], by_us=True)
+    await ledger.do(outcomes.answered, [(held, old)], by_us=True)
     proof = await proved(ledger, Contract(shown=[old]))
     assert (proof.ok, proof.mismatched, proof.answered_by_us) == (False, [0], 0)
 
@@ -102,24 +103,24 @@ async def test_response_of_ignores_events_older_than_the_task(ledger: Ledger) ->
     old, new = make_response(0, 105), make_response(0, 109, message=b"another")
     await ledger.record(first, second, answered=[old, new])
     for task, expected in ((first, old), (second, new)):
-        found = await ledger.ask(outcome.response_of, ledger.source, 0, None, 110, task.seen_at)
+        found = await ledger.ask(outcomes.response_of, ledger.source, 0, None, 110, task.seen_at)
         assert found == expected
-    assert await ledger.ask(outcome.response_of, ledger.source, 0, None, 108, second.seen_at) is None
+    assert await ledger.ask(outcomes.response_of, ledger.source, 0, None, 108, second.seen_at) is None
 
 
 async def test_response_of_leaves_the_answer_of_a_later_task_to_it(ledger: Ledger) -> None:
     first, second = make_task(0), make_task(0, block=107, content="again")
     shown = make_response(0, 109)
     await ledger.record(first, second, answered=[shown])
-    assert await ledger.ask(outcome.response_of, ledger.source, 0, None, 110, first.seen_at) is None
-    assert await ledger.ask(outcome.response_of, ledger.source, 0, None, 110, second.seen_at) == shown
+    assert await ledger.ask(outcomes.response_of, ledger.source, 0, None, 110, first.seen_at) is None
+    assert await ledger.ask(outcomes.response_of, ledger.source, 0, None, 110, second.seen_at) == shown
 
 
 async def test_response_of_takes_no_event_older_than_the_task_by_its_hash(ledger: Ledger) -> None:
     """Also where the contract names the event: a deployment may be asked the same thing twice."""
     task, old = make_task(0, block=107), make_response(0, 105)
     await ledger.record(task, answered=[old])
-    assert await ledger.ask(outcome.response_of, ledger.source, 0, old.response_hash, None, task.seen_at) is None
+    assert await ledger.ask(outcomes.response_of, ledger.source, 0, old.response_hash, None, task.seen_at) is None
 
 
 async def test_response_of_orders_logs_within_one_block(ledger: Ledger) -> None:
@@ -127,6 +128,6 @@ async def test_response_of_orders_logs_within_one_block(ledger: Ledger) -> None:
     early, late = make_task(3, block=105), make_task(5, block=105)
     seen = make_response(3, 105)  # log 3 of block 105
     await ledger.record(early, late, answered=[seen])
-    assert await ledger.ask(outcome.response_of, ledger.source, 3, None, 110, early.seen_at) == seen
-    assert await ledger.ask(outcome.response_of, ledger.source, 3, None, 110, late.seen_at) is None
+    assert await ledger.ask(outcomes.response_of, ledger.source, 3, None, 110, early.seen_at) == seen
+    assert await ledger.ask(outcomes.response_of, ledger.source, 3, None, 110, late.seen_at) is None
     assert seen.message == ANSWER

@@ -14,14 +14,14 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, Ledger, SetClock, make_task
-from watcher.app.own_ledger import hold_back, own_ledger, watch_file
+from watcher.daemon.own_ledger import hold_back, own_ledger, watch_file
 from watcher.errors import FixConfiguration, TryLater
-from watcher.ledger import measure, restore, schema, work
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import claims, restore, schema, stats
 from watcher.ledger.engine import backup_sqlite, open_engine, parse_url
 from watcher.ledger.high_water import HighWater, MarkFile, mark_of, read_mark
+from watcher.ledger.store import Book, open_book
 from watcher.ledger.writer import Tx
-from watcher.task import State
+from watcher.state import State
 
 HEAD = 150
 
@@ -59,7 +59,7 @@ async def offered(ledger: Ledger) -> list[int]:
     """The tasks the hook would be given now."""
     await ledger.admit()
     above = ledger.book.held_to_block
-    held = await ledger.do(work.claim, ledger.source, [State.READY], 100, 1000, above)
+    held = await ledger.do(claims.claim, ledger.source, [State.READY], 100, 1000, above)
     return sorted(one.task.task_index for one in held)
 
 
@@ -109,7 +109,7 @@ async def test_restored_copy_holds_back_what_was_sent_since(path: Path, make: Ca
         assert ledger.book.held_to_block == 105, "the mark knows the block of the last answer"
         await ledger.record(make_task(1, block=105), make_task(2, block=107))
         assert await offered(ledger) == [2]
-        seen = await ledger.ask(measure.work, ledger.source, 0, 10, held_to_block=ledger.book.held_to_block)
+        seen = await ledger.ask(stats.work, ledger.source, 0, 10, held_to_block=ledger.book.held_to_block)
         assert seen.held == 1
         assert "105; 1 task without an answer held back" in seen.held_words
     async with Life(path, seed=3) as ledger:

@@ -3,11 +3,11 @@
 from sqlalchemy import insert
 
 from tests.conformance.rig import Ledger, digest, header, make_task
-from watcher.ledger import hand, intake, outcome, reading, retention
+from watcher.ledger import ingest, manual, outcomes, queries, retention
 from watcher.ledger.retention import RETIRED, Age, Story
 from watcher.ledger.tables import journal
 from watcher.ledger.writer import Tx
-from watcher.task import ENDED, State
+from watcher.state import ENDED, State
 
 ANY = Age(blocks=0)
 
@@ -15,9 +15,9 @@ ANY = Age(blocks=0)
 async def finish(ledger: Ledger, *indices: int, block: int = 101) -> None:
     """These tasks become final, at block 110."""
     await ledger.bring(*(make_task(index, block=block) for index in indices), to=State.RESPONDED)
-    await ledger.do(intake.finalise, ledger.source, header(110))
+    await ledger.do(ingest.finalise, ledger.source, header(110))
     held = await ledger.held(State.RESPONDED)
-    await ledger.do(outcome.final, held, header(110))
+    await ledger.do(outcomes.final, held, header(110))
 
 
 async def old(ledger: Ledger, age: Age = ANY, after_id: int = 0) -> list[Story]:
@@ -46,7 +46,7 @@ async def test_only_the_story_of_a_final_task_goes(ledger: Ledger) -> None:
 async def test_what_is_not_decided_in_a_final_block_is_never_old(ledger: Ledger) -> None:
     await finish(ledger, 0)
     await ledger.bring(make_task(1), to=State.READY)
-    await ledger.do(hand.skip, ledger.source, 1, "")
+    await ledger.do(manual.skip, ledger.source, 1, "")
     await ledger.bring(make_task(2), to=State.UNKNOWN)
     assert [story.task.task_index for story in await old(ledger)] == [0]
     rows = {row.task_index: row.id for row in await ledger.rows()}
@@ -59,13 +59,13 @@ async def test_what_is_not_decided_in_a_final_block_is_never_old(ledger: Ledger)
 
 async def test_what_one_node_alone_calls_final_is_not_old(ledger: Ledger) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
-    await ledger.do(intake.finalise, ledger.source, header(110), firm=False)
-    await ledger.do(outcome.final, await ledger.held(State.RESPONDED), header(110))
+    await ledger.do(ingest.finalise, ledger.source, header(110), firm=False)
+    await ledger.do(outcomes.final, await ledger.held(State.RESPONDED), header(110))
     await ledger.bring(make_task(1), to=State.READY)
-    await ledger.do(outcome.expired, await ledger.held(State.READY))
+    await ledger.do(outcomes.expired, await ledger.held(State.READY))
     assert (await ledger.state(0), await ledger.state(1)) == (State.FINAL, State.EXPIRED)
     assert await old(ledger) == []
-    await ledger.do(intake.finalise, ledger.source, header(111))
+    await ledger.do(ingest.finalise, ledger.source, header(111))
     assert [story.task.task_index for story in await old(ledger)] == [0, 1]
 
 
@@ -109,6 +109,6 @@ async def test_pages_follow_the_row_and_end(ledger: Ledger) -> None:
 
 async def test_where_the_stories_went_is_written_down(ledger: Ledger) -> None:
     await ledger.do(retention.note_export, ledger.source, 110, "to tasks-0-1.jsonl.gz, sha256 " + digest("x").hex())
-    (event,) = await ledger.ask(reading.recent_events, ledger.source)
+    (event,) = await ledger.ask(queries.recent_events, ledger.source)
     assert (event.kind, event.block_number) == ("retained", 110)
     assert digest("x").hex() in event.words

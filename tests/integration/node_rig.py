@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 from aiohttp import web
 
-from watcher.chain.node import Node
+from watcher.chain.rpc.node import Node
 from watcher.clock import SystemClock
 from watcher.devnet.anvil import Anvil, AnvilOptions
 from watcher.devnet.anvil_binary import find_anvil

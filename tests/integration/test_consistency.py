@@ -14,16 +14,16 @@ from tests.integration.convention_rig import WIZARD, respond
 from tests.integration.node_rig import Answers, Relay, relaying
 from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.ledger import schema
-from watcher.ledger.book import open_book
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import open_book
 
 PRESET = Path(convention.__code__.co_filename).with_name("conventions") / "wizard.toml"
 RESPONSES = 'hash = ["taskResponse", "taskResponseMetadata"]\nhash_view = "allTaskResponses(uint32)"'

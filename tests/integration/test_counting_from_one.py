@@ -12,23 +12,23 @@ import pytest
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
-from watcher.app.doctor import counting
-from watcher.app.doctor.finding import Finding, Notes
-from watcher.app.settings.model import Settings
 from watcher.chain.admit import Admit
 from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
 from watcher.chain.reconcile import Reconcile
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.doctor import counting
+from watcher.doctor.finding import Finding, Notes
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
 from watcher.report.prove import Proof, Prover
+from watcher.settings.model import Settings
 from watcher.task import Header
 
 CONTRACTS = Path(__file__).parents[1] / "contracts"
@@ -166,7 +166,7 @@ async def test_no_hole_is_seen_when_the_file_says_how_is_counted(first: int, cou
     reconcile = Reconcile(rig.contract, rig.watch, rig.book)
     for _ in range(2):
         assert await reconcile.run() == 0
-    events = await rig.book.ask(reading.recent_events, rig.book.source_id)
+    events = await rig.book.ask(queries.recent_events, rig.book.source_id)
     assert [one.words for one in events if one.kind == "count differs"] == []
     proof = await rig.prove()
     assert (proof.ok, proof.known, proof.first_index, proof.missing) == (True, 3, first, [])

@@ -12,22 +12,23 @@ from tests.integration.node_rig import Answers, Relay, Twist, relaying
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.judge import Judge
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
+from watcher.chain.resolve import Judge
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import FixConfiguration, RetryElsewhere
-from watcher.ledger import answers, hand, intake, reading, schema, work
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import claims, hook_results, ingest, manual, queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.possession import open_mark, sole_writer
-from watcher.task import Accepted, Responded, Response, Sent, Sighting, State
+from watcher.ledger.lock import open_mark, sole_writer
+from watcher.ledger.store import Book, open_book
+from watcher.state import State
+from watcher.task import Accepted, Responded, Response, Sent, Sighting
 
 WINDOW = 100
 DEPTH = 4
@@ -53,7 +54,7 @@ class Rig:
         await self.admit.step()
 
     async def states(self) -> dict[int, str]:
-        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
         return {row.task_index: row.state for row in rows}
 
     async def respond(self, index: int, created_block: int, message: bytes) -> None:
@@ -146,7 +147,7 @@ async def test_a_task_withheld_by_the_first_node_alone_is_found_through_the_othe
 
 
 async def told(rig: Rig) -> list[str]:
-    events = await rig.book.ask(reading.recent_events, rig.book.source_id)
+    events = await rig.book.ask(queries.recent_events, rig.book.source_id)
     return [one.words for one in events if one.kind == "count differs"]
 
 
@@ -202,7 +203,7 @@ async def test_an_answer_to_a_task_we_gave_up_is_still_noticed(rig: Rig) -> None
     created_block = await rig.net.chain.head()
     await rig.catch_up()
     for index in (0, 1):
-        await rig.book.do(hand.skip, rig.book.source_id, index, "not ours")
+        await rig.book.do(manual.skip, rig.book.source_id, index, "not ours")
     await rig.respond(1, created_block, b"theirs")
     await rig.catch_up()
     await rig.confirm.step()
@@ -219,13 +220,13 @@ async def test_a_forged_response_does_not_make_an_answer_go_out_before_its_time(
     created_block = await rig.net.chain.head()
     await rig.catch_up()
     source = rig.book.source_id
-    (held,) = await rig.book.do(work.claim, source, [State.READY], 1, 60_000)
-    await rig.book.do(answers.keep_answer, held, Response(b"our answer", "", 1))
-    (held,) = await rig.book.do(work.claim, source, [State.COMPUTED], 1, 60_000)
-    (attempt,) = await rig.book.do(work.begin, [held], "proxy", {held.row_id: bytes(32)}, 60_000)
-    await rig.book.do(work.settle, attempt, Sent(Accepted(), 200, b"{}", 1), work.Again(at_block=created_block + 3))
+    (held,) = await rig.book.do(claims.claim, source, [State.READY], 1, 60_000)
+    await rig.book.do(hook_results.keep_answer, held, Response(b"our answer", "", 1))
+    (held,) = await rig.book.do(claims.claim, source, [State.COMPUTED], 1, 60_000)
+    (attempt,) = await rig.book.do(claims.begin, [held], "proxy", {held.row_id: bytes(32)}, 60_000)
+    await rig.book.do(claims.settle, attempt, Sent(Accepted(), 200, b"{}", 1), claims.Again(at_block=created_block + 3))
     at = Sighting(created_block, held.task.seen_at.block_hash, bytes(32), 7)
-    await rig.book.do(intake.store_responses, source, [Responded(0, b"forged", b"", bytes(32), at)])
+    await rig.book.do(ingest.store_responses, source, [Responded(0, b"forged", b"", bytes(32), at)])
     for _ in range(2):
         await rig.confirm.step()
     assert await rig.states() == {0: "accepted"}
@@ -240,7 +241,7 @@ async def test_nodes_that_disagree_about_the_contract_are_not_believed(rig: Rig)
     twist(rig, honest, zeroing)
     await rig.catch_up()
     assert await rig.states() == {0: "seen"}
-    rows = await rig.book.ask(lambda conn: list(reading.list_tasks(conn, rig.book.source_id)))
+    rows = await rig.book.ask(lambda conn: list(queries.list_tasks(conn, rig.book.source_id)))
     assert "disagree about the contract" in rows[0].error
     twist(rig, honest, honest)
     await rig.net.mine()

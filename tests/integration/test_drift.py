@@ -10,18 +10,18 @@ import pytest
 
 from tests.integration.node_rig import Answers, Relay, relaying
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
+from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import call_data
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import StaleNode
-from watcher.ledger import facts, intake, reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import ingest, queries, schema, source
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
 from watcher.task import Header
 
 WINDOW = 20
@@ -45,11 +45,11 @@ class Rig:
             pass
 
     async def told(self) -> list[str]:
-        rows = await self.book.ask(reading.recent_events, self.book.source_id)
-        return [row.words for row in reversed(rows) if row.kind == facts.CHANGED]
+        rows = await self.book.ask(queries.recent_events, self.book.source_id)
+        return [row.words for row in reversed(rows) if row.kind == source.CHANGED]
 
     async def deadlines(self) -> list[int]:
-        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
         return [row.deadline_block - row.created_block for row in rows]
 
 
@@ -81,7 +81,7 @@ async def test_what_has_not_changed_is_not_told(rig: Rig) -> None:
     for _ in range(3):
         await rig.drift.run()
         await rig.net.mine()
-    known = await rig.book.ask(facts.known, rig.book.source_id)
+    known = await rig.book.ask(source.known, rig.book.source_id)
     assert await rig.told() == []
     assert (known["response window"].value, known["aggregator"].value) == (
         str(WINDOW),
@@ -174,7 +174,7 @@ async def test_a_node_that_is_behind_teaches_nothing(rig: Rig) -> None:
     await rig.read()
     await rig.drift.run()
     head = await rig.nodes.head()
-    await rig.book.do(intake.record, rig.book.source_id, [], [], Header(head.number, head.hash, b""), head.number + 5)
+    await rig.book.do(ingest.record, rig.book.source_id, [], [], Header(head.number, head.hash, b""), head.number + 5)
     roles = rig.net.manager.roles
     await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
     with pytest.raises(StaleNode):
@@ -193,10 +193,10 @@ async def test_a_node_that_does_not_show_storage_or_code_changes_nothing_known_o
         ]
 
     await rig.drift.run()
-    known = await rig.book.ask(facts.known, rig.book.source_id)
+    known = await rig.book.ask(source.known, rig.book.source_id)
     rig.relay.twist = without
     await rig.drift.run()
-    assert await rig.book.ask(facts.known, rig.book.source_id) == known
+    assert await rig.book.ask(source.known, rig.book.source_id) == known
     assert rig.nodes.seen[0].reason is None
 
 

@@ -14,22 +14,23 @@ from watcher.chain.absence import APART_S
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
+from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.judge import Judge
-from watcher.chain.node import Node
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
+from watcher.chain.resolve import Judge
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import RetryElsewhere
-from watcher.ledger import answers, intake, reading, schema, work
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import claims, hook_results, ingest, queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.task import Accepted, Responded, Response, Sent, Sighting, State
+from watcher.ledger.store import Book, open_book
+from watcher.state import State
+from watcher.task import Accepted, Responded, Response, Sent, Sighting
 
 WINDOW = 10
 DEPTH = 2
@@ -88,7 +89,7 @@ class Rig:
         await self.step()
 
     async def state(self, index: int = 0) -> str:
-        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
         return {row.task_index: str(row.state) for row in rows}[index]
 
     async def respond(self, index: int, created_block: int, message: bytes) -> None:
@@ -150,11 +151,11 @@ def without_responses(rig: Rig) -> Twist:
 async def accept(rig: Rig) -> None:
     """Give the only task a response, and have an API accept it that never brings it on the chain."""
     source = rig.book.source_id
-    (held,) = await rig.book.do(work.claim, source, [State.READY], 1, 60_000)
-    await rig.book.do(answers.keep_answer, held, Response(b"ours", "test", 1))
-    claimed = await rig.book.do(work.claim, source, [State.COMPUTED], 1, 60_000)
-    (attempt,) = await rig.book.do(work.begin, claimed, "proxy", {claimed[0].row_id: b"\0" * 32}, 60_000)
-    await rig.book.do(work.settle, attempt, Sent(Accepted(), 200, b"", 1), work.Again())
+    (held,) = await rig.book.do(claims.claim, source, [State.READY], 1, 60_000)
+    await rig.book.do(hook_results.keep_answer, held, Response(b"ours", "test", 1))
+    claimed = await rig.book.do(claims.claim, source, [State.COMPUTED], 1, 60_000)
+    (attempt,) = await rig.book.do(claims.begin, claimed, "proxy", {claimed[0].row_id: b"\0" * 32}, 60_000)
+    await rig.book.do(claims.settle, attempt, Sent(Accepted(), 200, b"", 1), claims.Again())
 
 
 async def final_task(rig: Rig) -> int:
@@ -250,12 +251,12 @@ async def test_an_invented_response_event_is_withdrawn_and_the_task_expires(rig:
     shown = await rig.nodes.header(block)
     assert shown is not None
     forged = Responded(0, b"evil", b"\x01" * 64, b"\x02" * 32, Sighting(block, shown.hash, b"\x03" * 32, 7))
-    await rig.book.do(intake.store_responses, rig.book.source_id, [forged])
+    await rig.book.do(ingest.store_responses, rig.book.source_id, [forged])
     await rig.net.mine(WINDOW + DEPTH)
     for _ in range(5):
         await rig.later()
     assert await rig.state() == "expired"
-    events = await rig.book.ask(reading.recent_events, rig.book.source_id)
+    events = await rig.book.ask(queries.recent_events, rig.book.source_id)
     assert [one.kind for one in events if one.kind == "response withdrawn"] == ["response withdrawn"]
 
 

@@ -9,15 +9,15 @@ from tests.integration.node_rig import Answers, asking, relaying
 from tests.integration.operator_rig import Api, accepts
 from tests.integration.test_operator_trust import FOR_ANOTHER_HOST, FOR_LOOPBACK, make_tls
 from tests.system.daemon_rig import running_rig
-from watcher.app.doctor.examine import Examination
-from watcher.app.settings.model import Settings
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.doctor.examine import Examination
 from watcher.errors import RetryElsewhere
+from watcher.settings.model import Settings
 
 
 @pytest.mark.parametrize("certificate", [FOR_LOOPBACK, FOR_ANOTHER_HOST], ids=["self-signed", "another host"])

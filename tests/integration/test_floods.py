@@ -13,16 +13,16 @@ import pytest
 from tests.integration.node_rig import Answers, Relay, relaying
 from watcher.chain.admit import Admit
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
 
 FLOOD = 20_000
 WINDOW = 100
@@ -46,11 +46,11 @@ class Rig:
             pass
 
     async def states(self) -> dict[int, str]:
-        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
         return {row.task_index: row.state for row in rows}
 
     async def events(self) -> list[tuple[str, str]]:
-        rows = await self.book.ask(reading.recent_events, self.book.source_id)
+        rows = await self.book.ask(queries.recent_events, self.book.source_id)
         return [(row.kind, row.words) for row in rows]
 
 

@@ -11,12 +11,12 @@ from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, relaying, running_chain
 from tests.system.daemon_rig import running_rig
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.genesis import genesis_hash
-from watcher.chain.node import Node
+from watcher.chain.contract import genesis_hash
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere
-from watcher.ledger.reading import Beginning
+from watcher.ledger.queries import Beginning
 
 OURS, OTHERS = b"\x11" * 32, b"\x22" * 32
 

@@ -14,7 +14,7 @@ import pytest
 import watcher
 from tests.integration.test_hook_crew import ended
 from watcher.errors import AttemptFailed, FixConfiguration
-from watcher.hook.crew import Crew, CrewPlan
+from watcher.hook.pool import Crew, CrewPlan
 from watcher.task import Response, Task
 from watcher.testing import make_task
 
@@ -172,7 +172,7 @@ async def test_a_hook_that_kills_its_supervisor_costs_one_attempt(app_dir: Path)
 
 DAEMON = """
 import asyncio, sys
-from watcher.hook.crew import Crew, CrewPlan
+from watcher.hook.pool import Crew, CrewPlan
 from watcher.testing import make_task
 
 async def main(app_dir):

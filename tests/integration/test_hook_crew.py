@@ -19,7 +19,7 @@ import pytest
 
 import watcher
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook.crew import Crew, CrewPlan
+from watcher.hook.pool import Crew, CrewPlan
 from watcher.task import Later, Response, Skip, Task
 from watcher.testing import make_task, run_hook
 
@@ -483,7 +483,7 @@ async def test_no_task_pays_when_no_worker_can_be_started(app_dir: Path, lines: 
 
 DAEMON = """
 import asyncio, sys
-from watcher.hook.crew import Crew, CrewPlan
+from watcher.hook.pool import Crew, CrewPlan
 from watcher.testing import make_task
 
 async def main(app_dir):

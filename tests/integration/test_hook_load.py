@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from watcher.errors import FixConfiguration, TryLater
-from watcher.hook.crew import Crew, check_hook
+from watcher.hook.pool import Crew, check_hook
 from watcher.task import Response
 from watcher.testing import make_task, run_hook
 

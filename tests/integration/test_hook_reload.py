@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.test_hook_crew import until
 from watcher.errors import FixConfiguration, TryLater
-from watcher.hook.crew import Crew, CrewPlan
+from watcher.hook.pool import Crew, CrewPlan
 from watcher.task import Response, Task
 from watcher.testing import make_task
 

@@ -16,7 +16,7 @@ import pytest
 
 from watcher.errors import AttemptFailed, FixConfiguration
 from watcher.hook import syscalls
-from watcher.hook.crew import Crew, CrewPlan
+from watcher.hook.pool import Crew, CrewPlan
 from watcher.task import Response
 from watcher.testing import make_task
 

@@ -10,21 +10,21 @@ import pytest
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
-from watcher.app.settings import sources
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.judge import Judge
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
+from watcher.chain.resolve import Judge
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
+from watcher.settings import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hourglass_mailbox"
 OURS, THEIRS = "0x" + "33" * 20, "0x" + "44" * 20
@@ -68,7 +68,7 @@ class Rig:
             pass
         await self.admit.step()
         await self.confirm.step()
-        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
         return {row.task_index.to_bytes(32): row.state for row in rows}
 
 
@@ -104,7 +104,7 @@ async def test_observer_records_what_the_mailbox_shows_of_its_avs(rig: Rig) -> N
     await rig.read()
     assert await rig.read() == {verified: "final_other", waiting: "ready"}
     index = int.from_bytes(verified)
-    (shown,) = await rig.book.ask(reading.responses_between, rig.book.source_id, index, index)
+    (shown,) = await rig.book.ask(queries.responses_between, rig.book.source_id, index, index)
     assert shown.message == b"forty-two"
     for _ in range(2):
         await rig.consistency.run()
@@ -113,6 +113,6 @@ async def test_observer_records_what_the_mailbox_shows_of_its_avs(rig: Rig) -> N
 
 def test_example_settings_are_those_of_an_observer(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(EXAMPLE.parents[1])
-    settings = sources.load(EXAMPLE / "watcher.toml", environ={})
+    settings = load.load(EXAMPLE / "watcher.toml", environ={})
     assert (settings.operator.api, settings.task_manager.convention) == ("none", "custom")
     assert settings.task_manager.convention_file == "examples/hourglass_mailbox/convention.toml"

@@ -12,10 +12,10 @@ import pytest
 from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock
-from watcher.ledger import reading, schema, work
-from watcher.ledger.book import open_book
-from watcher.ledger.possession import sole_writer
-from watcher.task import State
+from watcher.ledger import claims, queries, schema
+from watcher.ledger.lock import sole_writer
+from watcher.ledger.store import open_book
+from watcher.state import State
 
 ROOT = Path(__file__).parents[2]
 
@@ -26,8 +26,8 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, make_task, header
 from watcher.clock import SystemClock
 from watcher.ledger import intake, outcome, work
-from watcher.ledger.book import open_book
-from watcher.ledger.possession import sole_writer
+from watcher.ledger.store import open_book
+from watcher.ledger.lock import sole_writer
 from watcher.task import Response, State
 
 def say(*words):
@@ -97,9 +97,9 @@ async def test_no_acknowledged_verb_is_lost_to_a_kill(tmp_path: Path, seed: int)
     with sole_writer(url):  # the lock went with the process
         async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100) as book:
             rows = await book.ask(
-                lambda conn: {row.task_index: row for row in reading.list_tasks(conn, book.source_id)}
+                lambda conn: {row.task_index: row for row in queries.list_tasks(conn, book.source_id)}
             )
-            cursor = await book.ask(reading.cursor, book.source_id)
+            cursor = await book.ask(queries.cursor, book.source_id)
             for what, index in acknowledged:
                 row = rows[index]
                 if what == "recorded":
@@ -108,11 +108,11 @@ async def test_no_acknowledged_verb_is_lost_to_a_kill(tmp_path: Path, seed: int)
                     assert row.response == index.to_bytes(8, "big")
                 if what == "sending":
                     assert row.attempts == 1
-            await book.do(work.rescue, book.source_id, all_of_them=True)
-            counts = await book.ask(reading.count_by_state, book.source_id)
+            await book.do(claims.rescue, book.source_id, all_of_them=True)
+            counts = await book.ask(queries.count_by_state, book.source_id)
             assert State.SENDING not in counts
             for row in rows.values():
-                moves, tries = await book.ask(reading.story_of, row.id)
+                moves, tries = await book.ask(queries.story_of, row.id)
                 assert moves[0].to_state == "seen"
                 posts = [one for one in tries if one.kind == "post"]
                 assert len(posts) == row.attempts

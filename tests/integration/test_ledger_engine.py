@@ -16,12 +16,12 @@ from sqlalchemy.exc import OperationalError
 from watcher.errors import FixConfiguration, TryLater
 from watcher.ledger import schema
 from watcher.ledger.engine import backup_sqlite, open_engine, parse_url
-from watcher.ledger.possession import lock_file, sole_writer
+from watcher.ledger.lock import lock_file, sole_writer
 
 HOLD = """
 import sys, time
 from sqlalchemy.engine import make_url
-from watcher.ledger.possession import sole_writer
+from watcher.ledger.lock import sole_writer
 with sole_writer(make_url(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

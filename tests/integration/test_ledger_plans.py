@@ -11,11 +11,12 @@ from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_response, make_task
-from watcher.ledger import intake, outcome, reading, schema, work
+from watcher.ledger import claims, ingest, outcomes, queries, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import open_source
 from watcher.ledger.writer import Tx
-from watcher.task import Header, OpenTask, State
+from watcher.state import State
+from watcher.task import Header, OpenTask
 
 NOW_MS = SetClock().now_ms()
 
@@ -31,7 +32,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         source = open_source(tx, CHAIN_ID, MANAGER, 100).source_id
         found = [make_task(index) for index in range(3_000)]
         answered = [make_response(index, 105) for index in (5, *range(20, 3_000))]
-        intake.record(tx, source, found, answered, header(110), 110)
+        ingest.record(tx, source, found, answered, header(110), 110)
         conn.execute(text("UPDATE tasks SET state = 'final', look_again = 0 WHERE task_index >= 20"))
         conn.execute(text("UPDATE tasks SET state = 'ready' WHERE task_index < 10"))
         conn.execute(text("UPDATE tasks SET state = 'accepted' WHERE task_index = 10"))
@@ -64,24 +65,24 @@ def plan(engine: Engine, statement: str, parameters: Any) -> list[str]:
 
 
 def claim(conn: Connection) -> list[OpenTask]:
-    return work.claim(Tx(conn, NOW_MS), 1, [State.READY, State.COMPUTED, State.WAITING], 100, 1_000)
+    return claims.claim(Tx(conn, NOW_MS), 1, [State.READY, State.COMPUTED, State.WAITING], 100, 1_000)
 
 
 def finalise(conn: Connection) -> int:
-    intake.finalise(Tx(conn, NOW_MS), 1, Header(99, bytes(32), b""))
+    ingest.finalise(Tx(conn, NOW_MS), 1, Header(99, bytes(32), b""))
     return 0
 
 
 QUESTIONS: dict[str, tuple[Callable[[Connection], Any], int]] = {
     "claim": (lambda conn: len(claim(conn)), 10),
-    "to_admit": (lambda conn: len(outcome.to_admit(conn, 1, 2, NOW_MS, 100)), 9),
-    "to_confirm": (lambda conn: len(outcome.to_confirm(conn, 1, NOW_MS, 100)), 1),
-    "past_deadline": (lambda conn: len(outcome.past_deadline(conn, 1, NOW_MS, 100)), 0),
-    "to_finalise": (lambda conn: len(outcome.to_finalise(conn, 1, NOW_MS, 100)), 0),
-    "standing": (lambda conn: reading.standing(conn, 1).open_tasks, 20),
-    "bound_by_time": (lambda conn: reading.bound_by_time(conn, 1, NOW_MS), 0),
-    "rescue": (lambda conn: work.rescue(Tx(conn, NOW_MS), 1, all_of_them=False), 0),
-    "rescue at start": (lambda conn: work.rescue(Tx(conn, NOW_MS), 1, all_of_them=True), 0),
+    "to_admit": (lambda conn: len(outcomes.to_admit(conn, 1, 2, NOW_MS, 100)), 9),
+    "to_confirm": (lambda conn: len(outcomes.to_confirm(conn, 1, NOW_MS, 100)), 1),
+    "past_deadline": (lambda conn: len(outcomes.past_deadline(conn, 1, NOW_MS, 100)), 0),
+    "to_finalise": (lambda conn: len(outcomes.to_finalise(conn, 1, NOW_MS, 100)), 0),
+    "standing": (lambda conn: queries.standing(conn, 1).open_tasks, 20),
+    "bound_by_time": (lambda conn: queries.bound_by_time(conn, 1, NOW_MS), 0),
+    "rescue": (lambda conn: claims.rescue(Tx(conn, NOW_MS), 1, all_of_them=False), 0),
+    "rescue at start": (lambda conn: claims.rescue(Tx(conn, NOW_MS), 1, all_of_them=True), 0),
     "finalise": (finalise, 0),
 }
 
@@ -108,7 +109,7 @@ def test_counting_what_is_open_reads_the_index_and_not_the_table(engine: Engine)
 
 
 def test_what_events_name_is_found_by_its_index_and_so_are_the_events(engine: Engine) -> None:
-    found, sent = statements(engine, lambda conn: outcome.to_look_again(conn, 1, 100))
+    found, sent = statements(engine, lambda conn: outcomes.to_look_again(conn, 1, 100))
     assert [one.held.task.task_index for one in found] == [5]
     (named, events) = (plan(engine, statement, parameters) for statement, parameters in sent)
     slow = ("SCAN tasks", "SCAN responses", "USE TEMP B-TREE")
@@ -121,7 +122,7 @@ def test_a_known_task_is_looked_up_by_its_identity(engine: Engine) -> None:
     """Recording reads and writes by (source, index), however many tasks there are."""
 
     def record(conn: Connection) -> int:
-        return intake.record(Tx(conn, NOW_MS), 1, [make_task(7)], [make_response(7, 105)], header(111), 111)
+        return ingest.record(Tx(conn, NOW_MS), 1, [make_task(7)], [make_response(7, 105)], header(111), 111)
 
     _, sent = statements(engine, record)
     for statement, parameters in sent:

@@ -11,12 +11,12 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_task
 from watcher.errors import FixConfiguration, TryLater
-from watcher.ledger import intake, schema
+from watcher.files import shipped
+from watcher.ledger import ingest, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import open_source
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx
-from watcher.shipped import shipped
 
 SHIPPED = sorted(path.stem.split("_")[0] for path in (shipped("migrations") / "versions").glob("[0-9]*.py"))[-1]
 NEXT = '''"""One revision more."""
@@ -103,7 +103,7 @@ def fill(url: URL) -> None:
     with engine.begin() as conn:
         tx = Tx(conn, SetClock().now_ms())
         source = open_source(tx, CHAIN_ID, MANAGER, 100).source_id
-        intake.record(tx, source, [make_task(index) for index in range(3)], [], header(110), 110)
+        ingest.record(tx, source, [make_task(index) for index in range(3)], [], header(110), 110)
     engine.dispose()
 
 

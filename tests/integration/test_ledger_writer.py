@@ -14,12 +14,12 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_task
 from watcher.errors import TryLater
-from watcher.ledger import intake, reading, schema
-from watcher.ledger.book import open_book
+from watcher.ledger import ingest, queries, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import note_event
+from watcher.ledger.store import open_book
 from watcher.ledger.writer import Tx, Writer
-from watcher.task import State
+from watcher.state import State
 
 
 @pytest.fixture
@@ -245,7 +245,7 @@ async def test_stages_are_woken_once_per_commit_with_the_states_entered(url: URL
     woken: list[Tx] = []
     async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100, on_commit=woken.append) as book:
         assert woken == [], "nothing moved yet"
-        await book.do(intake.record, book.source_id, [make_task(0), make_task(1)], [], header(110), 110)
+        await book.do(ingest.record, book.source_id, [make_task(0), make_task(1)], [], header(110), 110)
         (tx,) = woken
         assert (tx.entered, tx.cursor_moved) == ({State.SEEN}, True)
         await book.do(note_event, book.source_id, "odd log", 1, "words")
@@ -254,20 +254,20 @@ async def test_stages_are_woken_once_per_commit_with_the_states_entered(url: URL
 
 async def test_readers_do_not_wait_for_a_writer(url: URL) -> None:
     async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100) as book:
-        await book.do(intake.record, book.source_id, [make_task(0)], [], header(110), 110)
+        await book.do(ingest.record, book.source_id, [make_task(0)], [], header(110), 110)
         gate, inside = threading.Event(), threading.Event()
 
         def slow(tx: Tx) -> None:
-            intake.record(tx, book.source_id, [make_task(1)], [], header(111), 111)
+            ingest.record(tx, book.source_id, [make_task(1)], [], header(111), 111)
             inside.set()
             assert gate.wait(10)
 
         writing = asyncio.ensure_future(book.do(slow))
         try:
             assert await asyncio.to_thread(inside.wait, 10)
-            answers = await asyncio.gather(*[book.ask(reading.standing, book.source_id) for _ in range(20)])
+            answers = await asyncio.gather(*[book.ask(queries.standing, book.source_id) for _ in range(20)])
             assert {one.open_tasks for one in answers} == {1}, "they see the last commit"
         finally:
             gate.set()
         await writing
-        assert (await book.ask(reading.standing, book.source_id)).open_tasks == 2
+        assert (await book.ask(queries.standing, book.source_id)).open_tasks == 2

@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.integration.operator_rig import Api, Behaviour, Seen, answers, client_of, failure
-from watcher.app.health.metrics import Metrics
-from watcher.app.health.monitor import Monitor
-from watcher.app.health.observations import API, Limits
-from watcher.app.health.witness import Witness
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
+from watcher.health.metrics import Metrics
+from watcher.health.monitor import Monitor
+from watcher.health.observers import Witness
+from watcher.health.readings import API, Limits
 from watcher.operator.client import Client
 
 GOOD = answers(404, failure("got unsupported method name: watcher_probe", 1, "1"))

@@ -18,9 +18,9 @@ from tests.wizard import (
     index_topic,
     sig_hash,
 )
-from watcher.chain.answers import Reverted
-from watcher.chain.node import Node
-from watcher.chain.refusals import WrongChain
+from watcher.chain.rpc.errors import WrongChain
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.replies import Reverted
 from watcher.devnet.chain import Chain, keep
 from watcher.devnet.contract import call_data
 from watcher.devnet.operators import Operators

@@ -9,9 +9,9 @@ from aiohttp import web
 
 from tests.integration.node_rig import CHAIN_ID, Answers, Relay, asking, relaying, running_chain
 from tests.wizard import LATEST_TASK_NUM, TOPICS0
-from watcher.chain.answers import Reverted
-from watcher.chain.node import Node
-from watcher.chain.refusals import Paused
+from watcher.chain.rpc.errors import Paused
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.replies import Reverted
 from watcher.clock import SystemClock
 from watcher.errors import RetryElsewhere
 

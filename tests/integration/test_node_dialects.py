@@ -12,9 +12,9 @@ from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, asking, relaying, running_chain
 from tests.wizard import TOPICS0
-from watcher.chain.answers import Unread
-from watcher.chain.node import Node
-from watcher.chain.refusals import Overloaded, Paused, ShutOut
+from watcher.chain.rpc.errors import Overloaded, Paused, ShutOut
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.replies import Unread
 from watcher.errors import NarrowRange, RetryElsewhere
 
 ADDRESS = b"\x11" * 20

@@ -12,8 +12,8 @@ from loguru import logger
 
 from tests.integration.node_rig import CHAIN_ID, SECRET, Answers, Relay, relaying, running_chain, speaking
 from tests.wizard import TOPICS0
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
 

@@ -12,8 +12,8 @@ from aiohttp import web
 
 from tests.integration.node_rig import SECRET, Answers, Relay, asking, relaying, running_chain, serving, speaking
 from tests.wizard import LATEST_TASK_NUM, TOPICS0
-from watcher.chain.node import Node
-from watcher.chain.refusals import Overloaded, Paused, ShutOut
+from watcher.chain.rpc.errors import Overloaded, Paused, ShutOut
+from watcher.chain.rpc.node import Node
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
 
 ADDRESS = b"\x11" * 20

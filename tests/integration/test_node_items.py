@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 
 from tests.integration.node_rig import Answers, Relay, asking, relaying, running_chain
-from watcher.chain.abi import NoSuchView
-from watcher.chain.answers import Reverted, Unread
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.node import Node
+from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.replies import Reverted, Unread
 from watcher.errors import RetryElsewhere, StaleNode
 
 ADDRESS = b"\x11" * 20

@@ -13,19 +13,20 @@ from tests.integration.node_rig import CHAIN_ID, Answers, asking, relaying, runn
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.judge import Judge
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
 from watcher.chain.numbering import Numbering, UnknownNumbering, contradiction, last_block, settle
+from watcher.chain.resolve import Judge
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import RetryElsewhere
-from watcher.ledger import reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.task import Expired, Header, NotYet, OpenTask, State
+from watcher.ledger.store import Book, open_book
+from watcher.state import State
+from watcher.task import Expired, Header, NotYet, OpenTask
 from watcher.testing import make_task
 
 WINDOW = 6
@@ -205,7 +206,7 @@ class Stages:
     async def task(self) -> tuple[State, OpenTask]:
         from watcher.ledger.rows import open_task
 
-        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
         held = open_task(rows[0])
         return held.state, held
 
@@ -244,7 +245,7 @@ async def test_window_stays_open_while_the_l1_block_stands_still(tmp_path: Path)
         # As many blocks as the window and more pass on the chain, and none as contracts count.
         stages.relay.place = 39
         await stages.catch_up()
-        cursor = await stages.book.ask(reading.cursor, stages.book.source_id)
+        cursor = await stages.book.ask(queries.cursor, stages.book.source_id)
         assert (cursor.head_block, cursor.head_l1_block) == (stages.relay.number(created, 39), created)
         assert isinstance((await stages.judge.resolve([held]))[0], NotYet)
         # In the deadline's own L1 block there may be one more block to be answered in; in the next one there is none.
@@ -267,7 +268,7 @@ async def test_task_expires_once_a_final_l1_block_is_past_its_deadline(tmp_path:
             await stages.net.mine()
             await stages.clock.sleep(10)
             await stages.catch_up()
-        cursor = await stages.book.ask(reading.cursor, stages.book.source_id)
+        cursor = await stages.book.ask(queries.cursor, stages.book.source_id)
         assert cursor.final_l1_block is not None
         state, held = await stages.task()
         assert held.task.deadline_block is not None
@@ -282,7 +283,7 @@ async def test_watch_refuses_tasks_that_count_other_blocks(tmp_path: Path) -> No
         await stages.net.create_tasks([b"\1" * 32])
         with pytest.raises(UnknownNumbering, match="task 0 was created in block"):
             await stages.catch_up()
-        assert not await stages.book.ask(lambda conn: list(reading.list_tasks(conn, stages.book.source_id)))
+        assert not await stages.book.ask(lambda conn: list(queries.list_tasks(conn, stages.book.source_id)))
 
 
 async def test_forged_task_refuses_no_chain(tmp_path: Path) -> None:

@@ -11,16 +11,16 @@ import pytest
 from tests.integration.node_rig import Answers, relaying
 from watcher.chain.admit import Admit
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
 from watcher.chain.reconcile import Reconcile
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
 
 SPAN = 10
 
@@ -80,7 +80,7 @@ class Rig:
         return block
 
     async def known(self) -> set[int]:
-        return await self.book.ask(reading.known_indices, self.book.source_id, 0, 100)
+        return await self.book.ask(queries.known_indices, self.book.source_id, 0, 100)
 
 
 @pytest.fixture

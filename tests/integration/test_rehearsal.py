@@ -15,16 +15,17 @@ from aiohttp import web
 from tests.integration.convention_rig import CASES, CHAINBASE, SQUARING, WIZARD, Case, every_case, make, respond, world
 from tests.integration.node_rig import Answers, Relay, relaying
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
-from watcher.chain.rehearsal import Rehearsal
+from watcher.chain.convention.convention import convention
+from watcher.chain.dry_run import Rehearsal
 from watcher.chain.reverts import Meaning
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
 from watcher.devnet.contract import call_data
 from watcher.devnet.world import Devnet
 from watcher.errors import RetryElsewhere
-from watcher.task import Header, NotYet, OpenTask, RespondedByUs, State, Verdict, WouldRevert
+from watcher.state import State
+from watcher.task import Header, NotYet, OpenTask, RespondedByUs, Verdict, WouldRevert
 
 
 class HandClock(SystemClock):

@@ -17,16 +17,16 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import Ledger, header, make_task, opened
 from tests.system.daemon_rig import running_rig
-from watcher.app import retention as moving
-from watcher.app.backup import copy_named, copy_to
-from watcher.app.retention import retain
 from watcher.errors import FixConfiguration, FixUsage, TryLater
-from watcher.ledger import intake, outcome, reading, schema
-from watcher.ledger.book import Reader
+from watcher.ledger import ingest, outcomes, queries, schema
+from watcher.ledger.backup import copy_named, copy_to
 from watcher.ledger.engine import integrity, open_engine, vacuum_sqlite
-from watcher.ledger.possession import sole_writer
+from watcher.ledger.lock import sole_writer
 from watcher.ledger.retention import Age
-from watcher.task import State
+from watcher.ledger.store import Reader
+from watcher.report import archive as moving
+from watcher.report.archive import retain
+from watcher.state import State
 
 ANY = Age(blocks=0)
 
@@ -48,8 +48,8 @@ def archive(tmp_path: Path) -> Path:
 
 async def finish(ledger: Ledger, count: int) -> None:
     await ledger.bring(*(make_task(index) for index in range(count)), to=State.RESPONDED)
-    await ledger.do(intake.finalise, ledger.source, header(110))
-    await ledger.do(outcome.final, await ledger.held(State.RESPONDED), header(110))
+    await ledger.do(ingest.finalise, ledger.source, header(110))
+    await ledger.do(outcomes.final, await ledger.held(State.RESPONDED), header(110))
 
 
 def moved(ledger: Ledger, folder: Path, age: Age = ANY, **options: Any) -> list[moving.Export]:
@@ -85,7 +85,7 @@ async def test_the_files_hold_every_line_and_name_what_they_hold(ledger: Ledger,
         assert hashlib.sha256(one.path.read_bytes()).hexdigest() == one.sha256
         assert (archive / f"{one.path.name}.sha256").read_text() == f"{one.sha256}  {one.path.name}\n"
         assert one.path.stat().st_mode & 0o777 == 0o640
-    events = await ledger.ask(reading.recent_events, ledger.source)
+    events = await ledger.ask(queries.recent_events, ledger.source)
     assert [event.kind for event in events] == ["retained"] * 3
     assert all(any(one.sha256 in event.words for event in events) for one in exports)
     assert moved(ledger, archive) == []

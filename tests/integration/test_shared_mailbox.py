@@ -17,20 +17,20 @@ from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
 from watcher.chain.admit import Admit
-from watcher.chain.answers import Reverted
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.judge import Judge
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
+from watcher.chain.resolve import Judge
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Reverted
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet import chain as devnet_chain
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import outcome, reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import outcomes, queries, schema
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
 from watcher.task import NotYet, OpenTask, RespondedByUs, RespondedOtherwise
 
 
@@ -100,11 +100,11 @@ class Rig:
     async def read(self) -> list[OpenTask]:
         while await self.watch.step() == 0:
             pass
-        found = await self.book.ask(outcome.to_admit, self.book.source_id, 0, SystemClock().now_ms(), 100)
+        found = await self.book.ask(outcomes.to_admit, self.book.source_id, 0, SystemClock().now_ms(), 100)
         return sorted(found, key=lambda one: one.task.seen_at.block_number)
 
     async def states(self) -> list[str]:
-        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
         return [row.state for row in rows]
 
 
@@ -200,7 +200,7 @@ async def test_second_look_reads_both_addresses(rig: Rig) -> None:
     await rig.read()
     while await rig.recheck.step() == 0:
         pass
-    rows = await rig.book.ask(reading.responses_between, rig.book.source_id, held.task.task_index, held.task.task_index)
+    rows = await rig.book.ask(queries.responses_between, rig.book.source_id, held.task.task_index, held.task.task_index)
     assert [row.message for row in rows] == [ANSWER]
 
 

@@ -11,10 +11,10 @@ import pytest
 from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, relaying, running_chain
-from watcher.chain.answers import Unread
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
-from watcher.chain.side_questions import SideQuestions
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Unread
+from watcher.chain.rpc.side_questions import SideQuestions
 from watcher.clock import SystemClock
 
 TX, ADDRESS, SLOT = b"\x77" * 32, b"\x11" * 20, bytes(32)

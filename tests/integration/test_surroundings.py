@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from watcher.app import retention as exports
-from watcher.app.house import task_manager
-from watcher.app.settings import sources
-from watcher.chain.endpoints import Endpoints
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.daemon.wiring import task_manager
 from watcher.errors import FixConfiguration
 from watcher.ledger.engine import backup_sqlite, parse_url
-from watcher.ledger.possession import lock_file, sole_writer
+from watcher.ledger.lock import lock_file, sole_writer
+from watcher.report import archive as exports
+from watcher.settings import load
 
 SETTINGS = """
 [chain]
@@ -120,16 +120,16 @@ def test_check_goes_on_when_a_variable_is_meant_for_others(name: str, tmp_path: 
 def test_settings_refuse_a_folder_in_words(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
     with pytest.raises(FixConfiguration, match=f"{name}: is a folder, not a file$"):
-        sources.load(tmp_path / name, environ={})
+        load.load(tmp_path / name, environ={})
 
 
 def test_message_limit_of_the_settings_is_that_of_the_convention(tmp_path: Path) -> None:
     path = tmp_path / "watcher.toml"
     path.write_text(SETTINGS.replace("start_block = 0", "start_block = 0\nmessage_limit_bytes = 1048576"))
-    settings = sources.load(path, environ={})
+    settings = load.load(path, environ={})
     assert task_manager(settings, Endpoints.__new__(Endpoints)).convention.message_limit_bytes == 1 << 20
     path.write_text(SETTINGS)
-    settings = sources.load(path, environ={})
+    settings = load.load(path, environ={})
     assert task_manager(settings, Endpoints.__new__(Endpoints)).convention.message_limit_bytes == 256 << 10
 
 

@@ -8,10 +8,10 @@ import pytest
 from sqlalchemy import insert, update
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, make_task
-from watcher.app import cli
-from watcher.ledger import intake, schema
-from watcher.ledger.book import open_book
+from watcher.cli import main
+from watcher.ledger import ingest, schema
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import open_book
 from watcher.ledger.tables import attempts, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import Header
@@ -35,7 +35,7 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     async def fill() -> None:
         async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100) as book:
             upto = Header(110, b"\x01" * 32, b"\x02" * 32)
-            await book.do(intake.record, book.source_id, [make_task(0)], [], upto, 110)
+            await book.do(ingest.record, book.source_id, [make_task(0)], [], upto, 110)
             await book.do(spoil)
 
     asyncio.run(fill())
@@ -59,7 +59,7 @@ url = "sqlite:///{tmp_path / "watcher.db"}"
 def test_tasks_shows_text_from_outside_as_it_stands(
     command: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(["tasks", *command.split(), "--config", str(config)]) == 0
+    assert main.run(["tasks", *command.split(), "--config", str(config)]) == 0
     out = capsys.readouterr().out
     assert PLAIN in out
     assert "\x1b" not in out
@@ -67,15 +67,15 @@ def test_tasks_shows_text_from_outside_as_it_stands(
 
 
 def test_tasks_skip_reason_cannot_spoil_the_journal(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["tasks", "skip", "0", "--config", str(config), "--reason", "[/b]\x1b[31m"]) == 0
-    assert cli.run(["tasks", "show", "0", "--config", str(config)]) == 0
+    assert main.run(["tasks", "skip", "0", "--config", str(config), "--reason", "[/b]\x1b[31m"]) == 0
+    assert main.run(["tasks", "show", "0", "--config", str(config)]) == 0
     out = capsys.readouterr().out
     assert "[/b]\\x1b[31m" in out
     assert "\x1b" not in out
 
 
 def test_json_of_hostile_text_is_ascii(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["tasks", "list", "--json", "--config", str(config)]) == 0
+    assert main.run(["tasks", "list", "--json", "--config", str(config)]) == 0
     out = capsys.readouterr().out
     assert out.isascii()
     assert "\x1b" not in out

@@ -12,15 +12,15 @@ from tests.conformance.rig import SetClock
 from tests.integration.invented_blocks import Inventor
 from tests.integration.node_rig import relaying
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import reading, schema
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.source import Cursor
+from watcher.ledger.store import Book, open_book
 
 AHEAD = 500
 POLL_S = 12.0
@@ -78,15 +78,15 @@ class Rig:
         raise AssertionError(f"not healed within {slots} slots")
 
     async def cursor(self) -> Cursor:
-        return await self.book.ask(reading.cursor, self.book.source_id)
+        return await self.book.ask(queries.cursor, self.book.source_id)
 
     async def tasks(self) -> dict[int, bool]:
         """Whether the chain holds each task, as far as the ledger knows."""
-        rows = await self.book.ask(lambda conn: list(reading.list_tasks(conn, self.book.source_id)))
+        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
         return {row.task_index: row.canonical for row in rows}
 
     async def events(self) -> list[str]:
-        return [event.kind for event in await self.book.ask(reading.recent_events, self.book.source_id)]
+        return [event.kind for event in await self.book.ask(queries.recent_events, self.book.source_id)]
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from tests.integration.node_rig import CHAIN_ID, SECRET, running_chain
 from tests.wizard import TOPICS0
-from watcher.chain.wake import Wake
+from watcher.chain.rpc.subscription import Wake
 from watcher.clock import SystemClock
 
 

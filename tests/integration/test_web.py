@@ -15,15 +15,15 @@ import pytest
 from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
-from watcher.app.health.judgement import judge
-from watcher.app.health.metrics import Metrics
-from watcher.app.health.monitor import Monitor
-from watcher.app.health.observations import ApiSeen, HookSeen, Limits, NodeSeen, Observations, StoreSeen, WorkSeen
-from watcher.app.health.web import Web
-from watcher.app.health.witness import Witness
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
+from watcher.health.http import Web
+from watcher.health.metrics import Metrics
+from watcher.health.monitor import Monitor
+from watcher.health.observers import Witness
+from watcher.health.readings import ApiSeen, HookSeen, Limits, NodeSeen, Observations, StoreSeen, WorkSeen
+from watcher.health.verdict import judge
 
 WELL = Observations(
     at_ms=1_000,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.killpoints.ground import TASKS
-from watcher.task import LEGAL, State
+from watcher.state import LEGAL, State
 
 
 def _open(folder: Path) -> Any:

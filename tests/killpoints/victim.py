@@ -25,18 +25,19 @@ from sqlalchemy import Connection, func, select
 from tests.killpoints.ground import FINALITY_BLOCKS, TASKS, Ground
 from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.nodes import Replica
-from watcher.app import house, loop
-from watcher.app.bells import Bells
-from watcher.app.loop import StageLoop
-from watcher.app.settings.model import Chain, Hook, Settings, TaskManager
-from watcher.app.settings.operator import Operator
-from watcher.chain.endpoints import Endpoints
+from watcher import stage
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.daemon import wiring
 from watcher.errors import TryLater
-from watcher.ledger import answers, intake, work
-from watcher.ledger.book import Book, open_book
+from watcher.ledger import claims, hook_results, ingest
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Book, open_book
 from watcher.ledger.tables import tasks
-from watcher.task import Response, State, Task
+from watcher.settings.model import Chain, Hook, Settings, TaskManager
+from watcher.settings.operator import Operator
+from watcher.stage import Bells, StageLoop
+from watcher.state import State
+from watcher.task import Response, Task
 
 RESTART, BUG = 75, 70  # exit codes: started in vain, try again; and what must never be
 _FASTER = 30
@@ -120,14 +121,14 @@ class _Told:
     async def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = await self._book.do(verb, *args, **kwargs)
         tell = self._memory.acknowledge
-        if verb is intake.record:
+        if verb is ingest.record:
             tell("read", args[3].number)
-        elif verb is answers.keep_answer:
+        elif verb is hook_results.keep_answer:
             tell("answer", args[0].task.task_index, args[1].resp_message.hex())
-        elif verb is work.begin:
+        elif verb is claims.begin:
             for attempt in result:
                 tell("begun", attempt.held.task.task_index, attempt.held.attempts)
-        elif verb is work.settle:
+        elif verb is claims.settle:
             tell("settled", args[0].held.task.task_index, args[0].held.attempts)
         return result
 
@@ -139,9 +140,9 @@ def _final(conn: Connection) -> int:
 @contextmanager
 def _impatient() -> Iterator[None]:
     with (
-        mock.patch.object(house, "_STAGE_IDLE_S", 0.1),
-        mock.patch.object(loop, "_TROUBLE_FIRST_S", 0.02),
-        mock.patch.object(loop, "_TROUBLE_MAX_S", 0.2),
+        mock.patch.object(wiring, "_STAGE_IDLE_S", 0.1),
+        mock.patch.object(stage, "_TROUBLE_FIRST_S", 0.02),
+        mock.patch.object(stage, "_TROUBLE_MAX_S", 0.2),
     ):
         yield
 
@@ -150,16 +151,16 @@ async def live(folder: Path, settings: Settings, memory: Memory, at_writer: Call
     """One life, until all tasks are final. Raises TryLater where it could not start."""
     ground, clock, bells, stopping = Ground(folder), FastClock(at_writer), Bells(_STAGES), asyncio.Event()
     nodes = Endpoints([cast("Any", Replica(cast("Any", ground), "node"))], clock, SystemRandom(), 1)
-    contract = house.task_manager(settings, nodes)
+    contract = wiring.task_manager(settings, nodes)
     window = await contract.response_window(await nodes.head())
     genesis = await nodes.header(0)
     assert genesis is not None
-    client = house.client(settings, clock)
+    client = wiring.client(settings, clock)
     url = parse_url(f"sqlite:///{folder}/ledger.db")
     async with open_book(url, clock, CHAIN_ID, MANAGER, 1, genesis.hash, bells.committed) as opened:
         book = cast("Book", _Told(opened, memory))
-        await book.do(work.rescue, book.source_id, all_of_them=True, patience_blocks=2)
-        rooms = house.build(
+        await book.do(claims.rescue, book.source_id, all_of_them=True, patience_blocks=2)
+        rooms = wiring.build(
             settings, nodes, contract, book, clock, window, _answer, client, lambda _block, _head: None
         )  # fmt: skip
         working = [asyncio.create_task(StageLoop(one, bells, clock, stopping).run()) for one in rooms.stages]

@@ -12,7 +12,7 @@ from itertools import islice
 from loguru import logger
 
 from tests.simulation.scenario import Told, tell
-from watcher.task import LEGAL, State
+from watcher.state import LEGAL, State
 
 _CHUNK = 25
 

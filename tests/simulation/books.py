@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from watcher.errors import TryLater
-from watcher.ledger.book import Book, Reader
+from watcher.ledger.store import Book, Reader
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx, Writer
 

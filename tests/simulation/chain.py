@@ -13,9 +13,9 @@ from random import Random
 from eth_utils.crypto import keccak
 
 from tests.wizard import CREATED_TOPIC, RESPONDED_TOPIC, index_topic
-from watcher.chain.abi import Codec
-from watcher.chain.answers import Log
-from watcher.chain.convention import convention
+from watcher.chain.convention.abi import Codec
+from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.replies import Log
 from watcher.task import Header
 
 CHAIN_ID = 31337

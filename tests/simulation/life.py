@@ -1,6 +1,6 @@
 """One life of the simulated daemon: built by the real composition root, run by the real loops, ended by a crash.
 
-What differs from `watcher.app.daemon` is listed here: no signals, no lock, no worker processes, no WebSocket (the world
+What differs from `watcher.daemon.daemon` is listed here: no signals, no lock, no worker processes, no WebSocket (the world
 rings the bell, or forgets to).
 """
 
@@ -16,17 +16,16 @@ from pydantic import SecretStr
 from tests.simulation.books import open_book
 from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
-from watcher.app import daemon, house, routes
-from watcher.app.bells import Bells
-from watcher.app.loop import StageLoop
-from watcher.app.settings.model import Chain, Hook, Settings, TaskManager
-from watcher.app.settings.operator import Operator
 from watcher.chain.contract import TaskManager as Contract
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.genesis import genesis_hash
+from watcher.chain.contract import genesis_hash
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.daemon import daemon, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater
-from watcher.ledger import work
+from watcher.ledger import claims
 from watcher.ledger.source import open_source
+from watcher.settings.model import Chain, Hook, Settings, TaskManager
+from watcher.settings.operator import Operator
+from watcher.stage import Bells, StageLoop
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -69,7 +68,7 @@ class Life:
         self.nodes = Endpoints(
             cast("Any", world.replicas), world.clock, world.random(f"endpoints {world.life}"), world.rules.quorum
         )
-        self.rooms: house.House | None = None
+        self.rooms: wiring.House | None = None
         self._main = asyncio.get_running_loop().create_task(self._live(), name="main")
 
     @property
@@ -80,16 +79,16 @@ class Life:
 
     async def _live(self) -> None:
         world = self._world
-        contract = house.task_manager(self._settings, self.nodes)
+        contract = wiring.task_manager(self._settings, self.nodes)
         window = await self._patiently(lambda: self._window(contract))
         genesis = await self._patiently(lambda: genesis_hash(self.nodes, None))
         unbound = open_book(world, 0, self.bells.committed)
         cursor = await self._patiently(lambda: unbound.do(open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis))
         book = open_book(world, cursor.source_id, self.bells.committed)
         world.source_id = cursor.source_id
-        await self._patiently(lambda: book.do(work.rescue, book.source_id, all_of_them=True))
+        await self._patiently(lambda: book.do(claims.rescue, book.source_id, all_of_them=True))
         with seeded(world):
-            rooms = house.build(
+            rooms = wiring.build(
                 self._settings, self.nodes, contract, book, world.clock, window, world.hook.run, world.api,
                 lambda _block, _head: None,
             )  # fmt: skip
@@ -111,7 +110,7 @@ class Life:
     async def _window(self, contract: Contract) -> int | None:
         return await contract.response_window(await self.nodes.head())
 
-    async def _reconcile(self, rooms: house.House) -> None:
+    async def _reconcile(self, rooms: wiring.House) -> None:
         while not self._stopping.is_set():
             try:
                 await rooms.reconcile.run()
@@ -161,8 +160,8 @@ def seeded(world: "World") -> Iterator[None]:
         return world.random(f"stage {world.life} {next(made)}")
 
     with (
-        mock.patch.object(house, "SystemRandom", chance),
+        mock.patch.object(wiring, "SystemRandom", chance),
         mock.patch.object(routes, "SystemRandom", chance),
-        mock.patch.object(house, "_STAGE_IDLE_S", _IDLE_S),
+        mock.patch.object(wiring, "_STAGE_IDLE_S", _IDLE_S),
     ):
         yield

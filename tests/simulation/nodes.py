@@ -1,4 +1,4 @@
-"""Replicas of the chain that play `watcher.chain.node.Node`: late, on another fork, silent, forgetful or inventive.
+"""Replicas of the chain that play `watcher.chain.rpc.node.Node`: late, on another fork, silent, forgetful or inventive.
 
 They answer what a `Node` passes on after its own checks; those have tests of their own. What no check could find out
 about a single answer happens here: logs withheld, logs invented, a head from the past.
@@ -18,8 +18,8 @@ from tests.wizard import (
     RESPONSE_WINDOW,
     index_topic,
 )
-from watcher.chain.answers import Log, LogPage, Receipt, Reverted
-from watcher.chain.refusals import Paused
+from watcher.chain.rpc.errors import Paused
+from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
 

@@ -10,11 +10,12 @@ from sqlalchemy import select
 
 from tests.simulation.chain import CHAIN_ID, CONVENTION, MANAGER
 from watcher.chain.contract import TaskManager
-from watcher.ledger import reading
+from watcher.ledger import queries
 from watcher.ledger.tables import attempts, events, journal, tasks
 from watcher.operator.request import Request
 from watcher.report.prove import Prover
-from watcher.task import ENDED, GIVEN_UP, LEGAL, State, Task
+from watcher.state import ENDED, GIVEN_UP, LEGAL, State
+from watcher.task import Task
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -107,7 +108,7 @@ class Oracle:
     def at_rest(self) -> bool:
         """Every task of the final chain known, and everything in an end state with the last response final."""
         world = self._world
-        cursor = reading.cursor(world.database.to_read, world.source_id) if world.commits else None
+        cursor = queries.cursor(world.database.to_read, world.source_id) if world.commits else None
         rows, chain = self._rows(), world.chain
         if cursor is None or cursor.hash != chain.head.hash or any(row.state not in ENDED for row in rows):
             return False

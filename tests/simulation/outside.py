@@ -8,7 +8,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from watcher.errors import AttemptFailed, TryLater
-from watcher.operator import answer
+from watcher.operator import reply
 from watcher.operator.request import Request
 from watcher.task import Later, Outcome, Response, Sent, Skip, Task, Unknown
 
@@ -86,7 +86,7 @@ class Api:
             return Sent(outcome, None, b"", 20)
         headers = {"retry-after": "2"} if mood == "429" else {}
         raw = body if isinstance(body, bytes) else json.dumps({"id": str(request.request_id), **body}).encode()
-        return Sent(answer.parse(status, headers, raw, request.request_id), status, raw[:200], 20)
+        return Sent(reply.parse(status, headers, raw, request.request_id), status, raw[:200], 20)
 
     def _mood(self) -> str:
         if asyncio.get_running_loop().time() < self._refuses_until_s and self._world.rates:

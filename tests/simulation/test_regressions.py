@@ -14,15 +14,16 @@ from tests.simulation.chain import Respond
 from tests.simulation.rules import Rules
 from tests.simulation.scenario import settle
 from tests.simulation.world import World
-from watcher.app.daemon import Daemon
 from watcher.chain.confirm import Confirm
-from watcher.chain.judge import Judge
+from watcher.chain.resolve import Judge
 from watcher.chain.watch import Watch, WatchPlan
+from watcher.daemon.daemon import Daemon
 from watcher.errors import RetryElsewhere, StaleNode, TryLater
-from watcher.ledger import answers, intake, outcome, reading, schema, work
+from watcher.ledger import claims, hook_results, ingest, outcomes, queries, schema
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
-from watcher.task import Header, State, Task
+from watcher.state import State
+from watcher.task import Header, Task
 
 CALM = Rules(
     window=6, finality=3, by_depth=False, confirmations=0, nodes=1, quorum=1, drift=0, max_span=50, concurrency=4,
@@ -54,14 +55,14 @@ def test_a_response_that_no_look_at_the_logs_has_shown_is_found_once_nodes_show_
 def test_a_ledger_that_fails_between_a_claim_and_its_attempt_holds_no_task_up(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stayed claimed until its lease ran out, a minute and more."""
     world = World("no room for the attempt", CALM)
-    fails, real = iter((True,)), work.begin
+    fails, real = iter((True,)), claims.begin
 
-    def begin(*given: Any) -> list[work.Attempt]:
+    def begin(*given: Any) -> list[claims.Attempt]:
         if next(fails, False):
             raise TryLater("the ledger could not be written")
         return real(*given)
 
-    monkeypatch.setattr(work, "begin", begin)
+    monkeypatch.setattr(claims, "begin", begin)
     try:
         for action in (world.start, lambda: world.wait(1), lambda: world.create(1), world.mine):
             world.act(action)
@@ -85,8 +86,8 @@ async def test_finality_that_moves_between_two_questions_of_confirmation_does_no
 
         async def ask(question: Any, *args: Any, **kwargs: Any) -> Any:
             found = await real(question, *args, **kwargs)
-            if question is reading.cursor and found.final_hash is None:
-                await ledger.do(intake.finalise, ledger.source, header(110))
+            if question is queries.cursor and found.final_hash is None:
+                await ledger.do(ingest.finalise, ledger.source, header(110))
             return found
 
         class Contract:
@@ -107,7 +108,7 @@ async def test_finality_that_moves_between_two_questions_of_confirmation_does_no
         confirm = Confirm(nodes, contract, judge, ledger.book, ledger.clock, 5.0)
         await confirm.step()
         assert await ledger.state(0) in (State.RESPONDED, State.FINAL)
-        await ledger.do(intake.finalise, ledger.source, header(110))
+        await ledger.do(ingest.finalise, ledger.source, header(110))
         await confirm.step()
         assert await ledger.state(0) is State.FINAL
         assert ("responded", "unknown") not in await ledger.moves(0)
@@ -121,7 +122,7 @@ async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: 
     engine = open_engine(url)
     async with opened(url, engine) as ledger:
         await ledger.record(upto=105)
-        await ledger.do(intake.finalise, ledger.source, header(104))
+        await ledger.do(ingest.finalise, ledger.source, header(104))
         await ledger.record(upto=110)
 
         class Nodes:
@@ -195,8 +196,8 @@ async def test_an_answer_that_was_read_just_before_the_hook_gave_up_is_reported(
         answered, other = await ledger.claim(State.READY)
         await ledger.record(answered=[make_response(0, 111)], upto=111)
         for held in (answered, other):
-            await ledger.do(answers.hook_failed, held, "it raised", 1, None)
-        found = await ledger.ask(outcome.to_look_again, ledger.source, 10)
+            await ledger.do(hook_results.hook_failed, held, "it raised", 1, None)
+        found = await ledger.ask(outcomes.to_look_again, ledger.source, 10)
         assert [one.held.task.task_index for one in found] == [0]
     engine.dispose()
 
@@ -221,7 +222,7 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
             async def latest_task_num(self, at: Header) -> int:
                 return 1
 
-            async def first_index(self, start_block: int, at: Header, lowest: reading.Place | None) -> int:
+            async def first_index(self, start_block: int, at: Header, lowest: queries.Place | None) -> int:
                 return 0
 
             async def hashes_and_responses(
@@ -236,8 +237,8 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
                 return True
 
         held = await ledger.held(State.SEEN)
-        await ledger.do(outcome.never_there, [one for one in held if one.task != true], header(110))
+        await ledger.do(outcomes.never_there, [one for one in held if one.task != true], header(110))
         proof = await Prover(cast("Any", Contract()), ledger.ask, ledger.source, CHAIN_ID, MANAGER).prove()
         assert (proof.ok, proof.open) == (True, [0])
-        assert await ledger.ask(reading.known_indices, ledger.source, 0, 1) == {0}
+        assert await ledger.ask(queries.known_indices, ledger.source, 0, 1) == {0}
     engine.dispose()

@@ -8,7 +8,7 @@ from collections import Counter
 import pytest
 
 from tests.simulation.scenario import tell
-from watcher.task import LEGAL, State
+from watcher.state import LEGAL, State
 
 SCENARIOS = int(os.environ.get("WATCHER_TEST_SCENARIOS", "200"))
 FIRST = int(os.environ.get("WATCHER_TEST_SEED", "1"))

@@ -23,11 +23,11 @@ from tests.simulation.outside import Api, Hook
 from tests.simulation.rules import FAULTS, Rules
 from tests.wizard import ALL_TASK_RESPONSES
 from watcher.errors import FixUsage
-from watcher.ledger import hand
+from watcher.ledger import manual
 from watcher.ledger.writer import Tx
 
 if TYPE_CHECKING:
-    from watcher.app.settings.model import Settings
+    from watcher.settings.model import Settings
 
 
 @dataclass(frozen=True)
@@ -236,9 +236,9 @@ class World:
         with suppress(FixUsage), self.database.to_write.begin():
             tx = Tx(self.database.to_write, self.clock.now_ms())
             if self.chance.random() < 0.7:
-                state = hand.retry(tx, self.source_id, index)
+                state = manual.retry(tx, self.source_id, index)
             else:
-                state = hand.skip(tx, self.source_id, index, "a whim")
+                state = manual.skip(tx, self.source_id, index, "a whim")
             self.handled.add(index)
             self.tell(f"a person has a hand in task {index}, which is now {state}")
 

@@ -25,7 +25,7 @@ from tests.system.ledger_reading import LedgerReading
 from watcher.devnet.journal import read_journal
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.operator.request import PROBE_METHOD
-from watcher.task import ENDED
+from watcher.state import ENDED
 
 __all__ = ["Daemon", "Done", "Rig", "running_rig"]
 

@@ -9,12 +9,12 @@ import pytest
 
 from tests.system.daemon_rig import running_rig
 from tests.system.receiver import KEY, Receiver, listening
-from watcher.app.alerts.courier import Courier
-from watcher.app.alerts.text import Message
-from watcher.app.settings.alerts import Alerts as AlertSettings
-from watcher.app.settings.model import Settings
 from watcher.clock import SystemClock
 from watcher.devnet.faults import Fault, FaultKind
+from watcher.health.alert_text import Message
+from watcher.health.delivery import Courier
+from watcher.settings.model import Alerts as AlertSettings
+from watcher.settings.model import Settings
 
 MESSAGE = Message("a title", "a body", "info")
 

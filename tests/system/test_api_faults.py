@@ -21,9 +21,9 @@ from tests.system.daemon_rig import Daemon, Rig, running_rig
 from watcher.devnet.contract import response_digest
 from watcher.devnet.faults import Fault, FaultKind
 from watcher.devnet.journal import read_journal
-from watcher.ledger import reading
-from watcher.ledger.book import Reader
+from watcher.ledger import queries
 from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Reader
 from watcher.report.listing import task_fields
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -103,7 +103,7 @@ class World:
         """The canonical tasks by index, as `tasks list --json` prints them."""
         reader = Reader(parse_url(f"sqlite:///{self.rig.ledger}"))
         try:
-            rows = list(reader.stream(reading.list_tasks, 1, None))
+            rows = list(reader.stream(queries.list_tasks, 1, None))
         finally:
             reader.close()
         return {row.task_index: task_fields(row) for row in rows if row.canonical}

@@ -14,15 +14,15 @@ from aiohttp import web
 from tests.integration.convention_rig import WIZARD, respond
 from tests.integration.node_rig import Answers, Relay, relaying, serving
 from tests.system.daemon_rig import Rig, running_rig
-from watcher.app.doctor.examine import Examination, exit_code
-from watcher.app.doctor.finding import Finding
-from watcher.app.doctor.search import Search
-from watcher.app.settings import sources
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
+from watcher.doctor.examine import Examination, exit_code
+from watcher.doctor.finding import Finding
+from watcher.doctor.log_search import Search
+from watcher.settings import load
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -100,7 +100,7 @@ async def checked(
     target: str = "rig_hook:square",
 ) -> Checked:
     rig.write_config(target=target, changes=changes)
-    settings = sources.load(rig.config, environ={**rig.environment, **(environment or {})})
+    settings = load.load(rig.config, environ={**rig.environment, **(environment or {})})
     return Checked(await Examination(settings).run())
 
 

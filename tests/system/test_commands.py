@@ -26,9 +26,9 @@ import typer.main
 from loguru import logger
 
 from tests.system.daemon_rig import Daemon, Done, Rig, running_rig
-from watcher.app.cli import app, run
+from watcher.cli.main import app, run
 from watcher.devnet.contract import response_digest
-from watcher.task import State
+from watcher.state import State
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -513,7 +513,7 @@ async def test_data_goes_to_stdout_and_the_log_to_stderr(house: House, monkeypat
 async def test_listing_tasks_imports_nothing_heavy(house: House) -> None:
     """The figure for people: CPU seconds of a whole `watcher tasks list`, shown with -s."""
     program = (
-        "import sys; from watcher.app.cli import run; code = run(sys.argv[1:]);"
+        "import sys; from watcher.cli.main import run; code = run(sys.argv[1:]);"
         "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
     command_line = [sys.executable, "-c", program, "tasks", "list", "--json", "--config", str(house.rig.config)]

@@ -22,9 +22,9 @@ from aiohttp import web
 from loguru import logger
 
 from tests.system.daemon_rig import Rig, running_rig
-from watcher.app.cli import run
-from watcher.app.settings.names import env_name
-from watcher.app.settings.problems import FIELDS, SECTIONS
+from watcher.cli.main import run
+from watcher.settings.names import env_name
+from watcher.settings.problems import FIELDS, SECTIONS
 
 SECRET = "cAnArY0123456789"
 PASSWORD = {"WATCHER_OPERATOR__PASSWORD": SECRET}

@@ -12,7 +12,7 @@ import pytest
 
 from tests.system.daemon_rig import Daemon, Rig, running_rig
 from watcher.devnet.faults import Fault, FaultKind
-from watcher.task import ENDED
+from watcher.state import ENDED
 
 KILLS = int(os.environ.get("WATCHER_TEST_KILLS", "20"))
 TASKS = int(os.environ.get("WATCHER_TEST_KILL_TASKS", "500"))

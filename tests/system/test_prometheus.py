@@ -55,7 +55,7 @@ async def test_each_rule_fires_on_what_it_is_for_and_none_on_a_watcher_that_is_w
 
 async def test_promtool_finds_nothing_to_say_against_what_a_daemon_serves(tmp_path: Path) -> None:
     program = "import sys; from prometheus_client import generate_latest as g; "
-    program += "from watcher.app.health.metrics import Metrics;"
+    program += "from watcher.health.metrics import Metrics;"
     program += "sys.stdout.buffer.write(g(Metrics('avs').registry))"
     served = await asyncio.create_subprocess_exec(sys.executable, "-c", program, stdout=asyncio.subprocess.PIPE)
     text, _ = await served.communicate()

@@ -7,9 +7,9 @@ from pathlib import Path
 import aiohttp
 
 from tests.system.daemon_rig import Daemon, Rig, running_rig
-from watcher.app.reload import RELOADABLE, adopt, differences
-from watcher.app.settings.model import Settings
-from watcher.app.settings.problems import FIELDS
+from watcher.daemon.reload import RELOADABLE, adopt, differences
+from watcher.settings.model import Settings
+from watcher.settings.problems import FIELDS
 
 
 async def hang_up(rig: Rig, daemon: Daemon, words: str) -> None:

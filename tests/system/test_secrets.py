@@ -21,7 +21,7 @@ from aiohttp import web
 from loguru import logger
 
 from tests.system.daemon_rig import Daemon, Rig, running_rig
-from watcher.app.cli import run
+from watcher.cli.main import run
 from watcher.devnet.faults import Fault, FaultKind
 from watcher.hook import syscalls
 

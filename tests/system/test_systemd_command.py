@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.system.test_unit_file import EXPOSURE_LIMIT, FOLDER, needs_analyze, parse
-from watcher.app.commands import systemd
-from watcher.app.settings.names import credential_name
+from watcher.cli import systemd
 from watcher.errors import FixUsage
+from watcher.settings.names import credential_name
 
 PROGRAM = Path(sys.prefix) / "bin" / "watcher"
 BACKUP = FOLDER / "watcher-backup@.service"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from watcher.app.settings.names import credential_name
-from watcher.app.settings.problems import FIELDS
 from watcher.errors import FixConfiguration, FixUsage, Halt
+from watcher.settings.names import credential_name
+from watcher.settings.problems import FIELDS
 
 FOLDER = Path(__file__).parents[2] / "systemd"
 UNIT = FOLDER / "watcher@.service"

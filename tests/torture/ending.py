@@ -4,7 +4,7 @@ import asyncio
 import time
 
 from tests.torture.world import FINAL_DEPTH, World
-from watcher.task import ENDED
+from watcher.state import ENDED
 
 # Room for the pass that looks for holes.
 QUIET_S = 90.0

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 from tests.torture.coverage import missing
 from tests.torture.evidence import Evidence, Row, ever_on_chain
-from watcher.task import ENDED, LEGAL, State
+from watcher.state import ENDED, LEGAL, State
 
 # A request may have been on its way when the chain changed: it was right when it was sent.
 FLIGHT_MS = 5_000

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.chain.abi import Codec, NoSuchView, View, hash_or_none, number_of
-from watcher.chain.answers import Reverted
+from watcher.chain.convention.abi import Codec, NoSuchView, View, hash_or_none, number_of
+from watcher.chain.rpc.replies import Reverted
 from watcher.errors import Quarantine, RetryElsewhere
 
 TASK = "(uint32,uint32,bytes,bytes)"
@@ -58,7 +58,7 @@ def test_values_survive_the_round_trip_and_both_ways_agree_with_eth_abi(given_: 
 def test_the_codec_built_for_contract_structs_never_needs_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Codec(TASK)
     data = codec.encode([(7, 66, b"hello", b"\x00")])
-    monkeypatch.setattr("watcher.chain.abi._ABI", None)
+    monkeypatch.setattr("watcher.chain.convention.abi._ABI", None)
     assert codec.decode(data) == (((7, 66, b"hello", b"\x00"),), data)
 
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
 from tests.wizard import CREATED_TOPIC, RESPONDED_TOPIC, WIZARD, sig_hash, task_hash
-from watcher.chain.answers import Log
-from watcher.chain.convention import convention
+from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.replies import Log
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Sighting
 

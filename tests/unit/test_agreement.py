@@ -9,8 +9,8 @@ import pytest
 
 from tests.conformance.rig import SetClock
 from tests.conformance.rig import header as block
-from watcher.chain.answers import Reverted
-from watcher.chain.endpoints import Endpoints
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Reverted
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.task import Header
 

@@ -7,17 +7,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import SecretStr
 
-from watcher.app.alerts.bulletin import ONCE_BY_STATE, AlertPlan, Desk
-from watcher.app.alerts.courier import Courier
-from watcher.app.alerts.text import FINALITY, MISSED, OTHERWISE, STOPPED, TITLES, Message, harmless
-from watcher.app.health.judgement import Health, Trouble
-from watcher.app.health.observations import API, DEADLINE, NODE_BEHIND, RPC, STORE, TROUBLES
-from watcher.app.settings import checks
-from watcher.app.settings.alerts import Alerts as AlertSettings
-from watcher.app.settings.model import Settings
 from watcher.errors import FixConfiguration
-from watcher.redact import Redactor
-from watcher.task import LEGAL, State
+from watcher.health.alert_text import FINALITY, MISSED, OTHERWISE, STOPPED, TITLES, Message, harmless
+from watcher.health.alerts import ONCE_BY_STATE, AlertPlan, Desk
+from watcher.health.delivery import Courier
+from watcher.health.readings import API, DEADLINE, NODE_BEHIND, RPC, STORE, TROUBLES
+from watcher.health.verdict import Health, Trouble
+from watcher.settings import checks
+from watcher.settings.model import Alerts as AlertSettings
+from watcher.settings.model import Settings
+from watcher.state import LEGAL, State
+from watcher.text import Redactor
 
 SECRET = "hunter2hunter2"
 PLAN = AlertPlan(interval_s=30, hourly_limit=10, repeat_s=3600)

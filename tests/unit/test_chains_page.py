@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.app.settings import sources
+from watcher.settings import load
 
 PAGE = Path(__file__).parents[2] / "docs" / "chains.md"
 REST = """
@@ -37,7 +37,7 @@ def test_table_loads_through_the_settings(table: str, tmp_path: Path, monkeypatc
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     config = tmp_path / "watcher.toml"
     config.write_text(table + REST)
-    chain = sources.load(config).chain
+    chain = load.load(config).chain
     assert chain.quorum == 2
     assert len(chain.http_urls) == 2
     assert chain.confirmations > 0

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from rich.table import Table
 
-from watcher.app.console import PlainConsole
+from watcher.cli.console import PlainConsole
 
 SOURCES = Path(__file__).parents[2] / "watcher"
 HOME = SOURCES / "app" / "console.py"

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from watcher.chain.convention import Convention, convention
-from watcher.chain.shape import PRESETS
-from watcher.chain.signature import Parameter, parse_signature
+from watcher.chain.convention.convention import Convention, convention
+from watcher.chain.convention.schema import PRESETS
+from watcher.chain.convention.signature import Parameter, parse_signature
 from watcher.devnet.contract import artifact
 from watcher.devnet.conventions import CONVENTIONS
 from watcher.errors import FixConfiguration

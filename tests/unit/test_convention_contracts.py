@@ -14,8 +14,8 @@ from eth_abi.packed import encode_packed
 from eth_account.messages import defunct_hash_message
 from eth_utils.crypto import keccak
 
-from watcher.chain.answers import Log
-from watcher.chain.convention import Convention, convention
+from watcher.chain.convention.convention import Convention, convention
+from watcher.chain.rpc.replies import Log
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Task
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.chain.convention import Convention, convention
+from watcher.chain.convention.convention import Convention, convention
 from watcher.errors import FixConfiguration
 
 EVENT = (

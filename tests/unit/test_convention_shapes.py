@@ -15,9 +15,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.chain.answers import Log
-from watcher.chain.convention import Convention, convention
-from watcher.chain.signature import parse_signature
+from watcher.chain.convention.convention import Convention, convention
+from watcher.chain.convention.signature import parse_signature
+from watcher.chain.rpc.replies import Log
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Task
 

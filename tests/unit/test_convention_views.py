@@ -7,10 +7,10 @@ import pytest
 from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
-from watcher.chain.abi import View
-from watcher.chain.answers import Log
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import Convention, convention
+from watcher.chain.convention.abi import View
+from watcher.chain.convention.convention import Convention, convention
+from watcher.chain.rpc.replies import Log
 from watcher.errors import FixConfiguration, RetryElsewhere
 
 MANAGER, OTHER = b"\x11" * 20, b"\x22" * 20

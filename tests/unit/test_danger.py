@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from watcher.app.health.instruments import Instruments
-from watcher.app.settings.model import Settings
 from watcher.clock import SystemClock
+from watcher.health.service import Instruments
+from watcher.settings.model import Settings
 
 
 @pytest.mark.parametrize(

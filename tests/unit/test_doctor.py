@@ -9,19 +9,19 @@ from typing import Any, cast
 
 import pytest
 
-from watcher.app.doctor import clock, contract, disk, method, values
-from watcher.app.doctor.finding import Finding, Notes
-from watcher.app.doctor.names import told
-from watcher.app.doctor.near import near
-from watcher.app.doctor.sample import made_up
-from watcher.app.settings.model import Settings
-from watcher.chain.abi import topic
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention import Convention, convention
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.shape import PRESETS
-from watcher.chain.signature import parse_signature
+from watcher.chain.convention.abi import topic
+from watcher.chain.convention.convention import Convention, convention
+from watcher.chain.convention.schema import PRESETS
+from watcher.chain.convention.signature import parse_signature
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
+from watcher.doctor import clock, contract, disk, method, values
+from watcher.doctor.finding import Finding, Notes
+from watcher.doctor.sample import made_up
+from watcher.doctor.signatures import near
+from watcher.doctor.topics import told
+from watcher.settings.model import Settings
 from watcher.task import Header, Sighting, Task
 
 ADDRESS = b"\x11" * 20

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher import document
+from watcher import files
 
 flat = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text()
 values = st.recursive(flat, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=50)
@@ -17,14 +17,14 @@ values = st.recursive(flat, lambda inner: st.lists(inner) | st.dictionaries(st.t
 
 @given(values)
 def test_any_document_of_ordinary_depth_is_read(value: object) -> None:
-    assert document.parse(json.dumps(value).encode()) == value
+    assert files.parse(json.dumps(value).encode()) == value
 
 
 @fuzzed
 @given(st.binary())
 def test_any_bytes_are_read_or_a_value_error(body: bytes) -> None:
     try:
-        document.parse(body)
+        files.parse(body)
     except ValueError:
         pass
 
@@ -37,10 +37,10 @@ def test_deep_nesting_is_refused_even_with_the_recursion_limit_web3_leaves_behin
     closing = "".join(pairs[letter] for letter in reversed(opening) if letter in pairs) if closed else ""
     program = f"""
 import sys
-from watcher import document
+from watcher import files
 sys.setrecursionlimit(100_000)
 try:
-    document.parse(({opening!r} * 200_000 + "1" + {closing!r} * 200_000).encode())
+    files.parse(({opening!r} * 200_000 + "1" + {closing!r} * 200_000).encode())
 except ValueError:
     print("refused")
 """
@@ -50,4 +50,4 @@ except ValueError:
 
 def test_many_shallow_things_are_not_deep() -> None:
     body = json.dumps([{"topics": ["[", "]"], "x": [[], {}]}] * 10_000).encode()
-    assert len(document.parse(body)) == 10_000
+    assert len(files.parse(body)) == 10_000

@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.conformance.rig import header as block
-from watcher.chain import evidence
-from watcher.chain.evidence import Shown
+from watcher.chain.rpc import evidence
+from watcher.chain.rpc.evidence import Shown
 from watcher.task import Header
 
 NOW_S = 1_700_000_000

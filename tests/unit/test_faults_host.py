@@ -11,11 +11,11 @@ from sqlalchemy import text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
-from watcher.app.daemon import Daemon
-from watcher.app.settings.model import Settings
+from watcher.daemon.daemon import Daemon
 from watcher.errors import FixConfiguration
 from watcher.ledger import schema
 from watcher.ledger.engine import open_engine
+from watcher.settings.model import Settings
 
 CANARY = "cAnArY-4c11"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from watcher.chain.refusals import rpc_error
+from watcher.chain.rpc.errors import rpc_error
 
 NO_STATE = [
     "missing trie node 5a1f0c (path ) state 0x5a1f is not available, not found",

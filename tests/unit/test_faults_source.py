@@ -9,7 +9,7 @@ from typing import Any
 
 import typer.main
 
-from watcher.app.cli import app
+from watcher.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "watcher"

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from watcher.flight import Flight
+from watcher.inflight import Flight
 
 LONG_S = 30.0
 

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.conformance.rig import SetClock
-from watcher.app.health.growth import Growth
+from watcher.health.observers import Growth
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from watcher.errors import AttemptFailed, FixConfiguration
 from watcher.hook.load import fit
 from watcher.hook.protocol import LATER_LIMIT_BLOCKS, LATER_LIMIT_S, Hook, judge
-from watcher.hook.words import REASON_LIMIT, clean, describe
 from watcher.task import Later, Skip, Task
 from watcher.testing import make_task, run_hook
+from watcher.text import REASON_LIMIT, clean, describe
 
 
 class Bytes(bytes):

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
 from watcher.errors import AttemptFailed
-from watcher.hook import frame
+from watcher.hook import wire
 from watcher.hook.protocol import Answer
 from watcher.task import Later, Sighting, Skip, Task
 
@@ -42,72 +42,72 @@ LIMIT = 1000
 patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-def through(fields: frame.Fields) -> frame.Fields:
-    packed = frame.pack(fields)
+def through(fields: wire.Fields) -> wire.Fields:
+    packed = wire.pack(fields)
     head, body = packed[:4], packed[4:]
-    assert frame.length(head, len(body)) == len(body)
-    return frame.unpack(body)
+    assert wire.length(head, len(body)) == len(body)
+    return wire.unpack(body)
 
 
 @patient
 @given(st.integers(0), tasks)
 def test_a_task_arrives_as_it_was_sent(run: int, task: Task) -> None:
-    assert frame.read_task(through(frame.write_task(run, task))) == (run, task)
+    assert wire.read_task(through(wire.write_task(run, task))) == (run, task)
 
 
 @patient
 @given(st.integers(0), answers)
 def test_an_answer_arrives_as_it_was_sent(run: int, answer: Answer) -> None:
-    fields = through(frame.write_answer(run, answer))
-    assert frame.read_run(fields) == run
-    assert frame.read_answer(fields, LIMIT) == answer
+    fields = through(wire.write_answer(run, answer))
+    assert wire.read_run(fields) == run
+    assert wire.read_answer(fields, LIMIT) == answer
 
 
 def test_order_and_start_arrive_as_they_were_sent() -> None:
-    order = frame.Order("m:f", "/srv/hook", 5)
-    assert frame.read_order(through(frame.write_order(order))) == order
-    for start in (frame.Ready("m:f@123"), frame.NotLoaded("no such module")):
-        assert frame.read_start(through(frame.write_start(start))) == start
+    order = wire.Order("m:f", "/srv/hook", 5)
+    assert wire.read_order(through(wire.write_order(order))) == order
+    for start in (wire.Ready("m:f@123"), wire.NotLoaded("no such module")):
+        assert wire.read_start(through(wire.write_start(start))) == start
 
 
 @fuzzed
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_object_or_a_broken_frame(body: bytes) -> None:
     try:
-        assert isinstance(frame.unpack(body), dict)
-    except frame.BrokenFrame:
+        assert isinstance(wire.unpack(body), dict)
+    except wire.BrokenFrame:
         pass
 
 
 @fuzzed
 @given(st.dictionaries(keys, json_values, max_size=4))
 def test_any_object_is_an_answer_a_failure_or_a_broken_frame(fields: dict[str, Any]) -> None:
-    for read in (frame.read_run, frame.read_start, lambda f: frame.read_answer(f, LIMIT)):
+    for read in (wire.read_run, wire.read_start, lambda f: wire.read_answer(f, LIMIT)):
         words = ""
         try:
             read(fields)
-        except (AttemptFailed, frame.BrokenFrame) as error:
+        except (AttemptFailed, wire.BrokenFrame) as error:
             words = str(error)
         assert len(words) < 1500
 
 
 def test_nesting_without_end_and_numbers_without_end_are_broken_frames() -> None:
     for body in (b"[" * 100_000, b'{"a":' * 50_000, b"9" * 100_000, b"\xff\xfe"):
-        with pytest.raises(frame.BrokenFrame):
-            frame.unpack(body)
+        with pytest.raises(wire.BrokenFrame):
+            wire.unpack(body)
 
 
 def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
-    with pytest.raises(frame.BrokenFrame, match="4,294,967,295 bytes"):
-        frame.length(b"\xff\xff\xff\xff", frame.frame_limit_bytes(LIMIT))
+    with pytest.raises(wire.BrokenFrame, match="4,294,967,295 bytes"):
+        wire.length(b"\xff\xff\xff\xff", wire.frame_limit_bytes(LIMIT))
 
 
 def test_an_answer_over_the_limit_is_refused_on_the_daemons_side_too() -> None:
     with pytest.raises(AttemptFailed, match="1,001 bytes"):
-        frame.read_answer({"run": 1, "answer": "00" * 1001}, LIMIT)
+        wire.read_answer({"run": 1, "answer": "00" * 1001}, LIMIT)
 
 
 @pytest.mark.parametrize("text", ["0", "0x00", "00 00", "zz", "\u0660\u0660"])
 def test_hex_is_taken_only_in_its_one_spelling(text: str) -> None:
-    with pytest.raises(frame.BrokenFrame):
-        frame.read_answer({"run": 1, "answer": text}, LIMIT)
+    with pytest.raises(wire.BrokenFrame):
+        wire.read_answer({"run": 1, "answer": text}, LIMIT)

@@ -6,8 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.app.health.judgement import Health, Standing, judge
-from watcher.app.health.observations import (
+from watcher.health.readings import (
     API,
     CONVENTION,
     DEADLINE,
@@ -30,7 +29,8 @@ from watcher.app.health.observations import (
     StoreSeen,
     WorkSeen,
 )
-from watcher.app.health.status import told
+from watcher.health.status import told
+from watcher.health.verdict import Health, Standing, judge
 
 LIMITS = Limits(quiet_node_s=15, stuck_s=60, slow_store_s=15, danger_blocks=10)
 WORK = WorkSeen(cursor_block=100, head_block=100, final_block=90)

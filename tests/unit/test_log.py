@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loguru import logger
 
-from watcher.app.log import set_up
+from watcher.daemon.log import set_up
 from watcher.errors import FixConfiguration
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +61,7 @@ def as_journal(stream: IO[str]) -> str:
 
 
 def run(script: str, *, environ: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
-    head = "import logging, sys\nfrom loguru import logger\nfrom watcher.app.log import report_crashes, set_up\n"
+    head = "import logging, sys\nfrom loguru import logger\nfrom watcher.daemon.log import report_crashes, set_up\n"
     variables = {name: value for name, value in os.environ.items() if name not in ("JOURNAL_STREAM", "NO_COLOR")}
     return subprocess.Popen(
         [sys.executable, "-c", head + script],

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
-from watcher.app.health.judgement import judge
-from watcher.app.health.metrics import Metrics
-from watcher.app.health.observations import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
-from watcher.chain.batch import Asked
-from watcher.chain.seat import EndpointSeen
-from watcher.ledger.measure import Moved, Work
+from watcher.chain.rpc.batch import Asked
+from watcher.chain.rpc.member import EndpointSeen
+from watcher.health.metrics import Metrics
+from watcher.health.readings import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
+from watcher.health.verdict import judge
 from watcher.ledger.source import Cursor
+from watcher.ledger.stats import Moved, Work
 from watcher.ledger.writer import Batch
-from watcher.task import State
+from watcher.state import State
 
 MONITORING = Path(__file__).parents[2] / "monitoring"
 NODE = "http://127.0.0.1:8545"

@@ -8,7 +8,8 @@ import pytest
 from loguru import logger
 
 from watcher.chain.expiry import Expiry
-from watcher.task import Header, OpenTask, Sighting, State, Task
+from watcher.state import State
+from watcher.task import Header, OpenTask, Sighting, Task
 
 
 class Proven:

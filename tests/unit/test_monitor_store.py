@@ -3,18 +3,17 @@
 import asyncio
 from random import Random
 
-from watcher.app.bells import Bells
-from watcher.app.health.judgement import Standing
-from watcher.app.health.metrics import Metrics
-from watcher.app.health.monitor import Monitor
-from watcher.app.health.observations import STORE, WATCH, Limits
-from watcher.app.health.witness import Witness
-from watcher.app.loop import StageLoop
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import SystemClock
 from watcher.errors import TryLater
+from watcher.health.metrics import Metrics
+from watcher.health.monitor import Monitor
+from watcher.health.observers import Witness
+from watcher.health.readings import STORE, WATCH, Limits
+from watcher.health.verdict import Standing
 from watcher.ledger.writer import NOT_WRITTEN, Batch
+from watcher.stage import Bells, StageLoop
 
 FULL = f"{NOT_WRITTEN} (OperationalError: database or disk is full)"
 

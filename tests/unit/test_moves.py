@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.errors import IllegalMove
-from watcher.ledger.moves import check
 from watcher.ledger.tables import OPEN
-from watcher.task import ENDED, LEGAL, RESPONDED, UNSETTLED, State
+from watcher.ledger.transitions import check
+from watcher.state import ENDED, LEGAL, RESPONDED, UNSETTLED, State
 
 STATES = st.sampled_from(list(State))
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.app.notify import Notifier, watchdog_interval_s
+from watcher.daemon.systemd import Notifier, watchdog_interval_s
 
 
 @pytest.fixture(params=["path", "abstract"])

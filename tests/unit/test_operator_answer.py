@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from watcher.operator.answer import RETRY_AFTER_LIMIT_S, parse, retry_after_s
 from watcher.operator.refusal import stubborn
+from watcher.operator.reply import RETRY_AFTER_LIMIT_S, parse, retry_after_s
 from watcher.operator.words import WORDS_LIMIT_CHARS
 from watcher.task import Accepted, Outcome, Refused, Unknown
 

@@ -5,7 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.operator.backoff import delay_s
+from watcher.backoff import delay_s
 from watcher.operator.circuit import Circuit
 from watcher.task import Accepted, Outcome, Refused, Unknown
 

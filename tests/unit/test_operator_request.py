@@ -10,7 +10,7 @@ from eth_utils.crypto import keccak
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from watcher.chain.convention import convention
+from watcher.chain.convention.convention import convention
 from watcher.errors import Quarantine
 from watcher.operator.request import ParamsStyle, disagreement, operator_request, probe_request, proxy_request
 from watcher.task import Accepted, Call, Refused, Sighting, Task

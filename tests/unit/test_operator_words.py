@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.operator.answer import RETRY_AFTER_LIMIT_S, parse
+from watcher.operator.reply import RETRY_AFTER_LIMIT_S, parse
 from watcher.operator.words import WORDS_LIMIT_CHARS, clean
 from watcher.task import Accepted, Outcome, Unknown
 

@@ -8,11 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.chain.pace import Pace, longest_pause_s
+from watcher.chain.rpc.pace import Pace, longest_pause_s
 from watcher.clock import SystemClock
 from watcher.operator.circuit import Circuit
-from watcher.operator.plan import SubmitPlan
-from watcher.task import Accepted, Header, OpenTask, Outcome, Refused, Sent, State, Unknown
+from watcher.operator.pacing import SubmitPlan
+from watcher.state import State
+from watcher.task import Accepted, Header, OpenTask, Outcome, Refused, Sent, Unknown
 from watcher.testing import make_task
 
 PLAN = SubmitPlan(4, 60.0, 1.0, 300.0, 5, 5.0)

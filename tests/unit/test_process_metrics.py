@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from watcher.app.health.process_metrics import OwnProcess
+from watcher.health.process_metrics import OwnProcess
 
 NAMES = (
     "virtual_memory_bytes",

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.chain.convention import convention
+from watcher.chain.convention.convention import convention
 
 PRESET = Path(convention.__code__.co_filename).with_name("conventions") / "wizard.toml"
 CALL = 'values = ["task", ["$index", "$answer"]]'

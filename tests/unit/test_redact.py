@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from watcher.redact import HIDDEN, TEXT_LIMIT_CHARS, Redactor, escape, hide_urls, show_url
+from watcher.text import HIDDEN, TEXT_LIMIT_CHARS, Redactor, escape, hide_urls, show_url
 
 KEY = "a1B2c3D4e5F6"
 URL = f"https://user:pass99word@rpc.example:8443/v2/{KEY}?apikey=Zz99Yy88"

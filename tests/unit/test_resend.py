@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from tests.conformance.rig import make_task
 from watcher.chain.resend import Pause, pause
-from watcher.task import Header, OpenTask, State
+from watcher.state import State
+from watcher.task import Header, OpenTask
 
 
 def sent(attempts: int, *, deadline: int | None = None, deadline_s: int | None = None) -> OpenTask:

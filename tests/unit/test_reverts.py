@@ -6,10 +6,10 @@ from eth_utils.crypto import keccak
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.chain.answers import Reverted
-from watcher.chain.refusals import WORDS_LIMIT, rpc_error
+from watcher.chain.convention.signature import errors_in_abi
 from watcher.chain.reverts import Meaning, decoded, refusal
-from watcher.chain.signature import errors_in_abi
+from watcher.chain.rpc.errors import WORDS_LIMIT, rpc_error
+from watcher.chain.rpc.replies import Reverted
 
 CHECKER = "BLSSignatureChecker.checkSignatures: "
 

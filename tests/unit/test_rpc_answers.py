@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.chain import answers
-from watcher.chain.answers import Log
-from watcher.chain.refusals import Overloaded, RpcError
+from watcher.chain.rpc import replies
+from watcher.chain.rpc.errors import Overloaded, RpcError
+from watcher.chain.rpc.replies import Log
 from watcher.errors import RetryElsewhere
 from watcher.task import Header
 
@@ -46,7 +46,7 @@ def ok(number: Any, result: Any = "0x1") -> dict[str, Any]:
 
 
 def outcomes(raw: bytes, ids: list[int]) -> list[Any]:
-    return [answers.outcome(envelope) for envelope in answers.envelopes(raw, ids)]
+    return [replies.outcome(envelope) for envelope in replies.envelopes(raw, ids)]
 
 
 @fuzzed
@@ -71,7 +71,7 @@ def test_any_bytes_are_an_outcome_or_retry_elsewhere(raw: bytes) -> None:
 @fuzzed
 @given(anything, st.sampled_from([[0], [0, 1]]))
 def test_an_http_error_s_body_is_an_answer_for_each_id_or_none(raw: Any, ids: list[int]) -> None:
-    found = answers.answered(json.dumps(raw).encode(), ids)
+    found = replies.answered(json.dumps(raw).encode(), ids)
     assert found is None or [one["id"] for one in found] == ids
 
 
@@ -115,15 +115,15 @@ def test_a_refusal_without_an_envelope_stands_for_all(raw: Any, refusal: RpcErro
 
 def test_an_answer_of_more_values_than_its_length_holds_is_refused_unparsed() -> None:
     with pytest.raises(Overloaded, match="more values"):
-        answers.envelopes(b'[{"id":0,"result":[' + b"0," * 700_000 + b"0]}]", [0])
+        replies.envelopes(b'[{"id":0,"result":[' + b"0," * 700_000 + b"0]}]", [0])
     with pytest.raises(Overloaded, match="more values"):
-        answers.envelopes(b'[{"id":0,"result":[' + b"{}," * 5_000 + b"0]}]", [0])
+        replies.envelopes(b'[{"id":0,"result":[' + b"{}," * 5_000 + b"0]}]", [0])
     many = [raw_log(logIndex=hex(position)) for position in range(5_000)]
-    assert len(read(*answers.envelopes(body(ok(0, many)), [0])[0]["result"])[0]) == 5_000
+    assert len(read(*replies.envelopes(body(ok(0, many)), [0])[0]["result"])[0]) == 5_000
 
 
 def test_null_instead_of_a_list_is_no_logs() -> None:
-    assert answers.logs(None, ADDRESS, {TOPIC}, None, 5, LAST) == ((), 0)
+    assert replies.logs(None, ADDRESS, {TOPIC}, None, 5, LAST) == ((), 0)
 
 
 @pytest.mark.parametrize(
@@ -136,19 +136,19 @@ def test_null_instead_of_a_list_is_no_logs() -> None:
     ],
 )
 def test_a_receipt_without_a_block_is_none(raw: Any) -> None:
-    assert answers.receipt(raw) is None
+    assert replies.receipt(raw) is None
 
 
 @fuzzed
 @given(anything)
 def test_any_value_is_parsed_or_retry_elsewhere(raw: Any) -> None:
     for parse in (
-        answers.quantity,
-        answers.octets,
-        answers.header,
-        answers.receipt,
-        lambda value: answers.logs(value, ADDRESS, {TOPIC}, None, 0, LAST),
-        lambda value: answers.logs([value], ADDRESS, {TOPIC}, None, 0, LAST),
+        replies.quantity,
+        replies.octets,
+        replies.header,
+        replies.receipt,
+        lambda value: replies.logs(value, ADDRESS, {TOPIC}, None, 0, LAST),
+        lambda value: replies.logs([value], ADDRESS, {TOPIC}, None, 0, LAST),
     ):
         try:
             parse(raw)
@@ -186,7 +186,7 @@ def test_any_value_is_parsed_or_retry_elsewhere(raw: Any) -> None:
 )
 def test_an_answer_that_is_not_exactly_one_per_id_is_refused(raw: bytes) -> None:
     with pytest.raises(RetryElsewhere):
-        answers.envelopes(raw, [0])
+        replies.envelopes(raw, [0])
 
 
 def test_answers_out_of_order_are_put_in_the_order_asked() -> None:
@@ -212,7 +212,7 @@ def test_of_two_members_of_the_same_name_the_last_one_counts_and_nothing_breaks(
 @given(st.integers(0, 2**63 - 1), st.booleans(), st.integers(0, 4))
 def test_quantities_of_harmless_dialects_are_read(number: int, upper: bool, zeros: int) -> None:
     digits = "0" * zeros + f"{number:x}"
-    assert answers.quantity("0x" + (digits.upper() if upper else digits)) == number
+    assert replies.quantity("0x" + (digits.upper() if upper else digits)) == number
 
 
 BAD_QUANTITIES = ["0x", "", "1f", "-0x1", "0x-1", "0x1_0", " 0x1", "0x1\n", "0x" + "f" * 16, 5, None, True]
@@ -221,20 +221,20 @@ BAD_QUANTITIES = ["0x", "", "1f", "-0x1", "0x-1", "0x1_0", " 0x1", "0x1\n", "0x"
 @pytest.mark.parametrize("raw", BAD_QUANTITIES)
 def test_quantities_of_any_other_kind_are_refused(raw: Any) -> None:
     with pytest.raises(RetryElsewhere):
-        answers.quantity(raw)
+        replies.quantity(raw)
 
 
 @pytest.mark.parametrize("raw", ["", "00", "0x0", "0x0g", "0x 00", "0x00 ", "0x\u0660\u0661", ["0x", "00"], 7, None])
 def test_bytes_of_another_form_are_refused(raw: Any) -> None:
     with pytest.raises(RetryElsewhere):
-        answers.octets(raw)
+        replies.octets(raw)
 
 
 @given(st.binary(max_size=80))
 def test_bytes_are_read_in_either_case_and_of_the_asked_size_only(data: bytes) -> None:
-    assert answers.octets("0x" + data.hex()) == answers.octets("0x" + data.hex().upper(), len(data)) == data
+    assert replies.octets("0x" + data.hex()) == replies.octets("0x" + data.hex().upper(), len(data)) == data
     with pytest.raises(RetryElsewhere):
-        answers.octets("0x" + data.hex(), len(data) + 1)
+        replies.octets("0x" + data.hex(), len(data) + 1)
 
 
 def raw_log(**change: Any) -> dict[str, Any]:
@@ -252,7 +252,7 @@ def raw_log(**change: Any) -> dict[str, Any]:
 
 
 def read(*raw: dict[str, Any], index: bytes | None = None) -> tuple[tuple[Log, ...], int]:
-    return answers.logs(list(raw), ADDRESS, {TOPIC}, index, 5, LAST)
+    return replies.logs(list(raw), ADDRESS, {TOPIC}, index, 5, LAST)
 
 
 def test_logs_come_in_chain_order_and_once_each() -> None:
@@ -333,5 +333,5 @@ def test_every_different_log_is_read_once_and_in_the_order_of_blocks(places: lis
 @pytest.mark.parametrize("raw", [None, "", "0x", "12", -1, "-0x1", "0x" + "f" * 64, [], {}, True, "0xzz"])
 def test_a_block_that_lies_about_the_time_is_still_a_block(raw: object) -> None:
     block = {"number": "0x5", "hash": "0x" + "11" * 32, "parentHash": "0x" + "22" * 32, "timestamp": raw}
-    assert answers.header(block).timestamp_s == 0
-    assert answers.header({**block, "timestamp": "0x65f00000"}).timestamp_s == 0x65F00000
+    assert replies.header(block).timestamp_s == 0
+    assert replies.header({**block, "timestamp": "0x65f00000"}).timestamp_s == 0x65F00000

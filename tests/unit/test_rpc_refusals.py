@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.chain.refusals import (
+from watcher.chain.rpc.errors import (
     COOL_DOWN_MAX_S,
     Overloaded,
     Paused,
@@ -19,7 +19,7 @@ from watcher.chain.refusals import (
     rpc_error,
     words_in,
 )
-from watcher.chain.url import Url
+from watcher.chain.rpc.transport import Url
 from watcher.errors import FixConfiguration, RetryElsewhere
 
 # How public nodes say that a range is too wide. None may be taken for "slow down" or "no such block".

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from watcher.app.settings.model import Settings
-from watcher.app.settings.names import credential_name, env_name
-from watcher.app.settings.problems import FIELDS, is_private
-from watcher.app.settings.sources import load
-from watcher.app.settings.template import render
 from watcher.errors import FixConfiguration
+from watcher.settings.load import load
+from watcher.settings.model import Settings
+from watcher.settings.names import credential_name, env_name
+from watcher.settings.problems import FIELDS, is_private
+from watcher.settings.template import render
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 SMALLEST = f"""
@@ -362,7 +362,7 @@ def test_names_in_environment_and_credentials_are_those_of_the_keys() -> None:
 def test_loading_settings_imports_nothing_slow(write: Write) -> None:
     path = write(SMALLEST)
     script = (
-        "import sys; from pathlib import Path; from watcher.app.settings.sources import load;"
+        "import sys; from pathlib import Path; from watcher.settings.load import load;"
         f"load(Path({str(path)!r}), {{}}, {PASSWORD!r});"
         "slow = ('web3', 'eth_utils', 'eth_abi', 'aiohttp', 'httpx', 'sqlalchemy', 'rich');"
         "print([name for name in slow if name in sys.modules])"

@@ -11,10 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.app.settings.names import env_name
-from watcher.app.settings.problems import FIELDS, is_private
-from watcher.app.settings.sources import load
 from watcher.errors import FixConfiguration
+from watcher.settings.load import load
+from watcher.settings.names import env_name
+from watcher.settings.problems import FIELDS, is_private
 
 CANARY = "cAnArY7f3a"
 VALID: dict[str, dict[str, Any]] = {

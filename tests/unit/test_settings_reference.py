@@ -6,15 +6,15 @@ from pathlib import Path
 
 import pytest
 
-from watcher.app.reference.pages import PAGES, main
-from watcher.app.settings.problems import FIELDS
+from docs.generate.pages import PAGES, main
+from watcher.settings.problems import FIELDS
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_committed_pages_are_current() -> None:
     for name, page in PAGES.items():
-        assert (ROOT / "docs" / name).read_text() == page(), "run: python -m watcher.app.reference.pages"
+        assert (ROOT / "docs" / name).read_text() == page(), "run: python -m docs.generate.pages"
 
 
 def test_every_setting_is_described_on_its_page() -> None:
@@ -37,5 +37,5 @@ def test_check_finds_a_page_that_has_fallen_behind(tmp_path: Path, monkeypatch: 
 
 
 def test_the_pages_are_made_by_running_the_module() -> None:
-    command = [sys.executable, "-m", "watcher.app.reference.pages", "--check"]
+    command = [sys.executable, "-m", "docs.generate.pages", "--check"]
     assert subprocess.run(command, cwd=ROOT, check=False, timeout=60).returncode == 0

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from watcher.app.settings import checks
-from watcher.app.settings.problems import FIELDS
-from watcher.app.settings.sources import load
 from watcher.errors import FixConfiguration
+from watcher.settings import checks
+from watcher.settings.load import load
+from watcher.settings.problems import FIELDS
 
 CHECKSUMMED = "0x5aAeb6053F3E94C9b9A09f33669435E7Ef1BeAed"
 SMALLEST: dict[str, dict[str, Any]] = {

@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 
 from tests.conformance.rig import SetClock, header
-from watcher.chain.node import Node
-from watcher.chain.unreached import Unreached, denied
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.unreached import Unreached, denied
 from watcher.task import Header
 
 CURSOR = header(2_000, 1)

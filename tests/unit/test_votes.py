@@ -8,9 +8,9 @@ import pytest
 
 from tests.conformance.rig import SetClock
 from tests.conformance.rig import header as block
-from watcher.chain.answers import Reverted, Unread
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.votes import Votes
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Reverted, Unread
+from watcher.chain.rpc.votes import Votes
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.task import Header
 

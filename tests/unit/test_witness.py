@@ -5,18 +5,18 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from watcher.app.health.judgement import Standing, judge
-from watcher.app.health.metrics import Metrics
-from watcher.app.health.observations import API, HOOK, Limits, Observations
-from watcher.app.health.witness import Witness
 from watcher.clock import SystemClock
 from watcher.errors import AttemptFailed, TryLater
+from watcher.health.metrics import Metrics
+from watcher.health.observers import Witness
+from watcher.health.readings import API, HOOK, Limits, Observations
+from watcher.health.verdict import Standing, judge
 from watcher.ledger.writer import Batch
 from watcher.operator.probe import Probe
 from watcher.operator.request import Request, probe_request
-from watcher.redact import Redactor
 from watcher.task import Accepted, Later, Outcome, Refused, Response, Sent, Skip, Task, Unknown
 from watcher.testing import make_task
+from watcher.text import Redactor
 
 SECRET = "correct-horse-battery"
 

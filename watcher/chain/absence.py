@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from watcher.clock import Clock
 from watcher.ledger import absences
-from watcher.ledger.book import Book
+from watcher.ledger.store import Book
 from watcher.task import Absence, Absent, Header, OpenTask
 
 # Caches of providers and replicas that restart are empty for seconds. Deadlines are past when this is asked, and nobody

@@ -3,14 +3,14 @@
 from loguru import logger
 
 from watcher.chain.absence import AbsenceRule
-from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
-from watcher.chain.endpoints import Endpoints
 from watcher.chain.expiry import Expiry
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Unread
 from watcher.clock import Clock
 from watcher.errors import StaleNode
-from watcher.ledger import outcome, reading
-from watcher.ledger.book import Book
+from watcher.ledger import outcomes, queries
+from watcher.ledger.store import Book
 from watcher.task import Header, OpenTask
 
 _BATCH = 200
@@ -48,18 +48,18 @@ class Admit:
     async def step(self) -> float:
         """Admit one batch. Returns the seconds until the next look."""
         found = await self._book.ask(
-            outcome.to_admit, self._book.source_id, self._confirmations, self._clock.now_ms(), _BATCH
+            outcomes.to_admit, self._book.source_id, self._confirmations, self._clock.now_ms(), _BATCH
         )
         if not found:
             return self._idle_s
-        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        cursor = await self._book.ask(queries.cursor, self._book.source_id)
         at = await self._nodes.head()
         if at.number < cursor.head_block:
             raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}")
         if self._contract.proves_tasks:
             await self._prove(found, at, cursor.final_block)
         else:
-            await self._book.do(outcome.admitted, found, at, proved=False)
+            await self._book.do(outcomes.admitted, found, at, proved=False)
         return 0 if len(found) == _BATCH else self._idle_s
 
     async def _prove(self, found: list[OpenTask], at: Header, final_block: int) -> None:
@@ -74,7 +74,7 @@ class Admit:
                 true.append(one)
             else:
                 doubtful.append((one, word[0]))
-        await self._book.do(outcome.admitted, true, at)
+        await self._book.do(outcomes.admitted, true, at)
         if doubtful:
             await self._doubt(doubtful, at, final_block)
         if unread:
@@ -87,7 +87,7 @@ class Admit:
                 logger.bind(task=one.task.task_index).warning("it waits: {}", word.reason)
         # Only those of the last step: bounded, and a task that stays unreadable is logged once.
         self._unread = {one.row_id for one, _ in unread}
-        await self._book.do(outcome.postponed, [(one, word.reason) for one, word in unread], at.number + 1)
+        await self._book.do(outcomes.postponed, [(one, word.reason) for one, word in unread], at.number + 1)
 
     async def _doubt(self, doubtful: list[tuple[OpenTask, bytes | None]], at: Header, final_block: int) -> None:
         """A reorg is about to be noticed, or the log is not what the contract emitted. Finality decides which."""
@@ -96,5 +96,5 @@ class Admit:
         await self._expiry.not_held([task for task, held in final if held is None], at, empty=True)
         unsure = [task for task, _ in doubtful if task.task.seen_at.block_number > final_block]
         await self._book.do(
-            outcome.look_again, unsure, at.number + 1, "the contract does not hold this task (yet, or any more)"
+            outcomes.look_again, unsure, at.number + 1, "the contract does not hold this task (yet, or any more)"
         )

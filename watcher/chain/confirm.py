@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING
 from loguru import logger
 
 from watcher.chain.absence import AbsenceRule
-from watcher.chain.answers import Unread
 from watcher.chain.contract import TaskManager
-from watcher.chain.endpoints import Endpoints
+from watcher.chain.dry_run import Rehearsal
 from watcher.chain.event_search import EventSearch
 from watcher.chain.expiry import Expiry
-from watcher.chain.judge import Judge
-from watcher.chain.rehearsal import Rehearsal
 from watcher.chain.resend import Pause, pause
+from watcher.chain.resolve import Judge
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Unread
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere
-from watcher.ledger import absences, measure, outcome, reading, work
-from watcher.ledger.book import Book
+from watcher.ledger import absences, claims, outcomes, queries, stats
 from watcher.ledger.source import Cursor
+from watcher.ledger.store import Book
+from watcher.state import NOT_HELD, State
 from watcher.task import (
-    NOT_HELD,
     Absent,
     Expired,
     Header,
@@ -36,7 +36,6 @@ from watcher.task import (
     Responded,
     RespondedByUs,
     RespondedOtherwise,
-    State,
     Verdict,
 )
 
@@ -99,7 +98,9 @@ class Confirm:
 
         Raises the first RetryElsewhere of a kind once every kind has had its turn.
         """
-        await self._book.do(work.rescue, self._book.source_id, all_of_them=False, patience_blocks=self._patience_blocks)
+        await self._book.do(
+            claims.rescue, self._book.source_id, all_of_them=False, patience_blocks=self._patience_blocks
+        )
         trouble: RetryElsewhere | None = None
         is_full = False
         for kind in (self._confirm, self._look_again, self._finalise, self._end, self._review):
@@ -113,19 +114,19 @@ class Confirm:
 
     async def _confirm(self) -> int:
         """Tasks that were sent, and may have been answered or lost meanwhile. Returns how many there were."""
-        sent = await self._book.ask(outcome.to_confirm, self._book.source_id, self._clock.now_ms(), _BATCH)
+        sent = await self._book.ask(outcomes.to_confirm, self._book.source_id, self._clock.now_ms(), _BATCH)
         held = sent if self._contract.shows_answers else await self._deliver(sent)
         if held:
-            cursor = await self._book.ask(reading.cursor, self._book.source_id)
+            cursor = await self._book.ask(queries.cursor, self._book.source_id)
             await self._apply(held, await self._judge.resolve(held), cursor)
         return len(sent)
 
     async def _end(self) -> int:
         """Tasks whose deadline is past at finality. Returns how many there were."""
-        past = await self._book.ask(outcome.past_deadline, self._book.source_id, self._clock.now_ms(), _BATCH)
+        past = await self._book.ask(outcomes.past_deadline, self._book.source_id, self._clock.now_ms(), _BATCH)
         held = past if self._contract.shows_answers else await self._deliver(past)
         if held:
-            cursor = await self._book.ask(reading.cursor, self._book.source_id)
+            cursor = await self._book.ask(queries.cursor, self._book.source_id)
             verdicts = await self._judge.past_deadline(held)
             late = [(task, v.at) for task, v in zip(held, verdicts, strict=True) if isinstance(v, Expired)]
             gone = [(task, v) for task, v in zip(held, verdicts, strict=True) if isinstance(v, Orphaned)]
@@ -141,7 +142,7 @@ class Confirm:
 
     async def _deliver(self, held: Sequence[OpenTask]) -> list[OpenTask]:
         """No outcome will ever show: what the API has accepted is done, and the rest goes on."""
-        await self._book.do(outcome.delivered, [one for one in held if one.state is State.ACCEPTED])
+        await self._book.do(outcomes.delivered, [one for one in held if one.state is State.ACCEPTED])
         return [one for one in held if one.state is not State.ACCEPTED]
 
     async def _apply(self, held: Sequence[OpenTask], verdicts: Sequence[Verdict], before: Cursor) -> None:
@@ -163,8 +164,8 @@ class Confirm:
                     missing.append((one, at))
                 case _:
                     unclear.append(one)
-        await self._book.do(outcome.answered, ours, by_us=True)
-        history = await self._book.do(outcome.answered, others, by_us=False)
+        await self._book.do(outcomes.answered, ours, by_us=True)
+        history = await self._book.do(outcomes.answered, others, by_us=False)
         for one, event in others:
             if one.row_id not in history:
                 _log(one).warning("answered by somebody else in block {}", event.seen_at.block_number)
@@ -174,15 +175,15 @@ class Confirm:
             await self._send_again(missing, said)
         if unclear:
             # The block after the one known then: an answer read meanwhile came with it, and is looked at now.
-            await self._book.do(outcome.look_again, unclear, before.head_block + 1)
+            await self._book.do(outcomes.look_again, unclear, before.head_block + 1)
 
     async def _look_again(self) -> int:
         """Tasks of which an event says that they were answered, or that were set aside and whose log is there again."""
-        named = await self._book.ask(outcome.to_look_again, self._book.source_id, _BATCH)
+        named = await self._book.ask(outcomes.to_look_again, self._book.source_id, _BATCH)
         if named:
             answered = await self._look([one.held for one in named])
             unfounded = [one for one in named if one.held.row_id not in answered]
-            await self._book.do(outcome.nothing_new, unfounded)
+            await self._book.do(outcomes.nothing_new, unfounded)
         return len(named)
 
     async def _review(self) -> int:
@@ -197,7 +198,7 @@ class Confirm:
 
     async def _look(self, held: Sequence[OpenTask]) -> set[int]:
         """Ask the chain about tasks in whatever state. Returns the rows of those it shows a response to."""
-        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        cursor = await self._book.ask(queries.cursor, self._book.source_id)
         verdicts = await self._judge.resolve(held)
         answered: list[tuple[OpenTask, Verdict]] = []
         back: list[OpenTask] = []
@@ -222,10 +223,10 @@ class Confirm:
 
     async def _send_again(self, missing: Sequence[tuple[OpenTask, Header]], said: Sequence[str | None]) -> None:
         """At once, but where accepted answers never show: then ever more slowly, for the same bytes fail alike."""
-        lost = (await self._book.ask(measure.unshown, self._book.source_id)).count
+        lost = (await self._book.ask(stats.unshown, self._book.source_id)).count
         lost += sum(one.state is State.ACCEPTED for one, _ in missing)
         pauses = [
-            pause(one, at, self._patience_blocks) if lost >= measure.UNSHOWN_LIMIT else Pause() for one, at in missing
+            pause(one, at, self._patience_blocks) if lost >= stats.UNSHOWN_LIMIT else Pause() for one, at in missing
         ]
         each = zip(missing, said, pauses, strict=True)
         await asyncio.gather(*(self._send_one_again(one, words, rest) for (one, _), words, rest in each))
@@ -237,7 +238,7 @@ class Confirm:
         if rest != Pause():
             why = f"{why}; accepted answers never show on the chain: compare [signed] with the contract"
         _log(held).warning("{}; it will be sent again", why)
-        await self._book.do(outcome.not_there, held, why, rest.at_block, rest.after_ms)
+        await self._book.do(outcomes.not_there, held, why, rest.at_block, rest.after_ms)
 
     async def _why_not(self, held: OpenTask) -> str:
         if held.tx_hash is None:
@@ -259,15 +260,15 @@ class Confirm:
         The event is in a final block, and the state at the head agrees with it: the state of the final block itself,
         which full nodes drop, says nothing more.
         """
-        held = await self._book.ask(outcome.to_finalise, self._book.source_id, self._clock.now_ms(), _BATCH)
+        held = await self._book.ask(outcomes.to_finalise, self._book.source_id, self._clock.now_ms(), _BATCH)
         if not held:
             return 0
-        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        cursor = await self._book.ask(queries.cursor, self._book.source_id)
         if cursor.final_hash is None:
             return 0  # a reorg has just taken back what was called final
         final = Header(cursor.final_block, cursor.final_hash, b"")
         if not self._contract.proves_answers:
-            await self._book.do(outcome.final, held, final)  # the events alone tell, and theirs are final blocks
+            await self._book.do(outcomes.final, held, final)  # the events alone tell, and theirs are final blocks
             return len(held)
         at, found = await self._judge.response_hashes(held)
         there, gone, empty, unread = [], [], [], []
@@ -281,7 +282,7 @@ class Confirm:
             else:
                 there.append(task)
         gone += await self._absence.proven(empty, Absent.RESPONSE, at)
-        await self._book.do(outcome.final, there, final)
-        await self._book.do(outcome.taken_back, gone, at)
-        await self._book.do(outcome.look_again, unread, at.number + 1)
+        await self._book.do(outcomes.final, there, final)
+        await self._book.do(outcomes.taken_back, gone, at)
+        await self._book.do(outcomes.look_again, unread, at.number + 1)
         return len(held)

@@ -6,14 +6,76 @@ Invariant: all values of one call come from the same block of the same chain, or
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from watcher.chain.abi import NoSuchView, View, item, topic
-from watcher.chain.answers import Log, Reverted, Unread
-from watcher.chain.call import Emitters
-from watcher.chain.convention import Convention
-from watcher.chain.endpoints import Endpoints
-from watcher.errors import NarrowRange, RetryElsewhere
-from watcher.ledger.reading import Place
+from watcher.chain.convention.abi import NoSuchView, View, item, topic
+from watcher.chain.convention.convention import Convention
+from watcher.chain.rpc.calls import Emitters
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Log, Reverted, Unread
+from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere
+from watcher.ledger.queries import Beginning, Place
 from watcher.task import Header, Task
+
+# A node that makes its answers up does not make up the same one twice.
+_LOOKS = 2
+
+
+async def genesis_hash(nodes: Endpoints, begun: Beginning | None) -> bytes | None:
+    """Return the hash of block 0 (32 bytes), None where no endpoint keeps it. `begun` is what the ledger remembers.
+
+    A remembered hash is believed as soon as one endpoint shows it, another block 0 only when all do, again and again.
+
+    Raises:
+        RetryElsewhere: the endpoints answer nothing, or contradict each other.
+        FixConfiguration: all endpoints show another block than an old, final one of the ledger, again and again.
+    """
+    begun_on = begun.genesis_hash if begun else None
+    shown, answers = await _shown(nodes, 0, begun_on)
+    if begun_on is not None and begun_on in shown:
+        return begun_on
+    for number, known in begun.final_blocks if begun else ():
+        if known in (await _shown(nodes, number, known))[0]:
+            return begun_on or (shown.pop() if len(shown) == 1 else None)
+    if not answers:
+        raise RetryElsewhere("no endpoint of chain.rpc_urls answers now")
+    if len(shown) > 1:
+        raise RetryElsewhere("the endpoints of chain.rpc_urls do not agree on block 0")
+    if shown and begun_on is not None and answers < _LOOKS * len(nodes.nodes):
+        raise RetryElsewhere(
+            "block 0 is not that of the ledger's chain, as far as endpoints answer; the others may know it"
+        )
+    if begun and not shown:
+        await _refuse_another(nodes, begun)
+    return next(iter(shown), None)
+
+
+async def _refuse_another(nodes: Endpoints, begun: Beginning) -> None:
+    """Raise FixConfiguration where every endpoint shows another block in place of the oldest final one remembered.
+
+    The newest final block alone decides nothing: the watch halts where that one has changed.
+    """
+    if len(begun.final_blocks) < 2:
+        return
+    number, known = begun.final_blocks[0]
+    others, answers = await _shown(nodes, number, known)
+    if known not in others and len(others) == 1 and answers == _LOOKS * len(nodes.nodes):
+        raise FixConfiguration(
+            f"ledger.url: block {number} of the ledger's chain is 0x{known.hex()}, the nodes of chain.rpc_urls have "
+            f"0x{others.pop().hex()}; a chain that was reset needs a new ledger"
+        )
+
+
+async def _shown(nodes: Endpoints, number: int, known: bytes | None) -> tuple[set[bytes], int]:
+    """The hashes that endpoints show of a block, and how many answers there were, also those without the block."""
+    found: set[bytes] = set()
+    answers = 0
+    for _ in range(_LOOKS):
+        shown = await nodes.side.kept(number)
+        answers += len(shown)
+        found |= {header.hash for header in shown if header is not None}
+        if known is not None and known in found:
+            break
+    return found, answers
+
 
 T = TypeVar("T")
 Held = tuple[bytes | None, bytes | None]  # the contract's hash of a task, and what it holds of the answer

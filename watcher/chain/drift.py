@@ -10,16 +10,18 @@ from collections.abc import Callable
 from eth_utils.crypto import keccak
 from loguru import logger
 
-from watcher.chain.abi import NoSuchView
 from watcher.chain.contract import TaskManager
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.rehearsal import Rehearsal
+from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.dry_run import Rehearsal
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.chain.watch import Watch
 from watcher.errors import StaleNode
-from watcher.ledger import facts, reading, work
-from watcher.ledger.book import Book
+from watcher.ledger import claims, queries
+from watcher.ledger import source as ledger_source
 from watcher.ledger.source import Cursor
-from watcher.task import Header, State
+from watcher.ledger.store import Book
+from watcher.state import State
+from watcher.task import Header
 
 IMPLEMENTATION = "implementation"
 CODE = "code hash"
@@ -44,7 +46,7 @@ class Drift:
     async def run(self) -> None:
         """Read, compare, tell, and take over what has changed. Raises RetryElsewhere when no node can say."""
         source = self._book.source_id
-        cursor = await self._book.ask(reading.cursor, source)
+        cursor = await self._book.ask(queries.cursor, source)
         at = await self._nodes.head()
         if at.number < cursor.head_block:
             raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}")
@@ -53,7 +55,7 @@ class Drift:
         found = await self._code(at) | {AGGREGATOR: _hex(aggregator)}
         if self._contract.convention.response_window is not None:
             found[WINDOW] = None if window is None else str(window)
-        changes = await self._book.do(facts.learn, source, found, at.number)
+        changes = await self._book.do(ledger_source.learn, source, found, at.number)
         for change in changes:
             logger.warning("the contract has changed, seen at block {}: {}", at.number, change)
         if self._rehearsal is not None:
@@ -61,7 +63,7 @@ class Drift:
         if window is not None:
             await self._follow(window, cursor)
         if changes:  # what was held back by a dry run may have a way to go now
-            await self._book.do(work.hurry, source, [State.COMPUTED], "")
+            await self._book.do(claims.hurry, source, [State.COMPUTED], "")
 
     async def _window(self, at: Header) -> int | None:
         """The window as the contract says it, None where it says none."""
@@ -89,9 +91,9 @@ class Drift:
                 hear(window)
         if window == self._retimed:
             return
-        known = await self._book.ask(facts.known, self._book.source_id)
+        known = await self._book.ask(ledger_source.known, self._book.source_id)
         for_good = cursor.final_block >= known[WINDOW].block_number
-        moved = await self._book.do(facts.retime, self._book.source_id, window, shorten=for_good)
+        moved = await self._book.do(ledger_source.retime, self._book.source_id, window, shorten=for_good)
         if moved:
             logger.warning("{} open tasks have another deadline: the window is {} blocks", moved, window)
         self._retimed = window if for_good else None

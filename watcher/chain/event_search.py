@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from watcher.clock import Clock
-from watcher.ledger import absences, passes
-from watcher.ledger.book import Book
+from watcher.ledger import absences, rescan
 from watcher.ledger.source import Cursor
+from watcher.ledger.store import Book
 from watcher.task import Absence, Absent, OpenTask
 
 
@@ -25,7 +25,7 @@ class EventSearch:
         """
         if not held:
             return
-        reached = await self._book.ask(passes.reached, self._book.source_id, passes.FINAL)
+        reached = await self._book.ask(rescan.reached, self._book.source_id, rescan.FINAL)
         now_ms, head_block = self._clock.now_ms(), cursor.head_block
         overdue: list[OpenTask] = []
         noted: list[OpenTask] = []
@@ -41,4 +41,4 @@ class EventSearch:
         await self._book.do(absences.record, noted, 0, head_block + 1)
         if overdue:
             first_block = min(task.task.seen_at.block_number for task in overdue)
-            await self._book.do(passes.repeat, self._book.source_id, passes.FINAL, first_block)
+            await self._book.do(rescan.repeat, self._book.source_id, rescan.FINAL, first_block)

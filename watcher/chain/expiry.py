@@ -11,12 +11,12 @@ from loguru import logger
 
 from watcher.chain.absence import AbsenceRule
 from watcher.chain.contract import TaskManager
-from watcher.chain.endpoints import Endpoints
+from watcher.chain.dry_run import Rehearsal
 from watcher.chain.numbering import last_block
-from watcher.chain.rehearsal import Rehearsal
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.errors import Quarantine, RetryElsewhere
-from watcher.ledger import absences, outcome
-from watcher.ledger.book import Book
+from watcher.ledger import absences, outcomes
+from watcher.ledger.store import Book
 from watcher.task import Absent, Header, OpenTask, Responded, Sighting, Task
 
 # Of many tasks that expire at once a few show what is wrong with all.
@@ -57,13 +57,13 @@ class Expiry:
         events = await self._events_of(proven)
         late = [task for task in proven if task.task.task_index not in events]
         named = [task for task in proven if task.task.task_index in events]
-        before = await self._book.do(outcome.expired, late)
+        before = await self._book.do(outcomes.expired, late)
         _log_missed([task for task in late if task.row_id not in before])
         await self._explain(late, at)
         if named:
             # Put off first, whatever the endpoints show of the events: others are due.
             words = "the contract holds no response, and a response event is in the logs"
-            await self._book.do(outcome.look_again, named, at.number + 1, words)
+            await self._book.do(outcomes.look_again, named, at.number + 1, words)
             await self._verify(events)
 
     async def not_held(self, held: Sequence[OpenTask], at: Header, *, empty: bool) -> None:
@@ -75,7 +75,7 @@ class Expiry:
         for task in gone:
             what = "no task" if empty else "another task"
             logger.bind(task=task.task.task_index).error("the contract holds {} at this index; set aside", what)
-        await self._book.do(outcome.never_there, gone, at, empty=empty)
+        await self._book.do(outcomes.never_there, gone, at, empty=empty)
 
     async def _events_of(self, held: Sequence[OpenTask]) -> Mapping[int, list[Responded]]:
         """The response events in the ledger per task index, of those that have any that is not older than the task."""
@@ -136,7 +136,7 @@ class Expiry:
             return
         found = {task.row_id: reason for task, reason in zip(alike, reasons, strict=False) if reason}
         if found:
-            await self._book.do(outcome.explained, found)
+            await self._book.do(outcomes.explained, found)
 
 
 def _place(seen: Sighting) -> tuple[int, int]:

@@ -13,8 +13,8 @@ from typing import Literal
 
 from loguru import logger
 
-from watcher.chain.endpoints import Endpoints
-from watcher.chain.node import Node
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import Endpoints
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.task import Header, Task

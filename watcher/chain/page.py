@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from watcher.chain.answers import Log
 from watcher.chain.contract import TaskManager
+from watcher.chain.rpc.replies import Log
 from watcher.errors import RetryElsewhere
 from watcher.task import Header, Responded, Task
 

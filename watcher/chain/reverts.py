@@ -11,10 +11,10 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Any
 
-from watcher.chain.abi import Codec, topic
-from watcher.chain.answers import Reverted
-from watcher.chain.refusals import WORDS_LIMIT, clean
-from watcher.chain.signature import Signature
+from watcher.chain.convention.abi import Codec, topic
+from watcher.chain.convention.signature import Signature
+from watcher.chain.rpc.errors import WORDS_LIMIT, clean
+from watcher.chain.rpc.replies import Reverted
 from watcher.errors import Quarantine
 
 

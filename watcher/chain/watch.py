@@ -1,9 +1,9 @@
 """Stage: walk the cursor to the head of the chain. One path serves live, back-fill and the gap after an outage.
 
 Invariants: the cursor moves in the transaction that stores what its blocks hold; it moves only over blocks that the
-answering node has, and only from a block the chain still holds; head and finality are what `watcher.chain.agreement`
+answering node has, and only from a block the chain still holds; head and finality are what `watcher.chain.rpc.agreement`
 finds proven; the ledger's mark of the head goes back when no node shows it any more, and the cursor when its block
-cannot be on the chain (`watcher.chain.unreached`).
+cannot be on the chain (`watcher.chain.rpc.unreached`).
 """
 
 import asyncio
@@ -12,17 +12,17 @@ from dataclasses import dataclass
 
 from loguru import logger
 
-from watcher.chain.answers import Log, LogPage
 from watcher.chain.contract import TaskManager
-from watcher.chain.endpoints import Endpoints
 from watcher.chain.numbering import OWN_BLOCKS, Numbering, UnknownNumbering, contradiction
 from watcher.chain.page import Decoded, within_count
-from watcher.chain.unreached import PATIENCE_FIRST_S
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Log, LogPage
+from watcher.chain.rpc.unreached import PATIENCE_FIRST_S
 from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
-from watcher.ledger import intake, marks, reading
-from watcher.ledger.book import Book
+from watcher.ledger import ingest, marks, queries
 from watcher.ledger.history import history
 from watcher.ledger.source import Cursor, note_event
+from watcher.ledger.store import Book
 from watcher.task import Header, Responded, Task
 
 # Above this many logs the loop would stall while they are decoded.
@@ -82,7 +82,7 @@ class Watch:
 
         Raises Halt when a final block has changed.
         """
-        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        cursor = await self._book.ask(queries.cursor, self._book.source_id)
         self._nodes.follow(Header(cursor.block, cursor.hash, b"") if cursor.hash else None)
         head = await self._nodes.head()
         if head.number < cursor.head_block and self._nodes.shows_less_for_s(cursor.head_block) >= PATIENCE_FIRST_S:
@@ -115,7 +115,7 @@ class Watch:
         tasks, responses = await self._decode(page)
         await self._refuse_other_numbering(tasks, page.last)
         new = await self._book.do(
-            intake.record, self._book.source_id, tasks, responses, page.last, head.number, head.l1_block
+            ingest.record, self._book.source_id, tasks, responses, page.last, head.number, head.l1_block
         )
         if new:
             logger.info("{} new tasks in blocks {} to {}", new, first, last)
@@ -123,7 +123,7 @@ class Watch:
             await self._say_history()
         self._progress(last, head.number)
         self._widen()
-        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        cursor = await self._book.ask(queries.cursor, self._book.source_id)
         if last == head.number:
             await self._finality(cursor, head)
             return self._plan.poll_interval_s
@@ -215,13 +215,13 @@ class Watch:
                     if here is None or here.hash != cursor.hash:
                         return  # what is final lies on a fork that was not read; the next step goes back to its start
                     block = min(block, here, key=lambda one: one.number)
-                await self._book.do(intake.finalise, self._book.source_id, block, firm=final.firm)
+                await self._book.do(ingest.finalise, self._book.source_id, block, firm=final.firm)
         self._finality_seen_at = head.number
 
     async def _rewind(self, cursor: Cursor, head: Header) -> None:
         """Go back to the newest block that the ledger and the chain that ends in `head` share."""
         shared = await self._shared(cursor, head)
-        lost = await self._book.do(intake.rewind, self._book.source_id, shared)
+        lost = await self._book.do(ingest.rewind, self._book.source_id, shared)
         self._finality_seen_at = -1
         logger.warning(
             "the chain changed above block {}: {} blocks are read again, {} tasks lost their block",
@@ -238,7 +238,7 @@ class Watch:
         if not await self._nodes.unreached.disproves(block, head):
             return False
         shared = await self._shared(cursor, head)
-        lost = await self._book.do(intake.unread, self._book.source_id, shared, head)
+        lost = await self._book.do(ingest.unread, self._book.source_id, shared, head)
         self._nodes.unreached.left()
         self._finality_seen_at = -1
         logger.warning(
@@ -272,7 +272,7 @@ class Watch:
     async def _known(self, lowest: int, below: int, head: Header) -> Header | None:
         """The newest block from `below` down to `lowest` that both the ledger and the chain hold."""
         while known := await self._book.ask(
-            reading.known_hashes, self._book.source_id, max(lowest, 0), below, _HASHES_ASKED
+            queries.known_hashes, self._book.source_id, max(lowest, 0), below, _HASHES_ASKED
         ):
             for ours in known:
                 theirs = await self._nodes.header(ours.number, head)

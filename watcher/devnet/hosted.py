@@ -15,7 +15,7 @@ from typing import Any
 from aiohttp import web
 from eth_abi.exceptions import DecodingError
 
-from watcher import document
+from watcher import files
 from watcher.devnet.aggregator import Aggregator, Declined, Quorums, Round
 from watcher.devnet.contract import decode_params_raw
 from watcher.devnet.conventions import Convention
@@ -177,7 +177,7 @@ class HostedOperator:
         if not self._authorised(request):
             return _page(401)
         try:
-            given = document.parse(await request.read())
+            given = files.parse(await request.read())
             faults = [Fault.from_json(one) for one in (given if isinstance(given, list) else [given])]
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)

@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from watcher import document
+from watcher import files
 from watcher.devnet.aggregator import Declined
 from watcher.devnet.faults import Answer
 
@@ -37,7 +37,7 @@ class Call:
 def parse(body: bytes) -> Call:
     """Raises BadRequest."""
     try:
-        request = document.parse(body)
+        request = files.parse(body)
     except ValueError as error:
         raise BadRequest(400, 1, f"invalid character: {error}"[:200] if body else "EOF") from error
     if not isinstance(request, dict):

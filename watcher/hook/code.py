@@ -1,6 +1,6 @@
 """The code of a hook as the daemon accepted it, and how it compares with what a worker loaded or the disk holds.
 
-Invariant: only `watcher.hook.crew` replaces it, on request; a file that changes on the disk changes nothing here.
+Invariant: only `watcher.hook.pool` replaces it, on request; a file that changes on the disk changes nothing here.
 """
 
 import hashlib
@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from watcher.errors import TryLater
-from watcher.hook.words import clean
+from watcher.text import clean
 
 FILES_LIMIT = 2_000
 _NAMES_SHOWN = 3

@@ -20,8 +20,8 @@ from types import ModuleType
 from watcher.errors import FixConfiguration, TryLater
 from watcher.hook import memory
 from watcher.hook.sources import SourceRecorder
-from watcher.hook.words import clean, describe, location, setting
 from watcher.task import Task
+from watcher.text import clean, describe, location, setting
 
 ENTRY_POINTS = "avs_watcher.hooks"
 

@@ -7,8 +7,8 @@ import asyncio
 import os
 from collections.abc import Callable
 
-from watcher.hook.words import LINE_LIMIT, clean
 from watcher.task import Task
+from watcher.text import LINE_LIMIT, clean
 
 OUTPUT_LIMIT_BYTES = 16_384
 

@@ -13,12 +13,12 @@ import socket
 from collections.abc import Mapping
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import frame, memory
+from watcher.hook import memory, wire
 from watcher.hook.output import Log, Output
 from watcher.hook.protocol import Answer
 from watcher.hook.spawn import spawn
-from watcher.hook.words import setting
 from watcher.task import Task
+from watcher.text import setting
 
 _CHANNEL_CLOSED = "the hook closed the worker's channel to the daemon"
 _RUN_BYTES = 7
@@ -30,8 +30,8 @@ _STATUS_GRACE_S = 1.0  # between a closed channel and the news of the exit
 class WorkerProcess:
     """A running worker. Made by `start`; gone when `ended` is set. Runs one task at a time."""
 
-    def __init__(self, order: frame.Order, log: Log, temp_dir: str | None = None) -> None:
-        self._limit_bytes = frame.frame_limit_bytes(order.answer_limit_bytes)
+    def __init__(self, order: wire.Order, log: Log, temp_dir: str | None = None) -> None:
+        self._limit_bytes = wire.frame_limit_bytes(order.answer_limit_bytes)
         self._order = order
         self._loop = asyncio.get_running_loop()
         spawned = spawn(temp_dir)
@@ -52,7 +52,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, order: frame.Order, *, timeout_s: float, log: Log, temp_dir: str | None = None
+        cls, order: wire.Order, *, timeout_s: float, log: Log, temp_dir: str | None = None
     ) -> "WorkerProcess":
         """Start a worker and have it load the hook. `temp_dir` takes the place of the folder for temporary files.
 
@@ -89,20 +89,20 @@ class WorkerProcess:
         unharmed = False
         try:
             async with asyncio.timeout(timeout_s):
-                await self._send(frame.write_task(run, task))
+                await self._send(wire.write_task(run, task))
                 reply = await self._receive()
-            if frame.read_run(reply) != run:
-                raise frame.BrokenFrame("an answer to another run")
-            self.new_files |= frame.read_files(reply)
+            if wire.read_run(reply) != run:
+                raise wire.BrokenFrame("an answer to another run")
+            self.new_files |= wire.read_files(reply)
             unharmed = True
-            if frame.is_last(reply):
+            if wire.is_last(reply):
                 self.dismiss()
-            return frame.read_answer(reply, self._order.answer_limit_bytes)
+            return wire.read_answer(reply, self._order.answer_limit_bytes)
         except TimeoutError:
             raise AttemptFailed(f"the hook took longer than timeout_s = {timeout_s:g} s and was killed") from None
         except OSError:
             raise AttemptFailed(f"while the hook ran, {await self._how_it_ended()}") from None
-        except frame.BrokenFrame as nonsense:
+        except wire.BrokenFrame as nonsense:
             unharmed = False
             raise AttemptFailed(f"the worker sent something that is no answer ({nonsense}) and was killed") from None
         finally:
@@ -139,15 +139,15 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 self._channel.shutdown(socket.SHUT_WR)
 
-    async def _load(self, timeout_s: float) -> frame.Ready:
+    async def _load(self, timeout_s: float) -> wire.Ready:
         name = setting(self._order.target)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._send(frame.write_order(self._order))
-                start = frame.read_start(await self._receive())
+                await self._send(wire.write_order(self._order))
+                start = wire.read_start(await self._receive())
         except TimeoutError:
             raise TryLater(f"{name}: importing the module took longer than {timeout_s:g} s") from None
-        except (OSError, frame.BrokenFrame):
+        except (OSError, wire.BrokenFrame):
             how = await self._how_it_ended()
             last = f"; it last printed: {self._output.last_line}" if self._output.last_line else ""
             words = f"{name}: while importing the module, {how}{last}"
@@ -156,16 +156,16 @@ class WorkerProcess:
         finally:
             self._busy = False
             self._close_if_over()
-        if isinstance(start, frame.NotLoaded):
+        if isinstance(start, wire.NotLoaded):
             raise TryLater(start.words) if start.may_pass else FixConfiguration(start.words)
         return start
 
-    async def _send(self, fields: frame.Fields) -> None:
-        await self._loop.sock_sendall(self._channel, frame.pack(fields))
+    async def _send(self, fields: wire.Fields) -> None:
+        await self._loop.sock_sendall(self._channel, wire.pack(fields))
 
-    async def _receive(self) -> frame.Fields:
-        size = frame.length(await self._read(frame.LENGTH.size), self._limit_bytes)
-        return frame.unpack(await self._read(size))
+    async def _receive(self) -> wire.Fields:
+        size = wire.length(await self._read(wire.LENGTH.size), self._limit_bytes)
+        return wire.unpack(await self._read(size))
 
     async def _read(self, size: int) -> bytes:
         data = bytearray()
@@ -184,9 +184,9 @@ class WorkerProcess:
             return _CHANNEL_CLOSED
         status = self._popen.returncode
         limit = memory.hint(self._order.memory_mb)
-        if status == frame.CHANNEL_LOST:
+        if status == wire.CHANNEL_LOST:
             return _CHANNEL_CLOSED
-        if status == frame.NO_MEMORY:
+        if status == wire.NO_MEMORY:
             return f"the worker process had no memory left{limit}"
         if status >= 0:
             return f"the worker process ended with exit code {status}"

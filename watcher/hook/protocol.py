@@ -17,8 +17,8 @@ from collections.abc import Awaitable
 from typing import Protocol
 
 from watcher.errors import AttemptFailed
-from watcher.hook.words import clean
 from watcher.task import Later, Skip, Task
+from watcher.text import clean
 
 Answer = bytes | Skip | Later
 

@@ -11,11 +11,12 @@ from loguru import logger
 
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, LostLease, TryLater
-from watcher.flight import Flight
-from watcher.ledger import answers, reading, work
-from watcher.ledger.book import Book
-from watcher.ledger.work import Again
-from watcher.task import Later, OpenTask, Response, Skip, State, Task
+from watcher.inflight import Flight
+from watcher.ledger import claims, hook_results, queries
+from watcher.ledger.claims import Again
+from watcher.ledger.store import Book
+from watcher.state import State
+from watcher.task import Later, OpenTask, Response, Skip, Task
 
 RunHook = Callable[[Task], Awaitable[Response | Skip | Later]]
 
@@ -59,14 +60,14 @@ class Respond:
             return 0
         lease_ms = int((self._plan.timeout_s * (_AHEAD + 1) + 60) * 1000)
         held = await self._book.do(
-            work.claim, self._book.source_id, [State.READY], room, lease_ms, self._book.held_to_block
+            claims.claim, self._book.source_id, [State.READY], room, lease_ms, self._book.held_to_block
         )
         for one in held:
             self._flight.start(self._answer(one), f"hook {one.task.task_index}")
         if len(held) == room:
             return 0
         now_ms = self._clock.now_ms()
-        return await self._book.ask(reading.rest_s, self._book.source_id, [State.READY], now_ms, self._plan.idle_s)
+        return await self._book.ask(queries.rest_s, self._book.source_id, [State.READY], now_ms, self._plan.idle_s)
 
     def follow(self, plan: RespondPlan) -> None:
         """Take new numbers for the attempts that begin from now on. How many run at once stays."""
@@ -79,7 +80,7 @@ class Respond:
     async def _answer(self, held: OpenTask) -> None:
         try:
             if held.response is not None:
-                await self._book.do(answers.keep_old_answer, held)
+                await self._book.do(hook_results.keep_old_answer, held)
             else:
                 await self._ask_hook(held)
         except LostLease as lost:
@@ -98,12 +99,12 @@ class Respond:
         self._flight.ending()  # the worker is free; writing its answer down keeps nobody waiting
         match verdict:
             case Response():
-                await self._book.do(answers.keep_answer, held, verdict)
+                await self._book.do(hook_results.keep_answer, held, verdict)
             case Skip(reason):
-                await self._book.do(answers.hook_skipped, held, reason, self._since_ms(began_s))
+                await self._book.do(hook_results.hook_skipped, held, reason, self._since_ms(began_s))
             case Later():
                 await self._book.do(
-                    answers.postpone, held, verdict, await self._after(verdict), self._since_ms(began_s)
+                    hook_results.postpone, held, verdict, await self._after(verdict), self._since_ms(began_s)
                 )
 
     async def _failed(self, held: OpenTask, words: str, duration_ms: int) -> None:
@@ -114,14 +115,14 @@ class Respond:
             again = Again(after_ms=int(delay_s * self._random.uniform(0.5, 1.0) * 1000))
         log = logger.bind(task=held.task.task_index)
         log.warning("the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words)
-        await self._book.do(answers.hook_failed, held, words, duration_ms, again)
+        await self._book.do(hook_results.hook_failed, held, words, duration_ms, again)
         if again is None:
             log.error(
                 "given up after {} attempts; correct the hook, reload it (SIGHUP), then `watcher tasks retry`", burnt
             )
 
     async def _after(self, later: Later) -> Again:
-        cursor = await self._book.ask(reading.cursor, self._book.source_id)
+        cursor = await self._book.ask(queries.cursor, self._book.source_id)
         at_block = cursor.head_block + later.blocks if later.blocks else 0
         return Again(after_ms=int(later.seconds * 1000), at_block=at_block)
 
@@ -130,7 +131,7 @@ class Respond:
         again = Again(after_ms=int(_OUT_OF_ORDER_S * 1000))
         while True:
             try:
-                await self._book.do(work.release, held, again, words)
+                await self._book.do(claims.release, held, again, words)
             except LostLease:
                 return
             except TryLater:

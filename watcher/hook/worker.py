@@ -10,15 +10,45 @@ import select
 import signal
 import socket
 import sys
-from typing import TextIO
+from collections.abc import Coroutine
+from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import frame, memory, sandbox
-from watcher.hook.caller import Caller
-from watcher.hook.load import load
+from watcher.hook import memory, sandbox, wire
+from watcher.hook.load import Loaded, load
 from watcher.hook.protocol import judge
-from watcher.hook.words import describe
 from watcher.task import Task
+from watcher.text import describe
+
+if TYPE_CHECKING:
+    import asyncio
+
+
+class Caller:
+    """Calls the hook; an async one always on the same event loop, so that its clients survive from task to task."""
+
+    def __init__(self, hook: Loaded) -> None:
+        self._hook = hook
+        self._runner: asyncio.Runner | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._runner is not None:
+            self._runner.close()
+
+    def __call__(self, task: Task) -> object:
+        answer = self._hook.function(task)
+        return self._wait(answer) if self._hook.is_async else answer  # type: ignore[arg-type]
+
+    def _wait(self, answer: Coroutine[Any, Any, object]) -> object:
+        if self._runner is None:
+            import asyncio  # 50 ms that a sync hook need not pay
+
+            self._runner = asyncio.Runner()
+        return self._runner.run(answer)
+
 
 # The daemon is trusted, but a length that is not one must not become an allocation.
 _ORDER_LIMIT_BYTES = 1 << 30
@@ -35,18 +65,18 @@ class Channel:
         self._pid = os.getpid()
         os.register_at_fork(after_in_child=self._socket.close)
 
-    def receive(self) -> frame.Fields | None:
+    def receive(self) -> wire.Fields | None:
         """Return the next frame, or None when the daemon has closed the channel."""
         self._check_owner()
-        head = self._read(frame.LENGTH.size)
-        return frame.unpack(self._read(frame.length(head, _ORDER_LIMIT_BYTES))) if head else None
+        head = self._read(wire.LENGTH.size)
+        return wire.unpack(self._read(wire.length(head, _ORDER_LIMIT_BYTES))) if head else None
 
-    def send(self, fields: frame.Fields) -> None:
+    def send(self, fields: wire.Fields) -> None:
         self._check_owner()
         # A hook that closes all descriptors and opens a file must not find our reply in that file.
         if os.fstat(self._socket.fileno()).st_ino != self._inode:
             raise OSError("the hook took the channel away")
-        self._socket.sendall(frame.pack(fields))
+        self._socket.sendall(wire.pack(fields))
 
     def _check_owner(self) -> None:
         """A child forked past `register_at_fork` must neither answer nor take the next task."""
@@ -72,44 +102,44 @@ def main(channel_fd: int, life_fd: int) -> None:
     channel = Channel(channel_fd)
     try:
         _serve(channel)
-    except (OSError, frame.BrokenFrame):
-        os._exit(frame.CHANNEL_LOST)
+    except (OSError, wire.BrokenFrame):
+        os._exit(wire.CHANNEL_LOST)
     except MemoryError:
-        os._exit(frame.NO_MEMORY)
+        os._exit(wire.NO_MEMORY)
 
 
 def _serve(channel: Channel) -> None:
     first = channel.receive()
     if first is None:
         return
-    order = frame.read_order(first)
+    order = wire.read_order(first)
     try:
         memory.limit(order.memory_mb)
         exposed = sandbox.enter(order.landlock, order.hidden, order.app_dir)
         hook = load(order.target, order.app_dir)
     except (FixConfiguration, TryLater) as problem:
         why = memory.hint(order.memory_mb) if "MemoryError" in str(problem) else ""
-        channel.send(frame.write_start(frame.NotLoaded(f"{problem}{why}", may_pass=isinstance(problem, TryLater))))
+        channel.send(wire.write_start(wire.NotLoaded(f"{problem}{why}", may_pass=isinstance(problem, TryLater))))
         return
-    channel.send(frame.write_start(frame.Ready(hook.version, hook.new_files(), exposed)))
+    channel.send(wire.write_start(wire.Ready(hook.version, hook.new_files(), exposed)))
     with Caller(hook) as call:
         while (fields := channel.receive()) is not None:
-            run, task = frame.read_task(fields)
+            run, task = wire.read_task(fields)
             reply = _run(call, run, task, order)
             _flush()
-            channel.send({**reply, **frame.write_files(hook.new_files())})
+            channel.send({**reply, **wire.write_files(hook.new_files())})
 
 
-def _run(call: Caller, run: int, task: Task, order: frame.Order) -> frame.Fields:
+def _run(call: Caller, run: int, task: Task, order: wire.Order) -> wire.Fields:
     try:
-        return frame.write_answer(run, judge(call(task), order.answer_limit_bytes))
+        return wire.write_answer(run, judge(call(task), order.answer_limit_bytes))
     except AttemptFailed as refused:
-        return frame.write_failure(run, str(refused))
+        return wire.write_failure(run, str(refused))
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures like any other
         why = sandbox.explain(error, order.hidden) + memory.explain(error, order.memory_mb)
         # What has filled the memory may still be held.
         is_full = order.memory_mb > 0 and isinstance(error, MemoryError)
-        return frame.write_failure(run, f"the hook raised {describe(error, order.app_dir)}{why}", is_last=is_full)
+        return wire.write_failure(run, f"the hook raised {describe(error, order.app_dir)}{why}", is_last=is_full)
 
 
 def _die_with_the_daemon(life_fd: int) -> None:
@@ -122,7 +152,7 @@ def _die_with_the_daemon(life_fd: int) -> None:
     fcntl.fcntl(life_fd, fcntl.F_SETSIG, signal.SIGKILL)
     fcntl.fcntl(life_fd, fcntl.F_SETFL, fcntl.fcntl(life_fd, fcntl.F_GETFL) | os.O_ASYNC)
     if select.select([life_fd], [], [], 0)[0]:
-        os._exit(frame.CHANNEL_LOST)  # it was gone before we asked
+        os._exit(wire.CHANNEL_LOST)  # it was gone before we asked
     os.set_inheritable(life_fd, False)
 
 

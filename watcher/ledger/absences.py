@@ -9,13 +9,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from watcher.ledger.moves import AS_HELD, as_held, look_where_named, move_rows
-from watcher.ledger.passes import FINAL, repeat
+from watcher.ledger.rescan import FINAL, repeat
 from watcher.ledger.rows import WITH_SOURCE, chunks, open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import responses, tasks
+from watcher.ledger.transitions import AS_HELD, as_held, look_where_named, move_rows
 from watcher.ledger.writer import Tx
-from watcher.task import NOT_HELD, OpenTask, Responded, Sighting, State
+from watcher.state import NOT_HELD, State
+from watcher.task import OpenTask, Responded, Sighting
 
 _ENDED_UNPROVED = sorted(NOT_HELD | {State.EXPIRED})
 # The ends of so many of the newest tasks are asked about again: a bound on the question, whatever the ledger holds.

@@ -7,12 +7,13 @@ from typing import Any
 
 from sqlalchemy import and_, or_, select, update
 
-from watcher.ledger.moves import reopen
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import OPEN, sources, tasks
+from watcher.ledger.transitions import reopen
 from watcher.ledger.writer import Tx
-from watcher.task import Header, State
+from watcher.state import State
+from watcher.task import Header
 
 
 def lower_head(tx: Tx, source_id: int, head_block: int, head_l1_block: int | None = None) -> None:

@@ -15,7 +15,7 @@ from watcher.ledger.rows import WITH_SOURCE
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import attempts, journal, sources, tasks
 from watcher.ledger.writer import Tx
-from watcher.task import State
+from watcher.state import State
 
 BATCH = 500
 # Decided by the chain, in a final block. The other ended states can still be taken up by a person or by a reorg.

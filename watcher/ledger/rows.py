@@ -7,7 +7,8 @@ from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
 from sqlalchemy.engine import Row
 
 from watcher.ledger.tables import OPEN, sources, tasks
-from watcher.task import Absence, Absent, OpenTask, Sighting, State, Task
+from watcher.state import State
+from watcher.task import Absence, Absent, OpenTask, Sighting, Task
 
 T = TypeVar("T")
 _IN_LIMIT = 500  # bound parameters in one IN list: databases bound those of a statement, reorgs do not bound their rows

@@ -12,9 +12,9 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, OperationalError
 
 from watcher.errors import FixConfiguration, TryLater
+from watcher.files import shipped
 from watcher.ledger.engine import backup_sqlite, open_engine, sqlite_path
-from watcher.ledger.possession import create_file
-from watcher.shipped import shipped
+from watcher.ledger.lock import create_file
 
 
 @dataclass(frozen=True, slots=True)

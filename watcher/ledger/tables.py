@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from watcher.ledger.columns import Uint256, Words
-from watcher.task import ENDED
+from watcher.state import ENDED
 
 WORDS_LIMIT = 512  # characters
 

@@ -15,7 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, Setback
 from watcher.errors import TryLater
-from watcher.task import State
+from watcher.state import State
 
 T = TypeVar("T")
 

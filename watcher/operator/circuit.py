@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from watcher.backoff import delay_s
 from watcher.clock import Clock
-from watcher.operator.backoff import delay_s
 from watcher.task import Outcome, Refused
 
 

@@ -19,14 +19,13 @@ from httpx_aiohttp import AiohttpTransport
 
 from watcher.clock import Clock
 from watcher.operator import probe, refusal
-from watcher.operator.answer import parse, retry_after_s
 from watcher.operator.endpoint import Endpoint
-from watcher.operator.knock import knock
-from watcher.operator.probe import Probe
+from watcher.operator.probe import Probe, knock
+from watcher.operator.reply import parse, retry_after_s
 from watcher.operator.request import Request, probe_request
 from watcher.operator.words import clean
-from watcher.redact import Redactor
 from watcher.task import Outcome, Refused, Sent, Unknown
+from watcher.text import Redactor
 
 ANSWER_KEPT_BYTES = 4096
 _HIDE_LIMIT_CHARS = 16_384

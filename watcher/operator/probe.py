@@ -1,12 +1,39 @@
 """What the answer to a request for an unknown method tells about an endpoint. Pure."""
 
+import asyncio
+import socket
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from watcher.operator import reply
-from watcher.operator.answer import parse
+from watcher.operator.reply import parse
 from watcher.operator.words import clean
 from watcher.task import Refused, Unknown
+
+_PORTS = {"http": 80, "https": 443}
+_WORDS: tuple[tuple[type[OSError], str], ...] = (
+    (TimeoutError, "no connection in time"),
+    (socket.gaierror, "the host name is not known"),
+    (ConnectionRefusedError, "the connection was refused"),
+)
+
+
+async def knock(url: str, timeout_s: float) -> str:
+    """Why no connection to the host of `url` came about within the time, "" when one did."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or _PORTS[parts.scheme])
+    except OSError as trouble:
+        told = next((words for kind, words in _WORDS if isinstance(trouble, kind)), None)
+        return told or f"no connection ({trouble.strerror or type(trouble).__name__})"
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return ""
+
 
 _NO_SUCH_METHOD = -32601
 

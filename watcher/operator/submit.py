@@ -14,12 +14,12 @@ from loguru import logger
 
 from watcher.clock import Clock
 from watcher.errors import LostLease, Quarantine, RetryElsewhere, TryLater
-from watcher.flight import Flight
-from watcher.ledger import outcome, reading, work
-from watcher.ledger.book import Book
-from watcher.ledger.work import Again, Attempt
-from watcher.operator.notices import Notices
-from watcher.operator.plan import LeftS, SubmitPlan
+from watcher.inflight import Flight
+from watcher.ledger import claims, outcomes, queries
+from watcher.ledger.claims import Again, Attempt
+from watcher.ledger.store import Book
+from watcher.operator.log_once import Notices
+from watcher.operator.pacing import LeftS, SubmitPlan
 from watcher.operator.refusal import STUBBORN_MARK
 from watcher.operator.request import Request, disagreement
 from watcher.operator.route import (
@@ -35,6 +35,7 @@ from watcher.operator.route import (
     is_strange,
     reached,
 )
+from watcher.state import State
 from watcher.task import (
     Accepted,
     Header,
@@ -46,7 +47,6 @@ from watcher.task import (
     RespondedByUs,
     RespondedOtherwise,
     Sent,
-    State,
     Verdict,
     WouldRevert,
 )
@@ -113,7 +113,7 @@ class Submit:
             await self._give_back(self._stranded, 0, None)
             self._stranded = ()
         for mark in sorted(self._to_hurry):  # after a start, a reload or a recovery they may have a way to go
-            await self._book.do(work.hurry, self._book.source_id, _TO_SEND, mark)
+            await self._book.do(claims.hurry, self._book.source_id, _TO_SEND, mark)
             self._to_hurry.discard(mark)
         room = self._flight.room if self._router.some_closed else min(self._flight.room, 1)
         if not room:
@@ -121,10 +121,10 @@ class Submit:
             return 0
         if (closed_for_s := self._router.wait_s()) > 0:
             return min(closed_for_s, self._plan.idle_s)
-        held = await self._book.do(work.claim, self._book.source_id, _TO_SEND, room, self._plan.lease_ms)
+        held = await self._book.do(claims.claim, self._book.source_id, _TO_SEND, room, self._plan.lease_ms)
         if not held:
             now_ms = self._clock.now_ms()
-            return await self._book.ask(reading.rest_s, self._book.source_id, _TO_SEND, now_ms, self._plan.idle_s)
+            return await self._book.ask(queries.rest_s, self._book.source_id, _TO_SEND, now_ms, self._plan.idle_s)
         try:
             await self._look_and_send(held)
         except TryLater:
@@ -159,7 +159,7 @@ class Submit:
         if not self._router.learns or now_s < self._learn_at_s:
             return
         self._learned = await self._book.ask(
-            reading.brought_by, self._book.source_id, self._router.main.api, _LEARN_TASKS
+            queries.brought_by, self._book.source_id, self._router.main.api, _LEARN_TASKS
         )
         self._learn_at_s = now_s + (_LEARN_EVERY_S if self._learned else self._plan.idle_s)
 
@@ -183,7 +183,7 @@ class Submit:
                     if route is not None and request is not None:
                         posts.append(_Post(one, route, request, at, self._left_s(one.task, at)))
                 case RespondedByUs(event) | RespondedOtherwise(event):
-                    await self._book.do(outcome.answered, [(one, event)], by_us=isinstance(verdict, RespondedByUs))
+                    await self._book.do(outcomes.answered, [(one, event)], by_us=isinstance(verdict, RespondedByUs))
                 case WouldRevert(at, words, park=True):
                     await self._put_off(one, at, self._plan.retry_max_s, PARKED_MARK + words)
                 case WouldRevert(at, words):
@@ -227,7 +227,7 @@ class Submit:
         by_row = {post.held.row_id: post for post in posts}
         digests = {row_id: post.request.digest for row_id, post in by_row.items()}
         held = [post.held for post in posts]
-        for attempt in await self._book.do(work.begin, held, posts[0].route.api, digests, self._plan.lease_ms):
+        for attempt in await self._book.do(claims.begin, held, posts[0].route.api, digests, self._plan.lease_ms):
             post = by_row[attempt.held.row_id]
             if not post.route.circuit.admit():
                 await self._not_sent(attempt)
@@ -258,7 +258,7 @@ class Submit:
     ) -> None:
         log = logger.bind(task=attempt.held.task.task_index)
         try:
-            state = await self._book.do(work.settle, attempt, sent, again, warning)
+            state = await self._book.do(claims.settle, attempt, sent, again, warning)
         except (LostLease, TryLater) as trouble:
             # The row says `sending`; when its lease has run out, confirmation asks the chain.
             log.warning("the outcome of attempt {} moved nothing: {}", attempt.held.attempts, trouble)
@@ -277,7 +277,7 @@ class Submit:
             self._refused = True
         elif self._refused and self._clock.monotonic_s() >= self._wakes_at_s:
             self._refused, self._wakes_at_s = False, self._clock.monotonic_s() + _WAKE_EVERY_S
-            await self._book.do(work.hurry, self._book.source_id, [State.WAITING], "", but=STUBBORN_MARK)
+            await self._book.do(claims.hurry, self._book.source_id, [State.WAITING], "", but=STUBBORN_MARK)
 
     async def _put_off(self, held: OpenTask, at: Header, pause_s: float, words: str) -> None:
         """Give a task back for a while, of which its deadline decides as well."""
@@ -285,7 +285,7 @@ class Submit:
 
     async def _keep_evidence(self, attempt: Attempt, sent: Sent) -> None:
         try:
-            await self._book.do(work.record_late, attempt, sent)
+            await self._book.do(claims.record_late, attempt, sent)
         except TryLater:
             return  # the row of the attempt stays open, and says that much itself
 
@@ -293,6 +293,6 @@ class Submit:
         again = Again(int(after_s * 1000), block)
         for one in held:
             try:
-                await self._book.do(work.release, one, again, words)
+                await self._book.do(claims.release, one, again, words)
             except LostLease:
                 continue

@@ -2,7 +2,7 @@
 
 import re
 
-from watcher.redact import escape
+from watcher.text import escape
 
 WORDS_LIMIT_CHARS = 300
 

@@ -12,11 +12,12 @@ from typing import Any, Protocol
 from sqlalchemy.engine import Row
 
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
-from watcher.ledger import reading
-from watcher.ledger.book import Ask
+from watcher.ledger import queries
 from watcher.ledger.rows import open_task
 from watcher.ledger.source import Cursor
-from watcher.task import Header, State, Task
+from watcher.ledger.store import Ask
+from watcher.state import State
+from watcher.task import Header, Task
 
 _CHUNK = 500
 _STATES = frozenset(State)
@@ -56,7 +57,7 @@ class Contract(Protocol):
 
     async def latest_task_num(self, at: Header) -> int: ...
 
-    async def first_index(self, start_block: int, at: Header, lowest: reading.Place | None) -> int: ...
+    async def first_index(self, start_block: int, at: Header, lowest: queries.Place | None) -> int: ...
 
     def is_task(self, word: bytes | None, task_hash: bytes) -> bool: ...
 
@@ -129,9 +130,9 @@ class Prover:
         RetryElsewhere when no node can answer for that block, and FixConfiguration when a task contradicts the numbers
         its deadline is compared with.
         """
-        cursor = await self._ask(reading.cursor, self._source_id)
+        cursor = await self._ask(queries.cursor, self._source_id)
         at = await self._pinned(cursor)
-        lowest = await self._ask(reading.lowest, self._source_id)
+        lowest = await self._ask(queries.lowest, self._source_id)
         count, first = None, 0 if lowest is None else lowest.task_index
         if self._contract.counts_tasks:
             count = await self._contract.latest_task_num(at)
@@ -163,7 +164,7 @@ class Prover:
                 yield range(low, min(low + _CHUNK, proof.latest_task_num))
             return
         low = 0
-        while known := await self._ask(reading.canonical_from, self._source_id, low, _CHUNK):
+        while known := await self._ask(queries.canonical_from, self._source_id, low, _CHUNK):
             yield sorted(set(known))
             low = known[-1] + 1
 
@@ -177,8 +178,8 @@ class Prover:
 
     async def _compare(self, proof: Proof, at: Header, indices: Sequence[int]) -> None:
         low, high = indices[0], indices[-1]
-        tasks = _by_index(await self._ask(reading.canonical_between, self._source_id, low, high))
-        events = _by_index(await self._ask(reading.responses_between, self._source_id, low, high))
+        tasks = _by_index(await self._ask(queries.canonical_between, self._source_id, low, high))
+        events = _by_index(await self._ask(queries.responses_between, self._source_id, low, high))
         on_chain = await self._contract.hashes_and_responses(indices, at)
         for index, held in zip(indices, on_chain, strict=True):
             if not isinstance(held, tuple):
@@ -276,9 +277,9 @@ class Prover:
     async def _beyond(self, proof: Proof, count: int) -> None:
         """Canonical tasks with an index the contract has not given out yet, or never gives out, contradict it too."""
         if self._contract.lowest_index > 0:
-            below = await self._ask(reading.known_indices, self._source_id, 0, self._contract.lowest_index - 1)
+            below = await self._ask(queries.known_indices, self._source_id, 0, self._contract.lowest_index - 1)
             proof.mismatched += sorted(below)[:_CHUNK]
-        extra = await self._ask(reading.canonical_from, self._source_id, count, _CHUNK)
+        extra = await self._ask(queries.canonical_from, self._source_id, count, _CHUNK)
         proof.mismatched += extra
 
 

@@ -1,1 +1,0 @@
-"""Telling people of trouble, once when it begins and once when it ends."""

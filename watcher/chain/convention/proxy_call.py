@@ -1,0 +1,90 @@
+"""Whether the proxy API builds the call a convention describes. Pure.
+
+The proxy takes block, message, index and answer, and makes of them the wizard's structs and no others; to a contract of
+another shape it sends something else, says yes, and the contract refuses. So a task with a different value in each
+place is put together both ways, and the bytes are compared: what looks alike and means something else is found out.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from eth_abi.grammar import TupleType, parse
+from eth_utils.crypto import keccak
+
+from watcher.chain.convention.abi import Codec, topic
+from watcher.chain.convention.event import Event
+from watcher.chain.convention.schema import NON_SIGNERS
+from watcher.chain.rpc.replies import Log
+from watcher.errors import Quarantine
+from watcher.task import Call, Task
+
+if TYPE_CHECKING:
+    from watcher.chain.convention.convention import Convention
+
+_TASK = "(uint32,uint32,bytes,bytes)"
+_RESPONSE = "(uint32,bytes)"
+_ANSWER = b"an answer"
+# Below every percentage and quorum number, so that each value is allowed in each place.
+_FIRST = 11
+
+
+def proxy_builds(convention: "Convention") -> bool:
+    """Return True where the proxy's call, for any task of this convention, is the convention's own."""
+    try:
+        log = _log(convention.created)
+        task = convention.decode_task(log, 1, None)
+        return _has_its_function(convention) and _is_the_same(convention.call(task, _ANSWER), task)
+    except Quarantine:
+        return False
+
+
+def _has_its_function(convention: "Convention") -> bool:
+    """Whether the contract's function takes the wizard's types: others may be encoded alike, under another selector."""
+    signature = f"{convention.method}({_TASK},{_RESPONSE},{NON_SIGNERS})"
+    return convention.selector() == topic(signature)[:4]
+
+
+def _is_the_same(call: Call, task: Task) -> bool:
+    words = (task.created_block, task.quorum_threshold, task.message, task.quorum_numbers)
+    response = (task.task_index, _ANSWER)
+    return (
+        call.params_raw == Codec(_TASK, _RESPONSE).encode([words, response])
+        and call.sig_hash == keccak(Codec(_RESPONSE).encode([response]))
+        and call.reference_block == task.created_block
+    )
+
+
+def _log(event: Event) -> Log:
+    """Return a log of the event with another value in every place."""
+    numbers = count(_FIRST)
+    topics, plain, types = [event.topic], [], []
+    for one in event.signature.inputs:
+        value = _value(one.type, numbers)
+        if one.indexed:
+            topics.append(keccak(b"") if one.is_hashed else Codec(one.type).encode([value]))
+        else:
+            plain.append(value)
+            types.append(one.type)
+    return Log(bytes(20), tuple(topics), Codec(*types).encode(plain), next(numbers), bytes(32), bytes(32), 0)
+
+
+def _value(kind: str, numbers: Iterator[int]) -> Any:
+    parsed = parse(kind)
+    if parsed.arrlist:
+        length = parsed.arrlist[-1]
+        return [_value(kind[: kind.rindex("[")], numbers) for _ in range(length[0] if length else 1)]
+    if isinstance(parsed, TupleType):
+        return tuple(_value(one.to_type_str(), numbers) for one in parsed.components)
+    number = next(numbers)
+    made: dict[str, Callable[[], Any]] = {
+        "uint": lambda: number,
+        "int": lambda: number,
+        "bool": lambda: True,
+        "string": lambda: f"text {number}",
+        "address": lambda: "0x" + number.to_bytes(20).hex(),
+        "function": lambda: number.to_bytes(24),
+    }
+    if parsed.base == "bytes":
+        return number.to_bytes(int(parsed.sub)) if parsed.sub else bytes([number])
+    return made[parsed.base]()

@@ -1,0 +1,1 @@
+"""JSON-RPC: transport, batches, checked replies, fail-over."""

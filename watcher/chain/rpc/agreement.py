@@ -1,0 +1,246 @@
+"""Asks all nodes for head and finality, and applies the rule of `watcher.chain.rpc.evidence` to what they show.
+
+Invariant: no number that one node names becomes the head, or final, before a node shows the block at that height.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar
+
+from watcher.chain.rpc import evidence
+from watcher.chain.rpc.evidence import Candidate, Shown
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.trust import Trust
+from watcher.clock import Clock
+from watcher.errors import RetryElsewhere, StaleNode
+from watcher.task import Header
+
+T = TypeVar("T")
+
+# Where nodes agree on no head, the last block they share is looked for so far below the lowest one.
+_DESCENT_BLOCKS = (1, 2, 4, 8, 16, 32, 64)
+# The fork that holds the ledger's last block is left when another one grows by so many blocks and it does not grow.
+_STALLED_BLOCKS = 2
+# What a node calls final counts while it is at most so far behind the head: one that hangs must not hold finality.
+_NEAR_BLOCKS = 64
+# A chain at rest catches up with its finality; one that moves on so far with finality at its head has none to show.
+_AT_HEAD_BLOCKS = 10
+
+
+class AskAll(Protocol):
+    """Puts a question to every endpoint in service, or to those at some places, at the same time."""
+
+    async def __call__(
+        self, question: Callable[[Node], Awaitable[T]], places: Collection[int] | None = None
+    ) -> Mapping[int, T]:
+        """Return the answers by the endpoint's place; those that fail are left out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Final:
+    """A block that counts as final. `firm`: a chain that changes it has broken its promise.
+
+    It is not firm where one of several nodes alone shows it, or where it is the head itself.
+    """
+
+    block: Header
+    firm: bool
+
+
+class Agreement:
+    """Head and finality of `quorum` nodes. `anchor` is the last block the ledger has read, None before any."""
+
+    def __init__(self, ask_all: AskAll, names: Sequence[str], clock: Clock, quorum: int) -> None:
+        self._ask_all = ask_all
+        self._names = names
+        self._clock = clock
+        self._quorum = quorum
+        self._verified: dict[int, Header] = {}  # by place: the newest block it showed at its height
+        self._heads: Mapping[int, int] = {}  # by place: the newest block of each node that does not contradict the head
+        self._highest: int | None = None
+        self._last: Header | None = None
+        self._sides: tuple[int, int] | None = None  # heights: of the anchor's fork when it last grew, of the rival then
+        self._below: tuple[int, float] | None = None
+        self._at_head: tuple[int, float, int, float] | None = None  # first block and time of finality at the head; last
+        self.trust = Trust(names, clock)
+        self.anchor: Header | None = None
+
+    async def head(self, heads: Mapping[int, Header]) -> Header:
+        """Return the head, given the newest block of each node by its place.
+
+        Raises RetryElsewhere when fewer than `quorum` nodes answer or none agree, StaleNode when a node is missing that
+        names a newest block and does not have it.
+        """
+        shown = await self._shown(heads)
+        if len(shown) < self._quorum:
+            raise self._too_few(heads, len(shown))
+        found = evidence.candidates(shown, self._quorum, self.anchor, self._last)
+        if evidence.disagreement(shown) is not None or not found:
+            shown = await self._deeper(shown, descend=not found)
+            found = evidence.candidates(shown, self._quorum, self.anchor, self._last)
+        self.trust.compare(shown)
+        head = evidence.proven_head(found, len(shown), keep_side=not self._stalled(found))
+        if head is None:
+            raise RetryElsewhere(
+                f"no {self._quorum} endpoints of chain.rpc_urls, as many as chain.quorum asks for, show the same block"
+            )
+        self._heads = {one.place: one.head.number for one in evidence.on_chain(shown, head)}
+        self._highest = max(one.head.number for one in shown)
+        if self._below is not None and self._highest >= self._below[0]:
+            self._below = None
+        self._last = head
+        return head
+
+    def _too_few(self, heads: Mapping[int, Header], shown: int) -> RetryElsewhere:
+        if len(heads) >= self._quorum:
+            named = "; ".join(f"{self._names[place]}: {head.number}" for place, head in heads.items())
+            return StaleNode(f"the newest block an endpoint names is not there, or seems impossible ({named})")
+        return RetryElsewhere(f"only {shown} of the {self._quorum} endpoints chain.quorum asks for can answer")
+
+    # -- what each node shows ----------------------------------------------------------------------------------------
+
+    async def _shown(self, heads: Mapping[int, Header]) -> list[Shown]:
+        wanted = {place: self._heights(place, heads) for place in heads}
+        blocks = await self._blocks(wanted)
+        found = []
+        for place, head in heads.items():
+            own = {} if head.number in wanted[place] else {head.number: head}
+            own |= blocks.get(place, {})
+            if head.number not in own:
+                self.trust.lacks(place, head)
+            elif not self._believes(place, own[head.number], heads):
+                del own[head.number]
+            else:
+                self._verified[place] = own[head.number]
+                own |= _parent(own[head.number], heads, own)
+            full = [block for block in own.values() if block.parent_hash]
+            if full:
+                newest = max(full, key=lambda block: block.number)
+                found.append(Shown(place, newest, own, self.trust.leads(place)))
+        return found
+
+    def _heights(self, place: int, heads: Mapping[int, Header]) -> set[int]:
+        """Which blocks to ask a node for: its newest, unless another has that too, and the newest of those behind."""
+        head, lead = heads[place], self.trust.lead(place)
+        others = [other for at, other in heads.items() if at != place]
+        wanted = {other.number for other in others if other.number < head.number - 1}
+        if head not in others and head != self._verified.get(place):
+            wanted.add(head.number)
+        if lead is not None and lead.number < head.number and any(other.number >= lead.number for other in others):
+            wanted.add(lead.number)
+        return wanted
+
+    def _believes(self, place: int, block: Header, heads: Mapping[int, Header]) -> bool:
+        others = [other for at, other in heads.items() if at != place]
+        since = self._last or min(others, key=lambda other: other.number, default=None)
+        return block in others or self.trust.believes(place, block, since, alone=not others)
+
+    async def _blocks(self, wanted: Mapping[int, Iterable[int]]) -> dict[int, dict[int, Header]]:
+        """Ask each place for its heights. What a node does not have, or fails to give, is left out."""
+        asked = [(place, height) for place, heights in wanted.items() for height in heights]
+        answers = await asyncio.gather(*(self._block(place, height) for place, height in asked))
+        found: dict[int, dict[int, Header]] = {}
+        for (place, height), block in zip(asked, answers, strict=True):
+            if block is not None:
+                found.setdefault(place, {})[height] = block
+        return found
+
+    async def _block(self, place: int, height: int) -> Header | None:
+        return (await self._ask_all(lambda node: node.header(height), [place])).get(place)
+
+    async def _deeper(self, shown: Sequence[Shown], *, descend: bool) -> list[Shown]:
+        """Ask also for the ledger's last block, and further down where no block has enough nodes."""
+        lowest = min(one.head.number for one in shown)
+        heights = {lowest - step for step in _DESCENT_BLOCKS} if descend else set()
+        heights |= {block.number for block in (self.anchor, self._last) if block is not None}
+        blocks = await self._blocks(
+            {one.place: [at for at in heights if 0 <= at <= one.head.number and at not in one.blocks] for one in shown}
+        )
+        return [replace(one, blocks={**one.blocks, **blocks.get(one.place, {})}) for one in shown]
+
+    def _stalled(self, found: Sequence[Candidate]) -> bool:
+        """Return True while the fork of the ledger's last block stands still and another one grows."""
+        held = max((one.block.number for one in found if one.held), default=None)
+        rival = max((one.block.number for one in found if not one.held), default=None)
+        if held is None or rival is None:
+            self._sides = None
+            return False
+        if self._sides is None or self._sides[0] != held:
+            self._sides = held, rival
+        return rival - self._sides[1] >= _STALLED_BLOCKS
+
+    def shows_less_for_s(self, mark: int) -> float:
+        """Return for how many seconds every node in service has shown less than block `mark`, as far as asked."""
+        now_s = self._clock.monotonic_s()
+        if self._highest is None or self._highest >= mark:
+            self._below = None
+            return 0.0
+        if self._below is None or self._below[0] != mark:
+            self._below = mark, now_s
+        return now_s - self._below[1]
+
+    # -- finality ----------------------------------------------------------------------------------------------------
+
+    async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
+        """Return what is final below `head`: `finality` is a block tag, or a depth in blocks.
+
+        None while too few nodes name a final block, or do not show it at its height.
+        """
+        if isinstance(finality, int):
+            return (
+                await self._voted(head.number - finality, head, len(self._names)) if head.number >= finality else None
+            )
+        finals = list((await self._finals(finality, head)).values())
+        number = evidence.proven_final(finals, len(self._names), head.number, self._quorum, confirmations)
+        self._note_distance(finals, head.number)
+        return None if number is None else await self._voted(number, head, sum(one >= number for one in finals))
+
+    def _note_distance(self, finals: Sequence[int], head_block: int) -> None:
+        if not finals or min(finals) < head_block:
+            self._at_head = None
+            return
+        now_s = self._clock.monotonic_s()
+        first_block, first_s = self._at_head[:2] if self._at_head else (head_block, now_s)
+        self._at_head = first_block, first_s, head_block, now_s
+
+    @property
+    def final_at_head_s(self) -> float:
+        """For how long the head has moved on with every node calling it final, 0 while it has not."""
+        if self._at_head is None:
+            return 0.0
+        first_block, first_s, last_block, last_s = self._at_head
+        return last_s - first_s if last_block - first_block >= _AT_HEAD_BLOCKS else 0.0
+
+    async def _finals(self, tag: str, head: Header) -> dict[int, int]:
+        """What each node near the head calls final, if the node shows that block at its own height, too."""
+        near = [place for place, number in self._heads.items() if number >= head.number - _NEAR_BLOCKS]
+        named = {
+            place: block for place, block in (await self._ask_all(lambda node: node.header(tag), near)).items() if block
+        }
+        there = await self._blocks({place: [block.number] for place, block in named.items()})
+        return {
+            place: block.number for place, block in named.items() if there.get(place, {}).get(block.number) == block
+        }
+
+    async def _voted(self, number: int, head: Header, named_by: int) -> Final | None:
+        """The block of that number on the chain that ends in `head`, if `quorum` nodes show it.
+
+        `named_by` is how many nodes call it final.
+        """
+        wanted = sorted({number, head.number})
+        blocks = await self._blocks(dict.fromkeys(self._heads, wanted))
+        ours = next((own[number] for own in blocks.values() if number in own and own.get(head.number) == head), None)
+        votes = sum(own.get(number) == ours for own in blocks.values())
+        if ours is None or votes < self._quorum:
+            return None
+        return Final(ours, number < head.number and min(votes, named_by) >= min(2, len(self._names)))
+
+
+def _parent(head: Header, heads: Mapping[int, Header], own: Mapping[int, Header]) -> dict[int, Header]:
+    """The block below a node's newest one, which its parent hash names, where another node has it as its newest."""
+    number = head.number - 1
+    if number in own or all(other.number != number for other in heads.values()):
+        return {}
+    same = (other for other in heads.values() if other.hash == head.parent_hash)
+    return {number: next(same, Header(number, head.parent_hash, b""))}

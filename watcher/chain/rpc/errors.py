@@ -1,0 +1,175 @@
+"""What an endpoint says when it does not answer, and what that means. Pure.
+
+Nodes word the same refusal in dozens of ways, so only four meanings are looked for in the words: "slow down", "I do
+not have that block", "I do not keep its state" and "the call itself failed". Everything else stays a plain refusal,
+and the caller decides by what was asked.
+"""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from watcher import files
+from watcher.errors import NarrowRange, RetryElsewhere
+
+# What may be shown of a foreign text; up to ten times as much is kept, so that a secret in it can be found and taken
+# out before the cut.
+WORDS_LIMIT = 200
+COOL_DOWN_MAX_S = 300.0
+
+_SLOW_DOWN = re.compile(
+    r"rate.?limit|too many requests|compute units|throughput|requests per|request rate|daily (request|limit)|credits"
+    r"|quota|slow down",
+    re.IGNORECASE,
+)
+# No rate limit speaks of these; a limit on what one question may cover does, also where it calls itself a quota.
+_OF_A_RANGE = re.compile(
+    r"\brange|\bblocks\b|\bresults?\b|\blogs\b|result set|response (is )?too|response size|eth_getlogs", re.IGNORECASE
+)
+_NO_SUCH_BLOCK = re.compile(
+    r"(unknown|missing|invalid) (block|header)|header not found|header for hash not found|block not found"
+    r"|block .{0,80}not found|(could not|cannot|can't) find (the )?(block|header)|block ?out ?of ?range|not canonical"
+    r"|resource not found|no such block|beyond (the )?(current )?head|hash .{0,80}not (currently )?canonical",
+    re.IGNORECASE,
+)
+_NO_SUCH_STATE = re.compile(
+    r"missing trie node|historical state|state .{0,80}(not |un)available|no state available|pruned|pruning|archive",
+    re.IGNORECASE,
+)
+# Anchored: what a contract says in its revert may contain any other words, and comes after these.
+_CALL_FAILED = re.compile(
+    r"(error: )?(vm exception|vm execution error|execution (reverted|error|failed)|reverted|revert\b|invalid opcode"
+    r"|evm error|out of gas|bad instruction|stack (under|over)flow|invalid jump)",
+    re.IGNORECASE,
+)
+
+
+class Paused(RetryElsewhere):
+    """The endpoint wants to be left alone for a while; `cool_down_s` is None when it did not say for how long."""
+
+    def __init__(self, words: str, cool_down_s: float | None = None) -> None:
+        super().__init__(words)
+        self.cool_down_s = cool_down_s
+
+
+class ShutOut(Paused):
+    """The endpoint serves somebody else, or somewhere else: the key, the path or the whole URL is wrong."""
+
+
+class Overloaded(RetryElsewhere):
+    """No answer, and the size of the question may be why: time-out, cut answer, answer over the limit, 413, 5xx."""
+
+
+class WrongChain(RetryElsewhere):
+    """The endpoint serves another chain than the configured one; nothing it says counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class RpcError:
+    """A JSON-RPC error object. `words` is printable ASCII of limited length, still to be scrubbed."""
+
+    code: int | None
+    words: str
+    data: bytes | None = None
+
+    @property
+    def slow_down(self) -> bool:
+        return self.code in (-32029, 429) or bool(_SLOW_DOWN.search(self.words))
+
+    @property
+    def no_such_block(self) -> bool:
+        return self.code == -39001 or (self.code != -32601 and bool(_NO_SUCH_BLOCK.search(self.words)))
+
+    @property
+    def no_such_state(self) -> bool:
+        """The block is known, and the state after it is not kept: usual for all but the newest 128 blocks."""
+        return bool(_NO_SUCH_STATE.search(self.words))
+
+    @property
+    def call_failed(self) -> bool:
+        return self.code == 3 or bool(_CALL_FAILED.match(self.words))
+
+    def __str__(self) -> str:
+        return self.words if self.code is None else f"{self.words} ({self.code})"
+
+
+def refused(error: RpcError, narrow: bool = False) -> RetryElsewhere:
+    """The failure that an error object stands for. `narrow`: a smaller question may fare better."""
+    if error.slow_down and not (narrow and speaks_of_a_range(error.words)):
+        return Paused(str(error))
+    return NarrowRange(str(error)) if narrow else RetryElsewhere(str(error))
+
+
+def speaks_of_a_range(words: str) -> bool:
+    """Whether a refusal is about how much one question covers."""
+    return bool(_OF_A_RANGE.search(words))
+
+
+def clean(words: object) -> str:
+    """Foreign text made safe to print: ASCII on one line, control characters escaped, of limited length."""
+    text = words if isinstance(words, str) else "no words given"
+    return ascii(text[: 10 * WORDS_LIMIT])[1:-1][: 10 * WORDS_LIMIT]
+
+
+def rpc_error(raw: Any) -> RpcError:
+    """An error member of whatever shape (objects by the standard, plain strings in the wild)."""
+    if not isinstance(raw, dict):
+        return RpcError(None, clean(raw))
+    code = raw.get("code")
+    return RpcError(code if type(code) is int and abs(code) < 2**31 else None, clean(raw.get("message")), _data(raw))
+
+
+def _data(raw: dict[str, Any]) -> bytes | None:
+    data = raw.get("data")
+    if not isinstance(data, str):
+        return None
+    data = data.removeprefix("Reverted ")  # as Nethermind has it
+    if not data.startswith("0x") or len(data) > 4096:
+        return None
+    try:
+        return bytes.fromhex(data[2:])
+    except ValueError:
+        return None
+
+
+def words_in(body: bytes) -> str:
+    """What a body that came with an HTTP error says, if it is a JSON-RPC error; HTML is not worth repeating."""
+    try:
+        raw = files.parse(body)
+    except ValueError:
+        return ""
+    first = raw[0] if isinstance(raw, list) and raw else raw
+    error = first.get("error") if isinstance(first, dict) else None
+    return "" if error is None else str(rpc_error(error))
+
+
+def http_refusal(status: int, words: str, retry_after_s: float | None) -> RetryElsewhere:
+    """The error for an HTTP status other than 200."""
+    said = f"HTTP {status}" + (f": {words}" if words else "")
+    if 300 <= status < 400:
+        return ShutOut(f"{said}: it redirects; put the address it moved to into chain.rpc_urls", 60.0)
+    if status in (401, 402, 403, 404):
+        return ShutOut(f"{said}: it does not serve us; check the key and the path in chain.rpc_urls", 60.0)
+    if status == 429 or retry_after_s is not None or _SLOW_DOWN.search(words):
+        return Paused(said, retry_after_s)
+    if status in (400, 408, 413) or status >= 500:
+        return Overloaded(said)
+    return RetryElsewhere(said)
+
+
+def retry_after_s(header: str | None, now_ms: int) -> float | None:
+    """Seconds to wait by a Retry-After header (seconds or a date), within 0 and `COOL_DOWN_MAX_S`; None if unusable."""
+    if header is None or len(header) > 64:
+        return None
+    try:
+        wanted = float(header) if re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", header) else _until(header, now_ms)
+    except (ValueError, TypeError, OverflowError, IndexError):
+        return None
+    return min(max(wanted, 0.0), COOL_DOWN_MAX_S)
+
+
+def _until(header: str, now_ms: int) -> float:
+    date = parsedate_to_datetime(header)
+    return (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now_ms / 1000

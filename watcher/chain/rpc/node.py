@@ -1,0 +1,289 @@
+"""One endpoint of the chain: the few questions we ask, each answered with a checked value.
+
+Invariants: every question begins with `eth_chainId`, so that an answer of another chain is never used, and travels in
+one JSON-RPC batch as far as the endpoint takes batches of that size, else in order; every failure is RetryElsewhere,
+NarrowRange or StaleNode; no text holds more of the URL than scheme, host and port; no request waits longer than the
+deadline.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from watcher.chain.rpc import calls as rpc_calls
+from watcher.chain.rpc import log_reply, replies
+from watcher.chain.rpc.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
+from watcher.chain.rpc.calls import Emitters
+from watcher.chain.rpc.errors import WORDS_LIMIT, Paused, RpcError, refused
+from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted, Unread
+from watcher.chain.rpc.transport import Provider, Url
+from watcher.clock import Clock
+from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
+from watcher.task import Header
+
+_VERSION_LIMIT_CHARS = 100
+
+
+class Node:
+    """The questions to one HTTP endpoint.
+
+    Any of them raises RetryElsewhere when there is no usable answer; `Paused`, a RetryElsewhere, when the endpoint asks
+    for a pause; `WrongChain`, a RetryElsewhere, when it serves another chain. Heights are block numbers.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        chain_id: int,
+        clock: Clock,
+        *,
+        timeout_s: float = 30.0,
+        body_limit_bytes: int = 16 * 1024 * 1024,
+        batch_size: int = MOST_CALLS,
+        observe: Callable[[Asked], None] = lambda _asked: None,
+    ) -> None:
+        self._url = Url(url)
+        self._chain_id = chain_id
+        self._timeout_s = timeout_s
+        self._provider = Provider(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
+        # Whether contracts count the parent chain's blocks, as `answers.header` takes it; set once that is known.
+        self.l1_blocks: bool | None = None
+        self._batch = Batch(self._provider, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
+
+    @property
+    def name(self) -> str:
+        """The endpoint as it may be shown: scheme, host and port."""
+        return self._url.origin
+
+    async def close(self) -> None:
+        """Close the connections. A later question opens new ones."""
+        await self._provider.disconnect()
+
+    async def chain_id(self) -> int:
+        """The chain served, which is the configured one, or WrongChain is raised. The cheapest sign of life."""
+        with self._named():
+            await self._batch.ask([], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S))
+            return self._chain_id
+
+    async def client_version(self) -> str:
+        """What software the node says it is, on one printable line; "" where it does not say."""
+        with self._named():
+            (found,) = await self._batch.ask(
+                [("web3_clientVersion", [])], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S)
+            )
+            words = found if isinstance(found, str) else ""
+            return "".join(one for one in self._shown(words) if one.isprintable())[:_VERSION_LIMIT_CHARS]
+
+    async def head(self) -> Header:
+        """The newest block the node knows."""
+        with self._named():
+            (found,) = await self._batch.ask([rpc_calls.block("latest")])
+            return self._known(found, "latest")
+
+    async def header(self, which: int | str) -> Header | None:
+        """The block at a height, or at "finalized" or "safe". None when this node names no such block."""
+        with self._named():
+            (found,) = await self._batch.ask([rpc_calls.block(which)])
+            if found is None:
+                return None
+            if isinstance(found, RpcError) and not found.slow_down and (found.no_such_block or isinstance(which, str)):
+                return None  # nodes that do not know the tag say so in many ways; the caller falls back on a depth
+            return self._known(found, which)
+
+    async def kept(self, number: int) -> Header | None:
+        """The block at a height, None where the node does not keep it.
+
+        Nodes word that in many ways, and some answer nothing at all to it: whatever comes counts as None, as long as
+        the node still answers a trivial question. Raises RetryElsewhere when it does not.
+        """
+        with self._named():
+            try:
+                limit_s = min(self._timeout_s, 2 * PROBE_TIMEOUT_S)
+                (found,) = await self._batch.ask([rpc_calls.block(number)], narrow=True, timeout_s=limit_s)
+            except NarrowRange:
+                return None
+            if isinstance(found, RpcError) and found.slow_down:
+                raise refused(found)
+            try:
+                return self._known(found, number)
+            except RetryElsewhere:
+                return None
+
+    async def page(
+        self, address: Emitters, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+    ) -> LogPage:
+        """All logs of `address` with one of `topics0`, from block `first` to `last`, both included.
+
+        The header of `last` is read before the logs and again behind them, in the same batch: the node had reached the
+        end of the span, and the chain did not move meanwhile. `after` is the block the caller continues from.
+
+        Raises NarrowRange when the node refuses the span and it is longer than one block, StaleNode when the node has
+        not reached `last`.
+        """
+        with self._named():
+            calls = [
+                rpc_calls.block(last),
+                rpc_calls.logs(address, [list(topics0)], first, last),
+                rpc_calls.block(last),
+            ]
+            if after is not None:
+                calls.append(rpc_calls.block(after.number))
+            narrow = last > first
+            found = await self._batch.ask(calls, narrow=narrow)
+            end = self._reached(found[0], last)
+            for item in found[1:]:
+                if isinstance(item, RpcError):  # some nodes refuse what follows the logs because of their size
+                    raise refused(item, narrow)
+            raw = log_reply.listed(found[1], narrow)
+            if self._known(found[2], last) != end:
+                raise RetryElsewhere(f"the chain moved under our feet: block {last} changed")
+            logs, foreign = await log_reply.checked(raw, address, frozenset(topics0), None, first, end)
+            continuous = after is None or self._continues(found[3], after, end)
+            return LogPage(logs, end, continuous, foreign)
+
+    async def find(
+        self, address: Emitters, topic0: bytes | None, index: bytes | None, first: int, last: int
+    ) -> tuple[Log, ...]:
+        """The logs of `address` with `topic0` (None: any) and the indexed value `index` (32 bytes; None: any).
+
+        Raises as `page` does.
+        """
+        with self._named():
+            wanted = [[one] for one in (topic0, index) if one is not None]
+            calls = [rpc_calls.block(last), rpc_calls.logs(address, wanted, first, last)]
+            narrow = last > first
+            found = await self._batch.ask(calls, narrow=narrow)
+            end = self._reached(found[0], last)
+            topics0 = None if topic0 is None else frozenset([topic0])
+            return (await log_reply.checked(log_reply.listed(found[1], narrow), address, topics0, index, first, end))[0]
+
+    async def views(
+        self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
+    ) -> list[bytes | Reverted | Unread]:
+        """eth_call for each call data, all on the state of block `at`. A call that fails in the contract is a value.
+
+        Pinned by block hash (EIP-1898, canonical required): a node that lacks the block, or has another in its place,
+        cannot answer. A call the node refuses, or answers with anything but bytes, is Unread and leaves the others
+        alone; where there is no other, its error is raised (StaleNode where the node lacks the block or its state).
+        With a `sender` the calls are dry runs of its transactions: the words of a refusal are the value.
+        """
+        with self._named():
+            found = await self._batch.ask_each([rpc_calls.view(one, to, at, sender) for one in calls])
+            viewed: list[bytes | Reverted | Unread] = []
+            first: RetryElsewhere | None = None
+            for raw in found:
+                try:
+                    viewed.append(self._viewed(raw, at, lenient=sender is not None))
+                except Paused:
+                    raise
+                except RetryElsewhere as error:
+                    first = first or error
+                    viewed.append(Unread(self._shown(str(error))))
+            if first is not None and all(isinstance(one, Unread) for one in viewed):
+                raise first
+            return viewed
+
+    async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
+        """One word of an account's storage and its code, in the state of block `at`; None where the node will not say.
+
+        Raises StaleNode as `views` does.
+        """
+        with self._named():
+            word, code = await self._batch.ask([rpc_calls.storage(address, slot, at), rpc_calls.code(address, at)])
+            for item in (word, code):
+                if isinstance(item, RpcError):
+                    self._viewed(item, at, lenient=True)
+            return (
+                None if isinstance(word, RpcError) else replies.quantity(word, 2**256 - 1).to_bytes(32),
+                None if isinstance(code, RpcError) else replies.octets(code),
+            )
+
+    async def code(self, address: bytes, block: int) -> bytes:
+        """The code at an address as of a height, b"" where there is no contract."""
+        with self._named():
+            (found,) = await self._batch.ask([("eth_getCode", [rpc_calls.octets(address), hex(block)])])
+            if isinstance(found, RpcError):
+                raise refused(found)
+            return replies.octets(found)
+
+    async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
+        """One word of a contract's storage as of a height."""
+        with self._named():
+            (found,) = await self._batch.ask(
+                [("eth_getStorageAt", [rpc_calls.octets(address), rpc_calls.octets(place), hex(block)])]
+            )
+            if isinstance(found, RpcError):
+                raise refused(found)
+            return replies.quantity(found, 2**256 - 1).to_bytes(32)
+
+    async def contract_block(self, at: Header) -> int | None:
+        """Return `block.number` as a contract sees it in the state of `at`; None if this node cannot say."""
+        with self._named():
+            (found,) = await self._batch.ask([rpc_calls.contract_block(at)])
+            if isinstance(found, RpcError) and found.slow_down:
+                raise refused(found)
+            try:
+                return int.from_bytes(replies.octets(found, 32))
+            except RetryElsewhere:
+                return None
+
+    async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
+        """What became of a transaction; None when this node knows nothing of it, or it is not mined."""
+        with self._named():
+            (found,) = await self._batch.ask([("eth_getTransactionReceipt", [rpc_calls.octets(tx_hash)])])
+            if isinstance(found, RpcError):
+                raise refused(found)
+            return replies.receipt(found)
+
+    async def batch_room(self) -> int:
+        """The most calls this endpoint takes in one request; 1 where it takes no batches."""
+        with self._named():
+            await self.chain_id()
+            return await self._batch.room()
+
+    def _known(self, found: Any, which: int | str) -> Header:
+        """The header in an answer, which must be there and be of the height asked for."""
+        if isinstance(found, RpcError):
+            raise refused(found)
+        if found is None:
+            raise StaleNode(f"does not have block {which}")
+        block = replies.header(found, self.l1_blocks)
+        if self.l1_blocks and isinstance(which, str) and not block.l1_block:
+            raise RetryElsewhere(f"its block {block.number} has no l1BlockNumber, which this chain's contracts count")
+        if isinstance(which, int) and block.number != which:
+            raise RetryElsewhere(f"answered with block {block.number} when asked for {which}")
+        return block
+
+    def _reached(self, found: Any, height: int) -> Header:
+        if isinstance(found, RpcError) and found.no_such_block and not found.slow_down:
+            raise StaleNode(f"has not reached block {height}: {found}")
+        return self._known(found, height)
+
+    def _continues(self, found: Any, after: Header, end: Header) -> bool:
+        """Whether the chain that ends at `end` still holds `after`. A missing block below the end is no evidence."""
+        if self._known(found, after.number).hash != after.hash:
+            return False
+        return end.number != after.number + 1 or end.parent_hash == after.hash
+
+    def _viewed(self, found: Any, at: Header, *, lenient: bool = False) -> bytes | Reverted:
+        if not isinstance(found, RpcError):
+            return replies.octets(found)
+        if found.call_failed:
+            return Reverted(self._shown(found.words), found.data)
+        if (found.no_such_block or found.no_such_state) and not found.slow_down:
+            raise StaleNode(f"does not have block {at.number} as asked: {found}")
+        if lenient and not found.slow_down:
+            return Reverted(self._shown(found.words), None)
+        raise refused(found)
+
+    @contextmanager
+    def _named(self) -> Iterator[None]:
+        """Puts the endpoint's name in front of every failure, and takes the secrets of its URL out."""
+        try:
+            yield
+        except RetryElsewhere as error:
+            error.args = (f"{self.name}: {self._shown(str(error))}",)
+            raise
+
+    def _shown(self, words: str) -> str:
+        return self._url.scrub(words)[:WORDS_LIMIT]

@@ -1,0 +1,279 @@
+"""Several endpoints as one: the first that answers, in the order configured.
+
+An endpoint that fails is left alone for a while, longer each time, and must first answer a cheap question again. While
+none serves, none is left alone for long: that would only add to the outage. One that only lags, or that refuses a long
+span, has not failed. One log line per change of an endpoint's state.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from random import Random
+from typing import TypeVar
+
+from loguru import logger
+
+from watcher.chain.rpc.agreement import Agreement, Final
+from watcher.chain.rpc.calls import Emitters
+from watcher.chain.rpc.errors import COOL_DOWN_MAX_S, Paused, WrongChain
+from watcher.chain.rpc.member import EndpointSeen, Seat
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.pace import longest_pause_s
+from watcher.chain.rpc.replies import Log, LogPage, Reverted, Unread
+from watcher.chain.rpc.side_questions import SideQuestions
+from watcher.chain.rpc.trust import Disagreement
+from watcher.chain.rpc.unreached import Unreached
+from watcher.chain.rpc.votes import Votes
+from watcher.clock import Clock
+from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
+from watcher.task import Header
+
+T = TypeVar("T")
+
+_BACK_OFF_FIRST_S = 0.5
+_BACK_OFF_MAX_S = 60.0
+_BACK_OFF_ALONE_S = 10.0
+# A provider may hand a request to the wrong place once. A daemon that takes that for a mistake of configuration ends,
+# and no service starts it again.
+_SURELY_WRONG = 5
+
+
+class Endpoints:
+    """The questions of `Node`, put to the first endpoint able to answer.
+
+    Each raises NarrowRange at once (the span is the caller's to change); StaleNode when endpoints answered, but none
+    has the block; FixConfiguration when every endpoint has served another chain several times in a row; otherwise
+    RetryElsewhere with the reason of each endpoint, after all were tried or while all rest.
+    """
+
+    def __init__(self, nodes: Sequence[Node], clock: Clock, random: Random, quorum: int = 1) -> None:
+        """`quorum`: how many endpoints must give the same readings of the contract before they are believed."""
+        if not nodes:
+            raise FixConfiguration("chain.rpc_urls: at least one http or https URL is needed")
+        self._seats = [Seat(node) for node in nodes]
+        self._clock = clock
+        self._random = random
+        self._quorum = quorum
+        # Seconds to the nearest deadline of an open task, None while there is none; whoever knows the ledger sets it.
+        self.left_s: Callable[[], float | None] = lambda: None
+        self.side = SideQuestions(self._in_service, clock, quorum)
+        self._agreement = Agreement(self.answers, [node.name for node in nodes], clock, quorum)
+        self.unreached = Unreached(self.answers, clock, quorum)
+        self.head_block: int | None = None  # what the endpoints showed last
+        self.head_time_s = 0  # its timestamp, 0 where it is not known
+
+    @property
+    def seen(self) -> tuple[EndpointSeen, ...]:
+        """How each endpoint stands, in the configured order."""
+        return tuple(EndpointSeen(seat.node.name, seat.served_s, seat.reason) for seat in self._seats)
+
+    @property
+    def nodes(self) -> tuple[Node, ...]:
+        """All endpoints in the configured order, for questions that need more than one opinion."""
+        return tuple(seat.node for seat in self._seats)
+
+    async def close(self) -> None:
+        for seat in self._seats:
+            await seat.node.close()
+
+    async def ask(self, question: Callable[[Node], Awaitable[T]], *, last_first: bool = False) -> T:
+        """The first good answer to `question`. Raises as the class says."""
+        stale: StaleNode | None = None
+        for seat in reversed(self._seats) if last_first else self._seats:
+            if self._clock.monotonic_s() < seat.rests_until_s:
+                continue
+            try:
+                return await self._ask(seat, question)
+            except NarrowRange:
+                self._served(seat)
+                raise
+            except StaleNode as error:
+                self._served(seat)
+                stale = error
+            except RetryElsewhere as error:
+                self._failed(seat, error)
+        if stale is not None:
+            raise stale
+        reasons = [seat.reason or f"{seat.node.name}: failed a moment ago" for seat in self._seats]
+        if all(seat.wrong_chain >= _SURELY_WRONG for seat in self._seats):
+            raise FixConfiguration(*(f"chain.rpc_urls: {reason}" for reason in reasons))
+        raise RetryElsewhere("no endpoint of chain.rpc_urls can answer now: " + "; ".join(reasons))
+
+    async def _ask(self, seat: Seat, question: Callable[[Node], Awaitable[T]]) -> T:
+        if seat.failures:
+            # A hung endpoint must not cost every question a whole deadline: it shows a sign of life first.
+            await seat.node.chain_id()
+        answer = await question(seat.node)
+        self._served(seat)
+        return answer
+
+    def _served(self, seat: Seat) -> None:
+        if seat.reason is not None:
+            logger.info("endpoint {} answers again", seat.node.name)
+        seat.failures, seat.rests_until_s, seat.reason, seat.wrong_chain = 0, 0.0, None, 0
+        seat.served_s = self._clock.monotonic_s()
+
+    def _failed(self, seat: Seat, error: RetryElsewhere) -> None:
+        now = self._clock.monotonic_s()
+        wrong_chain = isinstance(error, WrongChain)
+        if seat.reason is None or wrong_chain != bool(seat.wrong_chain):
+            logger.warning("endpoint out of use: {}", error)
+        seat.reason = str(error)
+        if now < seat.rests_until_s:
+            return  # another question failed at the same time: that is one failure, not two
+        seat.failures += 1
+        seat.wrong_chain = seat.wrong_chain + 1 if wrong_chain else 0
+        rest_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(seat.failures - 1, 10), _BACK_OFF_MAX_S)
+        rest_s *= self._random.uniform(0.5, 1.0)
+        if isinstance(error, Paused) and error.cool_down_s is not None:
+            seat.paused_until_s = now + min(error.cool_down_s, COOL_DOWN_MAX_S)
+        seat.rests_until_s = max(now + rest_s, seat.paused_until_s)
+        if all(one.reason is not None for one in self._seats):
+            pause_s = longest_pause_s(self.left_s())
+            for one in self._seats:
+                one.paused_until_s = min(one.paused_until_s, now + pause_s)
+                one.rests_until_s = max(
+                    min(one.rests_until_s, now + min(_BACK_OFF_ALONE_S, pause_s)), one.paused_until_s
+                )
+
+    async def chain_id(self) -> int:
+        return await self.ask(lambda node: node.chain_id())
+
+    async def head(self) -> Header:
+        """The newest block that `quorum` endpoints show. Raises as the class says, and as `Agreement.head`."""
+        heads = await self.answers(lambda node: node.head())
+        if not heads:
+            await self.ask(lambda node: node.head())  # raises what all of them have in common
+            heads = await self.answers(lambda node: node.head())
+        head = await self._agreement.head(heads)
+        self.unreached.observe(head)
+        self.head_block, self.head_time_s = head.number, head.timestamp_s
+        return head
+
+    async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
+        """What is final below `head`, as `Agreement.final` says."""
+        return await self._agreement.final(finality, head, confirmations)
+
+    def follow(self, anchor: Header | None) -> None:
+        """Where endpoints disagree, follow those that hold `anchor`, the last block that was read."""
+        self._agreement.anchor = anchor
+
+    def shows_less_for_s(self, mark: int) -> float:
+        """Return for how many seconds every endpoint in service has shown less than block `mark`."""
+        return self._agreement.shows_less_for_s(mark)
+
+    @property
+    def final_at_head_s(self) -> float:
+        """For how many seconds of new blocks the endpoints have called the head itself final."""
+        return self._agreement.final_at_head_s
+
+    @property
+    def disagreement(self) -> Disagreement | None:
+        """How endpoints contradict each other, None while they do not."""
+        return self._agreement.trust.disagreement
+
+    async def answers(
+        self, question: Callable[[Node], Awaitable[T]], places: Collection[int] | None = None
+    ) -> dict[int, T]:
+        """What the endpoints in service (at `places`) answer, by place; those that fail are left out."""
+        now_s = self._clock.monotonic_s()
+        awake = [
+            (place, seat)
+            for place, seat in enumerate(self._seats)
+            if now_s >= seat.rests_until_s and (places is None or place in places)
+        ]
+        found = await asyncio.gather(*(self._opinion(seat, question) for _, seat in awake))
+        return {place: one for (place, _), answer in zip(awake, found, strict=True) for one in answer}
+
+    async def opinions(self, question: Callable[[Node], Awaitable[T]]) -> list[T]:
+        """What every endpoint that is in service answers, at the same time; those that fail are left out."""
+        return list((await self.answers(question)).values())
+
+    async def _opinion(self, seat: Seat, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
+        try:
+            return (await self._ask(seat, question),)
+        except RetryElsewhere as error:
+            self._failed(seat, error)
+            return ()
+
+    async def header(self, which: int | str, head: Header | None = None) -> Header | None:
+        return await self.ask(self._below(head, lambda node: node.header(which)))
+
+    async def page(
+        self,
+        address: Emitters,
+        topics0: Sequence[bytes],
+        first: int,
+        last: int,
+        after: Header | None,
+        head: Header | None = None,
+    ) -> LogPage:
+        return await self.ask(self._below(head, lambda node: node.page(address, topics0, first, last, after)))
+
+    def _below(self, head: Header | None, question: Callable[[Node], Awaitable[T]]) -> Callable[[Node], Awaitable[T]]:
+        """The question, put only to an endpoint that holds `head`: one on a dead fork would tell of another chain."""
+        if head is None or len(self._seats) == 1:
+            return question
+
+        async def on_that_chain(node: Node) -> T:
+            there = await node.header(head.number)
+            if there is None or there.hash != head.hash:
+                raise StaleNode(f"{node.name}: does not hold the head that another endpoint showed, {head.number}")
+            return await question(node)
+
+        return on_that_chain
+
+    async def second_page(
+        self, address: Emitters, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+    ) -> LogPage:
+        """The same as `page`, from the endpoint that is usually asked last: a second opinion where there is one."""
+        return await self.ask(lambda node: node.page(address, topics0, first, last, after), last_first=True)
+
+    async def find(
+        self, address: Emitters, topic0: bytes | None, index: bytes | None, first: int, last: int
+    ) -> tuple[Log, ...]:
+        return await self.ask(lambda node: node.find(address, topic0, index, first, last))
+
+    async def views(
+        self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
+    ) -> list[bytes | Reverted | Unread]:
+        """Readings of the contract at one block, or dry runs by `sender`, each as `quorum` endpoints give it alike.
+
+        An item on which endpoints differ, or which too few can read, is Unread; the others stand. Raises as the class
+        says, and RetryElsewhere when fewer than `quorum` endpoints answer or no item can be believed.
+        """
+        votes, answered = Votes(len(calls), self._quorum), set[Node]()
+
+        async def read(node: Node) -> None:
+            places = votes.open
+            asked = [calls[place] for place in places]
+            found = await (node.views(asked, to, at) if sender is None else node.views(asked, to, at, sender))
+            votes.add(places, found)
+            answered.add(node)
+
+        if self._quorum == 1:
+            await self._served_at(read, at)
+        for seat in self._seats:
+            if votes.open and seat.node not in answered and self._clock.monotonic_s() >= seat.rests_until_s:
+                await self._also(seat, read, is_whole=len(votes.open) == len(calls))
+        return votes.result(at.number)
+
+    async def _served_at(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
+        try:
+            return await self.ask(question)
+        except StaleNode:
+            self._agreement.trust.unserved(at)
+            raise
+
+    async def _also(self, seat: Seat, question: Callable[[Node], Awaitable[None]], *, is_whole: bool) -> None:
+        """Ask one more endpoint. `is_whole` False: for items others cannot read, which are no reason to leave it."""
+        try:
+            await self._ask(seat, question)
+        except (StaleNode, NarrowRange):
+            self._served(seat)
+        except RetryElsewhere as error:
+            if is_whole:
+                self._failed(seat, error)
+
+    def _in_service(self) -> list[Node]:
+        now_s = self._clock.monotonic_s()
+        return [seat.node for seat in self._seats if now_s >= seat.rests_until_s]

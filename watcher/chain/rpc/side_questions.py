@@ -1,0 +1,108 @@
+"""Questions whose answers only word a log line, or are welcome and not needed: receipts, code, storage, versions.
+
+Invariant: however such a question fails (error, nonsense, silence), its stage goes on and the endpoint stays in use. A
+method that an endpoint refuses is not asked of it again for a while; its other methods are.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+from loguru import logger
+
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.replies import Receipt, Unread
+from watcher.clock import Clock
+from watcher.errors import RetryElsewhere, StaleNode
+from watcher.task import Header
+
+T = TypeVar("T")
+
+_LIMIT_S = 5.0  # a stage waits no longer than this for one endpoint
+_REST_S = 300.0
+
+
+class SideQuestions:
+    """Asks the endpoints that `in_service` lists, in that order.
+
+    `quorum`: how many must say the same of the contract. Pauses are seconds on the clock that never jumps.
+    """
+
+    def __init__(
+        self,
+        in_service: Callable[[], Sequence[Node]],
+        clock: Clock,
+        quorum: int = 1,
+        *,
+        limit_s: float = _LIMIT_S,
+        rest_s: float = _REST_S,
+    ) -> None:
+        self._in_service = in_service
+        self._clock = clock
+        self._quorum = quorum
+        self._limit_s = limit_s
+        self._rest_s = rest_s
+        self._rests_until_s: dict[tuple[Node, str], float] = {}
+
+    async def transaction_receipt(self, tx_hash: bytes) -> Receipt | Unread | None:
+        """What became of a transaction; None when it is not known or not mined, Unread when no endpoint will say."""
+        found = await self.ask("eth_getTransactionReceipt", lambda node: node.transaction_receipt(tx_hash))
+        return found[0] if found else Unread("no endpoint answers eth_getTransactionReceipt")
+
+    async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
+        """A word of an account's storage and its code, as `quorum` endpoints give them alike; None otherwise."""
+        found = await self.ask("eth_getStorageAt", lambda node: node.account(address, slot, at), self._quorum)
+        alike = len(found) == self._quorum and all(one == found[0] for one in found)
+        return found[0] if alike else (None, None)
+
+    async def code(self, address: bytes, block: int) -> bytes:
+        """The code at an address as of a height. Raises RetryElsewhere when no endpoint says."""
+        return await self._first("eth_getCode", lambda node: node.code(address, block))
+
+    async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
+        """One word of a contract's storage as of a height. Raises RetryElsewhere when no endpoint says."""
+        return await self._first("eth_getStorageAt", lambda node: node.slot(address, place, block))
+
+    async def client_version(self) -> str:
+        """What software the first endpoint says it is; "" where none says."""
+        found = await self.ask("web3_clientVersion", lambda node: node.client_version())
+        return found[0] if found else ""
+
+    async def kept(self, number: int) -> list[Header | None]:
+        """The block at a height as each endpoint has it, None where one does not keep it; the silent are left out.
+
+        Not remembered: asked at the start alone, when a node that is down for a moment must not be passed over.
+        """
+        found = await asyncio.gather(*(node.kept(number) for node in self._in_service()), return_exceptions=True)
+        for one in found:
+            if isinstance(one, BaseException) and not isinstance(one, RetryElsewhere):
+                raise one
+        return [one for one in found if not isinstance(one, BaseException)]
+
+    async def _first(self, method: str, question: Callable[[Node], Awaitable[T]]) -> T:
+        found = await self.ask(method, question)
+        if not found:
+            raise RetryElsewhere(f"no endpoint of chain.rpc_urls answers {method}")
+        return found[0]
+
+    async def ask(self, method: str, question: Callable[[Node], Awaitable[T]], opinions: int = 1) -> list[T]:
+        """Return the answers of the first `opinions` nodes that give one; fewer, or none, where they do not."""
+        found: list[T] = []
+        for node in self._in_service():
+            if len(found) == opinions:
+                break
+            if self._clock.monotonic_s() < self._rests_until_s.get((node, method), 0.0):
+                continue
+            try:
+                async with asyncio.timeout(self._limit_s):
+                    found.append(await question(node))
+            except StaleNode:
+                pass  # about the block that was asked for, not about the method
+            except (RetryElsewhere, TimeoutError) as error:
+                self._rest(node, method, str(error) or f"no answer within {self._limit_s:g} s")
+        return found
+
+    def _rest(self, node: Node, method: str, reason: str) -> None:
+        if (node, method) not in self._rests_until_s:
+            logger.info("{} is not answered by {}, goes on without it: {}", method, node.name, reason)
+        self._rests_until_s[node, method] = self._clock.monotonic_s() + self._rest_s

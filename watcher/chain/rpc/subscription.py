@@ -1,0 +1,173 @@
+"""The wake-up over WebSocket: rings when the chain may have something new, and carries no data.
+
+Truth is read over HTTP; a dead socket costs latency and nothing else. The `websockets` library is used directly: the
+two subscriptions are all there is to say, and web3's provider would add signal handlers, retries of its own, a
+bounded queue that stops the reader, and an iterator that ends in silence when the peer closes.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+from loguru import logger
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+from watcher import files
+from watcher.chain.rpc.calls import Emitters
+from watcher.chain.rpc.errors import clean
+from watcher.chain.rpc.transport import Url
+from watcher.clock import Clock
+
+_BACK_OFF_FIRST_S = 0.5
+_BACK_OFF_MAX_S = 60.0
+# A connection that held this long was a good one: the next loss starts the back-off afresh.
+_STEADY_S = 30.0
+_SUBSCRIBE_TIMEOUT_S = 10.0
+
+# The library's debug lines hold the request line, which may hold a key.
+_MUTE = logging.Logger("watcher.chain.rpc.subscription", level=logging.CRITICAL + 1)
+
+
+class _Lost(Exception):
+    """The connection is of no more use."""
+
+
+class _Connect(connect):
+    """Connects where it was told to, and nowhere else."""
+
+    def process_redirect(self, exc: Exception) -> Exception | str:
+        return exc
+
+
+class Wake:
+    """Keeps one subscription alive until cancelled. Never raises for anything the other side does."""
+
+    def __init__(
+        self,
+        url: str,
+        chain_id: int,
+        address: Emitters,
+        topics0: Sequence[bytes],
+        ring: Callable[[], None],
+        clock: Clock,
+        random: Random,
+        *,
+        silence_s: float = 60.0,
+        message_limit_bytes: int = 1024 * 1024,
+    ) -> None:
+        """`ring` is called on every message and must not block. `silence_s` without any message forces a reconnect."""
+        self._url = Url(url)
+        self._chain_id = chain_id
+        self._logs = {
+            "address": "0x" + address.hex() if isinstance(address, bytes) else ["0x" + one.hex() for one in address],
+            "topics": [["0x" + topic.hex() for topic in topics0]],
+        }
+        self._ring = ring
+        self._clock = clock
+        self._random = random
+        self._silence_s = silence_s
+        self._message_limit_bytes = message_limit_bytes
+        self._up = False
+
+    @property
+    def name(self) -> str:
+        """The URL without what may be secret in it."""
+        return self._url.origin
+
+    async def run(self) -> None:
+        """Connect, subscribe, ring; on any loss wait a little longer each time and begin again."""
+        failures = 0
+        while True:
+            began_s = self._clock.monotonic_s()
+            try:
+                await self._listen()
+            except Exception as error:  # noqa: BLE001 - a wake-up must outlive whatever a server can provoke
+                reason = _words(error)
+            steady = self._up and self._clock.monotonic_s() - began_s >= _STEADY_S
+            self._log_down(reason, first=failures == 0)
+            failures = 1 if steady else failures + 1
+            wait_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(failures - 1, 10), _BACK_OFF_MAX_S)
+            await self._clock.sleep(wait_s * self._random.uniform(0.5, 1.0))
+
+    async def trial(self) -> str | None:
+        """Connects and subscribes once, and rings nothing. None where that works, else why it does not."""
+        try:
+            async with self._subscribed():
+                return None
+        except Exception as error:  # noqa: BLE001 - as above
+            return _words(error)
+
+    async def _listen(self) -> None:
+        async with self._subscribed() as socket:
+            logger.info("wake-up connection {} is up", self._url.origin)
+            self._up = True
+            while True:
+                # Something may have happened while nobody listened, so it rings once before the first message too.
+                self._ring()
+                async with asyncio.timeout(self._silence_s):
+                    await socket.recv()
+
+    @asynccontextmanager
+    async def _subscribed(self) -> AsyncIterator[ClientConnection]:
+        async with _Connect(
+            self._url.whole(),
+            proxy=None,
+            compression=None,
+            open_timeout=10,
+            ping_interval=10,
+            ping_timeout=10,
+            close_timeout=2,
+            max_size=self._message_limit_bytes,
+            max_queue=64,
+            logger=_MUTE,
+        ) as socket:
+            async with asyncio.timeout(_SUBSCRIBE_TIMEOUT_S):
+                await self._subscribe(socket)
+            yield socket
+
+    async def _subscribe(self, socket: ClientConnection) -> None:
+        served = await _request(socket, 1, "eth_chainId", [])
+        if served.get("result") != hex(self._chain_id):
+            raise _Lost(f"it does not serve chain {self._chain_id}")
+        for number, params in ((2, ["newHeads"]), (3, ["logs", self._logs])):
+            answer = await _request(socket, number, "eth_subscribe", params)
+            if not isinstance(answer.get("result"), str):
+                raise _Lost(f"it refuses the subscription to {params[0]}")
+
+    def _log_down(self, reason: str, *, first: bool) -> None:
+        if self._up or first:
+            logger.warning("wake-up connection {} is down, polling goes on: {}", self._url.origin, reason)
+        self._up = False
+
+
+async def _request(socket: ClientConnection, number: int, method: str, params: list[Any]) -> dict[str, Any]:
+    """The answer to one request; notifications that arrive before it are of no interest."""
+    await socket.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
+    while True:
+        try:
+            answer = files.parse(await socket.recv(decode=False))
+        except ValueError:
+            raise _Lost("it does not speak JSON") from None
+        if isinstance(answer, dict) and answer.get("id") == number:
+            return answer
+
+
+def _words(error: Exception) -> str:
+    """Why a connection was lost, without the library's own text, which may hold the URL or what the server sent."""
+    if isinstance(error, _Lost):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "silent for too long"
+    if isinstance(error, ConnectionClosed):
+        close = error.rcvd
+        return "closed" if close is None else f"closed by the other side ({close.code} {clean(close.reason)[:80]})"
+    if isinstance(error, InvalidStatus):
+        return f"HTTP {error.response.status_code} instead of a WebSocket"
+    if isinstance(error, OSError):
+        return error.strerror or type(error).__name__
+    return f"no usable WebSocket ({type(error).__name__})" if isinstance(error, WebSocketException) else "failed"

@@ -1,0 +1,171 @@
+"""web3's asynchronous HTTP provider with our own way of sending a request.
+
+web3 forms and encodes the requests. Sending is ours, because web3's session manager follows redirects, retries,
+reads answers of any size, logs the whole URL (keys included) and takes a lock shared by all providers of the process
+in a thread, which a cancelled caller can leave locked for good. So the real URL never enters web3 either: it knows the
+endpoint by its origin only.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+from urllib.parse import unquote, urlsplit
+
+import aiohttp
+from web3 import AsyncHTTPProvider
+from web3.types import RPCEndpoint, RPCResponse
+
+from watcher.chain.rpc.body import limit_bytes, read
+from watcher.chain.rpc.errors import Overloaded, http_refusal, retry_after_s, words_in
+from watcher.chain.rpc.replies import Envelope, answered, envelopes
+from watcher.clock import Clock
+from watcher.errors import FixConfiguration, RetryElsewhere
+from watcher.text import Redactor
+
+# Shorter path segments ("v2", "rpc", "mainnet") are names, not keys; cutting them out would only garble messages.
+_KEY_LENGTH_MIN = 8
+
+
+class Url:
+    """One endpoint's URL. `str` and `repr` show `scheme://host[:port]` and nothing else."""
+
+    __slots__ = ("_redactor", "_whole", "origin")
+
+    def __init__(self, whole: str) -> None:
+        """Raises FixConfiguration when `whole` is no URL with a scheme and a host; the words do not repeat it."""
+        try:
+            parts = urlsplit(whole)
+            host, port = parts.hostname, parts.port
+        except ValueError:
+            host, port = None, None
+        if not host or not parts.scheme:
+            raise FixConfiguration("chain.rpc_urls: an entry is not a URL of the form scheme://host[:port][/path]")
+        shown = f"[{host}]" if ":" in host else host
+        self.origin = f"{parts.scheme.lower()}://{shown}" + (f":{port}" if port is not None else "")
+        self._whole = whole
+        found = {parts.query, parts.username or "", parts.password or "", parts.path.strip("/")}
+        found.update(segment for segment in parts.path.split("/"))
+        found.update(pair.partition("=")[2] for pair in parts.query.split("&"))
+        found.update([unquote(secret) for secret in found])
+        # Also as they travel: the user and password in the base64 of a header, a key percent-encoded.
+        self._redactor = Redactor([whole, *(secret for secret in found if len(secret) >= _KEY_LENGTH_MIN)])
+
+    def whole(self) -> str:
+        """The URL with its secrets. Only for opening a connection."""
+        return self._whole
+
+    def scrub(self, text: str) -> str:
+        """`text` without the URL's secrets: an endpoint may echo the path it was asked on, or our credentials."""
+        return self._redactor.hide(text)
+
+    def __str__(self) -> str:
+        return self.origin
+
+    def __repr__(self) -> str:
+        return f"Url({self.origin})"
+
+
+_REFUSAL_LIMIT_BYTES = 65_536
+_PARSE_ASIDE_BYTES = 256 * 1024
+_CONNECT_TIMEOUT_S = 10.0
+# Statuses that speak of the caller or of where it called, whatever else the body holds.
+_ABOUT_US = frozenset({301, 302, 307, 308, 401, 402, 403, 404, 429})
+_HEADERS = {
+    "Content-Type": "application/json",
+    # An answer of a few kilobytes may unpack to gigabytes: ask for plain bytes, and unpack others within the limit.
+    "Accept-Encoding": "identity",
+    "User-Agent": "avs-task-watcher",
+}
+
+
+class Provider(AsyncHTTPProvider):
+    """One endpoint. Every failure is a RetryElsewhere; there is no deadline in here, the caller sets it.
+
+    Answers come back checked (see `answers.envelopes`) and in the order asked.
+    """
+
+    def __init__(self, url: Url, *, body_limit_bytes: int, clock: Clock) -> None:
+        super().__init__(url.origin, exception_retry_configuration=None)
+        self._url = url
+        self._body_limit_bytes = body_limit_bytes
+        self._clock = clock
+        self._session: aiohttp.ClientSession | None = None
+
+    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
+        request = self.form_request(method, params)
+        ids = [cast("int", request["id"])]
+        return cast("RPCResponse", (await self._post(self.encode_rpc_dict(request), ids, [method]))[0])
+
+    async def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> list[RPCResponse]:
+        requests = [self.form_request(method, params) for method, params in batch_requests]
+        ids = [cast("int", request["id"]) for request in requests]
+        methods = [method for method, _ in batch_requests]
+        body = self.encode_batch_request_dicts(requests)
+        return cast("list[RPCResponse]", await self._post(body, ids, methods))
+
+    async def disconnect(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    async def _post(self, body: bytes, ids: Sequence[int], methods: Sequence[str]) -> list[Envelope]:
+        limit = limit_bytes(methods, self._body_limit_bytes)
+        try:
+            try:
+                return await self._post_once(body, ids, limit)
+            except aiohttp.ClientConnectorError:
+                raise
+            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
+                # Most often a kept-alive connection that the server had closed meanwhile. All we ask is reading.
+                return await self._post_once(body, ids, limit)
+        except RetryElsewhere:
+            raise
+        except Exception as error:  # noqa: BLE001 - a server can make the HTTP stack raise nearly anything
+            raise _failure(error) from None
+
+    async def _post_once(self, body: bytes, ids: Sequence[int], limit: int) -> list[Envelope]:
+        async with self._open_session().post(
+            self._url.whole(), data=body, headers=_HEADERS, allow_redirects=False
+        ) as response:
+            if response.status == 200:
+                return await _parsed(await read(response, limit), ids)
+            text = await read(response, min(limit, _REFUSAL_LIMIT_BYTES), cut=True)
+            wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
+            if response.status not in _ABOUT_US and wait_s is None and (each := answered(text, ids)):
+                return each  # some servers give the error of a call the status of a request
+            raise http_refusal(response.status, words_in(text), wait_s)
+
+    def _open_session(self) -> aiohttp.ClientSession:
+        # Made on first use: aiohttp binds a session to the running loop.
+        if self._session is None or self._session.closed:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=16, keepalive_timeout=30, use_dns_cache=False),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_TIMEOUT_S),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+
+async def _parsed(body: bytes, ids: Sequence[int]) -> list[Envelope]:
+    """The answers in a body; a large one is parsed beside the loop, which serves deadlines and health meanwhile."""
+    if len(body) > _PARSE_ASIDE_BYTES:
+        return await asyncio.to_thread(envelopes, body, ids)
+    return envelopes(body, ids)
+
+
+def _failure(error: Exception) -> RetryElsewhere:
+    """Words for an exception of the HTTP stack. Its own text may hold the URL, so only its kind is used."""
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return RetryElsewhere("the name does not resolve")
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return RetryElsewhere("its TLS certificate is not valid for this host")
+    if isinstance(error, aiohttp.ClientSSLError):
+        return RetryElsewhere("the TLS handshake failed")
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return RetryElsewhere(f"no connection ({error.os_error.strerror or type(error.os_error).__name__})")
+    if isinstance(error, aiohttp.ServerTimeoutError | asyncio.TimeoutError):
+        return RetryElsewhere(f"no connection within {_CONNECT_TIMEOUT_S:g} s")
+    if isinstance(error, aiohttp.ClientPayloadError | aiohttp.ServerDisconnectedError | aiohttp.ClientOSError):
+        return Overloaded("the connection broke before the answer was complete")
+    return RetryElsewhere(f"no usable HTTP answer ({type(error).__name__})")

@@ -1,0 +1,133 @@
+"""`watcher db`: the ledger's schema and its copies."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, no_ledger, print_json
+from watcher.errors import FixConfiguration, FixUsage
+from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.text import escape
+
+_DAY_MS = 24 * 3600 * 1000
+
+app = typer.Typer(help="Upgrade, check, copy or relieve the ledger.", no_args_is_help=True)
+
+
+@app.command()
+def upgrade(config: Config = DEFAULT_CONFIG) -> None:
+    """Bring the ledger to this program's schema, copying it first. `watcher run` does this by itself."""
+    from watcher.ledger import schema
+    from watcher.ledger.lock import sole_writer
+
+    url = parse_url(load(config, reading_only=True).ledger.url)
+    with sole_writer(url):
+        before = schema.upgrade(url)
+    if before.is_current:
+        typer.echo(f"nothing to do: the ledger has schema {before.wanted}")
+    else:
+        typer.echo(f"upgraded the ledger from {before.current or 'nothing'} to {before.wanted}")
+
+
+@app.command()
+def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Read every page of the ledger and compare its schema with this program's."""
+    from watcher.ledger import schema
+    from watcher.ledger.engine import integrity
+
+    url = parse_url(load(config, reading_only=True).ledger.url)
+    path = sqlite_path(url)
+    if path is not None and not path.exists():
+        raise no_ledger(path)
+    state = schema.check(url)
+    damage = integrity(url)
+    if as_json:
+        print_json({"current": state.current, "wanted": state.wanted, "damage": damage, "ok": not damage})
+    else:
+        typer.echo(f"schema {state.current or 'none'}, this program's is {state.wanted}")
+        typer.echo("every page is in order" if not damage else f"damaged: {escape(damage)}")
+    if damage:
+        raise typer.Exit(1)
+    if not state.is_current:
+        raise FixConfiguration("ledger.url: the schema is older than this program; run `watcher db upgrade`")
+
+
+@app.command()
+def backup(
+    target: Annotated[Path | None, typer.Argument(help="The copy to make; must not exist.")] = None,
+    to: Annotated[
+        Path | None, typer.Option("--to", help="Instead: a folder, where the copy gets a name with the time.")
+    ] = None,
+    keep: Annotated[int, typer.Option(min=1, help="With --to: how many copies of that kind to keep there.")] = 14,
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Copy the ledger, also while the daemon runs, and read the copy through."""
+    from watcher.ledger.backup import copy_named, copy_to
+
+    if (target is None) == (to is None):
+        raise FixUsage("name either the copy to make, or with --to the folder it goes to")
+    path = sqlite_path(parse_url(load(config, reading_only=True).ledger.url))
+    if path is None:
+        raise FixUsage("this ledger is not SQLite; copy it with the database's own tools (pg_dump)")
+    if not path.exists():
+        raise no_ledger(path)
+    if target is not None:
+        copy_to(path, target)
+        typer.echo(f"copied {path} to {target}")
+        return
+    assert to is not None
+    made, gone = copy_named(path, to, keep)
+    typer.echo(f"copied {path} to {made}" + (f", removed {len(gone)} older copies" if gone else ""))
+
+
+@app.command()
+def retain(
+    to: Annotated[Path, typer.Option("--to", help="The folder the exports go to.")],
+    older_than_blocks: Annotated[
+        int | None, typer.Option(min=0, help="Tasks created at least so many blocks below the final one.")
+    ] = None,
+    days: Annotated[int | None, typer.Option(min=0, help="Tasks that have not changed for so many days.")] = None,
+    vacuum: Annotated[
+        bool, typer.Option("--vacuum", help="Then give the space back to the disk; only while no daemon runs.")
+    ] = False,
+    config: Config = DEFAULT_CONFIG,
+    as_json: Json = False,
+) -> None:
+    """Move the journal and attempts of old final tasks into compressed files, also while the daemon runs.
+
+    Task, answer and outcome stay: `watcher prove` proves as much as before.
+    """
+    from watcher.clock import SystemClock
+    from watcher.ledger.retention import Age
+    from watcher.report.archive import retain as retain_now
+
+    if older_than_blocks is None and days is None:
+        raise FixUsage("say how old: --older-than-blocks or --days, or both")
+    settings = load(config, reading_only=True)
+    before_ms = None if days is None else SystemClock().now_ms() - days * _DAY_MS
+    with ledger(settings) as (reader, source_id):
+        done = retain_now(reader, settings.ledger.url, source_id, Age(older_than_blocks, before_ms), to)
+    if as_json:
+        print_json([{**asdict(one), "path": str(one.path)} for one in done])
+    for one in () if as_json else done:
+        typer.echo(f"moved the stories of {one.tasks} tasks ({one.first_index} to {one.last_index}) to {one.path}")
+    if not done and not as_json:
+        typer.echo("nothing is that old")
+    if vacuum:
+        _vacuum(settings.ledger.url, say=not as_json)
+
+
+def _vacuum(ledger_url: str, *, say: bool) -> None:
+    from watcher.ledger.engine import vacuum_sqlite
+    from watcher.ledger.lock import sole_writer
+
+    url = parse_url(ledger_url)
+    path = sqlite_path(url)
+    if path is None:
+        raise FixUsage("this ledger is not SQLite; its database vacuums by itself")
+    with sole_writer(url):
+        before_bytes, after_bytes = vacuum_sqlite(path)
+    if say:
+        typer.echo(f"the ledger takes {after_bytes} bytes, it took {before_bytes}")

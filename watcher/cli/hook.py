@@ -1,0 +1,126 @@
+"""`watcher hook try`: run the hook on one task and send nothing."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from watcher import files
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json, task_index
+from watcher.errors import AttemptFailed, FixUsage
+from watcher.ledger import queries
+from watcher.ledger.rows import open_task
+from watcher.report.listing import hexed
+from watcher.settings.model import Settings
+from watcher.task import Later, Response, Sighting, Skip, Task
+from watcher.text import escape
+
+app = typer.Typer(help="Try the hook.", no_args_is_help=True)
+
+
+@app.callback()
+def hook() -> None:
+    """Try the hook."""
+
+
+@app.command("try")
+def try_(
+    index: Annotated[
+        int | None, typer.Argument(parser=task_index, metavar="INDEX", help="A task of the ledger.")
+    ] = None,
+    config: Config = DEFAULT_CONFIG,
+    message: Annotated[str | None, typer.Option(help="Or a task made up of this message (0x hex).")] = None,
+    file: Annotated[Path | None, typer.Option(help="Or a task as `tasks list --json` prints it.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Run the hook on one task in a worker process, as the daemon would. Nothing is sent, nothing is recorded."""
+    if sum(one is not None for one in (index, message, file)) != 1:
+        raise FixUsage("name one task: its INDEX in the ledger, --message 0x… or --file task.json")
+    settings = load(config, reading_only=True)
+    verdict = asyncio.run(_run(settings, config, _task(settings, index, message, file)))
+    _print(verdict, as_json)
+    if isinstance(verdict, AttemptFailed):
+        raise typer.Exit(1)
+
+
+async def _run(settings: Settings, config: Path, task: Task) -> Response | Skip | Later | AttemptFailed:
+    from watcher.daemon import wiring
+
+    async with wiring.crew(settings, config) as crew:
+        try:
+            return await crew.run(task)
+        except AttemptFailed as failure:
+            return failure
+
+
+def _task(settings: Settings, index: int | None, message: str | None, file: Path | None) -> Task:
+    if index is not None:
+        with ledger(settings) as (reader, source_id):
+            found = reader.ask_now(queries.tasks_at, source_id, index)
+        if not found:
+            raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
+        return open_task(found[0]).task
+    fields: dict[str, Any] = {} if message is None else {"message": message}
+    if file is not None:
+        fields = _fields(file)
+    try:
+        return Task(
+            chain_id=settings.chain.chain_id,
+            task_manager=settings.task_manager.address_bytes,
+            task_index=int(fields.get("task_index", 0)),
+            task_hash=_bytes(fields.get("task_hash", "0x" + "00" * 32)),
+            created_block=int(fields.get("task_created_block", 1)),
+            message=_bytes(fields["message"]),
+            quorum_numbers=_bytes(fields.get("quorum_numbers", "0x00")),
+            quorum_threshold=int(fields.get("quorum_threshold", 66)),
+            deadline_block=None if fields.get("deadline_block") is None else int(fields["deadline_block"]),
+            seen_at=Sighting(1, bytes(32), bytes(32), 0),
+        )
+    except KeyError as missing:
+        raise FixUsage(f"that is no task: it has no {missing}") from None
+    except (TypeError, ValueError, OverflowError) as error:
+        raise FixUsage(f"that is no task: {error}") from None
+
+
+def _fields(file: Path) -> dict[str, Any]:
+    try:
+        found = files.parse(file.read_bytes())
+    except (OSError, ValueError) as error:
+        raise FixUsage(f"{file} cannot be read as JSON ({type(error).__name__})") from None
+    if isinstance(found, list) and len(found) == 1:
+        found = found[0]
+    if not isinstance(found, dict):
+        raise FixUsage(f"{file} must hold one task object")
+    return found
+
+
+def _bytes(text: Any) -> bytes:
+    try:
+        if isinstance(text, str) and text.startswith("0x"):
+            return bytes.fromhex(text[2:])
+    except ValueError:
+        pass
+    raise ValueError("bytes, such as its message, are written as 0x and two hex digits for each")
+
+
+def _print(verdict: Response | Skip | Later | AttemptFailed, as_json: bool) -> None:
+    match verdict:
+        case Response(message, version, duration_ms):
+            shown: dict[str, Any] = {
+                "verdict": "answer",
+                "response": hexed(message),
+                "hook_version": version,
+                "duration_ms": duration_ms,
+            }
+        case Skip(reason):
+            shown = {"verdict": "skip", "reason": reason}
+        case Later(blocks, seconds, reason):
+            shown = {"verdict": "later", "blocks": blocks, "seconds": seconds, "reason": reason}
+        case AttemptFailed():
+            shown = {"verdict": "failed", "reason": str(verdict)}
+    if as_json:
+        print_json(shown)
+    else:
+        for name, value in shown.items():
+            typer.echo(f"{name:>12}  {escape(str(value))}")

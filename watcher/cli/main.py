@@ -1,0 +1,109 @@
+"""The command line: which commands there are, and how an error leaves the program.
+
+Invariant: data goes to stdout, everything else to stderr; an error of ours is words and its own exit code, never a
+traceback; heavy imports (web3, alembic) happen inside the commands that need them.
+"""
+
+import errno
+import os
+import sys
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from loguru import logger
+from typer.exceptions import TyperException
+
+from watcher.cli import alert, check, db, demo, devnet, hook, init, prove, systemd, tasks
+from watcher.cli import run as running
+from watcher.cli.options import CONFIG_VARIABLE
+from watcher.daemon import log
+from watcher.errors import TryLater, WatcherError
+from watcher.text import escape
+
+_BUG = 70
+_USAGE = 64
+_INTERRUPTED = 130
+_UNREAD = 141  # what a shell makes of SIGPIPE
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
+
+app = typer.Typer(
+    name="watcher",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+app.command("demo")(demo.demo)
+app.command("devnet")(devnet.devnet)
+app.command("init")(init.init)
+app.command("check")(check.check)
+app.command("run")(running.run)
+app.add_typer(tasks.app, name="tasks")
+app.command("prove")(prove.prove)
+app.add_typer(hook.app, name="hook")
+app.add_typer(db.app, name="db")
+app.add_typer(alert.app, name="alert")
+app.add_typer(systemd.app, name="systemd")
+
+
+@app.callback()
+def watcher(
+    config: Annotated[
+        Path | None, typer.Option("--config", "-c", help="The settings, for any command; default ./watcher.toml.")
+    ] = None,
+) -> None:
+    """Answers every task of an AVS on AltLayer's hosted operator exactly once, and proves it."""
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config)  # where the commands look when they are not told themselves
+
+
+@app.command("version")
+def print_version() -> None:
+    """Print the version."""
+    typer.echo(version("avs-task-watcher"))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line. Returns the exit code, by sysexits.h; 141 when nobody reads its output any more."""
+    log.set_up()  # before anything can go wrong: loguru's own set-up shows the values of variables
+    if sys.stdout is None:  # it was closed by whoever started us
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we run
+    try:
+        code = _outcome(arguments)
+        sys.stdout.flush()
+    except (BrokenPipeError, SystemExit):  # typer, too, finds out, and leaves with 1: here that is a failed proof
+        code = _UNREAD
+    except OSError as error:
+        print(f"watcher: the output cannot be written: {error.strerror}", file=sys.stderr)
+        code = TryLater.exit_code
+    else:
+        return code
+    # What is still in the buffer must not be tried again, and fail again, when Python ends.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    return code
+
+
+def _outcome(arguments: Sequence[str]) -> int:
+    try:
+        result = app(args=list(arguments) or ["--help"], prog_name="watcher", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except WatcherError as error:
+        for line in str(error).splitlines() or [type(error).__name__]:
+            print(f"watcher: {escape(line)}", file=sys.stderr)
+        return error.exit_code
+    except typer.Exit as leaving:
+        return leaving.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return _INTERRUPTED
+    except TyperException as wrong:
+        words = getattr(wrong, "format_message", wrong.__str__)()
+        if words:  # a group without a command has printed its help instead
+            print(f"watcher: {escape(words)}", file=sys.stderr)
+            print("watcher: `watcher --help` and `watcher COMMAND --help` show what there is", file=sys.stderr)
+        return _USAGE
+    except Exception as error:  # the last place that can turn a bug of ours into words
+        if isinstance(error, OSError) and (error.errno == errno.EPIPE or error.errno in _NO_ROOM):
+            raise
+        logger.exception("this is a bug; please report it with the lines above")
+        return _BUG

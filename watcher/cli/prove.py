@@ -1,0 +1,91 @@
+"""`watcher prove`: completeness and outcomes, at one pinned block."""
+
+import asyncio
+import sys
+from collections.abc import Sequence
+
+import typer
+from rich.progress import Progress
+from rich.table import Table
+
+from watcher.cli.console import PlainConsole
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.errors import FixConfiguration
+from watcher.ledger import queries
+from watcher.report.prove import Proof, Prover
+from watcher.settings.model import Settings
+
+_SHOWN = 20
+
+
+def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+    """Compare every task of the ledger with the contract. Exits 1 on a hole or a mismatch."""
+    settings = load(config, reading_only=True)
+    with Progress(console=PlainConsole(to_stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
+        proof = asyncio.run(prove_now(settings, bar))
+    if as_json:
+        print_json(proof.as_json())
+    else:
+        print_proof(proof)
+    if not proof.ok:
+        raise typer.Exit(1)
+
+
+async def prove_now(settings: Settings, bar: Progress) -> Proof:
+    """The proof of the ledger that the settings name."""
+    from watcher.chain.numbering import contradiction, settle
+    from watcher.clock import SystemClock
+    from watcher.daemon import wiring
+
+    comparing = bar.add_task("comparing", total=None)
+    with ledger(settings) as (reader, source_id):
+        begun, wanted = (await reader.ask(queries.cursor, source_id)).start_block, settings.task_manager.start_block
+        if wanted not in ("latest", begun):
+            raise FixConfiguration(  # what lies between the two would be proven by neither
+                f"task_manager.start_block: this ledger was begun at block {begun}, not {wanted}; use that number"
+            )
+        clock = SystemClock()
+        nodes = wiring.endpoints(settings, clock)
+        try:
+            numbering = await settle(nodes, clock, settings.chain.contract_blocks)
+            contract = wiring.task_manager(settings, nodes)
+            prover = Prover(
+                contract,
+                reader.ask,
+                source_id,
+                settings.chain.chain_id,
+                contract.address,
+                lambda task: contradiction(task, numbering),
+            )
+            return await prover.prove(lambda done, total: bar.update(comparing, completed=done, total=total))
+        finally:
+            await nodes.close()
+
+
+def print_proof(proof: Proof) -> None:
+    """The proof for people."""
+    table = Table(show_header=False, title="proof")
+    table.add_row("task manager", f"{proof.task_manager} on chain {proof.chain_id}")
+    table.add_row("block", f"{proof.block_number} {proof.block_hash}")
+    table.add_row("tasks on the chain", _range(proof.first_index, proof.latest_task_num))
+    table.add_row("known", str(proof.known))
+    table.add_row("answered by us", str(proof.answered_by_us))
+    for name in ("answered_otherwise", "expired", "open", "missing", "mismatched"):
+        table.add_row(name.replace("_", " "), _list(getattr(proof, name)))
+    if proof.unproven:
+        table.add_row("not shown by the contract", f"{', '.join(proof.unproven)}: the logs alone tell of them")
+    table.add_row("proven", "yes" if proof.ok else "NO")
+    PlainConsole().print(table)
+
+
+def _range(first: int, count: int | None) -> str:
+    if count is None:
+        return "the contract does not count them"
+    return f"{first} to {count - 1}" if count > first else "none"
+
+
+def _list(indices: Sequence[int]) -> str:
+    if not indices:
+        return "none"
+    shown = ", ".join(map(str, indices[:_SHOWN]))
+    return f"{len(indices)}: {shown}" + (" …" if len(indices) > _SHOWN else "")

@@ -1,0 +1,101 @@
+"""`watcher run`: the daemon itself."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from loguru import logger
+
+from watcher.cli.options import DEFAULT_CONFIG, Config, load
+from watcher.settings import load as settings_load
+from watcher.settings.credentials import exposed, words_about
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+# Fewer blocks than this are read before a bar could be seen.
+_WORTH_A_BAR = 200
+
+
+def run(
+    config: Config = DEFAULT_CONFIG,
+    until_idle: Annotated[
+        bool, typer.Option("--until-idle", help="Stop once nothing is left to do until the chain moves.")
+    ] = False,
+    release_held: Annotated[
+        bool,
+        typer.Option("--release-held", help="Answer the tasks that a restored ledger holds back; see docs/service.md."),
+    ] = False,
+) -> None:
+    """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains and exits 0."""
+    settings = load(config)
+    if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
+        logger.warning("{}", words_about(names))
+    from watcher.daemon.daemon import Daemon
+
+    async def main() -> None:
+        with _catching_up() as progress:
+            daemon = Daemon(
+                settings,
+                until_idle=until_idle,
+                release_held=release_held,
+                progress=progress,
+                load=lambda: settings_load.load(config),
+                config=config,
+            )
+            await daemon.run()
+
+    asyncio.run(main())
+
+
+class _Bar:
+    """A bar on a terminal while the daemon is far behind the head; nothing otherwise."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from watcher.cli.console import PlainConsole
+
+        self._bar = Progress(
+            TextColumn("reading blocks", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=PlainConsole(to_stderr=True),
+            transient=True,
+        )
+        self._first = 0
+        self._task: TaskID | None = None
+
+    def update(self, block: int, head: int) -> None:
+        if self._task is None:
+            if head - block < _WORTH_A_BAR:
+                return
+            self._first = block
+            self._bar.start()
+            self._task = self._bar.add_task("")
+        self._bar.update(self._task, completed=block - self._first, total=head - self._first)
+        if block >= head:
+            self.close()
+
+    def close(self) -> None:
+        if self._task is not None:
+            self._bar.stop()
+            self._bar.remove_task(self._task)
+            self._task = None
+
+
+@contextmanager
+def _catching_up() -> Iterator[Callable[[int, int], None]]:
+    if not sys.stderr.isatty():
+        yield lambda _block, _head: None
+        return
+    bar = _Bar()
+    try:
+        yield bar.update
+    finally:
+        bar.close()

@@ -1,0 +1,1 @@
+"""The daemon: wiring of the stages, start, drain, reload, periodic jobs."""

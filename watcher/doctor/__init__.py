@@ -1,0 +1,1 @@
+"""`watcher check`: each part of an installation, examined and explained."""

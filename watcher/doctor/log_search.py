@@ -1,0 +1,109 @@
+"""Logs of the contract, found with few requests: at both ends of its history, by topic, by the count of tasks.
+
+Invariant: what was searched is told together with what was found, so that nothing is concluded from an empty answer
+about blocks nobody looked at.
+"""
+
+from dataclasses import dataclass
+
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.replies import Log
+from watcher.errors import NarrowRange, RetryElsewhere
+from watcher.task import Header
+
+_REQUESTS = 8
+# A filtered search returns next to nothing, so its spans may be far longer than those of the watch.
+_FILTERED = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """The logs of some blocks, from `first` to `last`, both included."""
+
+    logs: tuple[Log, ...]
+    first: int
+    last: int
+
+
+class Search:
+    """Questions about one contract's logs up to one head. All raise RetryElsewhere."""
+
+    def __init__(self, nodes: Endpoints, contract: TaskManager, head: Header, span_blocks: int) -> None:
+        self._nodes, self._contract, self._head, self._span = nodes, contract, head, span_blocks
+
+    async def newest(self) -> Stretch:
+        """All logs of the newest blocks."""
+        return await self._all(max(0, self._head.number - self._span + 1), self._head.number, keep_last=True)
+
+    async def oldest(self, first: int) -> Stretch:
+        """All logs from a block on."""
+        return await self._all(first, min(first + self._span - 1, self._head.number), keep_last=False)
+
+    async def block(self, number: int) -> tuple[Log, ...]:
+        """All logs of one block."""
+        return (await self._all(number, number, keep_last=True)).logs
+
+    async def created(self, index: int | None) -> Stretch:
+        """The newest logs that create tasks (this one, where an index is given and can be asked for), downwards."""
+        convention = self._contract.convention
+        wanted = None if index is None else convention.index_topic(index)
+        last, step = self._head.number, self._span * _FILTERED
+        for _ in range(_REQUESTS):
+            first = max(0, last - step + 1)
+            try:
+                address, topic = self._contract.address, convention.created_topic
+                logs = await self._nodes.find(address, topic, wanted, first, last)
+                found = tuple(log for log in logs if self._contract.creates_task(log))
+            except NarrowRange:
+                step = max(1, step // 4)
+                continue
+            last = first
+            if found or first == 0:
+                return Stretch(found, first, self._head.number)
+            last = first - 1
+        return Stretch((), last + 1, self._head.number)
+
+    async def counted(self, count: int) -> int | None:
+        """The block in which the number of tasks became `count`, by the contract's own word; None where no node says.
+
+        Steps back twice as far each time, then halves: some forty readings for a chain of a hundred million blocks.
+        """
+        high, step = self._head.number, 1
+        while True:
+            low = max(0, self._head.number - step)
+            known = await self._count(low)
+            if known is None:
+                return None
+            if known < count:
+                break
+            if low == 0:
+                return 0
+            high, step = low, step * 2
+        while high - low > 1:
+            middle = (low + high) // 2
+            known = await self._count(middle)
+            if known is None:
+                return None
+            low, high = (middle, high) if known < count else (low, middle)
+        return high
+
+    async def _count(self, block: int) -> int | None:
+        try:
+            at = await self._nodes.header(block)
+            return None if at is None else await self._contract.latest_task_num(at)
+        except NoSuchView:
+            return self._contract.lowest_index  # the contract did not exist yet
+        except RetryElsewhere:
+            return None
+
+    async def _all(self, first: int, last: int, *, keep_last: bool) -> Stretch:
+        """All logs between two blocks, or of as many at one end as the node gives at once."""
+        while True:
+            try:
+                found = await self._nodes.find(self._contract.emitters, None, None, first, last)
+                return Stretch(found, first, last)
+            except NarrowRange:
+                half = (last - first + 1) // 2
+                first, last = (last - half + 1, last) if keep_last else (first, first + half - 1)

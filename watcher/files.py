@@ -1,0 +1,105 @@
+"""A text file that a person names: settings, a convention, an ABI. Read within bounds, whatever the path leads to.
+
+Invariant: the only error is `FixConfiguration`, and its words are free of the file's content.
+"""
+
+import json
+import os
+import stat
+from importlib import resources
+from pathlib import Path
+from typing import Any, NoReturn
+
+from watcher.errors import FixConfiguration
+
+
+def shipped(name: str) -> Path:
+    """The folder `migrations`, `systemd` or `examples`."""
+    package = Path(str(resources.files("watcher")))
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+_DEPTH_MAX = 64
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+
+def parse(body: bytes, *, unique_names: bool = False) -> Any:
+    """The value in `body`, UTF-8 without a byte order mark. Raises ValueError for everything else, NaN included.
+
+    `unique_names` refuses an object that names a member twice, at the price of a call per object.
+    """
+    if is_too_deep(body):
+        raise ValueError("nested too deep")
+    try:
+        return json.loads(
+            body.decode(), parse_constant=_no_constant, object_pairs_hook=_unique if unique_names else None
+        )
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+
+
+def is_too_deep(body: bytes) -> bool:
+    """Whether brackets, of JSON or of TOML, are left after peeling one level of nesting at a time.
+
+    Brackets inside strings count as well; a few that stand alone there are forgiven.
+    """
+    brackets = body.translate(None, _NOT_BRACKETS)
+    for _ in range(_DEPTH_MAX):
+        if len(brackets) <= _DEPTH_MAX:
+            return False
+        peeled = brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(peeled) == len(brackets):
+            break
+        brackets = peeled
+    return len(brackets) > _DEPTH_MAX
+
+
+def values_at_most(body: bytes) -> int:
+    """How many values the document may hold: each but the first follows a comma or an opening bracket."""
+    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name is there twice")
+    return found
+
+
+def read_text(path: Path, limit_bytes: int) -> str:
+    """The file as text, without a byte-order mark.
+
+    Raises:
+        FixConfiguration: it is no readable file of UTF-8 text within the limit.
+    """
+    try:
+        # O_NONBLOCK: to open a pipe that nobody writes to would wait for ever.
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        try:
+            mode = os.fstat(handle).st_mode
+            if not stat.S_ISREG(mode):
+                raise FixConfiguration("is a folder, not a file" if stat.S_ISDIR(mode) else "is not a regular file")
+            with open(handle, "rb", closefd=False) as file:
+                data = file.read(limit_bytes + 1)
+        finally:
+            os.close(handle)
+    except FileNotFoundError:
+        raise FixConfiguration("does not exist") from None
+    except PermissionError:
+        raise FixConfiguration("may not be read by this user; check owner and mode") from None
+    except OSError as error:
+        raise FixConfiguration(f"cannot be read: {error.strerror or 'the system gave no reason'}") from None
+    except ValueError:  # a path with a NUL in it
+        raise FixConfiguration("is not a path") from None
+    if len(data) > limit_bytes:
+        raise FixConfiguration(f"is longer than {limit_bytes} bytes")
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise FixConfiguration(f"is not UTF-8 text (line {line}); save it as UTF-8") from None

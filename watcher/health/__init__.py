@@ -1,0 +1,1 @@
+"""Health: readings, the verdict on them, and its ways out: HTTP, metrics, STATUS, alerts."""

@@ -1,0 +1,190 @@
+"""The HTTP server on `[http] listen`: /livez, /readyz, /metrics and the Node API. It reads, and changes nothing.
+
+Invariants: a request costs no query and waits for nothing, all is told from the last judgement; nothing but GET; no
+secret is in any answer; a port that is taken never keeps the daemon from answering tasks.
+"""
+
+import asyncio
+import ipaddress
+import json
+import logging
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
+from loguru import logger
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+
+from watcher.clock import Clock
+from watcher.health.monitor import Monitor
+from watcher.health.node_api import NodeApi
+from watcher.health.verdict import Health
+
+_BIND_AGAIN_S = 15.0
+_CONNECTIONS_LIMIT = 64
+_BODY_LIMIT_BYTES = 1024
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Server": "avs-task-watcher",
+}
+_LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Web:
+    """The server. `port` is the one it listens on, 0 while it does not."""
+
+    def __init__(self, address: tuple[str, int], monitor: Monitor, registry: CollectorRegistry, clock: Clock) -> None:
+        self._host, self._wanted_port = address
+        self._monitor = monitor
+        self._registry = registry
+        self._clock = clock
+        self.port = 0
+
+    async def run(self) -> None:
+        """Serve until cancelled. While the address is taken it says so once and tries again and again."""
+        runner = web.AppRunner(
+            self._application(), access_log=None, shutdown_timeout=1, keepalive_timeout=15, logger=_RequestLog("http")
+        )
+        await runner.setup()
+        server: asyncio.Server | None = None
+        try:
+            server = await self._bind(runner)
+            self.port = server.sockets[0].getsockname()[1]
+            shown = f"[{self._host}]" if ":" in self._host else self._host
+            logger.info("health and metrics on http://{}:{}", shown, self.port)
+            await asyncio.Event().wait()
+        finally:
+            self.port = 0
+            if server is not None:
+                server.close()  # not waited for: newer Pythons would wait for every idle connection
+            await runner.cleanup()
+
+    async def _bind(self, runner: web.AppRunner) -> asyncio.Server:
+        loop, told = asyncio.get_running_loop(), False
+        serve = runner.server
+        assert serve is not None, "set up"
+
+        def protocol() -> asyncio.BaseProtocol:
+            return serve() if len(serve.connections) < _CONNECTIONS_LIMIT else _Refuse()
+
+        while True:
+            try:
+                return await loop.create_server(protocol, self._host, self._wanted_port, backlog=_CONNECTIONS_LIMIT)
+            except OSError as error:
+                if not told:
+                    logger.error(
+                        "nobody can ask for health or metrics: http.listen {}:{} cannot be opened ({}); "
+                        "tasks are answered all the same, and it is tried again every {:.0f} s",
+                        self._host,
+                        self._wanted_port,
+                        error.strerror or type(error).__name__,
+                        _BIND_AGAIN_S,
+                    )
+                told = True
+            await self._clock.sleep(_BIND_AGAIN_S)
+
+    def _application(self) -> web.Application:
+        application = web.Application(middlewares=[self._guard], client_max_size=_BODY_LIMIT_BYTES)
+        for path, handler in (("/livez", self._livez), ("/readyz", self._readyz), ("/metrics", self._metrics)):
+            application.router.add_get(path, handler, allow_head=False)
+        NodeApi(lambda: self._monitor.health).add_to(application.router)
+        return application
+
+    @web.middleware
+    async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        if not self._names_us(request.headers.get("Host")):
+            # A page in somebody's browser that points its own name at this machine must not read anything.
+            response: web.StreamResponse = web.Response(status=403, text="this name is not served here\n")
+        else:
+            try:
+                response = await handler(request)
+            except web.HTTPException as refusal:
+                headers = {"Allow": "GET"} if refusal.status == 405 else {}
+                response = web.Response(status=refusal.status, text=f"{refusal.reason}\n", headers=headers)
+            except Exception:  # noqa: BLE001 - the answer the Node API asks for; the log has the rest
+                logger.exception("a request could not be answered")
+                response = web.json_response({"message": "Internal server error"}, status=500)
+        response.headers.update(_HEADERS)
+        return response
+
+    def _names_us(self, host: str | None) -> bool:
+        """Checked where only this machine is meant to ask; elsewhere any name may lead here."""
+        if host is None or not _is_loopback(self._host):
+            return True
+        name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
+        return name.strip("[]").lower() in _LOOPBACK_NAMES | {self._host}
+
+    async def _livez(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
+        stuck = self._monitor.stuck
+        return _json({"live": stuck is None, "reasons": [stuck] if stuck else []}, 200 if stuck is None else 503)
+
+    async def _readyz(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
+        stuck, health = self._monitor.stuck, self._monitor.health
+        ready = stuck is None and health.ready
+        return _json(_shown(health, ready, stuck), 200 if ready else 503)
+
+    async def _metrics(self, request: web.Request) -> web.StreamResponse:
+        accept = request.headers.get("Accept", "")
+        try:
+            encode, content_type = choose_encoder(accept)
+        except (TypeError, ValueError):  # it compares what it is given for a version
+            encode, content_type = choose_encoder("")
+        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+
+
+class _RequestLog(logging.LoggerAdapter[logging.Logger]):
+    """What aiohttp says about requests. Whoever can reach the port can send nonsense: that is no error of ours."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(logging.getLogger(name))
+
+    def exception(self, msg: object, *args: object, exc_info: object = True, **_kwargs: object) -> None:
+        """Log a request that is no HTTP in one line at debug level, anything else with its traceback."""
+        if isinstance(exc_info, HttpProcessingError):
+            self.debug("a request is not HTTP: %s", exc_info.message)
+        else:
+            self.logger.error(msg, *args, exc_info=exc_info)  # type: ignore[arg-type]
+
+
+class _Refuse(asyncio.Protocol):
+    """For connections beyond the limit."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport.close()
+
+
+def _shown(health: Health, ready: bool, stuck: str | None) -> dict[str, object]:
+    """The body of /readyz. Fields may be added, none is taken away or changes its meaning."""
+    work = health.work
+    return {
+        "ready": ready,
+        "reasons": [*([stuck] if stuck else []), *health.reasons],
+        "at_ms": health.at_ms,
+        "services": {
+            one.id: {"status": one.standing, "words": one.words, "since_ms": one.since_ms} for one in health.services
+        },
+        "troubles": [{"key": one.key, "words": one.words, "since_ms": one.since_ms} for one in health.troubles],
+        "cursor_block": None if work is None else work.cursor_block,
+        "head_block": None if work is None else work.head_block,
+        "open_tasks": None if work is None else work.open_tasks,
+        "nearest_deadline_blocks": health.blocks_left,
+        "nearest_deadline_seconds": health.seconds_left,
+    }
+
+
+def _json(fields: dict[str, object], status: int) -> web.Response:
+    return web.Response(text=json.dumps(fields) + "\n", status=status, content_type="application/json")
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

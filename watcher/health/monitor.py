@@ -1,0 +1,296 @@
+"""Looks at the whole daemon every second, has it judged, and tells the metrics and whoever listens.
+
+Invariants: a look never waits for the database or for a node, so that the judgement goes on when those hang; the work
+of a look follows what is open, not what the ledger holds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import TypeVar
+
+from loguru import logger
+
+from watcher.chain.rpc.nodes import Endpoints
+from watcher.clock import Clock
+from watcher.errors import RetryElsewhere, TryLater
+from watcher.health.metrics import Metrics
+from watcher.health.observers import Growth, Witness
+from watcher.health.prober import KNOCK_S, Knocks
+from watcher.health.readings import Limits, NodeSeen, Observations, StageSeen, StoreSeen, WorkSeen
+from watcher.health.verdict import Health, judge
+from watcher.ledger import stats
+from watcher.ledger.stats import Moved, Work
+from watcher.ledger.store import Book
+from watcher.ledger.writer import NOT_WRITTEN
+from watcher.stage import StageLoop
+from watcher.state import State
+
+T = TypeVar("T")
+
+LOOK_EVERY_S = 1.0
+# A ledger with a long backlog takes a while to measure: it is done so rarely that it costs a tenth of one thread.
+_MEASURE_SHARE = 10
+_MOVES_LIMIT = 2000
+_TOUCH_AFTER_S = 10.0
+_COUNT_EVERY_S = 6 * 3600
+_VERSION_EVERY_S = 3600
+_VERSION_AGAIN_S = 60.0
+_HOOK_FILES_EVERY_S = 5.0
+
+
+class Monitor:
+    """`health` is the last judgement. `listeners` get each new one, `on_move` gets the moves of tasks in order.
+
+    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `knocks` looks after the
+    operator's APIs; `contradictions` says what of the convention the contract contradicts.
+    """
+
+    def __init__(self, witness: Witness, metrics: Metrics, clock: Clock, limits: Limits, nodes: Endpoints) -> None:
+        self._witness = witness
+        self._metrics = metrics
+        self._clock = clock
+        self._limits = limits
+        self._nodes = nodes
+        self._book: Book | None = None
+        self._loops: Sequence[StageLoop] = ()
+        self._started = False
+        self._jobs: dict[str, asyncio.Task[None]] = {}
+        self._next_s: dict[str, float] = {}
+        self._troubled_since_s: dict[str, float] = {}
+        self._work: Work | None = None
+        self._reading_trouble: str | None = None
+        self._last_move = 0
+        self._moved_s = clock.monotonic_s()
+        self._growth = Growth(clock)
+        self.knocks = Knocks(witness, clock)
+        self.observing = False
+        self.changed_hook_files: Callable[[], Awaitable[str]] | None = None
+        self.contradictions: Callable[[], Sequence[str]] = tuple
+        self.health = Health(clock.now_ms())
+        self.judged_s = clock.monotonic_s()
+        self.listeners: list[Callable[[Health], object]] = []
+        self.on_move: list[Callable[[Sequence[Moved]], None]] = [metrics.moved]
+
+    async def opened(self, book: Book, danger_blocks: int) -> None:
+        """The ledger is open, and no stage runs yet; `danger_blocks` as in Limits. Raises TryLater."""
+        # What moved before this start is counted, and not told again.
+        self._last_move = await book.ask(stats.last_move)
+        self._book = book
+        self._limits = replace(self._limits, danger_blocks=danger_blocks)
+
+    def endangers(self, danger_blocks: int) -> None:
+        """Take another number of blocks, as in Limits."""
+        self._limits = replace(self._limits, danger_blocks=danger_blocks)
+
+    def started(self, loops: Sequence[StageLoop]) -> None:
+        """The stages run."""
+        self._loops, self._started = loops, True
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        try:
+            while True:
+                self.look()
+                await self._clock.sleep(LOOK_EVERY_S)
+        finally:
+            for job in self._jobs.values():
+                job.cancel()
+            await asyncio.gather(*self._jobs.values(), return_exceptions=True)
+
+    def look(self) -> Health:
+        """Judge what is known now, and begin to find out more."""
+        self._begin_jobs()
+        final_block = self._work.cursor.final_block if self._work else None
+        self._growth.follow(self._nodes.head_block, final_block, self._nodes.head_time_s)
+        now_s = self._clock.monotonic_s()
+        before, self.health = self.health, judge(self._observations(now_s), self._limits, self.health)
+        _tell(before, self.health)
+        self.judged_s = now_s
+        beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
+        self._metrics.told(self.health, self._work, beats, self._nodes.seen, self._growth.head_moved_ago_s)
+        for listener in self.listeners:
+            listener(self.health)
+        return self.health
+
+    @property
+    def stuck(self) -> str | None:
+        """Why this process does not come round any more, None while it does. Says nothing about the outside."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self.judged_s > self._limits.stuck_s:
+            return "the watcher has stopped looking at itself"
+        late = [loop.stage.name for loop in self._loops if now_s - loop.beat_s > self._limits.stuck_s]
+        return f"stage {late[0]} does not come round" if late else None
+
+    # -- what is seen ------------------------------------------------------------------------------------------------
+
+    def _observations(self, now_s: float) -> Observations:
+        waiting = self._work.open_by_state.get(State.READY, 0) if self._work else 0
+        asked_s = min((self._next_s[name] for name in ("touch", "measure") if name in self._jobs), default=now_s)
+        return Observations(
+            at_ms=self._clock.now_ms(),
+            started=self._started,
+            node=self._node(now_s),
+            api=None if self.observing else self._witness.api,
+            hook=None if self.observing else self._witness.hook_now(waiting),
+            store=StoreSeen(
+                self._store_trouble, max(0.0, now_s - asked_s), self._work.held_words if self._work else ""
+            ),
+            stages=[self._stage(loop, now_s) for loop in self._loops],
+            work=self._seen_work(now_s),
+            contradictions=self.contradictions(),
+        )
+
+    @property
+    def _store_trouble(self) -> str | None:
+        # A small write may find room where those of a stage do not: it is over when no stage waits for the ledger.
+        waits = (one.trouble for one in self._loops if one.trouble and one.trouble.startswith(NOT_WRITTEN))
+        return self._witness.store_trouble or self._reading_trouble or next(waits, None)
+
+    def _node(self, now_s: float) -> NodeSeen:
+        seen = self._nodes.seen
+        answered = [one.served_s for one in seen if one.served_s is not None]
+        words = "; ".join(one.reason for one in seen if one.reason is not None)
+        growth, disagreement = self._growth, self._nodes.disagreement
+        return NodeSeen(
+            now_s - max(answered) if answered else None,
+            words,
+            growth.head_block,
+            growth.head_moved_ago_s,
+            growth.usual_interval_s,
+            growth.final_left_behind_s,
+            final_at_head_s=self._nodes.final_at_head_s,
+            disagreement="" if disagreement is None else disagreement.words,
+            disagreeing_s=0.0 if disagreement is None else disagreement.last_s - disagreement.first_s,
+        )
+
+    def _stage(self, loop: StageLoop, now_s: float) -> StageSeen:
+        name = loop.stage.name
+        if loop.trouble is None:
+            self._troubled_since_s.pop(name, None)
+        since_s = self._troubled_since_s.setdefault(name, now_s) if loop.trouble is not None else now_s
+        return StageSeen(name, now_s - loop.beat_s, loop.trouble, now_s - since_s)
+
+    def _seen_work(self, now_s: float) -> WorkSeen | None:
+        work = self._work
+        if work is None:
+            return None
+        due_ms = work.oldest_due_ms
+        return WorkSeen(
+            cursor_block=work.cursor.block,
+            head_block=work.cursor.head_block,
+            final_block=work.cursor.final_block,
+            open_tasks=sum(work.open_by_state.values()),
+            nearest_deadline_block=work.nearest_deadline_block,
+            closed_block=work.cursor.head_closed_block,
+            endangered=work.endangered,
+            overdue_s=0.0 if due_ms is None else max(0, self._clock.now_ms() - due_ms) / 1000,
+            moved_ago_s=now_s - self._moved_s,
+            seconds_left=None if work.nearest_deadline_s is None else work.nearest_deadline_s - self._chain_time_s,
+            endangered_by_time=work.endangered_by_time,
+            unshown=work.unshown.count,
+            unshown_words=f"task {work.unshown.task_index}: {work.unshown.why}" if work.unshown.count else "",
+        )
+
+    @property
+    def _chain_time_s(self) -> float:
+        """The time contracts go by; this machine's until a head was seen."""
+        chain_s = self._growth.chain_time_s
+        return self._clock.now_ms() / 1000 if chain_s is None else chain_s
+
+    # -- what is found out meanwhile ---------------------------------------------------------------------------------
+
+    def _begin_jobs(self) -> None:
+        """One of each kind at most: what hangs must not pile up."""
+        now_s = self._clock.monotonic_s()
+        book = self._book
+        if book is not None:
+            self._begin("measure", now_s, self._measure, book)
+            if now_s - self._witness.committed_s > _TOUCH_AFTER_S:
+                self._begin("touch", now_s, self._touch, book)
+        self._begin("versions", now_s, self._versions)
+        if self.changed_hook_files is not None:
+            self._begin("hook files", now_s, self._compare_hook, self.changed_hook_files)
+        if self.knocks.due:
+            self._begin("knock", now_s, self._knock)
+
+    def _begin(self, name: str, now_s: float, job: Callable[..., Awaitable[None]], *given: object) -> None:
+        if name in self._jobs or now_s < self._next_s.get(name, 0.0):
+            return
+        self._next_s[name] = now_s
+
+        async def run() -> None:
+            try:
+                await job(*given)
+            except (TryLater, RetryElsewhere) as trouble:
+                logger.debug("{}: {}", name, trouble)
+            finally:
+                del self._jobs[name]
+
+        self._jobs[name] = asyncio.create_task(run(), name=f"monitor {name}")
+
+    async def _measure(self, book: Book) -> None:
+        began_s = self._clock.monotonic_s()
+        try:
+            self._work = await book.ask(
+                stats.work,
+                book.source_id,
+                self._clock.now_ms(),
+                self._limits.danger_blocks,
+                self._limits.danger_s,
+                self._chain_time_s,
+                book.held_to_block,
+            )
+            await self._count(book)
+            await self._follow_moves(book, self._work.last_move)
+            self._reading_trouble = None
+        except TryLater as trouble:
+            self._reading_trouble = str(trouble)
+        self._next_s["measure"] = self._clock.monotonic_s() + _MEASURE_SHARE * (self._clock.monotonic_s() - began_s)
+
+    async def _follow_moves(self, book: Book, newest: int) -> None:
+        while self._last_move < newest:
+            moves = await book.ask(stats.moves_since, book.source_id, self._last_move, _MOVES_LIMIT)
+            self._last_move = moves[-1].id if moves else newest
+            self._moved_s = self._clock.monotonic_s()
+            for listener in self.on_move:
+                listener(moves)
+
+    async def _count(self, book: Book) -> None:
+        if self._clock.monotonic_s() < self._next_s.get("count", 0.0):
+            return
+        if await book.ask(stats.finality_broken, book.source_id):
+            self._metrics.broken()
+        counts, upto = await book.ask(stats.ended, book.source_id)
+        await self._follow_moves(book, upto)
+        self._metrics.counted(counts)
+        self._next_s["count"] = self._clock.monotonic_s() + _COUNT_EVERY_S
+
+    async def _touch(self, book: Book) -> None:
+        await book.do(stats.touch, book.source_id)
+
+    async def _versions(self) -> None:
+        self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_EVERY_S
+        for node in self._nodes.nodes:
+            try:
+                self._metrics.named(node.name, await node.client_version())
+            except RetryElsewhere:
+                self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_AGAIN_S
+
+    async def _compare_hook(self, changed_files: Callable[[], Awaitable[str]]) -> None:
+        self._next_s["hook files"] = self._clock.monotonic_s() + _HOOK_FILES_EVERY_S
+        self._witness.hook_changed = await changed_files()
+
+    async def _knock(self) -> None:
+        self._next_s["knock"] = self._clock.monotonic_s() + KNOCK_S
+        await self.knocks.round()
+
+
+def _tell(before: Health, now: Health) -> None:
+    """One line for what went wrong, and one for what is over."""
+    for one in now.troubles:
+        if before.trouble(one.key) is None:
+            logger.warning("{}: {}", one.key, one.words)
+    for one in before.troubles:
+        if now.trouble(one.key) is None:
+            logger.info("{}: over, after {:.0f} s", one.key, (now.at_ms - one.since_ms) / 1000)

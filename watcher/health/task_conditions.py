@@ -1,0 +1,57 @@
+"""What endangers tasks, beside the services: deadlines, lost answers, a wrong convention, a changed hook. Pure."""
+
+from collections.abc import Iterator
+
+from watcher.health.readings import (
+    CONVENTION,
+    DEADLINE,
+    HOOK_CHANGED,
+    RESTORED,
+    UNSHOWN,
+    Limits,
+    Observations,
+    WorkSeen,
+)
+
+_REASON_LIMIT_CHARS = 300
+
+
+def conditions_of_tasks(seen: Observations, limits: Limits) -> dict[str, str]:
+    """Return the conditions by their keys, each with a message for a person."""
+    wrong: dict[str, str] = {}
+    work = seen.work
+    # Who only observes has no deadline to keep.
+    if seen.api is not None and work is not None and (work.endangered or work.endangered_by_time):
+        wrong[DEADLINE] = "; ".join(_deadlines(work, limits))
+    if seen.hook is not None and seen.hook.changed:
+        wrong[HOOK_CHANGED] = (
+            f"the hook's files on the disk are not the code that answers ({seen.hook.changed}): "
+            "SIGHUP (systemctl reload) loads them; putting the old ones back ends this"
+        )
+    if seen.api is not None and seen.store.held:
+        wrong[RESTORED] = seen.store.held
+    if seen.contradictions:
+        wrong[CONVENTION] = "; ".join(seen.contradictions)
+    if work is not None and work.unshown >= limits.unshown:
+        wrong[UNSHOWN] = _unshown(work)
+    return wrong
+
+
+def _deadlines(work: WorkSeen, limits: Limits) -> Iterator[str]:
+    if work.endangered:
+        left = work.blocks_left or 0
+        within = f"within {limits.danger_blocks} blocks of the deadline"
+        yield f"{_tasks(work.endangered)} {within} and unanswered, {left} blocks left"
+    if work.endangered_by_time:
+        within = f"within {limits.danger_s:.0f} s of the deadline"
+        yield f"{_tasks(work.endangered_by_time)} {within} and unanswered, {work.seconds_left or 0:.0f} s left"
+
+
+def _tasks(count: int) -> str:
+    return "1 task is" if count == 1 else f"{count} tasks are"
+
+
+def _unshown(work: WorkSeen) -> str:
+    message = f"the API accepted {work.unshown} answers in a row, and the chain shows none of them"
+    reason = f" ({work.unshown_words[:_REASON_LIMIT_CHARS]})" if work.unshown_words else ""
+    return f"{message}{reason}; compare [signed] with the contract"

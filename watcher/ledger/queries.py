@@ -1,0 +1,262 @@
+"""Questions to the ledger that change nothing: for the commands, the proof and the audit."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy.engine import Row
+
+from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.source import Cursor, cursor_of
+from watcher.ledger.tables import OPEN, attempts, blocks, events, journal, responses, sources, tasks
+from watcher.state import UNSETTLED, State
+from watcher.task import Header, OpenTask
+
+# A log the contract knows nothing of must not stand in for the task that has its index.
+_REAL = tasks.c.state != State.QUARANTINED
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Counts of one source at one moment."""
+
+    open_tasks: int
+    nearest_deadline_block: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a task stands: its index, and the block that asked for it."""
+
+    task_index: int
+    block_number: int
+
+
+def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor | None:
+    """The cursor of a task manager, None when the ledger does not know it."""
+    row = conn.execute(
+        select(sources).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
+    ).one_or_none()
+    return None if row is None else cursor_of(row)
+
+
+def is_empty(conn: Connection) -> bool:
+    """Return True while the ledger knows no contract: a first start has made it, and not come further yet."""
+    return conn.execute(select(sources.c.id).limit(1)).first() is None
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """Where, and on which chain, a contract's tasks were begun to be read. `genesis_hash` is block 0's, if known.
+
+    `final_blocks` are the oldest and the newest final block whose hash is remembered, with that hash.
+    """
+
+    start_block: int
+    genesis_hash: bytes | None
+    final_blocks: tuple[tuple[int, bytes], ...] = ()
+
+
+def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning | None:
+    """None where the ledger knows no such contract."""
+    row = conn.execute(
+        select(sources).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
+    ).one_or_none()
+    if row is None:
+        return None
+    if row.final_hash is None:
+        return Beginning(row.start_block, row.genesis_hash)
+    oldest = conn.execute(
+        select(blocks.c.number, blocks.c.hash)
+        .where(blocks.c.source_id == row.id, blocks.c.number < row.final_block)
+        .order_by(blocks.c.number)
+        .limit(1)
+    ).one_or_none()
+    newest = (row.final_block, row.final_hash)
+    finals = (newest,) if oldest is None else ((oldest.number, oldest.hash), newest)
+    return Beginning(row.start_block, row.genesis_hash, finals)
+
+
+def cursor(conn: Connection, source_id: int) -> Cursor:
+    """How far the ledger has read."""
+    return cursor_of(conn.execute(select(sources).where(sources.c.id == source_id)).one())
+
+
+def list_tasks(conn: Connection, source_id: int, state: State | None = None) -> Iterator[Row[Any]]:
+    """All tasks of a source in the order of their index, streamed."""
+    statement = select(tasks, sources.c.chain_id, sources.c.task_manager).join(sources)
+    statement = statement.where(tasks.c.source_id == source_id)
+    if state is not None:
+        statement = statement.where(tasks.c.state == state)
+    yield from conn.execution_options(yield_per=1000).execute(statement.order_by(tasks.c.task_index, tasks.c.id))
+
+
+def tasks_at(conn: Connection, source_id: int, index: int) -> Sequence[Row[Any]]:
+    """Every task the ledger ever knew at this index, the canonical one first."""
+    return conn.execute(
+        select(tasks, sources.c.chain_id, sources.c.task_manager)
+        .join(sources)
+        .where(tasks.c.source_id == source_id, tasks.c.task_index == index)
+        .order_by(tasks.c.canonical.desc(), tasks.c.id.desc())
+    ).all()
+
+
+def story_of(conn: Connection, task_id: int) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
+    """The journal and the attempts of one task, oldest first."""
+    moves = conn.execute(select(journal).where(journal.c.task_id == task_id).order_by(journal.c.id)).all()
+    tries = conn.execute(select(attempts).where(attempts.c.task_id == task_id).order_by(attempts.c.id)).all()
+    return moves, tries
+
+
+def recent_events(conn: Connection, source_id: int, limit: int = 50) -> Sequence[Row[Any]]:
+    """What happened to the source as a whole, newest first."""
+    statement = select(events).where(events.c.source_id == source_id).order_by(events.c.id.desc()).limit(limit)
+    return conn.execute(statement).all()
+
+
+def standing(conn: Connection, source_id: int) -> Standing:
+    """How much is open. Reads the partial index alone, never the whole table."""
+    row = conn.execute(
+        select(func.count(), func.min(tasks.c.deadline_block)).where(tasks.c.source_id == source_id, OPEN)
+    ).one()
+    return Standing(row[0], row[1])
+
+
+def brought_by(conn: Connection, source_id: int, api: str, limit: int) -> set[tuple[bytes, int]]:
+    """Quorum numbers and threshold of the tasks whose answers this API, and no other, brought on the chain as ours.
+
+    Looks at the newest `limit` tasks alone: the stories of old ones leave the ledger, and the API may have changed.
+    """
+    newest = select(tasks.c.id).where(tasks.c.source_id == source_id).order_by(tasks.c.id.desc()).limit(limit)
+    posts = select(attempts.c.id).where(attempts.c.task_id == tasks.c.id, attempts.c.kind == "post")
+    rows = conn.execute(
+        select(tasks.c.quorum_numbers, tasks.c.quorum_threshold)
+        .where(
+            tasks.c.id.in_(newest.scalar_subquery()),
+            tasks.c.state.in_([State.RESPONDED, State.FINAL]),
+            posts.where(attempts.c.api == api, attempts.c.outcome == "accepted").exists(),
+            ~posts.where(attempts.c.api != api).exists(),
+        )
+        .distinct()
+    )
+    return {(row.quorum_numbers, row.quorum_threshold) for row in rows}
+
+
+def count_by_state(conn: Connection, source_id: int) -> dict[State, int]:
+    """How many tasks stand in each state. Reads every task of the source: for people, not for loops."""
+    rows = conn.execute(
+        select(tasks.c.state, func.count()).where(tasks.c.source_id == source_id).group_by(tasks.c.state)
+    )
+    return {State(state): count for state, count in rows}
+
+
+def known_hashes(conn: Connection, source_id: int, lowest: int, highest: int, limit: int) -> list[Header]:
+    """Remembered blocks between two heights, newest first. Their parents are not kept, so `parent_hash` is empty."""
+    rows = conn.execute(
+        select(blocks.c.number, blocks.c.hash)
+        .where(blocks.c.source_id == source_id, blocks.c.number.between(lowest, highest))
+        .order_by(blocks.c.number.desc())
+        .limit(limit)
+    )
+    return [Header(row.number, row.hash, b"") for row in rows]
+
+
+def known_indices(conn: Connection, source_id: int, first: int, last: int) -> set[int]:
+    """The indices from `first` to `last` inclusive that have a canonical task."""
+    rows = conn.execute(
+        select(tasks.c.task_index).where(
+            tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
+        )
+    )
+    return set(rows.scalars())
+
+
+def known_count(conn: Connection, source_id: int, first: int, last: int) -> int:
+    """How many of the indices from `first` to `last` inclusive have a canonical task."""
+    return conn.execute(
+        select(func.count(tasks.c.task_index.distinct())).where(
+            tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
+        )
+    ).scalar_one()
+
+
+def lowest(conn: Connection, source_id: int) -> Place | None:
+    """The canonical task with the lowest index, None when there is none."""
+    return _place(conn, source_id, _REAL, tasks.c.task_index.asc())
+
+
+def neighbours(conn: Connection, source_id: int, index: int) -> tuple[Place | None, Place | None]:
+    """The nearest canonical tasks below and above an index, of those the contract has been seen to know."""
+    proved = tasks.c.state.not_in([State.SEEN, State.QUARANTINED, State.ORPHANED])
+    below = _place(conn, source_id, proved & (tasks.c.task_index < index), tasks.c.task_index.desc())
+    above = _place(conn, source_id, proved & (tasks.c.task_index > index), tasks.c.task_index.asc())
+    return below, above
+
+
+def _place(conn: Connection, source_id: int, where: ColumnElement[bool], order: ColumnElement[Any]) -> Place | None:
+    row = conn.execute(
+        select(tasks.c.task_index, tasks.c.block_number)
+        .where(tasks.c.source_id == source_id, tasks.c.canonical, where)
+        .order_by(order)
+        .limit(1)
+    ).one_or_none()
+    return None if row is None else Place(row.task_index, row.block_number)
+
+
+def newest_open(conn: Connection, source_id: int, limit: int) -> list[OpenTask]:
+    """Return the canonical tasks that nothing has settled yet, the newest first."""
+    wanted = (tasks.c.source_id == source_id, OPEN, tasks.c.state.in_(sorted(UNSETTLED)), tasks.c.canonical)
+    # By the plain id SQLite would go through the whole table, backwards, rather than through what is open.
+    rows = conn.execute(WITH_SOURCE.where(*wanted).order_by((tasks.c.id + 0).desc()).limit(limit))
+    return [open_task(row) for row in rows]
+
+
+def canonical_from(conn: Connection, source_id: int, first: int, limit: int) -> list[int]:
+    """The indices of canonical tasks at or above `first`."""
+    rows = conn.execute(
+        select(tasks.c.task_index)
+        .where(tasks.c.source_id == source_id, tasks.c.task_index >= first, tasks.c.canonical, _REAL)
+        .order_by(tasks.c.task_index)
+        .limit(limit)
+    )
+    return list(rows.scalars())
+
+
+def rest_s(conn: Connection, source_id: int, states: Sequence[State], now_ms: int, at_most_s: float) -> float:
+    """Seconds until the next task of these states is due, `at_most_s` at most."""
+    next_ms = conn.execute(
+        select(func.min(tasks.c.due_at_ms)).where(
+            tasks.c.source_id == source_id, tasks.c.state.in_(states), OPEN, tasks.c.due_at_ms > now_ms
+        )
+    ).scalar()
+    return at_most_s if next_ms is None else min(at_most_s, (next_ms - now_ms) / 1000)
+
+
+def bound_by_time(conn: Connection, source_id: int, now_ms: int) -> int:
+    """How many open tasks will do something by themselves, without the chain moving: leased, or due later."""
+    return conn.execute(
+        select(func.count()).where(
+            tasks.c.source_id == source_id, OPEN, or_(tasks.c.lease_until_ms > now_ms, tasks.c.due_at_ms > now_ms)
+        )
+    ).scalar_one()
+
+
+def responses_between(conn: Connection, source_id: int, first: int, last: int) -> list[Row[Any]]:
+    """The response events for the indices from `first` to `last` inclusive."""
+    return list(
+        conn.execute(
+            select(responses).where(responses.c.source_id == source_id, responses.c.task_index.between(first, last))
+        )
+    )
+
+
+def canonical_between(conn: Connection, source_id: int, first: int, last: int) -> list[Row[Any]]:
+    """The canonical tasks with indices from `first` to `last` inclusive: what a proof compares with the contract."""
+    return list(
+        conn.execute(
+            WITH_SOURCE.where(
+                tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
+            )
+        )
+    )

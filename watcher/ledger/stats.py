@@ -1,0 +1,234 @@
+"""What the ledger knows about its own work, for health and metrics.
+
+Invariant: the cost follows what is open and what has moved since, never what has ended: no question reads the whole
+table but `ended`, which is asked rarely.
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import takewhile
+
+from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select, update
+
+from watcher.ledger.queries import cursor as read_cursor
+from watcher.ledger.source import Cursor
+from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
+from watcher.ledger.writer import Tx
+from watcher.state import ENDED, UNSETTLED, State
+
+# A quarter of the time is left when three times as much is spent.
+_DANGER_PART = 3
+# Less than this is little for signatures and a transaction, however short the whole time was.
+_ALWAYS_NEAR_MS = 15_000
+# So many accepted answers in a row without one on the chain are no accident.
+UNSHOWN_LIMIT = 5
+_UNSHOWN_COUNTED = 100
+_LINES = 2000  # of the journal, the newest
+_WAITING = sorted({State.READY, State.COMPUTED, State.WAITING})
+
+
+@dataclass(frozen=True, slots=True)
+class Unshown:
+    """Answers the API accepted that the chain never showed, since the last one that it did show.
+
+    `count` is how many, `task_index` and `why` are of the newest of them.
+    """
+
+    count: int = 0
+    task_index: int = 0
+    why: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """The open work of one source at one moment. Blocks are heights, times milliseconds since 1970.
+
+    `nearest_deadline_block` and `nearest_deadline_s` (seconds since 1970) are those of the tasks the chain does not
+    show answered and whose window is still open, by the kind of their deadline; `endangered` counts those with at most
+    `danger_blocks` left, `endangered_by_time` those close to a deadline that is a time. `oldest_seen_ms` is of the
+    tasks that wait for the hook or for their POST, `oldest_due_ms` of those among them that could go on now.
+    """
+
+    cursor: Cursor
+    open_by_state: Mapping[State, int]
+    nearest_deadline_block: int | None
+    endangered: int
+    oldest_seen_ms: int | None
+    oldest_due_ms: int | None
+    last_move: int
+    nearest_deadline_s: int | None = None
+    endangered_by_time: int = 0
+    unshown: Unshown = Unshown()
+    held: int = 0
+    held_to_block: int = -1
+
+    @property
+    def held_words(self) -> str:
+        """What a restored ledger holds back, "" where that is nothing, for now and for certain."""
+        if self.held_to_block < 0 or not (self.held or self.cursor.block < self.held_to_block):
+            return ""
+        tasks = "1 task" if self.held == 1 else f"{self.held} tasks"
+        return (
+            f"the ledger is an older copy, or was moved: it may not know what was sent for tasks up to block "
+            f"{self.held_to_block}; {tasks} without an answer held back until the deadline"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One line of the journal. `number` counts the attempts of its kind, None where no attempt belongs to the move."""
+
+    id: int
+    task_index: int
+    from_state: State | None
+    to_state: State
+    at_ms: int
+    seen_at_ms: int
+    number: int | None
+    why: str
+
+
+def work(
+    conn: Connection,
+    source_id: int,
+    now_ms: int,
+    danger_blocks: int,
+    danger_s: float = 0.0,
+    chain_s: float | None = None,
+    held_to_block: int = -1,
+) -> Work:
+    """Read the rows of open tasks, once. Up to `held_to_block`, those without an answer wait for nothing.
+
+    `chain_s` is the time of the chain, in seconds since 1970, by which contracts judge deadlines that are times; None:
+    that of this machine.
+    """
+    chain_s = now_ms / 1000 if chain_s is None else chain_s
+    cursor = read_cursor(conn, source_id)
+    head, closed = cursor.head_block, cursor.head_closed_block
+    unanswered = and_(tasks.c.canonical, tasks.c.state.in_(sorted(UNSETTLED)))
+    in_time = or_(tasks.c.deadline_s.is_(None), tasks.c.deadline_s > chain_s)
+    in_window = and_(or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > closed), in_time)
+    is_held = and_(tasks.c.response.is_(None), tasks.c.block_number <= held_to_block)
+    held = and_(unanswered, in_window, is_held)
+    waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window, not_(is_held))
+    due = and_(waits, tasks.c.due_at_ms <= now_ms, tasks.c.due_block <= head, tasks.c.lease_until_ms <= now_ms)
+    near = and_(unanswered, tasks.c.deadline_block > closed, tasks.c.deadline_block <= closed + danger_blocks)
+    near_in_time = and_(unanswered, in_window, _is_near(now_ms, danger_s, chain_s))
+    rows = conn.execute(
+        select(
+            tasks.c.state,
+            func.count(),
+            func.min(case((and_(unanswered, in_window), tasks.c.deadline_block))),
+            func.sum(case((near, 1), else_=0)),
+            func.min(case((waits, tasks.c.seen_at_ms))),
+            func.min(case((due, tasks.c.due_at_ms))),
+            func.min(case((and_(unanswered, in_window), tasks.c.deadline_s))),
+            func.sum(case((near_in_time, 1), else_=0)),
+            func.sum(case((held, 1), else_=0)),
+        )
+        .where(tasks.c.source_id == source_id, OPEN)
+        .group_by(tasks.c.state)
+    ).all()
+    return Work(
+        cursor=cursor,
+        open_by_state={State(row[0]): row[1] for row in rows},
+        nearest_deadline_block=_least(row[2] for row in rows),
+        endangered=sum(row[3] for row in rows),
+        oldest_seen_ms=_least(row[4] for row in rows),
+        oldest_due_ms=_least(row[5] for row in rows),
+        last_move=last_move(conn),
+        nearest_deadline_s=_least(row[6] for row in rows),
+        endangered_by_time=sum(row[7] for row in rows),
+        unshown=unshown(conn, source_id),
+        held=sum(row[8] for row in rows),
+        held_to_block=held_to_block,
+    )
+
+
+def _is_near(now_ms: int, danger_s: float, chain_s: float) -> ColumnElement[bool]:
+    """Return the condition that at most `danger_s` are left, and at most a quarter of what the task had or 15 s.
+
+    What is left is counted in the chain's time and what is spent in this machine's, so that a chain whose time is
+    another one is judged alike.
+    """
+    left_ms = tasks.c.deadline_s * 1000 - int(chain_s * 1000)
+    spent_ms = now_ms - tasks.c.seen_at_ms
+    is_last_part = or_(left_ms * _DANGER_PART <= spent_ms, left_ms <= _ALWAYS_NEAR_MS)
+    return and_(left_ms <= int(danger_s * 1000), is_last_part)
+
+
+def unshown(conn: Connection, source_id: int) -> Unshown:
+    """Return what the newest lines of the journal say of accepted answers."""
+    newest = select(func.max(journal.c.id)).scalar_subquery()
+    is_unshown = and_(journal.c.from_state == State.ACCEPTED, journal.c.to_state == State.WAITING)
+    rows = conn.execute(
+        select(journal.c.to_state, journal.c.why, tasks.c.task_index)
+        .join(tasks, tasks.c.id == journal.c.task_id)
+        # Not to be found by an index: SQLite would go through every task of the source rather than the new lines.
+        .where(journal.c.id > newest - _LINES, tasks.c.source_id + 0 == source_id)
+        .where(or_(is_unshown, journal.c.to_state == State.RESPONDED))
+        .order_by(journal.c.id.desc())
+        .limit(_UNSHOWN_COUNTED)
+    ).all()
+    lost = list(takewhile(lambda row: row.to_state == State.WAITING, rows))
+    return Unshown(len(lost), lost[0].task_index, lost[0].why) if lost else Unshown()
+
+
+def last_move(conn: Connection) -> int:
+    """The number of the newest line of the journal, 0 when it is empty."""
+    return conn.execute(select(func.max(journal.c.id))).scalar() or 0
+
+
+def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> list[Moved]:
+    """The next lines of the journal behind line `after`, oldest first."""
+    rows = conn.execute(
+        select(journal, tasks.c.task_index, tasks.c.seen_at_ms, attempts.c.number)
+        .join(tasks, tasks.c.id == journal.c.task_id)
+        .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
+        # Not to be found by an index: SQLite would go through every task of the source rather than the new lines.
+        .where(journal.c.id > after, tasks.c.source_id + 0 == source_id)
+        .order_by(journal.c.id)
+        .limit(limit)
+    )
+    return [
+        Moved(
+            id=row.id,
+            task_index=row.task_index,
+            from_state=State(row.from_state) if row.from_state else None,
+            to_state=State(row.to_state),
+            at_ms=row.at_ms,
+            seen_at_ms=row.seen_at_ms,
+            number=row.number,
+            why=row.why,
+        )
+        for row in rows
+    ]
+
+
+def ended(conn: Connection, source_id: int) -> tuple[dict[State, int], int]:
+    """How many tasks have ended in each way, and the line of the journal up to which that holds.
+
+    Reads every task of the source: at the start, then every few hours.
+    """
+    upto = last_move(conn)
+    rows = conn.execute(
+        select(tasks.c.state, func.count())
+        .where(tasks.c.source_id == source_id, tasks.c.state.in_(sorted(ENDED)))
+        .group_by(tasks.c.state)
+    )
+    return {State(state): count for state, count in rows}, upto
+
+
+def finality_broken(conn: Connection, source_id: int) -> bool:
+    """Was a final block ever seen to change?"""
+    found = select(events.c.id).where(events.c.source_id == source_id, events.c.kind == "finality broken").limit(1)
+    return conn.execute(found).first() is not None
+
+
+def touch(tx: Tx, source_id: int) -> None:
+    """Writes what is there already: shows that the database takes writes when there is nothing to write."""
+    tx.conn.execute(update(sources).where(sources.c.id == source_id).values(start_block=sources.c.start_block))
+
+
+def _least(values: Iterable[int | None]) -> int | None:
+    return min((value for value in values if value is not None), default=None)

@@ -1,0 +1,158 @@
+"""Moving the stories of old final tasks out of the ledger, into compressed files.
+
+Invariant: nothing leaves the ledger before it is on the disk, whole, under its final name and with its checksum beside
+it. A stop at any moment costs a second copy of some stories, never the only one.
+"""
+
+import gzip
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from watcher.errors import FixUsage
+from watcher.ledger import queries, retention
+from watcher.ledger.retention import BATCH, Age, Mark, Story
+from watcher.ledger.store import Reader, write_once
+from watcher.report.listing import hexed, story_fields, task_fields
+
+FILE_LIMIT_TASKS = 100_000  # what one file holds, and what is remembered of it meanwhile
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """One finished file."""
+
+    path: Path
+    sha256: str
+    tasks: int
+    first_index: int
+    last_index: int
+    removed_lines: int
+
+
+def retain(
+    reader: Reader,
+    url: str,
+    source_id: int,
+    age: Age,
+    folder: Path,
+    *,
+    limit_tasks: int = FILE_LIMIT_TASKS,
+    say: Callable[[Export], None] = lambda _: None,
+) -> list[Export]:
+    """Export and remove what is old enough, file by file. Beside a running daemon, in short transactions.
+
+    Raises FixUsage when the folder cannot be written, TryLater when the ledger cannot be read or written.
+    """
+    done: list[Export] = []
+    while (export := _one_file(reader, url, source_id, age, folder, limit_tasks)) is not None:
+        done.append(export)
+        say(export)
+    return done
+
+
+def _one_file(reader: Reader, url: str, source_id: int, age: Age, folder: Path, limit: int) -> Export | None:
+    upto = reader.ask_now(retention.mark)
+    pages = _pages(reader, source_id, age, upto, limit)
+    first = next(pages, None)
+    if first is None:
+        return None
+    rows: list[int] = []
+    indices: list[int] = []
+
+    def lines() -> Iterator[bytes]:
+        for page in _chain(first, pages):
+            for story in page:
+                rows.append(story.task.id)
+                indices.append(story.task.task_index)
+                yield json.dumps(_fields(story), separators=(",", ":")).encode() + b"\n"
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o750)
+        part = _written(folder, lines())
+        low, high = min(indices), max(indices)
+        stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        path, sha256 = _named(part, f"tasks-{low}-{high}-{stamp}", folder)
+    except OSError as trouble:
+        raise FixUsage(f"{folder} cannot be written ({trouble.strerror}); nothing was removed") from None
+    final_block = reader.ask_now(queries.cursor, source_id).final_block
+    words = f"the stories of {len(rows)} tasks ({low} to {high}) were moved to {path.name}, sha256 {sha256}"
+    write_once(url, retention.note_export, source_id, final_block, words)
+    removed = sum(
+        write_once(url, retention.remove, rows[start : start + BATCH], upto) for start in range(0, len(rows), BATCH)
+    )
+    return Export(path, sha256, len(rows), low, high, removed) if removed else None
+
+
+def _pages(reader: Reader, source_id: int, age: Age, upto: Mark, limit: int) -> Iterator[list[Story]]:
+    """Each page is a read of its own: one long read would keep the write-ahead log from being emptied."""
+    after_id = told = 0
+    while told < limit:
+        page = reader.ask_now(retention.stories, source_id, age, upto, after_id, min(BATCH, limit - told))
+        if not page:
+            return
+        yield page
+        told += len(page)
+        after_id = page[-1].task.id
+
+
+def _chain(first: list[Story], rest: Iterator[list[Story]]) -> Iterator[list[Story]]:
+    yield first
+    yield from rest
+
+
+def _fields(story: Story) -> dict[str, Any]:
+    """As `tasks show --json`, with the digest of each answer of the API as it stands in the ledger."""
+    fields = task_fields(story.task) | story_fields(story.journal, story.attempts)
+    for line, row in zip(fields["attempt_log"], story.attempts, strict=True):
+        line["fence"], line["request_digest"] = row.fence, hexed(row.request_digest)
+    return fields
+
+
+def _written(folder: Path, lines: Iterator[bytes]) -> Path:
+    """The lines, compressed and on the disk, under a name that says it is not finished."""
+    part = folder / f".tasks-{os.getpid()}.part"
+    try:
+        handle = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
+        with os.fdopen(handle, "wb") as raw:
+            with gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0) as packed:
+                for line in lines:
+                    packed.write(line)
+            raw.flush()
+            os.fsync(raw.fileno())
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    return part
+
+
+def _named(part: Path, stem: str, folder: Path) -> tuple[Path, str]:
+    """Give the file its name, never another file's, and write its checksum beside it."""
+    with part.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    number = 0
+    while True:
+        path = folder / f"{stem}{f'-{number}' if number else ''}.jsonl.gz"
+        try:
+            os.link(part, path)  # unlike a rename, this never replaces
+            break
+        except FileExistsError:
+            number += 1
+    part.unlink()
+    beside = path.with_name(path.name + ".sha256")
+    beside.unlink(missing_ok=True)  # of an export that was removed; what stands there may as well be a link
+    with os.fdopen(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o640), "w") as file:
+        file.write(f"{sha256}  {path.name}\n")
+        file.flush()
+        os.fsync(file.fileno())
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+    return path, sha256

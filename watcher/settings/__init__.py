@@ -1,0 +1,1 @@
+"""Settings: the model, where values come from, and checks that need more than one value."""

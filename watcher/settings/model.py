@@ -1,0 +1,275 @@
+"""The settings as the daemon reads them: frozen, complete, checked.
+
+Imports nothing of ours but its tables and `checks`; loading and precedence live in `sources`. Invariant: a `Settings`
+that exists is valid, and neither its repr nor an error about it shows a password or a URL. The descriptions here are
+the source of `docs/settings.md` and of the file that `watcher init` writes.
+"""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from watcher.settings import checks
+from watcher.settings.operator import NEEDED, Operator
+from watcher.settings.section import KIB, MIB, Count, Seconds, Section
+
+
+class Alerts(Section):
+    """Who is told when something is wrong. Without a URL nobody is."""
+
+    urls: Annotated[tuple[SecretStr, ...], BeforeValidator(checks.alert_urls)] = Field(
+        default=(),
+        description="Services to tell, as Apprise URLs (docs/alerts.md), one a line. Never in this file.",
+    )
+    deadline_blocks: int = Field(
+        default=10,
+        ge=0,
+        le=1_000_000,
+        description="Blocks before its deadline at which a task without an answer on the chain is in danger.",
+    )
+    deadline_s: float = Field(
+        default=120.0,
+        ge=0,
+        le=604_800,
+        description="The same in seconds for deadlines that are times; never before a task's last quarter.",
+    )
+    interval_s: Seconds = Field(
+        default=30.0,
+        le=86_400,
+        description="The least time between two messages; what happens meanwhile goes together.",
+    )
+    hourly_limit: int = Field(default=30, ge=1, le=1000, description="The most messages within an hour.")
+    repeat_s: float = Field(
+        default=21_600.0, ge=0, le=604_800, description="How often to remind of what is still wrong; 0 never does."
+    )
+    timeout_s: Seconds = Field(
+        default=15.0, le=300, description="Time for one message to one service; it is tried three times."
+    )
+
+
+MAX_INT = 2**63 - 1
+
+
+class Chain(Section):
+    """Where the chain is read, and how sure we want to be of it."""
+
+    rpc_urls: Annotated[tuple[str, ...], BeforeValidator(checks.rpc_urls)] = Field(
+        repr=False,
+        examples=[["http://127.0.0.1:8545", "ws://127.0.0.1:8545"]],
+        description="Nodes. http(s) for truth, several for failover; ws(s) optional, only wakes the watcher up sooner.",
+    )
+    chain_id: int = Field(
+        ge=1, le=MAX_INT, examples=[31337], description="The chain's id; checked on every connect to a node."
+    )
+    confirmations: int = Field(
+        default=2,
+        ge=0,
+        le=10_000,
+        description="Blocks above the task's block before it is answered. 0 answers at once.",
+    )
+    finality: Annotated[int | Literal["finalized", "safe"], BeforeValidator(checks.finality)] = Field(
+        default="finalized",
+        description='When an outcome counts for good: the node\'s "finalized" or "safe" block, or a depth in blocks.',
+    )
+    contract_blocks: Literal["auto", "own", "parent"] = Field(
+        default="auto",
+        description='Whose blocks contracts count in block.number, and deadlines with them: the chain\'s "own", or its '
+        '"parent" chain\'s (l1BlockNumber, on Arbitrum and Orbit). "auto" asks the chain.',
+    )
+    quorum: int = Field(
+        default=1,
+        ge=1,
+        le=8,
+        description="How many of the http(s) nodes must show the same head, finality and state before it is believed.",
+    )
+    poll_interval_s: Seconds = Field(default=2.0, le=3600, description="How often the head is asked for.")
+    request_timeout_s: Seconds = Field(default=20.0, le=600, description="Total time for one request to a node.")
+    body_limit_bytes: int = Field(
+        default=32 * MIB, ge=64 * KIB, le=1024 * MIB, description="The longest answer accepted from a node."
+    )
+    max_span_blocks: int = Field(
+        default=2000,
+        ge=1,
+        le=1_000_000,
+        description="The longest range asked for at once; halved where a node refuses it.",
+    )
+
+    @field_validator("quorum")
+    @classmethod
+    def _enough_nodes(cls, value: int, info: ValidationInfo) -> int:
+        urls = info.data.get("rpc_urls", ())
+        if urls and value > sum(url.lower().startswith("http") for url in urls):
+            raise ValueError("must not be more than the http(s) URLs in chain.rpc_urls")
+        return value
+
+    @property
+    def http_urls(self) -> tuple[str, ...]:
+        """The endpoints that are asked for truth, in order of preference."""
+        return tuple(url for url in self.rpc_urls if url.lower().startswith("http"))
+
+    @property
+    def ws_urls(self) -> tuple[str, ...]:
+        """The endpoints that only wake us up."""
+        return tuple(url for url in self.rpc_urls if url.lower().startswith("ws"))
+
+
+class TaskManager(Section):
+    """The contract that creates the tasks."""
+
+    address: Annotated[str, AfterValidator(checks.address)] = Field(
+        examples=["0x0000000000000000000000000000000000000000"],
+        description="The task manager contract, 20 bytes of hex; the checksum is verified where the case is mixed.",
+    )
+    start_block: Annotated[int | Literal["latest"], BeforeValidator(checks.start_block)] = Field(
+        examples=[0],
+        description='First block to read: a number, or "latest" for the head at the first start (and only then).',
+    )
+    convention: Literal["wizard", "wizard-bridge", "incredible-squaring", "chainbase", "custom"] = Field(
+        default="wizard", description='The shape of the contract: a preset, or "custom" for one described in a file.'
+    )
+    convention_file: Annotated[str, AfterValidator(checks.file)] = Field(
+        default="", max_length=4096, description='The file for convention = "custom"; docs/conventions.md says how.'
+    )
+
+    message_limit_bytes: int = Field(
+        default=256 * KIB,
+        ge=1 * KIB,
+        le=16 * MIB,
+        description="The longest message of a task, or of its response on the chain; a longer one is set aside.",
+    )
+
+    dry_run: bool = Field(
+        default=True,
+        description="Ask the contract by eth_call what it would say to an answer, before the answer is first sent.",
+    )
+
+    @field_validator("convention_file")
+    @classmethod
+    def _described(cls, value: str, info: ValidationInfo) -> str:
+        if not value and info.data.get("convention") == "custom":
+            raise ValueError(f'{NEEDED} for task_manager.convention = "custom"')
+        return value
+
+    @property
+    def address_bytes(self) -> bytes:
+        """The 20 bytes of `address`."""
+        return bytes.fromhex(self.address[2:])
+
+
+class Hook(Section):
+    """Your code, which computes the answers."""
+
+    target: Annotated[str, AfterValidator(checks.hook_target)] = Field(
+        default="",
+        max_length=4096,
+        repr=False,
+        examples=["squaring:respond"],
+        description="What answers a task, as module:attribute. Required unless observing.",
+    )
+    app_dir: Annotated[str, AfterValidator(checks.folder)] = Field(
+        default=".", description="Folder the hook's module is imported from; relative to the working directory."
+    )
+    timeout_s: Seconds = Field(
+        default=30.0, le=86_400, description="Time for one answer; a worker that takes longer is killed."
+    )
+    workers: int = Field(default=2, ge=1, le=64, description="Worker processes that run the hook.")
+    max_attempts: int = Field(default=5, ge=1, le=1000, description="Runs that may fail before the task is given up.")
+    retry_base_s: Seconds = Field(default=1.0, le=3600, description="Wait before the second run; doubled each time.")
+    answer_limit_bytes: int = Field(
+        default=1 * MIB, ge=1, le=64 * MIB, description="The longest answer taken from the hook."
+    )
+    tasks_per_worker: Count = Field(
+        default=1000,
+        description="Tasks after which a worker is replaced, against leaks in the hook; 0 never replaces it.",
+    )
+    memory_mb: int = Field(
+        default=0,
+        ge=0,
+        le=1 << 24,
+        description="Memory each process of a worker may allocate, in MiB; a run that needs more fails. 0: no limit.",
+    )
+    landlock: Literal["auto", "off", "required"] = Field(
+        default="auto",
+        description="Keep the hook from credentials, configuration and ledger: where the kernel can, never, or always: "
+        "then nothing starts where it cannot.",
+    )
+
+
+class Ledger(Section):
+    """The database that remembers everything."""
+
+    url: Annotated[str, AfterValidator(checks.ledger_url)] = Field(
+        default="sqlite:///watcher.db",
+        repr=False,
+        description="sqlite:///path or postgresql://... Default: $STATE_DIRECTORY/watcher.db, else ./watcher.db.",
+    )
+
+
+class Http(Section):
+    """Health, metrics and dashboard."""
+
+    listen: Annotated[str, AfterValidator(checks.listen)] = Field(
+        default="127.0.0.1:9010",
+        description='host:port to serve them on; "" turns them off, port 0 takes any free port.',
+    )
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Host and port, or None where it is turned off."""
+        return checks.host_port(self.listen) if self.listen else None
+
+
+class Log(Section):
+    """What is written to stderr."""
+
+    level: Annotated[Literal["trace", "debug", "info", "warning", "error"], BeforeValidator(checks.lower)] = Field(
+        default="info", description="The least important records shown."
+    )
+    format: Literal["auto", "text", "json"] = Field(
+        default="auto",
+        description='"auto" is text, in colour on a terminal; "text" has no colour; "json" is one object a line.',
+    )
+
+
+class Settings(BaseSettings):
+    """All of it. Made by `sources.load`; made directly it checks only what it is given and reads nothing else."""
+
+    model_config = SettingsConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    # A missing table is an empty one, so that what is required in it is named key by key.
+    chain: Chain = Field(default={}, validate_default=True)
+    task_manager: TaskManager = Field(default={}, validate_default=True)
+    hook: Hook = Field(default={}, validate_default=True)
+    operator: Operator = Field(default={}, validate_default=True)
+    ledger: Ledger = Field(default={}, validate_default=True)
+    http: Http = Field(default={}, validate_default=True)
+    log: Log = Field(default={}, validate_default=True)
+    alerts: Alerts = Field(default={}, validate_default=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the library's signature
+        init_settings: PydanticBaseSettingsSource,
+        *_: Any,
+        **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The library's own environment source takes JSON for whole tables and ignores names it does not know.
+        return (init_settings,)
+
+    def secrets(self) -> tuple[str, ...]:
+        """Every string that must not be seen: for the log's redaction. Never print this."""
+        direct = self.operator.direct
+        passwords = [one.get_secret_value() for one in (self.operator.password, direct.password) if one]
+        urls = (*self.chain.rpc_urls, self.operator.url, direct.url, self.hook.target, self.ledger.url)
+        remote = (url for url in urls if "://" in url and not url.startswith("sqlite:"))
+        alerts = (part for url in self.alerts.urls for part in checks.alert_secrets(url.get_secret_value()))
+        return (*remote, *passwords, *alerts)

@@ -1,0 +1,48 @@
+"""What a setting is called outside the file: its environment variable and its credential file.
+
+Invariant: only a name of the form TABLE__KEY can be ours, so that what other programs put into the environment never
+stops the start, and a typo in a name of ours always does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from watcher.settings.model import Settings
+from watcher.settings.problems import Key, did_you_mean
+
+PREFIX = "WATCHER_"
+# Names of ours that are no settings.
+OTHER_NAMES = frozenset({"WATCHER_ANVIL", "WATCHER_CONFIG", "WATCHER_LOG"})
+# How near a name must be to a known one to be a typo of it: in a table of ours, and elsewhere.
+_TYPO, _NEAR = 0.6, 0.85
+
+
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A name that is no setting. `is_ours` when it can be nothing but a typo; `hint` names what was probably meant."""
+
+    is_ours: bool
+    hint: str
+
+
+def env_name(key: Key) -> str:
+    """The environment variable of a setting."""
+    return f"{PREFIX}{credential_name(key)}".upper()
+
+
+def credential_name(key: Key) -> str:
+    """The file of a setting in `$CREDENTIALS_DIRECTORY`."""
+    return ".".join(key).replace(".", "__")
+
+
+def name_of(name: str, known: Sequence[str]) -> Name:
+    """Sort out a name that is none of `known`: ours with a typo, near to one of ours, or somebody else's.
+
+    WATCHER_CHAIN__RPC_URL and WATCHER_CHIAN__RPC_URLS are typos; WATCHER_LEDGER_URL and `operator_password` are only
+    near, because the separator is missing; WATCHER_HOME and `tls.key` belong to others.
+    """
+    upper = known[0].isupper()
+    table, separator, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
+    in_our_table = bool(separator) and table in Settings.model_fields
+    hint = did_you_mean(name.upper() if upper else name, known, cutoff=_TYPO if in_our_table else _NEAR)
+    return Name(in_our_table or bool(separator and hint), hint)

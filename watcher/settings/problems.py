@@ -1,0 +1,197 @@
+"""Problems of the configuration, in words: one line each, what is wrong and what to write instead.
+
+Imports `settings` for the names of the keys. Invariant: a line never holds the value of a key that can hide a secret,
+nor the value of a key it does not know.
+"""
+
+import difflib
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, get_args
+
+from pydantic import SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails
+
+from watcher.settings.model import Settings
+from watcher.settings.operator import NEEDED
+from watcher.settings.section import Section
+from watcher.text import HIDDEN, Redactor, escape, hide_urls
+
+MAX_PROBLEMS = 100
+_NAME_LIMIT_CHARS = 80
+_VALUE_LIMIT_CHARS = 64
+
+Key = tuple[str, str]
+
+
+def _section(field: FieldInfo) -> type[Section] | None:
+    kind = field.annotation
+    return kind if isinstance(kind, type) and issubclass(kind, Section) else None
+
+
+def _sections(fields: Mapping[str, FieldInfo], prefix: str = "") -> Iterator[tuple[str, type[Section]]]:
+    for name, field in fields.items():
+        if (model := _section(field)) is not None:
+            yield prefix + name, model
+            yield from _sections(model.model_fields, f"{prefix}{name}.")
+
+
+# By their names in the file: a table within a table is "operator.direct".
+SECTIONS: Mapping[str, type[Section]] = dict(_sections(Settings.model_fields))
+FIELDS: Mapping[Key, FieldInfo] = {
+    (section, name): field
+    for section, model in SECTIONS.items()
+    for name, field in model.model_fields.items()
+    if _section(field) is None
+}
+
+
+def is_private(field: FieldInfo) -> bool:
+    """Whether the key's value can be, or hide, a secret."""
+    return not field.repr or SecretStr in (field.annotation, *get_args(field.annotation))
+
+
+def shown_name(name: object) -> str:
+    """A name from outside, fit to be shown: it may be a pasted URL, or longer than a screen."""
+    text = escape(hide_urls(str(name)[: 4 * _NAME_LIMIT_CHARS]))
+    return text if len(text) <= _NAME_LIMIT_CHARS else text[:_NAME_LIMIT_CHARS] + "..."
+
+
+def did_you_mean(name: str, known: Sequence[str], *, show: Callable[[str], str] = str, cutoff: float = 0.6) -> str:
+    """`; did you mean X?`, or nothing where no known name is near."""
+    near = difflib.get_close_matches(name[:_NAME_LIMIT_CHARS], known, n=1, cutoff=cutoff)
+    return f"; did you mean {show(near[0])}?" if near else ""
+
+
+def limited(problems: Sequence[str]) -> list[str]:
+    """The problems, each once, and no more than a person can read."""
+    unique = list(dict.fromkeys(problems))
+    more = len(unique) - MAX_PROBLEMS
+    return unique if more <= 0 else [*unique[:MAX_PROBLEMS], f"... and {more} problems more"]
+
+
+def render(
+    error: ValidationError,
+    values: Mapping[Key, Any],
+    origins: Mapping[Key, str],
+    redactor: Redactor,
+) -> list[str]:
+    """The lines for what pydantic found.
+
+    Args:
+        error: what it found.
+        values: every value as it was given, to show what was got.
+        origins: for values that do not come from the file, where they do come from.
+        redactor: knows the secrets among the values.
+    """
+    lines = []
+    # Neither input nor context is taken over blindly: both may hold the value, or the whole table around it.
+    for detail in error.errors(include_url=False, include_input=False):
+        loc = detail["loc"]
+        if detail["type"] in ("extra_forbidden", "invalid_key"):
+            lines.append(unknown_key(tuple(str(part) for part in loc)))
+        elif len(loc) < 2:
+            lines.append(f"{shown_name(loc[0]) if loc else 'settings'}: must be a table of settings")
+        else:
+            key = key_at(loc)
+            if ".".join(key) in SECTIONS and detail["type"] != "value_error":
+                lines.append(f"{'.'.join(key)}: must be a table, [{'.'.join(key)}]")
+                continue
+            lines.append(f"{'.'.join(key)}: {_words(detail)}{_got(key, detail, values, origins, redactor)}")
+    return lines
+
+
+def key_at(path: Sequence[object]) -> Key:
+    """The key a path leads to; what is inside of its value does not count."""
+    section, rest = str(path[0]), [str(part) for part in path[1:]]
+    while len(rest) > 1 and f"{section}.{rest[0]}" in SECTIONS:
+        section = f"{section}.{rest.pop(0)}"
+    return section, rest[0]
+
+
+def unknown_key(path: tuple[str, ...]) -> str:
+    """The line for a table or key that does not exist."""
+    shown = ".".join(shown_name(part) for part in path)
+    if len(path) < 2:
+        name = path[0] if path else ""
+        hint = _elsewhere(name) or did_you_mean(name, list(SECTIONS), show="[{}]".format)
+        return f"{shown}: is not a known table{hint}"
+    section, name = key_at(path)
+    tables = [path for path in SECTIONS if path.startswith(f"{section}.")]
+    if near := did_you_mean(f"{section}.{name}", tables, show="[{}]".format, cutoff=0.9):
+        return f"{shown}: is not a known table{near}"
+    known = [key for table, key in FIELDS if table == section]
+    hint = did_you_mean(name, known, show=f"{section}.{{}}".format) or _elsewhere(name)
+    return f"{shown}: is not a known setting{hint}"
+
+
+def _elsewhere(name: str) -> str:
+    homes = [f"{section}.{key}" for section, key in FIELDS if key == name]
+    return f"; did you mean {' or '.join(homes)}?" if homes else ""
+
+
+def _words(detail: ErrorDetails) -> str:
+    context = detail.get("ctx", {})
+    match detail["type"]:
+        case "missing":
+            return NEEDED
+        case "value_error":
+            return str(context.get("error", "is not valid"))  # raised by `checks` and `settings`, without the value
+        case "greater_than_equal":
+            return f"must be {_bound(context['ge'])} or more"
+        case "greater_than":
+            return f"must be more than {_bound(context['gt'])}"
+        case "less_than_equal":
+            return f"must be {_bound(context['le'])} or less"
+        case "literal_error":
+            return "must be " + str(context.get("expected", "another word")).replace("'", '"')
+        case "string_too_long":
+            return f"must have {context.get('max_length')} characters at most"
+        case kind:
+            return _EXPECTED.get(kind.partition("_")[0], "is not valid")
+
+
+def _bound(value: float) -> str:
+    return str(int(value) if value == int(value) else value)
+
+
+# By the first word of pydantic's error type: int_type, int_parsing_size, float_type, string_unicode, ...
+_EXPECTED = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a finite number",
+    "bool": "must be true or false",
+    "string": "must be text",
+}
+
+
+def _got(
+    key: Key, detail: ErrorDetails, values: Mapping[Key, Any], origins: Mapping[Key, str], redactor: Redactor
+) -> str:
+    notes = []
+    field = FIELDS.get(key)
+    if field is not None and not is_private(field):
+        notes.append(_shown_value(values.get(key), redactor))
+    if key in origins:
+        notes.append(f"from {origins[key]}")
+    hint = ""
+    if detail["type"] == "literal_error" and field is not None and isinstance(values.get(key), str):
+        hint = did_you_mean(values[key].lower(), [str(name) for name in get_args(field.annotation)], show='"{}"'.format)
+    told = ", ".join(note for note in notes if note)
+    return (f" ({told})" if told else "") + hint
+
+
+def _shown_value(value: Any, redactor: Redactor) -> str:
+    if isinstance(value, bool):
+        return f"got {str(value).lower()}"
+    if isinstance(value, int):
+        # Python refuses to spell out a number of many thousand digits.
+        return f"got {value}" if abs(value) < 10**20 else "got a number far too big"
+    if isinstance(value, float):
+        return f"got {value!r}"
+    if isinstance(value, str):
+        shown = redactor(value)
+        # What looks like an address with a key in it is not repeated, wherever it was pasted.
+        is_plain = len(shown) <= _VALUE_LIMIT_CHARS and HIDDEN not in shown and "://" not in shown and "@" not in shown
+        return f'got "{shown}"' if is_plain else ""
+    return ""

@@ -1,0 +1,121 @@
+"""The one loop every stage runs in: do a step, then wait for the bell or for the next due time.
+
+Invariant: trouble outside never ends a stage, and is told once when it begins and once when it is over; what ends the
+daemon is a broken promise of the chain, a configuration no restart can mend, or a bug of ours.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from typing import Protocol
+
+from loguru import logger
+
+from watcher.clock import Clock
+from watcher.errors import LostLease, RetryElsewhere, TryLater
+from watcher.ledger.writer import Tx
+from watcher.state import State
+
+_WOKEN_BY_STATE = {
+    State.SEEN: "admit",
+    State.READY: "respond",
+    State.COMPUTED: "submit",
+    State.WAITING: "submit",
+    State.BLOCKED: "submit",
+    State.UNKNOWN: "confirm",
+    # The endpoint takes requests: what it had blocked can go on. Confirming waits for blocks, which ring by themselves.
+    State.ACCEPTED: "submit",
+    State.RESPONDED: "confirm",
+    State.RESPONDED_OTHER: "confirm",
+}
+# Confirmations, due blocks and finality are counted in blocks.
+_WOKEN_BY_BLOCKS = ("admit", "respond", "submit", "confirm", "recheck")
+
+
+class Bells:
+    """One bell per stage name."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._bells = {name: asyncio.Event() for name in names}
+
+    def ring(self, name: str) -> None:
+        """Wake one stage, if it is there."""
+        if name in self._bells:
+            self._bells[name].set()
+
+    def ring_all(self) -> None:
+        for bell in self._bells.values():
+            bell.set()
+
+    def committed(self, tx: Tx) -> None:
+        """Wake whoever has work after this commit."""
+        for state in tx.entered & _WOKEN_BY_STATE.keys():
+            self.ring(_WOKEN_BY_STATE[state])
+        if tx.cursor_moved:
+            for name in _WOKEN_BY_BLOCKS:
+                self.ring(name)
+
+    async def wait(self, name: str, timeout_s: float) -> None:
+        """Wait for the bell, `timeout_s` at most, and silence it."""
+        bell = self._bells[name]
+        try:
+            async with asyncio.timeout(timeout_s):
+                await bell.wait()
+        except TimeoutError:
+            return
+        finally:
+            bell.clear()
+
+
+_TROUBLE_FIRST_S = 0.5
+_TROUBLE_MAX_S = 15.0
+
+
+class Stage(Protocol):
+    """One stage of a task's way."""
+
+    name: str
+
+    async def step(self) -> float:
+        """Do one bounded piece of work. Returns the seconds it may rest when nobody rings."""
+
+
+class StageLoop:
+    """Runs one stage until told to stop. `beat_s` is when it last came round, on the clock that never jumps."""
+
+    def __init__(self, stage: Stage, bells: Bells, clock: Clock, stopping: asyncio.Event) -> None:
+        self.stage = stage
+        self._bells = bells
+        self._clock = clock
+        self._stopping = stopping
+        self._troubled = 0
+        self.beat_s = clock.monotonic_s()
+        self.trouble: str | None = None
+
+    async def run(self) -> None:
+        """Raises what a person or a programmer has to mend; everything else is tried again."""
+        while not self._stopping.is_set():
+            rest_s = await self._step()
+            self.beat_s = self._clock.monotonic_s()
+            if rest_s > 0 and not self._stopping.is_set():
+                await self._bells.wait(self.stage.name, rest_s)
+            else:
+                await asyncio.sleep(0)
+
+    async def _step(self) -> float:
+        try:
+            rest_s = await self.stage.step()
+        except LostLease:
+            return 0.05  # somebody else has moved it on; look again
+        except (RetryElsewhere, TryLater) as trouble:
+            return self._in_trouble(str(trouble))
+        if self._troubled:
+            logger.info("{} goes on", self.stage.name)
+        self._troubled, self.trouble = 0, None
+        return rest_s
+
+    def _in_trouble(self, words: str) -> float:
+        if not self._troubled:
+            logger.warning("{} waits: {}", self.stage.name, words)
+        self._troubled += 1
+        self.trouble = words
+        return float(min(_TROUBLE_FIRST_S * 2 ** min(self._troubled - 1, 8), _TROUBLE_MAX_S))

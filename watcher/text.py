@@ -1,0 +1,230 @@
+"""Keeping secrets and control characters out of everything a person or a log collector reads.
+
+Standard library only, no state. Invariant: what leaves `Redactor` is one line, shows no known secret in any of the
+forms it usually travels in, and of a URL no more than scheme, host and port.
+"""
+
+import base64
+import json
+import re
+import sysconfig
+from collections.abc import Iterable, Iterator
+from types import TracebackType
+from urllib.parse import quote, quote_plus, unquote, urlsplit
+
+HIDDEN = "[redacted]"
+TEXT_LIMIT_CHARS = 8192
+
+# A shorter secret is hidden only where it stands as a word of its own: cutting two letters out of every word would make
+# the log unreadable, and the pattern of the holes would give the letters away.
+_SHORT_CHARS = 4
+# Shorter path segments ("v2", "rpc", "mainnet") are words, not keys.
+_KEY_SEGMENT_CHARS = 8
+_WORK_LIMIT_CHARS = 1 << 20
+
+# The scheme is bounded, so that a long run of letters costs linear time.
+_URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})(:\\?/\\?/)([^\s\"'<>`|]+)")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#\\\[\]]+)(:[0-9]{1,5})?")
+# With a digit, capital or = in it, or "basic authentication" would be taken for a header.
+_AUTHORIZATION = re.compile(r"\b([Bb]asic|[Bb]earer)(\s+)(?=\S*[0-9A-Z=])[A-Za-z0-9+/=_.~-]{8,}")
+_REMOTE_SCHEMES = ("http", "ws", "postgres")
+_PATH_SCHEMES = frozenset({"sqlite", "file"})  # a local path, which people need to see
+_SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
+
+
+def escape(text: str) -> str:
+    """`text` on one line, with every character spelled out that could move the cursor, reorder or hide other text.
+
+    That is all Unicode calls unprintable: controls, line separators, bidirectional and zero-width marks, surrogates.
+    """
+    return text if text.isprintable() else "".join(char if char.isprintable() else _spell(char) for char in text)
+
+
+def _spell(char: str) -> str:
+    code = ord(char)
+    short = _SHORT_ESCAPES.get(char)
+    return short or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}")
+
+
+def hide_urls(text: str) -> str:
+    """`text` with every URL cut to scheme, host and port; user, password, path, query and fragment are dropped."""
+    # Nothing else is a URL to the pattern, and looking for schemes in the hex of an answer costs twenty times as much.
+    return _URL.sub(_cut, text) if ":/" in text or ":\\/" in text else text
+
+
+def show_url(url: str) -> str:
+    """What may be shown of one URL: `scheme://host:port`, or `scheme://...` where that cannot be told safely."""
+    match = _URL.match(url.strip())
+    if match is None:
+        return HIDDEN
+    shown = escape(_cut(match))
+    return shown if shown.endswith("//...") else shown.removesuffix("/...")
+
+
+def _cut(match: re.Match[str]) -> str:
+    scheme, slashes, rest = match.groups()
+    if scheme.lower() in _PATH_SCHEMES:
+        return match.group()
+    # Known secrets are hidden before: a hidden user is no part of the host, a hidden path is still a path.
+    rest = rest.replace(f"{HIDDEN}@", "").replace(HIDDEN, "/")
+    authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
+    beyond = rest[len(authority) :]
+    place = authority.rpartition("@")[2]
+    host = _HOST.match(place)
+    # An @ further on may mean that a password with a slash in it was taken for the host.
+    if host is None or "@" in beyond:
+        return f"{scheme}{slashes}..."
+    after_host = place[host.end() :]
+    tail = "/..." if beyond.strip("/\\") else beyond
+    # Punctuation that ends a sentence stays; anything else glued to the host is not a host, and may be anything.
+    return f"{scheme}{slashes}{host.group()}{after_host if set(after_host) <= set(').,;:!]}') else '...'}{tail}"
+
+
+class Redactor:
+    """Hides the given secrets, in the forms they travel in, and everything of `escape` and `hide_urls`.
+
+    A secret that is a URL counts for its user, password, path and query, each alone too: libraries log them apart.
+    Other secrets are also hidden percent-encoded, JSON-escaped, in hex, and inside base64 at any offset, which is how
+    a password sits in a basic authentication header. A secret shorter than 4 characters is hidden as a whole word only.
+    """
+
+    __slots__ = ("_longest", "_words")
+
+    def __init__(self, secrets: Iterable[str] = ()) -> None:
+        forms = {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
+        ordered = sorted(forms, key=len, reverse=True)  # the longest first, or a prefix would leave the rest in sight
+        self._longest = max(map(len, forms), default=0)
+        self._words = re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
+
+    def __call__(self, text: str) -> str:
+        """`text` on one line of at most `TEXT_LIMIT_CHARS` characters, without secrets."""
+        cut = len(text) > _WORK_LIMIT_CHARS
+        hidden = self.hide(text[:_WORK_LIMIT_CHARS])
+        if cut:  # the cut may have left the first half of a secret at the end
+            hidden = hidden[: max(0, len(hidden) - self._longest)]
+        shown = escape(hidden)
+        if cut or len(shown) > TEXT_LIMIT_CHARS:
+            return shown[:TEXT_LIMIT_CHARS] + "... (cut)"
+        return shown
+
+    def hide(self, text: str) -> str:
+        """`text` of any length without secrets, its line breaks kept."""
+        text = _AUTHORIZATION.sub(rf"\1\2{HIDDEN}", text)
+        if self._words is not None:
+            text = self._words.sub(HIDDEN, text)
+        return hide_urls(text)
+
+    def __repr__(self) -> str:
+        return "Redactor()"
+
+
+def _pattern(form: str) -> str:
+    escaped = re.escape(form)
+    return escaped if len(form) >= _SHORT_CHARS else rf"(?<!\w){escaped}(?!\w)"
+
+
+def _parts(secret: str) -> Iterator[str]:
+    """What of a secret must not be seen on its own."""
+    try:
+        url = urlsplit(secret.strip())
+    except ValueError:
+        url = urlsplit("")
+    if not (url.netloc and url.scheme.startswith(_REMOTE_SCHEMES)):
+        yield secret
+        return
+    userinfo = url.netloc.rpartition("@")[0]
+    yield from (userinfo, *userinfo.split(":", 1)[1:])
+    if url.path.strip("/"):
+        yield url.path
+    yield from (segment for segment in url.path.split("/") if len(segment) >= _KEY_SEGMENT_CHARS)
+    yield from (url.query, url.fragment)
+    for pair in url.query.split("&"):
+        value = pair.partition("=")[2]
+        if len(value) >= _SHORT_CHARS:
+            yield value
+
+
+def _forms(secret: str) -> Iterator[str]:
+    """The spellings of one secret."""
+    plain = secret.strip("\r\n")
+    if not plain:
+        return
+    for word in {plain, unquote(plain)}:
+        raw = word.encode("utf-8", "surrogateescape") if word.isprintable() else word.encode("utf-8", "replace")
+        quoted = json.dumps(word)[1:-1]
+        yield from {word, quote(raw, safe=""), quote(raw), quote_plus(raw)}
+        yield from {quoted, quoted.replace("/", "\\/"), json.dumps(word, ensure_ascii=False)[1:-1], repr(word)[1:-1]}
+        yield from {escape(word), repr(raw)[2:-1]}
+        if len(raw) >= _SHORT_CHARS:
+            yield raw.hex()
+            yield from _inside_base64(raw)
+
+
+def _inside_base64(raw: bytes) -> Iterator[str]:
+    """The characters that `raw` alone decides when it is encoded behind 0, 1 or 2 other bytes, whatever follows it."""
+    for offset in range(3):
+        encoded = base64.b64encode(bytes(offset) + raw).decode()
+        start = (offset * 8 + 5) // 6
+        end = (offset + len(raw)) * 8 // 6
+        core = encoded[start:end]
+        yield from {core, core.replace("+", "-").replace("/", "_")}
+
+
+REASON_LIMIT = 500  # characters of one reason, error text or skip note
+LINE_LIMIT = 1000  # characters of one line of captured output
+
+_STDLIB = sysconfig.get_path("stdlib") + "/"
+
+
+def clean(text: str, limit: int = REASON_LIMIT) -> str:
+    """Return `text` escaped, cut to `limit` characters."""
+    safe = escape(text[:limit])
+    return safe if len(text) <= limit and len(safe) <= limit else safe[:limit] + "..."
+
+
+def setting(target: str) -> str:
+    """Name the setting a problem is about, with its value; of a URL only what is no secret."""
+    return f"hook.target = {clean(hide_urls(target), 200)!r}"
+
+
+def describe(error: BaseException, app_dir: str | None = None) -> str:
+    """Say what was raised and where, in one line: `ValueError: no such pair (squaring.py:12)`. Never raises."""
+    try:
+        text = str(error)
+    except BaseException as second:  # noqa: BLE001  a hook's __str__ may raise anything, SystemExit included
+        text = f"its text cannot be shown, __str__ raised {type(second).__name__}"
+    where = (
+        f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else location(error.__traceback__, app_dir)
+    )
+    name = clean(type(error).__name__, 100)
+    said = f"{name}: {clean(text)}" if text else name
+    return f"{said} ({clean(where, 300)})" if where else said
+
+
+def location(trace: TracebackType | None, app_dir: str | None = None) -> str | None:
+    """Return `file:line` of the innermost frame that is the author's, or None if none is.
+
+    A frame under `app_dir` is preferred, then one outside the standard library: an error raised deep inside a library
+    is understood at the line that called it. Frames of this package and of the import machinery do not count.
+    """
+    best, best_rank = None, 0
+    home = f"{app_dir}/" if app_dir else None
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        rank = _rank(file, trace.tb_frame.f_globals.get("__name__"), home)
+        if rank and rank >= best_rank:
+            best, best_rank = f"{file}:{trace.tb_lineno}", rank
+        trace = trace.tb_next
+    return best
+
+
+def _rank(file: str, module: object, home: str | None) -> int:
+    if file.startswith("<frozen importlib") or module == "importlib":
+        return 0
+    if isinstance(module, str) and module.startswith("watcher.hook."):
+        return 0
+    if "site-packages" in file:
+        return 2
+    if home and file.startswith(home):
+        return 3
+    return 1 if file.startswith(_STDLIB) else 2
