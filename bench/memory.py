@@ -25,17 +25,17 @@ from eth_utils.crypto import keccak
 
 from watcher.chain.convention.abi import Codec
 from watcher.chain.convention.convention import convention
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
 from watcher.clock import SystemClock
 from watcher.daemon import log, wiring
 from watcher.daemon.daemon import _STAGES
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.operator.request import Request
 from watcher.settings.model import Settings
-from watcher.stage import Bells, StageLoop
+from watcher.stage import StageLoop, Wakeups
 from watcher.state import State
 from watcher.task import Accepted, Header, Response, Sent, Task
 
@@ -200,7 +200,7 @@ class Run:
     def __init__(self, folder: Path, per_block: int) -> None:
         self._folder = folder
         self._street = Street(per_block)
-        self._bells = Bells(_STAGES)
+        self._wakeups = Wakeups(_STAGES)
         self._began_s = time.monotonic()
 
     async def points(self, wanted: Sequence[int]) -> list[Point]:
@@ -208,25 +208,27 @@ class Run:
         log.set_up("error")
         url, clock = parse_url(settings.ledger.url), SystemClock()
         schema.upgrade(url)
-        nodes = Endpoints(cast("Any", [self._street]), clock, SystemRandom(), 1)
-        async with open_book(url, clock, CHAIN_ID, MANAGER, 1, on_commit=self._bells.committed) as book:
+        nodes = NodePool(cast("Any", [self._street]), clock, SystemRandom(), 1)
+        async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, on_commit=self._wakeups.committed) as ledger:
             contract = wiring.task_manager(settings, nodes)
-            rooms = wiring.build(settings, nodes, contract, book, clock, _WINDOW, _hook, self._street, lambda *_: None)
+            rooms = wiring.build(
+                settings, nodes, contract, ledger, clock, _WINDOW, _hook, self._street, lambda *_: None
+            )
             stopping = asyncio.Event()
-            loops = [StageLoop(one, self._bells, clock, stopping) for one in rooms.stages]
+            loops = [StageLoop(one, self._wakeups, clock, stopping) for one in rooms.stages]
             working = [asyncio.create_task(loop.run()) for loop in loops]
             try:
-                return [await self._reach(tasks, book) for tasks in wanted]
+                return [await self._reach(tasks, ledger) for tasks in wanted]
             finally:
                 stopping.set()
-                self._bells.ring_all()
+                self._wakeups.wake_all()
                 await asyncio.gather(*working)
 
-    async def _reach(self, tasks: int, book: Book) -> Point:
+    async def _reach(self, tasks: int, ledger: Ledger) -> Point:
         street = self._street
         while street.count < tasks:
             await self._block(create=True)
-        while (await book.ask(queries.count_by_state, book.source_id)).get(State.FINAL, 0) < street.count:
+        while (await ledger.read(queries.count_by_state, ledger.source_id)).get(State.FINAL, 0) < street.count:
             await self._block(create=False)
             await asyncio.sleep(0.05)
         return Point(street.count, resident_bytes(), time.monotonic() - self._began_s)
@@ -234,7 +236,7 @@ class Run:
     async def _block(self, *, create: bool) -> None:
         """One block; the next one comes when all of its tasks have been sent."""
         self._street.mine(create=create)
-        self._bells.ring("watch")
+        self._wakeups.wake("watch")
         async with asyncio.timeout(_STEP_TIMEOUT_S):
             while self._street.sent < self._street.count:  # noqa: ASYNC110 - the street has no event for it
                 await asyncio.sleep(0.002)

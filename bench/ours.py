@@ -7,19 +7,19 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 from bench.order import Measured, Order, cpu_s, measuring
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import LogPage
 from watcher.clock import SystemClock
 from watcher.daemon import log, wiring
 from watcher.ledger import ingest as ledger_ingest
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.writer import Tx
 from watcher.operator.client import Client
 from watcher.operator.request import Request
 from watcher.settings.model import Settings
-from watcher.stage import Bells, StageLoop
+from watcher.stage import StageLoop, Wakeups
 from watcher.state import State
 from watcher.task import Sent
 
@@ -29,27 +29,29 @@ _FINISH_TIMEOUT_S = 300
 
 async def ingest(order: Order) -> Measured:
     """The watch stage, from the first block to the head."""
-    bells, settings = Bells(_STAGES), _settings(order)
-    async with _nodes(settings) as nodes, _book(settings, bells) as book:
+    wakeups, settings = Wakeups(_STAGES), _settings(order)
+    async with _nodes(settings) as nodes, _ledger(settings, wakeups) as ledger:
         contract = wiring.task_manager(settings, nodes)
         head = await nodes.head()
         window = await contract.response_window(head)
-        rooms = wiring.build(settings, nodes, contract, book, SystemClock(), window, None, None, lambda *_: None)
+        rooms = wiring.build(settings, nodes, contract, ledger, SystemClock(), window, None, None, lambda *_: None)
         with measuring(order.ground.tasks) as measured:
-            while (await book.ask(queries.cursor, book.source_id)).block < head.number:
+            while (await ledger.read(queries.cursor, ledger.source_id)).block < head.number:
                 await rooms.watch.step()
-        await _verify(book, order, State.SEEN)
+        await _verify(ledger, order, State.SEEN)
     return measured
 
 
 async def parts(order: Order) -> Measured:
     """The same work with each part on its own: reading and checking the logs, decoding them, writing them down."""
-    bells, settings = Bells(_STAGES), _settings(order)
-    async with _nodes(settings) as nodes, _book(settings, bells) as book:
+    wakeups, settings = Wakeups(_STAGES), _settings(order)
+    async with _nodes(settings) as nodes, _ledger(settings, wakeups) as ledger:
         contract = wiring.task_manager(settings, nodes)
         head = await nodes.head()
         window = await contract.response_window(head)
-        watch = wiring.build(settings, nodes, contract, book, SystemClock(), window, None, None, lambda *_: None).watch
+        watch = wiring.build(
+            settings, nodes, contract, ledger, SystemClock(), window, None, None, lambda *_: None
+        ).watch
         spent = {"read": 0.0, "decode": 0.0, "ledger": 0.0}
         with measuring(order.ground.tasks) as measured:
             for first in range(order.ground.start_block, head.number + 1, order.span_blocks):
@@ -59,39 +61,39 @@ async def parts(order: Order) -> Measured:
                 marks.append(cpu_s())
                 tasks, responses, _ = watch.decoded(page.logs)
                 marks.append(cpu_s())
-                await book.do(ledger_ingest.record, book.source_id, tasks, responses, page.last, head.number)
+                await ledger.write(ledger_ingest.record, ledger.source_id, tasks, responses, page.last, head.number)
                 marks.append(cpu_s())
                 for name, began_s, ended_s in zip(spent, marks, marks[1:], strict=False):
                     spent[name] += ended_s - began_s
-        await _verify(book, order, State.SEEN)
+        await _verify(ledger, order, State.SEEN)
     measured.parts = {name: seconds / order.ground.tasks * 1e6 for name, seconds in spent.items()}
     return measured
 
 
 async def burst(order: Order) -> Measured:
     """All stages of the daemon, from the first look at the chain to the commit of the last outcome."""
-    bells, settings, clock = Bells(_STAGES), _settings(order), SystemClock()
-    finish = _Finish(bells)
+    wakeups, settings, clock = Wakeups(_STAGES), _settings(order), SystemClock()
+    finish = _Finish(wakeups)
     async with AsyncExitStack() as stack:
         nodes = await stack.enter_async_context(_nodes(settings))
-        crew = await stack.enter_async_context(wiring.crew(settings))
-        while crew.alive < order.workers:  # noqa: ASYNC110 - the crew has no event for it; outside the measurement
+        pool = await stack.enter_async_context(wiring.pool(settings))
+        while pool.alive < order.workers:  # noqa: ASYNC110 - the crew has no event for it; outside the measurement
             await asyncio.sleep(0.01)
         client = await stack.enter_async_context(wiring.client(settings, clock))
         finish.sender = client
-        book = await stack.enter_async_context(_book(settings, bells, finish))
+        ledger = await stack.enter_async_context(_ledger(settings, wakeups, finish))
         contract = wiring.task_manager(settings, nodes)
         window = await contract.response_window(await nodes.head())
-        rooms = wiring.build(settings, nodes, contract, book, clock, window, crew.run, finish, lambda *_: None)
+        rooms = wiring.build(settings, nodes, contract, ledger, clock, window, pool.run, finish, lambda *_: None)
         stopping = asyncio.Event()
         stages = [stage for stage in (rooms.watch, rooms.admit, rooms.respond, rooms.submit, rooms.confirm) if stage]
         began_s, began_cpu_s = time.perf_counter(), cpu_s()
-        working = [asyncio.create_task(StageLoop(one, bells, clock, stopping).run()) for one in stages]
+        working = [asyncio.create_task(StageLoop(one, wakeups, clock, stopping).run()) for one in stages]
         async with asyncio.timeout(_FINISH_TIMEOUT_S):
-            await finish.all_settled(book, order.ground.tasks)
+            await finish.all_settled(ledger, order.ground.tasks)
         measured = Measured(order.ground.tasks, finish.last_commit_s - began_s, cpu_s() - began_cpu_s)
         stopping.set()
-        bells.ring_all()
+        wakeups.wake_all()
         await asyncio.gather(*working)
     return measured
 
@@ -99,8 +101,8 @@ async def burst(order: Order) -> Measured:
 class _Finish:
     """Counts what was sent and notes when an outcome was committed last. Hears every commit, as the daemon does."""
 
-    def __init__(self, bells: Bells) -> None:
-        self._bells = bells
+    def __init__(self, wakeups: Wakeups) -> None:
+        self._wakeups = wakeups
         self._committed = asyncio.Event()
         self._sent = 0
         self.sender: Client | None = None
@@ -113,18 +115,18 @@ class _Finish:
         return sent
 
     def committed(self, tx: Tx) -> None:
-        self._bells.committed(tx)
+        self._wakeups.committed(tx)
         if State.ACCEPTED in tx.entered:
             self.last_commit_s = time.perf_counter()
             self._committed.set()
 
-    async def all_settled(self, book: Book, tasks: int) -> None:
+    async def all_settled(self, ledger: Ledger, tasks: int) -> None:
         while True:
             await self._committed.wait()
             self._committed.clear()
             if self._sent < tasks:
                 continue
-            found = await book.ask(queries.count_by_state, book.source_id)
+            found = await ledger.read(queries.count_by_state, ledger.source_id)
             if found == {State.ACCEPTED: tasks} and self._sent == tasks:
                 return
 
@@ -154,7 +156,7 @@ def _settings(order: Order) -> Settings:
 
 
 @asynccontextmanager
-async def _nodes(settings: Settings) -> AsyncIterator[Endpoints]:
+async def _nodes(settings: Settings) -> AsyncIterator[NodePool]:
     nodes = wiring.endpoints(settings, SystemClock())
     try:
         yield nodes
@@ -163,23 +165,23 @@ async def _nodes(settings: Settings) -> AsyncIterator[Endpoints]:
 
 
 @asynccontextmanager
-async def _book(settings: Settings, bells: Bells, finish: _Finish | None = None) -> AsyncIterator[Book]:
+async def _ledger(settings: Settings, wakeups: Wakeups, finish: _Finish | None = None) -> AsyncIterator[Ledger]:
     url = parse_url(settings.ledger.url)
     schema.upgrade(url)
     wanted = settings.task_manager
     assert isinstance(wanted.start_block, int)
-    on_commit = finish.committed if finish else bells.committed
-    async with open_book(
+    on_commit = finish.committed if finish else wakeups.committed
+    async with open_ledger(
         url, SystemClock(), settings.chain.chain_id, wanted.address_bytes, wanted.start_block, on_commit=on_commit
-    ) as book:
-        yield book
+    ) as ledger:
+        yield ledger
 
 
-async def _page(nodes: Endpoints, address: bytes, topics0: Sequence[bytes], first: int, last: int) -> LogPage:
+async def _page(nodes: NodePool, address: bytes, topics0: Sequence[bytes], first: int, last: int) -> LogPage:
     return await nodes.page(address, topics0, first, last, None)
 
 
-async def _verify(book: Book, order: Order, state: State) -> None:
-    found = await book.ask(queries.count_by_state, book.source_id)
+async def _verify(ledger: Ledger, order: Order, state: State) -> None:
+    found = await ledger.read(queries.count_by_state, ledger.source_id)
     if found != {state: order.ground.tasks}:
         raise RuntimeError(f"our side has {found}, not {order.ground.tasks} tasks in state {state}")

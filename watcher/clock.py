@@ -21,7 +21,7 @@ class Clock(Protocol):
         """Wait without blocking the loop."""
 
 
-class Setback:
+class ClockStep:
     """Notices that the wall clock was set back while the other clock went on.
 
     Set forward, it makes what was to come due early, which mends itself; set back, it would make it wait.

@@ -1,7 +1,7 @@
-"""Pieces of work on their way at the same time: hook runs, requests. Imports nothing of ours.
+"""Jobs that run at the same time, within a limit: hook runs, requests. Imports nothing of ours.
 
-Invariant: no failure is lost. What a piece raises beyond what it handles itself is a bug of ours, and comes out of the
-next call, so that the stage that owns the flight fails loudly.
+Invariant: no failure is lost. An exception that a job does not handle is a bug of ours; the next call raises it, so
+that the stage that owns the jobs fails loudly.
 """
 
 import asyncio
@@ -9,11 +9,11 @@ import contextlib
 from collections.abc import Coroutine
 
 
-class Flight:
+class InFlight:
     """A bounded set of running coroutines; the owner asks `room` before it starts another.
 
-    The bound is on what a piece does out there. One that is `ending` counts no more, and is awaited all the same; the
-    ledger bounds those, for nothing new is begun before a commit behind theirs.
+    The limit counts jobs that wait for the outside world. A job that has called `release_slot` no longer counts, but is
+    awaited all the same. The ledger bounds those: nothing new begins before a commit behind theirs.
     """
 
     def __init__(self, limit: int) -> None:
@@ -28,25 +28,25 @@ class Flight:
 
     @property
     def room(self) -> int:
-        """How many more may be started. Raises what a piece has raised since the last call."""
+        """Return how many more jobs may start. Raises what a job has raised since the last call."""
         self._raise()
         return self._limit - len(self._running)
 
-    def start(self, piece: Coroutine[None, None, None], name: str) -> None:
-        """Let a piece run on its own."""
-        running = asyncio.create_task(piece, name=name)
+    def start(self, job: Coroutine[None, None, None], name: str) -> None:
+        """Start a job."""
+        running = asyncio.create_task(job, name=name)
         self._running.add(running)
         running.add_done_callback(self._landed)
 
-    def ending(self) -> None:
-        """Said by a piece about itself: it takes up no room any more, for the rest of it is only writing down."""
-        piece = asyncio.current_task()
-        assert piece in self._running, "only a piece that runs can come to its end"
-        self._running.discard(piece)
-        self._ending.add(piece)
+    def release_slot(self) -> None:
+        """Called by a running job: free its slot, because only the ledger write is left."""
+        job = asyncio.current_task()
+        assert job in self._running, "only a running job has a slot"
+        self._running.discard(job)
+        self._ending.add(job)
         self._wake()
 
-    async def landing(self, timeout_s: float, room: int = 1) -> None:
+    async def wait_for_room(self, timeout_s: float, room: int = 1) -> None:
         """Wait until so many more may be started, `timeout_s` at most. `room` is at most the limit."""
         self._awaited = room
         self._roomy.clear()
@@ -58,19 +58,19 @@ class Flight:
     async def drain(self) -> None:
         """Wait until all have ended. When cancelled, cancel them."""
         try:
-            while pieces := self._running | self._ending:
-                await asyncio.wait(pieces)
+            while jobs := self._running | self._ending:
+                await asyncio.wait(jobs)
         except asyncio.CancelledError:
-            for piece in self._running | self._ending:
-                piece.cancel()
+            for job in self._running | self._ending:
+                job.cancel()
             raise
         self._raise()
 
-    def _landed(self, piece: asyncio.Task[None]) -> None:
-        self._running.discard(piece)
-        self._ending.discard(piece)
+    def _landed(self, job: asyncio.Task[None]) -> None:
+        self._running.discard(job)
+        self._ending.discard(job)
         self._wake()
-        if not piece.cancelled() and (error := piece.exception()) is not None:
+        if not job.cancelled() and (error := job.exception()) is not None:
             self._bug = self._bug or error
             self._roomy.set()
 

@@ -31,32 +31,32 @@ _WOKEN_BY_STATE = {
 _WOKEN_BY_BLOCKS = ("admit", "respond", "submit", "confirm", "recheck")
 
 
-class Bells:
+class Wakeups:
     """One bell per stage name."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._bells = {name: asyncio.Event() for name in names}
+        self._wakeups = {name: asyncio.Event() for name in names}
 
-    def ring(self, name: str) -> None:
+    def wake(self, name: str) -> None:
         """Wake one stage, if it is there."""
-        if name in self._bells:
-            self._bells[name].set()
+        if name in self._wakeups:
+            self._wakeups[name].set()
 
-    def ring_all(self) -> None:
-        for bell in self._bells.values():
+    def wake_all(self) -> None:
+        for bell in self._wakeups.values():
             bell.set()
 
     def committed(self, tx: Tx) -> None:
         """Wake whoever has work after this commit."""
         for state in tx.entered & _WOKEN_BY_STATE.keys():
-            self.ring(_WOKEN_BY_STATE[state])
+            self.wake(_WOKEN_BY_STATE[state])
         if tx.cursor_moved:
             for name in _WOKEN_BY_BLOCKS:
-                self.ring(name)
+                self.wake(name)
 
     async def wait(self, name: str, timeout_s: float) -> None:
         """Wait for the bell, `timeout_s` at most, and silence it."""
-        bell = self._bells[name]
+        bell = self._wakeups[name]
         try:
             async with asyncio.timeout(timeout_s):
                 await bell.wait()
@@ -82,14 +82,14 @@ class Stage(Protocol):
 class StageLoop:
     """Runs one stage until told to stop. `beat_s` is when it last came round, on the clock that never jumps."""
 
-    def __init__(self, stage: Stage, bells: Bells, clock: Clock, stopping: asyncio.Event) -> None:
+    def __init__(self, stage: Stage, wakeups: Wakeups, clock: Clock, stopping: asyncio.Event) -> None:
         self.stage = stage
-        self._bells = bells
+        self._wakeups = wakeups
         self._clock = clock
         self._stopping = stopping
         self._troubled = 0
         self.beat_s = clock.monotonic_s()
-        self.trouble: str | None = None
+        self.condition: str | None = None
 
     async def run(self) -> None:
         """Raises what a person or a programmer has to mend; everything else is tried again."""
@@ -97,7 +97,7 @@ class StageLoop:
             rest_s = await self._step()
             self.beat_s = self._clock.monotonic_s()
             if rest_s > 0 and not self._stopping.is_set():
-                await self._bells.wait(self.stage.name, rest_s)
+                await self._wakeups.wait(self.stage.name, rest_s)
             else:
                 await asyncio.sleep(0)
 
@@ -106,16 +106,16 @@ class StageLoop:
             rest_s = await self.stage.step()
         except LostLease:
             return 0.05  # somebody else has moved it on; look again
-        except (RetryElsewhere, TryLater) as trouble:
-            return self._in_trouble(str(trouble))
+        except (RetryElsewhere, TryLater) as condition:
+            return self._in_trouble(str(condition))
         if self._troubled:
             logger.info("{} goes on", self.stage.name)
-        self._troubled, self.trouble = 0, None
+        self._troubled, self.condition = 0, None
         return rest_s
 
     def _in_trouble(self, words: str) -> float:
         if not self._troubled:
             logger.warning("{} waits: {}", self.stage.name, words)
         self._troubled += 1
-        self.trouble = words
+        self.condition = words
         return float(min(_TROUBLE_FIRST_S * 2 ** min(self._troubled - 1, 8), _TROUBLE_MAX_S))

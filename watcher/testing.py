@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from watcher.hook.load import fit
-from watcher.hook.pool import Crew, CrewPlan
-from watcher.hook.protocol import ANSWER_LIMIT_BYTES, Answer, judge
+from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.protocol import ANSWER_LIMIT_BYTES, Answer, checked_result
 from watcher.hook.worker import Caller
 from watcher.task import Response, Sighting, Task
 
@@ -78,14 +78,14 @@ def run_hook(
     if not isinstance(hook, str):
         loaded = fit(hook, getattr(hook, "__qualname__", "the hook"), "in this process")
         with Caller(loaded) as call:
-            return judge(call(task), answer_limit_bytes)
-    plan = CrewPlan(workers=1, timeout_s=timeout_s, answer_limit_bytes=answer_limit_bytes)
+            return checked_result(call(task), answer_limit_bytes)
+    plan = PoolPlan(workers=1, timeout_s=timeout_s, answer_limit_bytes=answer_limit_bytes)
     return asyncio.run(_run_target(hook, Path(app_dir), plan, task))
 
 
-async def _run_target(target: str, app_dir: Path, plan: CrewPlan, task: Task) -> Answer:
-    async with Crew(target, app_dir, plan) as crew:
-        verdict = await crew.run(task)
+async def _run_target(target: str, app_dir: Path, plan: PoolPlan, task: Task) -> Answer:
+    async with WorkerPool(target, app_dir, plan) as pool:
+        verdict = await pool.run(task)
     return verdict.resp_message if isinstance(verdict, Response) else verdict
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.pool import NullPool
 
 from tests.conformance.postgres import NoServer, running_server
-from tests.conformance.rig import Ledger, opened
+from tests.conformance.rig import LedgerRig, opened
 from watcher.ledger import schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.tables import metadata
@@ -76,7 +76,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
 
 
 @pytest.fixture
-async def ledger(url: URL) -> AsyncIterator[Ledger]:
+async def ledger(url: URL) -> AsyncIterator[LedgerRig]:
     """An open ledger on a fresh database."""
     engine = open_engine(url)
     try:

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.engine import URL
 
 from watcher.ledger import claims, hook_results, ingest, outcomes, queries
-from watcher.ledger.claims import Again, Attempt
+from watcher.ledger.claims import Attempt, RetryAt
 from watcher.ledger.rows import WITH_SOURCE, open_task
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import attempts, journal, sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.state import State
@@ -93,49 +93,49 @@ def sent(result: Outcome, http_status: int | None = 200) -> Sent:
 
 
 @dataclass
-class Ledger:
+class LedgerRig:
     """One book, with the short cuts the tests share."""
 
-    book: Book
+    store: Ledger
     clock: SetClock
     url: URL
     engine: Engine
 
     @property
     def source(self) -> int:
-        return self.book.source_id
+        return self.store.source_id
 
     @property
     def is_sqlite(self) -> bool:
         return self.engine.dialect.name == "sqlite"
 
-    async def do(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.book.do(verb, *args, **kwargs)
+    async def write(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.store.write(verb, *args, **kwargs)
 
-    async def ask(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.book.ask(question, *args, **kwargs)
+    async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.store.read(question, *args, **kwargs)
 
     async def record(
         self, *found: Task, answered: Sequence[Responded] = (), upto: int = 110, head: int | None = None, fork: int = 0
     ) -> int:
         """Record what the blocks up to `upto` hold; the head is there too unless given."""
         head = upto if head is None else head
-        return await self.do(ingest.record, self.source, found, answered, header(upto, fork), head)
+        return await self.write(ingest.record, self.source, found, answered, header(upto, fork), head)
 
     async def claim(self, *states: State, limit: int = 100, lease_ms: int = LEASE_MS) -> list[OpenTask]:
-        return await self.do(claims.claim, self.source, states, limit, lease_ms)
+        return await self.write(claims.claim, self.source, states, limit, lease_ms)
 
     async def claim_one(self, state: State) -> OpenTask:
         (held,) = await self.claim(state, limit=1)
         return held
 
     async def begin(self, *held: OpenTask) -> list[Attempt]:
-        return await self.do(claims.begin, held, "proxy", {one.row_id: DIGEST for one in held}, LEASE_MS)
+        return await self.write(claims.begin, held, "proxy", {one.row_id: DIGEST for one in held}, LEASE_MS)
 
     async def admit(self) -> None:
         """Every task seen becomes ready."""
-        found = await self.ask(outcomes.to_admit, self.source, 0, self.clock.now_ms(), 10_000)
-        await self.do(outcomes.admitted, found, header(110))
+        found = await self.read(outcomes.to_admit, self.source, 0, self.clock.now_ms(), 10_000)
+        await self.write(outcomes.admitted, found, header(110))
 
     async def bring(self, *found: Task, to: State) -> None:
         """New tasks, one step after the other, up to a state that work leads to. Nothing else may be open."""
@@ -155,20 +155,20 @@ class Ledger:
 
     async def _compute(self) -> None:
         for held in await self.claim(State.READY):
-            await self.do(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 5))
+            await self.write(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 5))
 
     async def _send(self) -> None:
         self._flying = await self.begin(*await self.claim(State.COMPUTED))
 
     async def _settle(self, result: Outcome) -> None:
         for attempt in self._flying:
-            await self.do(claims.settle, attempt, sent(result), Again())
+            await self.write(claims.settle, attempt, sent(result), RetryAt())
 
     async def _see_answers(self) -> None:
         held = await self.held(State.ACCEPTED)
         shown = [(one, make_response(one.task.task_index, 110)) for one in held]
         await self.record(answered=[response for _, response in shown])
-        await self.do(outcomes.answered, shown, by_us=True)
+        await self.write(outcomes.answered, shown, by_us=True)
 
     async def held(self, state: State) -> list[OpenTask]:
         """Tasks as they stand, without a claim: what an observer such as confirmation holds."""
@@ -177,22 +177,22 @@ class Ledger:
             query = WITH_SOURCE.where(tasks.c.source_id == self.source, tasks.c.state == state).order_by(tasks.c.id)
             return [open_task(row) for row in conn.execute(query)]
 
-        return await self.ask(read)
+        return await self.read(read)
 
     async def rows(self) -> list[Row[Any]]:
         """All tasks in the order of their index."""
-        return await self.ask(lambda conn: list(queries.list_tasks(conn, self.source)))
+        return await self.read(lambda conn: list(queries.list_tasks(conn, self.source)))
 
     async def row(self, index: int) -> Row[Any]:
         """The one task the ledger knows at this index."""
-        (row,) = await self.ask(queries.tasks_at, self.source, index)
+        (row,) = await self.read(queries.tasks_at, self.source, index)
         return row
 
     async def state(self, index: int) -> State:
         return State((await self.row(index)).state)
 
     async def story(self, index: int) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
-        return await self.ask(queries.story_of, (await self.row(index)).id)
+        return await self.read(queries.story_of, (await self.row(index)).id)
 
     async def moves(self, index: int) -> list[tuple[str | None, str]]:
         """The journal of one task as (from, to)."""
@@ -208,7 +208,7 @@ class Ledger:
                 for table in (tasks, attempts, journal, sources)
             )
 
-        return await self.ask(read)
+        return await self.read(read)
 
 
 def stale(held: OpenTask) -> OpenTask:
@@ -217,8 +217,8 @@ def stale(held: OpenTask) -> OpenTask:
 
 
 @asynccontextmanager
-async def opened(url: URL, engine: Engine) -> AsyncIterator[Ledger]:
+async def opened(url: URL, engine: Engine) -> AsyncIterator[LedgerRig]:
     """The ledger at `url`, already migrated."""
     clock = SetClock()
-    async with open_book(url, clock, CHAIN_ID, MANAGER, START_BLOCK) as book:
-        yield Ledger(book, clock, url, engine)
+    async with open_ledger(url, clock, CHAIN_ID, MANAGER, START_BLOCK) as store:
+        yield LedgerRig(store, clock, url, engine)

@@ -7,22 +7,22 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, Ledger, header, make_task, sent, stale
+from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, LedgerRig, header, make_task, sent, stale
 from watcher.errors import LostLease
 from watcher.ledger import claims, hook_results, ingest, outcomes
-from watcher.ledger.claims import Again, Attempt
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.claims import Attempt, RetryAt
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.state import State
 from watcher.task import Accepted, Later, OpenTask, Response
 
 ANSWER = Response(b"too late", "hook 2", 1)
 
 
-async def indices(ledger: Ledger, *states: State, limit: int = 100) -> list[int]:
+async def indices(ledger: LedgerRig, *states: State, limit: int = 100) -> list[int]:
     return [one.task.task_index for one in await ledger.claim(*states, limit=limit)]
 
 
-async def test_the_nearest_deadline_comes_first_and_no_deadline_last(ledger: Ledger) -> None:
+async def test_the_nearest_deadline_comes_first_and_no_deadline_last(ledger: LedgerRig) -> None:
     deadlines = [None, 300, 150, None, 150, 200]
     found = [make_task(index, deadline=deadline) for index, deadline in enumerate(deadlines)]
     await ledger.bring(*found, to=State.READY)
@@ -31,7 +31,7 @@ async def test_the_nearest_deadline_comes_first_and_no_deadline_last(ledger: Led
     assert await indices(ledger, State.READY) == []
 
 
-async def test_a_claimed_task_is_complete(ledger: Ledger) -> None:
+async def test_a_claimed_task_is_complete(ledger: LedgerRig) -> None:
     task = make_task(7)
     await ledger.bring(task, to=State.READY)
     held = await ledger.claim_one(State.READY)
@@ -39,7 +39,7 @@ async def test_a_claimed_task_is_complete(ledger: Ledger) -> None:
     assert held == OpenTask(row_id, task, State.READY, 1, 0, 0, None, updated_at_ms=ledger.clock.now_ms())
 
 
-async def test_only_the_states_asked_for_are_taken(ledger: Ledger) -> None:
+async def test_only_the_states_asked_for_are_taken(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     await ledger.bring(make_task(1), to=State.READY)
     await ledger.record(make_task(2))
@@ -47,10 +47,10 @@ async def test_only_the_states_asked_for_are_taken(ledger: Ledger) -> None:
     assert await indices(ledger, State.COMPUTED) == [0]
 
 
-async def test_a_task_is_not_taken_before_its_time(ledger: Ledger) -> None:
+async def test_a_task_is_not_taken_before_its_time(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
-    await ledger.do(claims.release, held, Again(1_000))
+    await ledger.write(claims.release, held, RetryAt(1_000))
     assert await indices(ledger, State.READY) == []
     ledger.clock.at_ms += 999
     assert await indices(ledger, State.READY) == []
@@ -58,10 +58,10 @@ async def test_a_task_is_not_taken_before_its_time(ledger: Ledger) -> None:
     assert await indices(ledger, State.READY) == [0]
 
 
-async def test_a_task_is_not_taken_before_its_block(ledger: Ledger) -> None:
+async def test_a_task_is_not_taken_before_its_block(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
-    await ledger.do(claims.release, held, Again(0, 112), "look at me later")
+    await ledger.write(claims.release, held, RetryAt(0, 112), "look at me later")
     await ledger.record(upto=111)
     assert await indices(ledger, State.READY) == []
     await ledger.record(upto=111, head=112)
@@ -69,7 +69,7 @@ async def test_a_task_is_not_taken_before_its_block(ledger: Ledger) -> None:
     assert (await ledger.row(0)).error == "look at me later"
 
 
-async def test_a_leased_task_is_taken_again_only_when_the_lease_has_run_out(ledger: Ledger) -> None:
+async def test_a_leased_task_is_taken_again_only_when_the_lease_has_run_out(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     first = await ledger.claim_one(State.READY)
     ledger.clock.at_ms += LEASE_MS - 1
@@ -79,101 +79,104 @@ async def test_a_leased_task_is_taken_again_only_when_the_lease_has_run_out(ledg
     assert second.fence == first.fence + 1
 
 
-async def test_a_task_whose_window_has_closed_is_left_to_confirmation(ledger: Ledger) -> None:
+async def test_a_task_whose_window_has_closed_is_left_to_confirmation(ledger: LedgerRig) -> None:
     found = [make_task(index, deadline=deadline) for index, deadline in enumerate([120, 121, None])]
     await ledger.bring(*found, to=State.READY)
     await ledger.record(upto=110, head=120)
     assert await indices(ledger, State.READY) == [1, 2], "block 121 is the next one"
 
 
-async def test_a_task_the_chain_does_not_hold_is_not_taken(ledger: Ledger) -> None:
+async def test_a_task_the_chain_does_not_hold_is_not_taken(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.do(ingest.rewind, ledger.source, header(100))
+    await ledger.write(ingest.rewind, ledger.source, header(100))
     assert await indices(ledger, State.READY) == []
     await ledger.record(make_task(0, fork=1), fork=1)
     assert await indices(ledger, State.READY) == [0]
 
 
-async def test_a_book_takes_tasks_of_its_own_source_alone(ledger: Ledger) -> None:
+async def test_a_book_takes_tasks_of_its_own_source_alone(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     async with (
-        open_book(ledger.url, ledger.clock, CHAIN_ID, b"\x22" * 20, START_BLOCK) as other,
-        open_book(ledger.url, ledger.clock, 1, MANAGER, START_BLOCK) as elsewhere,
+        open_ledger(ledger.url, ledger.clock, CHAIN_ID, b"\x22" * 20, START_BLOCK) as other,
+        open_ledger(ledger.url, ledger.clock, 1, MANAGER, START_BLOCK) as elsewhere,
     ):
         assert len({ledger.source, other.source_id, elsewhere.source_id}) == 3
-        for book in (other, elsewhere):
-            await book.do(ingest.record, book.source_id, [], [], header(110), 110)
-            assert await book.do(claims.claim, book.source_id, [State.READY], 10, LEASE_MS) == []
+        for store in (other, elsewhere):
+            await store.write(ingest.record, store.source_id, [], [], header(110), 110)
+            assert await store.write(claims.claim, store.source_id, [State.READY], 10, LEASE_MS) == []
     assert await indices(ledger, State.READY) == [0]
 
 
-async def test_two_claimers_never_get_the_same_task(ledger: Ledger) -> None:
+async def test_two_claimers_never_get_the_same_task(ledger: LedgerRig) -> None:
     """Several books, each with its own writer: replicas on PostgreSQL, the same file on SQLite."""
     await ledger.bring(*[make_task(index, deadline=200 + index % 7) for index in range(120)], to=State.READY)
     taken: list[int] = []
 
-    async def work_off(book: Book) -> None:
-        while got := await book.do(claims.claim, ledger.source, [State.READY], 5, LEASE_MS):
+    async def work_off(store: Ledger) -> None:
+        while got := await store.write(claims.claim, ledger.source, [State.READY], 5, LEASE_MS):
             taken.extend(one.task.task_index for one in got)
 
     async with AsyncExitStack() as stack:
         books = [
-            await stack.enter_async_context(open_book(ledger.url, ledger.clock, CHAIN_ID, MANAGER, START_BLOCK))
+            await stack.enter_async_context(open_ledger(ledger.url, ledger.clock, CHAIN_ID, MANAGER, START_BLOCK))
             for _ in range(3)
         ]
-        await asyncio.gather(*[work_off(book) for book in [*books, *books, ledger.book, ledger.book]])
+        await asyncio.gather(*[work_off(store) for store in [*books, *books, ledger.store, ledger.store]])
     assert sorted(taken) == list(range(120))
 
 
-async def test_two_senders_with_the_same_claim_begin_once(ledger: Ledger) -> None:
+async def test_two_senders_with_the_same_claim_begin_once(ledger: LedgerRig) -> None:
     """The row is locked between looking and writing, so that a second writer sees what the first one did."""
     await ledger.bring(make_task(0), to=State.COMPUTED)
     held = await ledger.claim_one(State.COMPUTED)
     async with AsyncExitStack() as stack:
         books = [
-            await stack.enter_async_context(open_book(ledger.url, ledger.clock, CHAIN_ID, MANAGER, START_BLOCK))
+            await stack.enter_async_context(open_ledger(ledger.url, ledger.clock, CHAIN_ID, MANAGER, START_BLOCK))
             for _ in range(4)
         ]
         begun = await asyncio.gather(
-            *[book.do(claims.begin, [held], "proxy", {held.row_id: bytes(32)}, LEASE_MS) for book in books]
+            *[store.write(claims.begin, [held], "proxy", {held.row_id: bytes(32)}, LEASE_MS) for store in books]
         )
     assert sorted(len(one) for one in begun) == [0, 0, 0, 1]
     row = await ledger.row(0)
     assert (row.attempts, row.state) == (1, State.SENDING)
 
 
-async def test_opening_one_source_at_the_same_moment_makes_one(ledger: Ledger) -> None:
+async def test_opening_one_source_at_the_same_moment_makes_one(ledger: LedgerRig) -> None:
     async with AsyncExitStack() as stack:
-        opening = [open_book(ledger.url, ledger.clock, 99, MANAGER, START_BLOCK) for _ in range(4)]
+        opening = [open_ledger(ledger.url, ledger.clock, 99, MANAGER, START_BLOCK) for _ in range(4)]
         books = await asyncio.gather(*[stack.enter_async_context(one) for one in opening])
-        assert len({book.source_id for book in books}) == 1
+        assert len({store.source_id for store in books}) == 1
 
 
-Deed = Callable[[Ledger, OpenTask], Awaitable[object]]
+Deed = Callable[[LedgerRig, OpenTask], Awaitable[object]]
 
 DEEDS: dict[str, tuple[State, Deed]] = {
-    "keep_answer": (State.READY, lambda ledger, held: ledger.do(hook_results.keep_answer, held, ANSWER)),
+    "keep_answer": (State.READY, lambda ledger, held: ledger.write(hook_results.keep_answer, held, ANSWER)),
     "keep_old_answer": (
         State.READY,
-        lambda ledger, held: ledger.do(hook_results.keep_old_answer, replace(held, response=b"of old")),
+        lambda ledger, held: ledger.write(hook_results.keep_old_answer, replace(held, response=b"of old")),
     ),
-    "release": (State.READY, lambda ledger, held: ledger.do(claims.release, held, Again(), "words")),
-    "postpone": (State.READY, lambda ledger, held: ledger.do(hook_results.postpone, held, Later(1), Again(), 1)),
-    "hook_failed": (State.READY, lambda ledger, held: ledger.do(hook_results.hook_failed, held, "words", 1, Again())),
+    "release": (State.READY, lambda ledger, held: ledger.write(claims.release, held, RetryAt(), "words")),
+    "postpone": (State.READY, lambda ledger, held: ledger.write(hook_results.postpone, held, Later(1), RetryAt(), 1)),
+    "hook_failed": (
+        State.READY,
+        lambda ledger, held: ledger.write(hook_results.hook_failed, held, "words", 1, RetryAt()),
+    ),
     "hook_failed for the last time": (
         State.READY,
-        lambda ledger, held: ledger.do(hook_results.hook_failed, held, "words", 1, None),
+        lambda ledger, held: ledger.write(hook_results.hook_failed, held, "words", 1, None),
     ),
-    "hook_skipped": (State.READY, lambda ledger, held: ledger.do(hook_results.hook_skipped, held, "words", 1)),
+    "hook_skipped": (State.READY, lambda ledger, held: ledger.write(hook_results.hook_skipped, held, "words", 1)),
     "settle": (
         State.SENDING,
-        lambda ledger, held: ledger.do(claims.settle, Attempt(1, held, 0), sent(Accepted(b"\1" * 32)), Again()),
+        lambda ledger, held: ledger.write(claims.settle, Attempt(1, held, 0), sent(Accepted(b"\1" * 32)), RetryAt()),
     ),
 }
 
 
 @pytest.mark.parametrize("name", DEEDS)
-async def test_a_stalled_holder_is_refused_and_changes_nothing(ledger: Ledger, name: str) -> None:
+async def test_a_stalled_holder_is_refused_and_changes_nothing(ledger: LedgerRig, name: str) -> None:
     state, deed = DEEDS[name]
     await ledger.bring(make_task(0), to=state)
     if state is State.READY:
@@ -189,7 +192,7 @@ async def test_a_stalled_holder_is_refused_and_changes_nothing(ledger: Ledger, n
     assert await ledger.everything() != before, "its successor may do the same"
 
 
-async def test_begin_leaves_out_what_is_no_longer_held(ledger: Ledger) -> None:
+async def test_begin_leaves_out_what_is_no_longer_held(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
     lost, kept = await ledger.claim(State.COMPUTED)
     attempts = await ledger.begin(stale(lost), kept)
@@ -200,11 +203,11 @@ async def test_begin_leaves_out_what_is_no_longer_held(ledger: Ledger) -> None:
     assert await ledger.everything() == before
 
 
-async def test_an_observer_leaves_alone_what_was_claimed_meanwhile(ledger: Ledger) -> None:
+async def test_an_observer_leaves_alone_what_was_claimed_meanwhile(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     seen = await ledger.held(State.COMPUTED)
     await ledger.claim_one(State.COMPUTED)
     before = await ledger.everything()
-    await ledger.do(outcomes.expired, seen)
-    await ledger.do(outcomes.look_again, seen, 150, "words")
+    await ledger.write(outcomes.expired, seen)
+    await ledger.write(outcomes.look_again, seen, 150, "words")
     assert await ledger.everything() == before

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 
-from tests.conformance.rig import ANSWER, LEASE_MS, Ledger, make_task, opened
+from tests.conformance.rig import ANSWER, LEASE_MS, LedgerRig, make_task, opened
 from watcher.errors import LostLease, TryLater
 from watcher.ledger import engine as engine_file
 from watcher.ledger import hook_results, schema
@@ -54,7 +54,7 @@ def breaking(url: URL) -> Iterator[Breaker]:
         engine.dispose()
 
 
-async def until_done(ledger: Ledger) -> int:
+async def until_done(ledger: LedgerRig) -> int:
     """A stage's way: take what is due, do it, and look again after any trouble. Returns how often there was some."""
     troubles = recorded = 0
     while True:
@@ -64,7 +64,7 @@ async def until_done(ledger: Ledger) -> int:
                 recorded += 1
             await ledger.admit()
             for held in await ledger.claim(State.READY, limit=3):
-                await ledger.do(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 5))
+                await ledger.write(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 5))
             if {row.state for row in await ledger.rows()} == {State.COMPUTED}:
                 return troubles
         except (TryLater, LostLease):
@@ -85,7 +85,7 @@ async def test_connections_that_break_lose_no_verb_and_double_none(url: URL) -> 
     assert troubles > 0, "none was broken in the middle of a verb"
 
 
-async def all_is_there_once(ledger: Ledger) -> None:
+async def all_is_there_once(ledger: LedgerRig) -> None:
     assert [row.task_index for row in await ledger.rows()] == list(range(TASKS))
     for index in range(TASKS):
         lines, tries = await ledger.story(index)
@@ -106,7 +106,7 @@ def end_all(admin: Connection) -> None:
     admin.execute(text(_OURS), {"name": NAME})
 
 
-async def patiently(ledger: Ledger, message_index: int) -> str:
+async def patiently(ledger: LedgerRig, message_index: int) -> str:
     """Record a task. Returns what was in the way, if anything was."""
     try:
         await ledger.record(make_task(message_index, deadline=None), upto=110 + message_index)
@@ -177,7 +177,7 @@ async def test_a_deadlock_costs_a_verb_and_no_more(url: URL) -> None:
             tx.conn.execute(text("LOCK TABLE journal IN ROW EXCLUSIVE MODE"))
 
         with contextlib.suppress(TryLater):  # the server chooses whom it ends
-            await ledger.do(verb)
+            await ledger.write(verb)
         await asyncio.to_thread(thread.join)
         other.dispose()
         assert await patiently(ledger, 0) == ""

@@ -5,30 +5,30 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, Ledger, header, make_response, make_task, sent
+from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, LedgerRig, header, make_response, make_task, sent
 from watcher.ledger import claims, hook_results, ingest, outcomes, queries, rescan
-from watcher.ledger.claims import Again
+from watcher.ledger.claims import RetryAt
 from watcher.ledger.source import open_source
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Accepted, Response, Task
 
 
-async def test_a_new_source_stands_just_before_its_start_block(ledger: Ledger) -> None:
-    cursor = await ledger.ask(queries.cursor, ledger.source)
+async def test_a_new_source_stands_just_before_its_start_block(ledger: LedgerRig) -> None:
+    cursor = await ledger.read(queries.cursor, ledger.source)
     assert (cursor.block, cursor.head_block, cursor.final_block, cursor.hash) == (START_BLOCK - 1, 99, -1, None)
-    again = await ledger.do(open_source, 31337, MANAGER, 5)
+    again = await ledger.write(open_source, 31337, MANAGER, 5)
     assert again == cursor, "a start block given later changes nothing"
 
 
-async def test_tasks_and_cursor_move_together(ledger: Ledger) -> None:
+async def test_tasks_and_cursor_move_together(ledger: LedgerRig) -> None:
     assert await ledger.record(make_task(0), make_task(1), upto=110, head=120) == 2
-    cursor = await ledger.ask(queries.cursor, ledger.source)
+    cursor = await ledger.read(queries.cursor, ledger.source)
     assert (cursor.block, cursor.hash, cursor.head_block) == (110, header(110).hash, 120)
     assert [row.task_index for row in await ledger.rows()] == [0, 1]
 
 
-async def test_a_record_that_fails_leaves_neither_tasks_nor_cursor(ledger: Ledger) -> None:
+async def test_a_record_that_fails_leaves_neither_tasks_nor_cursor(ledger: LedgerRig) -> None:
     before = await ledger.everything()
 
     def record_then_fail(tx: Tx) -> None:
@@ -36,43 +36,43 @@ async def test_a_record_that_fails_leaves_neither_tasks_nor_cursor(ledger: Ledge
         raise RuntimeError("after the cursor moved")
 
     with pytest.raises(RuntimeError):
-        await ledger.do(record_then_fail)
+        await ledger.write(record_then_fail)
     assert await ledger.everything() == before
-    assert await ledger.ask(outcomes.response_of, ledger.source, 0, make_response(0, 105).response_hash) is None
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, make_response(0, 105).response_hash) is None
 
 
-async def test_a_task_that_cannot_be_stored_takes_its_whole_range_with_it(ledger: Ledger) -> None:
+async def test_a_task_that_cannot_be_stored_takes_its_whole_range_with_it(ledger: LedgerRig) -> None:
     before = await ledger.everything()
     with pytest.raises(Exception, match=r"256|written"):
         await ledger.record(make_task(0), make_task(2**256))
     assert await ledger.everything() == before
 
 
-async def test_recording_the_same_range_twice_adds_nothing(ledger: Ledger) -> None:
+async def test_recording_the_same_range_twice_adds_nothing(ledger: LedgerRig) -> None:
     found = [make_task(index) for index in range(3)]
     answers = [make_response(0, 105)]
     assert await ledger.record(*found, answered=answers) == 3
     before = await ledger.everything()
     assert await ledger.record(*found, answered=answers) == 0
     assert await ledger.everything() == before
-    assert len(await ledger.ask(queries.responses_between, ledger.source, 0, 10)) == 1
+    assert len(await ledger.read(queries.responses_between, ledger.source, 0, 10)) == 1
 
 
-async def test_the_same_log_twice_in_one_range_is_one_task(ledger: Ledger) -> None:
+async def test_the_same_log_twice_in_one_range_is_one_task(ledger: LedgerRig) -> None:
     assert await ledger.record(make_task(0), make_task(0)) == 1
     assert await ledger.moves(0) == [(None, "seen")]
 
 
-async def test_the_head_never_goes_back(ledger: Ledger) -> None:
+async def test_the_head_never_goes_back(ledger: LedgerRig) -> None:
     await ledger.record(upto=110, head=500)
     await ledger.record(upto=111, head=400)
-    assert (await ledger.ask(queries.cursor, ledger.source)).head_block == 500
+    assert (await ledger.read(queries.cursor, ledger.source)).head_block == 500
 
 
-async def test_a_task_mined_again_at_the_same_height_is_the_same_row_seen_elsewhere(ledger: Ledger) -> None:
+async def test_a_task_mined_again_at_the_same_height_is_the_same_row_seen_elsewhere(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0))
     row_id = (await ledger.row(0)).id
-    assert await ledger.do(ingest.rewind, ledger.source, header(100)) == 1
+    assert await ledger.write(ingest.rewind, ledger.source, header(100)) == 1
     assert await ledger.record(make_task(0, fork=1), fork=1) == 0
     row = await ledger.row(0)
     assert (row.id, row.canonical, row.block_hash) == (row_id, True, header(101, 1).hash)
@@ -80,102 +80,102 @@ async def test_a_task_mined_again_at_the_same_height_is_the_same_row_seen_elsewh
     assert await ledger.moves(0) == [(None, "seen")], "it never left its state"
 
 
-async def test_the_same_index_with_other_content_is_another_row(ledger: Ledger) -> None:
+async def test_the_same_index_with_other_content_is_another_row(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0))
-    await ledger.do(ingest.rewind, ledger.source, header(100))
+    await ledger.write(ingest.rewind, ledger.source, header(100))
     assert await ledger.record(make_task(0, content="changed", fork=1), fork=1) == 1
-    new, old = await ledger.ask(queries.tasks_at, ledger.source, 0)
+    new, old = await ledger.read(queries.tasks_at, ledger.source, 0)
     assert (new.canonical, old.canonical) == (True, False)
     assert new.task_hash != old.task_hash
-    held = await ledger.ask(outcomes.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
+    held = await ledger.read(outcomes.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
     assert [one.row_id for one in held] == [new.id], "nobody works on what the chain no longer holds"
 
 
-async def test_rewind_forgets_blocks_and_responses_above_and_keeps_those_below(ledger: Ledger) -> None:
+async def test_rewind_forgets_blocks_and_responses_above_and_keeps_those_below(ledger: LedgerRig) -> None:
     low, high = make_task(0, block=101), make_task(1, block=105)
     await ledger.record(low, answered=[make_response(0, 103)], upto=103)
     await ledger.record(high, answered=[make_response(1, 106)], upto=110)
-    assert await ledger.do(ingest.rewind, ledger.source, header(103)) == 1
-    cursor = await ledger.ask(queries.cursor, ledger.source)
+    assert await ledger.write(ingest.rewind, ledger.source, header(103)) == 1
+    cursor = await ledger.read(queries.cursor, ledger.source)
     assert (cursor.block, cursor.hash, cursor.head_block) == (103, header(103).hash, 110)
-    hashes = await ledger.ask(queries.known_hashes, ledger.source, 0, 1000, 10)
+    hashes = await ledger.read(queries.known_hashes, ledger.source, 0, 1000, 10)
     assert [(one.number, one.hash) for one in hashes] == [(103, header(103).hash)]
-    left = await ledger.ask(queries.responses_between, ledger.source, 0, 10)
+    left = await ledger.read(queries.responses_between, ledger.source, 0, 10)
     assert [row.task_index for row in left] == [0]
     assert [row.canonical for row in await ledger.rows()] == [True, False]
-    (event,) = await ledger.ask(queries.recent_events, ledger.source)
+    (event,) = await ledger.read(queries.recent_events, ledger.source)
     assert (event.kind, event.block_number) == ("rewind", 103)
 
 
-async def test_rewind_returns_answered_tasks_to_unknown_and_forgets_their_response(ledger: Ledger) -> None:
+async def test_rewind_returns_answered_tasks_to_unknown_and_forgets_their_response(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     assert (await ledger.row(0)).responded_block == 110
-    assert await ledger.do(ingest.rewind, ledger.source, header(105)) == 0, "the task itself kept its block"
+    assert await ledger.write(ingest.rewind, ledger.source, header(105)) == 0, "the task itself kept its block"
     row = await ledger.row(0)
     assert (row.state, row.canonical, row.response) == (State.UNKNOWN, True, ANSWER)
     assert (row.responded_block, row.responded_tx_hash, row.response_hash) == (None, None, None)
     assert (await ledger.moves(0))[-1] == ("responded", "unknown")
 
 
-async def test_rewind_lets_a_task_that_others_answered_start_anew(ledger: Ledger) -> None:
+async def test_rewind_lets_a_task_that_others_answered_start_anew(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     await ledger.record(answered=[make_response(0, 108, b"theirs")])
     (held,) = await ledger.held(State.READY)
-    await ledger.do(outcomes.answered, [(held, make_response(0, 108, b"theirs"))], by_us=False)
-    await ledger.do(ingest.rewind, ledger.source, header(105))
+    await ledger.write(outcomes.answered, [(held, make_response(0, 108, b"theirs"))], by_us=False)
+    await ledger.write(ingest.rewind, ledger.source, header(105))
     assert await ledger.state(0) is State.SEEN
     assert (await ledger.row(0)).responded_block is None
 
 
-async def test_rewind_leaves_alone_what_was_answered_below(ledger: Ledger) -> None:
+async def test_rewind_leaves_alone_what_was_answered_below(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     before = await ledger.row(0)
-    await ledger.do(ingest.rewind, ledger.source, header(110))
+    await ledger.write(ingest.rewind, ledger.source, header(110))
     assert await ledger.row(0) == before
 
 
-async def test_finality_orphans_what_the_chain_did_not_bring_back_and_nothing_else(ledger: Ledger) -> None:
+async def test_finality_orphans_what_the_chain_did_not_bring_back_and_nothing_else(ledger: LedgerRig) -> None:
     await ledger.record(*[make_task(index, block=block) for index, block in enumerate([101, 105, 105, 109])])
-    await ledger.do(ingest.rewind, ledger.source, header(104))
+    await ledger.write(ingest.rewind, ledger.source, header(104))
     await ledger.record(make_task(2, block=105, fork=1), upto=120, fork=1)
-    await ledger.do(ingest.finalise, ledger.source, header(108, 1))
+    await ledger.write(ingest.finalise, ledger.source, header(108, 1))
     assert [row.state for row in await ledger.rows()] == [State.SEEN, State.ORPHANED, State.SEEN, State.SEEN]
-    cursor = await ledger.ask(queries.cursor, ledger.source)
+    cursor = await ledger.read(queries.cursor, ledger.source)
     assert (cursor.final_block, cursor.final_hash) == (108, header(108, 1).hash)
-    await ledger.do(ingest.finalise, ledger.source, header(109, 1))
+    await ledger.write(ingest.finalise, ledger.source, header(109, 1))
     assert await ledger.state(3) is State.ORPHANED
 
 
 @pytest.mark.parametrize("state", [State.READY, State.COMPUTED, State.UNKNOWN, State.ACCEPTED])
-async def test_finality_orphans_a_lost_task_in_any_open_state(ledger: Ledger, state: State) -> None:
+async def test_finality_orphans_a_lost_task_in_any_open_state(ledger: LedgerRig, state: State) -> None:
     await ledger.bring(make_task(0), to=state)
-    await ledger.do(ingest.rewind, ledger.source, header(100))
+    await ledger.write(ingest.rewind, ledger.source, header(100))
     await ledger.record(upto=120, fork=1)
-    await ledger.do(ingest.finalise, ledger.source, header(115, 1))
+    await ledger.write(ingest.finalise, ledger.source, header(115, 1))
     assert (await ledger.moves(0))[-1] == (state, "orphaned")
 
 
-async def test_finality_waits_for_whoever_holds_a_lease(ledger: Ledger) -> None:
+async def test_finality_waits_for_whoever_holds_a_lease(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.SENDING)
-    await ledger.do(ingest.rewind, ledger.source, header(100))
-    await ledger.do(ingest.finalise, ledger.source, header(105, 1))
+    await ledger.write(ingest.rewind, ledger.source, header(100))
+    await ledger.write(ingest.finalise, ledger.source, header(105, 1))
     assert await ledger.state(0) is State.SENDING
     ledger.clock.at_ms += 60_000
-    await ledger.do(ingest.finalise, ledger.source, header(106, 1))
+    await ledger.write(ingest.finalise, ledger.source, header(106, 1))
     assert await ledger.state(0) is State.ORPHANED
 
 
-async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: Ledger) -> None:
+async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
-    await ledger.do(ingest.rewind, ledger.source, header(100))
-    await ledger.do(ingest.finalise, ledger.source, header(110, 1))
+    await ledger.write(ingest.rewind, ledger.source, header(100))
+    await ledger.write(ingest.finalise, ledger.source, header(110, 1))
     assert await ledger.state(0) is State.ORPHANED
     assert await ledger.record(make_task(0, fork=2), upto=111, fork=2) == 0
     row = await ledger.row(0)
     assert (row.state, row.canonical, row.response) == (State.SEEN, True, ANSWER)
     await ledger.admit()
     held = await ledger.claim_one(State.READY)
-    await ledger.do(hook_results.keep_old_answer, held)
+    await ledger.write(hook_results.keep_old_answer, held)
     assert await ledger.moves(0) == [
         (None, "seen"),
         ("seen", "ready"),
@@ -187,91 +187,91 @@ async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: Ledger) -> N
     ]
 
 
-async def named(ledger: Ledger) -> list[int]:
-    return [one.held.task.task_index for one in await ledger.ask(outcomes.to_look_again, ledger.source, 10)]
+async def named(ledger: LedgerRig) -> list[int]:
+    return [one.held.task.task_index for one in await ledger.read(outcomes.to_look_again, ledger.source, 10)]
 
 
-async def test_a_response_names_its_open_task_and_hurries_nobody(ledger: Ledger) -> None:
+async def test_a_response_names_its_open_task_and_hurries_nobody(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for held in await ledger.claim(State.READY):
-        await ledger.do(claims.release, held, Again(3_600_000, 10_000))
+        await ledger.write(claims.release, held, RetryAt(3_600_000, 10_000))
     await ledger.record(answered=[make_response(1, 110)], upto=111)
     assert await named(ledger) == [1]
     assert await ledger.claim(State.READY) == [], "what an event says may be forged"
 
 
 @pytest.mark.parametrize("state", [State.SEEN, State.COMPUTED, State.UNKNOWN, State.ACCEPTED])
-async def test_a_response_is_asked_about_whatever_its_open_task_waits_for(ledger: Ledger, state: State) -> None:
+async def test_a_response_is_asked_about_whatever_its_open_task_waits_for(ledger: LedgerRig, state: State) -> None:
     await ledger.bring(make_task(0), make_task(1), to=state)
     await ledger.record(answered=[make_response(1, 110)], upto=111)
     assert await named(ledger) == [1]
 
 
-async def test_a_response_that_comes_during_an_attempt_is_asked_about_once_that_has_ended(ledger: Ledger) -> None:
+async def test_a_response_that_comes_during_an_attempt_is_asked_about_once_that_has_ended(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     await ledger.record(answered=[make_response(0, 110)], upto=111)
     assert await named(ledger) == []
-    await ledger.do(claims.settle, attempt, sent(Accepted(None, None)), Again(at_block=116))
+    await ledger.write(claims.settle, attempt, sent(Accepted(None, None)), RetryAt(at_block=116))
     assert await named(ledger) == [0]
 
 
-async def test_two_responses_to_one_index_are_both_kept(ledger: Ledger) -> None:
+async def test_two_responses_to_one_index_are_both_kept(ledger: LedgerRig) -> None:
     one, other = make_response(0, 105), make_response(0, 106, b"other")
     await ledger.record(make_task(0), answered=[one, other])
-    assert await ledger.ask(outcomes.response_of, ledger.source, 0, one.response_hash) == one
-    assert await ledger.ask(outcomes.response_of, ledger.source, 0, other.response_hash) == other
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, one.response_hash) == one
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, other.response_hash) == other
 
 
 @pytest.mark.parametrize("same_tx", [True, False])
-async def test_two_responses_at_one_log_index_are_both_kept(ledger: Ledger, same_tx: bool) -> None:
+async def test_two_responses_at_one_log_index_are_both_kept(ledger: LedgerRig, same_tx: bool) -> None:
     one = make_response(0, 105)
     other = make_response(0, 105, b"other")
     place = one.seen_at if same_tx else replace(one.seen_at, tx_hash=b"\x99" * 32)
     other = replace(other, seen_at=place)
     await ledger.record(make_task(0), answered=[one])
-    assert await ledger.do(rescan.look, ledger.source, rescan.CONFIRMED, [], [one, other], 105) == 1, "one is new"
-    assert await ledger.do(rescan.look, ledger.source, rescan.FINAL, [], [one, other], 105) == 0
+    assert await ledger.write(rescan.look, ledger.source, rescan.CONFIRMED, [], [one, other], 105) == 1, "one is new"
+    assert await ledger.write(rescan.look, ledger.source, rescan.FINAL, [], [one, other], 105) == 0
     await ledger.record(answered=[one, other])
-    assert len(await ledger.ask(queries.responses_between, ledger.source, 0, 10)) == 2
-    assert await ledger.ask(outcomes.response_of, ledger.source, 0, other.response_hash) == other
+    assert len(await ledger.read(queries.responses_between, ledger.source, 0, 10)) == 2
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, other.response_hash) == other
 
 
-async def test_responses_of_two_tasks_at_one_log_index_settle_both(ledger: Ledger) -> None:
+async def test_responses_of_two_tasks_at_one_log_index_settle_both(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, block=101), make_task(1, block=101), to=State.ACCEPTED)
     one = make_response(0, 108)
     other = replace(make_response(1, 108), seen_at=replace(one.seen_at, tx_hash=b"\x98" * 32))
     await ledger.record(answered=[one, other])
     held = await ledger.held(State.ACCEPTED)
     shown = [(task, one if task.task.task_index == 0 else other) for task in held]
-    await ledger.do(outcomes.answered, shown, by_us=True)
+    await ledger.write(outcomes.answered, shown, by_us=True)
     assert [await ledger.state(index) for index in (0, 1)] == [State.RESPONDED, State.RESPONDED]
 
 
-async def test_an_answer_read_before_a_rewind_is_not_written_after_it(ledger: Ledger) -> None:
+async def test_an_answer_read_before_a_rewind_is_not_written_after_it(ledger: LedgerRig) -> None:
     """Confirmation asks the node between its reading and its verb; a reorg may be recorded meanwhile."""
     await ledger.bring(make_task(0, block=105), make_task(1, block=101), to=State.ACCEPTED)
     shown = [(one, make_response(one.task.task_index, 108)) for one in await ledger.held(State.ACCEPTED)]
     await ledger.record(answered=[response for _, response in shown])
-    await ledger.do(ingest.rewind, ledger.source, header(104))
-    await ledger.do(outcomes.answered, shown, by_us=True)
+    await ledger.write(ingest.rewind, ledger.source, header(104))
+    await ledger.write(outcomes.answered, shown, by_us=True)
     assert {await ledger.state(0), await ledger.state(1)} == {State.ACCEPTED}
-    await ledger.do(ingest.finalise, ledger.source, header(110, 1))
+    await ledger.write(ingest.finalise, ledger.source, header(110, 1))
     assert await ledger.state(0) is State.ORPHANED
 
 
 async def test_hashes_of_old_final_blocks_are_forgotten_but_not_the_newest(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: LedgerRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ingest, "_HASHES_KEPT", 3)
     for number in range(101, 111):
         await ledger.record(upto=number)
-    await ledger.do(ingest.finalise, ledger.source, header(108))
-    known = await ledger.ask(queries.known_hashes, ledger.source, 0, 1000, 100)
+    await ledger.write(ingest.finalise, ledger.source, header(108))
+    known = await ledger.read(queries.known_hashes, ledger.source, 0, 1000, 100)
     assert [one.number for one in known] == [110, 109, 108, 107, 106]
 
 
-async def test_more_rows_than_a_statement_takes_parameters_move_all_the_same(ledger: Ledger) -> None:
+async def test_more_rows_than_a_statement_takes_parameters_move_all_the_same(ledger: LedgerRig) -> None:
     """SQLite and PostgreSQL bound the parameters of a statement; a reorg or an outage does not bound its tasks."""
     many = [make_task(index, block=105) for index in range(1_200)]
     await ledger.record(*many)
@@ -282,41 +282,41 @@ async def test_more_rows_than_a_statement_takes_parameters_move_all_the_same(led
             assert isinstance(connection, sqlite3.Connection)
             connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 600)
 
-    await ledger.do(tighten)
+    await ledger.write(tighten)
     await ledger.admit()
-    await ledger.do(ingest.rewind, ledger.source, header(104))
-    await ledger.do(ingest.finalise, ledger.source, header(110, 1))
-    assert await ledger.ask(queries.count_by_state, ledger.source) == {State.ORPHANED: 1_200}
+    await ledger.write(ingest.rewind, ledger.source, header(104))
+    await ledger.write(ingest.finalise, ledger.source, header(110, 1))
+    assert await ledger.read(queries.count_by_state, ledger.source) == {State.ORPHANED: 1_200}
 
 
 NUMBERS = [0, 1, 2**63 - 1, 2**63, 2**64, 2**255, 2**256 - 1]
 
 
-async def test_every_uint256_index_survives_and_sorts_as_a_number(ledger: Ledger) -> None:
+async def test_every_uint256_index_survives_and_sorts_as_a_number(ledger: LedgerRig) -> None:
     await ledger.record(*[make_task(index) for index in reversed(NUMBERS)])
     assert [row.task_index for row in await ledger.rows()] == NUMBERS
     await ledger.admit()
     taken = await ledger.claim(State.READY)
     assert [one.task.task_index for one in taken] == NUMBERS
-    known = await ledger.ask(queries.known_indices, ledger.source, 2**63 - 1, 2**255)
+    known = await ledger.read(queries.known_indices, ledger.source, 2**63 - 1, 2**255)
     assert known == {2**63 - 1, 2**63, 2**64, 2**255}
-    lowest = await ledger.ask(queries.lowest, ledger.source)
+    lowest = await ledger.read(queries.lowest, ledger.source)
     assert lowest is not None and lowest.task_index == 0
     await ledger.record(answered=[make_response(2**256 - 1, 105)])
-    (response,) = await ledger.ask(queries.responses_between, ledger.source, 2**64, 2**256 - 1)
+    (response,) = await ledger.read(queries.responses_between, ledger.source, 2**64, 2**256 - 1)
     assert response.task_index == 2**256 - 1
 
 
 @pytest.mark.parametrize(
     "message", [b"", b"\x00", b"\x00" * 32, bytes(range(256)) * 100, b"\xff" * 300_000, b"'; DROP TABLE tasks; --"]
 )
-async def test_bytes_come_back_as_they_went_in(ledger: Ledger, message: bytes) -> None:
+async def test_bytes_come_back_as_they_went_in(ledger: LedgerRig, message: bytes) -> None:
     task = make_task(0, message=message)
     await ledger.record(task)
     await ledger.admit()
     held = await ledger.claim_one(State.READY)
     assert held.task == task
-    await ledger.do(hook_results.keep_answer, held, Response(message, "hook 1", 1))
+    await ledger.write(hook_results.keep_answer, held, Response(message, "hook 1", 1))
     again: Task = (await ledger.claim_one(State.COMPUTED)).task
     assert again == task
     assert (await ledger.row(0)).response == message, "an empty answer is an answer"

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, DIGEST, SetClock, digest, header, make_response, make_task, sent
 from watcher.errors import IllegalMove, LostLease
 from watcher.ledger import claims, hook_results, ingest, outcomes
-from watcher.ledger.claims import Again, Attempt
+from watcher.ledger.claims import Attempt, RetryAt
 from watcher.ledger.engine import open_engine
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.source import open_source
@@ -139,16 +139,16 @@ class World:
         self.each(pick, hook_results.keep_old_answer)
 
     def _fail(self, pick: int) -> None:
-        self.each(pick, hook_results.hook_failed, "it raised", 1, None if pick % 3 == 0 else Again())
+        self.each(pick, hook_results.hook_failed, "it raised", 1, None if pick % 3 == 0 else RetryAt())
 
     def _skip(self, pick: int) -> None:
         self.each(pick, hook_results.hook_skipped, "", 1)
 
     def _postpone(self, pick: int) -> None:
-        self.each(pick, hook_results.postpone, Later(1), Again(0, self.block + pick % 2), 1)
+        self.each(pick, hook_results.postpone, Later(1), RetryAt(0, self.block + pick % 2), 1)
 
     def _release(self, pick: int) -> None:
-        self.each(pick, claims.release, Again(pick % 2 * 500))
+        self.each(pick, claims.release, RetryAt(pick % 2 * 500))
 
     def _begin(self, pick: int) -> None:
         held = self.one(pick)
@@ -156,7 +156,7 @@ class World:
 
     def _settle(self, pick: int, result: Accepted | Refused | Unknown) -> None:
         if self.begun:
-            self.do(claims.settle, self.begun[pick % len(self.begun)], sent(result), Again())
+            self.do(claims.settle, self.begun[pick % len(self.begun)], sent(result), RetryAt())
 
     def _accept(self, pick: int) -> None:
         self._settle(pick, Accepted(digest(pick)))
@@ -171,10 +171,10 @@ class World:
         self._settle(pick, Unknown("reset"))
 
     def _rescue(self, pick: int) -> None:
-        self.do(claims.rescue, self.source, all_of_them=False)
+        self.do(claims.recover_stale, self.source, all_of_them=False)
 
     def _restart(self, pick: int) -> None:
-        self.do(claims.rescue, self.source, all_of_them=True)
+        self.do(claims.recover_stale, self.source, all_of_them=True)
         self.held, self.begun = [], []
 
     def _observe(self, verb: Callable[..., Any], pick: int, *args: Any) -> None:

@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 from sqlalchemy import update
 
-from tests.conformance.rig import ANSWER, Ledger, header, make_response, make_task
+from tests.conformance.rig import ANSWER, LedgerRig, header, make_response, make_task
 from watcher.chain.rpc.agreement import Final
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import Halt
@@ -19,87 +19,89 @@ from watcher.task import Header
 FAR = 10**9
 
 
-async def cursor_of(ledger: Ledger) -> Cursor:
-    return await ledger.ask(queries.cursor, ledger.source)
+async def cursor_of(ledger: LedgerRig) -> Cursor:
+    return await ledger.read(queries.cursor, ledger.source)
 
 
-async def test_a_head_is_lowered_with_the_due_blocks_counted_from_it(ledger: Ledger) -> None:
+async def test_a_head_is_lowered_with_the_due_blocks_counted_from_it(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
     await ledger.record(upto=110, head=FAR)
     first, second = await ledger.held(State.ACCEPTED)
-    await ledger.do(outcomes.look_again, [first], FAR + 1)
-    await ledger.do(outcomes.look_again, [second], 115)
-    await ledger.do(marks.lower_head, ledger.source, 112)
+    await ledger.write(outcomes.look_again, [first], FAR + 1)
+    await ledger.write(outcomes.look_again, [second], 115)
+    await ledger.write(marks.lower_head, ledger.source, 112)
     assert (await cursor_of(ledger)).head_block == 112
     assert [row.due_block for row in await ledger.rows()] == [113, 115]
 
 
-async def test_a_head_is_not_lowered_below_what_was_read(ledger: Ledger) -> None:
+async def test_a_head_is_not_lowered_below_what_was_read(ledger: LedgerRig) -> None:
     await ledger.record(upto=110, head=120)
-    await ledger.do(marks.lower_head, ledger.source, 105)
+    await ledger.write(marks.lower_head, ledger.source, 105)
     assert (await cursor_of(ledger)).head_block == 110
-    await ledger.do(marks.lower_head, ledger.source, 130)
+    await ledger.write(marks.lower_head, ledger.source, 130)
     assert (await cursor_of(ledger)).head_block == 110, "it is never raised so"
 
 
-async def bring_to_finality(ledger: Ledger, *, firm: bool) -> None:
+async def bring_to_finality(ledger: LedgerRig, *, firm: bool) -> None:
     """Task 0 is final by our response in block 110, task 1 expired, task 2 is final by another's; final is 130."""
     await ledger.bring(make_task(0), to=State.RESPONDED)
     await ledger.record(make_task(1, block=105), make_task(2, block=105), upto=112)
     await ledger.record(answered=[make_response(2, 114, b"theirs")], upto=130)
     (theirs,) = [one for one in await ledger.held(State.SEEN) if one.task.task_index == 2]
-    shown = await ledger.ask(outcomes.response_of, ledger.source, 2, None)
+    shown = await ledger.read(outcomes.response_of, ledger.source, 2, None)
     assert shown is not None
-    await ledger.do(outcomes.answered, [(theirs, shown)], by_us=False)
-    await ledger.do(ingest.finalise, ledger.source, header(104))
-    await ledger.do(ingest.finalise, ledger.source, header(130), firm=firm)
-    await ledger.do(lambda tx: tx.conn.execute(update(tasks).where(tasks.c.task_index == 1).values(deadline_block=120)))
-    await ledger.do(outcomes.expired, [one for one in await ledger.held(State.SEEN) if one.task.task_index == 1])
+    await ledger.write(outcomes.answered, [(theirs, shown)], by_us=False)
+    await ledger.write(ingest.finalise, ledger.source, header(104))
+    await ledger.write(ingest.finalise, ledger.source, header(130), firm=firm)
+    await ledger.write(
+        lambda tx: tx.conn.execute(update(tasks).where(tasks.c.task_index == 1).values(deadline_block=120))
+    )
+    await ledger.write(outcomes.expired, [one for one in await ledger.held(State.SEEN) if one.task.task_index == 1])
     for state in (State.RESPONDED, State.RESPONDED_OTHER):
-        await ledger.do(outcomes.final, await ledger.held(state), header(130))
+        await ledger.write(outcomes.final, await ledger.held(state), header(130))
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
 
-async def test_final_tasks_are_open_again_when_a_reorg_goes_below(ledger: Ledger) -> None:
+async def test_final_tasks_are_open_again_when_a_reorg_goes_below(ledger: LedgerRig) -> None:
     await bring_to_finality(ledger, firm=False)
-    await ledger.do(ingest.rewind, ledger.source, header(106))
+    await ledger.write(ingest.rewind, ledger.source, header(106))
     cursor = await cursor_of(ledger)
     assert (cursor.final_block, cursor.final_hash, cursor.firm_block) == (104, header(104).hash, 104)
     assert [row.state for row in await ledger.rows()] == [State.UNKNOWN, State.SEEN, State.SEEN]
     assert all(row.canonical for row in await ledger.rows()), "their own blocks are still there"
-    events = await ledger.ask(queries.recent_events, ledger.source)
+    events = await ledger.read(queries.recent_events, ledger.source)
     assert "finality taken back" in [event.kind for event in events]
 
 
-async def test_what_is_final_stays_when_a_reorg_stays_above(ledger: Ledger) -> None:
+async def test_what_is_final_stays_when_a_reorg_stays_above(ledger: LedgerRig) -> None:
     await bring_to_finality(ledger, firm=False)
     await ledger.record(upto=140)
-    await ledger.do(ingest.rewind, ledger.source, header(130))
+    await ledger.write(ingest.rewind, ledger.source, header(130))
     assert (await cursor_of(ledger)).final_block == 130
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
 
-async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: Ledger) -> None:
+async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     (held,) = await ledger.held(State.ACCEPTED)
     await ledger.record(make_task(1, block=103), upto=2_110, fork=1)
-    await ledger.do(outcomes.look_again, [held], 2_111)
-    assert await ledger.do(ingest.unread, ledger.source, header(102), header(113)) == 1
+    await ledger.write(outcomes.look_again, [held], 2_111)
+    assert await ledger.write(ingest.unread, ledger.source, header(102), header(113)) == 1
     cursor = await cursor_of(ledger)
     assert (cursor.block, cursor.hash, cursor.head_block) == (102, header(102).hash, 113)
     first, second = await ledger.rows()
     assert (first.state, first.canonical, first.due_block) == (State.ACCEPTED, True, 114)
     assert (second.state, second.canonical) == (State.SEEN, False)
-    assert await ledger.ask(queries.known_hashes, ledger.source, 103, FAR, 10) == []
-    (event,) = [one for one in await ledger.ask(queries.recent_events, ledger.source) if one.kind != "head lowered"]
+    assert await ledger.read(queries.known_hashes, ledger.source, 103, FAR, 10) == []
+    (event,) = [one for one in await ledger.read(queries.recent_events, ledger.source) if one.kind != "head lowered"]
     assert (event.kind, event.block_number) == ("cursor taken back", 102)
     assert "block 2110 is not on the chain" in event.words
 
 
-async def test_unread_keeps_answers_and_what_is_read_again_is_one_task(ledger: Ledger) -> None:
+async def test_unread_keeps_answers_and_what_is_read_again_is_one_task(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, block=105), to=State.COMPUTED)
     await ledger.record(upto=2_110, fork=1)
-    await ledger.do(ingest.unread, ledger.source, header(104), header(113))
+    await ledger.write(ingest.unread, ledger.source, header(104), header(113))
     assert not await ledger.claim(State.COMPUTED), "nothing is sent while its block is not read again"
     await ledger.record(make_task(0, block=105), upto=113)
     (held,) = await ledger.claim(State.COMPUTED)
@@ -148,11 +150,11 @@ class Nodes:
         return self.finality
 
 
-def watch_of(ledger: Ledger, nodes: Nodes) -> Watch:
-    return Watch(cast("Any", nodes), cast("Any", None), ledger.book, WatchPlan(1, "finalized", 100, 1.0), 30)
+def watch_of(ledger: LedgerRig, nodes: Nodes) -> Watch:
+    return Watch(cast("Any", nodes), cast("Any", None), ledger.store, WatchPlan(1, "finalized", 100, 1.0), 30)
 
 
-async def test_a_poisoned_head_is_lowered_when_nodes_show_less(ledger: Ledger) -> None:
+async def test_a_poisoned_head_is_lowered_when_nodes_show_less(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0), upto=110, head=FAR)
     nodes = Nodes(110)
     await watch_of(ledger, nodes).step()
@@ -160,10 +162,10 @@ async def test_a_poisoned_head_is_lowered_when_nodes_show_less(ledger: Ledger) -
     nodes.less_s = 10.0
     await watch_of(ledger, nodes).step()
     assert (await cursor_of(ledger)).head_block == 110
-    assert await ledger.ask(outcomes.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
+    assert await ledger.read(outcomes.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
 
 
-async def test_a_cursor_goes_back_to_the_newest_shared_block(ledger: Ledger) -> None:
+async def test_a_cursor_goes_back_to_the_newest_shared_block(ledger: LedgerRig) -> None:
     for upto in (105, 110):
         await ledger.record(upto=upto)
     await ledger.record(upto=2_110, fork=1)
@@ -178,11 +180,11 @@ async def test_a_cursor_goes_back_to_the_newest_shared_block(ledger: Ledger) -> 
     assert nodes.unreached.left_times == 1
 
 
-async def test_a_final_block_beyond_the_head_is_taken_back_unless_firm(ledger: Ledger) -> None:
+async def test_a_final_block_beyond_the_head_is_taken_back_unless_firm(ledger: LedgerRig) -> None:
     await ledger.record(upto=110)
-    await ledger.do(ingest.finalise, ledger.source, header(104))
+    await ledger.write(ingest.finalise, ledger.source, header(104))
     await ledger.record(upto=2_110, fork=1)
-    await ledger.do(ingest.finalise, ledger.source, header(2_000, 1), firm=False)
+    await ledger.write(ingest.finalise, ledger.source, header(2_000, 1), firm=False)
     nodes = Nodes(113)
     nodes.unreached.proven = True
     await watch_of(ledger, nodes).step()
@@ -190,24 +192,24 @@ async def test_a_final_block_beyond_the_head_is_taken_back_unless_firm(ledger: L
     assert (cursor.block, cursor.final_block, cursor.firm_block) == (110, 104, 104)
 
 
-async def test_a_cursor_stays_when_the_head_is_below_firm_finality(ledger: Ledger) -> None:
+async def test_a_cursor_stays_when_the_head_is_below_firm_finality(ledger: LedgerRig) -> None:
     await ledger.record(upto=110)
     await ledger.record(upto=2_110, fork=1)
-    await ledger.do(ingest.finalise, ledger.source, header(2_000, 1))
+    await ledger.write(ingest.finalise, ledger.source, header(2_000, 1))
     nodes = Nodes(113)
     nodes.unreached.proven = True
     assert await watch_of(ledger, nodes).step() == 1.0
     assert (await cursor_of(ledger)).block == 2_110
 
 
-async def test_a_source_that_begins_above_the_head_only_waits(ledger: Ledger) -> None:
+async def test_a_source_that_begins_above_the_head_only_waits(ledger: LedgerRig) -> None:
     nodes = Nodes(50)
     nodes.unreached.proven = True
     assert await watch_of(ledger, nodes).step() == 1.0
     assert (await cursor_of(ledger)).block == 99
 
 
-async def test_a_reorg_below_a_block_one_node_called_final_is_a_reorg(ledger: Ledger) -> None:
+async def test_a_reorg_below_a_block_one_node_called_final_is_a_reorg(ledger: LedgerRig) -> None:
     await bring_to_finality(ledger, firm=False)
     nodes = Nodes(130, shared=112)
     assert await watch_of(ledger, nodes).step() == 0
@@ -215,14 +217,14 @@ async def test_a_reorg_below_a_block_one_node_called_final_is_a_reorg(ledger: Le
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.SEEN, State.SEEN]
 
 
-async def test_a_reorg_below_firm_finality_halts(ledger: Ledger) -> None:
+async def test_a_reorg_below_firm_finality_halts(ledger: LedgerRig) -> None:
     await bring_to_finality(ledger, firm=True)
     with pytest.raises(Halt, match="block 130 was final and has changed"):
         await watch_of(ledger, Nodes(130, shared=112)).step()
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
 
-async def test_finality_becomes_firm_when_enough_nodes_name_it_later(ledger: Ledger) -> None:
+async def test_finality_becomes_firm_when_enough_nodes_name_it_later(ledger: LedgerRig) -> None:
     await ledger.record(upto=110)
     nodes = Nodes(110, finality=Final(header(110), firm=False))
     watch = watch_of(ledger, nodes)
@@ -236,13 +238,13 @@ async def test_finality_becomes_firm_when_enough_nodes_name_it_later(ledger: Led
     assert (cursor.final_block, cursor.firm_block, cursor.firm_hash) == (110, 109, header(109).hash)
 
 
-async def test_a_ledger_of_an_older_version_has_no_firm_finality(ledger: Ledger) -> None:
+async def test_a_ledger_of_an_older_version_has_no_firm_finality(ledger: LedgerRig) -> None:
     """What it called final may rest on one node: a reorg below it is a reorg, once."""
     await bring_to_finality(ledger, firm=True)
 
     def forget(tx: Tx) -> None:
         tx.conn.execute(update(sources).values(firm_block=None, firm_hash=None))
 
-    await ledger.do(forget)
+    await ledger.write(forget)
     assert await watch_of(ledger, Nodes(130, shared=112)).step() == 0
     assert (await cursor_of(ledger)).final_block == -1

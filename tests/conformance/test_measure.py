@@ -4,26 +4,26 @@ from dataclasses import replace
 
 import pytest
 
-from tests.conformance.rig import Ledger, header, make_task
+from tests.conformance.rig import LedgerRig, header, make_task
 from watcher.ledger import manual, outcomes, queries, stats
 from watcher.ledger.engine import open_engine
 from watcher.ledger.stats import Unshown, Work
 from watcher.state import State
 
 
-async def work(ledger: Ledger, *, danger_blocks: int = 10) -> Work:
-    return await ledger.ask(stats.work, ledger.source, ledger.clock.now_ms(), danger_blocks)
+async def work(ledger: LedgerRig, *, danger_blocks: int = 10) -> Work:
+    return await ledger.read(stats.work, ledger.source, ledger.clock.now_ms(), danger_blocks)
 
 
-async def test_an_empty_ledger_has_no_work(ledger: Ledger) -> None:
+async def test_an_empty_ledger_has_no_work(ledger: LedgerRig) -> None:
     found = await work(ledger)
     assert (found.open_by_state, found.nearest_deadline_block, found.endangered) == ({}, None, 0)
     assert (found.oldest_seen_ms, found.oldest_due_ms, found.last_move) == (None, None, 0)
-    assert await ledger.ask(stats.ended, ledger.source) == ({}, 0)
-    assert await ledger.ask(stats.finality_broken, ledger.source) is False
+    assert await ledger.read(stats.ended, ledger.source) == ({}, 0)
+    assert await ledger.read(stats.finality_broken, ledger.source) is False
 
 
-async def test_the_nearest_deadline_is_that_of_a_task_which_is_open_unanswered_and_in_time(ledger: Ledger) -> None:
+async def test_the_nearest_deadline_is_that_of_a_task_which_is_open_unanswered_and_in_time(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, deadline=111), to=State.RESPONDED)  # answered: no danger any more
     await ledger.bring(make_task(1, deadline=120), to=State.ACCEPTED)  # claimed only
     await ledger.bring(make_task(2, deadline=119), to=State.READY)
@@ -36,7 +36,7 @@ async def test_the_nearest_deadline_is_that_of_a_task_which_is_open_unanswered_a
     assert (await work(ledger, danger_blocks=0)).endangered == 0
 
 
-async def test_what_waits_is_due_until_somebody_takes_it(ledger: Ledger) -> None:
+async def test_what_waits_is_due_until_somebody_takes_it(ledger: LedgerRig) -> None:
     began_ms = ledger.clock.now_ms()
     await ledger.bring(make_task(0), to=State.READY)
     ledger.clock.at_ms += 5_000
@@ -48,9 +48,9 @@ async def test_what_waits_is_due_until_somebody_takes_it(ledger: Ledger) -> None
     assert held.state is State.READY
 
 
-async def test_moves_are_told_once_each_in_order_with_the_number_of_the_attempt(ledger: Ledger) -> None:
+async def test_moves_are_told_once_each_in_order_with_the_number_of_the_attempt(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(7), to=State.ACCEPTED)
-    moves = await ledger.ask(stats.moves_since, ledger.source, 0, 100)
+    moves = await ledger.read(stats.moves_since, ledger.source, 0, 100)
     assert [one.to_state for one in moves] == [
         State.SEEN,
         State.READY,
@@ -61,30 +61,30 @@ async def test_moves_are_told_once_each_in_order_with_the_number_of_the_attempt(
     assert [one.from_state for one in moves] == [None, *[one.to_state for one in moves][:-1]]
     assert {one.task_index for one in moves} == {7}
     assert moves[3].number == 1
-    first = await ledger.ask(stats.moves_since, ledger.source, 0, 2)
-    rest = await ledger.ask(stats.moves_since, ledger.source, first[-1].id, 100)
+    first = await ledger.read(stats.moves_since, ledger.source, 0, 2)
+    rest = await ledger.read(stats.moves_since, ledger.source, first[-1].id, 100)
     assert [*first, *rest] == moves
     assert (await work(ledger)).last_move == moves[-1].id
-    assert await ledger.ask(stats.moves_since, ledger.source + 1, 0, 100) == []
+    assert await ledger.read(stats.moves_since, ledger.source + 1, 0, 100) == []
 
 
-async def test_what_has_ended_is_counted_up_to_a_line_of_the_journal(ledger: Ledger) -> None:
+async def test_what_has_ended_is_counted_up_to_a_line_of_the_journal(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
-    await ledger.do(outcomes.final, await ledger.held(State.RESPONDED), header(110))
-    counts, upto = await ledger.ask(stats.ended, ledger.source)
+    await ledger.write(outcomes.final, await ledger.held(State.RESPONDED), header(110))
+    counts, upto = await ledger.read(stats.ended, ledger.source)
     assert counts == {State.FINAL: 1}
     assert upto == (await work(ledger)).last_move
     assert (await work(ledger)).open_by_state == {}
 
 
-async def test_the_trial_write_changes_nothing(ledger: Ledger) -> None:
+async def test_the_trial_write_changes_nothing(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     before = await ledger.everything()
-    await ledger.do(stats.touch, ledger.source)
+    await ledger.write(stats.touch, ledger.source)
     assert await ledger.everything() == before
 
 
-async def test_measuring_reads_the_open_tasks_through_their_index(ledger: Ledger) -> None:
+async def test_measuring_reads_the_open_tasks_through_their_index(ledger: LedgerRig) -> None:
     if not ledger.is_sqlite:
         pytest.skip("the plan of PostgreSQL depends on its statistics")
     await ledger.bring(make_task(0), to=State.READY)
@@ -108,7 +108,7 @@ async def test_measuring_reads_the_open_tasks_through_their_index(ledger: Ledger
     assert followed[0] == "SEARCH journal USING INTEGER PRIMARY KEY (rowid>?)", followed
 
 
-async def test_work_counts_deadlines_that_are_times_when_little_is_left(ledger: Ledger) -> None:
+async def test_work_counts_deadlines_that_are_times_when_little_is_left(ledger: LedgerRig) -> None:
     now_s = ledger.clock.now_ms() // 1000
     found = {0: 1000, 1: 40, 2: 20, 3: 90}  # seconds left now
     made = [replace(make_task(index, deadline=None), deadline_s=now_s + left) for index, left in found.items()]
@@ -118,7 +118,7 @@ async def test_work_counts_deadlines_that_are_times_when_little_is_left(ledger: 
     await ledger.record(replace(made[2], deadline_s=now_s + 220))
 
     async def at(chain_s: float | None, danger_s: float = 60) -> tuple[int | None, int]:
-        now = await ledger.ask(
+        now = await ledger.read(
             stats.work, ledger.source, ledger.clock.now_ms(), danger_blocks=10, danger_s=danger_s, chain_s=chain_s
         )
         return now.nearest_deadline_s, now.endangered_by_time
@@ -135,7 +135,7 @@ async def test_work_counts_deadlines_that_are_times_when_little_is_left(ledger: 
     assert await at(None, danger_s=0) == (now_s + 220, 0), "0 turns the warning off"
 
 
-async def test_work_leaves_out_what_is_past_a_deadline_that_is_a_time(ledger: Ledger) -> None:
+async def test_work_leaves_out_what_is_past_a_deadline_that_is_a_time(ledger: LedgerRig) -> None:
     """What can no longer be answered is neither due nor in danger; finality settles it."""
     now_s = ledger.clock.now_ms() // 1000
     await ledger.bring(replace(make_task(0, deadline=None), deadline_s=now_s - 5), to=State.READY)
@@ -143,12 +143,12 @@ async def test_work_leaves_out_what_is_past_a_deadline_that_is_a_time(ledger: Le
     assert (found.oldest_due_ms, found.nearest_deadline_s, found.endangered_by_time) == (None, None, 0)
 
 
-async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: Ledger) -> None:
+async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: LedgerRig) -> None:
     async def lose(*indices: int) -> None:
         await ledger.bring(*[make_task(index) for index in indices], to=State.ACCEPTED)
         for held in await ledger.held(State.ACCEPTED):
-            await ledger.do(outcomes.not_there, held, f"no trace of task {held.task.task_index}")
-            await ledger.do(manual.skip, ledger.source, held.task.task_index, "lost")
+            await ledger.write(outcomes.not_there, held, f"no trace of task {held.task.task_index}")
+            await ledger.write(manual.skip, ledger.source, held.task.task_index, "lost")
 
     assert (await work(ledger)).unshown == Unshown()
     await lose(0, 1)
@@ -157,15 +157,15 @@ async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: 
     assert (await work(ledger)).unshown == Unshown()
     await lose(3)
     assert (await work(ledger)).unshown == Unshown(1, 3, "no trace of task 3")
-    other = await ledger.ask(stats.unshown, ledger.source + 1)
+    other = await ledger.read(stats.unshown, ledger.source + 1)
     assert other == Unshown()
 
 
-async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: Ledger) -> None:
+async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
     first, second = await ledger.held(State.ACCEPTED)
-    await ledger.do(outcomes.not_there, first, "no trace", 115)
-    await ledger.do(outcomes.not_there, second, "no trace", after_ms=5_000)
+    await ledger.write(outcomes.not_there, first, "no trace", 115)
+    await ledger.write(outcomes.not_there, second, "no trace", after_ms=5_000)
     assert await ledger.claim(State.WAITING) == []
     ledger.clock.at_ms += 5_000
     assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [1]
@@ -173,9 +173,9 @@ async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: L
     assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [0]
 
 
-async def test_newest_open_names_what_nothing_has_settled(ledger: Ledger) -> None:
+async def test_newest_open_names_what_nothing_has_settled(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     await ledger.record(*[make_task(index) for index in range(1, 6)])
-    found = await ledger.ask(queries.newest_open, ledger.source, 3)
+    found = await ledger.read(queries.newest_open, ledger.source, 3)
     assert [one.task.task_index for one in found] == [5, 4, 3]
-    assert len(await ledger.ask(queries.newest_open, ledger.source, 100)) == 5
+    assert len(await ledger.read(queries.newest_open, ledger.source, 100)) == 5

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from tests.conformance.rig import CHAIN_ID, LEASE_MS, Ledger, digest, header, make_response, make_task
+from tests.conformance.rig import CHAIN_ID, LEASE_MS, LedgerRig, digest, header, make_response, make_task
 from watcher.errors import FixConfiguration, IllegalMove
 from watcher.ledger import claims, hook_results, ingest, outcomes
-from watcher.ledger.claims import Again
+from watcher.ledger.claims import RetryAt
 from watcher.ledger.source import open_source
 from watcher.state import State
 from watcher.task import OpenTask, Response
@@ -17,28 +17,28 @@ def indices(held: Sequence[OpenTask]) -> list[int]:
     return [one.task.task_index for one in held]
 
 
-async def to_admit(ledger: Ledger, confirmations: int = 0, limit: int = 100) -> list[int]:
+async def to_admit(ledger: LedgerRig, confirmations: int = 0, limit: int = 100) -> list[int]:
     now_ms = ledger.clock.now_ms()
-    return indices(await ledger.ask(outcomes.to_admit, ledger.source, confirmations, now_ms, limit))
+    return indices(await ledger.read(outcomes.to_admit, ledger.source, confirmations, now_ms, limit))
 
 
-async def to_confirm(ledger: Ledger, limit: int = 100) -> list[int]:
-    return indices(await ledger.ask(outcomes.to_confirm, ledger.source, ledger.clock.now_ms(), limit))
+async def to_confirm(ledger: LedgerRig, limit: int = 100) -> list[int]:
+    return indices(await ledger.read(outcomes.to_confirm, ledger.source, ledger.clock.now_ms(), limit))
 
 
-async def past_deadline(ledger: Ledger) -> list[int]:
-    return indices(await ledger.ask(outcomes.past_deadline, ledger.source, ledger.clock.now_ms(), 100))
+async def past_deadline(ledger: LedgerRig) -> list[int]:
+    return indices(await ledger.read(outcomes.past_deadline, ledger.source, ledger.clock.now_ms(), 100))
 
 
-async def named(ledger: Ledger) -> list[int]:
-    return [one.held.task.task_index for one in await ledger.ask(outcomes.to_look_again, ledger.source, 100)]
+async def named(ledger: LedgerRig) -> list[int]:
+    return [one.held.task.task_index for one in await ledger.read(outcomes.to_look_again, ledger.source, 100)]
 
 
-async def to_finalise(ledger: Ledger, limit: int = 100) -> list[int]:
-    return indices(await ledger.ask(outcomes.to_finalise, ledger.source, ledger.clock.now_ms(), limit))
+async def to_finalise(ledger: LedgerRig, limit: int = 100) -> list[int]:
+    return indices(await ledger.read(outcomes.to_finalise, ledger.source, ledger.clock.now_ms(), limit))
 
 
-async def test_a_task_is_admitted_once_it_has_its_confirmations(ledger: Ledger) -> None:
+async def test_a_task_is_admitted_once_it_has_its_confirmations(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0, block=105), make_task(1, block=106), upto=108)
     assert await to_admit(ledger, 0) == [0, 1]
     assert await to_admit(ledger, 2) == [0, 1]
@@ -48,7 +48,7 @@ async def test_a_task_is_admitted_once_it_has_its_confirmations(ledger: Ledger) 
     assert await to_admit(ledger, 3) == [0, 1], "the head counts, also above the cursor"
 
 
-async def test_admission_leaves_out_what_is_late_gone_leased_not_due_or_beyond_the_limit(ledger: Ledger) -> None:
+async def test_admission_leaves_out_what_is_late_gone_leased_not_due_or_beyond_the_limit(ledger: LedgerRig) -> None:
     found = [
         make_task(0),
         make_task(1, deadline=110),
@@ -60,10 +60,10 @@ async def test_admission_leaves_out_what_is_late_gone_leased_not_due_or_beyond_t
     assert await to_admit(ledger) == [4, 0, 2, 3], "nearest deadline first; the window of 1 has closed"
     assert await to_admit(ledger, limit=2) == [4, 0]
     held = {one.task.task_index: one for one in await ledger.held(State.SEEN)}
-    await ledger.do(outcomes.look_again, [held[3]], 111, "not known there yet")
+    await ledger.write(outcomes.look_again, [held[3]], 111, "not known there yet")
     assert await to_admit(ledger) == [4, 0, 2]
     assert (await ledger.row(3)).error == "not known there yet"
-    await ledger.do(ingest.rewind, ledger.source, header(104))
+    await ledger.write(ingest.rewind, ledger.source, header(104))
     assert await to_admit(ledger) == [4, 0]
     await ledger.claim(State.SEEN, limit=1)
     assert await to_admit(ledger) == [0]
@@ -71,18 +71,18 @@ async def test_admission_leaves_out_what_is_late_gone_leased_not_due_or_beyond_t
     assert await to_admit(ledger) == [0, 3]
 
 
-async def test_admission_makes_ready_and_says_where(ledger: Ledger) -> None:
+async def test_admission_makes_ready_and_says_where(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0), make_task(1))
-    await ledger.do(outcomes.admitted, await ledger.held(State.SEEN), header(107))
+    await ledger.write(outcomes.admitted, await ledger.held(State.SEEN), header(107))
     assert [row.state for row in await ledger.rows()] == [State.READY, State.READY]
     lines, _ = await ledger.story(1)
     assert lines[-1].why == "the contract knows it at block 107"
     assert await to_admit(ledger) == []
 
 
-async def test_a_forged_task_is_set_aside_with_the_reason(ledger: Ledger) -> None:
+async def test_a_forged_task_is_set_aside_with_the_reason(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0), make_task(1))
-    await ledger.do(outcomes.never_there, (await ledger.held(State.SEEN))[:1], header(107))
+    await ledger.write(outcomes.never_there, (await ledger.held(State.SEEN))[:1], header(107))
     row = await ledger.row(0)
     why = "at block 107 the contract holds another task at this index, although its log is final"
     assert (row.state, row.error) == (State.QUARANTINED, why)
@@ -90,17 +90,17 @@ async def test_a_forged_task_is_set_aside_with_the_reason(ledger: Ledger) -> Non
 
 
 @pytest.mark.parametrize("state", [State.READY, State.COMPUTED, State.UNKNOWN, State.ACCEPTED])
-async def test_a_task_that_was_true_once_is_an_orphan_when_finality_denies_it(ledger: Ledger, state: State) -> None:
+async def test_a_task_that_was_true_once_is_an_orphan_when_finality_denies_it(ledger: LedgerRig, state: State) -> None:
     await ledger.bring(make_task(0), to=state)
-    await ledger.do(outcomes.never_there, await ledger.held(state), header(107))
+    await ledger.write(outcomes.never_there, await ledger.held(state), header(107))
     assert (await ledger.moves(0))[-1] == (state, "orphaned")
 
 
 @pytest.mark.parametrize("state", [State.UNKNOWN, State.ACCEPTED])
-async def test_what_was_sent_is_looked_at_when_due(ledger: Ledger, state: State) -> None:
+async def test_what_was_sent_is_looked_at_when_due(ledger: LedgerRig, state: State) -> None:
     await ledger.bring(make_task(0), to=state)
     assert await to_confirm(ledger) == [0]
-    await ledger.do(outcomes.look_again, await ledger.held(state), 112)
+    await ledger.write(outcomes.look_again, await ledger.held(state), 112)
     assert await to_confirm(ledger) == []
     await ledger.record(upto=112)
     assert await to_confirm(ledger) == [0]
@@ -108,152 +108,152 @@ async def test_what_was_sent_is_looked_at_when_due(ledger: Ledger, state: State)
 
 @pytest.mark.parametrize("state", [State.SEEN, State.READY, State.COMPUTED, State.WAITING])
 async def test_what_was_not_sent_is_looked_at_when_an_event_or_a_final_head_settles_it(
-    ledger: Ledger, state: State
+    ledger: LedgerRig, state: State
 ) -> None:
     found = [make_task(0, deadline=115), make_task(1), make_task(2)]
     if state is State.WAITING:
         await ledger.bring(*found, to=State.UNKNOWN)
         for held in await ledger.held(State.UNKNOWN):
-            await ledger.do(outcomes.not_there, held, "nothing there")
+            await ledger.write(outcomes.not_there, held, "nothing there")
     else:
         await ledger.bring(*found, to=state)
     assert (await to_confirm(ledger), await named(ledger)) == ([], [])
     await ledger.record(answered=[make_response(1, 112)], upto=116)
     assert (await to_confirm(ledger), await named(ledger)) == ([], [1])
-    await ledger.do(ingest.finalise, ledger.source, header(115))
+    await ledger.write(ingest.finalise, ledger.source, header(115))
     assert await past_deadline(ledger) == [], "the deadline itself is still a block to answer in"
-    await ledger.do(ingest.finalise, ledger.source, header(116))
+    await ledger.write(ingest.finalise, ledger.source, header(116))
     assert await past_deadline(ledger) == [0]
     assert await to_confirm(ledger) == [], "what is past its deadline takes no place from what was sent"
 
 
-async def test_confirmation_leaves_out_what_is_on_its_way_leased_gone_or_settled(ledger: Ledger) -> None:
+async def test_confirmation_leaves_out_what_is_on_its_way_leased_gone_or_settled(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.SENDING)
     assert await to_confirm(ledger) == []
     ledger.clock.at_ms += LEASE_MS
-    await ledger.do(claims.rescue, ledger.source, all_of_them=False)
+    await ledger.write(claims.recover_stale, ledger.source, all_of_them=False)
     assert await to_confirm(ledger) == [0]
-    await ledger.do(ingest.rewind, ledger.source, header(100))
+    await ledger.write(ingest.rewind, ledger.source, header(100))
     assert await to_confirm(ledger) == []
     await ledger.record(make_task(0), answered=[make_response(0, 104)])
     (held,) = await ledger.held(State.UNKNOWN)
-    await ledger.do(outcomes.answered, [(held, make_response(0, 104))], by_us=True)
+    await ledger.write(outcomes.answered, [(held, make_response(0, 104))], by_us=True)
     assert await to_confirm(ledger) == []
 
 
-async def test_what_events_name_leaves_out_what_is_on_its_way_gone_or_settled(ledger: Ledger) -> None:
+async def test_what_events_name_leaves_out_what_is_on_its_way_gone_or_settled(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.SENDING)
     await ledger.bring(make_task(1, block=105), to=State.READY)
     await ledger.record(answered=[make_response(0, 104), make_response(1, 104)])
     assert await named(ledger) == [1]
     await ledger.claim_one(State.READY)
     assert await named(ledger) == [1], "also while somebody works on it, who then has worked in vain"
-    await ledger.do(claims.rescue, ledger.source, all_of_them=True)
+    await ledger.write(claims.recover_stale, ledger.source, all_of_them=True)
     assert await named(ledger) == [0, 1]
-    await ledger.do(ingest.rewind, ledger.source, header(104))
+    await ledger.write(ingest.rewind, ledger.source, header(104))
     assert await named(ledger) == [0]
     (held,) = await ledger.held(State.UNKNOWN)
-    await ledger.do(outcomes.answered, [(held, make_response(0, 104))], by_us=True)
+    await ledger.write(outcomes.answered, [(held, make_response(0, 104))], by_us=True)
     assert await named(ledger) == []
 
 
-async def test_a_task_whose_answer_was_read_before_it_is_looked_at(ledger: Ledger) -> None:
+async def test_a_task_whose_answer_was_read_before_it_is_looked_at(ledger: LedgerRig) -> None:
     """Its log had been withheld, and was found by a search."""
     await ledger.record(answered=[make_response(0, 106)], upto=110)
-    await ledger.do(ingest.store_tasks, ledger.source, [make_task(0), make_task(1)])
+    await ledger.write(ingest.store_tasks, ledger.source, [make_task(0), make_task(1)])
     assert await named(ledger) == [0]
 
 
-async def test_another_event_is_looked_at_where_the_answer_that_settled_a_task_is_gone(ledger: Ledger) -> None:
+async def test_another_event_is_looked_at_where_the_answer_that_settled_a_task_is_gone(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     await ledger.record(answered=[make_response(0, 109, b"theirs")])
     assert await named(ledger) == [], "it is settled, until the chain takes that back"
-    await ledger.do(outcomes.taken_back, await ledger.held(State.RESPONDED), header(111))
+    await ledger.write(outcomes.taken_back, await ledger.held(State.RESPONDED), header(111))
     assert await named(ledger) == [0]
 
 
-async def test_an_answer_of_another_source_settles_nothing_here(ledger: Ledger) -> None:
+async def test_an_answer_of_another_source_settles_nothing_here(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    other = await ledger.do(open_source, 1, b"\x22" * 20, 100)
-    await ledger.do(ingest.record, other.source_id, [], [make_response(0, 105)], header(110), 110)
+    other = await ledger.write(open_source, 1, b"\x22" * 20, 100)
+    await ledger.write(ingest.record, other.source_id, [], [make_response(0, 105)], header(110), 110)
     assert await named(ledger) == []
 
 
-async def test_our_answer_on_the_chain_is_recorded_as_the_chain_shows_it(ledger: Ledger) -> None:
+async def test_our_answer_on_the_chain_is_recorded_as_the_chain_shows_it(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.UNKNOWN)
     shown = make_response(0, 111)
     await ledger.record(answered=[shown], upto=111)
-    await ledger.do(outcomes.answered, [((await ledger.held(State.UNKNOWN))[0], shown)], by_us=True)
+    await ledger.write(outcomes.answered, [((await ledger.held(State.UNKNOWN))[0], shown)], by_us=True)
     row = await ledger.row(0)
     assert (row.state, row.error) == (State.RESPONDED, None)
     assert (row.responded_block, row.responded_tx_hash) == (111, shown.seen_at.tx_hash)
     assert row.response_hash == shown.response_hash
 
 
-async def test_a_transaction_the_api_named_wrongly_is_pointed_out_and_kept_as_a_claim(ledger: Ledger) -> None:
+async def test_a_transaction_the_api_named_wrongly_is_pointed_out_and_kept_as_a_claim(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     row = await ledger.row(0)
     assert row.tx_hash == digest("claimed") != row.responded_tx_hash
     assert row.error == "the API named another transaction than the one the chain shows"
 
 
-async def test_an_answer_that_is_not_ours_is_told_apart(ledger: Ledger) -> None:
+async def test_an_answer_that_is_not_ours_is_told_apart(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     shown = make_response(0, 111, b"theirs")
     await ledger.record(answered=[shown], upto=111)
-    await ledger.do(outcomes.answered, [((await ledger.held(State.ACCEPTED))[0], shown)], by_us=False)
+    await ledger.write(outcomes.answered, [((await ledger.held(State.ACCEPTED))[0], shown)], by_us=False)
     row = await ledger.row(0)
     assert (row.state, row.error) == (State.RESPONDED_OTHER, "the answer on the chain is not ours")
 
 
-async def test_an_answer_without_its_event_in_the_ledger_is_not_believed(ledger: Ledger) -> None:
+async def test_an_answer_without_its_event_in_the_ledger_is_not_believed(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     before = await ledger.everything()
     unread = [((await ledger.held(State.ACCEPTED))[0], make_response(0, 109))]
-    await ledger.do(outcomes.answered, unread, by_us=True)
+    await ledger.write(outcomes.answered, unread, by_us=True)
     assert await ledger.everything() == before
 
 
-async def test_an_answer_that_a_reorg_took_back_meanwhile_leaves_the_task_free_at_once(ledger: Ledger) -> None:
+async def test_an_answer_that_a_reorg_took_back_meanwhile_leaves_the_task_free_at_once(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     held = await ledger.claim_one(State.COMPUTED)
-    await ledger.do(outcomes.answered, [(held, make_response(0, 109))], by_us=True)
+    await ledger.write(outcomes.answered, [(held, make_response(0, 109))], by_us=True)
     assert (await ledger.claim_one(State.COMPUTED)).fence == held.fence + 1
 
 
-async def test_an_answer_is_final_only_when_its_block_is(ledger: Ledger) -> None:
+async def test_an_answer_is_final_only_when_its_block_is(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     shown = make_response(1, 111, b"theirs")
     await ledger.record(make_task(1), answered=[shown], upto=112)
-    await ledger.do(outcomes.answered, [((await ledger.held(State.SEEN))[0], shown)], by_us=False)
+    await ledger.write(outcomes.answered, [((await ledger.held(State.SEEN))[0], shown)], by_us=False)
     assert await to_finalise(ledger) == []
-    await ledger.do(ingest.finalise, ledger.source, header(110))
+    await ledger.write(ingest.finalise, ledger.source, header(110))
     assert await to_finalise(ledger) == [0]
-    await ledger.do(ingest.finalise, ledger.source, header(112))
+    await ledger.write(ingest.finalise, ledger.source, header(112))
     assert await to_finalise(ledger) == [0, 1]
     assert await to_finalise(ledger, limit=1) == [0]
     held = await ledger.held(State.RESPONDED) + await ledger.held(State.RESPONDED_OTHER)
-    await ledger.do(outcomes.final, held, header(112))
+    await ledger.write(outcomes.final, held, header(112))
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.FINAL_OTHER]
     assert await to_finalise(ledger) == []
     assert await to_confirm(ledger) == []
 
 
-async def test_nothing_becomes_final_that_was_not_seen_answered(ledger: Ledger) -> None:
+async def test_nothing_becomes_final_that_was_not_seen_answered(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     before = await ledger.everything()
-    await ledger.do(outcomes.final, await ledger.held(State.ACCEPTED), header(112))
+    await ledger.write(outcomes.final, await ledger.held(State.ACCEPTED), header(112))
     assert await ledger.everything() == before
 
 
-async def test_an_answer_a_final_block_does_not_hold_is_taken_back(ledger: Ledger) -> None:
+async def test_an_answer_a_final_block_does_not_hold_is_taken_back(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
-    await ledger.do(outcomes.taken_back, await ledger.held(State.RESPONDED), header(112))
+    await ledger.write(outcomes.taken_back, await ledger.held(State.RESPONDED), header(112))
     row = await ledger.row(0)
     assert (row.state, row.responded_block, row.response_hash) == (State.UNKNOWN, None, None)
 
 
-async def test_a_missed_task_expires_from_every_state_but_sending(ledger: Ledger) -> None:
+async def test_a_missed_task_expires_from_every_state_but_sending(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     await ledger.bring(make_task(1), to=State.UNKNOWN)
     await ledger.bring(make_task(2), to=State.COMPUTED)
@@ -262,49 +262,49 @@ async def test_a_missed_task_expires_from_every_state_but_sending(ledger: Ledger
     states = [State(row.state) for row in await ledger.rows()]
     held = [one for state in states for one in await ledger.held(state)]
     assert len(held) == 5
-    await ledger.do(outcomes.expired, held)
+    await ledger.write(outcomes.expired, held)
     assert {row.state for row in await ledger.rows()} == {State.EXPIRED}
     assert [await ledger.moves(index) for index in range(5)][4] == [(None, "seen"), ("seen", "expired")]
 
 
-async def test_an_answered_task_never_expires(ledger: Ledger) -> None:
+async def test_an_answered_task_never_expires(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     with pytest.raises(IllegalMove):
-        await ledger.do(outcomes.expired, await ledger.held(State.RESPONDED))
+        await ledger.write(outcomes.expired, await ledger.held(State.RESPONDED))
     assert await ledger.state(0) is State.RESPONDED
 
 
-async def test_what_is_not_on_the_chain_may_be_sent_again_at_once(ledger: Ledger) -> None:
+async def test_what_is_not_on_the_chain_may_be_sent_again_at_once(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.UNKNOWN)
-    await ledger.do(outcomes.not_there, (await ledger.held(State.UNKNOWN))[0], "the chain shows no response")
+    await ledger.write(outcomes.not_there, (await ledger.held(State.UNKNOWN))[0], "the chain shows no response")
     row = await ledger.row(0)
     assert (row.state, row.error) == (State.WAITING, "the chain shows no response")
     assert (await ledger.claim_one(State.WAITING)).attempts == 1
 
 
-async def test_looking_again_keeps_state_and_journal(ledger: Ledger) -> None:
+async def test_looking_again_keeps_state_and_journal(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     lines = await ledger.moves(0)
-    await ledger.do(outcomes.look_again, await ledger.held(State.ACCEPTED), 130)
+    await ledger.write(outcomes.look_again, await ledger.held(State.ACCEPTED), 130)
     assert (await ledger.row(0)).due_block == 130
     assert await ledger.moves(0) == lines
 
 
-async def test_verbs_take_no_tasks_at_all(ledger: Ledger) -> None:
+async def test_verbs_take_no_tasks_at_all(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0))
     before = await ledger.everything()
-    await ledger.do(outcomes.admitted, [], header(1))
-    await ledger.do(outcomes.answered, [], by_us=True)
-    await ledger.do(outcomes.final, [], header(1))
-    await ledger.do(outcomes.expired, [])
+    await ledger.write(outcomes.admitted, [], header(1))
+    await ledger.write(outcomes.answered, [], by_us=True)
+    await ledger.write(outcomes.final, [], header(1))
+    await ledger.write(outcomes.expired, [])
     assert await ledger.begin() == []
     assert await ledger.everything() == before
 
 
-async def test_a_held_task_carries_what_the_next_stage_needs(ledger: Ledger) -> None:
+async def test_a_held_task_carries_what_the_next_stage_needs(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(5), to=State.RESPONDED)
-    await ledger.do(ingest.finalise, ledger.source, header(110))
-    (held,) = await ledger.ask(outcomes.to_finalise, ledger.source, ledger.clock.now_ms(), 10)
+    await ledger.write(ingest.finalise, ledger.source, header(110))
+    (held,) = await ledger.read(outcomes.to_finalise, ledger.source, ledger.clock.now_ms(), 10)
     shown = make_response(5, 110)
     assert held.task == make_task(5)
     assert (held.state, held.attempts, held.response) == (State.RESPONDED, 1, shown.message)
@@ -312,56 +312,58 @@ async def test_a_held_task_carries_what_the_next_stage_needs(ledger: Ledger) -> 
     assert held.response_hash == shown.response_hash
 
 
-async def test_a_task_postponed_beyond_its_deadline_is_still_settled_by_its_event(ledger: Ledger) -> None:
+async def test_a_task_postponed_beyond_its_deadline_is_still_settled_by_its_event(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.do(claims.release, await ledger.claim_one(State.READY), Again(2**62, 2**62))
+    await ledger.write(claims.release, await ledger.claim_one(State.READY), RetryAt(2**62, 2**62))
     await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)
     assert await named(ledger) == [0]
 
 
-async def test_work_done_while_an_event_arrives_is_not_lost(ledger: Ledger) -> None:
+async def test_work_done_while_an_event_arrives_is_not_lost(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     held = await ledger.claim_one(State.READY)
     await ledger.record(answered=[make_response(0, 111)], upto=111)
-    await ledger.do(hook_results.keep_answer, held, Response(b"the answer", "hook 1", 1))
+    await ledger.write(hook_results.keep_answer, held, Response(b"the answer", "hook 1", 1))
     assert await named(ledger) == [0]
 
 
-async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: Ledger) -> None:
+async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for held in await ledger.claim(State.READY):
-        await ledger.do(hook_results.hook_failed, held, "it raised", 1, None)
+        await ledger.write(hook_results.hook_failed, held, "it raised", 1, None)
     assert await named(ledger) == []
     shown = make_response(0, 111, b"theirs")
     await ledger.record(answered=[shown], upto=111)
-    (late,) = await ledger.ask(outcomes.to_look_again, ledger.source, 10)
+    (late,) = await ledger.read(outcomes.to_look_again, ledger.source, 10)
     assert (late.held.task.task_index, late.held.state) == (0, State.FAILED)
-    await ledger.do(outcomes.answered, [(late.held, shown)], by_us=False)
+    await ledger.write(outcomes.answered, [(late.held, shown)], by_us=False)
     assert [row.state for row in await ledger.rows()] == [State.RESPONDED_OTHER, State.FAILED]
     assert await named(ledger) == [], "it is followed like any other now"
 
 
-async def test_an_event_that_comes_while_the_chain_is_asked_about_another_is_not_forgotten(ledger: Ledger) -> None:
+async def test_an_event_that_comes_while_the_chain_is_asked_about_another_is_not_forgotten(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     for held in await ledger.claim(State.READY):
-        await ledger.do(hook_results.hook_failed, held, "it raised", 1, None)
+        await ledger.write(hook_results.hook_failed, held, "it raised", 1, None)
     await ledger.record(answered=[make_response(0, 111, b"forged")], upto=111)
-    named = await ledger.ask(outcomes.to_look_again, ledger.source, 10)
+    named = await ledger.read(outcomes.to_look_again, ledger.source, 10)
     await ledger.record(answered=[make_response(0, 112, b"theirs")], upto=112)
-    await ledger.do(outcomes.nothing_new, named)  # what the chain said of the first one
-    again = await ledger.ask(outcomes.to_look_again, ledger.source, 10)
+    await ledger.write(outcomes.nothing_new, named)  # what the chain said of the first one
+    again = await ledger.read(outcomes.to_look_again, ledger.source, 10)
     assert [len(one.events) for one in again] == [2]
-    await ledger.do(outcomes.nothing_new, again)
-    assert await ledger.ask(outcomes.to_look_again, ledger.source, 10) == []
-    await ledger.do(ingest.rewind, ledger.source, header(110))
+    await ledger.write(outcomes.nothing_new, again)
+    assert await ledger.read(outcomes.to_look_again, ledger.source, 10) == []
+    await ledger.write(ingest.rewind, ledger.source, header(110))
     await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)
-    assert len(await ledger.ask(outcomes.to_look_again, ledger.source, 10)) == 1, "another event in place of a lost one"
+    assert len(await ledger.read(outcomes.to_look_again, ledger.source, 10)) == 1, (
+        "another event in place of a lost one"
+    )
 
 
-async def test_a_ledger_of_another_chain_with_the_same_id_is_refused(ledger: Ledger) -> None:
+async def test_a_ledger_of_another_chain_with_the_same_id_is_refused(ledger: LedgerRig) -> None:
     opening = (CHAIN_ID, b"\x33" * 20, 100)
-    await ledger.do(open_source, *opening, digest("genesis"))
-    await ledger.do(open_source, *opening, digest("genesis"))
-    await ledger.do(open_source, *opening)
+    await ledger.write(open_source, *opening, digest("genesis"))
+    await ledger.write(open_source, *opening, digest("genesis"))
+    await ledger.write(open_source, *opening)
     with pytest.raises(FixConfiguration, match="a chain that was reset needs a new ledger"):
-        await ledger.do(open_source, *opening, digest("another genesis"))
+        await ledger.write(open_source, *opening, digest("another genesis"))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from tests.conformance.rig import ANSWER, CHAIN_ID, MANAGER, Ledger, header, make_response, make_task
+from tests.conformance.rig import ANSWER, CHAIN_ID, MANAGER, LedgerRig, header, make_response, make_task
 from watcher.ledger import outcomes, queries
 from watcher.report.prove import Proof, Prover
 from watcher.state import State
@@ -53,43 +53,43 @@ class Contract:
     shown: Sequence[Any] = ()
 
 
-async def proved(ledger: Ledger, contract: Contract) -> Proof:
-    return await Prover(cast("Any", contract), ledger.ask, ledger.source, CHAIN_ID, MANAGER).prove()
+async def proved(ledger: LedgerRig, contract: Contract) -> Proof:
+    return await Prover(cast("Any", contract), ledger.read, ledger.source, CHAIN_ID, MANAGER).prove()
 
 
-async def test_prove_counts_both_tasks_when_an_index_is_used_twice(ledger: Ledger) -> None:
+async def test_prove_counts_both_tasks_when_an_index_is_used_twice(ledger: LedgerRig) -> None:
     """The second task of an index was neither counted nor compared with anything."""
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     shown = make_response(0, 105)
     (held,) = await ledger.held(State.ACCEPTED)
     await ledger.record(make_task(0, block=107, content="again"), answered=[shown], upto=110)
-    await ledger.do(outcomes.answered, [(held, shown)], by_us=True)
+    await ledger.write(outcomes.answered, [(held, shown)], by_us=True)
     proof = await proved(ledger, Contract(shown=[shown]))
     assert (proof.ok, proof.known, proof.answered_by_us, proof.open) == (True, 2, 1, [0])
 
 
-async def test_prove_gives_each_task_its_own_event_when_both_are_answered(ledger: Ledger) -> None:
+async def test_prove_gives_each_task_its_own_event_when_both_are_answered(ledger: LedgerRig) -> None:
     first, second = make_response(0, 105), make_response(0, 108)
     for task, shown in ((make_task(0), first), (make_task(0, block=107, content="again"), second)):
         await ledger.bring(task, to=State.ACCEPTED)
         (held,) = await ledger.held(State.ACCEPTED)
         await ledger.record(answered=[shown])
-        await ledger.do(outcomes.answered, [(held, shown)], by_us=True)
+        await ledger.write(outcomes.answered, [(held, shown)], by_us=True)
     proof = await proved(ledger, Contract(shown=[first, second]))
     assert (proof.ok, proof.known, proof.answered_by_us) == (True, 2, 2)
 
 
-async def test_prove_reports_a_task_settled_by_an_event_older_than_it(ledger: Ledger) -> None:
+async def test_prove_reports_a_task_settled_by_an_event_older_than_it(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, block=107), to=State.ACCEPTED)
     old = make_response(0, 105)
     (held,) = await ledger.held(State.ACCEPTED)
     await ledger.record(answered=[old])
-    await ledger.do(outcomes.answered, [(held, old)], by_us=True)
+    await ledger.write(outcomes.answered, [(held, old)], by_us=True)
     proof = await proved(ledger, Contract(shown=[old]))
     assert (proof.ok, proof.mismatched, proof.answered_by_us) == (False, [0], 0)
 
 
-async def test_prove_compares_one_task_only_when_the_contract_holds_hashes(ledger: Ledger) -> None:
+async def test_prove_compares_one_task_only_when_the_contract_holds_hashes(ledger: LedgerRig) -> None:
     """The contract's word decides which of two logs at an index is meant; the other one is a forgery."""
     true, forged = make_task(0), make_task(0, content="forged")
     await ledger.record(true, forged)
@@ -97,37 +97,37 @@ async def test_prove_compares_one_task_only_when_the_contract_holds_hashes(ledge
     assert (proof.ok, proof.known, proof.open) == (True, 1, [0])
 
 
-async def test_response_of_ignores_events_older_than_the_task(ledger: Ledger) -> None:
+async def test_response_of_ignores_events_older_than_the_task(ledger: LedgerRig) -> None:
     """The same key may be asked again: an answer to the earlier task says nothing of the later one."""
     first, second = make_task(0), make_task(0, block=107, content="again")
     old, new = make_response(0, 105), make_response(0, 109, message=b"another")
     await ledger.record(first, second, answered=[old, new])
     for task, expected in ((first, old), (second, new)):
-        found = await ledger.ask(outcomes.response_of, ledger.source, 0, None, 110, task.seen_at)
+        found = await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, task.seen_at)
         assert found == expected
-    assert await ledger.ask(outcomes.response_of, ledger.source, 0, None, 108, second.seen_at) is None
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 108, second.seen_at) is None
 
 
-async def test_response_of_leaves_the_answer_of_a_later_task_to_it(ledger: Ledger) -> None:
+async def test_response_of_leaves_the_answer_of_a_later_task_to_it(ledger: LedgerRig) -> None:
     first, second = make_task(0), make_task(0, block=107, content="again")
     shown = make_response(0, 109)
     await ledger.record(first, second, answered=[shown])
-    assert await ledger.ask(outcomes.response_of, ledger.source, 0, None, 110, first.seen_at) is None
-    assert await ledger.ask(outcomes.response_of, ledger.source, 0, None, 110, second.seen_at) == shown
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, first.seen_at) is None
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, second.seen_at) == shown
 
 
-async def test_response_of_takes_no_event_older_than_the_task_by_its_hash(ledger: Ledger) -> None:
+async def test_response_of_takes_no_event_older_than_the_task_by_its_hash(ledger: LedgerRig) -> None:
     """Also where the contract names the event: a deployment may be asked the same thing twice."""
     task, old = make_task(0, block=107), make_response(0, 105)
     await ledger.record(task, answered=[old])
-    assert await ledger.ask(outcomes.response_of, ledger.source, 0, old.response_hash, None, task.seen_at) is None
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, old.response_hash, None, task.seen_at) is None
 
 
-async def test_response_of_orders_logs_within_one_block(ledger: Ledger) -> None:
+async def test_response_of_orders_logs_within_one_block(ledger: LedgerRig) -> None:
     """An answer in the block of its task follows it; one that stands before it in that block answers another."""
     early, late = make_task(3, block=105), make_task(5, block=105)
     seen = make_response(3, 105)  # log 3 of block 105
     await ledger.record(early, late, answered=[seen])
-    assert await ledger.ask(outcomes.response_of, ledger.source, 3, None, 110, early.seen_at) == seen
-    assert await ledger.ask(outcomes.response_of, ledger.source, 3, None, 110, late.seen_at) is None
+    assert await ledger.read(outcomes.response_of, ledger.source, 3, None, 110, early.seen_at) == seen
+    assert await ledger.read(outcomes.response_of, ledger.source, 3, None, 110, late.seen_at) is None
     assert seen.message == ANSWER

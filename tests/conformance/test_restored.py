@@ -13,13 +13,13 @@ from random import Random
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conformance.rig import CHAIN_ID, MANAGER, Ledger, SetClock, make_task
+from tests.conformance.rig import CHAIN_ID, MANAGER, LedgerRig, SetClock, make_task
 from watcher.daemon.own_ledger import hold_back, own_ledger, watch_file
 from watcher.errors import FixConfiguration, TryLater
 from watcher.ledger import claims, restore, schema, stats
 from watcher.ledger.engine import backup_sqlite, open_engine, parse_url
 from watcher.ledger.high_water import HighWater, MarkFile, mark_of, read_mark
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.writer import Tx
 from watcher.state import State
 
@@ -33,33 +33,33 @@ class Life:
         self.path, self.head = path, head
         self._random = Random(seed)
 
-    async def __aenter__(self) -> Ledger:
+    async def __aenter__(self) -> LedgerRig:
         self._stack = ExitStack()
         url = parse_url(f"sqlite:///{self.path}")
         own = self.own = self._stack.enter_context(own_ledger(url))
         clock = SetClock()
-        self._opened = open_book(url, clock, CHAIN_ID, MANAGER, 100, mark=own.mark)
-        book = await self._opened.__aenter__()
-        await hold_back(own, book, self.head, self._random, release=False)
+        self._opened = open_ledger(url, clock, CHAIN_ID, MANAGER, 100, mark=own.mark)
+        store = await self._opened.__aenter__()
+        await hold_back(own, store, self.head, self._random, release=False)
         engine = open_engine(url)
         self._stack.callback(engine.dispose)
-        return Ledger(book, clock, url, engine)
+        return LedgerRig(store, clock, url, engine)
 
     async def __aexit__(self, *error: object) -> None:
         await self._opened.__aexit__(None, None, None)
         self._stack.close()
 
 
-async def answer(ledger: Ledger, index: int, block: int) -> None:
+async def answer(ledger: LedgerRig, index: int, block: int) -> None:
     """A task that was sent an answer for."""
     await ledger.bring(make_task(index, block=block), to=State.SENDING)
 
 
-async def offered(ledger: Ledger) -> list[int]:
+async def offered(ledger: LedgerRig) -> list[int]:
     """The tasks the hook would be given now."""
     await ledger.admit()
-    above = ledger.book.held_to_block
-    held = await ledger.do(claims.claim, ledger.source, [State.READY], 100, 1000, above)
+    above = ledger.store.held_to_block
+    held = await ledger.write(claims.claim, ledger.source, [State.READY], 100, 1000, above)
     return sorted(one.task.task_index for one in held)
 
 
@@ -81,7 +81,7 @@ async def test_restart_holds_nothing_back(path: Path) -> None:
     async with Life(path) as ledger:
         await answer(ledger, 0, 101)
     async with Life(path, seed=2) as ledger:
-        assert ledger.book.held_to_block == -1
+        assert ledger.store.held_to_block == -1
         await ledger.record(make_task(1, block=102))
         assert await offered(ledger) == [1]
 
@@ -106,14 +106,14 @@ async def test_restored_copy_holds_back_what_was_sent_since(path: Path, make: Ca
         await ledger.record(make_task(2, block=107))
     replace_file(path, copy)
     async with Life(path, seed=2) as ledger:
-        assert ledger.book.held_to_block == 105, "the mark knows the block of the last answer"
+        assert ledger.store.held_to_block == 105, "the mark knows the block of the last answer"
         await ledger.record(make_task(1, block=105), make_task(2, block=107))
         assert await offered(ledger) == [2]
-        seen = await ledger.ask(stats.work, ledger.source, 0, 10, held_to_block=ledger.book.held_to_block)
+        seen = await ledger.read(stats.work, ledger.source, 0, 10, held_to_block=ledger.store.held_to_block)
         assert seen.held == 1
         assert "105; 1 task without an answer held back" in seen.held_words
     async with Life(path, seed=3) as ledger:
-        assert ledger.book.held_to_block == 105, "a restart changes nothing"
+        assert ledger.store.held_to_block == 105, "a restart changes nothing"
 
 
 async def test_copy_on_another_machine_holds_back_up_to_the_head(path: Path, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ async def test_copy_on_another_machine_holds_back_up_to_the_head(path: Path, tmp
         (tmp_path / "other").mkdir()
         backup_sqlite(path, tmp_path / "other" / "watcher.db")
     async with Life(tmp_path / "other" / "watcher.db", seed=2) as ledger:
-        assert ledger.book.held_to_block == HEAD
+        assert ledger.store.held_to_block == HEAD
         await ledger.record(make_task(1, block=HEAD), make_task(2, block=HEAD + 1), upto=HEAD + 1)
         assert await offered(ledger) == [2]
 
@@ -137,7 +137,7 @@ async def test_copy_beside_an_older_mark_of_another_line_is_noticed(path: Path, 
         other.unlink()
         backup_sqlite(path, other)
     async with Life(other, seed=6) as ledger:
-        assert ledger.book.held_to_block == HEAD
+        assert ledger.store.held_to_block == HEAD
 
 
 async def test_copy_of_a_ledger_that_sent_nothing_since_is_whole(path: Path) -> None:
@@ -147,7 +147,7 @@ async def test_copy_of_a_ledger_that_sent_nothing_since_is_whole(path: Path) -> 
         backup_sqlite(path, copy)
     replace_file(path, copy)
     async with Life(path, seed=2) as ledger:
-        assert ledger.book.held_to_block == -1
+        assert ledger.store.held_to_block == -1
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("PRAGMA user_version").fetchone()[0] > 0, "it is a copy no more"
 
@@ -164,7 +164,7 @@ async def test_removed_write_ahead_log_is_noticed(path: Path, tmp_path: Path) ->
         for name in ("watcher.db", "watcher.db.begun"):
             shutil.copy(path.with_name(name), crashed)
     async with Life(crashed / "watcher.db", seed=2) as ledger:
-        assert ledger.book.held_to_block == 104
+        assert ledger.store.held_to_block == 104
 
 
 async def test_ledger_without_tables_is_refused_when_answers_were_sent(path: Path) -> None:
@@ -187,7 +187,7 @@ async def test_restored_copy_sends_the_answer_it_holds(path: Path) -> None:
     replace_file(path, copy)
     mark_of(path).unlink()
     async with Life(path, seed=2) as ledger:
-        assert ledger.book.held_to_block == HEAD
+        assert ledger.store.held_to_block == HEAD
         assert [one.task.task_index for one in await ledger.claim(State.COMPUTED)] == [0]
 
 
@@ -197,12 +197,12 @@ async def test_release_ends_the_hold_for_good(path: Path) -> None:
     mark_of(path).unlink()
     life = Life(path, seed=2)
     async with life as ledger:
-        assert ledger.book.held_to_block == HEAD
-        await hold_back(replace(life.own, loss=None), ledger.book, HEAD, Random(3), release=True)
+        assert ledger.store.held_to_block == HEAD
+        await hold_back(replace(life.own, loss=None), ledger.store, HEAD, Random(3), release=True)
         await ledger.record(make_task(1, block=102))
         assert await offered(ledger) == [1]
     async with Life(path, seed=4) as ledger:
-        assert ledger.book.held_to_block == -1
+        assert ledger.store.held_to_block == -1
 
 
 async def test_hold_survives_a_kill_before_the_mark_is_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +220,7 @@ async def test_hold_survives_a_kill_before_the_mark_is_written(path: Path, monke
             await life.__aenter__()
     await life.__aexit__()
     async with Life(path, seed=3) as ledger:
-        assert ledger.book.held_to_block == HEAD
+        assert ledger.store.held_to_block == HEAD
 
 
 async def test_first_start_of_an_older_ledger_holds_nothing_back(path: Path) -> None:
@@ -231,7 +231,7 @@ async def test_first_start_of_an_older_ledger_holds_nothing_back(path: Path) -> 
         connection.execute("PRAGMA user_version = 0")
     mark_of(path).write_text("A ledger was begun at watcher.db. Remove this file only together with it.\n")
     async with Life(path, seed=2) as ledger:
-        assert ledger.book.held_to_block == -1
+        assert ledger.store.held_to_block == -1
     mark = read_mark(path)
     assert mark is not None
     assert mark.generation > 0
@@ -309,7 +309,7 @@ async def test_nothing_is_written_when_the_file_is_not_at_its_path(path: Path, h
         with pytest.raises(TryLater, match="was moved, removed or replaced while it was in use"):
             await ledger.begin(held)
         with pytest.raises(TryLater, match="was moved, removed or replaced"):
-            await watch_file(life.own, ledger.book, asyncio.Event(), ledger.clock)
+            await watch_file(life.own, ledger.store, asyncio.Event(), ledger.clock)
 
 
 async def test_watch_of_the_file_ends_with_the_daemon(path: Path) -> None:
@@ -317,11 +317,11 @@ async def test_watch_of_the_file_ends_with_the_daemon(path: Path) -> None:
     async with life as ledger:
         stopping = asyncio.Event()
         stopping.set()
-        await watch_file(life.own, ledger.book, stopping, ledger.clock)
+        await watch_file(life.own, ledger.store, stopping, ledger.clock)
 
 
-async def test_book_of_postgresql_has_no_file(ledger: Ledger) -> None:
+async def test_book_of_postgresql_has_no_file(ledger: LedgerRig) -> None:
     """On both databases a verb goes through; only SQLite has a path."""
-    assert isinstance(ledger.book, Book)
-    ledger.book.check_file()
+    assert isinstance(ledger.store, Ledger)
+    ledger.store.check_file()
     await ledger.record(make_task(0))

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.conformance.rig import LEASE_MS, Ledger, digest, make_task, sent
+from tests.conformance.rig import LEASE_MS, LedgerRig, digest, make_task, sent
 from watcher.ledger import claims, queries, store
-from watcher.ledger.claims import Again
+from watcher.ledger.claims import RetryAt
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Accepted
@@ -13,15 +13,15 @@ HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
 
 
-async def events(ledger: Ledger) -> list[str]:
-    return [one.words for one in await ledger.ask(queries.recent_events, ledger.source)]
+async def events(ledger: LedgerRig) -> list[str]:
+    return [one.words for one in await ledger.read(queries.recent_events, ledger.source)]
 
 
 @pytest.mark.parametrize("back_ms", [2_000, HOUR_MS, 10 * YEAR_MS])
-async def test_a_pause_lasts_as_long_as_it_was_meant_to(ledger: Ledger, back_ms: int) -> None:
+async def test_a_pause_lasts_as_long_as_it_was_meant_to(ledger: LedgerRig, back_ms: int) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for held in await ledger.claim(State.READY):
-        await ledger.do(claims.release, held, Again(60_000 if held.task.task_index else 0))
+        await ledger.write(claims.release, held, RetryAt(60_000 if held.task.task_index else 0))
     ledger.clock.at_ms += 20_000
     ledger.clock.back_ms = back_ms
     (held,) = await ledger.claim(State.READY, lease_ms=YEAR_MS)
@@ -33,7 +33,7 @@ async def test_a_pause_lasts_as_long_as_it_was_meant_to(ledger: Ledger, back_ms:
     assert await events(ledger) == [f"the clock was set back by {back_ms // 1000} s"]
 
 
-async def test_a_lease_lasts_as_long_as_it_was_meant_to(ledger: Ledger) -> None:
+async def test_a_lease_lasts_as_long_as_it_was_meant_to(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     await ledger.claim_one(State.READY)
     ledger.clock.back_ms = HOUR_MS
@@ -44,18 +44,18 @@ async def test_a_lease_lasts_as_long_as_it_was_meant_to(ledger: Ledger) -> None:
     assert (await ledger.claim_one(State.READY)).fence == 2
 
 
-async def test_what_was_on_its_way_when_the_clock_was_set_back_arrives(ledger: Ledger) -> None:
+async def test_what_was_on_its_way_when_the_clock_was_set_back_arrives(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     ledger.clock.back_ms = HOUR_MS
-    assert await ledger.do(claims.settle, attempt, sent(Accepted(digest("tx"), None)), Again()) is State.ACCEPTED
+    assert await ledger.write(claims.settle, attempt, sent(Accepted(digest("tx"), None)), RetryAt()) is State.ACCEPTED
     row = await ledger.row(0)
     assert row.due_at_ms <= ledger.clock.now_ms()
 
 
-async def test_clocks_set_back_and_forth_add_up(ledger: Ledger) -> None:
+async def test_clocks_set_back_and_forth_add_up(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.do(claims.release, await ledger.claim_one(State.READY), Again(60_000))
+    await ledger.write(claims.release, await ledger.claim_one(State.READY), RetryAt(60_000))
     for back_ms in (HOUR_MS, 2 * HOUR_MS, 2 * HOUR_MS + 600, 2 * HOUR_MS + 1_200):
         ledger.clock.back_ms = back_ms
         assert await ledger.claim(State.READY) == []
@@ -64,36 +64,36 @@ async def test_clocks_set_back_and_forth_add_up(ledger: Ledger) -> None:
     ledger.clock.back_ms = -YEAR_MS  # forward: due early
     assert (await ledger.claim_one(State.READY)).task.task_index == 0
     ledger.clock.back_ms = 0
-    await ledger.do(claims.release, (await ledger.held(State.READY))[0], Again(60_000))
+    await ledger.write(claims.release, (await ledger.held(State.READY))[0], RetryAt(60_000))
     assert len(await events(ledger)) == 4
 
 
-async def test_a_verb_that_fails_does_not_take_the_setback_with_it(ledger: Ledger) -> None:
+async def test_a_verb_that_fails_does_not_take_the_setback_with_it(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.do(claims.release, await ledger.claim_one(State.READY), Again(1_000))
+    await ledger.write(claims.release, await ledger.claim_one(State.READY), RetryAt(1_000))
     ledger.clock.back_ms = HOUR_MS
 
     def fails(_tx: object) -> None:
         raise ValueError("a verb of no use")
 
     with pytest.raises(ValueError, match="of no use"):
-        await ledger.do(fails)
+        await ledger.write(fails)
     ledger.clock.at_ms += 1_000
     assert (await ledger.claim_one(State.READY)).task.task_index == 0
 
 
-async def test_what_a_clock_ahead_of_ours_has_written_begins_anew_at_the_start(ledger: Ledger) -> None:
+async def test_what_a_clock_ahead_of_ours_has_written_begins_anew_at_the_start(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), make_task(2), to=State.READY)
     for held in await ledger.claim(State.READY):
-        await ledger.do(claims.release, held, Again(held.task.task_index * 60_000))
+        await ledger.write(claims.release, held, RetryAt(held.task.task_index * 60_000))
     rows = await ledger.rows()
-    assert await ledger.do(store.at_start, ledger.source) == 0
+    assert await ledger.write(store.at_start, ledger.source) == 0
     assert await ledger.rows() == rows, "a clock that is right changes nothing"
 
     def started_an_hour_earlier(tx: Tx) -> int:
         tx.now_ms -= HOUR_MS
         return store.at_start(tx, ledger.source)
 
-    assert await ledger.do(started_an_hour_earlier) == 3
+    assert await ledger.write(started_an_hour_earlier) == 3
     now_ms = ledger.clock.now_ms() - HOUR_MS
     assert [row.due_at_ms for row in await ledger.rows()] == [now_ms, now_ms + 60_000, now_ms + 120_000]

@@ -17,15 +17,15 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.ledger import schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import open_book
+from watcher.ledger.store import open_ledger
 
-PRESET = Path(convention.__code__.co_filename).with_name("conventions") / "wizard.toml"
+PRESET = Path(convention.__code__.co_filename).with_name("presets") / "wizard.toml"
 RESPONSES = 'hash = ["taskResponse", "taskResponseMetadata"]\nhash_view = "allTaskResponses(uint32)"'
 
 
@@ -63,16 +63,16 @@ async def rigged(folder: Path, *changes: tuple[str, str]) -> AsyncIterator[Rig]:
         net = await stack.enter_async_context(Devnet(options))
         relay = await stack.enter_async_context(relaying(net.rpc_url))
         clock = SystemClock()
-        nodes = Endpoints([Node(relay.url, net.chain_id, clock)], clock, Random(1))
+        nodes = NodePool([Node(relay.url, net.chain_id, clock)], clock, Random(1))
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(net.task_manager[2:])
         contract = TaskManager(nodes, address, convention("custom", file), 100)
         url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
         schema.upgrade(url)
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, 4, 100, 1), 100)
-        recheck = Recheck(nodes, contract, watch, book, 0, 100, 1)
-        yield Rig(net, relay, watch, recheck, Consistency(contract, book))
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
+        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 4, 100, 1), 100)
+        recheck = Recheck(nodes, contract, watch, ledger, 0, 100, 1)
+        yield Rig(net, relay, watch, recheck, Consistency(contract, ledger))
 
 
 async def test_consistency_reports_nothing_when_the_convention_is_right(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
@@ -26,7 +26,7 @@ from watcher.doctor import counting
 from watcher.doctor.finding import Finding, Notes
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.report.prove import Proof, Prover
 from watcher.settings.model import Settings
 from watcher.task import Header
@@ -57,9 +57,9 @@ class Rig:
 
     net: Devnet
     address: str
-    nodes: Endpoints
+    nodes: NodePool
     contract: TaskManager
-    book: Book
+    ledger: Ledger
     watch: Watch
     admit: Admit
     start_block: int
@@ -75,7 +75,7 @@ class Rig:
 
     async def prove(self) -> Proof:
         address = bytes.fromhex(self.address[2:])
-        return await Prover(self.contract, self.book.ask, self.book.source_id, self.net.chain_id, address).prove()
+        return await Prover(self.contract, self.ledger.read, self.ledger.source_id, self.net.chain_id, address).prove()
 
     async def head(self) -> Header:
         head = await self.contract.header(await self.net.chain.head())
@@ -84,7 +84,7 @@ class Rig:
 
     async def messages(self) -> tuple[str, ...]:
         """What housekeeping says of the convention after two passes."""
-        consistency = Consistency(self.contract, self.book)
+        consistency = Consistency(self.contract, self.ledger)
         for _ in range(2):
             await consistency.run()
         return consistency.messages
@@ -104,7 +104,7 @@ class Rig:
         )
         newest = self.contract.convention.decode_task(made[-1], self.net.chain_id, None)
         count, notes = await self.contract.latest_task_num(head), Notes("contract")
-        await counting.look(settings, self.nodes, self.contract, head, count, newest, made[:1], notes)
+        await counting.check(settings, self.nodes, self.contract, head, count, newest, made[:1], notes)
         return list(notes.findings)
 
 
@@ -121,17 +121,17 @@ class Rigs:
         file = self._folder / "own.toml"
         file.write_text(CONVENTION.replace("COUNT", counted))
         clock = SystemClock()
-        nodes = Endpoints([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
+        nodes = NodePool([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
         self._stack.push_async_callback(nodes.close)
         address = bytes.fromhex(str(made["contractAddress"])[2:])
         contract = TaskManager(nodes, address, convention("custom", file, answers=False), 100)
         url = parse_url(f"sqlite:///{self._folder / 'watcher.db'}")
         schema.upgrade(url)
         start_block = int(made["blockNumber"], 16)
-        book = await self._stack.enter_async_context(open_book(url, clock, net.chain_id, address, start_block))
-        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, 1, 100, 1), None)
-        admit = Admit(nodes, contract, book, clock, 0, 1)
-        return Rig(net, str(made["contractAddress"]), nodes, contract, book, watch, admit, start_block)
+        ledger = await self._stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, start_block))
+        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 1, 100, 1), None)
+        admit = Admit(nodes, contract, ledger, clock, 0, 1)
+        return Rig(net, str(made["contractAddress"]), nodes, contract, ledger, watch, admit, start_block)
 
 
 @pytest.fixture
@@ -163,10 +163,10 @@ async def test_no_hole_is_seen_when_the_file_says_how_is_counted(first: int, cou
     assert (await rig.prove()).ok
     await rig.create("one", "two", "three")
     assert await rig.contract.latest_task_num(await rig.head()) == first + 3
-    reconcile = Reconcile(rig.contract, rig.watch, rig.book)
+    reconcile = Reconcile(rig.contract, rig.watch, rig.ledger)
     for _ in range(2):
         assert await reconcile.run() == 0
-    events = await rig.book.ask(queries.recent_events, rig.book.source_id)
+    events = await rig.ledger.read(queries.recent_events, rig.ledger.source_id)
     assert [one.words for one in events if one.kind == "count differs"] == []
     proof = await rig.prove()
     assert (proof.ok, proof.known, proof.first_index, proof.missing) == (True, 3, first, [])

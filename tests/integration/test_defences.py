@@ -15,9 +15,9 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
-from watcher.chain.resolve import Judge
+from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
@@ -26,7 +26,7 @@ from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.ledger import claims, hook_results, ingest, manual, queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.lock import open_mark, sole_writer
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.state import State
 from watcher.task import Accepted, Responded, Response, Sent, Sighting
 
@@ -40,9 +40,9 @@ class Rig:
 
     net: Devnet
     relays: Sequence[Relay]
-    nodes: Endpoints
+    nodes: NodePool
     contract: TaskManager
-    book: Book
+    ledger: Ledger
     watch: Watch
     admit: Admit
     confirm: Confirm
@@ -54,7 +54,7 @@ class Rig:
         await self.admit.step()
 
     async def states(self) -> dict[int, str]:
-        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
+        rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
         return {row.task_index: row.state for row in rows}
 
     async def respond(self, index: int, created_block: int, message: bytes) -> None:
@@ -77,24 +77,24 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         net = await stack.enter_async_context(Devnet(options))
         relays = [await stack.enter_async_context(relaying(net.rpc_url)) for _ in range(2)]
         clock, random = SystemClock(), Random(1)
-        nodes = Endpoints([Node(relay.url, net.chain_id, clock) for relay in relays], clock, random, quorum=2)
+        nodes = NodePool([Node(relay.url, net.chain_id, clock) for relay in relays], clock, random, quorum=2)
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(net.task_manager[2:])
         contract = TaskManager(nodes, address, convention("wizard"), 100)
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
+        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
         yield Rig(
             net,
             relays,
             nodes,
             contract,
-            book,
+            ledger,
             watch,
-            Admit(nodes, contract, book, clock, 0, 1),
-            Confirm(nodes, contract, Judge(nodes, contract, book), book, clock, 1),
-            Recheck(nodes, contract, watch, book, 0, 100, 1),
+            Admit(nodes, contract, ledger, clock, 0, 1),
+            Confirm(nodes, contract, Resolver(nodes, contract, ledger), ledger, clock, 1),
+            Recheck(nodes, contract, watch, ledger, 0, 100, 1),
         )
 
 
@@ -147,12 +147,12 @@ async def test_a_task_withheld_by_the_first_node_alone_is_found_through_the_othe
 
 
 async def told(rig: Rig) -> list[str]:
-    events = await rig.book.ask(queries.recent_events, rig.book.source_id)
+    events = await rig.ledger.read(queries.recent_events, rig.ledger.source_id)
     return [one.words for one in events if one.kind == "count differs"]
 
 
 async def test_a_task_that_no_node_shows_at_all_is_told_once(rig: Rig) -> None:
-    reconcile = Reconcile(rig.contract, rig.watch, rig.book)
+    reconcile = Reconcile(rig.contract, rig.watch, rig.ledger)
     await rig.net.create_tasks([b"shown"])
     await rig.catch_up()
     twist(rig, withholding, withholding)
@@ -169,7 +169,7 @@ async def test_a_task_that_no_node_shows_at_all_is_told_once(rig: Rig) -> None:
 
 
 async def test_tasks_that_the_contract_no_longer_counts_are_told_once(rig: Rig) -> None:
-    reconcile = Reconcile(rig.contract, rig.watch, rig.book)
+    reconcile = Reconcile(rig.contract, rig.watch, rig.ledger)
     await rig.net.create_tasks([b"known", b"too"])
     await rig.catch_up()
     assert await reconcile.run() == 0
@@ -203,7 +203,7 @@ async def test_an_answer_to_a_task_we_gave_up_is_still_noticed(rig: Rig) -> None
     created_block = await rig.net.chain.head()
     await rig.catch_up()
     for index in (0, 1):
-        await rig.book.do(manual.skip, rig.book.source_id, index, "not ours")
+        await rig.ledger.write(manual.skip, rig.ledger.source_id, index, "not ours")
     await rig.respond(1, created_block, b"theirs")
     await rig.catch_up()
     await rig.confirm.step()
@@ -219,14 +219,16 @@ async def test_a_forged_response_does_not_make_an_answer_go_out_before_its_time(
     await rig.net.create_tasks([b"question"])
     created_block = await rig.net.chain.head()
     await rig.catch_up()
-    source = rig.book.source_id
-    (held,) = await rig.book.do(claims.claim, source, [State.READY], 1, 60_000)
-    await rig.book.do(hook_results.keep_answer, held, Response(b"our answer", "", 1))
-    (held,) = await rig.book.do(claims.claim, source, [State.COMPUTED], 1, 60_000)
-    (attempt,) = await rig.book.do(claims.begin, [held], "proxy", {held.row_id: bytes(32)}, 60_000)
-    await rig.book.do(claims.settle, attempt, Sent(Accepted(), 200, b"{}", 1), claims.Again(at_block=created_block + 3))
+    source = rig.ledger.source_id
+    (held,) = await rig.ledger.write(claims.claim, source, [State.READY], 1, 60_000)
+    await rig.ledger.write(hook_results.keep_answer, held, Response(b"our answer", "", 1))
+    (held,) = await rig.ledger.write(claims.claim, source, [State.COMPUTED], 1, 60_000)
+    (attempt,) = await rig.ledger.write(claims.begin, [held], "proxy", {held.row_id: bytes(32)}, 60_000)
+    await rig.ledger.write(
+        claims.settle, attempt, Sent(Accepted(), 200, b"{}", 1), claims.RetryAt(at_block=created_block + 3)
+    )
     at = Sighting(created_block, held.task.seen_at.block_hash, bytes(32), 7)
-    await rig.book.do(ingest.store_responses, source, [Responded(0, b"forged", b"", bytes(32), at)])
+    await rig.ledger.write(ingest.store_responses, source, [Responded(0, b"forged", b"", bytes(32), at)])
     for _ in range(2):
         await rig.confirm.step()
     assert await rig.states() == {0: "accepted"}
@@ -241,7 +243,7 @@ async def test_nodes_that_disagree_about_the_contract_are_not_believed(rig: Rig)
     twist(rig, honest, zeroing)
     await rig.catch_up()
     assert await rig.states() == {0: "seen"}
-    rows = await rig.book.ask(lambda conn: list(queries.list_tasks(conn, rig.book.source_id)))
+    rows = await rig.ledger.read(lambda conn: list(queries.list_tasks(conn, rig.ledger.source_id)))
     assert "disagree about the contract" in rows[0].error
     twist(rig, honest, honest)
     await rig.net.mine()
@@ -278,10 +280,10 @@ async def test_a_ledger_begun_on_another_chain_is_refused(tmp_path: Path) -> Non
     url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
     schema.upgrade(url)
     for genesis in (b"\x01" * 32, None, b"\x01" * 32):
-        async with open_book(url, SystemClock(), 1, b"\x02" * 20, 0, genesis):
+        async with open_ledger(url, SystemClock(), 1, b"\x02" * 20, 0, genesis):
             pass
     with pytest.raises(FixConfiguration, match="a chain that was reset needs a new ledger"):
-        async with open_book(url, SystemClock(), 1, b"\x02" * 20, 0, b"\x03" * 32):
+        async with open_ledger(url, SystemClock(), 1, b"\x02" * 20, 0, b"\x03" * 32):
             pass
 
 

@@ -13,7 +13,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import call_data
@@ -21,7 +21,7 @@ from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import StaleNode
 from watcher.ledger import ingest, queries, schema, source
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.task import Header
 
 WINDOW = 20
@@ -34,8 +34,8 @@ class Rig:
 
     net: Devnet
     relay: Relay
-    nodes: Endpoints
-    book: Book
+    nodes: NodePool
+    ledger: Ledger
     watch: Watch
     drift: Drift
     windows: list[int | None]
@@ -45,11 +45,11 @@ class Rig:
             pass
 
     async def told(self) -> list[str]:
-        rows = await self.book.ask(queries.recent_events, self.book.source_id)
+        rows = await self.ledger.read(queries.recent_events, self.ledger.source_id)
         return [row.words for row in reversed(rows) if row.kind == source.CHANGED]
 
     async def deadlines(self) -> list[int]:
-        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
+        rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
         return [row.deadline_block - row.created_block for row in rows]
 
 
@@ -62,18 +62,18 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         net = await stack.enter_async_context(Devnet(options))
         relay = await stack.enter_async_context(relaying(net.rpc_url))
         clock = SystemClock()
-        nodes = Endpoints([Node(relay.url, net.chain_id, clock)], clock, Random(1))
+        nodes = NodePool([Node(relay.url, net.chain_id, clock)], clock, Random(1))
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(net.task_manager[2:])
         contract = TaskManager(nodes, address, convention("wizard"), 100)
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
-        drift = Drift(nodes, contract, watch, None, book)
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
+        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
+        drift = Drift(nodes, contract, watch, None, ledger)
         windows: list[int | None] = []
         drift.on_window.append(windows.append)
-        yield Rig(net, relay, nodes, book, watch, drift, windows)
+        yield Rig(net, relay, nodes, ledger, watch, drift, windows)
 
 
 async def test_what_has_not_changed_is_not_told(rig: Rig) -> None:
@@ -81,7 +81,7 @@ async def test_what_has_not_changed_is_not_told(rig: Rig) -> None:
     for _ in range(3):
         await rig.drift.run()
         await rig.net.mine()
-    known = await rig.book.ask(source.known, rig.book.source_id)
+    known = await rig.ledger.read(source.known, rig.ledger.source_id)
     assert await rig.told() == []
     assert (known["response window"].value, known["aggregator"].value) == (
         str(WINDOW),
@@ -174,7 +174,9 @@ async def test_a_node_that_is_behind_teaches_nothing(rig: Rig) -> None:
     await rig.read()
     await rig.drift.run()
     head = await rig.nodes.head()
-    await rig.book.do(ingest.record, rig.book.source_id, [], [], Header(head.number, head.hash, b""), head.number + 5)
+    await rig.ledger.write(
+        ingest.record, rig.ledger.source_id, [], [], Header(head.number, head.hash, b""), head.number + 5
+    )
     roles = rig.net.manager.roles
     await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
     with pytest.raises(StaleNode):
@@ -193,10 +195,10 @@ async def test_a_node_that_does_not_show_storage_or_code_changes_nothing_known_o
         ]
 
     await rig.drift.run()
-    known = await rig.book.ask(source.known, rig.book.source_id)
+    known = await rig.ledger.read(source.known, rig.ledger.source_id)
     rig.relay.twist = without
     await rig.drift.run()
-    assert await rig.book.ask(source.known, rig.book.source_id) == known
+    assert await rig.ledger.read(source.known, rig.ledger.source_id) == known
     assert rig.nodes.seen[0].reason is None
 
 

@@ -539,9 +539,9 @@ async def test_an_impossible_fault_is_refused_with_words(devnet: Devnet, client:
 
 def test_chance_is_seeded_and_about_as_often_as_asked() -> None:
     def struck(seed: int) -> list[bool]:
-        book = FaultBook(random.Random(seed))
-        book.add(Fault(K.RESET, probability=0.25))
-        return [book.draw(Where.BEFORE) is not None for _ in range(1000)]
+        ledger = FaultBook(random.Random(seed))
+        ledger.add(Fault(K.RESET, probability=0.25))
+        return [ledger.draw(Where.BEFORE) is not None for _ in range(1000)]
 
     assert struck(1) == struck(1)
     assert struck(1) != struck(2)

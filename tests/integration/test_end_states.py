@@ -18,9 +18,9 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
-from watcher.chain.resolve import Judge
+from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
@@ -28,7 +28,7 @@ from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import RetryElsewhere
 from watcher.ledger import claims, hook_results, ingest, queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.state import State
 from watcher.task import Accepted, Responded, Response, Sent, Sighting
 
@@ -55,9 +55,9 @@ class Rig:
 
     net: Devnet
     relays: Sequence[Relay]
-    nodes: Endpoints
+    nodes: NodePool
     contract: TaskManager
-    book: Book
+    ledger: Ledger
     clock: Ahead
     quorum: int
     window: int
@@ -66,12 +66,12 @@ class Rig:
         self.restart()
 
     def restart(self) -> None:
-        given = (self.nodes, self.contract, self.book)
+        given = (self.nodes, self.contract, self.ledger)
         self.watch = Watch(*given, WatchPlan(self.net.chain_id, DEPTH, 100, 1), self.window)
         self.admit = Admit(*given, self.clock, 0, 1, self.quorum)
-        self.confirm = Confirm(*given[:2], Judge(*given), self.book, self.clock, 1, quorum=self.quorum)
-        self.recheck = Recheck(self.nodes, self.contract, self.watch, self.book, 0, 100, 1)
-        self.reconcile = Reconcile(self.contract, self.watch, self.book)
+        self.confirm = Confirm(*given[:2], Resolver(*given), self.ledger, self.clock, 1, quorum=self.quorum)
+        self.recheck = Recheck(self.nodes, self.contract, self.watch, self.ledger, 0, 100, 1)
+        self.reconcile = Reconcile(self.contract, self.watch, self.ledger)
 
     def lie(self, *twists: Twist) -> None:
         for relay, twist in zip(self.relays, twists or (honest,) * len(self.relays), strict=True):
@@ -89,7 +89,7 @@ class Rig:
         await self.step()
 
     async def state(self, index: int = 0) -> str:
-        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
+        rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
         return {row.task_index: str(row.state) for row in rows}[index]
 
     async def respond(self, index: int, created_block: int, message: bytes) -> None:
@@ -105,14 +105,14 @@ async def opened(folder: Path, stack: AsyncExitStack, endpoints: int, quorum: in
     net = await stack.enter_async_context(Devnet(options))
     relays = [await stack.enter_async_context(relaying(net.rpc_url)) for _ in range(endpoints)]
     clock = Ahead()
-    nodes = Endpoints([Node(one.url, net.chain_id, clock) for one in relays], clock, Random(1), quorum=quorum)
+    nodes = NodePool([Node(one.url, net.chain_id, clock) for one in relays], clock, Random(1), quorum=quorum)
     stack.push_async_callback(nodes.close)
     address = bytes.fromhex(net.task_manager[2:])
     contract = TaskManager(nodes, address, convention("wizard"), 100)
     url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
     schema.upgrade(url)
-    book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
-    return Rig(net, relays, nodes, contract, book, clock, quorum, window)
+    ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
+    return Rig(net, relays, nodes, contract, ledger, clock, quorum, window)
 
 
 @pytest.fixture
@@ -150,12 +150,12 @@ def without_responses(rig: Rig) -> Twist:
 
 async def accept(rig: Rig) -> None:
     """Give the only task a response, and have an API accept it that never brings it on the chain."""
-    source = rig.book.source_id
-    (held,) = await rig.book.do(claims.claim, source, [State.READY], 1, 60_000)
-    await rig.book.do(hook_results.keep_answer, held, Response(b"ours", "test", 1))
-    claimed = await rig.book.do(claims.claim, source, [State.COMPUTED], 1, 60_000)
-    (attempt,) = await rig.book.do(claims.begin, claimed, "proxy", {claimed[0].row_id: b"\0" * 32}, 60_000)
-    await rig.book.do(claims.settle, attempt, Sent(Accepted(), 200, b"", 1), claims.Again())
+    source = rig.ledger.source_id
+    (held,) = await rig.ledger.write(claims.claim, source, [State.READY], 1, 60_000)
+    await rig.ledger.write(hook_results.keep_answer, held, Response(b"ours", "test", 1))
+    claimed = await rig.ledger.write(claims.claim, source, [State.COMPUTED], 1, 60_000)
+    (attempt,) = await rig.ledger.write(claims.begin, claimed, "proxy", {claimed[0].row_id: b"\0" * 32}, 60_000)
+    await rig.ledger.write(claims.settle, attempt, Sent(Accepted(), 200, b"", 1), claims.RetryAt())
 
 
 async def final_task(rig: Rig) -> int:
@@ -251,12 +251,12 @@ async def test_an_invented_response_event_is_withdrawn_and_the_task_expires(rig:
     shown = await rig.nodes.header(block)
     assert shown is not None
     forged = Responded(0, b"evil", b"\x01" * 64, b"\x02" * 32, Sighting(block, shown.hash, b"\x03" * 32, 7))
-    await rig.book.do(ingest.store_responses, rig.book.source_id, [forged])
+    await rig.ledger.write(ingest.store_responses, rig.ledger.source_id, [forged])
     await rig.net.mine(WINDOW + DEPTH)
     for _ in range(5):
         await rig.later()
     assert await rig.state() == "expired"
-    events = await rig.book.ask(queries.recent_events, rig.book.source_id)
+    events = await rig.ledger.read(queries.recent_events, rig.ledger.source_id)
     assert [one.kind for one in events if one.kind == "response withdrawn"] == ["response withdrawn"]
 
 
@@ -310,7 +310,7 @@ async def test_a_response_hidden_from_every_look_is_found_before_the_deadline(tm
 
 async def test_a_response_window_of_zero_is_no_reading(rig: Rig) -> None:
     """A daemon that took it would give each task a deadline in its own block, and every task would expire."""
-    drift = Drift(rig.nodes, rig.contract, rig.watch, None, rig.book)
+    drift = Drift(rig.nodes, rig.contract, rig.watch, None, rig.ledger)
     await drift.run()
     await final_task(rig)
     rig.lie(zeros)
@@ -361,13 +361,13 @@ async def test_work_past_its_deadline_that_fails_holds_up_nothing_else(rig: Rig)
     await rig.respond(1, created_block, b"an answer")
     while await rig.watch.step() == 0:
         pass
-    judge = Judge(rig.nodes, rig.contract, rig.book)
+    resolver = Resolver(rig.nodes, rig.contract, rig.ledger)
 
     async def broken(_: Any) -> Any:
         raise RetryElsewhere("the state is gone")
 
-    cast("Any", judge).past_deadline = broken
-    confirm = Confirm(rig.nodes, rig.contract, judge, rig.book, rig.clock, 1)
+    cast("Any", resolver).past_deadline = broken
+    confirm = Confirm(rig.nodes, rig.contract, resolver, rig.ledger, rig.clock, 1)
     with pytest.raises(RetryElsewhere, match="the state is gone"):
         await confirm.step()
     assert await rig.state(1) == "responded_other"

@@ -12,7 +12,7 @@ from tests.system.daemon_rig import running_rig
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.doctor.examine import Examination
@@ -97,7 +97,7 @@ async def test_where_no_node_keeps_old_state_the_first_index_is_found_in_the_log
         await net.create_tasks([b"first"])
         await net.create_tasks([b"second"])
         clock = SystemClock()
-        nodes = Endpoints([Node(relay.url, net.chain_id, clock)], clock, Random(1))
+        nodes = NodePool([Node(relay.url, net.chain_id, clock)], clock, Random(1))
         contract = TaskManager(nodes, bytes.fromhex(net.task_manager[2:]), convention("wizard"), 100)
         refused = 0
         try:

@@ -16,13 +16,13 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 
 FLOOD = 20_000
 WINDOW = 100
@@ -36,7 +36,7 @@ class Rig:
 
     net: Devnet
     relay: Relay
-    book: Book
+    ledger: Ledger
     watch: Watch
     admit: Admit
     recheck: Recheck
@@ -46,11 +46,11 @@ class Rig:
             pass
 
     async def states(self) -> dict[int, str]:
-        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
+        rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
         return {row.task_index: row.state for row in rows}
 
     async def events(self) -> list[tuple[str, str]]:
-        rows = await self.book.ask(queries.recent_events, self.book.source_id)
+        rows = await self.ledger.read(queries.recent_events, self.ledger.source_id)
         return [(row.kind, row.words) for row in rows]
 
 
@@ -61,16 +61,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         net = await stack.enter_async_context(Devnet(options))
         relay = await stack.enter_async_context(relaying(net.rpc_url))
         clock = SystemClock()
-        nodes = Endpoints([Node(relay.url, net.chain_id, clock, body_limit_bytes=1 << 25)], clock, Random(1))
+        nodes = NodePool([Node(relay.url, net.chain_id, clock, body_limit_bytes=1 << 25)], clock, Random(1))
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(net.task_manager[2:])
         contract = TaskManager(nodes, address, convention("wizard"), 100)
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, 30, 100, 1), WINDOW)
-        admit = Admit(nodes, contract, book, clock, 0, 1)
-        yield Rig(net, relay, book, watch, admit, Recheck(nodes, contract, watch, book, 0, 100, 1))
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
+        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 30, 100, 1), WINDOW)
+        admit = Admit(nodes, contract, ledger, clock, 0, 1)
+        yield Rig(net, relay, ledger, watch, admit, Recheck(nodes, contract, watch, ledger, 0, 100, 1))
 
 
 def flooding(size: int, forge: Callable[[int, Log], Log]) -> Callable[[Answers, Answers], Answers]:

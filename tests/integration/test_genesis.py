@@ -13,7 +13,7 @@ from tests.integration.node_rig import Answers, Relay, relaying, running_chain
 from tests.system.daemon_rig import running_rig
 from watcher.chain.contract import genesis_hash
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.ledger.queries import Beginning
@@ -57,7 +57,7 @@ def broken(_: Answers, __: Answers) -> web.Response:
 
 
 @pytest.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[tuple[Relay, Relay, Endpoints]]:
+async def pair(tmp_path: Path) -> AsyncIterator[tuple[Relay, Relay, NodePool]]:
     clock = SystemClock()
     async with (
         running_chain(tmp_path) as (chain, anvil),
@@ -65,34 +65,34 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[Relay, Relay, Endpoints]]:
         relaying(anvil.http_url) as second,
     ):
         await chain.mine(2)
-        nodes = Endpoints([Node(one.url, 31337, clock) for one in (first, second)], clock, Random(1))
+        nodes = NodePool([Node(one.url, 31337, clock) for one in (first, second)], clock, Random(1))
         try:
             yield first, second, nodes
         finally:
             await nodes.close()
 
 
-async def test_what_all_show_again_and_again_is_the_chain(pair: tuple[Relay, Relay, Endpoints]) -> None:
+async def test_what_all_show_again_and_again_is_the_chain(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist = second.twist = showing(lambda: OTHERS)
     assert await genesis_hash(nodes, None) == OTHERS
     assert await genesis_hash(nodes, begun(OURS)) == OTHERS, "it is another chain, and the ledger will say so"
 
 
-async def test_one_that_shows_the_ledgers_chain_is_enough(pair: tuple[Relay, Relay, Endpoints]) -> None:
+async def test_one_that_shows_the_ledgers_chain_is_enough(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), showing(lambda: OURS)
     assert await genesis_hash(nodes, begun(OURS)) == OURS
 
 
-async def test_endpoints_that_do_not_agree_are_no_beginning(pair: tuple[Relay, Relay, Endpoints]) -> None:
+async def test_endpoints_that_do_not_agree_are_no_beginning(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), showing(lambda: OURS)
     with pytest.raises(RetryElsewhere, match="do not agree"):
         await genesis_hash(nodes, None)
 
 
-async def test_answers_that_are_made_up_are_none(pair: tuple[Relay, Relay, Endpoints]) -> None:
+async def test_answers_that_are_made_up_are_none(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist = showing(lambda: os.urandom(32))
     second.twist = broken
@@ -101,7 +101,7 @@ async def test_answers_that_are_made_up_are_none(pair: tuple[Relay, Relay, Endpo
             await genesis_hash(nodes, begun(begun_on))
 
 
-async def test_those_that_are_silent_may_know_better(pair: tuple[Relay, Relay, Endpoints]) -> None:
+async def test_those_that_are_silent_may_know_better(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), broken
     with pytest.raises(RetryElsewhere, match="not that of the ledger's chain"):
@@ -124,7 +124,7 @@ NOT_KEPT: list[dict[str, Any]] = [
 
 @pytest.mark.parametrize("said", NOT_KEPT)
 async def test_a_block_0_that_is_not_kept_is_no_failure(
-    pair: tuple[Relay, Relay, Endpoints], said: dict[str, Any]
+    pair: tuple[Relay, Relay, NodePool], said: dict[str, Any]
 ) -> None:
     first, second, nodes = pair
     first.twist = second.twist = refusing(0, said=said)
@@ -133,7 +133,7 @@ async def test_a_block_0_that_is_not_kept_is_no_failure(
     assert [one.reason for one in nodes.seen] == [None, None]
 
 
-async def test_block_0_is_not_missed_when_it_takes_the_request_down(pair: tuple[Relay, Relay, Endpoints]) -> None:
+async def test_block_0_is_not_missed_when_it_takes_the_request_down(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
 
     def fails(asked: Answers, answers: Answers) -> Any:
@@ -144,7 +144,7 @@ async def test_block_0_is_not_missed_when_it_takes_the_request_down(pair: tuple[
     assert [one.reason for one in nodes.seen] == [None, None]
 
 
-async def test_any_final_block_of_the_ledger_tells_the_chain(pair: tuple[Relay, Relay, Endpoints]) -> None:
+async def test_any_final_block_of_the_ledger_tells_the_chain(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     header = await nodes.header(2)
     assert header is not None
@@ -155,7 +155,7 @@ async def test_any_final_block_of_the_ledger_tells_the_chain(pair: tuple[Relay, 
     assert await genesis_hash(nodes, begun(None, (2, header.hash))) == OTHERS, "learnt, where the ledger had none"
 
 
-async def test_another_old_final_block_at_every_node_is_another_chain(pair: tuple[Relay, Relay, Endpoints]) -> None:
+async def test_another_old_final_block_at_every_node_is_another_chain(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist = second.twist = refusing(0, said=NOT_KEPT[0])
     with pytest.raises(FixConfiguration, match="block 1 of the ledger's chain is 0x1111"):

@@ -14,7 +14,7 @@ import pytest
 import watcher
 from tests.integration.test_hook_crew import ended
 from watcher.errors import AttemptFailed, FixConfiguration
-from watcher.hook.pool import Crew, CrewPlan
+from watcher.hook.pool import PoolPlan, WorkerPool
 from watcher.task import Response, Task
 from watcher.testing import make_task
 
@@ -115,25 +115,25 @@ def app_dir(tmp_path: Path) -> Path:
 
 
 @contextlib.asynccontextmanager
-async def crewed(app_dir: Path, lines: list[str] | None = None, **plan: int | float) -> AsyncIterator[Crew]:
+async def crewed(app_dir: Path, lines: list[str] | None = None, **plan: int | float) -> AsyncIterator[WorkerPool]:
     def log(_task: Task | None, line: str) -> None:
         if lines is not None:
             lines.append(line)
 
-    given = CrewPlan(**{"workers": 1, "timeout_s": 20, **plan})  # type: ignore[arg-type]
-    async with Crew("hook:respond", app_dir, given, log=log) as crew:
-        yield crew
+    given = PoolPlan(**{"workers": 1, "timeout_s": 20, **plan})  # type: ignore[arg-type]
+    async with WorkerPool("hook:respond", app_dir, given, log=log) as pool:
+        yield pool
 
 
-async def answer(crew: Crew, message: str) -> bytes:
-    response = await crew.run(make_task(message.encode()))
+async def answer(pool: WorkerPool, message: str) -> bytes:
+    response = await pool.run(make_task(message.encode()))
     assert isinstance(response, Response)
     return response.resp_message
 
 
-async def failure(crew: Crew, message: str) -> str:
+async def failure(pool: WorkerPool, message: str) -> str:
     with pytest.raises(AttemptFailed) as caught:
-        await crew.run(make_task(message.encode()))
+        await pool.run(make_task(message.encode()))
     return str(caught.value)
 
 
@@ -143,40 +143,40 @@ async def failure(crew: Crew, message: str) -> str:
 @pytest.mark.parametrize(("how", "words"), [("crash", "SIGSEGV"), ("hang", "longer than")])
 async def test_a_detached_child_dies_when_its_worker_fails(app_dir: Path, how: str, words: str) -> None:
     lines: list[str] = []
-    async with crewed(app_dir, lines, timeout_s=2) as crew:
-        assert words in await failure(crew, f"detached {how}")
+    async with crewed(app_dir, lines, timeout_s=2) as pool:
+        assert words in await failure(pool, f"detached {how}")
         (pid,) = [int(line.split()[1]) for line in lines if line.startswith("left ")]
         assert await ended(pid)
-        assert await answer(crew, "echo next") == b"next"
+        assert await answer(pool, "echo next") == b"next"
 
 
 @pytest.mark.parametrize("message", ["detached", "by_setsid_program", "stopped_child"])
 async def test_a_child_in_its_own_session_dies_when_the_worker_is_dismissed(app_dir: Path, message: str) -> None:
-    async with crewed(app_dir, tasks_per_worker=2) as crew:
-        pids = [int(one) for one in (await answer(crew, message)).split()]
+    async with crewed(app_dir, tasks_per_worker=2) as pool:
+        pids = [int(one) for one in (await answer(pool, message)).split()]
         for pid in pids:
             os.kill(pid, 0)
-        await answer(crew, "echo last")
+        await answer(pool, "echo last")
         assert all([await ended(pid) for pid in pids])
 
 
 async def test_a_hook_that_kills_its_supervisor_costs_one_attempt(app_dir: Path) -> None:
     """Where Landlock keeps signals in, it is told so; elsewhere the worker ends with its supervisor."""
-    async with crewed(app_dir, landlock="off") as crew:  # type: ignore[arg-type]
-        worker = int(await answer(crew, "pid"))
-        assert "killed by SIGKILL" in await failure(crew, "kill_parent")
+    async with crewed(app_dir, landlock="off") as pool:  # type: ignore[arg-type]
+        worker = int(await answer(pool, "pid"))
+        assert "killed by SIGKILL" in await failure(pool, "kill_parent")
         assert await ended(worker)
-        assert await answer(crew, "term_parent") == b"sent"
-        assert await answer(crew, "echo next") == b"next"
+        assert await answer(pool, "term_parent") == b"sent"
+        assert await answer(pool, "echo next") == b"next"
 
 
 DAEMON = """
 import asyncio, sys
-from watcher.hook.pool import Crew, CrewPlan
+from watcher.hook.pool import WorkerPool, PoolPlan
 from watcher.testing import make_task
 
 async def main(app_dir):
-    async with Crew("hook:respond", app_dir, CrewPlan(workers=1)) as crew:
+    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=1)) as crew:
         for message in (b"detached", b"by_setsid_program", b"pid", b"parent"):
             print((await crew.run(make_task(message))).resp_message.decode(), end=" ")
         print(flush=True)
@@ -207,32 +207,32 @@ async def test_nothing_outlives_the_daemon_when_it_is_killed(app_dir: Path, numb
 @pytest.mark.parametrize("message", ["forge_later", "forge_from_child", "forge_next 2 3 4", "stdout_is_channel"])
 async def test_what_a_hook_writes_is_never_the_answer_to_another_task(app_dir: Path, message: str) -> None:
     """The task itself may fail for it; those that follow have their own answers, or fail and are tried again."""
-    async with crewed(app_dir) as crew:
+    async with crewed(app_dir) as pool:
         with contextlib.suppress(AttemptFailed):
-            assert await answer(crew, message) == b"own"
+            assert await answer(pool, message) == b"own"
         for number in range(8):
             with contextlib.suppress(AttemptFailed):
-                assert await answer(crew, f"echo {number}") == str(number).encode()
+                assert await answer(pool, f"echo {number}") == str(number).encode()
             await asyncio.sleep(0.02)  # the thread of forge_later writes meanwhile
-        assert await answer(crew, "echo calm") == b"calm"
+        assert await answer(pool, "echo calm") == b"calm"
 
 
 async def test_a_worker_with_words_in_its_channel_gets_no_task(app_dir: Path) -> None:
     lines: list[str] = []
-    async with crewed(app_dir, lines) as crew:
-        worker = await answer(crew, "pid")
-        assert await answer(crew, "forge_later") == b"own"
-        (process,) = crew._staff
+    async with crewed(app_dir, lines) as pool:
+        worker = await answer(pool, "pid")
+        assert await answer(pool, "forge_later") == b"own"
+        (process,) = pool._staff
         async with asyncio.timeout(10):
             while process.is_quiet:  # noqa: ASYNC110  until the thread has written
                 await asyncio.sleep(0.01)
-        assert await answer(crew, "pid") != worker, "no attempt was lost"
+        assert await answer(pool, "pid") != worker, "no attempt was lost"
     assert any("wrote into its worker's channel" in line for line in lines)
 
 
 async def test_a_fork_the_interpreter_does_not_see_answers_once(app_dir: Path) -> None:
-    async with crewed(app_dir) as crew:
-        assert [await answer(crew, "raw_fork") for _ in range(3)] == [b"own"] * 3
+    async with crewed(app_dir) as pool:
+        assert [await answer(pool, "raw_fork") for _ in range(3)] == [b"own"] * 3
 
 
 # -- memory --
@@ -240,28 +240,28 @@ async def test_a_fork_the_interpreter_does_not_see_answers_once(app_dir: Path) -
 
 @pytest.mark.parametrize("message", ["takes 400", "grows"])
 async def test_a_run_that_needs_too_much_memory_fails_with_the_limit(app_dir: Path, message: str) -> None:
-    async with crewed(app_dir, memory_mb=200) as crew:
-        worker = await answer(crew, "pid")
-        assert await answer(crew, "takes 50") == b"took"
-        words = await failure(crew, message)
+    async with crewed(app_dir, memory_mb=200) as pool:
+        worker = await answer(pool, "pid")
+        assert await answer(pool, "takes 50") == b"took"
+        words = await failure(pool, message)
         assert "MemoryError" in words and words.endswith("hook.memory_mb = 200 is the limit")
-        assert await answer(crew, "pid") != worker, "a worker whose memory is full takes no further task"
-        assert await answer(crew, "takes 50") == b"took"
+        assert await answer(pool, "pid") != worker, "a worker whose memory is full takes no further task"
+        assert await answer(pool, "takes 50") == b"took"
 
 
 async def test_a_program_of_a_hook_has_the_same_limit(app_dir: Path) -> None:
-    async with crewed(app_dir, memory_mb=200) as crew:
-        assert await answer(crew, "child_takes 400") == b"MemoryError"
-        assert await answer(crew, "child_takes 50") == b"took"
+    async with crewed(app_dir, memory_mb=200) as pool:
+        assert await answer(pool, "child_takes 400") == b"MemoryError"
+        assert await answer(pool, "child_takes 50") == b"took"
 
 
 async def test_there_is_no_limit_by_default_and_the_system_ends_workers_first(app_dir: Path) -> None:
-    async with crewed(app_dir) as crew:
-        assert await answer(crew, "takes 400") == b"took"
-        assert await answer(crew, "oom_score") == b"500"
+    async with crewed(app_dir) as pool:
+        assert await answer(pool, "takes 400") == b"took"
+        assert await answer(pool, "oom_score") == b"500"
 
 
 async def test_a_limit_too_small_for_the_import_needs_a_person(app_dir: Path) -> None:
     (app_dir / "large.py").write_text("x = bytearray(400 << 20)\n")
     with pytest.raises(FixConfiguration, match=r"MemoryError.*hook\.memory_mb = 200 is the limit"):
-        await Crew("large:respond", app_dir, CrewPlan(workers=1, memory_mb=200)).__aenter__()
+        await WorkerPool("large:respond", app_dir, PoolPlan(workers=1, memory_mb=200)).__aenter__()

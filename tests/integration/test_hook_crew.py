@@ -19,7 +19,7 @@ import pytest
 
 import watcher
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook.pool import Crew, CrewPlan
+from watcher.hook.pool import PoolPlan, WorkerPool
 from watcher.task import Later, Response, Skip, Task
 from watcher.testing import make_task, run_hook
 
@@ -176,21 +176,21 @@ def lines() -> Lines:
 
 @contextlib.asynccontextmanager
 async def crewed(
-    app_dir: Path, lines: Lines, plan: CrewPlan | None = None, hook: str = "respond"
-) -> AsyncIterator[Crew]:
-    async with Crew(f"hostile:{hook}", app_dir, plan or CrewPlan(workers=1, timeout_s=20), log=lines) as crew:
-        yield crew
+    app_dir: Path, lines: Lines, plan: PoolPlan | None = None, hook: str = "respond"
+) -> AsyncIterator[WorkerPool]:
+    async with WorkerPool(f"hostile:{hook}", app_dir, plan or PoolPlan(workers=1, timeout_s=20), log=lines) as pool:
+        yield pool
 
 
-async def answer(crew: Crew, message: str) -> str:
-    response = await crew.run(make_task(message.encode()))
+async def answer(pool: WorkerPool, message: str) -> str:
+    response = await pool.run(make_task(message.encode()))
     assert isinstance(response, Response)
     return response.resp_message.decode()
 
 
-async def failure(crew: Crew, message: str) -> str:
+async def failure(pool: WorkerPool, message: str) -> str:
     with pytest.raises(AttemptFailed) as caught:
-        await crew.run(make_task(message.encode()))
+        await pool.run(make_task(message.encode()))
     words = str(caught.value)
     assert len(words) < 1300 and words.isprintable()
     return words
@@ -232,141 +232,141 @@ def reaped(pid: int) -> bool:
 async def test_a_hook_that_raises_or_returns_the_wrong_thing_fails_its_task_and_keeps_its_worker(
     app_dir: Path, lines: Lines, hook: str
 ) -> None:
-    async with crewed(app_dir, lines, hook=hook) as crew:
-        worker = await answer(crew, "pid")
+    async with crewed(app_dir, lines, hook=hook) as pool:
+        worker = await answer(pool, "pid")
         for fault, words in FAILURES:
-            assert words.format(file=app_dir / "hostile.py") in await failure(crew, fault), fault
-        assert await answer(crew, "pid") == worker
+            assert words.format(file=app_dir / "hostile.py") in await failure(pool, fault), fault
+        assert await answer(pool, "pid") == worker
 
 
 async def test_an_error_inside_a_library_is_placed_at_the_authors_line(app_dir: Path, lines: Lines) -> None:
     line = HOSTILE.splitlines().index('def raises_in_library(_): return json.loads("{")') + 1
-    async with crewed(app_dir, lines) as crew:
-        assert (await failure(crew, "raises_in_library")).endswith(f"hostile.py:{line})")
+    async with crewed(app_dir, lines) as pool:
+        assert (await failure(pool, "raises_in_library")).endswith(f"hostile.py:{line})")
 
 
 async def test_a_hook_that_kills_its_worker_costs_one_attempt_and_a_fresh_worker_follows(
     app_dir: Path, lines: Lines
 ) -> None:
-    async with crewed(app_dir, lines) as crew:
+    async with crewed(app_dir, lines) as pool:
         for fault, words in CRASHES:
-            worker = int(await answer(crew, "pid"))
-            assert words in await failure(crew, fault), fault
-            assert int(await answer(crew, "pid")) != worker
+            worker = int(await answer(pool, "pid"))
+            assert words in await failure(pool, fault), fault
+            assert int(await answer(pool, "pid")) != worker
             assert reaped(worker)
     assert "last words" in lines.text
 
 
 @pytest.mark.parametrize("fault", HANGS)
 async def test_a_hook_that_hangs_is_killed_at_its_time_limit(app_dir: Path, lines: Lines, fault: str) -> None:
-    async with crewed(app_dir, lines, CrewPlan(workers=1, timeout_s=1.5)) as crew:
-        worker = int(await answer(crew, "pid"))
-        assert "longer than timeout_s = 1.5 s and was killed" in await failure(crew, fault)
-        assert await answer(crew, "echo still here") == "still here"
+    async with crewed(app_dir, lines, PoolPlan(workers=1, timeout_s=1.5)) as pool:
+        worker = int(await answer(pool, "pid"))
+        assert "longer than timeout_s = 1.5 s and was killed" in await failure(pool, fault)
+        assert await answer(pool, "echo still here") == "still here"
         assert await ended(worker) and reaped(worker)
 
 
 async def test_verdicts_come_through_and_their_reasons_are_made_safe(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        assert await crew.run(make_task(b"skip")) == Skip("not ours\\x1b[2J\\n")
-        assert await crew.run(make_task(b"later")) == Later(3, 1.5, "soon")
-        response = await crew.run(make_task(b"echo x"))
+    async with crewed(app_dir, lines) as pool:
+        assert await pool.run(make_task(b"skip")) == Skip("not ours\\x1b[2J\\n")
+        assert await pool.run(make_task(b"later")) == Later(3, 1.5, "soon")
+        response = await pool.run(make_task(b"echo x"))
         assert isinstance(response, Response)
-        assert response.hook_version == crew.version
+        assert response.hook_version == pool.version
         assert response.hook_version.startswith("hostile:respond@") and len(response.hook_version) == 28
         assert 0 <= response.duration_ms < 10_000
 
 
 async def test_an_async_hook_keeps_one_event_loop_from_task_to_task(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines, hook="respond_async") as crew:
-        first = await answer(crew, "loop_id")
-        assert "SystemExit" in await failure(crew, "exits")
-        assert await answer(crew, "loop_id") == first
+    async with crewed(app_dir, lines, hook="respond_async") as pool:
+        first = await answer(pool, "loop_id")
+        assert "SystemExit" in await failure(pool, "exits")
+        assert await answer(pool, "loop_id") == first
 
 
 async def test_a_poison_task_does_not_disturb_a_task_that_runs_beside_it(app_dir: Path, lines: Lines) -> None:
     gate = app_dir / "gate"
     os.mkfifo(gate)
-    async with crewed(app_dir, lines, CrewPlan(workers=2, timeout_s=20)) as crew:
-        beside = asyncio.create_task(answer(crew, f"waits {gate}"))
+    async with crewed(app_dir, lines, PoolPlan(workers=2, timeout_s=20)) as pool:
+        beside = asyncio.create_task(answer(pool, f"waits {gate}"))
         for fault in ("segfault", "os_exit", "killed", "raises"):
-            await failure(crew, fault)
+            await failure(pool, fault)
         assert not beside.done()
         await asyncio.to_thread(gate.write_text, "unmoved")
         assert await beside == "unmoved"
 
 
 async def test_more_tasks_than_workers_are_all_answered(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines, CrewPlan(workers=2, timeout_s=20, tasks_per_worker=7)) as crew:
-        answers = await asyncio.gather(*(answer(crew, f"echo {n}") for n in range(50)))
+    async with crewed(app_dir, lines, PoolPlan(workers=2, timeout_s=20, tasks_per_worker=7)) as pool:
+        answers = await asyncio.gather(*(answer(pool, f"echo {n}") for n in range(50)))
     assert answers == [str(n) for n in range(50)]
 
 
 async def test_tasks_that_wait_for_a_worker_are_served_in_the_order_they_came(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        runs = [asyncio.create_task(answer(crew, f"tells {n}")) for n in range(12)]
+    async with crewed(app_dir, lines) as pool:
+        runs = [asyncio.create_task(answer(pool, f"tells {n}")) for n in range(12)]
         await asyncio.gather(*runs)
     assert [line for _, line in lines.seen] == [str(n) for n in range(12)]
 
 
 async def test_a_worker_is_replaced_after_its_share_of_tasks(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines, CrewPlan(workers=1, tasks_per_worker=3)) as crew:
-        workers = [await answer(crew, "pid") for _ in range(7)]
+    async with crewed(app_dir, lines, PoolPlan(workers=1, tasks_per_worker=3)) as pool:
+        workers = [await answer(pool, "pid") for _ in range(7)]
     assert [len({*workers[:3]}), len({*workers[3:6]}), len({*workers})] == [1, 1, 3]
 
 
 async def test_a_worker_is_never_replaced_when_its_share_is_0(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines, CrewPlan(workers=1, tasks_per_worker=0)) as crew:
-        assert len({await answer(crew, "pid") for _ in range(5)}) == 1
+    async with crewed(app_dir, lines, PoolPlan(workers=1, tasks_per_worker=0)) as pool:
+        assert len({await answer(pool, "pid") for _ in range(5)}) == 1
 
 
 async def test_a_worker_killed_while_it_rests_is_replaced(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        worker = int(await answer(crew, "pid"))
+    async with crewed(app_dir, lines) as pool:
+        worker = int(await answer(pool, "pid"))
         os.kill(worker, signal.SIGKILL)
         assert await ended(worker)
         await asyncio.sleep(0)  # one turn of the loop, in which the news arrives
-        assert int(await answer(crew, "pid")) != worker
+        assert int(await answer(pool, "pid")) != worker
 
 
 async def test_cancelling_kills_the_worker_and_the_next_task_gets_a_fresh_one(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        worker = int(await answer(crew, "pid"))
-        run = asyncio.create_task(crew.run(make_task(b"holds_the_lock")))
+    async with crewed(app_dir, lines) as pool:
+        worker = int(await answer(pool, "pid"))
+        run = asyncio.create_task(pool.run(make_task(b"holds_the_lock")))
         await lines.until("begun")
         run.cancel()
         with pytest.raises(asyncio.CancelledError):
             await run
-        assert int(await answer(crew, "pid")) != worker
+        assert int(await answer(pool, "pid")) != worker
         assert await ended(worker) and reaped(worker)
 
 
 async def test_the_crew_stops_while_a_hook_hangs(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        worker = int(await answer(crew, "pid"))
-        run = asyncio.create_task(crew.run(make_task(b"holds_the_lock")))
+    async with crewed(app_dir, lines) as pool:
+        worker = int(await answer(pool, "pid"))
+        run = asyncio.create_task(pool.run(make_task(b"holds_the_lock")))
         await lines.until("begun")
     with pytest.raises(AttemptFailed):
         await run
     assert reaped(worker)
     with pytest.raises(TryLater):
-        await crew.run(make_task(b"pid"))
+        await pool.run(make_task(b"pid"))
 
 
 async def test_a_hook_that_returns_twice_by_forking_answers_once(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        assert [await answer(crew, "forks_and_returns") for _ in range(3)] == ["parent"] * 3
-        assert await answer(crew, "echo next") == "next"
+    async with crewed(app_dir, lines) as pool:
+        assert [await answer(pool, "forks_and_returns") for _ in range(3)] == ["parent"] * 3
+        assert await answer(pool, "echo next") == "next"
 
 
 async def test_children_of_a_hook_die_with_its_worker(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        left = int(await answer(crew, "leaves_a_child"))
+    async with crewed(app_dir, lines) as pool:
+        left = int(await answer(pool, "leaves_a_child"))
         os.kill(left, 0)
-        await failure(crew, "leaves_a_child die")
+        await failure(pool, "leaves_a_child die")
         orphan = int((await lines.until("child ")).split()[1])
         assert await ended(orphan) and await ended(left)
-        last = int(await answer(crew, "leaves_a_child"))
+        last = int(await answer(pool, "leaves_a_child"))
     assert await ended(last)
 
 
@@ -378,8 +378,8 @@ async def test_the_daemons_secrets_and_sockets_are_not_in_a_hooks_environment(
     for name in ("WATCHDOG_USEC", "WATCHDOG_PID", "JOURNAL_STREAM", "LISTEN_FDS", "LISTEN_PID"):
         monkeypatch.setenv(name, "canary-7f3a")
     monkeypatch.setenv("HOOK_API_KEY", "for the hook")
-    async with crewed(app_dir, lines) as crew:
-        seen = json.loads(await answer(crew, "environment"))
+    async with crewed(app_dir, lines) as pool:
+        seen = json.loads(await answer(pool, "environment"))
     assert "canary-7f3a" not in json.dumps(seen)
     assert seen["HOOK_API_KEY"] == "for the hook" and "PATH" in seen
 
@@ -388,8 +388,8 @@ async def test_the_daemons_descriptors_are_not_in_a_hook(app_dir: Path, lines: L
     secret = (app_dir / "secret").open("w")
     os.set_inheritable(secret.fileno(), True)
     with secret:
-        async with crewed(app_dir, lines, CrewPlan(workers=2)) as crew:
-            seen = json.loads(await answer(crew, "descriptors"))
+        async with crewed(app_dir, lines, PoolPlan(workers=2)) as pool:
+            seen = json.loads(await answer(pool, "descriptors"))
     assert not any("secret" in name for name in seen)
     # stdin, two outputs, the channel, the life line; the listing's own descriptor is closed again.
     assert len(seen) == 5
@@ -397,39 +397,39 @@ async def test_the_daemons_descriptors_are_not_in_a_hook(app_dir: Path, lines: L
 
 async def test_a_reply_never_lands_in_a_file_of_the_hook(app_dir: Path, lines: Lines) -> None:
     target = app_dir / "theirs"
-    async with crewed(app_dir, lines) as crew:
-        assert "closed the worker's channel" in await failure(crew, f"swaps_fds {target}")
-        assert await answer(crew, "echo next") == "next"
+    async with crewed(app_dir, lines) as pool:
+        assert "closed the worker's channel" in await failure(pool, f"swaps_fds {target}")
+        assert await answer(pool, "echo next") == "next"
     assert target.read_bytes() == b""
 
 
 async def test_signals_to_the_terminal_or_the_whole_service_do_not_cut_a_run_short(app_dir: Path, lines: Lines) -> None:
     gate = app_dir / "gate"
     os.mkfifo(gate)
-    async with crewed(app_dir, lines) as crew:
-        session, group, worker = map(int, (await answer(crew, "session")).split())
+    async with crewed(app_dir, lines) as pool:
+        session, group, worker = map(int, (await answer(pool, "session")).split())
         assert session == group == worker != os.getsid(0)
-        run = asyncio.create_task(answer(crew, f"waits {gate}"))
+        run = asyncio.create_task(answer(pool, f"waits {gate}"))
         writer = await asyncio.to_thread(gate.open, "w")  # opens when the hook has opened its end
         os.kill(worker, signal.SIGINT)
         os.kill(worker, signal.SIGTERM)
         writer.write("done")
         writer.close()
         assert await run == "done"
-        assert int(await answer(crew, "pid")) == worker
+        assert int(await answer(pool, "pid")) == worker
 
 
 async def test_programs_a_hook_starts_can_still_be_terminated(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        assert await answer(crew, "terminates_a_child") == "-15 15"
+    async with crewed(app_dir, lines) as pool:
+        assert await answer(pool, "terminates_a_child") == "-15 15"
 
 
 async def test_what_a_hook_prints_is_logged_with_its_task_escaped_and_never_taken_for_an_answer(
     app_dir: Path, lines: Lines
 ) -> None:
     task = make_task(b"prints", task_index=9)
-    async with crewed(app_dir, lines) as crew:
-        response = await crew.run(task)
+    async with crewed(app_dir, lines) as pool:
+        response = await pool.run(task)
         assert isinstance(response, Response) and response.resp_message == b"x"
         assert lines.seen == [
             (task, "to stdout \\x1b]0;title\\x07 \\u202e"),
@@ -437,25 +437,25 @@ async def test_what_a_hook_prints_is_logged_with_its_task_escaped_and_never_take
             (task, "raw \\xff\\xfe bytes"),
             (task, "no end"),
         ]
-        assert await answer(crew, "breaks_stdout") == "x"
-        assert await answer(crew, "echo next") == "next"
+        assert await answer(pool, "breaks_stdout") == "x"
+        assert await answer(pool, "echo next") == "next"
 
 
 async def test_a_flood_of_output_is_cut_and_does_not_hold_the_hook_up(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        assert await answer(crew, "floods") == "x"
+    async with crewed(app_dir, lines) as pool:
+        assert await answer(pool, "floods") == "x"
     assert len(lines.text) < 20_000
     assert "9,983,716 more bytes of output are not shown" in lines.text
 
 
 async def test_no_process_and_no_descriptor_is_left_behind(app_dir: Path, lines: Lines) -> None:
     async def once() -> list[int]:
-        async with crewed(app_dir, lines, CrewPlan(workers=2, timeout_s=1.5, tasks_per_worker=2)) as crew:
-            workers = [int(await answer(crew, "pid")) for _ in range(5)]
+        async with crewed(app_dir, lines, PoolPlan(workers=2, timeout_s=1.5, tasks_per_worker=2)) as pool:
+            workers = [int(await answer(pool, "pid")) for _ in range(5)]
             for fault in ("segfault", "sleeps", "nonsense", "raises"):
-                await failure(crew, fault)
+                await failure(pool, fault)
         with pytest.raises(FixConfiguration):
-            await Crew("hostile:gone", app_dir).__aenter__()
+            await WorkerPool("hostile:gone", app_dir).__aenter__()
         return workers
 
     await once()
@@ -467,33 +467,34 @@ async def test_no_process_and_no_descriptor_is_left_behind(app_dir: Path, lines:
 
 async def test_no_task_pays_when_no_worker_can_be_started(app_dir: Path, lines: Lines) -> None:
     source = app_dir / "hostile.py"
-    async with crewed(app_dir, lines) as crew:
-        version = crew.version
+    async with crewed(app_dir, lines) as pool:
+        version = pool.version
         source.write_text("raise OSError('disk on fire')")
-        await failure(crew, "os_exit")
+        await failure(pool, "os_exit")
         await lines.until("disk on fire")
         with pytest.raises(TryLater, match="OSError: disk on fire"):
-            await crew.run(make_task(b"pid"))
-        assert crew.alive == 0
+            await pool.run(make_task(b"pid"))
+        assert pool.alive == 0
         source.write_text(HOSTILE)
-        await until(lambda: crew.alive == 1)
-        response = await crew.run(make_task(b"echo back"))
-        assert isinstance(response, Response) and response.hook_version == crew.version == version
+        await until(lambda: pool.alive == 1)
+        response = await pool.run(make_task(b"echo back"))
+        assert isinstance(response, Response) and response.hook_version == pool.version == version
 
 
 DAEMON = """
 import asyncio, sys
-from watcher.hook.pool import Crew, CrewPlan
+from watcher.hook.pool import WorkerPool, PoolPlan
 from watcher.testing import make_task
 
 async def main(app_dir):
     begun = asyncio.Semaphore(0)
-    async with Crew("hostile:respond", app_dir, CrewPlan(workers=3), log=lambda task, line: begun.release()) as crew:
-        busy = [asyncio.create_task(crew.run(make_task(b))) for b in (b"holds_the_lock", b"sleeps")]
+    plan = PoolPlan(workers=3)
+    async with WorkerPool("hostile:respond", app_dir, plan, log=lambda task, line: begun.release()) as pool:
+        busy = [asyncio.create_task(pool.run(make_task(b))) for b in (b"holds_the_lock", b"sleeps")]
         await begun.acquire()
         await begun.acquire()
-        child = await crew.run(make_task(b"leaves_a_child"))
-        print(child.resp_message.decode(), *(worker.pid for worker in crew._staff), flush=True)
+        child = await pool.run(make_task(b"leaves_a_child"))
+        print(child.resp_message.decode(), *(worker.pid for worker in pool._staff), flush=True)
         await asyncio.gather(*busy)
 
 asyncio.run(main(sys.argv[1]))
@@ -525,12 +526,12 @@ def test_run_hook_runs_a_target_as_the_daemon_does(app_dir: Path) -> None:
 
 
 async def test_a_call_to_a_warm_worker_costs_little(app_dir: Path, lines: Lines) -> None:
-    async with crewed(app_dir, lines) as crew:
-        await answer(crew, "echo x")
+    async with crewed(app_dir, lines) as pool:
+        await answer(pool, "echo x")
         spent = []
         for _ in range(200):
             began = time.perf_counter()
-            await answer(crew, "echo x")
+            await answer(pool, "echo x")
             spent.append(time.perf_counter() - began)
     # A fifth of a millisecond on an idle machine; the bound only catches a change of kind.
     assert sorted(spent)[100] < 0.02

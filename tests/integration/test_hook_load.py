@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from watcher.errors import FixConfiguration, TryLater
-from watcher.hook.pool import Crew, check_hook
+from watcher.hook.pool import WorkerPool, check_hook
 from watcher.task import Response
 from watcher.testing import make_task, run_hook
 
@@ -171,7 +171,7 @@ async def test_a_folder_that_is_not_there_is_named(app_dir: Path) -> None:
 
 async def test_a_crew_starts_only_with_a_hook_that_loads(app_dir: Path) -> None:
     with pytest.raises(FixConfiguration, match="raised while importing"):
-        async with Crew("raises:respond", app_dir):
+        async with WorkerPool("raises:respond", app_dir):
             pytest.fail("entered")
 
 
@@ -227,8 +227,8 @@ def test_the_hooks_folder_is_on_the_path_of_the_worker_only(app_dir: Path) -> No
 
 async def test_a_worker_imports_nothing_heavy(app_dir: Path) -> None:
     (app_dir / "nosy.py").write_text("import sys\ndef respond(task): return ' '.join(sys.modules).encode()\n")
-    async with Crew("nosy:respond", app_dir) as crew:
-        response = await crew.run(make_task())
+    async with WorkerPool("nosy:respond", app_dir) as pool:
+        response = await pool.run(make_task())
     assert isinstance(response, Response)
     modules = response.resp_message.decode().split()
     assert "watcher.hook.worker" in modules

@@ -10,7 +10,7 @@ import pytest
 
 from tests.integration.test_hook_crew import until
 from watcher.errors import FixConfiguration, TryLater
-from watcher.hook.pool import Crew, CrewPlan
+from watcher.hook.pool import PoolPlan, WorkerPool
 from watcher.task import Response, Task
 from watcher.testing import make_task
 
@@ -43,21 +43,21 @@ def app_dir(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def crew(app_dir: Path) -> AsyncIterator[Crew]:
-    async with Crew("hook:respond", app_dir, CrewPlan(workers=1, timeout_s=20)) as one:
+async def pool(app_dir: Path) -> AsyncIterator[WorkerPool]:
+    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=1, timeout_s=20)) as one:
         yield one
 
 
-async def answer(crew: Crew, message: str) -> str:
-    response = await crew.run(make_task(message.encode()))
+async def answer(pool: WorkerPool, message: str) -> str:
+    response = await pool.run(make_task(message.encode()))
     assert isinstance(response, Response)
     return response.resp_message.decode()
 
 
-async def new_worker(crew: Crew) -> None:
+async def new_worker(pool: WorkerPool) -> None:
     """Kill the worker and return once another has been tried."""
     with pytest.raises(Exception, match="SIGKILL"):
-        await crew.run(make_task(b"die"))
+        await pool.run(make_task(b"die"))
 
 
 def edit(path: Path, old: str, new: str) -> None:
@@ -74,65 +74,65 @@ def edit(path: Path, old: str, new: str) -> None:
     ],
 )
 async def test_no_worker_answers_when_a_file_has_changed(
-    app_dir: Path, crew: Crew, name: str, old: str, new: str
+    app_dir: Path, pool: WorkerPool, name: str, old: str, new: str
 ) -> None:
-    assert await answer(crew, "code") == "1 h1 p1"
+    assert await answer(pool, "code") == "1 h1 p1"
     (app_dir / "shadow.py").write_text("")
     edit(app_dir / name, old, new)
-    assert await answer(crew, "code") == "1 h1 p1", "the worker that is there goes on"
-    await new_worker(crew)
+    assert await answer(pool, "code") == "1 h1 p1", "the worker that is there goes on"
+    await new_worker(pool)
     with pytest.raises(TryLater, match=rf"code has changed since it was loaded \({Path(name).name}.*reload"):
-        await crew.run(make_task(b"code"))
+        await pool.run(make_task(b"code"))
     edit(app_dir / name, new, old)
-    await until(lambda: crew.alive > 0)
-    assert await answer(crew, "code") == "1 h1 p1"
+    await until(lambda: pool.alive > 0)
+    assert await answer(pool, "code") == "1 h1 p1"
 
 
-async def test_an_edit_is_seen_when_size_and_time_stay_the_same(app_dir: Path, crew: Crew) -> None:
+async def test_an_edit_is_seen_when_size_and_time_stay_the_same(app_dir: Path, pool: WorkerPool) -> None:
     """The interpreter's cache of bytecode goes by both, and would run the old text under the new hash."""
     helper = app_dir / "helper.py"
     before = helper.stat()
     helper.write_text("CODE = 'h2'\n")
     os.utime(helper, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert await crew.changed_files() == "helper.py"
-    await new_worker(crew)
+    assert await pool.changed_files() == "helper.py"
+    await new_worker(pool)
     with pytest.raises(TryLater, match=r"helper\.py"):
-        await crew.run(make_task(b"code"))
-    await crew.reload()
-    assert await answer(crew, "code") == "1 h2 p1"
+        await pool.run(make_task(b"code"))
+    await pool.reload()
+    assert await answer(pool, "code") == "1 h2 p1"
 
 
-async def test_a_module_imported_during_a_run_is_held_to_the_first(app_dir: Path, crew: Crew) -> None:
-    assert await answer(crew, "lazy") == "l1"
+async def test_a_module_imported_during_a_run_is_held_to_the_first(app_dir: Path, pool: WorkerPool) -> None:
+    assert await answer(pool, "lazy") == "l1"
     edit(app_dir / "lazy_part.py", "l1", "l2")
-    assert await crew.changed_files() == "lazy_part.py"
-    assert await answer(crew, "lazy") == "l1"
-    await new_worker(crew)
+    assert await pool.changed_files() == "lazy_part.py"
+    assert await answer(pool, "lazy") == "l1"
+    await new_worker(pool)
     with pytest.raises(TryLater, match=r"changed code during a run.*lazy_part\.py.*reload"):
-        await crew.run(make_task(b"lazy"))
-    assert await answer(crew, "code") == "1 h1 p1"
-    await crew.reload()
-    assert await answer(crew, "lazy") == "l2"
+        await pool.run(make_task(b"lazy"))
+    assert await answer(pool, "code") == "1 h1 p1"
+    await pool.reload()
+    assert await answer(pool, "lazy") == "l2"
 
 
-async def test_a_file_that_vanished_is_named(app_dir: Path, crew: Crew) -> None:
-    assert await crew.changed_files() == ""
+async def test_a_file_that_vanished_is_named(app_dir: Path, pool: WorkerPool) -> None:
+    assert await pool.changed_files() == ""
     (app_dir / "helper.py").unlink()
-    assert await crew.changed_files() == "helper.py"
+    assert await pool.changed_files() == "helper.py"
 
 
 async def test_reload_swaps_every_worker_when_the_new_code_loads(app_dir: Path) -> None:
     gate = app_dir / "gate"
     os.mkfifo(gate)
-    async with Crew("hook:respond", app_dir, CrewPlan(workers=2, timeout_s=20)) as crew:
-        await until(lambda: crew.alive == 2)
-        running = asyncio.create_task(crew.run(make_task(f"wait {gate}".encode())))
+    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=2, timeout_s=20)) as pool:
+        await until(lambda: pool.alive == 2)
+        running = asyncio.create_task(pool.run(make_task(f"wait {gate}".encode())))
         writer = await asyncio.to_thread(gate.open, "w")
         edit(app_dir / "helper.py", "h1", "h2")
-        before, now = await crew.reload()
-        assert before != now == crew.version and re.fullmatch(r"hook:respond@[0-9a-f]{12}", now)
-        assert await crew.changed_files() == ""
-        later = await asyncio.gather(*(crew.run(make_task(b"code")) for _ in range(6)))
+        before, now = await pool.reload()
+        assert before != now == pool.version and re.fullmatch(r"hook:respond@[0-9a-f]{12}", now)
+        assert await pool.changed_files() == ""
+        later = await asyncio.gather(*(pool.run(make_task(b"code")) for _ in range(6)))
         assert {(one.resp_message, one.hook_version) for one in later if isinstance(one, Response)} == {
             (b"1 h2 p1", now)
         }
@@ -141,8 +141,8 @@ async def test_reload_swaps_every_worker_when_the_new_code_loads(app_dir: Path) 
         ended = await running
         assert isinstance(ended, Response)
         assert (ended.resp_message, ended.hook_version) == (b"begun before: 1 h1 p1", before)
-        await until(lambda: crew.alive == 2)
-        assert {await answer(crew, "code") for _ in range(4)} == {"1 h2 p1"}
+        await until(lambda: pool.alive == 2)
+        assert {await answer(pool, "code") for _ in range(4)} == {"1 h2 p1"}
 
 
 @pytest.mark.parametrize(
@@ -155,20 +155,20 @@ async def test_reload_swaps_every_worker_when_the_new_code_loads(app_dir: Path) 
     ],
 )
 async def test_the_old_code_answers_when_a_reload_fails(
-    app_dir: Path, crew: Crew, text: str, error: type[Exception]
+    app_dir: Path, pool: WorkerPool, text: str, error: type[Exception]
 ) -> None:
-    version = crew.version
+    version = pool.version
     (app_dir / "hook.py").write_text(text)
     with pytest.raises(error):
-        await crew.reload()
-    assert crew.version == version
-    assert await answer(crew, "code") == "1 h1 p1"
+        await pool.reload()
+    assert pool.version == version
+    assert await answer(pool, "code") == "1 h1 p1"
 
 
 async def test_a_worker_stays_beyond_its_share_when_none_could_follow(app_dir: Path) -> None:
-    async with Crew("hook:respond", app_dir, CrewPlan(workers=1, tasks_per_worker=2)) as crew:
+    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=1, tasks_per_worker=2)) as pool:
         edit(app_dir / "helper.py", "h1", "h2")
-        assert [await answer(crew, "code") for _ in range(5)] == ["1 h1 p1"] * 5
+        assert [await answer(pool, "code") for _ in range(5)] == ["1 h1 p1"] * 5
 
 
 async def test_nothing_starts_before_a_reload_when_the_crew_is_empty(app_dir: Path) -> None:
@@ -178,13 +178,13 @@ async def test_nothing_starts_before_a_reload_when_the_crew_is_empty(app_dir: Pa
     def log(_task: Task | None, line: str) -> None:
         lines.append(line)
 
-    async with Crew("hook:respond", app_dir, CrewPlan(workers=2, timeout_s=20), log=log) as crew:
-        await until(lambda: crew.alive == 2)
+    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=2, timeout_s=20), log=log) as pool:
+        await until(lambda: pool.alive == 2)
         edit(app_dir / "hook.py", '"1 ', '"2 ')
         for _ in range(2):
-            await new_worker(crew)
+            await new_worker(pool)
         with pytest.raises(TryLater):
-            await crew.run(make_task(b"code"))
-        await crew.reload()
-        assert await answer(crew, "code") == "2 h1 p1"
+            await pool.run(make_task(b"code"))
+        await pool.reload()
+        assert await answer(pool, "code") == "2 h1 p1"
     assert sum("code has changed" in line for line in lines) <= 2, "told once, not at every try"

@@ -16,7 +16,7 @@ import pytest
 
 from watcher.errors import AttemptFailed, FixConfiguration
 from watcher.hook import syscalls
-from watcher.hook.pool import Crew, CrewPlan
+from watcher.hook.pool import PoolPlan, WorkerPool
 from watcher.task import Response
 from watcher.testing import make_task
 
@@ -96,28 +96,28 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def plan(folder: Path, mode: str = "auto") -> CrewPlan:
+def plan(folder: Path, mode: str = "auto") -> PoolPlan:
     hidden = tuple(str(folder / name) for name in ("watcher.toml", "watcher.db", "credentials"))
-    return CrewPlan(workers=1, timeout_s=20, landlock=mode, hidden=hidden)
+    return PoolPlan(workers=1, timeout_s=20, landlock=mode, hidden=hidden)
 
 
 @pytest.fixture
-async def crew(folder: Path) -> AsyncIterator[Crew]:
-    async with Crew("hook:respond", folder, plan(folder)) as one:
+async def pool(folder: Path) -> AsyncIterator[WorkerPool]:
+    async with WorkerPool("hook:respond", folder, plan(folder)) as one:
         assert one.exposed == ""
         yield one
 
 
-async def answer(crew: Crew, message: str) -> str:
-    response = await crew.run(make_task(message.encode()))
+async def answer(pool: WorkerPool, message: str) -> str:
+    response = await pool.run(make_task(message.encode()))
     assert isinstance(response, Response)
     return response.resp_message.decode()
 
 
-async def outcome(crew: Crew, message: str) -> str:
+async def outcome(pool: WorkerPool, message: str) -> str:
     """The answer, or why there is none."""
     try:
-        return await answer(crew, message)
+        return await answer(pool, message)
     except AttemptFailed as failure:
         return str(failure)
 
@@ -126,7 +126,7 @@ HIDDEN = ["watcher.toml", "watcher.db", "watcher.db-wal", "watcher.db.before-000
 
 
 @pytest.mark.parametrize("name", HIDDEN)
-async def test_a_hook_cannot_touch_a_hidden_file(folder: Path, crew: Crew, name: str) -> None:
+async def test_a_hook_cannot_touch_a_hidden_file(folder: Path, pool: WorkerPool, name: str) -> None:
     path, other = folder / name, folder / "data" / "copy"
     before = path.read_text()
     for message in (
@@ -140,45 +140,45 @@ async def test_a_hook_cannot_touch_a_hidden_file(folder: Path, crew: Crew, name:
         f"read {folder}/data/../{name}",
         f"read /proc/self/root{path}",
     ):
-        said = await outcome(crew, message)
+        said = await outcome(pool, message)
         assert "secret" not in said and ("denied" in said or "cross-device" in said), (message, said)
     assert path.read_text() == before
 
 
-async def test_a_refusal_says_where_to_read_on(folder: Path, crew: Crew) -> None:
+async def test_a_refusal_says_where_to_read_on(folder: Path, pool: WorkerPool) -> None:
     for message in (f"read {folder}/watcher.db", f"write {folder}/new-file"):
-        assert "docs/hooks.md, What a hook can reach" in await outcome(crew, message)
+        assert "docs/hooks.md, What a hook can reach" in await outcome(pool, message)
 
 
 async def test_other_names_of_a_hidden_file_are_hidden(folder: Path) -> None:
     os.link(folder / "watcher.toml", folder / "hard")
     (folder / "watcher.db").rename(folder / "data" / "real.db")
     (folder / "watcher.db").symlink_to(folder / "data" / "real.db")
-    async with Crew("hook:respond", folder, plan(folder)) as crew:
+    async with WorkerPool("hook:respond", folder, plan(folder)) as pool:
         for name in ("hard", "watcher.db", "data/real.db"):
-            assert "secret" not in await outcome(crew, f"read {folder / name}")
-        assert await answer(crew, f"read {folder}/data/model") == "model"
+            assert "secret" not in await outcome(pool, f"read {folder / name}")
+        assert await answer(pool, f"read {folder}/data/model") == "model"
 
 
 async def test_a_file_that_appears_beside_the_ledger_is_hidden(folder: Path) -> None:
     for suffix in LEDGER:
         (folder / f"watcher.db{suffix}").unlink()
-    async with Crew("hook:respond", folder, plan(folder)) as crew:
+    async with WorkerPool("hook:respond", folder, plan(folder)) as pool:
         (folder / "watcher.db").write_text("secret-ledger")
         (folder / "watcher.db-wal").write_text("secret-ledger")
         for name in ("watcher.db", "watcher.db-wal"):
-            assert "secret" not in await outcome(crew, f"read {folder / name}")
+            assert "secret" not in await outcome(pool, f"read {folder / name}")
 
 
-async def test_a_hook_keeps_what_it_needs(folder: Path, crew: Crew) -> None:
-    assert await answer(crew, f"read {folder}/prices.json") == "prices"
-    assert await answer(crew, f"write {folder}/prices.json") == "7"
-    assert await answer(crew, f"read {folder}/data/model") == "model"
-    assert await answer(crew, f"keeps {folder}/data") == "kept"
-    assert "watcher.toml" in await answer(crew, f"names {folder}"), "the import of modules lists the folder"
-    assert await answer(crew, "temporary") == "xy"
-    assert await answer(crew, "system") == "42\n"
-    assert await answer(crew, "shared") == "shared"
+async def test_a_hook_keeps_what_it_needs(folder: Path, pool: WorkerPool) -> None:
+    assert await answer(pool, f"read {folder}/prices.json") == "prices"
+    assert await answer(pool, f"write {folder}/prices.json") == "7"
+    assert await answer(pool, f"read {folder}/data/model") == "model"
+    assert await answer(pool, f"keeps {folder}/data") == "kept"
+    assert "watcher.toml" in await answer(pool, f"names {folder}"), "the import of modules lists the folder"
+    assert await answer(pool, "temporary") == "xy"
+    assert await answer(pool, "system") == "42\n"
+    assert await answer(pool, "shared") == "shared"
 
 
 def made(folder: Path) -> list[Path]:
@@ -187,8 +187,8 @@ def made(folder: Path) -> list[Path]:
 
 async def test_temporary_files_are_removed_with_the_crew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
-    async with Crew("hook:respond", folder, plan(folder)) as crew:
-        assert await answer(crew, "temporary") == "xy"
+    async with WorkerPool("hook:respond", folder, plan(folder)) as pool:
+        assert await answer(pool, "temporary") == "xy"
         assert len(made(folder)) == 1
     assert made(folder) == []
 
@@ -196,9 +196,9 @@ async def test_temporary_files_are_removed_with_the_crew(folder: Path, monkeypat
 async def test_a_hook_cannot_list_the_credentials(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     app_dir = folder / "data"
     (app_dir / "hook.py").write_text(HOOK)
-    async with Crew("hook:respond", app_dir, plan(folder)) as crew:
-        assert "operator__password" not in await outcome(crew, f"names {folder}/credentials")
-        assert "model" in await answer(crew, f"names {app_dir}")
+    async with WorkerPool("hook:respond", app_dir, plan(folder)) as pool:
+        assert "operator__password" not in await outcome(pool, f"names {folder}/credentials")
+        assert "model" in await answer(pool, f"names {app_dir}")
 
 
 @pytest.fixture
@@ -209,42 +209,45 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
         process.kill()
 
 
-async def test_a_hook_cannot_look_into_other_processes(crew: Crew, other: subprocess.Popen[bytes]) -> None:
+async def test_a_hook_cannot_look_into_other_processes(pool: WorkerPool, other: subprocess.Popen[bytes]) -> None:
     for pid in (other.pid, os.getpid(), os.getppid()):
         for name in ("environ", "mem", "maps"):
-            said = await outcome(crew, f"read /proc/{pid}/{name}")
+            said = await outcome(pool, f"read /proc/{pid}/{name}")
             assert "secret" not in said and ("denied" in said or "not permitted" in said), said
-        assert "denied" in await outcome(crew, f"opened {pid}")
-        assert await answer(crew, f"attach {pid}") == "-1"
+        assert "denied" in await outcome(pool, f"opened {pid}")
+        assert await answer(pool, f"attach {pid}") == "-1"
 
 
 @needs_signal_scope
-async def test_a_hook_cannot_signal_other_processes(crew: Crew, other: subprocess.Popen[bytes]) -> None:
+async def test_a_hook_cannot_signal_other_processes(pool: WorkerPool, other: subprocess.Popen[bytes]) -> None:
     for pid in (other.pid, os.getpid()):
-        assert "PermissionError" in await outcome(crew, f"stop {pid}")
+        assert "PermissionError" in await outcome(pool, f"stop {pid}")
 
 
 async def test_one_worker_cannot_look_into_another(folder: Path) -> None:
-    async with Crew("hook:respond", folder, plan(folder)) as one, Crew("hook:respond", folder, plan(folder)) as two:
+    async with (
+        WorkerPool("hook:respond", folder, plan(folder)) as one,
+        WorkerPool("hook:respond", folder, plan(folder)) as two,
+    ):
         pid = int(await answer(two, "pid"))
         assert await answer(one, f"attach {pid}") == "-1"
         assert "denied" in await outcome(one, f"opened {pid}")
 
 
 async def test_nothing_is_hidden_when_it_is_off(folder: Path) -> None:
-    async with Crew("hook:respond", folder, plan(folder, "off")) as crew:
-        assert crew.exposed == 'hook.landlock = "off"'
-        assert await answer(crew, f"read {folder}/watcher.toml") == "secret-config"
+    async with WorkerPool("hook:respond", folder, plan(folder, "off")) as pool:
+        assert pool.exposed == 'hook.landlock = "off"'
+        assert await answer(pool, f"read {folder}/watcher.toml") == "secret-config"
 
 
 async def test_a_hidden_folder_around_the_hook_is_told(folder: Path) -> None:
-    hidden = CrewPlan(workers=1, hidden=(str(folder), str(folder / "watcher.db")))
-    async with Crew("hook:respond", folder, hidden) as crew:
-        assert "the hook or the program lies below" in crew.exposed
-        assert "secret" not in await outcome(crew, f"read {folder}/watcher.db"), "the rest is hidden all the same"
-    required = CrewPlan(workers=1, landlock="required", hidden=(str(folder),))
+    hidden = PoolPlan(workers=1, hidden=(str(folder), str(folder / "watcher.db")))
+    async with WorkerPool("hook:respond", folder, hidden) as pool:
+        assert "the hook or the program lies below" in pool.exposed
+        assert "secret" not in await outcome(pool, f"read {folder}/watcher.db"), "the rest is hidden all the same"
+    required = PoolPlan(workers=1, landlock="required", hidden=(str(folder),))
     with pytest.raises(FixConfiguration, match=r'hook\.landlock = "required": the hook or the program'):
-        await Crew("hook:respond", folder, required).__aenter__()
+        await WorkerPool("hook:respond", folder, required).__aenter__()
 
 
 @pytest.mark.parametrize("command", ["hook try", "check"])
@@ -291,7 +294,7 @@ def test_the_rules_hold_for_every_thread_and_child(folder: Path) -> None:
     """The descendants of a worker are as restricted as the worker."""
 
     async def run() -> str:
-        async with Crew("hook:respond", folder, plan(folder)) as crew:
-            return await outcome(crew, f"read_in_child {folder}/credentials/operator__password")
+        async with WorkerPool("hook:respond", folder, plan(folder)) as pool:
+            return await outcome(pool, f"read_in_child {folder}/credentials/operator__password")
 
     assert "secret" not in json.dumps(asyncio.run(run()))

@@ -15,15 +15,15 @@ from watcher.chain.confirm import Confirm
 from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
-from watcher.chain.resolve import Judge
+from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.settings import load
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "hourglass_mailbox"
@@ -44,7 +44,7 @@ VERIFIED = keccak(b"TaskVerified(address,bytes32,address,uint32,bytes,bytes)")
 class Rig:
     net: Devnet
     mailbox: str
-    book: Book
+    ledger: Ledger
     watch: Watch
     admit: Admit
     confirm: Confirm
@@ -68,7 +68,7 @@ class Rig:
             pass
         await self.admit.step()
         await self.confirm.step()
-        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
+        rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
         return {row.task_index.to_bytes(32): row.state for row in rows}
 
 
@@ -79,18 +79,18 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         net = await stack.enter_async_context(Devnet(options))
         made = await net.chain.run(net.manager.roles.owner, None, INIT)
         mailbox, clock = str(made["contractAddress"]), SystemClock()
-        nodes = Endpoints([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
+        nodes = NodePool([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(mailbox[2:])
         shape = convention("custom", EXAMPLE / "convention.toml", answers=False)
         contract = TaskManager(nodes, address, shape, 100)
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, 2, 100, 1), None)
-        confirm = Confirm(nodes, contract, Judge(nodes, contract, book), book, clock, 1)
-        admit = Admit(nodes, contract, book, clock, 0, 1)
-        yield Rig(net, mailbox, book, watch, admit, confirm, Consistency(contract, book))
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
+        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 2, 100, 1), None)
+        confirm = Confirm(nodes, contract, Resolver(nodes, contract, ledger), ledger, clock, 1)
+        admit = Admit(nodes, contract, ledger, clock, 0, 1)
+        yield Rig(net, mailbox, ledger, watch, admit, confirm, Consistency(contract, ledger))
 
 
 async def test_observer_records_what_the_mailbox_shows_of_its_avs(rig: Rig) -> None:
@@ -104,7 +104,7 @@ async def test_observer_records_what_the_mailbox_shows_of_its_avs(rig: Rig) -> N
     await rig.read()
     assert await rig.read() == {verified: "final_other", waiting: "ready"}
     index = int.from_bytes(verified)
-    (shown,) = await rig.book.ask(queries.responses_between, rig.book.source_id, index, index)
+    (shown,) = await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)
     assert shown.message == b"forty-two"
     for _ in range(2):
         await rig.consistency.run()

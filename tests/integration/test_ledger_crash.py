@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock
 from watcher.ledger import claims, queries, schema
 from watcher.ledger.lock import sole_writer
-from watcher.ledger.store import open_book
+from watcher.ledger.store import open_ledger
 from watcher.state import State
 
 ROOT = Path(__file__).parents[2]
@@ -25,18 +25,18 @@ import asyncio, os, sys
 from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, make_task, header
 from watcher.clock import SystemClock
-from watcher.ledger import intake, outcome, work
-from watcher.ledger.store import open_book
+from watcher.ledger import ingest, outcomes, claims
+from watcher.ledger.store import open_ledger
 from watcher.ledger.lock import sole_writer
 from watcher.task import Response, State
 
 def say(*words):
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
 
-async def answer(book, held):
-    await book.do(answers.keep_answer, held, Response(held.task.task_index.to_bytes(8, "big"), "hook", 1))
+async def answer(ledger, held):
+    await ledger.write(hook_results.keep_answer, held, Response(held.task.task_index.to_bytes(8, "big"), "hook", 1))
     say("answered", held.task.task_index)
-    (attempt,) = await book.do(work.begin, [held_again(held)], "proxy", {held.row_id: bytes(32)}, 60_000)
+    (attempt,) = await ledger.write(claims.begin, [held_again(held)], "proxy", {held.row_id: bytes(32)}, 60_000)
     say("sending", held.task.task_index)
 
 def held_again(held):
@@ -46,17 +46,17 @@ def held_again(held):
 async def main(path, first):
     url = URL.create("sqlite", database=path)
     with sole_writer(url):
-        async with open_book(url, SystemClock(), CHAIN_ID, MANAGER, 100) as book:
-            await book.do(work.rescue, book.source_id, all_of_them=True)
+        async with open_ledger(url, SystemClock(), CHAIN_ID, MANAGER, 100) as ledger:
+            await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True)
             for start in range(first, 10**9, 8):
                 block = 101 + start
                 found = [make_task(index, block=block, deadline=None) for index in range(start, start + 8)]
-                await book.do(intake.record, book.source_id, found, [], header(block), block)
+                await ledger.write(ingest.record, ledger.source_id, found, [], header(block), block)
                 say("recorded", start + 7)
-                held = await book.ask(outcome.to_admit, book.source_id, 0, SystemClock().now_ms(), 100)
-                await book.do(outcome.admitted, held, header(block))
-                claimed = await book.do(work.claim, book.source_id, [State.READY], 100, 60_000)
-                await asyncio.gather(*(answer(book, one) for one in claimed))
+                held = await ledger.read(outcomes.to_admit, ledger.source_id, 0, SystemClock().now_ms(), 100)
+                await ledger.write(outcomes.admitted, held, header(block))
+                claimed = await ledger.write(claims.claim, ledger.source_id, [State.READY], 100, 60_000)
+                await asyncio.gather(*(answer(ledger, one) for one in claimed))
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 """
@@ -95,11 +95,11 @@ async def test_no_acknowledged_verb_is_lost_to_a_kill(tmp_path: Path, seed: int)
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
 
     with sole_writer(url):  # the lock went with the process
-        async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100) as book:
-            rows = await book.ask(
-                lambda conn: {row.task_index: row for row in queries.list_tasks(conn, book.source_id)}
+        async with open_ledger(url, SetClock(), CHAIN_ID, MANAGER, 100) as ledger:
+            rows = await ledger.read(
+                lambda conn: {row.task_index: row for row in queries.list_tasks(conn, ledger.source_id)}
             )
-            cursor = await book.ask(queries.cursor, book.source_id)
+            cursor = await ledger.read(queries.cursor, ledger.source_id)
             for what, index in acknowledged:
                 row = rows[index]
                 if what == "recorded":
@@ -108,11 +108,11 @@ async def test_no_acknowledged_verb_is_lost_to_a_kill(tmp_path: Path, seed: int)
                     assert row.response == index.to_bytes(8, "big")
                 if what == "sending":
                     assert row.attempts == 1
-            await book.do(claims.rescue, book.source_id, all_of_them=True)
-            counts = await book.ask(queries.count_by_state, book.source_id)
+            await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True)
+            counts = await ledger.read(queries.count_by_state, ledger.source_id)
             assert State.SENDING not in counts
             for row in rows.values():
-                moves, tries = await book.ask(queries.story_of, row.id)
+                moves, tries = await ledger.read(queries.story_of, row.id)
                 assert moves[0].to_state == "seen"
                 posts = [one for one in tries if one.kind == "post"]
                 assert len(posts) == row.attempts

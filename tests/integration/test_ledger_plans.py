@@ -79,10 +79,10 @@ QUESTIONS: dict[str, tuple[Callable[[Connection], Any], int]] = {
     "to_confirm": (lambda conn: len(outcomes.to_confirm(conn, 1, NOW_MS, 100)), 1),
     "past_deadline": (lambda conn: len(outcomes.past_deadline(conn, 1, NOW_MS, 100)), 0),
     "to_finalise": (lambda conn: len(outcomes.to_finalise(conn, 1, NOW_MS, 100)), 0),
-    "standing": (lambda conn: queries.standing(conn, 1).open_tasks, 20),
+    "standing": (lambda conn: queries.counts(conn, 1).open_tasks, 20),
     "bound_by_time": (lambda conn: queries.bound_by_time(conn, 1, NOW_MS), 0),
-    "rescue": (lambda conn: claims.rescue(Tx(conn, NOW_MS), 1, all_of_them=False), 0),
-    "rescue at start": (lambda conn: claims.rescue(Tx(conn, NOW_MS), 1, all_of_them=True), 0),
+    "rescue": (lambda conn: claims.recover_stale(Tx(conn, NOW_MS), 1, all_of_them=False), 0),
+    "rescue at start": (lambda conn: claims.recover_stale(Tx(conn, NOW_MS), 1, all_of_them=True), 0),
     "finalise": (finalise, 0),
 }
 

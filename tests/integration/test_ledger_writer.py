@@ -17,7 +17,7 @@ from watcher.errors import TryLater
 from watcher.ledger import ingest, queries, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import note_event
-from watcher.ledger.store import open_book
+from watcher.ledger.store import open_ledger
 from watcher.ledger.writer import Tx, Writer
 from watcher.state import State
 
@@ -243,31 +243,31 @@ async def test_a_ledger_locked_by_somebody_else_is_tried_later(url: URL, monkeyp
 
 async def test_stages_are_woken_once_per_commit_with_the_states_entered(url: URL) -> None:
     woken: list[Tx] = []
-    async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100, on_commit=woken.append) as book:
+    async with open_ledger(url, SetClock(), CHAIN_ID, MANAGER, 100, on_commit=woken.append) as ledger:
         assert woken == [], "nothing moved yet"
-        await book.do(ingest.record, book.source_id, [make_task(0), make_task(1)], [], header(110), 110)
+        await ledger.write(ingest.record, ledger.source_id, [make_task(0), make_task(1)], [], header(110), 110)
         (tx,) = woken
         assert (tx.entered, tx.cursor_moved) == ({State.SEEN}, True)
-        await book.do(note_event, book.source_id, "odd log", 1, "words")
+        await ledger.write(note_event, ledger.source_id, "odd log", 1, "words")
         assert len(woken) == 1
 
 
 async def test_readers_do_not_wait_for_a_writer(url: URL) -> None:
-    async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100) as book:
-        await book.do(ingest.record, book.source_id, [make_task(0)], [], header(110), 110)
+    async with open_ledger(url, SetClock(), CHAIN_ID, MANAGER, 100) as ledger:
+        await ledger.write(ingest.record, ledger.source_id, [make_task(0)], [], header(110), 110)
         gate, inside = threading.Event(), threading.Event()
 
         def slow(tx: Tx) -> None:
-            ingest.record(tx, book.source_id, [make_task(1)], [], header(111), 111)
+            ingest.record(tx, ledger.source_id, [make_task(1)], [], header(111), 111)
             inside.set()
             assert gate.wait(10)
 
-        writing = asyncio.ensure_future(book.do(slow))
+        writing = asyncio.ensure_future(ledger.write(slow))
         try:
             assert await asyncio.to_thread(inside.wait, 10)
-            answers = await asyncio.gather(*[book.ask(queries.standing, book.source_id) for _ in range(20)])
+            answers = await asyncio.gather(*[ledger.read(queries.counts, ledger.source_id) for _ in range(20)])
             assert {one.open_tasks for one in answers} == {1}, "they see the last commit"
         finally:
             gate.set()
         await writing
-        assert (await book.ask(queries.standing, book.source_id)).open_tasks == 2
+        assert (await ledger.read(queries.counts, ledger.source_id)).open_tasks == 2

@@ -8,11 +8,11 @@ from random import Random
 
 from tests.integration.operator_rig import Api, Behaviour, Seen, answers, client_of, failure
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
-from watcher.health.observers import Witness
+from watcher.health.observers import Observer
 from watcher.health.readings import API, Limits
 from watcher.operator.client import Client
 
@@ -45,18 +45,18 @@ class Watched:
         await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "monitor knock"))
         found = self.monitor.look().service(API)
         assert found is not None
-        return f"{found.standing}: {found.words}"
+        return f"{found.status}: {found.words}"
 
 
 @asynccontextmanager
 async def watched(client: Client) -> AsyncIterator[Watched]:
     clock = HandClock()
     metrics = Metrics("an avs")
-    nodes = Endpoints([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
-    monitor = Monitor(Witness(clock, metrics), metrics, clock, Limits(), nodes)
-    monitor.knocks.apis = {"": client}
+    nodes = NodePool([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
+    monitor = Monitor(Observer(clock, metrics), metrics, clock, Limits(), nodes)
+    monitor.prober.apis = {"": client}
     seen = Watched(monitor, clock)
-    monitor.knocks.on_back.append(lambda: seen.backs.append(None))
+    monitor.prober.on_back.append(lambda: seen.backs.append(None))
     yield seen
     await nodes.close()
 

@@ -13,7 +13,7 @@ from loguru import logger
 from tests.integration.node_rig import CHAIN_ID, SECRET, Answers, Relay, relaying, running_chain, speaking
 from tests.wizard import TOPICS0
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
 
@@ -41,7 +41,7 @@ def lines() -> Iterator[list[str]]:
 class Pair:
     """Two relays before one chain, and the endpoints made of them."""
 
-    def __init__(self, first: Relay, second: Relay, endpoints: Endpoints, clock: HandClock) -> None:
+    def __init__(self, first: Relay, second: Relay, endpoints: NodePool, clock: HandClock) -> None:
         self.first, self.second, self.endpoints, self.clock = first, second, endpoints, clock
 
     def asked(self) -> tuple[int, int]:
@@ -53,9 +53,9 @@ class Pair:
 
 
 @asynccontextmanager
-async def endpoints_of(*urls: str, clock: HandClock | None = None) -> AsyncIterator[Endpoints]:
+async def endpoints_of(*urls: str, clock: HandClock | None = None) -> AsyncIterator[NodePool]:
     clock = clock or HandClock()
-    made = Endpoints([Node(url, CHAIN_ID, clock, timeout_s=0.5) for url in urls], clock, Random(1))
+    made = NodePool([Node(url, CHAIN_ID, clock, timeout_s=0.5) for url in urls], clock, Random(1))
     try:
         yield made
     finally:
@@ -347,4 +347,4 @@ async def test_a_hung_endpoint_does_not_hold_up_the_other(tmp_path: Path) -> Non
 
 def test_no_endpoint_at_all_is_a_configuration_problem() -> None:
     with pytest.raises(FixConfiguration, match=r"chain\.rpc_urls"):
-        Endpoints([], SystemClock(), Random(1))
+        NodePool([], SystemClock(), Random(1))

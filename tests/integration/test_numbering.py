@@ -15,16 +15,16 @@ from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.numbering import Numbering, UnknownNumbering, contradiction, last_block, settle
-from watcher.chain.resolve import Judge
+from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import RetryElsewhere
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.state import State
 from watcher.task import Expired, Header, NotYet, OpenTask
 from watcher.testing import make_task
@@ -46,9 +46,9 @@ class NoWaitClock(SystemClock):
 
 
 @asynccontextmanager
-async def nodes_at(*urls: str) -> AsyncIterator[Endpoints]:
+async def nodes_at(*urls: str) -> AsyncIterator[NodePool]:
     clock = NoWaitClock()
-    nodes = Endpoints([Node(url, CHAIN_ID, clock) for url in urls], clock, Random(1))
+    nodes = NodePool([Node(url, CHAIN_ID, clock) for url in urls], clock, Random(1))
     try:
         yield nodes
     finally:
@@ -186,16 +186,16 @@ class Stages:
     """The chain's stages over a devnet that a relay shows as an Arbitrum-like chain."""
 
     def __init__(
-        self, net: Devnet, relay: L1Relay, nodes: Endpoints, book: Book, clock: NoWaitClock, numbering: Numbering
+        self, net: Devnet, relay: L1Relay, nodes: NodePool, ledger: Ledger, clock: NoWaitClock, numbering: Numbering
     ) -> None:
-        self.net, self.relay, self.nodes, self.book = net, relay, nodes, book
+        self.net, self.relay, self.nodes, self.ledger = net, relay, nodes, ledger
         self.clock = clock
         self.contract = TaskManager(nodes, book_address(net), convention("wizard"), 100)
         plan = WatchPlan(net.chain_id, "finalized", 10_000, 1, numbering=numbering)
-        self.watch = Watch(nodes, self.contract, book, plan, WINDOW)
-        self.judge = Judge(nodes, self.contract, book)
-        self.admit = Admit(nodes, self.contract, book, clock, 0, 1)
-        self.confirm = Confirm(nodes, self.contract, self.judge, book, clock, 1)
+        self.watch = Watch(nodes, self.contract, ledger, plan, WINDOW)
+        self.resolver = Resolver(nodes, self.contract, ledger)
+        self.admit = Admit(nodes, self.contract, ledger, clock, 0, 1)
+        self.confirm = Confirm(nodes, self.contract, self.resolver, ledger, clock, 1)
 
     async def catch_up(self) -> None:
         while await self.watch.step() == 0:
@@ -206,7 +206,7 @@ class Stages:
     async def task(self) -> tuple[State, OpenTask]:
         from watcher.ledger.rows import open_task
 
-        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
+        rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
         held = open_task(rows[0])
         return held.state, held
 
@@ -228,10 +228,10 @@ async def staged(folder: Path, numbering: Numbering, blocks_per_l1: int = 40) ->
         url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
         schema.upgrade(url)
         start_block = (await nodes.head()).number
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, book_address(net), start_block))
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, book_address(net), start_block))
         if numbering.proved:
             assert await settle(nodes, NoWaitClock()) == numbering
-        yield Stages(net, relay, nodes, book, clock, numbering)
+        yield Stages(net, relay, nodes, ledger, clock, numbering)
 
 
 async def test_window_stays_open_while_the_l1_block_stands_still(tmp_path: Path) -> None:
@@ -245,16 +245,16 @@ async def test_window_stays_open_while_the_l1_block_stands_still(tmp_path: Path)
         # As many blocks as the window and more pass on the chain, and none as contracts count.
         stages.relay.place = 39
         await stages.catch_up()
-        cursor = await stages.book.ask(queries.cursor, stages.book.source_id)
+        cursor = await stages.ledger.read(queries.cursor, stages.ledger.source_id)
         assert (cursor.head_block, cursor.head_l1_block) == (stages.relay.number(created, 39), created)
-        assert isinstance((await stages.judge.resolve([held]))[0], NotYet)
+        assert isinstance((await stages.resolver.resolve([held]))[0], NotYet)
         # In the deadline's own L1 block there may be one more block to be answered in; in the next one there is none.
         await stages.net.mine(WINDOW)
         await stages.catch_up()
-        assert isinstance((await stages.judge.resolve([held]))[0], NotYet)
+        assert isinstance((await stages.resolver.resolve([held]))[0], NotYet)
         assert (await stages.task())[0] is State.READY
         await stages.net.mine()
-        assert isinstance((await stages.judge.resolve([held]))[0], Expired)
+        assert isinstance((await stages.resolver.resolve([held]))[0], Expired)
 
 
 async def test_task_expires_once_a_final_l1_block_is_past_its_deadline(tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ async def test_task_expires_once_a_final_l1_block_is_past_its_deadline(tmp_path:
             await stages.net.mine()
             await stages.clock.sleep(10)
             await stages.catch_up()
-        cursor = await stages.book.ask(queries.cursor, stages.book.source_id)
+        cursor = await stages.ledger.read(queries.cursor, stages.ledger.source_id)
         assert cursor.final_l1_block is not None
         state, held = await stages.task()
         assert held.task.deadline_block is not None
@@ -283,7 +283,7 @@ async def test_watch_refuses_tasks_that_count_other_blocks(tmp_path: Path) -> No
         await stages.net.create_tasks([b"\1" * 32])
         with pytest.raises(UnknownNumbering, match="task 0 was created in block"):
             await stages.catch_up()
-        assert not await stages.book.ask(lambda conn: list(queries.list_tasks(conn, stages.book.source_id)))
+        assert not await stages.ledger.read(lambda conn: list(queries.list_tasks(conn, stages.ledger.source_id)))
 
 
 async def test_forged_task_refuses_no_chain(tmp_path: Path) -> None:

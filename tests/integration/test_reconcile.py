@@ -14,13 +14,13 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 
 SPAN = 10
 
@@ -34,7 +34,7 @@ class Rig:
 
     net: Devnet
     contract: TaskManager
-    book: Book
+    ledger: Ledger
     watch: Watch
     admit: Admit
     start_block: int
@@ -69,7 +69,7 @@ class Rig:
 
     async def repair(self) -> int:
         self.searched.clear()
-        return await Reconcile(self.contract, self.watch, self.book).run()
+        return await Reconcile(self.contract, self.watch, self.ledger).run()
 
     async def create(self) -> int:
         """One task in a block of its own, with empty ones around it; the block it stands in."""
@@ -80,7 +80,7 @@ class Rig:
         return block
 
     async def known(self) -> set[int]:
-        return await self.book.ask(queries.known_indices, self.book.source_id, 0, 100)
+        return await self.ledger.read(queries.known_indices, self.ledger.source_id, 0, 100)
 
 
 @pytest.fixture
@@ -99,16 +99,16 @@ async def rigged(tmp_path: Path, *, before: int) -> AsyncIterator[Rig]:
             await net.create_tasks([b"before the watcher began"] * before)
         relay = await stack.enter_async_context(relaying(net.rpc_url))
         clock = SystemClock()
-        nodes = Endpoints([Node(relay.url, net.chain_id, clock)], clock, Random(1))
+        nodes = NodePool([Node(relay.url, net.chain_id, clock)], clock, Random(1))
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(net.task_manager[2:])
         contract = TaskManager(nodes, address, convention("wizard"), SPAN)
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
         start_block = await net.chain.head() + 1
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, start_block))
-        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, 4, SPAN, 1), 100)
-        rig = Rig(net, contract, book, watch, Admit(nodes, contract, book, clock, 0, 1), start_block)
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, start_block))
+        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 4, SPAN, 1), 100)
+        rig = Rig(net, contract, ledger, watch, Admit(nodes, contract, ledger, clock, 0, 1), start_block)
         relay.twist = rig.twist
         yield rig
 
@@ -171,7 +171,7 @@ async def test_a_contract_without_tasks_has_no_holes(tmp_path: Path) -> None:
 async def test_where_no_task_is_ours_yet_all_blocks_are_searched_once_and_for_every_new_one(rig: Rig) -> None:
     rig.hidden = rig.withheld = {3}
     await rig.net.mine(25)
-    reconcile = Reconcile(rig.contract, rig.watch, rig.book)
+    reconcile = Reconcile(rig.contract, rig.watch, rig.ledger)
     searches = []
     for step in range(4):
         if step == 2:

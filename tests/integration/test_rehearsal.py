@@ -16,10 +16,10 @@ from tests.integration.convention_rig import CASES, CHAINBASE, SQUARING, WIZARD,
 from tests.integration.node_rig import Answers, Relay, relaying
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
-from watcher.chain.dry_run import Rehearsal
+from watcher.chain.dry_run import DryRun
 from watcher.chain.reverts import Meaning
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.devnet.contract import call_data
 from watcher.devnet.world import Devnet
@@ -45,10 +45,10 @@ class Rig:
     net: Devnet
     case: Case
     relay: Relay
-    nodes: Endpoints
+    nodes: NodePool
     contract: TaskManager
     clock: HandClock
-    rehearsal: Rehearsal
+    dry_run: DryRun
 
     async def head(self) -> Header:
         return await self.nodes.head()
@@ -64,7 +64,7 @@ class Rig:
 
     async def say(self, *indices: int, **change: Any) -> list[tuple[Meaning, str] | None]:
         held = await self.held(*indices, **change)
-        said = await self.rehearsal.refusals(held, await self.head())
+        said = await self.dry_run.refusals(held, await self.head())
         return [None if one is None else (one.meaning, one.words) for one in said]
 
     async def resolve(self, held: Sequence[OpenTask]) -> Sequence[Verdict]:
@@ -74,18 +74,18 @@ class Rig:
         async def judge(asked: Sequence[OpenTask]) -> Sequence[Verdict]:
             return [NotYet(at) for _ in asked]
 
-        return await self.rehearsal.before(judge)(held)
+        return await self.dry_run.before(judge)(held)
 
 
 @asynccontextmanager
 async def rehearsing(case: Case, **options: Any) -> AsyncIterator[Rig]:
     async with world(case, **options) as client, relaying(client.devnet.rpc_url) as relay:
         clock = HandClock()
-        nodes = Endpoints([Node(relay.url, 31337, clock)], clock, Random(1))
+        nodes = NodePool([Node(relay.url, 31337, clock)], clock, Random(1))
         try:
             address = bytes.fromhex(client.devnet.task_manager[2:])
             contract = TaskManager(nodes, address, convention(case.name), 100)
-            yield Rig(client.devnet, case, relay, nodes, contract, clock, Rehearsal(contract, clock))
+            yield Rig(client.devnet, case, relay, nodes, contract, clock, DryRun(contract, clock))
         finally:
             await nodes.close()
 
@@ -147,7 +147,7 @@ async def test_a_verdict_that_is_not_to_send_is_not_rehearsed() -> None:
             return [answered]
 
         rig.relay.asked.clear()
-        assert await rig.rehearsal.before(judge)([held]) == [answered]
+        assert await rig.dry_run.before(judge)([held]) == [answered]
         assert rig.relay.asked == []
 
 
@@ -185,7 +185,7 @@ async def test_a_contract_that_takes_answers_from_somebody_else_is_not_rehearsed
         assert await rig.say(0) == [None]
         assert ["eth_chainId", "eth_call"] not in rig.relay.asked, "it is off"
         rig.relay.twist = lambda _, answers: answers
-        rig.rehearsal.follow(bytes.fromhex(rig.net.manager.roles.aggregator[2:]), anew=True)
+        rig.dry_run.follow(bytes.fromhex(rig.net.manager.roles.aggregator[2:]), anew=True)
         assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
 
 
@@ -262,8 +262,8 @@ async def test_a_state_that_is_not_kept_says_nothing_and_stops_nothing() -> None
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
         held = await rig.held(0)
-        assert await rig.rehearsal.explain(held, Header(1, b"\x77" * 32, b"")) == [None]
-        said = await rig.rehearsal.explain(held, await rig.head())
+        assert await rig.dry_run.explain(held, Header(1, b"\x77" * 32, b"")) == [None]
+        said = await rig.dry_run.explain(held, await rig.head())
         assert said[0] is not None
         assert "length mismatch (all but the signatures holds)" in said[0]
 
@@ -276,7 +276,7 @@ async def test_an_answer_too_long_to_rehearse_goes_and_long_ones_share_no_batch(
         held = [replace(one, response=b"x" * size) for one, size in zip(held, sizes, strict=True)]
         await rig.say(0)
         rig.relay.asked.clear()
-        said = await rig.rehearsal.refusals(held, await rig.head())
+        said = await rig.dry_run.refusals(held, await rig.head())
         assert [one and one.meaning for one in said] == [None, *[Meaning.PASSES] * 3]
         assert [len(one) - 1 for one in rig.relay.asked if "eth_call" in one] == [2, 1]
 
@@ -290,17 +290,17 @@ async def test_two_nodes_must_agree_and_each_may_have_words_of_its_own() -> None
 
     async with rehearsing(WIZARD) as rig, relaying(rig.net.rpc_url) as other:
         await make(rig.net, WIZARD, 1)
-        nodes = Endpoints([Node(one.url, 31337, rig.clock) for one in (rig.relay, other)], rig.clock, Random(1), 2)
+        nodes = NodePool([Node(one.url, 31337, rig.clock) for one in (rig.relay, other)], rig.clock, Random(1), 2)
         contract = TaskManager(nodes, rig.contract.address, rig.contract.convention, 100)
-        rehearsal = Rehearsal(contract, rig.clock)
+        dry_run = DryRun(contract, rig.clock)
         held, at = await rig.held(0), await rig.head()
         other.twist = worded
         try:
-            assert [one and one.meaning for one in await rehearsal.refusals(held, at)] == [Meaning.PASSES]
+            assert [one and one.meaning for one in await dry_run.refusals(held, at)] == [Meaning.PASSES]
             other.twist = broken({"code": 3, "message": "execution reverted", "data": "0x"})
-            assert await rehearsal.refusals(held, at) == [None]
+            assert await dry_run.refusals(held, at) == [None]
             with pytest.raises(RetryElsewhere, match="disagree"):
-                await contract.rehearse([contract.convention.dry_run(held[0].task, b"x")], b"\x11" * 20, at)
+                await contract.simulate([contract.convention.dry_run(held[0].task, b"x")], b"\x11" * 20, at)
         finally:
             await nodes.close()
 
@@ -311,7 +311,7 @@ def test_every_convention_has_a_case() -> None:
 
 async def test_the_part_that_is_played_is_the_one_the_convention_names(tmp_path: Path) -> None:
     """The wizard's aggregator may answer; its generator, were it named by mistake, may not, and that ends the play."""
-    preset = files("watcher.chain").joinpath("conventions", "wizard.toml").read_text()
+    preset = files("watcher.chain.convention").joinpath("presets", "wizard.toml").read_text()
     for view, words in (("aggregator()", "input quorum length mismatch"), ("generator()", None), ("nobody()", None)):
         file = tmp_path / "own.toml"
         file.write_text(preset.replace("[call]\n", f'[call]\nsender_view = "{view}"\n'))

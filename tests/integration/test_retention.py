@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conformance.rig import Ledger, header, make_task, opened
+from tests.conformance.rig import LedgerRig, header, make_task, opened
 from tests.system.daemon_rig import running_rig
 from watcher.errors import FixConfiguration, FixUsage, TryLater
 from watcher.ledger import ingest, outcomes, queries, schema
@@ -32,7 +32,7 @@ ANY = Age(blocks=0)
 
 
 @pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Ledger]:
+async def ledger(tmp_path: Path) -> AsyncIterator[LedgerRig]:
     url = URL.create("sqlite", database=str(tmp_path / "ledger" / "watcher.db"))
     schema.upgrade(url)
     engine = open_engine(url)
@@ -46,13 +46,13 @@ def archive(tmp_path: Path) -> Path:
     return tmp_path / "archive"
 
 
-async def finish(ledger: Ledger, count: int) -> None:
+async def finish(ledger: LedgerRig, count: int) -> None:
     await ledger.bring(*(make_task(index) for index in range(count)), to=State.RESPONDED)
-    await ledger.do(ingest.finalise, ledger.source, header(110))
-    await ledger.do(outcomes.final, await ledger.held(State.RESPONDED), header(110))
+    await ledger.write(ingest.finalise, ledger.source, header(110))
+    await ledger.write(outcomes.final, await ledger.held(State.RESPONDED), header(110))
 
 
-def moved(ledger: Ledger, folder: Path, age: Age = ANY, **options: Any) -> list[moving.Export]:
+def moved(ledger: LedgerRig, folder: Path, age: Age = ANY, **options: Any) -> list[moving.Export]:
     reader = Reader(ledger.url)
     try:
         return retain(reader, str(ledger.url), ledger.source, age, folder, **options)
@@ -69,7 +69,7 @@ def lines_of(path: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file]
 
 
-async def test_the_files_hold_every_line_and_name_what_they_hold(ledger: Ledger, archive: Path) -> None:
+async def test_the_files_hold_every_line_and_name_what_they_hold(ledger: LedgerRig, archive: Path) -> None:
     await finish(ledger, 7)
     before = {row.task_index: await ledger.story(row.task_index) for row in await ledger.rows()}
     exports = moved(ledger, archive, limit_tasks=3)
@@ -85,14 +85,14 @@ async def test_the_files_hold_every_line_and_name_what_they_hold(ledger: Ledger,
         assert hashlib.sha256(one.path.read_bytes()).hexdigest() == one.sha256
         assert (archive / f"{one.path.name}.sha256").read_text() == f"{one.sha256}  {one.path.name}\n"
         assert one.path.stat().st_mode & 0o777 == 0o640
-    events = await ledger.ask(queries.recent_events, ledger.source)
+    events = await ledger.read(queries.recent_events, ledger.source)
     assert [event.kind for event in events] == ["retained"] * 3
     assert all(any(one.sha256 in event.words for event in events) for one in exports)
     assert moved(ledger, archive) == []
     assert len(names(archive)) == 6
 
 
-async def test_a_folder_that_cannot_be_written_costs_nothing(ledger: Ledger, tmp_path: Path) -> None:
+async def test_a_folder_that_cannot_be_written_costs_nothing(ledger: LedgerRig, tmp_path: Path) -> None:
     await finish(ledger, 2)
     before = await ledger.everything()
     blocked = tmp_path / "file"
@@ -103,7 +103,7 @@ async def test_a_folder_that_cannot_be_written_costs_nothing(ledger: Ledger, tmp
 
 
 async def test_a_stop_in_the_middle_loses_no_line(
-    ledger: Ledger, archive: Path, monkeypatch: pytest.MonkeyPatch
+    ledger: LedgerRig, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await finish(ledger, 2)
     before = {row.task_index: await ledger.story(row.task_index) for row in await ledger.rows()}
@@ -125,7 +125,7 @@ async def test_a_stop_in_the_middle_loses_no_line(
     assert {line["task_index"] for line in whole} == set(before)
 
 
-async def test_the_space_is_used_again_and_given_back_when_asked(ledger: Ledger, archive: Path) -> None:
+async def test_the_space_is_used_again_and_given_back_when_asked(ledger: LedgerRig, archive: Path) -> None:
     path = Path(str(ledger.url.database))
     await finish(ledger, 100)
     moved(ledger, archive)
@@ -135,13 +135,13 @@ async def test_the_space_is_used_again_and_given_back_when_asked(ledger: Ledger,
     assert len(await ledger.rows()) == 100
 
 
-async def test_the_write_ahead_log_does_not_stay_long(ledger: Ledger) -> None:
+async def test_the_write_ahead_log_does_not_stay_long(ledger: LedgerRig) -> None:
     with ledger.engine.connect() as connection:
         limit = connection.exec_driver_sql("PRAGMA journal_size_limit").scalar()
     assert limit == 64 * 1024 * 1024
 
 
-async def test_copies_are_read_through_and_only_the_newest_stay(ledger: Ledger, tmp_path: Path) -> None:
+async def test_copies_are_read_through_and_only_the_newest_stay(ledger: LedgerRig, tmp_path: Path) -> None:
     await finish(ledger, 2)
     path, folder = Path(str(ledger.url.database)), tmp_path / "backup"
     folder.mkdir()

@@ -20,9 +20,9 @@ from watcher.chain.admit import Admit
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
-from watcher.chain.resolve import Judge
+from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
@@ -30,7 +30,7 @@ from watcher.devnet import chain as devnet_chain
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.ledger import outcomes, queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.task import NotYet, OpenTask, RespondedByUs, RespondedOtherwise
 
 
@@ -83,9 +83,9 @@ class Rig:
     mailbox: str
     verifier: str
     contract: TaskManager
-    book: Book
+    ledger: Ledger
     watch: Watch
-    judge: Judge
+    judge: Resolver
     admit: Admit
     recheck: Recheck
 
@@ -100,11 +100,11 @@ class Rig:
     async def read(self) -> list[OpenTask]:
         while await self.watch.step() == 0:
             pass
-        found = await self.book.ask(outcomes.to_admit, self.book.source_id, 0, SystemClock().now_ms(), 100)
+        found = await self.ledger.read(outcomes.to_admit, self.ledger.source_id, 0, SystemClock().now_ms(), 100)
         return sorted(found, key=lambda one: one.task.seen_at.block_number)
 
     async def states(self) -> list[str]:
-        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
+        rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
         return [row.state for row in rows]
 
 
@@ -122,25 +122,25 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         file = tmp_path / "mailbox.toml"
         file.write_text(CONVENTION.replace("INDEX", INDEX).replace("OURS", OURS).replace("VERIFIER", verifier))
         clock = SystemClock()
-        nodes = Endpoints([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
+        nodes = NodePool([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(mailbox[2:])
         contract = TaskManager(nodes, address, convention("custom", file), 100)
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
         start_block = int(made[0]["blockNumber"], 16)
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, start_block))
-        watch = Watch(nodes, contract, book, WatchPlan(net.chain_id, 0, 100, 1), None)
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, start_block))
+        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 0, 100, 1), None)
         yield Rig(
             net,
             mailbox,
             verifier,
             contract,
-            book,
+            ledger,
             watch,
-            Judge(nodes, contract, book),
-            Admit(nodes, contract, book, clock, 0, 1),
-            Recheck(nodes, contract, watch, book, 0, 100, 1),
+            Resolver(nodes, contract, ledger),
+            Admit(nodes, contract, ledger, clock, 0, 1),
+            Recheck(nodes, contract, watch, ledger, 0, 100, 1),
         )
 
 
@@ -185,10 +185,10 @@ async def test_dry_run_asks_the_address_that_takes_answers(rig: Rig) -> None:
     sender = await rig.contract.aggregator(at)
     assert sender == bytes.fromhex(rig.net.manager.roles.owner[2:])
     call = rig.contract.convention.dry_run(held.task, ANSWER)
-    (said,) = await rig.contract.rehearse([call], sender, at)
+    (said,) = await rig.contract.simulate([call], sender, at)
     assert isinstance(said, Reverted)
     assert "signature is invalid" in said.words
-    (said,) = await rig.contract.rehearse([call], b"\x99" * 20, at)
+    (said,) = await rig.contract.simulate([call], b"\x99" * 20, at)
     assert isinstance(said, Reverted)
     assert "Aggregator must be the caller" in said.words
 
@@ -200,7 +200,9 @@ async def test_second_look_reads_both_addresses(rig: Rig) -> None:
     await rig.read()
     while await rig.recheck.step() == 0:
         pass
-    rows = await rig.book.ask(queries.responses_between, rig.book.source_id, held.task.task_index, held.task.task_index)
+    rows = await rig.ledger.read(
+        queries.responses_between, rig.ledger.source_id, held.task.task_index, held.task.task_index
+    )
     assert [row.message for row in rows] == [ANSWER]
 
 

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, relaying, running_chain
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
 from watcher.chain.rpc.side_questions import SideQuestions
 from watcher.clock import SystemClock
@@ -35,7 +35,7 @@ class Rig:
     """One endpoint behind a relay."""
 
     relay: Relay
-    nodes: Endpoints
+    nodes: NodePool
     clock: HandClock
 
     def asked(self, method: str) -> int:
@@ -47,7 +47,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     clock = HandClock()
     async with running_chain(tmp_path) as (chain, anvil), relaying(anvil.http_url) as relay:
         await chain.mine(3)
-        nodes = Endpoints([Node(relay.url, 31337, clock)], clock, Random(1))
+        nodes = NodePool([Node(relay.url, 31337, clock)], clock, Random(1))
         try:
             yield Rig(relay, nodes, clock)
         finally:
@@ -121,7 +121,7 @@ async def test_code_and_storage_are_unknown_and_nothing_more_when_refused(rig: R
 
 async def test_an_answer_of_another_endpoint_is_taken_when_one_refuses(rig: Rig, tmp_path: Path) -> None:
     async with relaying(rig.relay.target) as other:
-        nodes = Endpoints([Node(one.url, 31337, rig.clock) for one in (rig.relay, other)], rig.clock, Random(1))
+        nodes = NodePool([Node(one.url, 31337, rig.clock) for one in (rig.relay, other)], rig.clock, Random(1))
         rig.relay.twist = instead("eth_getTransactionReceipt", 503)
         assert await nodes.side.transaction_receipt(TX) is None
         assert await nodes.side.transaction_receipt(TX) is None

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.daemon.wiring import task_manager
 from watcher.errors import FixConfiguration
 from watcher.ledger.engine import backup_sqlite, parse_url
@@ -127,10 +127,10 @@ def test_message_limit_of_the_settings_is_that_of_the_convention(tmp_path: Path)
     path = tmp_path / "watcher.toml"
     path.write_text(SETTINGS.replace("start_block = 0", "start_block = 0\nmessage_limit_bytes = 1048576"))
     settings = load.load(path, environ={})
-    assert task_manager(settings, Endpoints.__new__(Endpoints)).convention.message_limit_bytes == 1 << 20
+    assert task_manager(settings, NodePool.__new__(NodePool)).convention.message_limit_bytes == 1 << 20
     path.write_text(SETTINGS)
     settings = load.load(path, environ={})
-    assert task_manager(settings, Endpoints.__new__(Endpoints)).convention.message_limit_bytes == 256 << 10
+    assert task_manager(settings, NodePool.__new__(NodePool)).convention.message_limit_bytes == 256 << 10
 
 
 def test_a_lock_that_others_may_write_is_not_made(tmp_path: Path) -> None:

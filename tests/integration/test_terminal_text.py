@@ -11,7 +11,7 @@ from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, make_task
 from watcher.cli import main
 from watcher.ledger import ingest, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import open_book
+from watcher.ledger.store import open_ledger
 from watcher.ledger.tables import attempts, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import Header
@@ -33,10 +33,10 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tx.conn.execute(insert(attempts).values(**one, api="[/y]", outcome="[/z]", words=WORDS))
 
     async def fill() -> None:
-        async with open_book(url, SetClock(), CHAIN_ID, MANAGER, 100) as book:
+        async with open_ledger(url, SetClock(), CHAIN_ID, MANAGER, 100) as ledger:
             upto = Header(110, b"\x01" * 32, b"\x02" * 32)
-            await book.do(ingest.record, book.source_id, [make_task(0)], [], upto, 110)
-            await book.do(spoil)
+            await ledger.write(ingest.record, ledger.source_id, [make_task(0)], [], upto, 110)
+            await ledger.write(spoil)
 
     asyncio.run(fill())
     path = tmp_path / "watcher.toml"

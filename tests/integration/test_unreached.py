@@ -14,13 +14,13 @@ from tests.integration.node_rig import relaying
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 
 AHEAD = 500
 POLL_S = 12.0
@@ -37,17 +37,17 @@ def lines() -> Iterator[list[str]]:
 class Rig:
     """A devnet whose only node may invent blocks, and the watch over a ledger, by a clock that goes on with blocks."""
 
-    def __init__(self, net: Devnet, url: str, book: Book, clock: SetClock, liar: Inventor) -> None:
-        self.net, self.url, self.book, self.clock, self.liar = net, url, book, clock, liar
+    def __init__(self, net: Devnet, url: str, ledger: Ledger, clock: SetClock, liar: Inventor) -> None:
+        self.net, self.url, self.ledger, self.clock, self.liar = net, url, ledger, clock, liar
         self.watch: Watch
-        self.nodes: Endpoints
+        self.nodes: NodePool
 
     def start(self, finality: str | int = "finalized") -> None:
         """The watch as a daemon makes it at its start: it knows nothing but the ledger."""
-        self.nodes = Endpoints([Node(self.url, self.net.chain_id, self.clock)], self.clock, Random(1))
+        self.nodes = NodePool([Node(self.url, self.net.chain_id, self.clock)], self.clock, Random(1))
         contract = TaskManager(self.nodes, bytes.fromhex(self.net.task_manager[2:]), convention("wizard"), 100)
         plan = WatchPlan(self.net.chain_id, finality, 2000, POLL_S)
-        self.watch = Watch(self.nodes, contract, self.book, plan, 100)
+        self.watch = Watch(self.nodes, contract, self.ledger, plan, 100)
 
     async def poll(self) -> None:
         """Step until there is nothing to read."""
@@ -78,15 +78,15 @@ class Rig:
         raise AssertionError(f"not healed within {slots} slots")
 
     async def cursor(self) -> Cursor:
-        return await self.book.ask(queries.cursor, self.book.source_id)
+        return await self.ledger.read(queries.cursor, self.ledger.source_id)
 
     async def tasks(self) -> dict[int, bool]:
         """Whether the chain holds each task, as far as the ledger knows."""
-        rows = await self.book.ask(lambda conn: list(queries.list_tasks(conn, self.book.source_id)))
+        rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
         return {row.task_index: row.canonical for row in rows}
 
     async def events(self) -> list[str]:
-        return [event.kind for event in await self.book.ask(queries.recent_events, self.book.source_id)]
+        return [event.kind for event in await self.ledger.read(queries.recent_events, self.ledger.source_id)]
 
 
 @pytest.fixture
@@ -102,8 +102,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
         address = bytes.fromhex(net.task_manager[2:])
-        book = await stack.enter_async_context(open_book(url, clock, net.chain_id, address, 1))
-        rig = Rig(net, relay.url, book, clock, liar)
+        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
+        rig = Rig(net, relay.url, ledger, clock, liar)
         rig.start()
         await net.create_tasks([(0).to_bytes(32)])
         await rig.slot()

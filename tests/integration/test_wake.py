@@ -13,7 +13,7 @@ from websockets.asyncio.server import ServerConnection, serve
 
 from tests.integration.node_rig import CHAIN_ID, SECRET, running_chain
 from tests.wizard import TOPICS0
-from watcher.chain.rpc.subscription import Wake
+from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import SystemClock
 
 
@@ -61,7 +61,9 @@ def lines() -> Iterator[list[str]]:
 
 @asynccontextmanager
 async def waking(url: str, bell: Bell, clock: SystemClock | None = None, silence_s: float = 30) -> AsyncIterator[None]:
-    wake = Wake(url, CHAIN_ID, b"\x11" * 20, TOPICS0, bell, clock or QuickClock(), Random(1), silence_s=silence_s)
+    wake = Subscription(
+        url, CHAIN_ID, b"\x11" * 20, TOPICS0, bell, clock or QuickClock(), Random(1), silence_s=silence_s
+    )
     task = asyncio.create_task(wake.run())
     try:
         yield
@@ -172,8 +174,8 @@ async def test_another_chain_never_rings_and_is_said_once(lines: list[str]) -> N
 
 
 async def test_a_trial_says_what_is_wrong_and_rings_nothing() -> None:
-    def wake(url: str, chain_id: int = CHAIN_ID) -> Wake:
-        return Wake(url, chain_id, bytes(20), TOPICS0, bell, SystemClock(), Random(1))
+    def wake(url: str, chain_id: int = CHAIN_ID) -> Subscription:
+        return Subscription(url, chain_id, bytes(20), TOPICS0, bell, SystemClock(), Random(1))
 
     bell = Bell()
     async with fake_node(hold) as (url, _):

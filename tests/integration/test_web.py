@@ -16,14 +16,14 @@ from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.health.http import Web
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
-from watcher.health.observers import Witness
+from watcher.health.observers import Observer
 from watcher.health.readings import ApiSeen, HookSeen, Limits, NodeSeen, Observations, StoreSeen, WorkSeen
-from watcher.health.verdict import judge
+from watcher.health.verdict import evaluate
 
 WELL = Observations(
     at_ms=1_000,
@@ -35,7 +35,7 @@ WELL = Observations(
 )
 STARTING = replace(WELL, started=False, work=None)
 API_DOWN = replace(WELL, api=ApiSeen(refuses=True, words="HTTP 401"))
-STORE_DOWN = replace(WELL, store=StoreSeen(trouble="disk is full"))
+STORE_DOWN = replace(WELL, store=StoreSeen(condition="disk is full"))
 
 
 class PatientClock(SystemClock):
@@ -54,7 +54,7 @@ class Served:
     session: aiohttp.ClientSession
 
     def say(self, seen: Observations) -> None:
-        self.monitor.health = judge(seen, Limits())
+        self.monitor.health = evaluate(seen, Limits())
 
     @property
     def url(self) -> str:
@@ -78,8 +78,8 @@ async def until(condition: Callable[[], object], what: str) -> None:
 async def serving(host: str = "127.0.0.1", port: int = 0, *, wait: bool = True) -> AsyncIterator[Served]:
     clock = PatientClock()
     metrics = Metrics("an avs")
-    nodes = Endpoints([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
-    monitor = Monitor(Witness(clock, metrics), metrics, clock, Limits(), nodes)
+    nodes = NodePool([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
+    monitor = Monitor(Observer(clock, metrics), metrics, clock, Limits(), nodes)
     web = Web((host, port), monitor, metrics.registry, clock)
     running = asyncio.create_task(web.run())
     try:

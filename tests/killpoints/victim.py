@@ -26,16 +26,16 @@ from tests.killpoints.ground import FINALITY_BLOCKS, TASKS, Ground
 from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.nodes import Replica
 from watcher import stage
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.daemon import wiring
 from watcher.errors import TryLater
 from watcher.ledger import claims, hook_results, ingest
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import tasks
 from watcher.settings.model import Chain, Hook, Settings, TaskManager
 from watcher.settings.operator import Operator
-from watcher.stage import Bells, StageLoop
+from watcher.stage import StageLoop, Wakeups
 from watcher.state import State
 from watcher.task import Response, Task
 
@@ -112,14 +112,14 @@ async def _answer(task: Task) -> Response:
 
 
 class _Told:
-    """Plays `Book` and notes what it has promised, the moment the promise reaches whoever asked."""
+    """Plays `Ledger` and notes what it has promised, the moment the promise reaches whoever asked."""
 
-    def __init__(self, book: Book, memory: Memory) -> None:
-        self._book, self._memory = book, memory
-        self.ask, self.source_id, self.held_to_block = book.ask, book.source_id, book.held_to_block
+    def __init__(self, ledger: Ledger, memory: Memory) -> None:
+        self._ledger, self._memory = ledger, memory
+        self.read, self.source_id, self.held_to_block = ledger.read, ledger.source_id, ledger.held_to_block
 
-    async def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        result = await self._book.do(verb, *args, **kwargs)
+    async def write(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        result = await self._ledger.write(verb, *args, **kwargs)
         tell = self._memory.acknowledge
         if verb is ingest.record:
             tell("read", args[3].number)
@@ -149,31 +149,31 @@ def _impatient() -> Iterator[None]:
 
 async def live(folder: Path, settings: Settings, memory: Memory, at_writer: Callable[[], None] | None) -> None:
     """One life, until all tasks are final. Raises TryLater where it could not start."""
-    ground, clock, bells, stopping = Ground(folder), FastClock(at_writer), Bells(_STAGES), asyncio.Event()
-    nodes = Endpoints([cast("Any", Replica(cast("Any", ground), "node"))], clock, SystemRandom(), 1)
+    ground, clock, wakeups, stopping = Ground(folder), FastClock(at_writer), Wakeups(_STAGES), asyncio.Event()
+    nodes = NodePool([cast("Any", Replica(cast("Any", ground), "node"))], clock, SystemRandom(), 1)
     contract = wiring.task_manager(settings, nodes)
     window = await contract.response_window(await nodes.head())
     genesis = await nodes.header(0)
     assert genesis is not None
     client = wiring.client(settings, clock)
     url = parse_url(f"sqlite:///{folder}/ledger.db")
-    async with open_book(url, clock, CHAIN_ID, MANAGER, 1, genesis.hash, bells.committed) as opened:
-        book = cast("Book", _Told(opened, memory))
-        await book.do(claims.rescue, book.source_id, all_of_them=True, patience_blocks=2)
+    async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, genesis.hash, wakeups.committed) as opened:
+        ledger = cast("Ledger", _Told(opened, memory))
+        await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=2)
         rooms = wiring.build(
-            settings, nodes, contract, book, clock, window, _answer, client, lambda _block, _head: None
+            settings, nodes, contract, ledger, clock, window, _answer, client, lambda _block, _head: None
         )  # fmt: skip
-        working = [asyncio.create_task(StageLoop(one, bells, clock, stopping).run()) for one in rooms.stages]
+        working = [asyncio.create_task(StageLoop(one, wakeups, clock, stopping).run()) for one in rooms.stages]
         rounds = 0
         while os.getppid() == memory.rig and not any(one.done() for one in working):
             await asyncio.sleep(0.01)
             rounds += 1
             if ground.grown():
-                bells.ring("watch")
-            if rounds % 4 == 0 and await _ended(book):
+                wakeups.wake("watch")
+            if rounds % 4 == 0 and await _ended(ledger):
                 break
         stopping.set()
-        bells.ring_all()
+        wakeups.wake_all()
         await asyncio.gather(*working)
         for flying in (rooms.respond, rooms.submit):
             if flying is not None:
@@ -181,9 +181,9 @@ async def live(folder: Path, settings: Settings, memory: Memory, at_writer: Call
     await client.aclose()
 
 
-async def _ended(book: Book) -> bool:
+async def _ended(ledger: Ledger) -> bool:
     try:
-        return await book.ask(_final) == TASKS
+        return await ledger.read(_final) == TASKS
     except TryLater:
         return False
 

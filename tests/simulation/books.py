@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from watcher.errors import TryLater
-from watcher.ledger.store import Book, Reader
+from watcher.ledger.store import Ledger, Reader
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx, Writer
 
@@ -95,7 +95,7 @@ class StepReader:
         self._world = world
         self._life = world.life
 
-    async def ask(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         await self._world.pause()
         self._world.alive(self._life)
         found: Any = question(self._world.database.to_read, *args, **kwargs)
@@ -110,5 +110,5 @@ def _whoever() -> str:
     return piece.get_name() if piece else ""
 
 
-def open_book(world: "World", source_id: int, on_commit: Callable[[Tx], None]) -> Book:
-    return Book(cast("Writer", StepWriter(world, on_commit)), cast("Reader", StepReader(world)), source_id)
+def open_ledger(world: "World", source_id: int, on_commit: Callable[[Tx], None]) -> Ledger:
+    return Ledger(cast("Writer", StepWriter(world, on_commit)), cast("Reader", StepReader(world)), source_id)

@@ -1,7 +1,7 @@
 """One life of the simulated daemon: built by the real composition root, run by the real loops, ended by a crash.
 
-What differs from `watcher.daemon.daemon` is listed here: no signals, no lock, no worker processes, no WebSocket (the world
-rings the bell, or forgets to).
+What differs from `watcher.daemon.daemon` is listed here: no signals, no lock, no worker processes, no WebSocket (the
+world rings the bell, or forgets to).
 """
 
 import asyncio
@@ -13,19 +13,19 @@ from unittest import mock
 
 from pydantic import SecretStr
 
-from tests.simulation.books import open_book
+from tests.simulation.books import open_ledger
 from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
 from watcher.chain.contract import TaskManager as Contract
 from watcher.chain.contract import genesis_hash
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.daemon import daemon, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater
 from watcher.ledger import claims
 from watcher.ledger.source import open_source
 from watcher.settings.model import Chain, Hook, Settings, TaskManager
 from watcher.settings.operator import Operator
-from watcher.stage import Bells, StageLoop
+from watcher.stage import StageLoop, Wakeups
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -64,11 +64,11 @@ class Life:
         self._settings = settings
         self._stopping = asyncio.Event()
         stages = getattr(daemon, "_STAGES", ())
-        self.bells = Bells(stages)
-        self.nodes = Endpoints(
+        self.wakeups = Wakeups(stages)
+        self.nodes = NodePool(
             cast("Any", world.replicas), world.clock, world.random(f"endpoints {world.life}"), world.rules.quorum
         )
-        self.rooms: wiring.House | None = None
+        self.rooms: wiring.Stages | None = None
         self._main = asyncio.get_running_loop().create_task(self._live(), name="main")
 
     @property
@@ -82,20 +82,20 @@ class Life:
         contract = wiring.task_manager(self._settings, self.nodes)
         window = await self._patiently(lambda: self._window(contract))
         genesis = await self._patiently(lambda: genesis_hash(self.nodes, None))
-        unbound = open_book(world, 0, self.bells.committed)
-        cursor = await self._patiently(lambda: unbound.do(open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis))
-        book = open_book(world, cursor.source_id, self.bells.committed)
+        unbound = open_ledger(world, 0, self.wakeups.committed)
+        cursor = await self._patiently(lambda: unbound.write(open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis))
+        ledger = open_ledger(world, cursor.source_id, self.wakeups.committed)
         world.source_id = cursor.source_id
-        await self._patiently(lambda: book.do(claims.rescue, book.source_id, all_of_them=True))
+        await self._patiently(lambda: ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True))
         with seeded(world):
             rooms = wiring.build(
-                self._settings, self.nodes, contract, book, world.clock, window, world.hook.run, world.api,
+                self._settings, self.nodes, contract, ledger, world.clock, window, world.hook.run, world.api,
                 lambda _block, _head: None,
             )  # fmt: skip
         self.rooms = rooms
         await self._patiently(rooms.watch.step)
-        names = [name for name in self.bells._bells if getattr(rooms, name, None) is not None]
-        loops = [StageLoop(getattr(rooms, name), self.bells, world.clock, self._stopping) for name in names]
+        names = [name for name in self.wakeups._wakeups if getattr(rooms, name, None) is not None]
+        loops = [StageLoop(getattr(rooms, name), self.wakeups, world.clock, self._stopping) for name in names]
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
         housekeeping = asyncio.create_task(self._reconcile(rooms), name="reconcile")
         await asyncio.wait([*working, housekeeping], return_when=asyncio.FIRST_EXCEPTION)
@@ -110,7 +110,7 @@ class Life:
     async def _window(self, contract: Contract) -> int | None:
         return await contract.response_window(await self.nodes.head())
 
-    async def _reconcile(self, rooms: wiring.House) -> None:
+    async def _reconcile(self, rooms: wiring.Stages) -> None:
         while not self._stopping.is_set():
             try:
                 await rooms.reconcile.run()
@@ -127,12 +127,12 @@ class Life:
 
     def block_is_there(self) -> None:
         """What the WebSocket would do."""
-        self.bells.ring("watch")
+        self.wakeups.wake("watch")
 
     async def stop(self) -> None:
         """SIGTERM: nothing new, and what is on its way comes back."""
         self._stopping.set()
-        self.bells.ring_all()
+        self.wakeups.wake_all()
         pieces = [self._main]
         await asyncio.wait(pieces, timeout=60)
         await self.crash()

@@ -1,6 +1,6 @@
 """What must hold, judged from the chain, the API's journal and the hook's notes against the ledger.
 
-`posted` judges each POST at the moment it arrives; `judge` judges the whole once everything has come to rest.
+`posted` judges each POST at the moment it arrives; `resolver` judges the whole once everything has come to rest.
 """
 
 from collections import Counter
@@ -26,7 +26,7 @@ class Violation(AssertionError):
 
 
 class Oracle:
-    """`moves` counts the transitions seen, for the table of what was covered. `witness`: a task asked in peace."""
+    """`moves` counts the transitions seen, for the table of what was covered. `observer`: a task asked in peace."""
 
     def __init__(self, world: "World") -> None:
         self._world = world
@@ -35,7 +35,7 @@ class Oracle:
         self.sent: dict[tuple[int, bytes], bytes] = {}
         self.reorgs = 0
         self.caught: list[str] = []
-        self.witness: int | None = None
+        self.observer: int | None = None
 
     def _rows(self, *where: Any) -> list[Any]:
         return list(self._world.database.to_read.execute(select(tasks).where(*where).order_by(tasks.c.id)))
@@ -116,7 +116,7 @@ class Oracle:
         is_final = chain.final.task_hashes == chain.head.task_hashes and chain.final.responses == chain.head.responses
         return known >= set(enumerate(chain.head.task_hashes)) and is_final and not chain.pool
 
-    async def judge(self) -> None:
+    async def resolver(self) -> None:
         """Raises Violation with all that is wrong."""
         wrongs = [*self._world.database.wrongs(), *self._lost(), *self._ends(), *self._history(), *self._holes()]
         wrongs += await self._proof()
@@ -165,7 +165,7 @@ class Oracle:
         }[State(row.state)]
         if not holds:
             return f"but the chain has it: {there}, answered with {answer.hex() if answer is not None else None}"
-        if row.task_index == self.witness and there and row.state != State.FINAL:
+        if row.task_index == self.observer and there and row.state != State.FINAL:
             return "although it was asked in peace and quiet"
         return None
 

@@ -59,16 +59,16 @@ async def settle(world: World) -> None:
     await world.start()
     world.tell("all faults end")
     stops_at = world.loop.time() + DONE_WITHIN_S
-    witness = True if world.chance.random() < 0.3 else None
-    if witness is not None:
+    observer = True if world.chance.random() < 0.3 else None
+    if observer is not None:
         await asyncio.sleep(70)
         await world.create(1)
         await world.mine()
-        world.oracle.witness = len(world.chain.head.task_hashes) - 1
+        world.oracle.observer = len(world.chain.head.task_hashes) - 1
     rounds = 0
     while world.loop.time() < stops_at and not world.oracle.at_rest():
         # At first at the pace of a chain; then faster, for only finality and leases are waited for.
-        await world.mine(1 if rounds < 2 * world.rules.window and witness is not None else 1 + rounds // 2)
+        await world.mine(1 if rounds < 2 * world.rules.window and observer is not None else 1 + rounds // 2)
         await asyncio.sleep(3.0 if rounds < 12 else 20.0)
         world.still_stands()
         rounds += 1
@@ -84,7 +84,7 @@ def run(world: World, steps: int) -> None:
 async def whole(world: World, steps: int) -> None:
     await play(world, steps)
     await settle(world)
-    await world.oracle.judge()
+    await world.oracle.resolver()
     await world.stop()
 
 

@@ -15,7 +15,7 @@ from tests.simulation.rules import Rules
 from tests.simulation.scenario import settle
 from tests.simulation.world import World
 from watcher.chain.confirm import Confirm
-from watcher.chain.resolve import Judge
+from watcher.chain.resolve import Resolver
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.daemon.daemon import Daemon
 from watcher.errors import RetryElsewhere, StaleNode, TryLater
@@ -46,7 +46,7 @@ def test_a_response_that_no_look_at_the_logs_has_shown_is_found_once_nodes_show_
         world.happens = real  # type: ignore[method-assign]
         assert world.withheld > 2
         world.act(lambda: settle(world))
-        world.act(world.oracle.judge)
+        world.act(world.oracle.resolver)
         assert world.oracle.ends == {State.FINAL: 1}
     finally:
         world.close()
@@ -82,12 +82,12 @@ async def test_finality_that_moves_between_two_questions_of_confirmation_does_no
     async with opened(url, engine) as ledger:
         await ledger.bring(make_task(0), to=State.RESPONDED)
         (shown,) = await ledger.held(State.RESPONDED)
-        real = ledger.book.ask
+        real = ledger.store.read
 
         async def ask(question: Any, *args: Any, **kwargs: Any) -> Any:
             found = await real(question, *args, **kwargs)
             if question is queries.cursor and found.final_hash is None:
-                await ledger.do(ingest.finalise, ledger.source, header(110))
+                await ledger.write(ingest.finalise, ledger.source, header(110))
             return found
 
         class Contract:
@@ -102,13 +102,13 @@ async def test_finality_that_moves_between_two_questions_of_confirmation_does_no
             async def head(self) -> Header:
                 return header(112)
 
-        ledger.book.ask = ask
+        ledger.store.read = ask
         nodes, contract = cast("Any", Nodes()), cast("Any", Contract())
-        judge = Judge(nodes, contract, ledger.book)
-        confirm = Confirm(nodes, contract, judge, ledger.book, ledger.clock, 5.0)
+        resolver = Resolver(nodes, contract, ledger.store)
+        confirm = Confirm(nodes, contract, resolver, ledger.store, ledger.clock, 5.0)
         await confirm.step()
         assert await ledger.state(0) in (State.RESPONDED, State.FINAL)
-        await ledger.do(ingest.finalise, ledger.source, header(110))
+        await ledger.write(ingest.finalise, ledger.source, header(110))
         await confirm.step()
         assert await ledger.state(0) is State.FINAL
         assert ("responded", "unknown") not in await ledger.moves(0)
@@ -122,7 +122,7 @@ async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: 
     engine = open_engine(url)
     async with opened(url, engine) as ledger:
         await ledger.record(upto=105)
-        await ledger.do(ingest.finalise, ledger.source, header(104))
+        await ledger.write(ingest.finalise, ledger.source, header(104))
         await ledger.record(upto=110)
 
         class Nodes:
@@ -136,7 +136,7 @@ async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: 
                 return header(which, fork=1) if which > 104 else None
 
         plan = WatchPlan(CHAIN_ID, "finalized", 100, 1.0)
-        watch = Watch(cast("Any", Nodes()), cast("Any", None), ledger.book, plan, 30)
+        watch = Watch(cast("Any", Nodes()), cast("Any", None), ledger.store, plan, 30)
         with pytest.raises(RetryElsewhere, match="block 104, which is final"):
             await watch.step()
     engine.dispose()
@@ -196,8 +196,8 @@ async def test_an_answer_that_was_read_just_before_the_hook_gave_up_is_reported(
         answered, other = await ledger.claim(State.READY)
         await ledger.record(answered=[make_response(0, 111)], upto=111)
         for held in (answered, other):
-            await ledger.do(hook_results.hook_failed, held, "it raised", 1, None)
-        found = await ledger.ask(outcomes.to_look_again, ledger.source, 10)
+            await ledger.write(hook_results.hook_failed, held, "it raised", 1, None)
+        found = await ledger.read(outcomes.to_look_again, ledger.source, 10)
         assert [one.held.task.task_index for one in found] == [0]
     engine.dispose()
 
@@ -237,8 +237,8 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
                 return True
 
         held = await ledger.held(State.SEEN)
-        await ledger.do(outcomes.never_there, [one for one in held if one.task != true], header(110))
-        proof = await Prover(cast("Any", Contract()), ledger.ask, ledger.source, CHAIN_ID, MANAGER).prove()
+        await ledger.write(outcomes.never_there, [one for one in held if one.task != true], header(110))
+        proof = await Prover(cast("Any", Contract()), ledger.read, ledger.source, CHAIN_ID, MANAGER).prove()
         assert (proof.ok, proof.open) == (True, [0])
-        assert await ledger.ask(queries.known_indices, ledger.source, 0, 1) == {0}
+        assert await ledger.read(queries.known_indices, ledger.source, 0, 1) == {0}
     engine.dispose()

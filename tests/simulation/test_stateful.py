@@ -91,7 +91,7 @@ class Machine(RuleBasedStateMachine):
             return
         try:
             world.act(lambda: settle(world))
-            world.act(world.oracle.judge)
+            world.act(world.oracle.resolver)
         finally:
             world.close()
 

@@ -33,7 +33,7 @@ class Daemon:
 
     def __init__(self, process: asyncio.subprocess.Process, manager: socket.socket, log: Path, begin: int) -> None:
         self.process, self._manager, self._log, self._begin = process, manager, log, begin
-        self.notices: list[str] = []
+        self.log_once: list[str] = []
 
     @property
     def pid(self) -> int:
@@ -54,8 +54,8 @@ class Daemon:
         """Every field it has sent to its service manager so far, in order: READY=1, STATUS=..., WATCHDOG=1, ..."""
         with suppress(BlockingIOError):
             while True:
-                self.notices += self._manager.recv(65536).decode().splitlines()
-        return self.notices
+                self.log_once += self._manager.recv(65536).decode().splitlines()
+        return self.log_once
 
     def send(self, number: int) -> None:
         self.process.send_signal(number)

@@ -12,21 +12,21 @@ from tests.system.receiver import KEY, Receiver, listening
 from watcher.clock import SystemClock
 from watcher.devnet.faults import Fault, FaultKind
 from watcher.health.alert_text import Message
-from watcher.health.delivery import Courier
+from watcher.health.delivery import Delivery
 from watcher.settings.model import Alerts as AlertSettings
 from watcher.settings.model import Settings
 
 MESSAGE = Message("a title", "a body", "info")
 
 
-def courier(*receivers: Receiver, timeout_s: float = 5.0) -> Courier:
+def delivery(*receivers: Receiver, timeout_s: float = 5.0) -> Delivery:
     section = AlertSettings.model_validate({"urls": [one.url for one in receivers], "timeout_s": timeout_s})
-    return Courier.of(Settings.model_construct(alerts=section))
+    return Delivery.of(Settings.model_construct(alerts=section))
 
 
 async def test_a_message_reaches_every_service() -> None:
     async with listening() as first, listening() as second:
-        carrier = courier(first, second)
+        carrier = delivery(first, second)
         assert await carrier.deliver(MESSAGE, SystemClock()) == []
         for one in (first, second):
             assert [(got["title"], got["message"], got["type"]) for got in one.got] == [("a title", "a body", "info")]
@@ -36,7 +36,7 @@ async def test_a_message_reaches_every_service() -> None:
 async def test_a_service_that_hangs_holds_up_neither_the_caller_nor_the_others() -> None:
     async with listening() as hanging, listening() as good:
         hanging.released.clear()
-        carrier = courier(hanging, good, timeout_s=1.0)
+        carrier = delivery(hanging, good, timeout_s=1.0)
         began_s = time.monotonic()
         for _ in range(50):
             carrier.post(MESSAGE)
@@ -52,7 +52,7 @@ async def test_a_service_that_hangs_holds_up_neither_the_caller_nor_the_others()
 
 async def test_a_service_that_fails_is_tried_again() -> None:
     async with listening(broken=True) as receiver:
-        carrier = courier(receiver)
+        carrier = delivery(receiver)
         carrier.post(MESSAGE)
         await receiver.until(lambda: receiver.tries == 1, "the first try")
         receiver.broken = False

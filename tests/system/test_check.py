@@ -17,7 +17,7 @@ from tests.system.daemon_rig import Rig, running_rig
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.doctor.examine import Examination, exit_code
 from watcher.doctor.finding import Finding
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 PASSWORD = "n0t-for-any-screen"
 NOBODY = "0x" + "77" * 20
-PRESETS = Path(convention.__code__.co_filename).with_name("conventions")
+PRESETS = Path(convention.__code__.co_filename).with_name("presets")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -367,7 +367,7 @@ async def test_the_newest_task_is_found_however_far_back_it_lies(tmp_path: Path)
         await rig.create(2)
         made = await net.chain.head()
         await net.mine(500)
-        nodes = Endpoints([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
+        nodes = NodePool([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
         manager = TaskManager(nodes, bytes.fromhex(net.task_manager[2:]), convention("wizard"), 100)
         try:
             head = await nodes.head()

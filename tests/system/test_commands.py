@@ -53,7 +53,7 @@ NOWHERE = 999
 
 
 @dataclass
-class House:
+class Stages:
     """A rig, its daemon, and commands run in this process, which is quicker than one of their own each."""
 
     rig: Rig
@@ -97,7 +97,7 @@ def _in_this_process(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House]:
+async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stages]:
     async with running_rig(tmp_path_factory.mktemp("commands"), window_blocks=5000) as rig:
         (rig.hook_folder / "fates.py").write_text(HOOK)
         rig.write_config(target="fates:respond")
@@ -105,7 +105,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[House
         await rig.create(5)
         async with rig.mining(0.2):
             await rig.until(lambda: rig.states() == FATES, "each task has met its fate")
-        yield House(rig, daemon)
+        yield Stages(rig, daemon)
         assert await daemon.stop() == 0
 
 
@@ -212,7 +212,7 @@ def assert_kind(name: str, value: Any, kind: type | str) -> None:
         assert type(value) is kind, f"{name}: {value!r}"
 
 
-async def test_tasks_list_json_has_every_promised_field_of_the_promised_type(house: House) -> None:
+async def test_tasks_list_json_has_every_promised_field_of_the_promised_type(house: Stages) -> None:
     done = await house("tasks", "list", "--json")
     assert (done.code, done.err) == (0, "")
     tasks = done.json
@@ -224,7 +224,7 @@ async def test_tasks_list_json_has_every_promised_field_of_the_promised_type(hou
         assert State(task["state"]) == FATES[task["task_index"]]
 
 
-async def test_what_tasks_list_says_of_an_answer_is_what_the_chain_says(house: House) -> None:
+async def test_what_tasks_list_says_of_an_answer_is_what_the_chain_says(house: Stages) -> None:
     task = (await house("tasks", "list", "--json")).json[FINAL]
     (answer,) = [one for one in await house.rig.net.manager.answers() if one.index == FINAL]
     assert task["message"] == "0x" + (1).to_bytes(32, "big").hex()
@@ -239,12 +239,12 @@ async def test_what_tasks_list_says_of_an_answer_is_what_the_chain_says(house: H
 
 
 @pytest.mark.parametrize("state", list(State))
-async def test_tasks_list_shows_one_state_only_when_asked(house: House, state: State) -> None:
+async def test_tasks_list_shows_one_state_only_when_asked(house: Stages, state: State) -> None:
     done = await house("tasks", "list", "--json", "--state", state)
     assert [one["task_index"] for one in done.json] == [index for index, fate in FATES.items() if fate == state]
 
 
-async def test_the_table_for_people_has_every_task_and_no_control_character(house: House) -> None:
+async def test_the_table_for_people_has_every_task_and_no_control_character(house: Stages) -> None:
     done = await house("tasks", "list")
     assert (done.code, done.err) == (0, "")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.out.splitlines() if line.startswith("│")]
@@ -253,7 +253,7 @@ async def test_the_table_for_people_has_every_task_and_no_control_character(hous
     assert "\x1b" not in done.out
 
 
-async def test_tasks_show_tells_the_whole_story(house: House) -> None:
+async def test_tasks_show_tells_the_whole_story(house: Stages) -> None:
     done = await house("tasks", "show", str(FINAL), "--json")
     assert (done.code, done.err) == (0, "")
     (task,) = done.json
@@ -280,7 +280,7 @@ async def test_tasks_show_tells_the_whole_story(house: House) -> None:
 
 @pytest.mark.parametrize("verb", ["show", "retry", "skip"])
 @pytest.mark.parametrize("index", [NOWHERE, 2**32, 2**64, 2**256 - 1, 2**256, 2**300])
-async def test_a_task_that_does_not_exist_is_refused_with_words(house: House, verb: str, index: int) -> None:
+async def test_a_task_that_does_not_exist_is_refused_with_words(house: Stages, verb: str, index: int) -> None:
     done = await house("tasks", verb, str(index))
     assert (done.code, done.out) == (64, "")
     if index < 2**256:
@@ -289,7 +289,7 @@ async def test_a_task_that_does_not_exist_is_refused_with_words(house: House, ve
         assert str(2**256 - 1) in done.err
 
 
-async def test_a_task_may_be_named_as_hex_as_explorers_show_it(house: House) -> None:
+async def test_a_task_may_be_named_as_hex_as_explorers_show_it(house: Stages) -> None:
     for index in ("0x1", "0X" + "0" * 63 + "1"):
         assert (await house("tasks", "show", index, "--json")).json[0]["task_index"] == 1
     for index in ("0x", "0xzz", "0x" + "0" * 65, "1_0", "1e3", "01x", " ", "0x1_0"):
@@ -301,7 +301,7 @@ async def test_a_task_may_be_named_as_hex_as_explorers_show_it(house: House) -> 
 # -- a person's hand ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_failed_task_is_taken_up_again_and_the_daemon_notices(house: House) -> None:
+async def test_a_failed_task_is_taken_up_again_and_the_daemon_notices(house: Stages) -> None:
     before = len(house.rig.query("SELECT id FROM attempts WHERE kind = 'hook'"))
     done = await house("tasks", "retry", str(FAILED))
     assert (done.code, done.out, done.err) == (0, f"task {FAILED} is ready and due now\n", "")
@@ -313,7 +313,7 @@ async def test_a_failed_task_is_taken_up_again_and_the_daemon_notices(house: Hou
     assert "a person said to retry" in (await house("tasks", "show", str(FAILED))).out
 
 
-async def test_a_waiting_task_is_skipped_with_a_reason_and_taken_up_again(house: House) -> None:
+async def test_a_waiting_task_is_skipped_with_a_reason_and_taken_up_again(house: Stages) -> None:
     done = await house("tasks", "skip", str(POSTPONED), "--reason", "told\n\x1b[31mto")
     assert (done.code, done.out, done.err) == (0, f"task {POSTPONED} is skipped\n", "")
     assert house.rig.state(POSTPONED) == "skipped"
@@ -330,7 +330,7 @@ async def test_a_waiting_task_is_skipped_with_a_reason_and_taken_up_again(house:
 
 
 @pytest.mark.parametrize(("verb", "index"), [("retry", FINAL), ("skip", FINAL), ("skip", FAILED), ("skip", SKIPPED)])
-async def test_what_the_chain_or_a_person_has_settled_is_left_alone(house: House, verb: str, index: int) -> None:
+async def test_what_the_chain_or_a_person_has_settled_is_left_alone(house: Stages, verb: str, index: int) -> None:
     done = await house("tasks", verb, str(index))
     assert (done.code, done.out) == (64, "")
     assert re.fullmatch(rf"watcher: task {index} is {FATES[index]}: \w.*\n", done.err)
@@ -340,7 +340,7 @@ async def test_what_the_chain_or_a_person_has_settled_is_left_alone(house: House
 # -- the proof ---------------------------------------------------------------------------------------------------------
 
 
-async def test_prove_json_has_every_promised_field_of_the_promised_type(house: House) -> None:
+async def test_prove_json_has_every_promised_field_of_the_promised_type(house: Stages) -> None:
     done = await house("prove", "--json")
     assert (done.code, done.err) == (0, "")
     for name, kind in PROOF_FIELDS.items():
@@ -354,7 +354,7 @@ async def test_prove_json_has_every_promised_field_of_the_promised_type(house: H
 # -- the hook ----------------------------------------------------------------------------------------------------------
 
 
-async def test_hook_try_says_what_the_hook_says_and_records_nothing(house: House, tmp_path: Path) -> None:
+async def test_hook_try_says_what_the_hook_says_and_records_nothing(house: Stages, tmp_path: Path) -> None:
     count = "SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM journal)"
     before, requests = house.rig.query(count), len(house.rig.received())
     tasks = (await house("tasks", "list", "--json")).json
@@ -388,7 +388,7 @@ async def test_hook_try_says_what_the_hook_says_and_records_nothing(house: House
     ],
     ids=" ".join,
 )  # fmt: skip
-async def test_hook_try_refuses_what_is_no_task(house: House, arguments: list[str]) -> None:
+async def test_hook_try_refuses_what_is_no_task(house: Stages, arguments: list[str]) -> None:
     done = await house("hook", "try", *arguments)
     assert (done.code, done.out) == (64, "")
     assert re.fullmatch(r"watcher: .*\w.*\n", done.err) and "ValueError" not in done.err
@@ -404,7 +404,7 @@ async def test_hook_try_refuses_what_is_no_task(house: House, arguments: list[st
         "[" * 100_000, '{"message": "0x00", "quorum_threshold": 1e400}', "\ud800",
     ],
 )  # fmt: skip
-async def test_hook_try_refuses_a_file_that_holds_no_task(house: House, tmp_path: Path, content: str) -> None:
+async def test_hook_try_refuses_a_file_that_holds_no_task(house: Stages, tmp_path: Path, content: str) -> None:
     (tmp_path / "task.json").write_bytes(content.encode("utf-8", "surrogatepass"))
     done = await house("hook", "try", "--file", str(tmp_path / "task.json"))
     assert (done.code, done.out) == (64, "")
@@ -414,7 +414,7 @@ async def test_hook_try_refuses_a_file_that_holds_no_task(house: House, tmp_path
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_backup_made_while_the_daemon_runs_opens_as_a_ledger(house: House, tmp_path: Path) -> None:
+async def test_a_backup_made_while_the_daemon_runs_opens_as_a_ledger(house: Stages, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
     done = await house("db", "backup", str(copy))
     assert (done.code, done.err) == (0, "")
@@ -429,7 +429,7 @@ async def test_a_backup_made_while_the_daemon_runs_opens_as_a_ledger(house: Hous
     assert {one["task_index"]: one["state"] for one in listed.json} == house.rig.states()
 
 
-async def test_a_backup_overwrites_nothing_and_says_where_it_cannot_go(house: House, tmp_path: Path) -> None:
+async def test_a_backup_overwrites_nothing_and_says_where_it_cannot_go(house: Stages, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")
     for target in (precious, tmp_path, tmp_path / "no" / "folder.db", house.rig.ledger):
@@ -441,7 +441,7 @@ async def test_a_backup_overwrites_nothing_and_says_where_it_cannot_go(house: Ho
     assert not (tmp_path / "no").exists()
 
 
-async def test_db_check_reads_every_page(house: House, tmp_path: Path) -> None:
+async def test_db_check_reads_every_page(house: Stages, tmp_path: Path) -> None:
     done = await house("db", "check", "--json")
     assert (done.code, done.err) == (0, "")
     assert done.json == {"current": done.json["wanted"], "wanted": done.json["wanted"], "damage": None, "ok": True}
@@ -456,7 +456,9 @@ async def test_db_check_reads_every_page(house: House, tmp_path: Path) -> None:
     assert "damaged" in done.out
 
 
-async def test_db_upgrade_keeps_away_from_a_running_daemon_and_makes_a_new_ledger(house: House, tmp_path: Path) -> None:
+async def test_db_upgrade_keeps_away_from_a_running_daemon_and_makes_a_new_ledger(
+    house: Stages, tmp_path: Path
+) -> None:
     done = await house("db", "upgrade")
     assert (done.code, done.out) == (75, "")
     assert str(house.daemon.pid) in done.err
@@ -475,7 +477,7 @@ async def test_db_upgrade_keeps_away_from_a_running_daemon_and_makes_a_new_ledge
     assert sqlite3.connect(tmp_path / "new.db").execute("SELECT count(*) FROM tasks").fetchone() == (0,)
 
 
-async def test_listing_asks_to_try_later_when_the_ledger_has_no_tables_yet(house: House, tmp_path: Path) -> None:
+async def test_listing_asks_to_try_later_when_the_ledger_has_no_tables_yet(house: Stages, tmp_path: Path) -> None:
     (tmp_path / "fresh.db").touch()
     config = tmp_path / "fresh.toml"
     config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "fresh.db")))
@@ -483,7 +485,7 @@ async def test_listing_asks_to_try_later_when_the_ledger_has_no_tables_yet(house
         assert (await command(*arguments, "--config", str(config))).code == 75
 
 
-async def test_listing_is_refused_when_the_ledger_knows_only_other_contracts(house: House, tmp_path: Path) -> None:
+async def test_listing_is_refused_when_the_ledger_knows_only_other_contracts(house: Stages, tmp_path: Path) -> None:
     config = tmp_path / "other.toml"
     text = house.rig.config.read_text()
     config.write_text(re.sub(r'address = "0x[0-9a-fA-F]{40}"', f'address = "0x{"11" * 20}"', text))
@@ -495,7 +497,7 @@ async def test_listing_is_refused_when_the_ledger_knows_only_other_contracts(hou
 # -- data and log ------------------------------------------------------------------------------------------------------
 
 
-async def test_data_goes_to_stdout_and_the_log_to_stderr(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_data_goes_to_stdout_and_the_log_to_stderr(house: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHER_LOG", "trace")
     monkeypatch.setenv("WATCHER_CHAIN__RPC_URLS", "http://127.0.0.1:9")
     done = await house("check", "--json")
@@ -510,7 +512,7 @@ async def test_data_goes_to_stdout_and_the_log_to_stderr(house: House, monkeypat
     assert said.startswith("watcher: ")
 
 
-async def test_listing_tasks_imports_nothing_heavy(house: House) -> None:
+async def test_listing_tasks_imports_nothing_heavy(house: Stages) -> None:
     """The figure for people: CPU seconds of a whole `watcher tasks list`, shown with -s."""
     program = (
         "import sys; from watcher.cli.main import run; code = run(sys.argv[1:]);"
@@ -533,7 +535,7 @@ async def test_listing_tasks_imports_nothing_heavy(house: House) -> None:
 
 
 async def test_init_writes_a_file_that_check_leads_through_to_the_end(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    house: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = await command("init")
@@ -568,7 +570,7 @@ async def test_init_writes_a_file_that_check_leads_through_to_the_end(
 @pytest.mark.parametrize(
     "line", ["tasks list", "tasks show 1", "tasks retry 1", "prove", "hook try 1", "db check", "db backup x.db"]
 )
-async def test_without_a_ledger_the_commands_say_who_makes_it(house: House, tmp_path: Path, line: str) -> None:
+async def test_without_a_ledger_the_commands_say_who_makes_it(house: Stages, tmp_path: Path, line: str) -> None:
     config = tmp_path / "watcher.toml"
     config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "none.db")))
     done = await command(*line.split(), "--config", str(config))
@@ -578,7 +580,9 @@ async def test_without_a_ledger_the_commands_say_who_makes_it(house: House, tmp_
     assert [path.name for path in _inside(tmp_path)] == ["watcher.toml"]
 
 
-async def test_a_ledger_that_cannot_be_read_is_told_with_the_databases_own_reason(house: House, tmp_path: Path) -> None:
+async def test_a_ledger_that_cannot_be_read_is_told_with_the_databases_own_reason(
+    house: Stages, tmp_path: Path
+) -> None:
     (tmp_path / "none.db").mkdir()
     config = tmp_path / "watcher.toml"
     config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "none.db")))

@@ -50,11 +50,11 @@ async def test_sigint_awaits_the_running_hook_and_sends_nothing_more(tmp_path: P
 async def test_the_service_manager_hears_of_each_phase_and_of_progress(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start(WATCHDOG_USEC="200000")
-        ready = daemon.notices.index("READY=1")
-        assert daemon.notices[ready + 1].startswith("STATUS=block ")
+        ready = daemon.log_once.index("READY=1")
+        assert daemon.log_once[ready + 1].startswith("STATUS=block ")
         await rig.until(lambda: daemon.hear().count("WATCHDOG=1") >= 10, "it says that it is alive", timeout_s=10)
         await rig.create(2)
-        fresh = len(daemon.notices)
+        fresh = len(daemon.log_once)
         await rig.until(
             lambda: any(line.startswith("STATUS=") and "2 open" in line for line in daemon.hear()[fresh:]),
             "the status line follows",
@@ -62,5 +62,5 @@ async def test_the_service_manager_hears_of_each_phase_and_of_progress(tmp_path:
         )
         assert await daemon.stop() == 0
         stopping = daemon.hear().index("STOPPING=1")
-        assert daemon.notices[stopping + 1] == "STATUS=draining"
-        assert "READY=1" not in daemon.notices[ready + 1 :]
+        assert daemon.log_once[stopping + 1] == "STATUS=draining"
+        assert "READY=1" not in daemon.log_once[ready + 1 :]

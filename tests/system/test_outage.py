@@ -82,7 +82,7 @@ async def test_tasks_made_while_the_watcher_was_down_and_a_node_that_is_down_at_
         assert await impatient.stop() == 0, impatient.log
         patient = await rig.start(ready=False)
         await rig.until(lambda: "STATUS=waiting for the chain" in patient.hear(), "it waits for the node")
-        assert "READY=1" not in patient.notices
+        assert "READY=1" not in patient.log_once
         await rig.net.restart_chain()
         await rig.until(lambda: "READY=1" in patient.hear(), "it has begun")
         await rig.settle()

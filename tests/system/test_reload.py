@@ -149,7 +149,7 @@ async def test_a_wrong_file_changes_nothing_and_costs_one_line(tmp_path: Path) -
         ):
             rig.config.write_text(good.replace("concurrency = 4", "concurrency = 1") + broken)
             await hang_up(rig, daemon, words)
-            assert daemon.log.count("app.reload: ") == number
+            assert daemon.log.count("daemon.reload: ") == number
         rig.config.unlink()
         await hang_up(rig, daemon, "the old ones hold")
         rig.config.write_text(good)

@@ -9,7 +9,7 @@ import pytest
 
 from tests.conformance.rig import SetClock
 from tests.conformance.rig import header as block
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.task import Header
@@ -72,7 +72,7 @@ class Net:
     def __init__(self, nodes: int, quorum: int) -> None:
         self.clock = SetClock(1_700_001_200_000)
         self.nodes = [Fake(f"http://node-{place}") for place in range(nodes)]
-        self.endpoints = Endpoints(cast("Any", self.nodes), self.clock, Random(1), quorum)
+        self.endpoints = NodePool(cast("Any", self.nodes), self.clock, Random(1), quorum)
 
     async def poll(self, seconds: float = 1.0) -> Header:
         self.clock.at_ms += int(seconds * 1000)

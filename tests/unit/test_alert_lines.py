@@ -9,10 +9,10 @@ from pydantic import SecretStr
 
 from watcher.errors import FixConfiguration
 from watcher.health.alert_text import FINALITY, MISSED, OTHERWISE, STOPPED, TITLES, Message, harmless
-from watcher.health.alerts import ONCE_BY_STATE, AlertPlan, Desk
-from watcher.health.delivery import Courier
+from watcher.health.alerts import ONCE_BY_STATE, AlertPlan, Throttle
+from watcher.health.delivery import Delivery
 from watcher.health.readings import API, DEADLINE, NODE_BEHIND, RPC, STORE, TROUBLES
-from watcher.health.verdict import Health, Trouble
+from watcher.health.verdict import Condition, Health
 from watcher.settings import checks
 from watcher.settings.model import Alerts as AlertSettings
 from watcher.settings.model import Settings
@@ -28,7 +28,7 @@ class Time:
     """A desk and its days: looks come every two seconds, as the monitor's."""
 
     def __init__(self, plan: AlertPlan = PLAN) -> None:
-        self.desk = Desk("0xabcd..1234 on chain 1", plan, Redactor([SECRET]))
+        self.throttle = Throttle("0xabcd..1234 on chain 1", plan, Redactor([SECRET]))
         self.now_s = 0.0
         self.sent: list[tuple[float, Message]] = []
         self._since: dict[str, int] = {}
@@ -40,13 +40,13 @@ class Time:
     def passes(self, seconds: float, **wrong: str) -> list[Message]:
         """So long these keys are in trouble, with these words. Returns what is sent meanwhile."""
         before = len(self.sent)
-        troubles = {key.replace("_", "-"): words for key, words in wrong.items()}
-        self._since = {key: self._since.get(key, self.now_ms) for key in troubles}
+        conditions = {key.replace("_", "-"): words for key, words in wrong.items()}
+        self._since = {key: self._since.get(key, self.now_ms) for key in conditions}
         end_s = self.now_s + seconds
         while self.now_s < end_s:
-            found = tuple(Trouble(key, words, self._since[key]) for key, words in troubles.items())
-            self.desk.hear(Health(self.now_ms, troubles=found), self.now_s)
-            message = self.desk.due(self.now_s, self.now_ms)
+            found = tuple(Condition(key, words, self._since[key]) for key, words in conditions.items())
+            self.throttle.hear(Health(self.now_ms, conditions=found), self.now_s)
+            message = self.throttle.due(self.now_s, self.now_ms)
             if message is not None:
                 self.sent.append((self.now_s, message))
             self.now_s += 2
@@ -123,9 +123,9 @@ def test_what_lasts_is_reminded_of_at_the_given_pace() -> None:
 
 def test_what_happened_to_tasks_is_counted_and_some_are_named() -> None:
     time = Time()
-    time.desk.happened(MISSED, list(range(100, 150)), START_MS)
-    time.desk.happened(MISSED, [7], START_MS)
-    time.desk.happened(OTHERWISE, [3], START_MS)
+    time.throttle.happened(MISSED, list(range(100, 150)), START_MS)
+    time.throttle.happened(MISSED, [7], START_MS)
+    time.throttle.happened(OTHERWISE, [3], START_MS)
     (message,) = time.passes(60)
     assert "51 tasks: 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, ..." in message.body
     assert "a task was answered otherwise: task 3" in message.body
@@ -142,8 +142,8 @@ def test_the_end_of_a_danger_does_not_pretend_that_all_went_well() -> None:
 
 def test_the_last_words_carry_what_was_not_told() -> None:
     time = Time()
-    time.desk.happened(MISSED, [5], START_MS)
-    message = time.desk.last(FINALITY, f"block 7 changed, says http://x.example/{SECRET}", time.now_ms)
+    time.throttle.happened(MISSED, [5], START_MS)
+    message = time.throttle.last(FINALITY, f"block 7 changed, says http://x.example/{SECRET}", time.now_ms)
     assert "a final block has changed" in message.title
     assert "task 5" in message.body
     assert SECRET not in message.body
@@ -208,6 +208,6 @@ def test_an_url_that_apprise_does_not_know_is_named_by_its_place() -> None:
     section = AlertSettings.model_validate({"urls": ["json://127.0.0.1", "nonsense://aTokenInIt"]})
     settings = Settings.model_construct(alerts=section)
     with pytest.raises(FixConfiguration, match=r"URL 2 is none that Apprise knows") as caught:
-        Courier.of(settings)
+        Delivery.of(settings)
     assert "aTokenInIt" not in str(caught.value)
     assert all(isinstance(url, SecretStr) for url in section.urls)

@@ -11,7 +11,7 @@ def drawn() -> set[str]:
 
     A name lies in the last folder that is indented less, or in the folder its own line begins with.
     """
-    text = (ROOT / "ARCHITECTURE.md").read_text().partition("## Code map\n")[2].partition("\n    app -> ")[0]
+    text = (ROOT / "ARCHITECTURE.md").read_text().partition("## Code map\n")[2].partition("\n    cli > ")[0]
     above: list[tuple[int, str]] = [(-1, "")]
     paths = set()
     for line in text.splitlines():

@@ -9,7 +9,7 @@ from rich.table import Table
 from watcher.cli.console import PlainConsole
 
 SOURCES = Path(__file__).parents[2] / "watcher"
-HOME = SOURCES / "app" / "console.py"
+HOME = SOURCES / "cli" / "console.py"
 
 HOSTILE = {
     "closing tag": ("[/x]", "[/x]"),

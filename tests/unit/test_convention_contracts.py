@@ -413,7 +413,7 @@ KEYS = {
     "an index that is not hashed": (
         "[task]", 'index = {types = ["uint32"], values = ["id"], keccak = false}', "leave keccak out"),
     "an index that is counted": (
-        "[task]", 'index = ["id", "mail.to"]\ncount_view = "count()"', "does not count up from 0: leave count_view"),
+        "[task]", 'index = ["id", "mail.to"]\ncount_view = "count()"', "does not count up: leave count_view"),
     "an index of a number": ("[task]", "index = 7", "task.index: must be text in quotes"),
     "a reference block of text": (
         "[task]", 'index = "id"\nreference_block = "mail.contents"', "is string, and must be a uint"),

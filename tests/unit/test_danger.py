@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from watcher.clock import SystemClock
-from watcher.health.service import Instruments
+from watcher.health.service import HealthService
 from watcher.settings.model import Settings
 
 
@@ -22,6 +22,6 @@ def test_danger_begins_by_the_blocks_that_the_contract_counts(
         "operator": {"api": "none"},
         "ledger": {"url": f"sqlite:///{tmp_path / 'watcher.db'}"},
     }
-    instruments = Instruments(Settings(**tables), SystemClock(), 30.0)  # type: ignore[arg-type]
+    instruments = HealthService(Settings(**tables), SystemClock(), 30.0)  # type: ignore[arg-type]
     instruments.l1_blocks = l1_blocks
     assert instruments.danger_blocks(window_blocks) == blocks

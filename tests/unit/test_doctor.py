@@ -14,12 +14,12 @@ from watcher.chain.convention.abi import topic
 from watcher.chain.convention.convention import Convention, convention
 from watcher.chain.convention.schema import PRESETS
 from watcher.chain.convention.signature import parse_signature
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.doctor import clock, contract, disk, method, values
 from watcher.doctor.finding import Finding, Notes
-from watcher.doctor.sample import made_up
-from watcher.doctor.signatures import near
+from watcher.doctor.sample import sample_task
+from watcher.doctor.signatures import closest_signature
 from watcher.doctor.topics import told
 from watcher.settings.model import Settings
 from watcher.task import Header, Sighting, Task
@@ -83,7 +83,7 @@ def test_a_disk_that_forgets_or_is_far_away_is_warned_of(tmp_path: Path, monkeyp
     for kind, words in (("tmpfs", "lies in memory (tmpfs)"), ("nfs4", "on a network disk (nfs4)"), ("ext4", None)):
         mounts.write_text(f"x / {kind} rw 0 0\n")
         notes = Notes("ledger")
-        disk.look(tmp_path, notes)
+        disk.check(tmp_path, notes)
         found = [one.words for one in notes.findings if one.check == "file system"]
         assert (len(found), words is None or words in found[0]) == (words is not None, True)
 
@@ -97,7 +97,7 @@ def test_topics_are_named_the_commonest_first_and_five_at_most() -> None:
 
 
 def managing(shape: Convention) -> TaskManager:
-    nodes = Endpoints([cast("Any", SimpleNamespace(name="none"))], SystemClock(), Random(1))
+    nodes = NodePool([cast("Any", SimpleNamespace(name="none"))], SystemClock(), Random(1))
     return TaskManager(nodes, ADDRESS, shape, 100)
 
 
@@ -114,7 +114,7 @@ def own(folder: Path, event: str, more: str = "", values: str = '["$index"]', ty
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_task_can_be_made_up_for_every_preset(name: str) -> None:
     shape = convention(name)
-    task = made_up(managing(shape), 1, 100)
+    task = sample_task(managing(shape), 1, 100)
     assert task is not None
     assert (task.task_index, task.created_block) == (2, 2)
     assert task.message == (b"sample" if name == "chainbase" else (2).to_bytes(32))
@@ -132,7 +132,7 @@ def test_a_task_can_be_made_up_for_every_preset(name: str) -> None:
 )
 def test_a_task_can_be_made_up_for_events_of_any_types(event: str, tmp_path: Path) -> None:
     shape = own(tmp_path, event)
-    task = made_up(managing(shape), 1)
+    task = sample_task(managing(shape), 1)
     assert task is not None
     assert shape.fields(task)
 
@@ -212,9 +212,9 @@ async def line_about(shape: Convention, name: str, code: bytes, behind: bytes | 
         )
     )
     target = bytes(20) if behind is None or code == MINIMAL else IMPLEMENTATION
-    nodes = cast("Endpoints", Codes({ADDRESS: code, IMPLEMENTATION: behind or b""}, target))
+    nodes = cast("NodePool", Codes({ADDRESS: code, IMPLEMENTATION: behind or b""}, target))
     notes, head = Notes("contract"), Header(1, bytes(32), bytes(32))
-    await method.look(settings, nodes, managing(shape), head, code, notes)
+    await method.check(settings, nodes, managing(shape), head, code, notes)
     (line,) = notes.findings
     return line
 
@@ -237,16 +237,16 @@ MEANT = "NewTaskCreated(uint32,(uint256,uint32,bytes,uint32))"
 )
 def test_the_event_that_was_meant_is_found_behind_a_slip(written: str) -> None:
     strangers = [bytes([one]) * 32 for one in range(9)]
-    assert near(parse_signature(written), strangers) is None
-    assert near(parse_signature(written), [*strangers, topic(MEANT)]) == MEANT
+    assert closest_signature(parse_signature(written), strangers) is None
+    assert closest_signature(parse_signature(written), [*strangers, topic(MEANT)]) == MEANT
 
 
 def test_a_flat_event_is_found_behind_one_with_a_struct() -> None:
     written = parse_signature("Made(uint32 i, (uint256[2] n, (uint32 c, bytes q)[] m) t)")
     flat = "Made(uint32,uint256,bytes)"
-    assert near(parse_signature("Made(uint32 i, (uint256 n, bytes q) t)"), [topic(flat)]) == flat
-    assert near(written, [topic("Made(uint64,(uint256[2],(uint32,bytes)[]))")]) is not None
-    assert near(written, [topic("Made()")]) is None
+    assert closest_signature(parse_signature("Made(uint32 i, (uint256 n, bytes q) t)"), [topic(flat)]) == flat
+    assert closest_signature(written, [topic("Made(uint64,(uint256[2],(uint32,bytes)[]))")]) is not None
+    assert closest_signature(written, [topic("Made()")]) is None
 
 
 @pytest.mark.parametrize(
@@ -268,7 +268,7 @@ def test_values_nobody_can_have_meant_are_told(
 ) -> None:
     plain = Task(1, ADDRESS, 3, bytes(32), 100, b"", b"\0", 66, None, Sighting(100, bytes(32), bytes(32), 0))
     notes = Notes("contract")
-    values.look(replace(plain, **change), Header(200, bytes(32), bytes(32)), window, notes)
+    values.check(replace(plain, **change), Header(200, bytes(32), bytes(32)), window, notes)
     assert [(one.check, one.verdict) for one in notes.findings] == ([] if line is None else [(line[0], "warning")])
     assert line is None or line[1] in notes.findings[0].words
 

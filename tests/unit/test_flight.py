@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from watcher.inflight import Flight
+from watcher.inflight import InFlight
 
 LONG_S = 30.0
 
@@ -14,16 +14,16 @@ async def _wait(gate: asyncio.Event) -> None:
 
 
 async def test_landing_waits_for_as_much_room_as_asked() -> None:
-    flight, gates = Flight(3), [asyncio.Event() for _ in range(3)]
+    flight, gates = InFlight(3), [asyncio.Event() for _ in range(3)]
     for gate in gates:
         flight.start(_wait(gate), "piece")
-    waiting = asyncio.create_task(flight.landing(LONG_S, 2))
+    waiting = asyncio.create_task(flight.wait_for_room(LONG_S, 2))
     gates[0].set()
-    await flight.landing(LONG_S)
+    await flight.wait_for_room(LONG_S)
     assert flight.room == 1
     # The second wait has taken the place of the first: a flight has one owner.
     waiting.cancel()
-    waiting = asyncio.create_task(flight.landing(LONG_S, 2))
+    waiting = asyncio.create_task(flight.wait_for_room(LONG_S, 2))
     await asyncio.sleep(0)
     assert not waiting.done()
     gates[1].set()
@@ -34,24 +34,24 @@ async def test_landing_waits_for_as_much_room_as_asked() -> None:
 
 
 async def test_landing_returns_at_once_where_there_is_room_and_in_time_where_there_is_none() -> None:
-    flight, gate = Flight(1), asyncio.Event()
-    await flight.landing(LONG_S)
+    flight, gate = InFlight(1), asyncio.Event()
+    await flight.wait_for_room(LONG_S)
     flight.start(_wait(gate), "piece")
-    await flight.landing(0.01)
+    await flight.wait_for_room(0.01)
     assert flight.room == 0
     gate.set()
     await flight.drain()
 
 
 async def test_a_piece_that_raises_ends_the_wait_and_comes_out_of_the_next_call() -> None:
-    flight, gate = Flight(2), asyncio.Event()
+    flight, gate = InFlight(2), asyncio.Event()
 
     async def fails() -> None:
         await gate.wait()
         raise ValueError("a bug")
 
     flight.start(fails(), "piece")
-    waiting = asyncio.create_task(flight.landing(LONG_S, 2))
+    waiting = asyncio.create_task(flight.wait_for_room(LONG_S, 2))
     await asyncio.sleep(0)
     gate.set()
     await asyncio.wait_for(waiting, LONG_S)
@@ -61,17 +61,17 @@ async def test_a_piece_that_raises_ends_the_wait_and_comes_out_of_the_next_call(
 
 
 async def test_a_piece_that_is_ending_takes_no_room_and_is_awaited_all_the_same() -> None:
-    flight, landed, written = Flight(1), asyncio.Event(), asyncio.Event()
+    flight, landed, written = InFlight(1), asyncio.Event(), asyncio.Event()
     told: list[str] = []
 
     async def piece() -> None:
         await landed.wait()
-        flight.ending()
+        flight.release_slot()
         await written.wait()
         told.append("written")
 
     flight.start(piece(), "piece")
-    waiting = asyncio.create_task(flight.landing(LONG_S))
+    waiting = asyncio.create_task(flight.wait_for_room(LONG_S))
     await asyncio.sleep(0)
     assert flight.room == 0
     landed.set()
@@ -86,15 +86,15 @@ async def test_a_piece_that_is_ending_takes_no_room_and_is_awaited_all_the_same(
 
 
 async def test_a_piece_that_is_ending_loses_no_failure_and_is_cancelled_with_the_rest() -> None:
-    flight, never = Flight(2), asyncio.Event()
+    flight, never = InFlight(2), asyncio.Event()
     cancelled: list[str] = []
 
     async def fails() -> None:
-        flight.ending()
+        flight.release_slot()
         raise ValueError("a bug")
 
     async def waits() -> None:
-        flight.ending()
+        flight.release_slot()
         try:
             await never.wait()
         except asyncio.CancelledError:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from watcher.errors import AttemptFailed, FixConfiguration
 from watcher.hook.load import fit
-from watcher.hook.protocol import LATER_LIMIT_BLOCKS, LATER_LIMIT_S, Hook, judge
+from watcher.hook.protocol import LATER_LIMIT_BLOCKS, LATER_LIMIT_S, Hook, checked_result
 from watcher.task import Later, Skip, Task
 from watcher.testing import make_task, run_hook
 from watcher.text import REASON_LIMIT, clean, describe
@@ -26,9 +26,9 @@ class Bytes(bytes):
 
 @given(st.binary(max_size=64))
 def test_bytes_are_taken_as_they_are_and_a_subclass_by_its_content(data: bytes) -> None:
-    assert judge(data) == data
-    assert judge(Bytes(data)) == data
-    assert type(judge(Bytes(data))) is bytes
+    assert checked_result(data) == data
+    assert checked_result(Bytes(data)) == data
+    assert type(checked_result(Bytes(data))) is bytes
 
 
 async def _coroutine() -> bytes:
@@ -53,26 +53,26 @@ async def _coroutine() -> bytes:
 )
 def test_anything_else_is_refused_with_words_that_say_what_to_return(answer: object, advice: str) -> None:
     with pytest.raises(AttemptFailed) as failure:
-        judge(answer)
+        checked_result(answer)
     assert advice in str(failure.value)
 
 
 def test_an_awaitable_from_a_plain_function_is_refused() -> None:
     coroutine = _coroutine()
     with pytest.raises(AttemptFailed, match="async def"):
-        judge(coroutine)
+        checked_result(coroutine)
     coroutine.close()
 
 
 def test_an_answer_over_the_limit_is_refused_and_one_at_the_limit_is_taken() -> None:
-    assert judge(bytes(8), 8) == bytes(8)
+    assert checked_result(bytes(8), 8) == bytes(8)
     with pytest.raises(AttemptFailed, match="9 bytes; the limit is 8"):
-        judge(bytes(9), 8)
+        checked_result(bytes(9), 8)
 
 
 def test_later_is_held_within_its_limits() -> None:
-    assert judge(Later(blocks=10**30, seconds=1e300)) == Later(LATER_LIMIT_BLOCKS, LATER_LIMIT_S)
-    assert judge(Later(blocks=3, reason="a\nb")) == Later(3, 0.0, "a\\nb")
+    assert checked_result(Later(blocks=10**30, seconds=1e300)) == Later(LATER_LIMIT_BLOCKS, LATER_LIMIT_S)
+    assert checked_result(Later(blocks=3, reason="a\nb")) == Later(3, 0.0, "a\\nb")
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_later_is_held_within_its_limits() -> None:
 )
 def test_a_later_that_names_no_time_is_refused(blocks: Any, seconds: Any) -> None:
     with pytest.raises(AttemptFailed, match="Later"):
-        judge(Later(blocks, seconds))
+        checked_result(Later(blocks, seconds))
 
 
 def test_a_reason_is_text_and_is_cut() -> None:
     long: Any = "x" * 10_000
-    assert judge(Skip(long)) == Skip("x" * REASON_LIMIT + "...")
+    assert checked_result(Skip(long)) == Skip("x" * REASON_LIMIT + "...")
     not_text: Any = b"x"
     with pytest.raises(AttemptFailed, match="is a str, not bytes"):
-        judge(Skip(not_text))
+        checked_result(Skip(not_text))
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first text builds a table

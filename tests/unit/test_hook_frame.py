@@ -64,8 +64,8 @@ def test_an_answer_arrives_as_it_was_sent(run: int, answer: Answer) -> None:
 
 
 def test_order_and_start_arrive_as_they_were_sent() -> None:
-    order = wire.Order("m:f", "/srv/hook", 5)
-    assert wire.read_order(through(wire.write_order(order))) == order
+    order = wire.LoadRequest("m:f", "/srv/hook", 5)
+    assert wire.read_load(through(wire.write_load(order))) == order
     for start in (wire.Ready("m:f@123"), wire.NotLoaded("no such module")):
         assert wire.read_start(through(wire.write_start(start))) == start
 
@@ -75,7 +75,7 @@ def test_order_and_start_arrive_as_they_were_sent() -> None:
 def test_any_bytes_are_an_object_or_a_broken_frame(body: bytes) -> None:
     try:
         assert isinstance(wire.unpack(body), dict)
-    except wire.BrokenFrame:
+    except wire.BrokenMessage:
         pass
 
 
@@ -86,19 +86,19 @@ def test_any_object_is_an_answer_a_failure_or_a_broken_frame(fields: dict[str, A
         words = ""
         try:
             read(fields)
-        except (AttemptFailed, wire.BrokenFrame) as error:
+        except (AttemptFailed, wire.BrokenMessage) as error:
             words = str(error)
         assert len(words) < 1500
 
 
 def test_nesting_without_end_and_numbers_without_end_are_broken_frames() -> None:
     for body in (b"[" * 100_000, b'{"a":' * 50_000, b"9" * 100_000, b"\xff\xfe"):
-        with pytest.raises(wire.BrokenFrame):
+        with pytest.raises(wire.BrokenMessage):
             wire.unpack(body)
 
 
 def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
-    with pytest.raises(wire.BrokenFrame, match="4,294,967,295 bytes"):
+    with pytest.raises(wire.BrokenMessage, match="4,294,967,295 bytes"):
         wire.length(b"\xff\xff\xff\xff", wire.frame_limit_bytes(LIMIT))
 
 
@@ -109,5 +109,5 @@ def test_an_answer_over_the_limit_is_refused_on_the_daemons_side_too() -> None:
 
 @pytest.mark.parametrize("text", ["0", "0x00", "00 00", "zz", "\u0660\u0660"])
 def test_hex_is_taken_only_in_its_one_spelling(text: str) -> None:
-    with pytest.raises(wire.BrokenFrame):
+    with pytest.raises(wire.BrokenMessage):
         wire.read_answer({"run": 1, "answer": text}, LIMIT)

@@ -30,7 +30,7 @@ from watcher.health.readings import (
     WorkSeen,
 )
 from watcher.health.status import told
-from watcher.health.verdict import Health, Standing, judge
+from watcher.health.verdict import Health, Status, evaluate
 
 LIMITS = Limits(quiet_node_s=15, stuck_s=60, slow_store_s=15, danger_blocks=10)
 WORK = WorkSeen(cursor_block=100, head_block=100, final_block=90)
@@ -45,35 +45,35 @@ WELL = Observations(
 )
 
 
-def standings(health: Health) -> dict[str, Standing]:
-    return {one.id: one.standing for one in health.services}
+def standings(health: Health) -> dict[str, Status]:
+    return {one.id: one.status for one in health.services}
 
 
 def keys(health: Health) -> set[str]:
-    return {one.key for one in health.troubles}
+    return {one.key for one in health.conditions}
 
 
 def test_when_all_is_well_nothing_is_wrong() -> None:
-    health = judge(WELL, LIMITS)
+    health = evaluate(WELL, LIMITS)
     assert health.ready
-    assert health.standing is Standing.UP
-    assert standings(health) == dict.fromkeys((RPC, API, HOOK, STORE, WATCH), Standing.UP)
-    assert (health.reasons, health.troubles, health.blocks_left) == ((), (), None)
+    assert health.status is Status.UP
+    assert standings(health) == dict.fromkeys((RPC, API, HOOK, STORE, WATCH), Status.UP)
+    assert (health.reasons, health.conditions, health.blocks_left) == ((), (), None)
     assert told(health) == "block 100, 0 open"
 
 
 def test_before_anything_was_seen_it_is_starting_and_not_down() -> None:
-    health = judge(Observations(at_ms=1), LIMITS)
+    health = evaluate(Observations(at_ms=1), LIMITS)
     assert not health.ready
-    assert health.standing is Standing.INITIALIZING
-    assert Standing.DOWN not in standings(health).values()
+    assert health.status is Status.INITIALIZING
+    assert Status.DOWN not in standings(health).values()
     assert not Health(at_ms=1).ready
     assert Health(at_ms=1).reasons == ("starting",)
 
 
 def test_who_only_observes_has_no_api_no_hook_and_no_deadline_to_keep() -> None:
     work = replace(WORK, nearest_deadline_block=103, endangered=1)
-    health = judge(replace(WELL, api=None, hook=None, work=work), LIMITS)
+    health = evaluate(replace(WELL, api=None, hook=None, work=work), LIMITS)
     assert set(standings(health)) == {RPC, STORE, WATCH}
     assert health.ready
 
@@ -97,22 +97,22 @@ def test_who_only_observes_has_no_api_no_hook_and_no_deadline_to_keep() -> None:
             "no worker can be started (oh)",
         ),
         ({"hook": HookSeen(silent_s=21, longest_s=13)}, HOOK, "nothing has come from it for 21 s"),
-        ({"store": StoreSeen(trouble="disk is full")}, STORE, "disk is full"),
+        ({"store": StoreSeen(condition="disk is full")}, STORE, "disk is full"),
         ({"store": StoreSeen(waits_s=16)}, STORE, "a write has been waiting for 16 s"),
         ({"stages": (StageSeen("admit", beat_ago_s=61),)}, WATCH, "stage admit has not come round for 61 s"),
-        ({"stages": (StageSeen("admit", trouble="disagree", troubled_s=15),)}, WATCH, "waiting for 15 s (disagree)"),
+        ({"stages": (StageSeen("admit", condition="disagree", troubled_s=15),)}, WATCH, "waiting for 15 s (disagree)"),
         ({"work": replace(WORK, overdue_s=61, moved_ago_s=70)}, WATCH, "tasks wait and none has moved for 70 s"),
     ],
 )
 def test_what_is_down_is_told_with_its_reason_and_nothing_else_is(
     change: dict[str, object], service: str, words: str
 ) -> None:
-    health = judge(replace(WELL, **change), LIMITS)  # type: ignore[arg-type]
-    assert [one for one, standing in standings(health).items() if standing is not Standing.UP] == [service]
+    health = evaluate(replace(WELL, **change), LIMITS)  # type: ignore[arg-type]
+    assert [one for one, status in standings(health).items() if status is not Status.UP] == [service]
     assert keys(health) == {service}
     (reason,) = health.reasons
     assert reason.startswith(f"{service}: ") and words in reason
-    assert health.standing is (Standing.DOWN if service in (RPC, STORE, WATCH) else Standing.INITIALIZING)
+    assert health.status is (Status.DOWN if service in (RPC, STORE, WATCH) else Status.INITIALIZING)
     assert not health.ready
     assert told(health).endswith(reason)
 
@@ -126,145 +126,145 @@ def test_what_is_down_is_told_with_its_reason_and_nothing_else_is(
         {"hook": HookSeen(failures=9, failed_ago_s=301)},
         {"hook": HookSeen(silent_s=20)},
         {"hook": HookSeen(silent_s=44, longest_s=30)},
-        {"stages": (StageSeen("admit", beat_ago_s=60, trouble="no node", troubled_s=14),)},
+        {"stages": (StageSeen("admit", beat_ago_s=60, condition="no node", troubled_s=14),)},
         {"work": replace(WORK, overdue_s=61, moved_ago_s=5)},
         {"work": replace(WORK, overdue_s=5, moved_ago_s=600)},
         {"work": replace(WORK, cursor_block=81)},
     ],
 )
 def test_one_failure_a_short_wait_or_an_old_failure_is_no_trouble(change: dict[str, object]) -> None:
-    assert judge(replace(WELL, **change), LIMITS).ready  # type: ignore[arg-type]
+    assert evaluate(replace(WELL, **change), LIMITS).ready  # type: ignore[arg-type]
 
 
 def test_what_another_service_explains_is_not_told_twice() -> None:
-    waiting = (StageSeen("watch", trouble="no endpoint can answer", troubled_s=50),)
-    health = judge(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
+    waiting = (StageSeen("watch", condition="no endpoint can answer", troubled_s=50),)
+    health = evaluate(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
     assert keys(health) == {RPC}
 
 
 def test_a_stage_that_has_not_noticed_yet_that_a_service_is_back_is_no_trouble_of_its_own() -> None:
-    waiting = (StageSeen("watch", trouble="no endpoint can answer", troubled_s=98),)
-    down = judge(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
-    back = judge(replace(WELL, at_ms=2_000, stages=waiting), LIMITS, down)
+    waiting = (StageSeen("watch", condition="no endpoint can answer", troubled_s=98),)
+    down = evaluate(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
+    back = evaluate(replace(WELL, at_ms=2_000, stages=waiting), LIMITS, down)
     assert back.ready
-    soon = judge(replace(WELL, at_ms=21_000, stages=waiting), LIMITS, back)
+    soon = evaluate(replace(WELL, at_ms=21_000, stages=waiting), LIMITS, back)
     assert soon.ready
-    assert keys(judge(replace(WELL, at_ms=22_000, stages=waiting), LIMITS, soon)) == {WATCH}
+    assert keys(evaluate(replace(WELL, at_ms=22_000, stages=waiting), LIMITS, soon)) == {WATCH}
 
 
 def test_a_hook_that_hangs_stays_down_until_an_answer_comes() -> None:
-    silent = judge(replace(WELL, hook=HookSeen(silent_s=25)), LIMITS)
-    ended = judge(replace(WELL, hook=HookSeen(failures=1, words="took too long")), LIMITS, silent)
+    silent = evaluate(replace(WELL, hook=HookSeen(silent_s=25)), LIMITS)
+    ended = evaluate(replace(WELL, hook=HookSeen(failures=1, words="took too long")), LIMITS, silent)
     assert ended.reasons == ("handler: the last run failed (took too long)",)
-    assert not judge(replace(WELL, hook=HookSeen(failures=1, silent_s=1)), LIMITS, ended).ready
-    assert judge(replace(WELL, hook=HookSeen()), LIMITS, ended).ready
+    assert not evaluate(replace(WELL, hook=HookSeen(failures=1, silent_s=1)), LIMITS, ended).ready
+    assert evaluate(replace(WELL, hook=HookSeen()), LIMITS, ended).ready
 
 
 def test_a_far_cursor_is_initializing_and_not_down() -> None:
-    health = judge(replace(WELL, work=replace(WORK, cursor_block=10)), LIMITS)
-    assert standings(health)[WATCH] is Standing.INITIALIZING
+    health = evaluate(replace(WELL, work=replace(WORK, cursor_block=10)), LIMITS)
+    assert standings(health)[WATCH] is Status.INITIALIZING
     assert keys(health) == set()
     assert health.reasons == ("watch: 90 blocks behind, catching up",)
 
 
 def test_a_deadline_in_danger_is_told_with_the_blocks_left() -> None:
-    health = judge(replace(WELL, work=replace(WORK, open_tasks=4, nearest_deadline_block=107, endangered=2)), LIMITS)
+    health = evaluate(replace(WELL, work=replace(WORK, open_tasks=4, nearest_deadline_block=107, endangered=2)), LIMITS)
     assert keys(health) == {DEADLINE}
     assert health.blocks_left == 7
     assert "2 tasks are within 10 blocks of the deadline" in health.reasons[0]
-    assert health.standing is Standing.INITIALIZING
+    assert health.status is Status.INITIALIZING
     assert told(health).startswith("block 100, 4 open, nearest deadline in 7 blocks; deadline: ")
 
 
 def test_deadlines_that_are_times_are_in_danger_like_those_in_blocks() -> None:
     timed = replace(WORK, open_tasks=4, seconds_left=41.6, endangered_by_time=1)
-    health = judge(replace(WELL, work=timed), LIMITS)
+    health = evaluate(replace(WELL, work=timed), LIMITS)
     assert (keys(health), health.ready, health.seconds_left) == ({DEADLINE}, False, 41.6)
     assert health.reasons[0] == "deadline: 1 task is within 120 s of the deadline and unanswered, 42 s left"
     assert told(health).startswith("block 100, 4 open, nearest deadline in 42 s; deadline: ")
-    both = judge(replace(WELL, work=replace(timed, nearest_deadline_block=103, endangered=2)), LIMITS)
+    both = evaluate(replace(WELL, work=replace(timed, nearest_deadline_block=103, endangered=2)), LIMITS)
     assert "2 tasks are within 10 blocks" in both.reasons[0]
     assert "1 task is within 120 s" in both.reasons[0]
-    assert judge(replace(WELL, work=timed, api=None), LIMITS).ready, "who only observes has no deadline to keep"
+    assert evaluate(replace(WELL, work=timed, api=None), LIMITS).ready, "who only observes has no deadline to keep"
 
 
 def test_contradictions_of_the_convention_are_a_condition_for_observers_too() -> None:
     seen = replace(WELL, contradictions=("count_view: correct it", "hash_view: correct it"))
     for one in (seen, replace(seen, api=None, hook=None)):
-        health = judge(one, LIMITS)
+        health = evaluate(one, LIMITS)
         assert (keys(health), health.ready) == ({CONVENTION}, False)
         assert health.reasons[0] == "convention: count_view: correct it; hash_view: correct it"
 
 
 def test_accepted_answers_that_never_show_are_a_condition_from_five_on() -> None:
     lost = replace(WORK, unshown=4, unshown_words="task 3: the transaction failed")
-    assert judge(replace(WELL, work=lost), LIMITS).ready
-    health = judge(replace(WELL, work=replace(lost, unshown=5)), LIMITS)
+    assert evaluate(replace(WELL, work=lost), LIMITS).ready
+    health = evaluate(replace(WELL, work=replace(lost, unshown=5)), LIMITS)
     assert keys(health) == {UNSHOWN}
     assert "5 answers in a row" in health.reasons[0]
     assert "(task 3: the transaction failed); compare [signed] with the contract" in health.reasons[0]
 
 
 def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:
-    behind = judge(replace(WELL, node=NodeSeen(answered_ago_s=1, head_block=99)), LIMITS)
+    behind = evaluate(replace(WELL, node=NodeSeen(answered_ago_s=1, head_block=99)), LIMITS)
     assert keys(behind) == {NODE_BEHIND}
     stalled = NodeSeen(answered_ago_s=1, head_block=100, head_moved_ago_s=121, usual_interval_s=12)
-    assert keys(judge(replace(WELL, node=stalled), LIMITS)) == {NODE_BEHIND}
-    assert judge(replace(WELL, node=replace(stalled, head_moved_ago_s=119)), LIMITS).ready
-    assert judge(replace(WELL, node=replace(stalled, usual_interval_s=None)), LIMITS).ready
+    assert keys(evaluate(replace(WELL, node=stalled), LIMITS)) == {NODE_BEHIND}
+    assert evaluate(replace(WELL, node=replace(stalled, head_moved_ago_s=119)), LIMITS).ready
+    assert evaluate(replace(WELL, node=replace(stalled, usual_interval_s=None)), LIMITS).ready
 
 
 def test_it_is_not_ready_when_nodes_keep_contradicting_each_other() -> None:
     node = NodeSeen(answered_ago_s=1, head_block=100, disagreement="a and b show different blocks 7", disagreeing_s=9)
-    assert judge(replace(WELL, node=node), LIMITS).ready, "they follow a reorg"
-    health = judge(replace(WELL, node=replace(node, disagreeing_s=10)), LIMITS)
+    assert evaluate(replace(WELL, node=node), LIMITS).ready, "they follow a reorg"
+    health = evaluate(replace(WELL, node=replace(node, disagreeing_s=10)), LIMITS)
     assert not health.ready and keys(health) == {NODES_DISAGREE}
     assert "a and b show different blocks 7" in health.reasons[0]
     away = replace(node, disagreeing_s=10, answered_ago_s=60)
-    assert NODES_DISAGREE not in keys(judge(replace(WELL, node=away), LIMITS))
+    assert NODES_DISAGREE not in keys(evaluate(replace(WELL, node=away), LIMITS))
 
 
 def test_finality_at_the_head_warns_when_it_lasts_and_leaves_it_ready() -> None:
     node = NodeSeen(answered_ago_s=1, head_block=100, final_at_head_s=599)
-    assert keys(judge(replace(WELL, node=node), LIMITS)) == set()
-    health = judge(replace(WELL, node=replace(node, final_at_head_s=600)), LIMITS)
+    assert keys(evaluate(replace(WELL, node=node), LIMITS)) == set()
+    health = evaluate(replace(WELL, node=replace(node, final_at_head_s=600)), LIMITS)
     assert health.ready and keys(health) == {FINALITY_AT_HEAD}
     assert "for 10 minutes" in health.reasons[0]
 
 
 def test_a_head_nobody_could_see_has_not_stood_still() -> None:
     """While no node answered, nothing was learned of the chain; when one does again, the first look may be the old."""
-    standing = NodeSeen(answered_ago_s=0, head_block=100, head_moved_ago_s=130, usual_interval_s=1)
-    down = judge(replace(WELL, node=replace(standing, answered_ago_s=125)), LIMITS)
-    back = judge(replace(WELL, at_ms=3_000, node=standing), LIMITS, down)
+    status = NodeSeen(answered_ago_s=0, head_block=100, head_moved_ago_s=130, usual_interval_s=1)
+    down = evaluate(replace(WELL, node=replace(status, answered_ago_s=125)), LIMITS)
+    back = evaluate(replace(WELL, at_ms=3_000, node=status), LIMITS, down)
     assert back.ready
-    after = replace(standing, head_moved_ago_s=190)
-    assert judge(replace(WELL, at_ms=62_000, node=after), LIMITS, back).ready
-    assert keys(judge(replace(WELL, at_ms=64_000, node=after), LIMITS, back)) == {NODE_BEHIND}
+    after = replace(status, head_moved_ago_s=190)
+    assert evaluate(replace(WELL, at_ms=62_000, node=after), LIMITS, back).ready
+    assert keys(evaluate(replace(WELL, at_ms=64_000, node=after), LIMITS, back)) == {NODE_BEHIND}
 
 
 def test_a_chain_that_goes_on_without_finality_is_told() -> None:
     """Test networks of Ethereum have gone without it for days: nothing is settled meanwhile, and nothing missed."""
     node = NodeSeen(answered_ago_s=1, head_block=100, final_left_behind_s=3_601)
-    health = judge(replace(WELL, node=node), LIMITS)
+    health = evaluate(replace(WELL, node=node), LIMITS)
     assert keys(health) == {FINALITY_BEHIND}
     assert health.reasons == ("finality-behind: no block has become final for 60 minutes, the last is 90",)
-    assert health.standing is Standing.INITIALIZING, "answers go out meanwhile"
-    assert judge(replace(WELL, node=replace(node, final_left_behind_s=3_599)), LIMITS).ready
-    back = judge(replace(WELL, node=replace(node, answered_ago_s=100)), LIMITS)
-    assert judge(replace(WELL, at_ms=1_000, node=node), LIMITS, back).ready, "nobody saw the chain in that hour"
+    assert health.status is Status.INITIALIZING, "answers go out meanwhile"
+    assert evaluate(replace(WELL, node=replace(node, final_left_behind_s=3_599)), LIMITS).ready
+    back = evaluate(replace(WELL, node=replace(node, answered_ago_s=100)), LIMITS)
+    assert evaluate(replace(WELL, at_ms=1_000, node=node), LIMITS, back).ready, "nobody saw the chain in that hour"
 
 
 def test_since_stays_while_it_lasts_and_begins_anew_after_it_was_over() -> None:
     down = replace(WELL, api=ApiSeen(refuses=True, words="HTTP 401"))
-    first = judge(replace(down, at_ms=5_000), LIMITS, judge(WELL, LIMITS))
-    second = judge(replace(down, at_ms=9_000), LIMITS, first)
-    assert [one.since_ms for one in second.troubles] == [5_000]
+    first = evaluate(replace(down, at_ms=5_000), LIMITS, evaluate(WELL, LIMITS))
+    second = evaluate(replace(down, at_ms=9_000), LIMITS, first)
+    assert [one.since_ms for one in second.conditions] == [5_000]
     service = second.service(API)
     assert service is not None and service.since_ms == 5_000
-    over = judge(replace(WELL, at_ms=10_000), LIMITS, second)
-    again = judge(replace(down, at_ms=12_000), LIMITS, over)
-    assert [one.since_ms for one in again.troubles] == [12_000]
+    over = evaluate(replace(WELL, at_ms=10_000), LIMITS, second)
+    again = evaluate(replace(down, at_ms=12_000), LIMITS, over)
+    assert [one.since_ms for one in again.conditions] == [12_000]
 
 
 AGES = st.floats(0, 1e6, allow_nan=False)
@@ -293,11 +293,11 @@ SEEN = st.builds(
 
 @given(SEEN, st.none() | SEEN)
 def test_whatever_is_seen_the_judgement_is_consistent(seen: Observations, earlier: Observations | None) -> None:
-    health = judge(seen, LIMITS, None if earlier is None else judge(earlier, LIMITS))
+    health = evaluate(seen, LIMITS, None if earlier is None else evaluate(earlier, LIMITS))
     assert health.ready == (not health.reasons)
     assert keys(health) <= set(TROUBLES)
-    assert len(keys(health)) == len(health.troubles)
-    down = {one for one, standing in standings(health).items() if standing is Standing.DOWN}
+    assert len(keys(health)) == len(health.conditions)
+    down = {one for one, status in standings(health).items() if status is Status.DOWN}
     assert down == keys(health) - {DEADLINE, NODE_BEHIND, FINALITY_BEHIND}
-    assert (health.standing is Standing.DOWN) == bool(down & {RPC, STORE, WATCH})
+    assert (health.status is Status.DOWN) == bool(down & {RPC, STORE, WATCH})
     assert all(len(reason) < 1000 for reason in health.reasons)

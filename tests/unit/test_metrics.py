@@ -14,7 +14,7 @@ from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.member import EndpointSeen
 from watcher.health.metrics import Metrics
 from watcher.health.readings import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
-from watcher.health.verdict import judge
+from watcher.health.verdict import evaluate
 from watcher.ledger.source import Cursor
 from watcher.ledger.stats import Moved, Work
 from watcher.ledger.writer import Batch
@@ -85,7 +85,9 @@ def test_the_state_is_what_the_judgement_and_the_ledger_say() -> None:
     seen = WorkSeen(cursor_block=95, head_block=100, final_block=90, nearest_deadline_block=104, endangered=1)
     seen = replace(seen, seconds_left=33.5, endangered_by_time=2)
     node = NodeSeen(answered_ago_s=0.1, head_block=100)
-    health = judge(Observations(at_ms=50_000, started=True, node=node, api=ApiSeen(refuses=True), work=seen), Limits())
+    health = evaluate(
+        Observations(at_ms=50_000, started=True, node=node, api=ApiSeen(refuses=True), work=seen), Limits()
+    )
     cursor = Cursor(1, 1, 95, b"", 100, 90, b"")
     work = Work(
         cursor, {State.READY: 3}, 104, 1, oldest_seen_ms=20_000, oldest_due_ms=None, last_move=9, endangered_by_time=2

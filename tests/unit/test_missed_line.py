@@ -20,8 +20,8 @@ class Proven:
     async def proven(self, held: Sequence[OpenTask], *_: object) -> Sequence[OpenTask]:
         return held
 
-    async def do(self, *_: object) -> None:
-        pass
+    async def write(self, *_: object) -> frozenset[int]:
+        return frozenset()
 
 
 @pytest.mark.parametrize(

@@ -4,16 +4,16 @@ import asyncio
 from random import Random
 
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.errors import TryLater
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
-from watcher.health.observers import Witness
+from watcher.health.observers import Observer
 from watcher.health.readings import STORE, WATCH, Limits
-from watcher.health.verdict import Standing
+from watcher.health.verdict import Status
 from watcher.ledger.writer import NOT_WRITTEN, Batch
-from watcher.stage import Bells, StageLoop
+from watcher.stage import StageLoop, Wakeups
 
 FULL = f"{NOT_WRITTEN} (OperationalError: database or disk is full)"
 
@@ -37,21 +37,21 @@ class Writing:
 async def test_the_store_is_down_until_no_stage_waits_for_it_whatever_smaller_writes_succeed() -> None:
     clock = SystemClock()
     metrics = Metrics("an avs")
-    witness = Witness(clock, metrics)
-    nodes = Endpoints([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
-    monitor = Monitor(witness, metrics, clock, Limits(), nodes)
+    observer = Observer(clock, metrics)
+    nodes = NodePool([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
+    monitor = Monitor(observer, metrics, clock, Limits(), nodes)
     stage, stopping = Writing(), asyncio.Event()
-    loop = StageLoop(stage, Bells(["watch"]), clock, stopping)
+    loop = StageLoop(stage, Wakeups(["watch"]), clock, stopping)
     monitor.started([loop])
 
-    def store() -> tuple[Standing, str]:
+    def store() -> tuple[Status, str]:
         found = monitor.look().service(STORE)
         assert found is not None
-        return found.standing, found.words
+        return found.status, found.words
 
-    async def until(trouble: str | None) -> None:
+    async def until(condition: str | None) -> None:
         async with asyncio.timeout(10):
-            while loop.trouble != trouble:
+            while loop.condition != condition:
                 stage.stepped.clear()
                 await stage.stepped.wait()
                 await asyncio.sleep(0)
@@ -59,14 +59,14 @@ async def test_the_store_is_down_until_no_stage_waits_for_it_whatever_smaller_wr
     running = [asyncio.create_task(loop.run()), asyncio.create_task(monitor.run())]
     try:
         await until(FULL)
-        witness.committed(Batch(1, 0.1, FULL))
-        assert store() == (Standing.DOWN, FULL)
-        witness.committed(Batch(1, 0.1, None))
-        assert store() == (Standing.DOWN, FULL)
-        assert monitor.health.trouble(WATCH) is None
+        observer.committed(Batch(1, 0.1, FULL))
+        assert store() == (Status.DOWN, FULL)
+        observer.committed(Batch(1, 0.1, None))
+        assert store() == (Status.DOWN, FULL)
+        assert monitor.health.condition(WATCH) is None
         stage.room = True
         await until(None)
-        assert store()[0] is not Standing.DOWN
+        assert store()[0] is not Status.DOWN
     finally:
         for one in running:
             one.cancel()

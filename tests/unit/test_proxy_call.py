@@ -6,7 +6,7 @@ import pytest
 
 from watcher.chain.convention.convention import convention
 
-PRESET = Path(convention.__code__.co_filename).with_name("conventions") / "wizard.toml"
+PRESET = Path(convention.__code__.co_filename).with_name("presets") / "wizard.toml"
 CALL = 'values = ["task", ["$index", "$answer"]]'
 SIGNED = 'types = ["(uint32,bytes)"]\nvalues = [["$index", "$answer"]]'
 

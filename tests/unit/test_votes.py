@@ -8,7 +8,7 @@ import pytest
 
 from tests.conformance.rig import SetClock
 from tests.conformance.rig import header as block
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted, Unread
 from watcher.chain.rpc.votes import Votes
 from watcher.errors import RetryElsewhere, StaleNode
@@ -45,8 +45,8 @@ class Fake:
         return found
 
 
-def endpoints(quorum: int, *nodes: Fake) -> Endpoints:
-    return Endpoints(cast("Any", nodes), SetClock(1_700_000_000_000), Random(1), quorum)
+def endpoints(quorum: int, *nodes: Fake) -> NodePool:
+    return NodePool(cast("Any", nodes), SetClock(1_700_000_000_000), Random(1), quorum)
 
 
 async def read(quorum: int, *nodes: Fake) -> list[Answer]:

@@ -8,9 +8,9 @@ import pytest
 from watcher.clock import SystemClock
 from watcher.errors import AttemptFailed, TryLater
 from watcher.health.metrics import Metrics
-from watcher.health.observers import Witness
+from watcher.health.observers import Observer
 from watcher.health.readings import API, HOOK, Limits, Observations
-from watcher.health.verdict import Standing, judge
+from watcher.health.verdict import Status, evaluate
 from watcher.ledger.writer import Batch
 from watcher.operator.probe import Probe
 from watcher.operator.request import Request, probe_request
@@ -31,38 +31,38 @@ class HandClock(SystemClock):
         return self.now_s
 
 
-def witness() -> Witness:
-    return Witness(SystemClock(), Metrics(), Redactor([SECRET]))
+def observer() -> Observer:
+    return Observer(SystemClock(), Metrics(), Redactor([SECRET]))
 
 
 def sent(outcome: Outcome, http_status: int | None = 200) -> Sent:
     return Sent(outcome, http_status, b"", 12)
 
 
-def standing(seen: Witness, service: str) -> Standing:
-    health = judge(Observations(1, api=seen.api, hook=seen.hook), Limits())
+def status(seen: Observer, service: str) -> Status:
+    health = evaluate(Observations(1, api=seen.api, hook=seen.hook), Limits())
     found = health.service(service)
     assert found is not None
-    return found.standing
+    return found.status
 
 
 @pytest.mark.parametrize(
     ("answers", "expected"),
     [
-        ([sent(Accepted())], Standing.UP),
-        ([sent(Refused("no such task", code=3), 400)] * 5, Standing.UP),
-        ([sent(Unknown("HTTP 502"), 502)], Standing.UP),
-        ([sent(Unknown("HTTP 502"), 502)] * 2, Standing.DOWN),
-        ([sent(Refused("not sent: refused"), None)] * 2, Standing.DOWN),
-        ([sent(Refused("slow down"), 429)] * 2, Standing.DOWN),
-        ([sent(Refused("HTTP 401", endpoint=True), 401)], Standing.DOWN),
-        ([sent(Refused("HTTP 401", endpoint=True), 401), sent(Unknown("reset"), None)], Standing.UP),
-        ([sent(Refused("HTTP 401", endpoint=True), 401), sent(Accepted())], Standing.UP),
-        ([sent(Unknown("reset"), None), sent(Accepted()), sent(Unknown("reset"), None)], Standing.UP),
+        ([sent(Accepted())], Status.UP),
+        ([sent(Refused("no such task", code=3), 400)] * 5, Status.UP),
+        ([sent(Unknown("HTTP 502"), 502)], Status.UP),
+        ([sent(Unknown("HTTP 502"), 502)] * 2, Status.DOWN),
+        ([sent(Refused("not sent: refused"), None)] * 2, Status.DOWN),
+        ([sent(Refused("slow down"), 429)] * 2, Status.DOWN),
+        ([sent(Refused("HTTP 401", endpoint=True), 401)], Status.DOWN),
+        ([sent(Refused("HTTP 401", endpoint=True), 401), sent(Unknown("reset"), None)], Status.UP),
+        ([sent(Refused("HTTP 401", endpoint=True), 401), sent(Accepted())], Status.UP),
+        ([sent(Unknown("reset"), None), sent(Accepted()), sent(Unknown("reset"), None)], Status.UP),
     ],
 )
-async def test_the_api_is_judged_by_what_it_last_did(answers: list[Sent], expected: Standing) -> None:
-    seen, left = witness(), list(answers)
+async def test_the_api_is_judged_by_what_it_last_did(answers: list[Sent], expected: Status) -> None:
+    seen, left = observer(), list(answers)
 
     class Api:
         async def send(self, request: Request) -> Sent:
@@ -70,16 +70,16 @@ async def test_the_api_is_judged_by_what_it_last_did(answers: list[Sent], expect
 
     sender = seen.sending(Api())
     assert [await sender.send(probe_request(1)) for _ in answers] == answers
-    assert standing(seen, API) is expected
+    assert status(seen, API) is expected
 
 
 async def test_a_sign_of_life_ends_what_a_silence_would_leave_standing() -> None:
-    seen = witness()
+    seen = observer()
     seen.sent(sent(Refused("HTTP 401", endpoint=True), 401))
     seen.probed(Probe(ok=False, words="HTTP 403", http_status=403, duration_ms=1))
-    assert standing(seen, API) is Standing.DOWN
+    assert status(seen, API) is Status.DOWN
     seen.probed(Probe(ok=True, words="", http_status=404, duration_ms=1))
-    assert standing(seen, API) is Standing.UP
+    assert status(seen, API) is Status.UP
 
 
 Verdict = Response | Skip | Later
@@ -96,18 +96,18 @@ def hook(outcome: Verdict | Exception) -> Callable[[Task], Awaitable[Verdict]]:
 
 @pytest.mark.parametrize("verdict", [Response(b"x", "1", 5), Skip("why not"), Later(blocks=2)])
 async def test_a_verdict_of_the_hook_is_passed_on_and_ends_its_failures(verdict: Verdict) -> None:
-    seen = witness()
+    seen = observer()
     for _ in range(2):
         with pytest.raises(AttemptFailed, match="boom"):
             await seen.hooked(hook(AttemptFailed("boom")))(make_task())
-    assert standing(seen, HOOK) is Standing.DOWN
+    assert status(seen, HOOK) is Status.DOWN
     assert await seen.hooked(hook(verdict))(make_task()) is verdict
-    assert standing(seen, HOOK) is Standing.UP
+    assert status(seen, HOOK) is Status.UP
 
 
 async def test_a_silence_is_measured_from_the_last_run_that_ended_and_only_while_one_goes_on() -> None:
     clock, gates = HandClock(), [asyncio.Event(), asyncio.Event()]
-    seen = Witness(clock, Metrics(), Redactor([SECRET]))
+    seen = Observer(clock, Metrics(), Redactor([SECRET]))
 
     async def answer(task: Task) -> Verdict:
         await gates[task.task_index].wait()
@@ -131,14 +131,14 @@ async def test_a_silence_is_measured_from_the_last_run_that_ended_and_only_while
 
 
 async def test_without_a_worker_the_hook_is_down_at_once() -> None:
-    seen = witness()
+    seen = observer()
     with pytest.raises(TryLater):
         await seen.hooked(hook(TryLater("no new worker")))(make_task())
-    assert standing(seen, HOOK) is Standing.DOWN
+    assert status(seen, HOOK) is Status.DOWN
 
 
 async def test_no_secret_is_kept_whoever_says_it() -> None:
-    seen = witness()
+    seen = observer()
     with pytest.raises(AttemptFailed):
         await seen.hooked(hook(AttemptFailed(f"ValueError: {SECRET}")))(make_task())
     seen.committed(Batch(1, 0.1, f"no access for {SECRET}"))

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from watcher.clock import Clock
 from watcher.ledger import absences
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import Absence, Absent, Header, OpenTask
 
 # Caches of providers and replicas that restart are empty for seconds. Deadlines are past when this is asked, and nobody
@@ -20,11 +20,11 @@ APART_S = 6.0
 class AbsenceRule:
     """Keeps the first reading of zero in the ledger, where a restart does not lose it, and accepts the second.
 
-    `quorum`: the number of endpoints that have given each reading alike (`Endpoints`).
+    `quorum`: the number of endpoints that have given each reading alike (`NodePool`).
     """
 
-    def __init__(self, book: Book, clock: Clock, quorum: int) -> None:
-        self._book = book
+    def __init__(self, ledger: Ledger, clock: Clock, quorum: int) -> None:
+        self._ledger = ledger
         self._clock = clock
         self._quorum = quorum
 
@@ -43,7 +43,7 @@ class AbsenceRule:
                 proven.append(task)
             else:
                 waiting.append(replace(task, absence=first))
-        await self._book.do(absences.record, waiting, round(APART_S * 1000), at.number + 1)
+        await self._ledger.write(absences.record, waiting, round(APART_S * 1000), at.number + 1)
         return proven
 
 

@@ -5,12 +5,12 @@ from loguru import logger
 from watcher.chain.absence import AbsenceRule
 from watcher.chain.contract import TaskManager
 from watcher.chain.expiry import Expiry
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
 from watcher.clock import Clock
 from watcher.errors import StaleNode
 from watcher.ledger import outcomes, queries
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import Header, OpenTask
 
 _BATCH = 200
@@ -27,9 +27,9 @@ class Admit:
 
     def __init__(
         self,
-        nodes: Endpoints,
+        nodes: NodePool,
         contract: TaskManager,
-        book: Book,
+        ledger: Ledger,
         clock: Clock,
         confirmations: int,
         idle_s: float,
@@ -38,28 +38,28 @@ class Admit:
         """`quorum`: the number of endpoints that give each reading of the contract alike."""
         self._nodes = nodes
         self._contract = contract
-        self._book = book
+        self._ledger = ledger
         self._clock = clock
         self._confirmations = confirmations
         self._idle_s = idle_s
         self._unread: set[int] = set()
-        self._expiry = Expiry(nodes, contract, book, AbsenceRule(book, clock, quorum))
+        self._expiry = Expiry(nodes, contract, ledger, AbsenceRule(ledger, clock, quorum))
 
     async def step(self) -> float:
         """Admit one batch. Returns the seconds until the next look."""
-        found = await self._book.ask(
-            outcomes.to_admit, self._book.source_id, self._confirmations, self._clock.now_ms(), _BATCH
+        found = await self._ledger.read(
+            outcomes.to_admit, self._ledger.source_id, self._confirmations, self._clock.now_ms(), _BATCH
         )
         if not found:
             return self._idle_s
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         at = await self._nodes.head()
         if at.number < cursor.head_block:
             raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}")
         if self._contract.proves_tasks:
             await self._prove(found, at, cursor.final_block)
         else:
-            await self._book.do(outcomes.admitted, found, at, proved=False)
+            await self._ledger.write(outcomes.admitted, found, at, proved=False)
         return 0 if len(found) == _BATCH else self._idle_s
 
     async def _prove(self, found: list[OpenTask], at: Header, final_block: int) -> None:
@@ -74,7 +74,7 @@ class Admit:
                 true.append(one)
             else:
                 doubtful.append((one, word[0]))
-        await self._book.do(outcomes.admitted, true, at)
+        await self._ledger.write(outcomes.admitted, true, at)
         if doubtful:
             await self._doubt(doubtful, at, final_block)
         if unread:
@@ -87,7 +87,7 @@ class Admit:
                 logger.bind(task=one.task.task_index).warning("it waits: {}", word.reason)
         # Only those of the last step: bounded, and a task that stays unreadable is logged once.
         self._unread = {one.row_id for one, _ in unread}
-        await self._book.do(outcomes.postponed, [(one, word.reason) for one, word in unread], at.number + 1)
+        await self._ledger.write(outcomes.postponed, [(one, word.reason) for one, word in unread], at.number + 1)
 
     async def _doubt(self, doubtful: list[tuple[OpenTask, bytes | None]], at: Header, final_block: int) -> None:
         """A reorg is about to be noticed, or the log is not what the contract emitted. Finality decides which."""
@@ -95,6 +95,6 @@ class Admit:
         await self._expiry.not_held([task for task, held in final if held is not None], at, empty=False)
         await self._expiry.not_held([task for task, held in final if held is None], at, empty=True)
         unsure = [task for task, _ in doubtful if task.task.seen_at.block_number > final_block]
-        await self._book.do(
+        await self._ledger.write(
             outcomes.look_again, unsure, at.number + 1, "the contract does not hold this task (yet, or any more)"
         )

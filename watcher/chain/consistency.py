@@ -16,7 +16,7 @@ from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.chain.rpc.replies import Unread
 from watcher.errors import RetryElsewhere
 from watcher.ledger import outcomes, queries
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import Header, OpenTask
 
 # Far behind the head the state is not kept, and the contract may not have been there yet.
@@ -37,9 +37,9 @@ class Contradiction:
 class Consistency:
     """One pass over the newest open tasks per `run`. `messages` are the contradictions that last."""
 
-    def __init__(self, contract: TaskManager, book: Book) -> None:
+    def __init__(self, contract: TaskManager, ledger: Ledger) -> None:
         self._contract = contract
-        self._book = book
+        self._ledger = ledger
         self._before: dict[str, Contradiction] = {}
         self._lasting: dict[str, Contradiction] = {}
 
@@ -50,7 +50,7 @@ class Consistency:
 
     async def run(self) -> None:
         """Compare what the ledger has read with what the contract holds. Raises RetryElsewhere when no node can say."""
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         if cursor.hash is None or cursor.block + _NEAR_BLOCKS < cursor.head_block:
             return
         at = Header(cursor.block, cursor.hash, b"")
@@ -83,9 +83,9 @@ class Consistency:
             asked = probes(next_index, first)
             found = await self._contract.hashes_and_responses(asked, at)
             held = {i: one[0] is not None for i, one in zip(asked, found, strict=True) if not isinstance(one, Unread)}
-        lowest = await self._book.ask(queries.lowest, self._book.source_id)
+        lowest = await self._ledger.read(queries.lowest, self._ledger.source_id)
         low, high = max(0, next_index - 2), max(0, next_index - 1)
-        shown = await self._book.ask(queries.known_indices, self._book.source_id, low, high)
+        shown = await self._ledger.read(queries.known_indices, self._ledger.source_id, low, high)
         highest = max(shown, default=None)
         return Numbered(next_index, first, None if lowest is None else lowest.task_index, highest, held)
 
@@ -93,7 +93,7 @@ class Consistency:
         """Tasks that count as answered by the contract's word, while no log that was read shows an answer."""
         if not self._contract.proves_answers:
             return []
-        held = await self._book.ask(queries.newest_open, self._book.source_id, _TASKS_PER_PASS)
+        held = await self._ledger.read(queries.newest_open, self._ledger.source_id, _TASKS_PER_PASS)
         held = [one for one in held if one.task.seen_at.block_number <= at.number]
         if not held:
             return []
@@ -110,7 +110,9 @@ class Consistency:
         named = word if self._contract.names_answers else None
         task = held.task
         return (
-            await self._book.ask(outcomes.response_of, self._book.source_id, task.task_index, named, None, task.seen_at)
+            await self._ledger.read(
+                outcomes.response_of, self._ledger.source_id, task.task_index, named, None, task.seen_at
+            )
             is not None
         )
 

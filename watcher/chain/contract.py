@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from watcher.chain.convention.abi import NoSuchView, View, item, topic
 from watcher.chain.convention.convention import Convention
 from watcher.chain.rpc.calls import Emitters
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Reverted, Unread
 from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere
 from watcher.ledger.queries import Beginning, Place
@@ -19,7 +19,7 @@ from watcher.task import Header, Task
 _LOOKS = 2
 
 
-async def genesis_hash(nodes: Endpoints, begun: Beginning | None) -> bytes | None:
+async def genesis_hash(nodes: NodePool, begun: Beginning | None) -> bytes | None:
     """Return the hash of block 0 (32 bytes), None where no endpoint keeps it. `begun` is what the ledger remembers.
 
     A remembered hash is believed as soon as one endpoint shows it, another block 0 only when all do, again and again.
@@ -48,7 +48,7 @@ async def genesis_hash(nodes: Endpoints, begun: Beginning | None) -> bytes | Non
     return next(iter(shown), None)
 
 
-async def _refuse_another(nodes: Endpoints, begun: Beginning) -> None:
+async def _refuse_another(nodes: NodePool, begun: Beginning) -> None:
     """Raise FixConfiguration where every endpoint shows another block in place of the oldest final one remembered.
 
     The newest final block alone decides nothing: the watch halts where that one has changed.
@@ -64,7 +64,7 @@ async def _refuse_another(nodes: Endpoints, begun: Beginning) -> None:
         )
 
 
-async def _shown(nodes: Endpoints, number: int, known: bytes | None) -> tuple[set[bytes], int]:
+async def _shown(nodes: NodePool, number: int, known: bytes | None) -> tuple[set[bytes], int]:
     """The hashes that endpoints show of a block, and how many answers there were, also those without the block."""
     found: set[bytes] = set()
     answers = 0
@@ -87,7 +87,7 @@ _IMPLEMENTATION = (int.from_bytes(topic("eip1967.proxy.implementation")) - 1).to
 class TaskManager:
     """The contract's views. All raise RetryElsewhere when no endpoint can answer, StaleNode when none has the block."""
 
-    def __init__(self, nodes: Endpoints, address: bytes, convention: Convention, max_span_blocks: int) -> None:
+    def __init__(self, nodes: NodePool, address: bytes, convention: Convention, max_span_blocks: int) -> None:
         self._nodes = nodes
         self.address = address
         self.convention = convention
@@ -202,7 +202,7 @@ class TaskManager:
         except RetryElsewhere:
             return False
 
-    async def rehearse(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted | Unread]:
+    async def simulate(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted | Unread]:
         """What the contract would say to these calls of `sender`, each on the state of block `at`."""
         return await self._nodes.views(calls, self.answered_at, at, sender)
 

@@ -12,14 +12,14 @@ from loguru import logger
 
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.abi import NoSuchView
-from watcher.chain.dry_run import Rehearsal
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.dry_run import DryRun
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch
 from watcher.errors import StaleNode
 from watcher.ledger import claims, queries
 from watcher.ledger import source as ledger_source
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.state import State
 from watcher.task import Header
 
@@ -33,20 +33,20 @@ class Drift:
     """One reading of the contract per `run`, compared with the last. `on_window` hears of another response window."""
 
     def __init__(
-        self, nodes: Endpoints, contract: TaskManager, watch: Watch, rehearsal: Rehearsal | None, book: Book
+        self, nodes: NodePool, contract: TaskManager, watch: Watch, dry_run: DryRun | None, ledger: Ledger
     ) -> None:
         self._nodes = nodes
         self._contract = contract
         self._watch = watch
-        self._rehearsal = rehearsal
-        self._book = book
+        self._dry_run = dry_run
+        self._ledger = ledger
         self._retimed: int | None = None  # the window that all deadlines in the ledger are known to follow
         self.on_window: list[Callable[[int | None], None]] = []
 
     async def run(self) -> None:
         """Read, compare, tell, and take over what has changed. Raises RetryElsewhere when no node can say."""
-        source = self._book.source_id
-        cursor = await self._book.ask(queries.cursor, source)
+        source = self._ledger.source_id
+        cursor = await self._ledger.read(queries.cursor, source)
         at = await self._nodes.head()
         if at.number < cursor.head_block:
             raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}")
@@ -55,15 +55,15 @@ class Drift:
         found = await self._code(at) | {AGGREGATOR: _hex(aggregator)}
         if self._contract.convention.response_window is not None:
             found[WINDOW] = None if window is None else str(window)
-        changes = await self._book.do(ledger_source.learn, source, found, at.number)
+        changes = await self._ledger.write(ledger_source.learn, source, found, at.number)
         for change in changes:
             logger.warning("the contract has changed, seen at block {}: {}", at.number, change)
-        if self._rehearsal is not None:
-            self._rehearsal.follow(aggregator, anew=bool(changes))
+        if self._dry_run is not None:
+            self._dry_run.follow(aggregator, anew=bool(changes))
         if window is not None:
             await self._follow(window, cursor)
         if changes:  # what was held back by a dry run may have a way to go now
-            await self._book.do(claims.hurry, source, [State.COMPUTED], "")
+            await self._ledger.write(claims.make_due, source, [State.COMPUTED], "")
 
     async def _window(self, at: Header) -> int | None:
         """The window as the contract says it, None where it says none."""
@@ -91,9 +91,9 @@ class Drift:
                 hear(window)
         if window == self._retimed:
             return
-        known = await self._book.ask(ledger_source.known, self._book.source_id)
+        known = await self._ledger.read(ledger_source.known, self._ledger.source_id)
         for_good = cursor.final_block >= known[WINDOW].block_number
-        moved = await self._book.do(ledger_source.retime, self._book.source_id, window, shorten=for_good)
+        moved = await self._ledger.write(ledger_source.retime, self._ledger.source_id, window, shorten=for_good)
         if moved:
             logger.warning("{} open tasks have another deadline: the window is {} blocks", moved, window)
         self._retimed = window if for_good else None

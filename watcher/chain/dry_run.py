@@ -26,7 +26,7 @@ _TOLD_LIMIT = 100
 _NOTHING = Refusal(Meaning.PASSES, "nothing against it", "")
 
 
-class Rehearsal:
+class DryRun:
     """Rehearses answers. Who may answer is read from the contract, and again when it does not fit any more."""
 
     def __init__(self, contract: TaskManager, clock: Clock) -> None:
@@ -124,7 +124,7 @@ class Rehearsal:
         assert self._sender is not None, "the part is cast before it is played"
         said: dict[int, Refusal] = {}
         for batch in _batches(calls):
-            found = await self._contract.rehearse([calls[place] for place in batch], self._sender, at)
+            found = await self._contract.simulate([calls[place] for place in batch], self._sender, at)
             for place, one in zip(batch, found, strict=True):
                 if isinstance(one, Unread):
                     continue

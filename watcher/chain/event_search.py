@@ -6,15 +6,15 @@ from dataclasses import replace
 from watcher.clock import Clock
 from watcher.ledger import absences, rescan
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import Absence, Absent, OpenTask
 
 
 class EventSearch:
     """Sends the look at final blocks back to where the missing events may be."""
 
-    def __init__(self, book: Book, clock: Clock) -> None:
-        self._book = book
+    def __init__(self, ledger: Ledger, clock: Clock) -> None:
+        self._ledger = ledger
         self._clock = clock
 
     async def run(self, held: Sequence[OpenTask], cursor: Cursor) -> None:
@@ -25,7 +25,7 @@ class EventSearch:
         """
         if not held:
             return
-        reached = await self._book.ask(rescan.reached, self._book.source_id, rescan.FINAL)
+        reached = await self._ledger.read(rescan.reached, self._ledger.source_id, rescan.FINAL)
         now_ms, head_block = self._clock.now_ms(), cursor.head_block
         overdue: list[OpenTask] = []
         noted: list[OpenTask] = []
@@ -38,7 +38,7 @@ class EventSearch:
                 absence = Absence(Absent.EVENT, head_block, now_ms)
             noted.append(replace(task, absence=absence))
         # The block after the one known then: an event read meanwhile came with it, and is looked at now.
-        await self._book.do(absences.record, noted, 0, head_block + 1)
+        await self._ledger.write(absences.record, noted, 0, head_block + 1)
         if overdue:
             first_block = min(task.task.seen_at.block_number for task in overdue)
-            await self._book.do(rescan.repeat, self._book.source_id, rescan.FINAL, first_block)
+            await self._ledger.write(rescan.repeat, self._ledger.source_id, rescan.FINAL, first_block)

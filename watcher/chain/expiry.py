@@ -11,12 +11,12 @@ from loguru import logger
 
 from watcher.chain.absence import AbsenceRule
 from watcher.chain.contract import TaskManager
-from watcher.chain.dry_run import Rehearsal
+from watcher.chain.dry_run import DryRun
 from watcher.chain.numbering import last_block
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.errors import Quarantine, RetryElsewhere
 from watcher.ledger import absences, outcomes
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import Absent, Header, OpenTask, Responded, Sighting, Task
 
 # Of many tasks that expire at once a few show what is wrong with all.
@@ -30,21 +30,21 @@ _LAST_TIME_S = 253_402_300_799
 
 
 class Expiry:
-    """Ends tasks. `rehearsal` finds out what the contract has against a response that never came."""
+    """Ends tasks. `dry_run` finds out what the contract has against a response that never came."""
 
     def __init__(
         self,
-        nodes: Endpoints,
+        nodes: NodePool,
         contract: TaskManager,
-        book: Book,
+        ledger: Ledger,
         absence: AbsenceRule,
-        rehearsal: Rehearsal | None = None,
+        dry_run: DryRun | None = None,
     ) -> None:
         self._nodes = nodes
         self._contract = contract
-        self._book = book
+        self._ledger = ledger
         self._absence = absence
-        self._rehearsal = rehearsal
+        self._dry_run = dry_run
 
     async def unanswered(self, held: Sequence[OpenTask], at: Header) -> None:
         """Expire the tasks whose deadline is past at finality and of which the contract holds no response at `at`.
@@ -57,13 +57,13 @@ class Expiry:
         events = await self._events_of(proven)
         late = [task for task in proven if task.task.task_index not in events]
         named = [task for task in proven if task.task.task_index in events]
-        before = await self._book.do(outcomes.expired, late)
+        before = await self._ledger.write(outcomes.expired, late)
         _log_missed([task for task in late if task.row_id not in before])
         await self._explain(late, at)
         if named:
             # Put off first, whatever the endpoints show of the events: others are due.
             words = "the contract holds no response, and a response event is in the logs"
-            await self._book.do(outcomes.look_again, named, at.number + 1, words)
+            await self._ledger.write(outcomes.look_again, named, at.number + 1, words)
             await self._verify(events)
 
     async def not_held(self, held: Sequence[OpenTask], at: Header, *, empty: bool) -> None:
@@ -75,14 +75,14 @@ class Expiry:
         for task in gone:
             what = "no task" if empty else "another task"
             logger.bind(task=task.task.task_index).error("the contract holds {} at this index; set aside", what)
-        await self._book.do(outcomes.never_there, gone, at, empty=empty)
+        await self._ledger.write(outcomes.never_there, gone, at, empty=empty)
 
     async def _events_of(self, held: Sequence[OpenTask]) -> Mapping[int, list[Responded]]:
         """The response events in the ledger per task index, of those that have any that is not older than the task."""
         if not self._contract.proves_answers:
             return {}  # the verdict rests on the events already
         indices = [task.task.task_index for task in held]
-        events = await self._book.ask(absences.responses_to, self._book.source_id, indices)
+        events = await self._ledger.read(absences.responses_to, self._ledger.source_id, indices)
         found: dict[int, list[Responded]] = {}
         for task in held:
             index, seen = task.task.task_index, _place(task.task.seen_at)
@@ -103,7 +103,7 @@ class Expiry:
         if false:
             indices = sorted({event.task_index for event in false})
             logger.warning("{} response events are in no block and were withdrawn: tasks {}", len(false), indices[:20])
-            await self._book.do(absences.withdraw, self._book.source_id, false)
+            await self._ledger.write(absences.withdraw, self._ledger.source_id, false)
 
     async def _responses_in(self, block: int) -> list[Responded]:
         convention = self._contract.convention
@@ -123,7 +123,7 @@ class Expiry:
         The tasks have ended already. Where the nodes do not keep that state any more, nothing is recorded.
         """
         answered = [task for task in late if task.response is not None and task.task.deadline_block is not None]
-        if self._rehearsal is None or not answered:
+        if self._dry_run is None or not answered:
             return
         deadline_block = answered[0].task.deadline_block
         assert deadline_block is not None, "those without a deadline do not expire"
@@ -131,12 +131,12 @@ class Expiry:
         try:
             low_block = min(task.task.seen_at.block_number for task in alike)
             at = await last_block(self._nodes, deadline_block, low_block, head)
-            reasons = [] if at is None else await self._rehearsal.explain(alike, at)
+            reasons = [] if at is None else await self._dry_run.explain(alike, at)
         except RetryElsewhere:
             return
         found = {task.row_id: reason for task, reason in zip(alike, reasons, strict=False) if reason}
         if found:
-            await self._book.do(outcomes.explained, found)
+            await self._ledger.write(outcomes.explained, found)
 
 
 def _place(seen: Sighting) -> tuple[int, int]:

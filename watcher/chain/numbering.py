@@ -14,7 +14,7 @@ from typing import Literal
 from loguru import logger
 
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.task import Header, Task
@@ -53,7 +53,7 @@ class UnknownNumbering(FixConfiguration):
     """Contracts count blocks that the nodes do not show."""
 
 
-async def settle(nodes: Endpoints, clock: Clock, counted: Counted = "auto") -> Numbering:
+async def settle(nodes: NodePool, clock: Clock, counted: Counted = "auto") -> Numbering:
     """Find out what contracts count, and have the nodes read headers accordingly. `counted` as chain.contract_blocks.
 
     Raises UnknownNumbering when it cannot be known, RetryElsewhere when no node answers or they disagree.
@@ -71,7 +71,7 @@ async def settle(nodes: Endpoints, clock: Clock, counted: Counted = "auto") -> N
     return numbering
 
 
-async def _found(nodes: Endpoints, clock: Clock) -> Numbering:
+async def _found(nodes: NodePool, clock: Clock) -> Numbering:
     for reading in range(_READINGS):
         if reading:
             await clock.sleep(_BETWEEN_S)
@@ -124,7 +124,7 @@ def contradiction(task: Task, numbering: Numbering) -> str | None:
     )
 
 
-async def last_block(nodes: Endpoints, deadline_block: int, low_block: int, high: Header) -> Header | None:
+async def last_block(nodes: NodePool, deadline_block: int, low_block: int, high: Header) -> Header | None:
     """Return the last block, from `low_block` to `high`, that a contract counts as `deadline_block` or lower.
 
     None if no node has it.

@@ -7,12 +7,12 @@ missed is found by a later one, from another endpoint where there is one.
 from loguru import logger
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch
 from watcher.errors import NarrowRange
 from watcher.ledger import queries, rescan
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import Header
 
 # Deep enough for any indexer to have caught up, where `confirmations` is less.
@@ -26,10 +26,10 @@ class Recheck:
 
     def __init__(
         self,
-        nodes: Endpoints,
+        nodes: NodePool,
         contract: TaskManager,
         watch: Watch,
-        book: Book,
+        ledger: Ledger,
         confirmations: int,
         max_span_blocks: int,
         idle_s: float,
@@ -37,7 +37,7 @@ class Recheck:
         self._nodes = nodes
         self._contract = contract
         self._watch = watch
-        self._book = book
+        self._ledger = ledger
         self._depth_blocks = max(confirmations, _DEPTH_MIN_BLOCKS)
         self._max_span_blocks = max_span_blocks
         self._span = max_span_blocks
@@ -45,7 +45,7 @@ class Recheck:
 
     async def step(self) -> float:
         """Look at one range of each pass. Returns the seconds until the next look."""
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         if cursor.hash is None or cursor.block < cursor.head_block:
             return self._idle_s  # the first look comes first
         try:
@@ -64,7 +64,7 @@ class Recheck:
 
     async def _look(self, cursor: Cursor, name: str, upto: int, earliest: int) -> bool:
         """Read the next range of one pass. Returns whether there is more to read at once."""
-        reached = await self._book.ask(rescan.reached, self._book.source_id, name)
+        reached = await self._ledger.read(rescan.reached, self._ledger.source_id, name)
         first = earliest if reached is None else max(reached + 1, earliest)
         last = min(upto, first + self._span - 1)
         if first > last:
@@ -76,7 +76,7 @@ class Recheck:
         if not page.continuous:
             return False  # a reorg is about to be noticed
         found = await self._watch.read(page)
-        new = await self._book.do(rescan.look, self._book.source_id, name, found.tasks, found.responses, last)
+        new = await self._ledger.write(rescan.look, self._ledger.source_id, name, found.tasks, found.responses, last)
         if new:
             logger.warning("{} logs in blocks {} to {} had been missed by the first look", new, first, last)
         return last < upto

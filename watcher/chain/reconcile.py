@@ -9,7 +9,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.watch import Watch
 from watcher.ledger import ingest, queries
 from watcher.ledger.source import Cursor, note_event
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import Header, Task
 
 # More holes than this at once are a wrong start block or a lost ledger rather than lost logs.
@@ -23,10 +23,10 @@ _NAMED = 20
 class Reconcile:
     """One pass over the indices between the first task since the start block and the contract's next index."""
 
-    def __init__(self, contract: TaskManager, watch: Watch, book: Book) -> None:
+    def __init__(self, contract: TaskManager, watch: Watch, ledger: Ledger) -> None:
         self._contract = contract
         self._watch = watch
-        self._book = book
+        self._ledger = ledger
         self._barren_below: int | None = None  # nothing was found below this index
         self._passes_since = 0
         self._hidden, self._beyond = _Lasting(), _Lasting()
@@ -36,7 +36,7 @@ class Reconcile:
 
         Raises RetryElsewhere when no node can say.
         """
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         if cursor.hash is None or not self._contract.counts_tasks:
             return 0
         at = Header(cursor.block, cursor.hash, b"")
@@ -50,7 +50,7 @@ class Reconcile:
 
     async def _first(self, cursor: Cursor, at: Header, count: int) -> int:
         """The index of the first task that is ours to know; the contract's count where there is none yet."""
-        lowest = await self._book.ask(queries.lowest, self._book.source_id)
+        lowest = await self._ledger.read(queries.lowest, self._ledger.source_id)
         barren = self._barren_below if lowest is None and self._passes_since < _PASSES_BETWEEN else None
         if barren is not None and barren <= count:  # with fewer, the chain has gone back and begins anew below
             self._passes_since += 1
@@ -61,33 +61,35 @@ class Reconcile:
         return first
 
     async def _keep(self, found: list[Task], block: int) -> None:
-        await self._book.do(ingest.store_tasks, self._book.source_id, found)
+        await self._ledger.write(ingest.store_tasks, self._ledger.source_id, found)
         words = _named([task.task_index for task in found])
-        await self._book.do(note_event, self._book.source_id, "holes repaired", block, f"tasks {words} had been missed")
+        await self._ledger.write(
+            note_event, self._ledger.source_id, "holes repaired", block, f"tasks {words} had been missed"
+        )
         logger.warning("found {} tasks that no node had shown before: {}", len(found), words)
 
     async def _tell_lasting(self, holes: set[int], count: int, block: int) -> None:
         if hidden := self._hidden.new(holes):
             words = f"the contract counts tasks {_named(hidden)}, and no node has a log of them that can be read"
             await self._tell(words, block)
-        more = await self._book.ask(queries.canonical_from, self._book.source_id, count, _REPAIRS_PER_PASS)
+        more = await self._ledger.read(queries.canonical_from, self._ledger.source_id, count, _REPAIRS_PER_PASS)
         if beyond := self._beyond.new({*more}):
             number = count - self._contract.lowest_index
             await self._tell(f"the contract counts {number} tasks, and the ledger holds tasks {_named(beyond)}", block)
 
     async def _tell(self, words: str, block: int) -> None:
         logger.warning("{}", words)
-        await self._book.do(note_event, self._book.source_id, "count differs", block, words)
+        await self._ledger.write(note_event, self._ledger.source_id, "count differs", block, words)
 
     async def _holes(self, first: int, count: int) -> list[int]:
         holes: list[int] = []
         if first >= count:
             return holes
-        if await self._book.ask(queries.known_count, self._book.source_id, first, count - 1) == count - first:
+        if await self._ledger.read(queries.known_count, self._ledger.source_id, first, count - 1) == count - first:
             return holes
         for low in range(first, count, _CHUNK):
             high = min(low + _CHUNK, count) - 1
-            known = await self._book.ask(queries.known_indices, self._book.source_id, low, high)
+            known = await self._ledger.read(queries.known_indices, self._ledger.source_id, low, high)
             if len(known) < high - low + 1:
                 holes += [index for index in range(low, high + 1) if index not in known]
             if len(holes) >= _REPAIRS_PER_PASS:
@@ -96,7 +98,7 @@ class Reconcile:
 
     async def _fetch(self, index: int, cursor: Cursor) -> list[Task]:
         """Its log lies between those of its neighbours: indices come in the order of the blocks."""
-        below, above = await self._book.ask(queries.neighbours, self._book.source_id, index)
+        below, above = await self._ledger.read(queries.neighbours, self._ledger.source_id, index)
         first = cursor.start_block if below is None else max(below.block_number, cursor.start_block)
         last = cursor.block if above is None else min(above.block_number, cursor.block)
         tasks, _, refused = self._watch.decoded(await self._contract.find_created(index, first, last))

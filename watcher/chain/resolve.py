@@ -7,12 +7,12 @@ as ours only when its event carries our bytes and the contract, as far as it can
 from collections.abc import Sequence
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.ledger import outcomes, queries
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import (
     Expired,
     Header,
@@ -30,13 +30,13 @@ from watcher.task import (
 _UNREAD_BLOCKS = 2
 
 
-class Judge:
+class Resolver:
     """Verdicts on tasks, all at one block."""
 
-    def __init__(self, nodes: Endpoints, contract: TaskManager, book: Book) -> None:
+    def __init__(self, nodes: NodePool, contract: TaskManager, ledger: Ledger) -> None:
         self._nodes = nodes
         self._contract = contract
-        self._book = book
+        self._ledger = ledger
 
     async def resolve(self, held: Sequence[OpenTask]) -> Sequence[Verdict]:
         """One verdict per task, in order, at the present head. Raises RetryElsewhere when there is no evidence."""
@@ -64,7 +64,7 @@ class Judge:
 
     async def _at_head(self) -> tuple[Cursor, Header]:
         # The ledger first: what it knows is then at most as new as the head it is compared with.
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         at = await self._nodes.head()
         if at.number < cursor.head_block:
             raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}: no evidence")
@@ -85,9 +85,9 @@ class Judge:
             return Orphaned(at, empty=task_hash is None)
         if self._contract.proves_answers and response_hash is None:
             return _unanswered(held.task, at)
-        event = await self._book.ask(
+        event = await self._ledger.read(
             outcomes.response_of,
-            self._book.source_id,
+            self._ledger.source_id,
             held.task.task_index,
             response_hash if self._contract.names_answers else None,
             None if self._contract.proves_answers else at.number,

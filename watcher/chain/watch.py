@@ -1,8 +1,8 @@
 """Stage: walk the cursor to the head of the chain. One path serves live, back-fill and the gap after an outage.
 
 Invariants: the cursor moves in the transaction that stores what its blocks hold; it moves only over blocks that the
-answering node has, and only from a block the chain still holds; head and finality are what `watcher.chain.rpc.agreement`
-finds proven; the ledger's mark of the head goes back when no node shows it any more, and the cursor when its block
+answering node has, and only from a block the chain still holds; head and finality are what `rpc/agreement.py` finds
+proven; the ledger's mark of the head goes back when no node shows it any more, and the cursor when its block
 cannot be on the chain (`watcher.chain.rpc.unreached`).
 """
 
@@ -15,14 +15,14 @@ from loguru import logger
 from watcher.chain.contract import TaskManager
 from watcher.chain.numbering import OWN_BLOCKS, Numbering, UnknownNumbering, contradiction
 from watcher.chain.page import Decoded, within_count
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, LogPage
 from watcher.chain.rpc.unreached import PATIENCE_FIRST_S
 from watcher.errors import Halt, NarrowRange, Quarantine, RetryElsewhere, StaleNode
 from watcher.ledger import ingest, marks, queries
 from watcher.ledger.history import history
 from watcher.ledger.source import Cursor, note_event
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.task import Header, Responded, Task
 
 # Above this many logs the loop would stall while they are decoded.
@@ -60,16 +60,16 @@ class Watch:
 
     def __init__(
         self,
-        nodes: Endpoints,
+        nodes: NodePool,
         contract: TaskManager,
-        book: Book,
+        ledger: Ledger,
         plan: WatchPlan,
         window_blocks: int | None,
         progress: Progress = lambda _block, _head: None,
     ) -> None:
         self._nodes = nodes
         self._contract = contract
-        self._book = book
+        self._ledger = ledger
         self._plan = plan
         self._progress = progress
         self.window_blocks = window_blocks
@@ -82,7 +82,7 @@ class Watch:
 
         Raises Halt when a final block has changed.
         """
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         self._nodes.follow(Header(cursor.block, cursor.hash, b"") if cursor.hash else None)
         head = await self._nodes.head()
         if head.number < cursor.head_block and self._nodes.shows_less_for_s(cursor.head_block) >= PATIENCE_FIRST_S:
@@ -114,8 +114,8 @@ class Watch:
             return 0
         tasks, responses = await self._decode(page)
         await self._refuse_other_numbering(tasks, page.last)
-        new = await self._book.do(
-            ingest.record, self._book.source_id, tasks, responses, page.last, head.number, head.l1_block
+        new = await self._ledger.write(
+            ingest.record, self._ledger.source_id, tasks, responses, page.last, head.number, head.l1_block
         )
         if new:
             logger.info("{} new tasks in blocks {} to {}", new, first, last)
@@ -123,7 +123,7 @@ class Watch:
             await self._say_history()
         self._progress(last, head.number)
         self._widen()
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         if last == head.number:
             await self._finality(cursor, head)
             return self._plan.poll_interval_s
@@ -179,11 +179,11 @@ class Watch:
 
     async def _note(self, kind: str, block_number: int, words: str) -> None:
         logger.warning("{} in block {}: {}", kind, block_number, words)
-        await self._book.do(note_event, self._book.source_id, kind, block_number, words)
+        await self._ledger.write(note_event, self._ledger.source_id, kind, block_number, words)
 
     async def _say_history(self) -> None:
         """One line for all that was over before the ledger was begun, once it is read."""
-        found = await self._book.ask(history, self._book.source_id)
+        found = await self._ledger.read(history, self._ledger.source_id)
         if found is not None and found.answered + found.late:
             logger.info(
                 "before this ledger was begun at block {}, {} tasks were answered and {} passed their deadline: "
@@ -198,7 +198,7 @@ class Watch:
         mark = max(head.number, cursor.block)
         if mark < cursor.head_block:
             logger.warning("no endpoint shows block {} any more: the head is {}", cursor.head_block, mark)
-            await self._book.do(marks.lower_head, self._book.source_id, mark, head.l1_block)
+            await self._ledger.write(marks.lower_head, self._ledger.source_id, mark, head.l1_block)
 
     async def _finality(self, cursor: Cursor, head: Header) -> None:
         """Tell the ledger what is final now. Asked once per head, never beyond the cursor, never backwards."""
@@ -215,13 +215,13 @@ class Watch:
                     if here is None or here.hash != cursor.hash:
                         return  # what is final lies on a fork that was not read; the next step goes back to its start
                     block = min(block, here, key=lambda one: one.number)
-                await self._book.do(ingest.finalise, self._book.source_id, block, firm=final.firm)
+                await self._ledger.write(ingest.finalise, self._ledger.source_id, block, firm=final.firm)
         self._finality_seen_at = head.number
 
     async def _rewind(self, cursor: Cursor, head: Header) -> None:
         """Go back to the newest block that the ledger and the chain that ends in `head` share."""
         shared = await self._shared(cursor, head)
-        lost = await self._book.do(ingest.rewind, self._book.source_id, shared)
+        lost = await self._ledger.write(ingest.rewind, self._ledger.source_id, shared)
         self._finality_seen_at = -1
         logger.warning(
             "the chain changed above block {}: {} blocks are read again, {} tasks lost their block",
@@ -238,7 +238,7 @@ class Watch:
         if not await self._nodes.unreached.disproves(block, head):
             return False
         shared = await self._shared(cursor, head)
-        lost = await self._book.do(ingest.unread, self._book.source_id, shared, head)
+        lost = await self._ledger.write(ingest.unread, self._ledger.source_id, shared, head)
         self._nodes.unreached.left()
         self._finality_seen_at = -1
         logger.warning(
@@ -271,8 +271,8 @@ class Watch:
 
     async def _known(self, lowest: int, below: int, head: Header) -> Header | None:
         """The newest block from `below` down to `lowest` that both the ledger and the chain hold."""
-        while known := await self._book.ask(
-            queries.known_hashes, self._book.source_id, max(lowest, 0), below, _HASHES_ASKED
+        while known := await self._ledger.read(
+            queries.known_hashes, self._ledger.source_id, max(lowest, 0), below, _HASHES_ASKED
         ):
             for ours in known:
                 theirs = await self._nodes.header(ours.number, head)

@@ -26,15 +26,15 @@ def send_test(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     from watcher.clock import SystemClock
     from watcher.health.alert_text import Message
     from watcher.health.alerts import who
-    from watcher.health.delivery import Courier
+    from watcher.health.delivery import Delivery
 
-    courier = Courier.of(settings)
+    delivery = Delivery.of(settings)
     body = "This is only a test: alerts of this watcher arrive here."
-    failed = asyncio.run(courier.deliver(Message(f"watcher {who(settings)}: test", body, "info"), SystemClock()))
+    failed = asyncio.run(delivery.deliver(Message(f"watcher {who(settings)}: test", body, "info"), SystemClock()))
     if as_json:
-        print_json([{"service": name, "arrived": name not in failed} for name in courier.names])
+        print_json([{"service": name, "arrived": name not in failed} for name in delivery.names])
     else:
-        for name in courier.names:
+        for name in delivery.names:
             typer.echo(f"{name}: {'did not take it' if name in failed else 'took it'}")
     if failed:
         raise RetryElsewhere(f"not delivered by {', '.join(failed)}; check the URL and the way to the service")

@@ -47,9 +47,9 @@ def try_(
 async def _run(settings: Settings, config: Path, task: Task) -> Response | Skip | Later | AttemptFailed:
     from watcher.daemon import wiring
 
-    async with wiring.crew(settings, config) as crew:
+    async with wiring.pool(settings, config) as pool:
         try:
-            return await crew.run(task)
+            return await pool.run(task)
         except AttemptFailed as failure:
             return failure
 
@@ -57,7 +57,7 @@ async def _run(settings: Settings, config: Path, task: Task) -> Response | Skip 
 def _task(settings: Settings, index: int | None, message: str | None, file: Path | None) -> Task:
     if index is not None:
         with ledger(settings) as (reader, source_id):
-            found = reader.ask_now(queries.tasks_at, source_id, index)
+            found = reader.read_now(queries.tasks_at, source_id, index)
         if not found:
             raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
         return open_task(found[0]).task

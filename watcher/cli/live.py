@@ -129,11 +129,11 @@ class Show:
 
     async def _read(self, reader: Reader) -> list[Row[Any]]:
         wanted = self._settings
-        cursor = await reader.ask(queries.find_source, wanted.chain.chain_id, wanted.task_manager.address_bytes)
+        cursor = await reader.read(queries.find_source, wanted.chain.chain_id, wanted.task_manager.address_bytes)
         if cursor is None:
             return []
         source_id = cursor.source_id
-        return await reader.ask(lambda conn: list(queries.list_tasks(conn, source_id)))
+        return await reader.read(lambda conn: list(queries.list_tasks(conn, source_id)))
 
     async def _reader(self) -> Reader:
         """Wait until the daemon has made its ledger."""

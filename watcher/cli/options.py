@@ -78,9 +78,9 @@ def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
         raise no_ledger(path)
     reader = Reader(url)
     try:
-        cursor = reader.ask_now(queries.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)
+        cursor = reader.read_now(queries.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)
         if cursor is None:
-            if reader.ask_now(queries.is_empty):
+            if reader.read_now(queries.is_empty):
                 raise TryLater(f"the ledger at {path or 'ledger.url'} is new; the first `watcher run` begins it")
             raise FixConfiguration(
                 "task_manager.address: the ledger knows nothing of this contract on this chain; check chain.chain_id, "

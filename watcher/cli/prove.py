@@ -39,7 +39,7 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
 
     comparing = bar.add_task("comparing", total=None)
     with ledger(settings) as (reader, source_id):
-        begun, wanted = (await reader.ask(queries.cursor, source_id)).start_block, settings.task_manager.start_block
+        begun, wanted = (await reader.read(queries.cursor, source_id)).start_block, settings.task_manager.start_block
         if wanted not in ("latest", begun):
             raise FixConfiguration(  # what lies between the two would be proven by neither
                 f"task_manager.start_block: this ledger was begun at block {begun}, not {wanted}; use that number"
@@ -51,7 +51,7 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
             contract = wiring.task_manager(settings, nodes)
             prover = Prover(
                 contract,
-                reader.ask,
+                reader.read,
                 source_id,
                 settings.chain.chain_id,
                 contract.address,

@@ -58,10 +58,10 @@ def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -
     """One task whole: what it is, every move it made and every attempt."""
     settings = load(config, reading_only=True)
     with ledger(settings) as (reader, source_id):
-        found = reader.ask_now(queries.tasks_at, source_id, index)
+        found = reader.read_now(queries.tasks_at, source_id, index)
         if not found:
             raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
-        whole = [task_fields(row) | story_fields(*reader.ask_now(queries.story_of, row.id)) for row in found]
+        whole = [task_fields(row) | story_fields(*reader.read_now(queries.story_of, row.id)) for row in found]
     if as_json:
         print_json(whole)
         return

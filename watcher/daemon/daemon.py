@@ -18,25 +18,25 @@ from loguru import logger
 from watcher.chain.contract import TaskManager, genesis_hash
 from watcher.chain.convention.abi import NoSuchView
 from watcher.chain.numbering import settle
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.pace import Pace
-from watcher.chain.rpc.subscription import Wake
+from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import Clock, SystemClock
 from watcher.daemon import wiring
-from watcher.daemon.jobs import Rounds
+from watcher.daemon.jobs import Jobs
 from watcher.daemon.own_ledger import OwnLedger, hold_back, open_own, own_ledger, watch_file
 from watcher.daemon.reload import Reload, Switches
 from watcher.daemon.systemd import Notifier, watchdog_interval_s
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.health.alerts import Alerts
-from watcher.health.service import Instruments
+from watcher.health.service import HealthService
 from watcher.health.status import Status, told
-from watcher.hook.pool import Crew
+from watcher.hook.pool import WorkerPool
 from watcher.ledger import claims, queries
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Book, Reader
+from watcher.ledger.store import Ledger, Reader
 from watcher.settings.model import Settings
-from watcher.stage import Bells, StageLoop
+from watcher.stage import StageLoop, Wakeups
 
 _DRAIN_S = 25.0
 _STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
@@ -69,10 +69,10 @@ class Daemon:
         self._clock: Clock = SystemClock()
         self._notify = Notifier.from_environment()
         self._stopping = asyncio.Event()
-        self._bells = Bells(_STAGES)
+        self._wakeups = Wakeups(_STAGES)
         self._hangup = asyncio.Event()
         self._alerts = Alerts(settings, self._clock)
-        self._instruments = Instruments(settings, self._clock, self._stuck_after_s)
+        self._instruments = HealthService(settings, self._clock, self._stuck_after_s)
 
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT, or, with `until_idle`, until nothing is left that could be done.
@@ -105,20 +105,20 @@ class Daemon:
         logger.info("{}: finishing what is on its way", signal.Signals(number).name)
         self._notify.stopping("draining")
         self._stopping.set()
-        self._bells.ring_all()
+        self._wakeups.wake_all()
 
-    async def _serve(self, nodes: Endpoints, stack: AsyncExitStack, own: OwnLedger) -> None:
+    async def _serve(self, nodes: NodePool, stack: AsyncExitStack, own: OwnLedger) -> None:
         contract = wiring.task_manager(self._settings, nodes)
-        crew = run_hook = sender = direct = switches = None
+        pool = run_hook = sender = direct = switches = None
         if self._settings.operator.api != "none":
-            crew = await self._patiently(lambda: self._load_hook(stack), "the hook")
-            if crew is None:
+            pool = await self._patiently(lambda: self._load_hook(stack), "the hook")
+            if pool is None:
                 return
-            run_hook = self._instruments.witness.hooked(crew.run)
+            run_hook = self._instruments.observer.hooked(pool.run)
             switches = Switches(self._settings, self._clock)
             stack.push_async_callback(switches.aclose)
-            sender, direct = switches.watched(self._instruments.witness)
-            self._instruments.monitor.knocks.apis = switches.by_name
+            sender, direct = switches.watched(self._instruments.observer)
+            self._instruments.monitor.prober.apis = switches.by_name
         head = await self._patiently(nodes.head, "the chain")
         if head is None:
             return
@@ -133,13 +133,13 @@ class Daemon:
         (window,) = found
         begun = self._beginning()
         genesis = await self._patiently(lambda: genesis_hash(nodes, begun), "the chain")
-        observers = (self._bells.committed, self._instruments.witness.committed)
+        observers = (self._wakeups.committed, self._instruments.observer.committed)
         opened = open_own(own, self._settings, self._clock, begun, numbering.read(head), genesis, *observers)
-        book = await stack.enter_async_context(opened)
-        await hold_back(own, book, head.number, SystemRandom(), release=self._release_held)
-        await self._instruments.monitor.opened(book, self._instruments.danger_blocks(window))
+        ledger = await stack.enter_async_context(opened)
+        await hold_back(own, ledger, head.number, SystemRandom(), release=self._release_held)
+        await self._instruments.monitor.opened(ledger, self._instruments.danger_blocks(window))
         patience = self._settings.operator.resolve_after_blocks
-        rescued = await book.do(claims.rescue, book.source_id, all_of_them=True, patience_blocks=patience)
+        rescued = await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=patience)
         if rescued:
             logger.warning(
                 "{} attempts were cut off by the last stop; the chain will tell what became of them", rescued
@@ -150,7 +150,7 @@ class Daemon:
             self._settings,
             nodes,
             contract,
-            book,
+            ledger,
             self._clock,
             window,
             run_hook,
@@ -160,24 +160,24 @@ class Daemon:
             numbering,
             pace,
         )
-        reload = Reload(self._load, self._settings, rooms, switches, self._alerts, self._clock, crew)
-        await self._run_stages(rooms, own, book, nodes, reload)
+        reload = Reload(self._load, self._settings, rooms, switches, self._alerts, self._clock, pool)
+        await self._run_stages(rooms, own, ledger, nodes, reload)
 
-    async def _load_hook(self, stack: AsyncExitStack) -> Crew:
+    async def _load_hook(self, stack: AsyncExitStack) -> WorkerPool:
         """Raises FixConfiguration for a hook that is wrong, TryLater for a reason that may pass."""
-        witness = self._instruments.witness
+        observer = self._instruments.observer
         try:
-            crew = await stack.enter_async_context(wiring.crew(self._settings, self._config))
+            pool = await stack.enter_async_context(wiring.pool(self._settings, self._config))
         except TryLater as trouble:
-            witness.hook_missing(str(trouble))
+            observer.hook_missing(str(trouble))
             raise
-        witness.hook_loaded()
-        if crew.exposed:
-            logger.warning("the hook can read credentials, configuration and ledger: {}", crew.exposed)
-        self._instruments.monitor.changed_hook_files = crew.changed_files
-        return crew
+        observer.hook_loaded()
+        if pool.exposed:
+            logger.warning("the hook can read credentials, configuration and ledger: {}", pool.exposed)
+        self._instruments.monitor.changed_hook_files = pool.changed_files
+        return pool
 
-    async def _window(self, contract: TaskManager, nodes: Endpoints) -> tuple[int | None]:
+    async def _window(self, contract: TaskManager, nodes: NodePool) -> tuple[int | None]:
         try:
             # At the head of this moment: a reorg may have taken an earlier one, and the wait for it would never end.
             head = await nodes.head()
@@ -193,7 +193,7 @@ class Daemon:
     def _beginning(self) -> queries.Beginning | None:
         wanted = self._settings.task_manager
         with closing(Reader(parse_url(self._settings.ledger.url))) as reader:
-            begun = reader.ask_now(queries.beginning, self._settings.chain.chain_id, wanted.address_bytes)
+            begun = reader.read_now(queries.beginning, self._settings.chain.chain_id, wanted.address_bytes)
         # "latest" is meant for the first start only: afterwards the ledger knows.
         if begun is not None and wanted.start_block not in ("latest", begun.start_block):
             raise FixConfiguration(
@@ -203,27 +203,27 @@ class Daemon:
         return begun
 
     async def _run_stages(
-        self, rooms: wiring.House, own: OwnLedger, book: Book, nodes: Endpoints, reload: Reload
+        self, rooms: wiring.Stages, own: OwnLedger, ledger: Ledger, nodes: NodePool, reload: Reload
     ) -> None:
-        status = Status(book, self._settings, self._clock)
-        loops = [StageLoop(one, self._bells, self._clock, self._stopping) for one in rooms.stages]
+        status = Status(ledger, self._settings, self._clock)
+        loops = [StageLoop(one, self._wakeups, self._clock, self._stopping) for one in rooms.stages]
         # A chain that has changed behind our back is noticed before anything is sent to it.
         await self._patiently(rooms.watch.step, "the chain")
-        rounds = Rounds(rooms, self._clock)
+        rounds = Jobs(rooms, self._clock)
         self._instruments.monitor.contradictions = lambda: rooms.consistency.messages
         rooms.drift.on_window.append(self._instruments.window_changed)
         if rooms.submit is not None:
-            self._instruments.monitor.knocks.on_back += [rooms.submit.hurry, lambda: self._bells.ring("submit")]
-        await rounds.first_look()
+            self._instruments.monitor.prober.on_back += [rooms.submit.make_due, lambda: self._wakeups.wake("submit")]
+        await rounds.compare_at_start()
         rounds.start(self._feeder(loops), watchdog_interval_s())
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
-        guarding = watch_file(own, book, self._stopping, self._clock)
+        guarding = watch_file(own, ledger, self._stopping, self._clock)
         working.append(asyncio.create_task(guarding, name="ledger file"))
         helping = [asyncio.create_task(wake.run(), name="wake") for wake in self._wakes(nodes, rooms)]
-        helping.append(asyncio.create_task(rounds.mind_the_clock(), name="clock"))
-        helping.append(asyncio.create_task(reload.follow(self._hangup, self._bells, self._notify), name="reload"))
+        helping.append(asyncio.create_task(rounds.watch_clock(), name="clock"))
+        helping.append(asyncio.create_task(reload.follow(self._hangup, self._wakeups, self._notify), name="reload"))
         if self._until_idle:
-            idle = status.until_idle(self._stopping, self._bells, rounds.repair)
+            idle = status.until_idle(self._stopping, self._wakeups, rounds.repair)
             working.append(asyncio.create_task(idle, name="until idle"))
         self._instruments.monitor.started(loops)
         self._notify.ready(await status.line())
@@ -233,7 +233,7 @@ class Daemon:
             await self._first_to_end(working)
         finally:
             self._stopping.set()
-            self._bells.ring_all()
+            self._wakeups.wake_all()
             rounds.stop()
             for one in helping:
                 one.cancel()
@@ -247,7 +247,7 @@ class Daemon:
         for one in done:
             one.result()
 
-    async def _drain(self, rooms: wiring.House, working: list[asyncio.Task[None]]) -> None:
+    async def _drain(self, rooms: wiring.Stages, working: list[asyncio.Task[None]]) -> None:
         """Await what is on its way. Stages have stopped claiming."""
         try:
             async with asyncio.timeout(_DRAIN_S):
@@ -261,9 +261,9 @@ class Daemon:
                 one.cancel()
             await asyncio.gather(*working, return_exceptions=True)
 
-    def _wakes(self, nodes: Endpoints, rooms: wiring.House) -> list[Wake]:
+    def _wakes(self, nodes: NodePool, rooms: wiring.Stages) -> list[Subscription]:
         contract = wiring.task_manager(self._settings, nodes)
-        return wiring.wakes(self._settings, contract, lambda: self._bells.ring(rooms.watch.name), self._clock)
+        return wiring.wakes(self._settings, contract, lambda: self._wakeups.wake(rooms.watch.name), self._clock)
 
     def _feeder(self, loops: list[StageLoop]) -> Callable[[], None]:
         def feed() -> None:

@@ -14,8 +14,8 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
 from loguru import logger
 
-from watcher.clock import Clock, Setback
-from watcher.daemon.wiring import House
+from watcher.clock import Clock, ClockStep
+from watcher.daemon.wiring import Stages
 from watcher.errors import RetryElsewhere, TryLater
 
 T = TypeVar("T")
@@ -38,10 +38,10 @@ class _Every(BaseTrigger):  # type: ignore[misc]
         return now + timedelta(seconds=self._seconds + _RANDOM.uniform(-self._jitter_s, self._jitter_s))
 
 
-class Rounds:
+class Jobs:
     """Those of one daemon. `start` them once the stages run, `stop` them before the stages end."""
 
-    def __init__(self, rooms: House, clock: Clock) -> None:
+    def __init__(self, rooms: Stages, clock: Clock) -> None:
         self._rooms = rooms
         self._clock = clock
         self._waiting: set[str] = set()
@@ -60,22 +60,22 @@ class Rounds:
             self._scheduler.add_job(feed, _Every(feed_every_s))
         self._scheduler.start()
 
-    async def mind_the_clock(self) -> None:
+    async def watch_clock(self) -> None:
         """While the rounds go on: where the clock is set back, their next runs do not wait for the old time."""
-        setback = Setback(self._clock)
+        clock_step = ClockStep(self._clock)
         while True:
             await self._clock.sleep(_CLOCK_EVERY_S)
-            if back_ms := setback.ms():
+            if back_ms := clock_step.ms():
                 logger.warning("the clock was set back by {:.0f} s; nothing waits the longer for it", back_ms / 1000)
                 for job in self._scheduler.get_jobs():
                     job.modify(next_run_time=datetime.now(UTC))
-                setback.taken(back_ms)
+                clock_step.taken(back_ms)
 
     def stop(self) -> None:
         """No job begins any more."""
         self._scheduler.shutdown(wait=False)
 
-    async def first_look(self) -> None:
+    async def compare_at_start(self) -> None:
         """Compare the contract with what it was at the last stop; no stage runs yet, and none waits long for it."""
         try:
             async with asyncio.timeout(_START_PATIENCE_S):

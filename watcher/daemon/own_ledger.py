@@ -21,7 +21,7 @@ from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import open_mark, sole_writer
 from watcher.ledger.queries import Beginning
 from watcher.ledger.restore import Loss
-from watcher.ledger.store import Book, open_book
+from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.writer import Observe, Tx
 from watcher.settings.model import Settings
 from watcher.task import Header
@@ -64,7 +64,7 @@ async def open_own(
     genesis: bytes | None,
     on_commit: Callable[[Tx], None],
     observe: Observe,
-) -> AsyncIterator[Book]:
+) -> AsyncIterator[Ledger]:
     """Open the ledger for the task manager of the settings; `begun` is how it was begun, None when it is now.
 
     start_block = "latest" means the block it was begun at, or `head`.
@@ -72,7 +72,7 @@ async def open_own(
     wanted = settings.task_manager
     latest = begun.start_block if begun else head.number
     start_block = latest if wanted.start_block == "latest" else wanted.start_block
-    async with open_book(
+    async with open_ledger(
         own.url,
         clock,
         settings.chain.chain_id,
@@ -83,14 +83,14 @@ async def open_own(
         observe,
         own.mark,
         head,
-    ) as book:
-        yield book
+    ) as ledger:
+        yield ledger
 
 
-async def hold_back(own: OwnLedger, book: Book, head_block: int, random: Random, *, release: bool) -> None:
+async def hold_back(own: OwnLedger, ledger: Ledger, head_block: int, random: Random, *, release: bool) -> None:
     """Write into the ledger what it must hold back, or with `release` that it need not. Raises TryLater."""
     if own.loss is not None:
-        block = await book.do(restore.note_loss, book.source_id, own.loss, head_block)
+        block = await ledger.write(restore.note_loss, ledger.source_id, own.loss, head_block)
         logger.error(
             "{}: tasks up to block {} that it has no answer for are held back until their deadlines; "
             "docs/service.md says what to do (Restoring a backup)",
@@ -101,17 +101,17 @@ async def hold_back(own: OwnLedger, book: Book, head_block: int, random: Random,
     if path is not None and own.mark is not None:
         number = random.randint(1, restore.GENERATION_LIMIT)
         await asyncio.to_thread(restore.start_generation, path, own.mark, own.loss, number, head_block)
-    if release and await book.ask(restore.held_to, book.source_id) >= 0:
-        await book.do(restore.release, book.source_id)
+    if release and await ledger.read(restore.held_to, ledger.source_id) >= 0:
+        await ledger.write(restore.release, ledger.source_id)
         logger.warning("--release-held: tasks that a restored ledger held back are answered")
-    book.held_to_block = await book.ask(restore.held_to, book.source_id)
+    ledger.held_to_block = await ledger.read(restore.held_to, ledger.source_id)
 
 
-async def watch_file(own: OwnLedger, book: Book, stopping: asyncio.Event, clock: Clock) -> None:
+async def watch_file(own: OwnLedger, ledger: Ledger, stopping: asyncio.Event, clock: Clock) -> None:
     """Return when `stopping` is set. Raises TryLater once another file, or none, is at the ledger's path."""
     synced_s = clock.monotonic_s()
     while not stopping.is_set():
-        book.check_file()
+        ledger.check_file()
         if own.mark is not None and clock.monotonic_s() - synced_s >= _SYNC_EVERY_S:
             synced_s = clock.monotonic_s()
             await _sync(own.mark)

@@ -17,15 +17,15 @@ from watcher.daemon import log, wiring
 from watcher.daemon.systemd import Notifier
 from watcher.errors import FixConfiguration, TryLater
 from watcher.health.alerts import Alerts
-from watcher.health.observers import DIRECT, Witness
-from watcher.hook.pool import Crew
+from watcher.health.observers import DIRECT, Observer
+from watcher.hook.pool import WorkerPool
 from watcher.operator.client import Client
 from watcher.operator.probe import Probe
 from watcher.operator.request import Request
 from watcher.operator.route import Sender
 from watcher.settings.model import Settings
 from watcher.settings.problems import FIELDS, Key
-from watcher.stage import Bells
+from watcher.stage import Wakeups
 from watcher.task import Refused, Sent
 
 _DANGER = ("deadline_blocks", "deadline_s")
@@ -72,9 +72,9 @@ class Switch:
         """As the client's."""
         return None if self._client is None else await self._client.probe()
 
-    async def knock(self) -> Probe | None:
+    async def tcp_probe(self) -> Probe | None:
         """As the client's."""
-        return None if self._client is None else await self._client.knock()
+        return None if self._client is None else await self._client.tcp_probe()
 
     async def replace(self, client: Client | None) -> None:
         """Send with this one from now on."""
@@ -100,9 +100,9 @@ class Switches:
         self.main = Switch(wiring.client(settings, clock))
         self.direct = Switch(wiring.direct_client(settings, clock))
 
-    def watched(self, witness: Witness) -> tuple[Sender, Sender]:
+    def watched(self, observer: Observer) -> tuple[Sender, Sender]:
         """Both, as the witness sees them."""
-        return witness.sending(self.main), witness.sending(self.direct, DIRECT)
+        return observer.sending(self.main), observer.sending(self.direct, DIRECT)
 
     @property
     def by_name(self) -> Mapping[str, Switch]:
@@ -122,11 +122,11 @@ class Reload:
         self,
         load: Callable[[], Settings],
         settings: Settings,
-        rooms: wiring.House,
+        rooms: wiring.Stages,
         switches: Switches | None,
         alerts: Alerts,
         clock: Clock,
-        crew: Crew | None = None,
+        pool: WorkerPool | None = None,
     ) -> None:
         self._load = load
         self._settings = settings
@@ -134,10 +134,10 @@ class Reload:
         self._switches = switches
         self._alerts = alerts
         self._clock = clock
-        self._crew = crew
+        self._pool = pool
         self._once_secret = frozenset(settings.secrets())
 
-    async def follow(self, hangup: asyncio.Event, bells: Bells, notify: Notifier) -> None:
+    async def follow(self, hangup: asyncio.Event, wakeups: Wakeups, notify: Notifier) -> None:
         """Read them at each SIGHUP; however many come meanwhile, once more after the last."""
         while True:
             await hangup.wait()
@@ -145,7 +145,7 @@ class Reload:
             notify.reloading("reading the settings again")
             if await self.run():
                 await self.load_hook()
-            bells.ring("submit")
+            wakeups.wake("submit")
             notify.ready()  # the next status line follows within seconds
 
     async def run(self) -> bool:
@@ -171,12 +171,12 @@ class Reload:
 
     async def load_hook(self) -> bool:
         """Have the hook's code read again. Returns whether it could be; if not, the old code goes on answering."""
-        if self._crew is None:
+        if self._pool is None:
             return True
         try:
-            before, now = await self._crew.reload()
+            before, now = await self._pool.reload()
         except (FixConfiguration, TryLater) as wrong:
-            logger.error("the hook was not reloaded and the old code ({}) goes on: {}", self._crew.version, wrong)
+            logger.error("the hook was not reloaded and the old code ({}) goes on: {}", self._pool.version, wrong)
             return False
         if before == now:
             logger.info("the hook was reloaded; its code is the same: {}", now)

@@ -19,25 +19,25 @@ from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
-from watcher.chain.dry_run import Rehearsal
+from watcher.chain.dry_run import DryRun
 from watcher.chain.numbering import OWN_BLOCKS, Numbering
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
-from watcher.chain.resolve import Judge
+from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.pace import Pace
-from watcher.chain.rpc.subscription import Wake
+from watcher.chain.rpc.subscription import Subscription
 from watcher.chain.watch import Progress, Watch, WatchPlan
 from watcher.clock import Clock
 from watcher.daemon.routes import router_maker
 from watcher.errors import AttemptFailed, Quarantine
-from watcher.hook.pool import Crew, CrewPlan
+from watcher.hook.pool import PoolPlan, WorkerPool
 from watcher.hook.respond import Respond, RespondPlan, RunHook
 from watcher.hook.syscalls import keep_memory_private
 from watcher.ledger.engine import parse_url, sqlite_path
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.operator.client import Client
 from watcher.operator.endpoint import Endpoint
 from watcher.operator.pacing import SubmitPlan
@@ -53,7 +53,7 @@ _SYSTEM_CREDENTIALS = "/run/credentials"
 
 
 @dataclass(frozen=True, slots=True)
-class House:
+class Stages:
     """The stages of a running daemon. `respond` and `submit` are None where it only observes.
 
     `router` makes the ways to send anew for settings that have changed.
@@ -77,7 +77,7 @@ class House:
         return [stage for stage in every if stage is not None]
 
 
-def endpoints(settings: Settings, clock: Clock, observe: Callable[[Asked], None] = lambda _asked: None) -> Endpoints:
+def endpoints(settings: Settings, clock: Clock, observe: Callable[[Asked], None] = lambda _asked: None) -> NodePool:
     """The nodes the truth is read from. `observe` is told of every batch of questions."""
     chain = settings.chain
     nodes = [
@@ -91,10 +91,10 @@ def endpoints(settings: Settings, clock: Clock, observe: Callable[[Asked], None]
         )
         for url in chain.http_urls
     ]
-    return Endpoints(nodes, clock, SystemRandom(), chain.quorum)
+    return NodePool(nodes, clock, SystemRandom(), chain.quorum)
 
 
-def task_manager(settings: Settings, nodes: Endpoints) -> TaskManager:
+def task_manager(settings: Settings, nodes: NodePool) -> TaskManager:
     """The contract that is watched."""
     wanted = settings.task_manager
     file = Path(wanted.convention_file) if wanted.convention_file else None
@@ -103,15 +103,18 @@ def task_manager(settings: Settings, nodes: Endpoints) -> TaskManager:
     return TaskManager(nodes, wanted.address_bytes, shape, settings.chain.max_span_blocks)
 
 
-def wakes(settings: Settings, contract: TaskManager, ring: Callable[[], None], clock: Clock) -> list[Wake]:
+def wakes(settings: Settings, contract: TaskManager, wake: Callable[[], None], clock: Clock) -> list[Subscription]:
     """What rings when the chain moves: one for each ws URL."""
     chain, topics0 = settings.chain, contract.convention.topics0
-    return [Wake(url, chain.chain_id, contract.emitters, topics0, ring, clock, SystemRandom()) for url in chain.ws_urls]
+    return [
+        Subscription(url, chain.chain_id, contract.emitters, topics0, wake, clock, SystemRandom())
+        for url in chain.ws_urls
+    ]
 
 
-def crew(
+def pool(
     settings: Settings, config: Path | None = None, *, workers: int | None = None, timeout_s: float | None = None
-) -> Crew:
+) -> WorkerPool:
     """Return the hook's worker processes, which cannot read `config`, the credentials, the ledger or this process.
 
     Makes this process's memory and environment private first. None takes the number of the settings.
@@ -119,7 +122,7 @@ def crew(
     with suppress(OSError):
         keep_memory_private()
     hook = settings.hook
-    plan = CrewPlan(
+    plan = PoolPlan(
         workers=workers or hook.workers,
         timeout_s=timeout_s or hook.timeout_s,
         landlock=hook.landlock,
@@ -132,7 +135,7 @@ def crew(
     def log(task: Task | None, line: str) -> None:
         (logger if task is None else logger.bind(task=task.task_index)).info("hook: {}", line)
 
-    return Crew(hook.target, hook.app_dir, plan, log=log)
+    return WorkerPool(hook.target, hook.app_dir, plan, log=log)
 
 
 def hidden_paths(settings: Settings, config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
@@ -179,9 +182,9 @@ def _client(
 
 def build(
     settings: Settings,
-    nodes: Endpoints,
+    nodes: NodePool,
     contract: TaskManager,
-    book: Book,
+    ledger: Ledger,
     clock: Clock,
     window_blocks: int | None,
     run_hook: RunHook | None,
@@ -190,10 +193,10 @@ def build(
     direct: Sender | None = None,
     numbering: Numbering = OWN_BLOCKS,
     pace: Pace | None = None,
-) -> House:
+) -> Stages:
     """All stages over one ledger. `direct` sends to the operator API beside the proxy."""
     chain = settings.chain
-    judge = Judge(nodes, contract, book)
+    evaluate = Resolver(nodes, contract, ledger)
     plan = WatchPlan(
         chain.chain_id,
         chain.finality,
@@ -202,30 +205,30 @@ def build(
         chain.confirmations,
         numbering,
     )
-    watch = Watch(nodes, contract, book, plan, window_blocks, progress)
+    watch = Watch(nodes, contract, ledger, plan, window_blocks, progress)
     router = None if sender is None else router_maker(contract, sender, direct, clock)
-    rehearsal = Rehearsal(contract, clock) if settings.task_manager.dry_run else None
-    resolve = judge.resolve if rehearsal is None else rehearsal.before(judge.resolve)
-    return House(
+    dry_run = DryRun(contract, clock) if settings.task_manager.dry_run else None
+    resolve = evaluate.resolve if dry_run is None else dry_run.before(evaluate.resolve)
+    return Stages(
         watch=watch,
-        admit=Admit(nodes, contract, book, clock, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
-        respond=None if run_hook is None else _respond(settings, fitted(run_hook, contract), book, clock),
-        submit=None if router is None else _submit(settings, router(settings), resolve, book, clock, pace or Pace()),
+        admit=Admit(nodes, contract, ledger, clock, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
+        respond=None if run_hook is None else _respond(settings, fitted(run_hook, contract), ledger, clock),
+        submit=None if router is None else _submit(settings, router(settings), resolve, ledger, clock, pace or Pace()),
         confirm=Confirm(
             nodes,
             contract,
-            judge,
-            book,
+            evaluate,
+            ledger,
             clock,
             _STAGE_IDLE_S,
             settings.operator.resolve_after_blocks,
-            rehearsal,
+            dry_run,
             chain.quorum,
         ),
-        recheck=Recheck(nodes, contract, watch, book, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
-        reconcile=Reconcile(contract, watch, book),
-        consistency=Consistency(contract, book),
-        drift=Drift(nodes, contract, watch, rehearsal, book),
+        recheck=Recheck(nodes, contract, watch, ledger, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
+        reconcile=Reconcile(contract, watch, ledger),
+        consistency=Consistency(contract, ledger),
+        drift=Drift(nodes, contract, watch, dry_run, ledger),
         router=router,
     )
 
@@ -265,9 +268,9 @@ def fitted(run_hook: RunHook, contract: TaskManager) -> RunHook:
     return run
 
 
-def _respond(settings: Settings, run_hook: RunHook, book: Book, clock: Clock) -> Respond:
-    return Respond(run_hook, book, clock, SystemRandom(), respond_plan(settings))
+def _respond(settings: Settings, run_hook: RunHook, ledger: Ledger, clock: Clock) -> Respond:
+    return Respond(run_hook, ledger, clock, SystemRandom(), respond_plan(settings))
 
 
-def _submit(settings: Settings, router: Router, resolve: Resolve, book: Book, clock: Clock, pace: Pace) -> Submit:
-    return Submit(router, resolve, book, clock, SystemRandom(), submit_plan(settings), pace.left_s)
+def _submit(settings: Settings, router: Router, resolve: Resolve, ledger: Ledger, clock: Clock, pace: Pace) -> Submit:
+    return Submit(router, resolve, ledger, clock, SystemRandom(), submit_plan(settings), pace.left_s)

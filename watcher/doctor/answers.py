@@ -15,7 +15,7 @@ from watcher.task import Header
 _KEY = "task_manager.convention"
 
 
-async def look(contract: TaskManager, head: Header, logs: Sequence[Log], notes: Notes) -> None:
+async def check(contract: TaskManager, head: Header, logs: Sequence[Log], notes: Notes) -> None:
     """A line about the newest log that shows an answer; none where no such log was seen."""
     convention = contract.convention
     shown = [log for log in logs if contract.shows_answer(log)]

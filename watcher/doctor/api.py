@@ -19,7 +19,7 @@ _MAY_PASS = (408, 425, 429)
 _METHODS = {"proxy": "operator_createSigTaskResponse", "operator": "operator_createSigTask"}
 
 
-async def look(settings: Settings, notes: Notes) -> None:
+async def check(settings: Settings, notes: Notes) -> None:
     """A line for [operator], and one for [operator.direct] where there is one."""
     operator = settings.operator
     patient = settings.model_copy(

@@ -1,6 +1,6 @@
 """This machine's clock against the newest block's."""
 
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
 from watcher.doctor.finding import Notes
 from watcher.task import Header
@@ -14,7 +14,7 @@ _SPAN_BLOCKS = 100
 _MADE_FOR_TESTS = ("anvil", "hardhat")
 
 
-async def look(nodes: Endpoints, head: Header, clock: Clock, notes: Notes) -> None:
+async def check(nodes: NodePool, head: Header, clock: Clock, notes: Notes) -> None:
     """One line: green, or yellow where the two do not go together."""
     past = await nodes.header(max(0, head.number - _SPAN_BLOCKS))
     span = 0 if past is None else head.number - past.number

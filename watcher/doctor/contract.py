@@ -7,7 +7,7 @@ from typing import Any
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.abi import NoSuchView, View
 from watcher.chain.convention.schema import SENDER_VIEW
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.doctor import convention as doctor_convention
 from watcher.doctor import method
 from watcher.doctor.finding import Notes
@@ -27,9 +27,9 @@ class Seen:
     window: int | None
 
 
-async def look(
+async def check(
     settings: Settings,
-    nodes: Endpoints,
+    nodes: NodePool,
     contract: TaskManager,
     head: Header,
     notes: Notes,
@@ -54,15 +54,15 @@ async def look(
     seen = await _views(settings, contract, head, notes)
     if seen is None:
         return None
-    sample = await doctor_convention.look(settings, nodes, contract, head, seen.count, seen.window, notes)
+    sample = await doctor_convention.check(settings, nodes, contract, head, seen.count, seen.window, notes)
     look_at_window(settings.chain.confirmations, seen.window, notes, l1_blocks=l1_blocks)
     await _aggregator(contract, head, notes)
     if settings.operator.api != "none" and code is not None:
-        await method.look(settings, nodes, contract, head, code, notes)
+        await method.check(settings, nodes, contract, head, code, notes)
     return sample
 
 
-async def _others(settings: Settings, nodes: Endpoints, contract: TaskManager, head: Header, notes: Notes) -> None:
+async def _others(settings: Settings, nodes: NodePool, contract: TaskManager, head: Header, notes: Notes) -> None:
     """A line for each other address of the convention at which there is no contract."""
     convention = contract.convention
     for key, address in (("response", convention.responded_address), ("call", convention.call_address)):

@@ -5,21 +5,21 @@ Invariant: red only by what the contract itself says, its count and its hashes, 
 
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.abi import NoSuchView
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Unread
 from watcher.doctor import answers, counting, values
 from watcher.doctor.finding import Notes
 from watcher.doctor.log_search import Search, Stretch
-from watcher.doctor.signatures import near
+from watcher.doctor.signatures import closest_signature
 from watcher.doctor.topics import presets_by_topic, told
 from watcher.errors import Quarantine
 from watcher.settings.model import Settings
 from watcher.task import Header, Task
 
 
-async def look(
+async def check(
     settings: Settings,
-    nodes: Endpoints,
+    nodes: NodePool,
     contract: TaskManager,
     head: Header,
     count: int | None,
@@ -38,11 +38,11 @@ async def look(
     if made:
         task = await _compare(settings, contract, head, made[-1], newest, window, notes)
         if task is not None:
-            values.look(task, head, window, notes)
+            values.check(task, head, window, notes)
             if count is not None:
                 first = _made(contract, _since(start_block, seen))[:1]
-                await counting.look(settings, nodes, contract, head, count, task, first, notes)
-        await answers.look(contract, head, logs, notes)
+                await counting.check(settings, nodes, contract, head, count, task, first, notes)
+        await answers.check(contract, head, logs, notes)
         return task
     await _missing(search, contract, head, seen, count, notes)
     return None
@@ -183,7 +183,7 @@ def _alike(contract: TaskManager, others: list[bytes]) -> str:
     """What the contract emits instead, as the setting to make; "" where nobody knows."""
     if known := _known(others):
         return f"this looks like {' or '.join(known)}: set that"
-    meant = near(contract.convention.created.signature, others)
+    meant = closest_signature(contract.convention.created.signature, others)
     return "" if meant is None else f"its event is {meant}: correct task.event"
 
 

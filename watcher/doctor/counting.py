@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.abi import NoSuchView
 from watcher.chain.counting import Numbered, contradiction, probes
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Unread
 from watcher.doctor.finding import Notes
 from watcher.errors import Quarantine, RetryElsewhere
@@ -21,9 +21,9 @@ _ADVICE = (
 )
 
 
-async def look(
+async def check(
     settings: Settings,
-    nodes: Endpoints,
+    nodes: NodePool,
     contract: TaskManager,
     head: Header,
     count: int,
@@ -69,7 +69,7 @@ async def _numbered(contract: TaskManager, head: Header, count: int, lowest: int
     return Numbered(count, contract.lowest_index, lowest, newest.task_index, held)
 
 
-async def _counted(nodes: Endpoints, contract: TaskManager, block: int) -> int:
+async def _counted(nodes: NodePool, contract: TaskManager, block: int) -> int:
     before = await nodes.header(block)
     if before is None:
         raise RetryElsewhere(f"no node has block {block}")

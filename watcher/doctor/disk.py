@@ -28,7 +28,7 @@ _OVER_A_NETWORK = frozenset(
 )
 
 
-def look(folder: Path, notes: Notes) -> None:
+def check(folder: Path, notes: Notes) -> None:
     """Lines about the file system that holds this folder."""
     _space(folder, notes)
     try:

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from watcher.chain.contract import TaskManager
 from watcher.chain.numbering import Numbering, contradiction
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.daemon import wiring
 from watcher.doctor import api, clock, contract, hook, ledger
@@ -50,7 +50,7 @@ class Examination:
     async def run(self) -> list[Finding]:
         """All lines, part by part."""
         await asyncio.gather(
-            self._part(self.ledger, ledger.look(self.settings, self.ledger), "reading", _LEDGER),
+            self._part(self.ledger, ledger.check(self.settings, self.ledger), "reading", _LEDGER),
             self._outside(),
             self._api(),
         )
@@ -81,19 +81,19 @@ class Examination:
                 )
                 await self._part(self.node, doctor_node.history(self.settings, nodes, head, self.node))
                 await self._part(self.node, ledger.same_chain(self.settings, nodes, self.node))
-                await self._part(self.node, clock.look(nodes, head, system_clock, self.node))
+                await self._part(self.node, clock.check(nodes, head, system_clock, self.node))
             if manager is not None:
                 wakes = wiring.wakes(self.settings, manager, lambda: None, system_clock)
                 await self._part(self.node, doctor_node.wakes(wakes, self.node))
                 sample = await self._contract(nodes, manager, head)
             if self.settings.operator.api != "none":
                 await self._part(
-                    self.hook, hook.look(self.settings, self.config, manager, sample, self.hook), "loading", _HOOK
+                    self.hook, hook.check(self.settings, self.config, manager, sample, self.hook), "loading", _HOOK
                 )
         finally:
             await nodes.close()
 
-    async def _contract(self, nodes: Endpoints, manager: TaskManager, head: Header | None) -> Task | None:
+    async def _contract(self, nodes: NodePool, manager: TaskManager, head: Header | None) -> Task | None:
         if head is None:
             codes = [one.exit_code for one in self.node.findings if one.exit_code]
             words = "cannot be looked at without a node: mend that first"
@@ -101,14 +101,14 @@ class Examination:
             return None
         l1_blocks = self.numbering is not None and self.numbering.l1_blocks
         sample = await self._part(
-            self.contract, contract.look(self.settings, nodes, manager, head, self.contract, l1_blocks=l1_blocks)
+            self.contract, contract.check(self.settings, nodes, manager, head, self.contract, l1_blocks=l1_blocks)
         )
         reason = contradiction(sample, self.numbering) if sample and self.numbering else None
         if reason is not None:
             self.contract.wrong("created block", reason)
         return sample
 
-    def _manager(self, nodes: Endpoints) -> TaskManager | None:
+    def _manager(self, nodes: NodePool) -> TaskManager | None:
         try:
             return wiring.task_manager(self.settings, nodes)
         except FixConfiguration as wrong:
@@ -117,7 +117,7 @@ class Examination:
 
     async def _api(self) -> None:
         if self.settings.operator.api != "none":
-            await self._part(self.api, api.look(self.settings, self.api))
+            await self._part(self.api, api.check(self.settings, self.api))
 
     async def _part(
         self, notes: Notes, work: Awaitable[T], check: str = "reading", advice: str = _ENDPOINT

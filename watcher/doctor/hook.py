@@ -6,7 +6,7 @@ from pathlib import Path
 from watcher.chain.contract import TaskManager
 from watcher.daemon import wiring
 from watcher.doctor.finding import Notes
-from watcher.doctor.sample import made_up
+from watcher.doctor.sample import sample_task
 from watcher.errors import AttemptFailed
 from watcher.settings.model import Settings
 from watcher.task import Later, Response, Skip, Task
@@ -15,23 +15,23 @@ from watcher.task import Later, Response, Skip, Task
 _TIMEOUT_S = 30.0
 
 
-async def look(
+async def check(
     settings: Settings, config: Path | None, contract: TaskManager | None, newest: Task | None, notes: Notes
 ) -> None:
     """Add three findings: loading, protection, and an answer to the contract's newest task, or to one made up."""
     timeout_s = min(settings.hook.timeout_s, _TIMEOUT_S)
-    async with wiring.crew(settings, config, workers=1, timeout_s=timeout_s) as crew:
-        notes.ok("loading", f"loaded {crew.version}")
-        _protection(crew.exposed, notes)
+    async with wiring.pool(settings, config, workers=1, timeout_s=timeout_s) as pool:
+        notes.ok("loading", f"loaded {pool.version}")
+        _protection(pool.exposed, notes)
         sample = newest
         if sample is None and contract is not None:
-            sample = made_up(contract, settings.chain.chain_id)
+            sample = sample_task(contract, settings.chain.chain_id)
         if sample is None or contract is None:
             return
         which = f"task {sample.task_index} of the contract" if newest is not None else "a made-up task"
         began_s = time.monotonic()
         try:
-            verdict = await wiring.fitted(crew.run, contract)(sample)
+            verdict = await wiring.fitted(pool.run, contract)(sample)
         except AttemptFailed as failed:
             took_s = time.monotonic() - began_s
             _failed(settings, f"no answer to {which}: {failed}", newest is not None, took_s >= timeout_s, notes)

@@ -8,19 +8,19 @@ from pathlib import Path
 from sqlalchemy.engine import URL
 
 from watcher.chain.contract import genesis_hash
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.doctor import disk
 from watcher.doctor.finding import Notes
 from watcher.errors import FixConfiguration, TryLater, WatcherError
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import durability, parse_url, sqlite_path
-from watcher.ledger.lock import refuse_amnesia
+from watcher.ledger.lock import refuse_missing_ledger
 from watcher.ledger.restore import held_to, loss_of
 from watcher.ledger.store import Reader
 from watcher.settings.model import Settings
 
 
-async def look(settings: Settings, notes: Notes) -> None:
+async def check(settings: Settings, notes: Notes) -> None:
     """Lines about the file or the server, and about the disk."""
     url = parse_url(settings.ledger.url)
     path = sqlite_path(url)
@@ -32,7 +32,7 @@ async def look(settings: Settings, notes: Notes) -> None:
     if not folder.is_dir():
         notes.wrong("folder", f"ledger.url: the folder {folder} does not exist; make it, or name another")
         return
-    refuse_amnesia(path)
+    refuse_missing_ledger(path)
     if (loss := await asyncio.to_thread(loss_of, path)) is not None:
         words = "tasks it has no answer for will be held back until their deadlines; see Restoring a backup"
         notes.warn("restored", f"{loss.words}: {words} in docs/service.md")
@@ -43,7 +43,7 @@ async def look(settings: Settings, notes: Notes) -> None:
         notes.wrong("folder", words)
     else:
         notes.ok("file", f"{path} will be made at the first start")
-    await asyncio.to_thread(disk.look, folder, notes)
+    await asyncio.to_thread(disk.check, folder, notes)
 
 
 async def _content(settings: Settings, url: URL, name: str, notes: Notes) -> None:
@@ -87,14 +87,14 @@ def _held(settings: Settings, url: URL, notes: Notes) -> None:
     """Tasks that an earlier start on a restored ledger holds back."""
     with closing(Reader(url)) as reader:
         wanted = settings.task_manager.address_bytes
-        cursor = reader.ask_now(queries.find_source, settings.chain.chain_id, wanted)
-        block = -1 if cursor is None else reader.ask_now(held_to, cursor.source_id)
+        cursor = reader.read_now(queries.find_source, settings.chain.chain_id, wanted)
+        block = -1 if cursor is None else reader.read_now(held_to, cursor.source_id)
     if cursor is not None and block >= 0:
         words = f"it was restored: tasks up to block {block} are answered with what it holds, or not at all"
         notes.warn("restored", f"{words}; `watcher run --release-held` ends that (docs/service.md)")
 
 
-async def same_chain(settings: Settings, nodes: Endpoints, notes: Notes) -> None:
+async def same_chain(settings: Settings, nodes: NodePool, notes: Notes) -> None:
     """A line where the nodes serve another chain of the same id than the one the ledger was begun on."""
     begun = await asyncio.to_thread(_begun_on, settings)
     if begun is None:
@@ -111,7 +111,7 @@ async def same_chain(settings: Settings, nodes: Endpoints, notes: Notes) -> None
 
 
 def _begun_on(settings: Settings) -> queries.Beginning | None:
-    """The chain as the ledger has it; None without a ledger of today's schema, which `look` reports."""
+    """The chain as the ledger has it; None without a ledger of today's schema, which `check` reports."""
     url = parse_url(settings.ledger.url)
     try:
         if not schema.check(url).is_current:
@@ -123,7 +123,7 @@ def _begun_on(settings: Settings) -> queries.Beginning | None:
 
 def _beginning(settings: Settings, url: URL) -> queries.Beginning | None:
     with closing(Reader(url)) as reader:
-        return reader.ask_now(queries.beginning, settings.chain.chain_id, settings.task_manager.address_bytes)
+        return reader.read_now(queries.beginning, settings.chain.chain_id, settings.task_manager.address_bytes)
 
 
 def _not_writable(folder: Path) -> str | None:

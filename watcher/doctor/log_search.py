@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.abi import NoSuchView
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log
 from watcher.errors import NarrowRange, RetryElsewhere
 from watcher.task import Header
@@ -30,7 +30,7 @@ class Stretch:
 class Search:
     """Questions about one contract's logs up to one head. All raise RetryElsewhere."""
 
-    def __init__(self, nodes: Endpoints, contract: TaskManager, head: Header, span_blocks: int) -> None:
+    def __init__(self, nodes: NodePool, contract: TaskManager, head: Header, span_blocks: int) -> None:
         self._nodes, self._contract, self._head, self._span = nodes, contract, head, span_blocks
 
     async def newest(self) -> Stretch:

@@ -6,7 +6,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.abi import View, topic
 from watcher.chain.convention.convention import Convention, convention
 from watcher.chain.convention.schema import NON_SIGNERS, PRESETS
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.doctor.finding import Notes
 from watcher.errors import RetryElsewhere
 from watcher.settings.model import Settings
@@ -22,8 +22,8 @@ _PUSH1, _PUSH32 = 0x60, 0x7F
 _MACH = f"confirmAlert((bytes32,bytes,bytes,uint32,uint256),{NON_SIGNERS})"
 
 
-async def look(
-    settings: Settings, nodes: Endpoints, contract: TaskManager, head: Header, code: bytes, notes: Notes
+async def check(
+    settings: Settings, nodes: NodePool, contract: TaskManager, head: Header, code: bytes, notes: Notes
 ) -> None:
     """One line: the method is there, is not there, or cannot be told."""
     shape, operator = contract.convention, settings.operator
@@ -63,7 +63,7 @@ def _advice(code: bytes, shape: Convention) -> str:
     return "name the function that takes the answer in operator.method"
 
 
-async def _behind(nodes: Endpoints, address: bytes, head: Header, code: bytes) -> bytes:
+async def _behind(nodes: NodePool, address: bytes, head: Header, code: bytes) -> bytes:
     """The code that runs: behind a proxy of the usual kinds, the implementation's."""
     target = (await nodes.side.slot(address, _IMPLEMENTATION, head.number))[-20:]
     if code.startswith(_MINIMAL):

@@ -7,8 +7,8 @@ from watcher.chain.numbering import Numbering, settle
 from watcher.chain.rpc.batch import MOST_CALLS
 from watcher.chain.rpc.errors import ShutOut, WrongChain
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import Endpoints
-from watcher.chain.rpc.subscription import Wake
+from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import Clock
 from watcher.doctor.finding import MEND, UNAVAILABLE, Notes
 from watcher.errors import RetryElsewhere, WatcherError
@@ -16,7 +16,7 @@ from watcher.settings.model import Settings
 from watcher.task import Header
 
 
-async def endpoints(nodes: Endpoints, notes: Notes) -> Header | None:
+async def endpoints(nodes: NodePool, notes: Notes) -> Header | None:
     """Every endpoint by itself, so that a dead spare is seen before it is needed. The head, where one can be had."""
     best, *each = await asyncio.gather(_tried(nodes), *(_tried(node) for node in nodes.nodes))
     some_answer = any(isinstance(one, Header) for one in each)
@@ -36,7 +36,7 @@ async def endpoints(nodes: Endpoints, notes: Notes) -> Header | None:
     return best if isinstance(best, Header) else None
 
 
-async def _tried(asked: Node | Endpoints) -> Header | WatcherError:
+async def _tried(asked: Node | NodePool) -> Header | WatcherError:
     try:
         return await asked.head()
     except WatcherError as error:
@@ -63,7 +63,7 @@ async def _software(node: Node) -> str:
         return ""
 
 
-async def wakes(each: Sequence[Wake], notes: Notes) -> None:
+async def wakes(each: Sequence[Subscription], notes: Notes) -> None:
     """The WebSocket of each: yellow at most, for without it the chain is asked every chain.poll_interval_s."""
     for one, trouble in zip(each, await asyncio.gather(*(one.trial() for one in each)), strict=True):
         if trouble is None:
@@ -73,7 +73,7 @@ async def wakes(each: Sequence[Wake], notes: Notes) -> None:
             notes.warn("wake-up", f"{words}; mend it, or take it out")
 
 
-async def numbering(settings: Settings, nodes: Endpoints, clock: Clock, notes: Notes) -> Numbering:
+async def numbering(settings: Settings, nodes: NodePool, clock: Clock, notes: Notes) -> Numbering:
     """Whose blocks contracts count. Raises FixConfiguration where that cannot be known."""
     found = await settle(nodes, clock, settings.chain.contract_blocks)
     whose = "the parent chain's blocks (l1BlockNumber)" if found.l1_blocks else "the chain's own blocks"
@@ -84,7 +84,7 @@ async def numbering(settings: Settings, nodes: Endpoints, clock: Clock, notes: N
     return found
 
 
-async def history(settings: Settings, nodes: Endpoints, head: Header, notes: Notes) -> None:
+async def history(settings: Settings, nodes: NodePool, head: Header, notes: Notes) -> None:
     """Is there a final block, and is what happened since the first block still to be had?"""
     await _finality(settings, nodes, head, notes)
     start_block = settings.task_manager.start_block
@@ -100,7 +100,7 @@ async def history(settings: Settings, nodes: Endpoints, head: Header, notes: Not
         await _depth(settings.task_manager.address_bytes, start_block, nodes, notes)
 
 
-async def _finality(settings: Settings, nodes: Endpoints, head: Header, notes: Notes) -> None:
+async def _finality(settings: Settings, nodes: NodePool, head: Header, notes: Notes) -> None:
     wanted = settings.chain.finality
     if wanted == 0:
         words = (
@@ -120,7 +120,7 @@ async def _finality(settings: Settings, nodes: Endpoints, head: Header, notes: N
         )
 
 
-async def _depth(address: bytes, start_block: int, nodes: Endpoints, notes: Notes) -> None:
+async def _depth(address: bytes, start_block: int, nodes: NodePool, notes: Notes) -> None:
     """Logs from the first block on; and the state just before it, for the index of the first task."""
     troubles = await asyncio.gather(*(_no_logs(node, address, start_block) for node in nodes.nodes))
     if all(troubles):

@@ -14,7 +14,7 @@ from watcher.task import Task
 _WORD = (2).to_bytes(32)
 
 
-def made_up(contract: TaskManager, chain_id: int, window: int | None = None) -> Task | None:
+def sample_task(contract: TaskManager, chain_id: int, window: int | None = None) -> Task | None:
     """A task with the number 2, or the text "sample", wherever the event has room; None where that cannot be."""
     event = contract.convention.created
     topics, plain, types = [event.topic], [], []

@@ -20,7 +20,7 @@ _TOKEN = re.compile(r"[(),]|[^(),]+")
 Tokens = tuple[str, ...]
 
 
-def near(written: Signature, seen: Collection[bytes]) -> str | None:
+def closest_signature(written: Signature, seen: Collection[bytes]) -> str | None:
     """The signature of an event among the topics seen, if it is the written one but for a slip; None if none is."""
     tokens = tuple(_TOKEN.findall(written.tuple_type))
     wanted = frozenset(seen)

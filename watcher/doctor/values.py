@@ -8,7 +8,7 @@ _BLOCK_OR_TIME = 10**9
 _PERCENT = 100
 
 
-def look(task: Task, head: Header, window: int | None, notes: Notes) -> None:
+def check(task: Task, head: Header, window: int | None, notes: Notes) -> None:
     """A line for each value that nobody can have meant. `window`: what deadlines in blocks come from, None where the
     event has them."""
     name = f"task {task.task_index}"

@@ -46,7 +46,7 @@ TITLES: Mapping[str, tuple[str, str]] = {
 }
 
 
-class Turn(StrEnum):
+class Change(StrEnum):
     """What happened to a trouble."""
 
     BEGAN = "wrong"
@@ -57,11 +57,11 @@ class Turn(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class News:
+class Item:
     """One thing to tell. `since_ms` is when it began."""
 
     key: str
-    turn: Turn
+    turn: Change
     words: str
     since_ms: int
     at_ms: int
@@ -76,9 +76,9 @@ class Message:
     kind: str
 
 
-def compose(who: str, news: Sequence[News], redactor: Redactor) -> Message:
+def compose(who: str, news: Sequence[Item], redactor: Redactor) -> Message:
     """One message for all of the news, the bad first."""
-    bad = [one for one in news if one.turn in (Turn.BEGAN, Turn.LASTS, Turn.ONCE)]
+    bad = [one for one in news if one.turn in (Change.BEGAN, Change.LASTS, Change.ONCE)]
     good = [one for one in news if one not in bad]
     first = (bad or good)[0]
     subject = TITLES[first.key][0] if bad else f"over: {TITLES[first.key][0]}"
@@ -89,15 +89,15 @@ def compose(who: str, news: Sequence[News], redactor: Redactor) -> Message:
     return Message(f"watcher {who}: {subject}{more}", "\n".join(lines), "failure" if bad else "success")
 
 
-def _lines(one: News, redactor: Redactor) -> list[str]:
+def _lines(one: Item, redactor: Redactor) -> list[str]:
     title, help_words = TITLES[one.key]
-    if one.key == seen.DEADLINE and one.turn in (Turn.ENDED, Turn.PASSED):
+    if one.key == seen.DEADLINE and one.turn in (Change.ENDED, Change.PASSED):
         return [f"[over] {title}: it was answered, or its deadline has passed; what was missed is told once final"]
     when = datetime.fromtimestamp(one.since_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    if one.turn is not Turn.ONCE:
+    if one.turn is not Change.ONCE:
         when = f"since {when}" + (f", for {_span(one.at_ms - one.since_ms)}" if one.at_ms > one.since_ms else "")
     line = f"[{one.turn}] {title}: {harmless(one.words, redactor)} ({when})"
-    return [line, f"    -> {help_words}"] if one.turn in (Turn.BEGAN, Turn.ONCE) else [line]
+    return [line, f"    -> {help_words}"] if one.turn in (Change.BEGAN, Change.ONCE) else [line]
 
 
 def harmless(words: str, redactor: Redactor) -> str:

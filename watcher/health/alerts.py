@@ -19,13 +19,13 @@ from watcher.health.alert_text import (
     MISSED,
     OTHERWISE,
     STOPPED,
+    Change,
+    Item,
     Message,
-    News,
-    Turn,
     compose,
     indices,
 )
-from watcher.health.delivery import Courier
+from watcher.health.delivery import Delivery
 from watcher.health.verdict import Health
 from watcher.ledger.history import BEFORE
 from watcher.ledger.stats import Moved
@@ -74,7 +74,7 @@ class _Happened:
     since_ms: int = 0
 
 
-class Desk:
+class Throttle:
     """Turns what is heard into messages. Holds no thread and no clock of its own: `due` is asked every few seconds."""
 
     def __init__(self, who: str, plan: AlertPlan, redactor: Redactor) -> None:
@@ -88,10 +88,10 @@ class Desk:
 
     def hear(self, health: Health, now_s: float) -> None:
         """Take over what is wrong now."""
-        here = {one.key: one for one in health.troubles}
-        for key, trouble in here.items():
-            known = self._raised.setdefault(key, _Raised(trouble.words, trouble.since_ms))
-            known.words, known.gone_s = trouble.words, None
+        here = {one.key: one for one in health.conditions}
+        for key, condition in here.items():
+            known = self._raised.setdefault(key, _Raised(condition.words, condition.since_ms))
+            known.words, known.gone_s = condition.words, None
         for key, known in self._raised.items():
             if key not in here and known.gone_s is None:
                 known.gone_s, known.ended_ms = now_s, health.at_ms
@@ -119,28 +119,28 @@ class Desk:
 
     def last(self, key: str, words: str, now_ms: int) -> Message:
         """The last message of a daemon that ends, with whatever was not told yet."""
-        pending = [one for one in self._news(float("inf"), now_ms) if one.turn is not Turn.LASTS]
-        return compose(self._who, [News(key, Turn.ONCE, words, now_ms, now_ms), *pending], self.redactor)
+        pending = [one for one in self._news(float("inf"), now_ms) if one.turn is not Change.LASTS]
+        return compose(self._who, [Item(key, Change.ONCE, words, now_ms, now_ms), *pending], self.redactor)
 
-    def _news(self, now_s: float, now_ms: int) -> list[News]:
+    def _news(self, now_s: float, now_ms: int) -> list[Item]:
         news = [
-            News(key, Turn.ONCE, indices(one.count, one.some), one.since_ms, now_ms)
+            Item(key, Change.ONCE, indices(one.count, one.some), one.since_ms, now_ms)
             for key, one in self._happened.items()
         ]
         for key, known in self._raised.items():
             turn = self._turn(known, now_s)
             if turn is not None:
                 end_ms = now_ms if known.gone_s is None else known.ended_ms
-                news.append(News(key, turn, known.words, known.since_ms, end_ms))
+                news.append(Item(key, turn, known.words, known.since_ms, end_ms))
         return news
 
-    def _turn(self, known: _Raised, now_s: float) -> Turn | None:
+    def _turn(self, known: _Raised, now_s: float) -> Change | None:
         if known.gone_s is not None:
             over = now_s - known.gone_s >= _CALM_S
-            return None if not over else Turn.PASSED if known.told_s is None else Turn.ENDED
+            return None if not over else Change.PASSED if known.told_s is None else Change.ENDED
         if known.told_s is None:
-            return Turn.BEGAN
-        return Turn.LASTS if 0 < self.plan.repeat_s <= now_s - known.told_s else None
+            return Change.BEGAN
+        return Change.LASTS if 0 < self.plan.repeat_s <= now_s - known.told_s else None
 
     def _may_send(self, now_s: float) -> bool:
         while self._sent_s and now_s - self._sent_s[0] >= _HOUR_S:
@@ -154,9 +154,9 @@ class Desk:
         self._happened.clear()
         for key, known in list(self._raised.items()):
             match self._turn(known, now_s):
-                case Turn.ENDED | Turn.PASSED:
+                case Change.ENDED | Change.PASSED:
                     del self._raised[key]
-                case Turn.BEGAN | Turn.LASTS:
+                case Change.BEGAN | Change.LASTS:
                     known.told_s = now_s
 
 
@@ -166,13 +166,13 @@ class Alerts:
     def __init__(self, settings: Settings, clock: Clock) -> None:
         """Raises FixConfiguration when Apprise does not know what a URL names."""
         self._clock = clock
-        self._desk = Desk(who(settings), AlertPlan.of(settings), Redactor(settings.secrets()))
-        self._courier = Courier.of(settings)
+        self._desk = Throttle(who(settings), AlertPlan.of(settings), Redactor(settings.secrets()))
+        self._courier = Delivery.of(settings)
 
     def follow(self, settings: Settings) -> None:
         """Take new URLs and limits. Raises FixConfiguration, and then everything stays as it was."""
-        courier = Courier.of(settings)
-        old, self._courier = self._courier, courier
+        delivery = Delivery.of(settings)
+        old, self._courier = self._courier, delivery
         self._desk.plan, self._desk.redactor = AlertPlan.of(settings), Redactor(settings.secrets())
         old.close()
 

@@ -33,7 +33,7 @@ class _Letter:
     arrived: bool = False
 
 
-class _Line:
+class _Service:
     """One service, with the thread that speaks to it. The thread is a daemon: a hanging one ends with the process."""
 
     def __init__(self, name: str, apprise: Any, timeout_s: float) -> None:
@@ -113,19 +113,19 @@ class _Line:
         self._failing = True
 
 
-class Courier:
+class Delivery:
     """All services of the settings."""
 
-    def __init__(self, lines: Sequence[_Line], timeout_s: float) -> None:
+    def __init__(self, lines: Sequence[_Service], timeout_s: float) -> None:
         self._lines = lines
         self._timeout_s = timeout_s
 
     @classmethod
-    def of(cls, settings: Settings) -> "Courier":
+    def of(cls, settings: Settings) -> "Delivery":
         """Raises FixConfiguration naming each URL that Apprise does not take, by its place."""
         wanted, timeout_s = settings.alerts, settings.alerts.timeout_s
         plugins = _plugins([url.get_secret_value() for url in wanted.urls], timeout_s) if wanted.urls else []
-        return cls([_Line(name, apprise, timeout_s) for name, apprise in plugins], timeout_s)
+        return cls([_Service(name, apprise, timeout_s) for name, apprise in plugins], timeout_s)
 
     @property
     def names(self) -> list[str]:

@@ -166,9 +166,9 @@ def _shown(health: Health, ready: bool, stuck: str | None) -> dict[str, object]:
         "reasons": [*([stuck] if stuck else []), *health.reasons],
         "at_ms": health.at_ms,
         "services": {
-            one.id: {"status": one.standing, "words": one.words, "since_ms": one.since_ms} for one in health.services
+            one.id: {"status": one.status, "words": one.words, "since_ms": one.since_ms} for one in health.services
         },
-        "troubles": [{"key": one.key, "words": one.words, "since_ms": one.since_ms} for one in health.troubles],
+        "troubles": [{"key": one.key, "words": one.words, "since_ms": one.since_ms} for one in health.conditions],
         "cursor_block": None if work is None else work.cursor_block,
         "head_block": None if work is None else work.head_block,
         "open_tasks": None if work is None else work.open_tasks,

@@ -17,7 +17,7 @@ from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.member import EndpointSeen
 from watcher.health.process_metrics import OwnProcess
 from watcher.health.readings import DESCRIPTIONS, TROUBLES
-from watcher.health.verdict import Health, Standing
+from watcher.health.verdict import Health, Status
 from watcher.ledger.stats import Moved, Work
 from watcher.ledger.writer import Batch
 from watcher.state import ENDED, State
@@ -192,7 +192,7 @@ class Metrics:
 
     def committed(self, batch: Batch) -> None:
         """The ledger committed, or could not."""
-        if batch.trouble is not None:
+        if batch.condition is not None:
             self._store_failures.inc()
             return
         self._commit.observe(batch.seconds)
@@ -233,8 +233,8 @@ class Metrics:
         self._judged.set(health.at_ms / 1000)
         self._ready.set(health.ready)
         for service in health.services:
-            self._up.labels(service.id).set(service.standing is Standing.UP)
-        wrong = {trouble.key for trouble in health.troubles}
+            self._up.labels(service.id).set(service.status is Status.UP)
+        wrong = {condition.key for condition in health.conditions}
         for key in TROUBLES:
             self._trouble.labels(key).set(key in wrong)
         for stage, age_s in beats.items():

@@ -11,17 +11,17 @@ from typing import TypeVar
 
 from loguru import logger
 
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere, TryLater
 from watcher.health.metrics import Metrics
-from watcher.health.observers import Growth, Witness
-from watcher.health.prober import KNOCK_S, Knocks
+from watcher.health.observers import ChainProgress, Observer
+from watcher.health.prober import KNOCK_S, Prober
 from watcher.health.readings import Limits, NodeSeen, Observations, StageSeen, StoreSeen, WorkSeen
-from watcher.health.verdict import Health, judge
+from watcher.health.verdict import Health, evaluate
 from watcher.ledger import stats
 from watcher.ledger.stats import Moved, Work
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.ledger.writer import NOT_WRITTEN
 from watcher.stage import StageLoop
 from watcher.state import State
@@ -42,17 +42,17 @@ _HOOK_FILES_EVERY_S = 5.0
 class Monitor:
     """`health` is the last judgement. `listeners` get each new one, `on_move` gets the moves of tasks in order.
 
-    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `knocks` looks after the
+    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `prober` looks after the
     operator's APIs; `contradictions` says what of the convention the contract contradicts.
     """
 
-    def __init__(self, witness: Witness, metrics: Metrics, clock: Clock, limits: Limits, nodes: Endpoints) -> None:
-        self._witness = witness
+    def __init__(self, observer: Observer, metrics: Metrics, clock: Clock, limits: Limits, nodes: NodePool) -> None:
+        self._observer = observer
         self._metrics = metrics
         self._clock = clock
         self._limits = limits
         self._nodes = nodes
-        self._book: Book | None = None
+        self._ledger: Ledger | None = None
         self._loops: Sequence[StageLoop] = ()
         self._started = False
         self._jobs: dict[str, asyncio.Task[None]] = {}
@@ -62,8 +62,8 @@ class Monitor:
         self._reading_trouble: str | None = None
         self._last_move = 0
         self._moved_s = clock.monotonic_s()
-        self._growth = Growth(clock)
-        self.knocks = Knocks(witness, clock)
+        self._growth = ChainProgress(clock)
+        self.prober = Prober(observer, clock)
         self.observing = False
         self.changed_hook_files: Callable[[], Awaitable[str]] | None = None
         self.contradictions: Callable[[], Sequence[str]] = tuple
@@ -72,11 +72,11 @@ class Monitor:
         self.listeners: list[Callable[[Health], object]] = []
         self.on_move: list[Callable[[Sequence[Moved]], None]] = [metrics.moved]
 
-    async def opened(self, book: Book, danger_blocks: int) -> None:
+    async def opened(self, ledger: Ledger, danger_blocks: int) -> None:
         """The ledger is open, and no stage runs yet; `danger_blocks` as in Limits. Raises TryLater."""
         # What moved before this start is counted, and not told again.
-        self._last_move = await book.ask(stats.last_move)
-        self._book = book
+        self._last_move = await ledger.read(stats.last_move)
+        self._ledger = ledger
         self._limits = replace(self._limits, danger_blocks=danger_blocks)
 
     def endangers(self, danger_blocks: int) -> None:
@@ -104,7 +104,7 @@ class Monitor:
         final_block = self._work.cursor.final_block if self._work else None
         self._growth.follow(self._nodes.head_block, final_block, self._nodes.head_time_s)
         now_s = self._clock.monotonic_s()
-        before, self.health = self.health, judge(self._observations(now_s), self._limits, self.health)
+        before, self.health = self.health, evaluate(self._observations(now_s), self._limits, self.health)
         _tell(before, self.health)
         self.judged_s = now_s
         beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
@@ -131,8 +131,8 @@ class Monitor:
             at_ms=self._clock.now_ms(),
             started=self._started,
             node=self._node(now_s),
-            api=None if self.observing else self._witness.api,
-            hook=None if self.observing else self._witness.hook_now(waiting),
+            api=None if self.observing else self._observer.api,
+            hook=None if self.observing else self._observer.hook_now(waiting),
             store=StoreSeen(
                 self._store_trouble, max(0.0, now_s - asked_s), self._work.held_words if self._work else ""
             ),
@@ -144,21 +144,21 @@ class Monitor:
     @property
     def _store_trouble(self) -> str | None:
         # A small write may find room where those of a stage do not: it is over when no stage waits for the ledger.
-        waits = (one.trouble for one in self._loops if one.trouble and one.trouble.startswith(NOT_WRITTEN))
-        return self._witness.store_trouble or self._reading_trouble or next(waits, None)
+        waits = (one.condition for one in self._loops if one.condition and one.condition.startswith(NOT_WRITTEN))
+        return self._observer.store_trouble or self._reading_trouble or next(waits, None)
 
     def _node(self, now_s: float) -> NodeSeen:
         seen = self._nodes.seen
         answered = [one.served_s for one in seen if one.served_s is not None]
         words = "; ".join(one.reason for one in seen if one.reason is not None)
-        growth, disagreement = self._growth, self._nodes.disagreement
+        progress, disagreement = self._growth, self._nodes.disagreement
         return NodeSeen(
             now_s - max(answered) if answered else None,
             words,
-            growth.head_block,
-            growth.head_moved_ago_s,
-            growth.usual_interval_s,
-            growth.final_left_behind_s,
+            progress.head_block,
+            progress.head_moved_ago_s,
+            progress.usual_interval_s,
+            progress.final_left_behind_s,
             final_at_head_s=self._nodes.final_at_head_s,
             disagreement="" if disagreement is None else disagreement.words,
             disagreeing_s=0.0 if disagreement is None else disagreement.last_s - disagreement.first_s,
@@ -166,10 +166,10 @@ class Monitor:
 
     def _stage(self, loop: StageLoop, now_s: float) -> StageSeen:
         name = loop.stage.name
-        if loop.trouble is None:
+        if loop.condition is None:
             self._troubled_since_s.pop(name, None)
-        since_s = self._troubled_since_s.setdefault(name, now_s) if loop.trouble is not None else now_s
-        return StageSeen(name, now_s - loop.beat_s, loop.trouble, now_s - since_s)
+        since_s = self._troubled_since_s.setdefault(name, now_s) if loop.condition is not None else now_s
+        return StageSeen(name, now_s - loop.beat_s, loop.condition, now_s - since_s)
 
     def _seen_work(self, now_s: float) -> WorkSeen | None:
         work = self._work
@@ -203,15 +203,15 @@ class Monitor:
     def _begin_jobs(self) -> None:
         """One of each kind at most: what hangs must not pile up."""
         now_s = self._clock.monotonic_s()
-        book = self._book
-        if book is not None:
-            self._begin("measure", now_s, self._measure, book)
-            if now_s - self._witness.committed_s > _TOUCH_AFTER_S:
-                self._begin("touch", now_s, self._touch, book)
+        ledger = self._ledger
+        if ledger is not None:
+            self._begin("measure", now_s, self._measure, ledger)
+            if now_s - self._observer.committed_s > _TOUCH_AFTER_S:
+                self._begin("touch", now_s, self._touch, ledger)
         self._begin("versions", now_s, self._versions)
         if self.changed_hook_files is not None:
             self._begin("hook files", now_s, self._compare_hook, self.changed_hook_files)
-        if self.knocks.due:
+        if self.prober.due:
             self._begin("knock", now_s, self._knock)
 
     def _begin(self, name: str, now_s: float, job: Callable[..., Awaitable[None]], *given: object) -> None:
@@ -222,52 +222,52 @@ class Monitor:
         async def run() -> None:
             try:
                 await job(*given)
-            except (TryLater, RetryElsewhere) as trouble:
-                logger.debug("{}: {}", name, trouble)
+            except (TryLater, RetryElsewhere) as condition:
+                logger.debug("{}: {}", name, condition)
             finally:
                 del self._jobs[name]
 
         self._jobs[name] = asyncio.create_task(run(), name=f"monitor {name}")
 
-    async def _measure(self, book: Book) -> None:
+    async def _measure(self, ledger: Ledger) -> None:
         began_s = self._clock.monotonic_s()
         try:
-            self._work = await book.ask(
+            self._work = await ledger.read(
                 stats.work,
-                book.source_id,
+                ledger.source_id,
                 self._clock.now_ms(),
                 self._limits.danger_blocks,
                 self._limits.danger_s,
                 self._chain_time_s,
-                book.held_to_block,
+                ledger.held_to_block,
             )
-            await self._count(book)
-            await self._follow_moves(book, self._work.last_move)
+            await self._count(ledger)
+            await self._follow_moves(ledger, self._work.last_move)
             self._reading_trouble = None
-        except TryLater as trouble:
-            self._reading_trouble = str(trouble)
+        except TryLater as condition:
+            self._reading_trouble = str(condition)
         self._next_s["measure"] = self._clock.monotonic_s() + _MEASURE_SHARE * (self._clock.monotonic_s() - began_s)
 
-    async def _follow_moves(self, book: Book, newest: int) -> None:
+    async def _follow_moves(self, ledger: Ledger, newest: int) -> None:
         while self._last_move < newest:
-            moves = await book.ask(stats.moves_since, book.source_id, self._last_move, _MOVES_LIMIT)
+            moves = await ledger.read(stats.moves_since, ledger.source_id, self._last_move, _MOVES_LIMIT)
             self._last_move = moves[-1].id if moves else newest
             self._moved_s = self._clock.monotonic_s()
             for listener in self.on_move:
                 listener(moves)
 
-    async def _count(self, book: Book) -> None:
+    async def _count(self, ledger: Ledger) -> None:
         if self._clock.monotonic_s() < self._next_s.get("count", 0.0):
             return
-        if await book.ask(stats.finality_broken, book.source_id):
+        if await ledger.read(stats.finality_broken, ledger.source_id):
             self._metrics.broken()
-        counts, upto = await book.ask(stats.ended, book.source_id)
-        await self._follow_moves(book, upto)
+        counts, upto = await ledger.read(stats.ended, ledger.source_id)
+        await self._follow_moves(ledger, upto)
         self._metrics.counted(counts)
         self._next_s["count"] = self._clock.monotonic_s() + _COUNT_EVERY_S
 
-    async def _touch(self, book: Book) -> None:
-        await book.do(stats.touch, book.source_id)
+    async def _touch(self, ledger: Ledger) -> None:
+        await ledger.write(stats.touch, ledger.source_id)
 
     async def _versions(self) -> None:
         self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_EVERY_S
@@ -279,18 +279,18 @@ class Monitor:
 
     async def _compare_hook(self, changed_files: Callable[[], Awaitable[str]]) -> None:
         self._next_s["hook files"] = self._clock.monotonic_s() + _HOOK_FILES_EVERY_S
-        self._witness.hook_changed = await changed_files()
+        self._observer.hook_changed = await changed_files()
 
     async def _knock(self) -> None:
         self._next_s["knock"] = self._clock.monotonic_s() + KNOCK_S
-        await self.knocks.round()
+        await self.prober.round()
 
 
 def _tell(before: Health, now: Health) -> None:
     """One line for what went wrong, and one for what is over."""
-    for one in now.troubles:
-        if before.trouble(one.key) is None:
+    for one in now.conditions:
+        if before.condition(one.key) is None:
             logger.warning("{}: {}", one.key, one.words)
-    for one in before.troubles:
-        if now.trouble(one.key) is None:
+    for one in before.conditions:
+        if now.condition(one.key) is None:
             logger.info("{}: over, after {:.0f} s", one.key, (now.at_ms - one.since_ms) / 1000)

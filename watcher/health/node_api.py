@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from watcher.health.metrics import program_version
-from watcher.health.verdict import Health, Standing
+from watcher.health.verdict import Health, Status
 
 SPEC_VERSION = "v0.0.1"
 NODE_NAME = "avs-task-watcher"
-_STATUS = {Standing.UP: 200, Standing.INITIALIZING: 206, Standing.DOWN: 503}
+_STATUS = {Status.UP: 200, Status.INITIALIZING: 206, Status.DOWN: 503}
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,18 +39,18 @@ class NodeApi:
         )
 
     async def _node_health(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
-        return web.Response(status=_STATUS[self._health().standing])
+        return web.Response(status=_STATUS[self._health().status])
 
     async def _services(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
         services = [
-            {"id": one.id, "name": one.name, "description": one.description, "status": one.standing}
+            {"id": one.id, "name": one.name, "description": one.description, "status": one.status}
             for one in self._health().services
         ]
         return web.json_response({"services": services})
 
     async def _service_health(self, request: web.Request) -> web.StreamResponse:
         service = self._health().service(request.match_info["id"])
-        return web.Response(status=404 if service is None else _STATUS[service.standing])
+        return web.Response(status=404 if service is None else _STATUS[service.status])
 
 
 def _versioned(handler: Handler) -> Handler:

@@ -22,7 +22,7 @@ from watcher.task import Accepted, Later, Refused, Response, Sent, Skip, Task, U
 _INTERVALS = 10
 
 
-class Growth:
+class ChainProgress:
     """Told of the head and of the final block again and again. Times are ages in seconds by the monotonic clock."""
 
     def __init__(self, clock: Clock) -> None:
@@ -78,7 +78,7 @@ _REFUSES_US = (401, 403, 404)
 DIRECT = "[operator.direct]"
 
 
-class Witness:
+class Observer:
     """What the outside has shown so far, of each API by its name.
 
     Its words are kept without the secrets `redact` knows: a hook, say, may put anything into what it raises.
@@ -123,8 +123,8 @@ class Witness:
             except AttemptFailed as failure:
                 self._hook_failed("failed", began_s, str(failure), workers=1)
                 raise
-            except TryLater as trouble:
-                self._hook_failed("no_worker", began_s, str(trouble), workers=0)
+            except TryLater as condition:
+                self._hook_failed("no_worker", began_s, str(condition), workers=0)
                 raise
             finally:
                 self._runs -= 1
@@ -206,22 +206,22 @@ class Witness:
     def committed(self, batch: Batch) -> None:
         """The ledger committed, or could not."""
         self._metrics.committed(batch)
-        self.store_trouble = None if batch.trouble is None else self._redact(batch.trouble)
-        if batch.trouble is None:
+        self.store_trouble = None if batch.condition is None else self._redact(batch.condition)
+        if batch.condition is None:
             self.committed_s = self._clock.monotonic_s()
 
 
 class _Watched:
     """A Sender that tells the witness."""
 
-    def __init__(self, sender: Sender, witness: Witness, name: str) -> None:
+    def __init__(self, sender: Sender, observer: Observer, name: str) -> None:
         self._sender = sender
-        self._witness = witness
+        self._observer = observer
         self._name = name
 
     async def send(self, request: Request) -> Sent:
         sent = await self._sender.send(request)
-        self._witness.sent(sent, self._name)
+        self._observer.sent(sent, self._name)
         return sent
 
 

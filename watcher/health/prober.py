@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from watcher.clock import Clock
-from watcher.health.observers import Witness
+from watcher.health.observers import Observer
 from watcher.operator.probe import Probe
 
 # How often is looked whether the API's door opens, whether one that refused us still does, and whether what is behind
@@ -21,21 +21,21 @@ _PROBE_IDLE_S = 300.0
 class Api(Protocol):
     """One of the operator's APIs. Both say None when it is not configured."""
 
-    async def knock(self) -> Probe | None:
+    async def tcp_probe(self) -> Probe | None:
         """Whether anybody is there."""
 
     async def probe(self) -> Probe | None:
         """Whether it works and takes our credentials."""
 
 
-class Knocks:
+class Prober:
     """`apis` are the operator's, by the witness's names; empty where the watcher only observes.
 
     `on_back` is called when one that was away or refused us gives a sign of life.
     """
 
-    def __init__(self, witness: Witness, clock: Clock) -> None:
-        self._witness = witness
+    def __init__(self, observer: Observer, clock: Clock) -> None:
+        self._observer = observer
         self._clock = clock
         self.apis: Mapping[str, Api] = {}
         self.on_back: list[Callable[[], None]] = []
@@ -50,21 +50,21 @@ class Knocks:
         await asyncio.gather(*(self._look(name, api) for name, api in self.apis.items()))
 
     async def _look(self, name: str, api: Api) -> None:
-        seen, idle_s = self._witness.seen_of(name)[0], self._idle_s(name)
+        seen, idle_s = self._observer.seen_of(name)[0], self._idle_s(name)
         if idle_s <= (_PROBE_REFUSED_S if seen.refuses else KNOCK_S):
             return
-        found = None if seen.refuses else await api.knock()
+        found = None if seen.refuses else await api.tcp_probe()
         if seen.refuses or (found is not None and found.ok and (seen.failures or idle_s > _PROBE_IDLE_S)):
             found = await api.probe()
         elif found is not None and found.ok:
             return  # somebody is there, which is no news
         if found is None:
-            self._witness.gone(name)
+            self._observer.gone(name)
             return
-        self._witness.probed(found, name)
+        self._observer.probed(found, name)
         if found.ok and (seen.refuses or seen.failures):
             for listener in self.on_back:
                 listener()
 
     def _idle_s(self, name: str) -> float:
-        return self._clock.monotonic_s() - self._witness.seen_of(name)[1]
+        return self._clock.monotonic_s() - self._observer.seen_of(name)[1]

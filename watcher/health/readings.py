@@ -1,4 +1,4 @@
-"""What is seen of the watcher at one moment: the plain values `health.judge` rests on.
+"""What is seen of the watcher at one moment: the plain values `health.evaluate` rests on.
 
 Imports nothing of ours. Times are ages in seconds, so that the values hold no clock; an age of None means never.
 """
@@ -79,13 +79,13 @@ class HookSeen:
 
 @dataclass(frozen=True, slots=True)
 class StoreSeen:
-    """The ledger. `trouble` is why the last write or reading failed, None when it did not.
+    """The ledger. `condition` is why the last write or reading failed, None when it did not.
 
     `waits_s` is how long the oldest write has been waiting for its commit, 0 when none is. `held` says what a restored
     ledger holds back.
     """
 
-    trouble: str | None = None
+    condition: str | None = None
     waits_s: float = 0.0
     held: str = ""
 
@@ -96,7 +96,7 @@ class StageSeen:
 
     name: str
     beat_ago_s: float = 0.0
-    trouble: str | None = None
+    condition: str | None = None
     troubled_s: float = 0.0
 
 

@@ -9,12 +9,12 @@ from contextlib import asynccontextmanager
 
 from loguru import logger
 
-from watcher.chain.rpc.nodes import Endpoints
+from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
 from watcher.health.http import Web
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
-from watcher.health.observers import Witness
+from watcher.health.observers import Observer
 from watcher.health.readings import API, DESCRIPTIONS, HOOK, Limits
 from watcher.settings.model import Settings
 from watcher.text import Redactor
@@ -26,8 +26,8 @@ _SILENT_HOOK_S = 15.0
 _DANGER_SHARE = 4
 
 
-class Instruments:
-    """One daemon's. `witness` and `metrics` are handed to its parts, `monitor` is there while it `runs`."""
+class HealthService:
+    """One daemon's. `observer` and `metrics` are handed to its parts, `monitor` is there while it `runs`."""
 
     monitor: Monitor
 
@@ -38,7 +38,7 @@ class Instruments:
         observing = settings.operator.api == "none"
         services = [one for one in DESCRIPTIONS if not (observing and one in (API, HOOK))]
         self.metrics = Metrics(settings.operator.avs_name, services)
-        self.witness = Witness(clock, self.metrics, Redactor(settings.secrets()))
+        self.observer = Observer(clock, self.metrics, Redactor(settings.secrets()))
         self._limits = Limits(
             quiet_node_s=_QUIET_NODE_S + 2 * settings.chain.poll_interval_s,
             stuck_s=stuck_s,
@@ -48,9 +48,9 @@ class Instruments:
         )
 
     @asynccontextmanager
-    async def running(self, nodes: Endpoints) -> AsyncIterator[Monitor]:
+    async def running(self, nodes: NodePool) -> AsyncIterator[Monitor]:
         """Watch, and serve on [http] listen, inside this block."""
-        self.monitor = Monitor(self.witness, self.metrics, self._clock, self._limits, nodes)
+        self.monitor = Monitor(self.observer, self.metrics, self._clock, self._limits, nodes)
         self.monitor.observing = self._settings.operator.api == "none"
         tasks = [asyncio.create_task(self.monitor.run(), name="monitor")]
         if (address := self._settings.http.address) is not None:

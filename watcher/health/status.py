@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from watcher.clock import Clock
 from watcher.health.verdict import Health
 from watcher.ledger import queries
-from watcher.ledger.store import Book
+from watcher.ledger.store import Ledger
 from watcher.settings.model import Settings
-from watcher.stage import Bells
+from watcher.stage import Wakeups
 
 _QUIET_S = 10.0
 _EMPTY_S = 1.0
@@ -32,15 +32,15 @@ def told(health: Health) -> str:
 class Status:
     """Reads the ledger; holds nothing of its own."""
 
-    def __init__(self, book: Book, settings: Settings, clock: Clock) -> None:
-        self._book = book
+    def __init__(self, ledger: Ledger, settings: Settings, clock: Clock) -> None:
+        self._ledger = ledger
         self._settings = settings
         self._clock = clock
 
     async def line(self) -> str:
         """One line: how far the chain is read, what is open, and the nearest deadline."""
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
-        now = await self._book.ask(queries.standing, self._book.source_id)
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
+        now = await self._ledger.read(queries.counts, self._ledger.source_id)
         lag = max(0, cursor.head_block - cursor.block)
         words = f"block {cursor.block}" + (f" ({lag} behind)" if lag else "") + f", {now.open_tasks} open"
         if now.nearest_deadline_block is not None:
@@ -48,7 +48,7 @@ class Status:
         return words
 
     async def until_idle(
-        self, stopping: asyncio.Event, bells: Bells, repair: Callable[[], Awaitable[int | None]]
+        self, stopping: asyncio.Event, wakeups: Wakeups, repair: Callable[[], Awaitable[int | None]]
     ) -> None:
         """Set `stopping` once nothing is left to do before the chain moves again.
 
@@ -59,9 +59,9 @@ class Status:
         last, quiet_since_s = None, self._clock.monotonic_s()
         empty_since_s: float | None = None
         while not stopping.is_set():
-            cursor = await self._book.ask(queries.cursor, self._book.source_id)
-            now = await self._book.ask(queries.standing, self._book.source_id)
-            bound = await self._book.ask(queries.bound_by_time, self._book.source_id, self._clock.now_ms())
+            cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
+            now = await self._ledger.read(queries.counts, self._ledger.source_id)
+            bound = await self._ledger.read(queries.bound_by_time, self._ledger.source_id, self._clock.now_ms())
             now_s = self._clock.monotonic_s()
             if (cursor, now) != last or bound:
                 last, quiet_since_s = (cursor, now), now_s
@@ -70,7 +70,7 @@ class Status:
             empty = empty_since_s is not None and now_s - empty_since_s >= _EMPTY_S
             if caught_up and (empty or now_s - quiet_since_s >= self._quiet_s) and await repair() == 0:
                 stopping.set()
-                bells.ring_all()
+                wakeups.wake_all()
                 return
             await self._clock.sleep(_LOOK_EVERY_S)
 

@@ -19,7 +19,7 @@ from watcher.hook.code import CodeChanged, HookCode, names
 from watcher.hook.output import Log
 from watcher.hook.process import WorkerProcess
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES
-from watcher.hook.wire import Order
+from watcher.hook.wire import LoadRequest
 from watcher.task import Later, Response, Skip, Task
 
 START_TIMEOUT_S = 60.0
@@ -28,7 +28,7 @@ _BACKOFF_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class CrewPlan:
+class PoolPlan:
     """How a crew works. `timeout_s` is for one run; after `tasks_per_worker` runs a worker is replaced, 0: never.
 
     `landlock` and the paths `hidden` from the hook are those of `watcher.hook.sandbox`; `memory_mb` is the limit of
@@ -45,7 +45,7 @@ class CrewPlan:
     memory_mb: int = 0
 
 
-class Crew:
+class WorkerPool:
     """Warm worker processes that hold one hook.
 
         async with Crew("squaring:respond", "/srv/hook", CrewPlan(workers=2), log=log) as crew:
@@ -57,10 +57,10 @@ class Crew:
     """
 
     def __init__(
-        self, target: str, app_dir: str | Path, plan: CrewPlan | None = None, *, log: Log | None = None
+        self, target: str, app_dir: str | Path, plan: PoolPlan | None = None, *, log: Log | None = None
     ) -> None:
-        self._plan = plan or CrewPlan()
-        self._order = Order(
+        self._plan = plan or PoolPlan()
+        self._order = LoadRequest(
             target,
             str(Path(app_dir).absolute()),
             self._plan.answer_limit_bytes,
@@ -115,7 +115,7 @@ class Crew:
         try:
             await asyncio.gather(*self._keepers, return_exceptions=True)
             for worker in staff:
-                worker.dismiss() if worker in self._idle else worker.kill()
+                worker.stop() if worker in self._idle else worker.kill()
             await asyncio.gather(*(worker.ended.wait() for worker in staff))
         finally:
             for worker in staff:
@@ -159,7 +159,7 @@ class Crew:
         self._trouble = None
         for worker in [one for one in self._idle if one in self._outdated]:
             self._idle.remove(worker)
-            worker.dismiss()
+            worker.stop()
         self._reloaded.set()
         return before.version, fresh.version
 
@@ -196,7 +196,7 @@ class Crew:
         if worker in self._outdated or (
             0 < self._plan.tasks_per_worker <= worker.runs and not self._code.changed_on_disk()
         ):
-            worker.dismiss()
+            worker.stop()
         if worker.usable and worker in self._staff:
             self._idle.append(worker)
             self._news.set()
@@ -261,7 +261,7 @@ class Crew:
             self._temp_dir = None
 
 
-def _own_temp_dir(plan: CrewPlan) -> tempfile.TemporaryDirectory[str] | None:
+def _own_temp_dir(plan: PoolPlan) -> tempfile.TemporaryDirectory[str] | None:
     """Make a folder for the workers' temporary files where the usual one is on the way to a hidden path."""
     if plan.landlock == sandbox.OFF or os.path.realpath(tempfile.gettempdir()) not in sandbox.Way(plan.hidden).folders:
         return None
@@ -272,5 +272,5 @@ async def check_hook(
     target: str, app_dir: str | Path, *, timeout_s: float = START_TIMEOUT_S, log: Log | None = None
 ) -> str:
     """Load the hook in a worker process of its own and return its version. Raises FixConfiguration, TryLater."""
-    async with Crew(target, app_dir, CrewPlan(workers=1, start_timeout_s=timeout_s), log=log) as crew:
-        return crew.version
+    async with WorkerPool(target, app_dir, PoolPlan(workers=1, start_timeout_s=timeout_s), log=log) as pool:
+        return pool.version

@@ -30,7 +30,7 @@ _STATUS_GRACE_S = 1.0  # between a closed channel and the news of the exit
 class WorkerProcess:
     """A running worker. Made by `start`; gone when `ended` is set. Runs one task at a time."""
 
-    def __init__(self, order: wire.Order, log: Log, temp_dir: str | None = None) -> None:
+    def __init__(self, order: wire.LoadRequest, log: Log, temp_dir: str | None = None) -> None:
         self._limit_bytes = wire.frame_limit_bytes(order.answer_limit_bytes)
         self._order = order
         self._loop = asyncio.get_running_loop()
@@ -38,7 +38,7 @@ class WorkerProcess:
         self._popen, self._pidfd = spawned.popen, spawned.pidfd
         self._channel, self._life_fd = spawned.channel, spawned.life_fd
         self._output = Output(spawned.output_fd, log)
-        self._loop.add_reader(self._pidfd, self._bury)
+        self._loop.add_reader(self._pidfd, self._reap)
         self._busy = True  # with loading the hook: what it says of that may still have to be read when it has ended
         self._doomed = False
         self._grace: asyncio.TimerHandle | None = None
@@ -52,7 +52,7 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, order: wire.Order, *, timeout_s: float, log: Log, temp_dir: str | None = None
+        cls, order: wire.LoadRequest, *, timeout_s: float, log: Log, temp_dir: str | None = None
     ) -> "WorkerProcess":
         """Start a worker and have it load the hook. `temp_dir` takes the place of the folder for temporary files.
 
@@ -92,17 +92,17 @@ class WorkerProcess:
                 await self._send(wire.write_task(run, task))
                 reply = await self._receive()
             if wire.read_run(reply) != run:
-                raise wire.BrokenFrame("an answer to another run")
+                raise wire.BrokenMessage("an answer to another run")
             self.new_files |= wire.read_files(reply)
             unharmed = True
             if wire.is_last(reply):
-                self.dismiss()
+                self.stop()
             return wire.read_answer(reply, self._order.answer_limit_bytes)
         except TimeoutError:
             raise AttemptFailed(f"the hook took longer than timeout_s = {timeout_s:g} s and was killed") from None
         except OSError:
             raise AttemptFailed(f"while the hook ran, {await self._how_it_ended()}") from None
-        except wire.BrokenFrame as nonsense:
+        except wire.BrokenMessage as nonsense:
             unharmed = False
             raise AttemptFailed(f"the worker sent something that is no answer ({nonsense}) and was killed") from None
         finally:
@@ -131,7 +131,7 @@ class WorkerProcess:
             return False
         return False
 
-    def dismiss(self) -> None:
+    def stop(self) -> None:
         """Let an idle worker end by itself, with its exit handlers, and kill it if that takes too long."""
         if self.usable:
             self._doomed = True
@@ -143,11 +143,11 @@ class WorkerProcess:
         name = setting(self._order.target)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._send(wire.write_order(self._order))
+                await self._send(wire.write_load(self._order))
                 start = wire.read_start(await self._receive())
         except TimeoutError:
             raise TryLater(f"{name}: importing the module took longer than {timeout_s:g} s") from None
-        except (OSError, wire.BrokenFrame):
+        except (OSError, wire.BrokenMessage):
             how = await self._how_it_ended()
             last = f"; it last printed: {self._output.last_line}" if self._output.last_line else ""
             words = f"{name}: while importing the module, {how}{last}"
@@ -196,7 +196,7 @@ class WorkerProcess:
         why = limit if -status in (signal.SIGABRT, signal.SIGSEGV) else ""
         return f"the worker process was killed by {name}{hint}{why}"
 
-    def _bury(self) -> None:
+    def _reap(self) -> None:
         """The processes have ended: reap the supervisor, and wake whoever waits for a reply."""
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)

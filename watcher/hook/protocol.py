@@ -40,7 +40,7 @@ class Hook(Protocol):
     def __call__(self, task: Task, /) -> Answer | Awaitable[Answer]: ...
 
 
-def judge(answer: object, limit_bytes: int = ANSWER_LIMIT_BYTES) -> Answer:
+def checked_result(answer: object, limit_bytes: int = ANSWER_LIMIT_BYTES) -> Answer:
     """Return the answer if it keeps the contract, with reasons made safe and `Later` held within its limits.
 
     Raises AttemptFailed, with words that say what to return instead. Subclasses of bytes (such as HexBytes) are bytes.

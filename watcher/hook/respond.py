@@ -11,10 +11,10 @@ from loguru import logger
 
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, LostLease, TryLater
-from watcher.inflight import Flight
+from watcher.inflight import InFlight
 from watcher.ledger import claims, hook_results, queries
-from watcher.ledger.claims import Again
-from watcher.ledger.store import Book
+from watcher.ledger.claims import RetryAt
+from watcher.ledger.store import Ledger
 from watcher.state import State
 from watcher.task import Later, OpenTask, Response, Skip, Task
 
@@ -42,32 +42,32 @@ class Respond:
 
     name = "respond"
 
-    def __init__(self, run_hook: RunHook, book: Book, clock: Clock, random: Random, plan: RespondPlan) -> None:
+    def __init__(self, run_hook: RunHook, ledger: Ledger, clock: Clock, random: Random, plan: RespondPlan) -> None:
         self._run_hook = run_hook
-        self._book = book
+        self._ledger = ledger
         self._clock = clock
         self._random = random
         self._plan = plan
-        self._flight = Flight(plan.workers * _AHEAD)
+        self._in_flight = InFlight(plan.workers * _AHEAD)
         # Half of what is claimed keeps the workers busy; claiming one by one would keep the ledger busy instead.
         self._least_room = plan.workers * _AHEAD // 2
 
     async def step(self) -> float:
         """Claim what there is room for and start the hook on it. Returns the seconds until the next look."""
-        room = self._flight.room
+        room = self._in_flight.room
         if room < self._least_room:
-            await self._flight.landing(self._plan.idle_s, self._least_room)
+            await self._in_flight.wait_for_room(self._plan.idle_s, self._least_room)
             return 0
         lease_ms = int((self._plan.timeout_s * (_AHEAD + 1) + 60) * 1000)
-        held = await self._book.do(
-            claims.claim, self._book.source_id, [State.READY], room, lease_ms, self._book.held_to_block
+        held = await self._ledger.write(
+            claims.claim, self._ledger.source_id, [State.READY], room, lease_ms, self._ledger.held_to_block
         )
         for one in held:
-            self._flight.start(self._answer(one), f"hook {one.task.task_index}")
+            self._in_flight.start(self._answer(one), f"hook {one.task.task_index}")
         if len(held) == room:
             return 0
         now_ms = self._clock.now_ms()
-        return await self._book.ask(queries.rest_s, self._book.source_id, [State.READY], now_ms, self._plan.idle_s)
+        return await self._ledger.read(queries.rest_s, self._ledger.source_id, [State.READY], now_ms, self._plan.idle_s)
 
     def follow(self, plan: RespondPlan) -> None:
         """Take new numbers for the attempts that begin from now on. How many run at once stays."""
@@ -75,12 +75,12 @@ class Respond:
 
     async def drain(self) -> None:
         """Let the running hooks finish; nothing is claimed any more."""
-        await self._flight.drain()
+        await self._in_flight.drain()
 
     async def _answer(self, held: OpenTask) -> None:
         try:
             if held.response is not None:
-                await self._book.do(hook_results.keep_old_answer, held)
+                await self._ledger.write(hook_results.keep_old_answer, held)
             else:
                 await self._ask_hook(held)
         except LostLease as lost:
@@ -96,14 +96,14 @@ class Respond:
         except AttemptFailed as failure:
             await self._failed(held, str(failure), self._since_ms(began_s))
             return
-        self._flight.ending()  # the worker is free; writing its answer down keeps nobody waiting
+        self._in_flight.release_slot()  # the worker is free; writing its answer down keeps nobody waiting
         match verdict:
             case Response():
-                await self._book.do(hook_results.keep_answer, held, verdict)
+                await self._ledger.write(hook_results.keep_answer, held, verdict)
             case Skip(reason):
-                await self._book.do(hook_results.hook_skipped, held, reason, self._since_ms(began_s))
+                await self._ledger.write(hook_results.hook_skipped, held, reason, self._since_ms(began_s))
             case Later():
-                await self._book.do(
+                await self._ledger.write(
                     hook_results.postpone, held, verdict, await self._after(verdict), self._since_ms(began_s)
                 )
 
@@ -112,26 +112,26 @@ class Respond:
         again = None
         if burnt < self._plan.max_attempts:
             delay_s = min(self._plan.retry_base_s * 2 ** min(held.hook_attempts, 16), _RETRY_MAX_S)
-            again = Again(after_ms=int(delay_s * self._random.uniform(0.5, 1.0) * 1000))
+            again = RetryAt(after_ms=int(delay_s * self._random.uniform(0.5, 1.0) * 1000))
         log = logger.bind(task=held.task.task_index)
         log.warning("the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words)
-        await self._book.do(hook_results.hook_failed, held, words, duration_ms, again)
+        await self._ledger.write(hook_results.hook_failed, held, words, duration_ms, again)
         if again is None:
             log.error(
                 "given up after {} attempts; correct the hook, reload it (SIGHUP), then `watcher tasks retry`", burnt
             )
 
-    async def _after(self, later: Later) -> Again:
-        cursor = await self._book.ask(queries.cursor, self._book.source_id)
+    async def _after(self, later: Later) -> RetryAt:
+        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         at_block = cursor.head_block + later.blocks if later.blocks else 0
-        return Again(after_ms=int(later.seconds * 1000), at_block=at_block)
+        return RetryAt(after_ms=int(later.seconds * 1000), at_block=at_block)
 
     async def _give_back(self, held: OpenTask, words: str) -> None:
         """As soon as the ledger takes it: the lease of a slow hook would keep the task for long after."""
-        again = Again(after_ms=int(_OUT_OF_ORDER_S * 1000))
+        again = RetryAt(after_ms=int(_OUT_OF_ORDER_S * 1000))
         while True:
             try:
-                await self._book.do(claims.release, held, again, words)
+                await self._ledger.write(claims.release, held, again, words)
             except LostLease:
                 return
             except TryLater:

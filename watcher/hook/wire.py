@@ -13,7 +13,7 @@ from typing import Any
 
 from watcher import files as watcher_files
 from watcher.errors import AttemptFailed, WatcherError
-from watcher.hook.protocol import Answer, judge
+from watcher.hook.protocol import Answer, checked_result
 from watcher.task import Later, Sighting, Skip, Task
 from watcher.text import clean
 
@@ -56,12 +56,12 @@ _PATH_LIMIT_CHARS = 4096
 Fields = Mapping[str, object]
 
 
-class BrokenFrame(WatcherError):
+class BrokenMessage(WatcherError):
     """The other side does not speak this protocol; the process behind it is of no more use."""
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class LoadRequest:
     """The daemon's first frame to a worker: which hook to load, from where, and what to keep it from.
 
     `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0 for no limit.
@@ -111,9 +111,9 @@ def unpack(body: bytes) -> Fields:
     try:
         fields = watcher_files.parse(body)
     except ValueError:
-        raise BrokenFrame("not JSON") from None
+        raise BrokenMessage("not JSON") from None
     if not isinstance(fields, dict):
-        raise BrokenFrame("not an object")
+        raise BrokenMessage("not an object")
     return fields
 
 
@@ -121,19 +121,19 @@ def length(head: bytes, limit_bytes: int) -> int:
     """Return the length a frame's first four bytes announce. Raises BrokenFrame beyond the limit."""
     (size,) = LENGTH.unpack(head)
     if size > limit_bytes:
-        raise BrokenFrame(f"a frame of {size:,} bytes; the limit is {limit_bytes:,}")
+        raise BrokenMessage(f"a frame of {size:,} bytes; the limit is {limit_bytes:,}")
     return int(size)
 
 
-def write_order(order: Order) -> Fields:
+def write_load(order: LoadRequest) -> Fields:
     return asdict(order)
 
 
-def read_order(fields: Fields) -> Order:
+def read_load(fields: Fields) -> LoadRequest:
     hidden = fields.get("hidden")
     if not isinstance(hidden, list) or not all(isinstance(path, str) for path in hidden):
-        raise BrokenFrame("hidden is not a list of paths")
-    return Order(
+        raise BrokenMessage("hidden is not a list of paths")
+    return LoadRequest(
         _text(fields, "target"),
         _text(fields, "app_dir"),
         _int(fields, "answer_limit_bytes"),
@@ -166,10 +166,10 @@ def read_files(fields: Fields) -> Mapping[str, str]:
     """Return path and SHA-256 in hex of the files a worker has loaded since its last frame. Raises BrokenFrame."""
     given = fields.get("files", {})
     if not isinstance(given, dict) or len(given) > _FILES_LIMIT:
-        raise BrokenFrame("files are not a table of some paths")
+        raise BrokenMessage("files are not a table of some paths")
     for path, digest in given.items():
         if len(path) > _PATH_LIMIT_CHARS or not isinstance(digest, str) or len(digest) != 64:
-            raise BrokenFrame("a file without its hash")
+            raise BrokenMessage("a file without its hash")
     return given
 
 
@@ -196,7 +196,7 @@ def read_task(fields: Fields) -> tuple[int, Task]:
     """Return the number of the run and its task."""
     seen = fields.get("seen_at")
     if not isinstance(seen, list) or len(seen) != 4:
-        raise BrokenFrame("no sighting")
+        raise BrokenMessage("no sighting")
     place = dict(zip(("block_number", "block_hash", "tx_hash", "log_index"), seen, strict=True))
     task = Task(
         chain_id=_int(fields, "chain_id"),
@@ -220,11 +220,11 @@ def read_task(fields: Fields) -> tuple[int, Task]:
 def _values(fields: Fields) -> dict[str, object]:
     given = fields.get("fields")
     if not isinstance(given, dict):
-        raise BrokenFrame("no fields")
+        raise BrokenMessage("no fields")
     try:
         return {name: from_json(one) for name, one in given.items()}
     except (ValueError, TypeError):
-        raise BrokenFrame("fields that cannot be read") from None
+        raise BrokenMessage("fields that cannot be read") from None
 
 
 def write_answer(run: int, answer: Answer) -> Fields:
@@ -255,26 +255,26 @@ def read_answer(fields: Fields, limit_bytes: int) -> Answer:
     if "failed" in fields:
         raise AttemptFailed(clean(_text(fields, "failed"), 1200))
     if "skip" in fields:
-        return judge(Skip(_text(fields, "skip")))
+        return checked_result(Skip(_text(fields, "skip")))
     if "later" in fields:
         later = fields["later"]
         if not isinstance(later, list) or len(later) != 3:
-            raise BrokenFrame("a Later of the wrong shape")
-        return judge(Later(*later))
-    return judge(_bytes(fields, "answer"), limit_bytes)
+            raise BrokenMessage("a Later of the wrong shape")
+        return checked_result(Later(*later))
+    return checked_result(_bytes(fields, "answer"), limit_bytes)
 
 
 def _int(fields: Fields, key: str) -> int:
     value = fields.get(key)
     if type(value) is not int:
-        raise BrokenFrame(f"{key} is not a whole number")
+        raise BrokenMessage(f"{key} is not a whole number")
     return value
 
 
 def _text(fields: Fields, key: str) -> str:
     value = fields.get(key)
     if not isinstance(value, str):
-        raise BrokenFrame(f"{key} is not text")
+        raise BrokenMessage(f"{key} is not text")
     return value
 
 
@@ -283,7 +283,7 @@ def _bytes(fields: Fields, key: str) -> bytes:
     try:
         value = bytes.fromhex(text)
     except ValueError:
-        raise BrokenFrame(f"{key} is not hex") from None
+        raise BrokenMessage(f"{key} is not hex") from None
     if len(text) != 2 * len(value):  # fromhex lets white space pass
-        raise BrokenFrame(f"{key} is not hex")
+        raise BrokenMessage(f"{key} is not hex")
     return value

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.hook import memory, sandbox, wire
 from watcher.hook.load import Loaded, load
-from watcher.hook.protocol import judge
+from watcher.hook.protocol import checked_result
 from watcher.task import Task
 from watcher.text import describe
 
@@ -102,7 +102,7 @@ def main(channel_fd: int, life_fd: int) -> None:
     channel = Channel(channel_fd)
     try:
         _serve(channel)
-    except (OSError, wire.BrokenFrame):
+    except (OSError, wire.BrokenMessage):
         os._exit(wire.CHANNEL_LOST)
     except MemoryError:
         os._exit(wire.NO_MEMORY)
@@ -112,7 +112,7 @@ def _serve(channel: Channel) -> None:
     first = channel.receive()
     if first is None:
         return
-    order = wire.read_order(first)
+    order = wire.read_load(first)
     try:
         memory.limit(order.memory_mb)
         exposed = sandbox.enter(order.landlock, order.hidden, order.app_dir)
@@ -130,9 +130,9 @@ def _serve(channel: Channel) -> None:
             channel.send({**reply, **wire.write_files(hook.new_files())})
 
 
-def _run(call: Caller, run: int, task: Task, order: wire.Order) -> wire.Fields:
+def _run(call: Caller, run: int, task: Task, order: wire.LoadRequest) -> wire.Fields:
     try:
-        return wire.write_answer(run, judge(call(task), order.answer_limit_bytes))
+        return wire.write_answer(run, checked_result(call(task), order.answer_limit_bytes))
     except AttemptFailed as refused:
         return wire.write_failure(run, str(refused))
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures like any other

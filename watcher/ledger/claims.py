@@ -31,7 +31,7 @@ _END_ATTEMPT = update(attempts).where(attempts.c.id == bindparam("row"))
 
 
 @dataclass(frozen=True, slots=True)
-class Again:
+class RetryAt:
     """When a task is due again: not before this time has passed, and not before the chain reaches this block.
 
     A length and no time of day: a clock that is set back between the reckoning and the writing does no harm.
@@ -65,7 +65,7 @@ def claim(
 
 
 def release(
-    tx: Tx, held: OpenTask, again: Again, error: str | None = None, *, hook_attempts: int | None = None
+    tx: Tx, held: OpenTask, again: RetryAt, error: str | None = None, *, hook_attempts: int | None = None
 ) -> None:
     """Give a claimed task back where it is, to be taken again when due. None leaves a column as it was."""
     columns = {"error": error or None, "hook_attempts": hook_attempts}
@@ -74,7 +74,7 @@ def release(
     write(tx, held, {"updated_at_ms": tx.now_ms, **again_at, **changed}, _AS_LEASED)
 
 
-def hurry(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: str | None = None) -> None:
+def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: str | None = None) -> None:
     """Make due at once what was put off in these states with words that begin with `mark`, and not with `but`."""
     kept = [] if but is None else [tasks.c.error.is_(None) | ~tasks.c.error.startswith(but, autoescape=True)]
     tx.conn.execute(
@@ -142,7 +142,7 @@ def begin(tx: Tx, held: Sequence[OpenTask], api: str, digests: Mapping[int, byte
     ]
 
 
-def settle(tx: Tx, attempt: Attempt, sent: Sent, again: Again, warning: str | None = None) -> State:
+def settle(tx: Tx, attempt: Attempt, sent: Sent, again: RetryAt, warning: str | None = None) -> State:
     """Write down what came back, and move the task accordingly. Returns its new state."""
     outcome = sent.outcome
     to, words = _landing(outcome)
@@ -167,7 +167,7 @@ def record_late(tx: Tx, attempt: Attempt, sent: Sent) -> None:
     _end(tx, attempt, sent)
 
 
-def rescue(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 0) -> int:
+def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 0) -> int:
     """Turn attempts nobody is waiting for into `unknown`: all of them at start, later those whose lease ran out.
 
     They may have arrived: the chain gets `patience_blocks` to show them, as after any unknown outcome.

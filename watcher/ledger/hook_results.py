@@ -6,7 +6,7 @@ Invariant: a response goes from null to a value once.
 from sqlalchemy import bindparam, func, insert
 
 from watcher.errors import LostLease
-from watcher.ledger.claims import Again, release
+from watcher.ledger.claims import RetryAt, release
 from watcher.ledger.tables import attempts, tasks
 from watcher.ledger.transitions import AS_HELD, move
 from watcher.ledger.writer import Tx
@@ -43,13 +43,13 @@ def keep_old_answer(tx: Tx, held: OpenTask) -> None:
     move(tx, held, State.COMPUTED, "it was answered before")
 
 
-def postpone(tx: Tx, held: OpenTask, later: Later, again: Again, duration_ms: int) -> None:
+def postpone(tx: Tx, held: OpenTask, later: Later, again: RetryAt, duration_ms: int) -> None:
     """The hook said Later: no attempt is burnt."""
     _hook_attempt(tx, held, "later", duration_ms, later.reason)
     release(tx, held, again)
 
 
-def hook_failed(tx: Tx, held: OpenTask, words: str, duration_ms: int, again: Again | None) -> None:
+def hook_failed(tx: Tx, held: OpenTask, words: str, duration_ms: int, again: RetryAt | None) -> None:
     """The hook gave no answer. `again` is None when that was its last attempt."""
     _hook_attempt(tx, held, "failed", duration_ms, words)
     burnt = held.hook_attempts + 1

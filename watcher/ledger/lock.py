@@ -41,7 +41,7 @@ def sole_writer(url: URL) -> Iterator[None]:
     if path is None:
         yield
         return
-    refuse_amnesia(path)
+    refuse_missing_ledger(path)
     with _told(path):
         create_file(path)
         handle = _open_lock(lock_file(path))
@@ -102,7 +102,7 @@ def _told(path: Path) -> Iterator[None]:
         raise TryLater(words) from None
 
 
-def refuse_amnesia(path: Path) -> None:
+def refuse_missing_ledger(path: Path) -> None:
     """Raise FixConfiguration where a ledger that was begun is gone: beginning anew could send other answers."""
     if mark_of(path).exists() and (not path.exists() or path.stat().st_size == 0):
         raise FixConfiguration(

@@ -18,7 +18,7 @@ _REAL = tasks.c.state != State.QUARANTINED
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class Counts:
     """Counts of one source at one moment."""
 
     open_tasks: int
@@ -115,12 +115,12 @@ def recent_events(conn: Connection, source_id: int, limit: int = 50) -> Sequence
     return conn.execute(statement).all()
 
 
-def standing(conn: Connection, source_id: int) -> Standing:
+def counts(conn: Connection, source_id: int) -> Counts:
     """How much is open. Reads the partial index alone, never the whole table."""
     row = conn.execute(
         select(func.count(), func.min(tasks.c.deadline_block)).where(tasks.c.source_id == source_id, OPEN)
     ).one()
-    return Standing(row[0], row[1])
+    return Counts(row[0], row[1])
 
 
 def brought_by(conn: Connection, source_id: int, api: str, limit: int) -> set[tuple[bytes, int]]:

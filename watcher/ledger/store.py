@@ -49,7 +49,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-class Ask(Protocol):
+class Read(Protocol):
     """Answers questions of `reading` from the last commit."""
 
     async def __call__(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -62,11 +62,11 @@ class Reader:
     def __init__(self, url: URL) -> None:
         self._engine = open_engine(url, read_only=True)
 
-    async def ask(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Answer a question from the last commit. Raises TryLater when the database cannot be read."""
-        return await asyncio.to_thread(lambda: self.ask_now(question, *args, **kwargs))
+        return await asyncio.to_thread(lambda: self.read_now(question, *args, **kwargs))
 
-    def ask_now(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    def read_now(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """The same, for a command that has no event loop."""
         try:
             with self._engine.connect() as conn:
@@ -85,7 +85,7 @@ class Reader:
         self._engine.dispose()
 
 
-class Book:
+class Ledger:
     """The ledger of one (chain, task manager), for the daemon."""
 
     def __init__(
@@ -96,10 +96,10 @@ class Book:
         self.check_file = check_file
         # Tasks up to this block are answered with what the ledger holds, or not at all (see `restore`).
         self.held_to_block = -1
-        self.ask: Ask = reader.ask
+        self.read: Read = reader.read
         self.source_id = source_id
 
-    async def do(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+    async def write(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb and return after its commit.
 
         Raises what the verb raises (LostLease, IllegalMove), TryLater when the database cannot be written.
@@ -126,7 +126,7 @@ def _words(error: SQLAlchemyError) -> str:
 
 
 @asynccontextmanager
-async def open_book(
+async def open_ledger(
     url: URL,
     clock: Clock,
     chain_id: int,
@@ -137,7 +137,7 @@ async def open_book(
     observe: Observe = lambda _batch: None,
     mark: MarkFile | None = None,
     head: Header | None = None,
-) -> AsyncIterator[Book]:
+) -> AsyncIterator[Ledger]:
     """Open an upgraded ledger for one task manager, with its writer thread; close it after the last commit.
 
     `mark` is raised with each attempt. `head` is the chain's, for a ledger that is begun now.
@@ -152,7 +152,7 @@ async def open_book(
             writer.on_durable = mark.follow
         writer.on_setback = lambda tx, back_ms: follow(tx, cursor.source_id, back_ms)
         await writer.do(lambda tx: at_start(tx, cursor.source_id))
-        yield Book(writer, reader, cursor.source_id, guard)
+        yield Ledger(writer, reader, cursor.source_id, guard)
     finally:
         await writer.stop()
         # The last connection to go empties the write-ahead log into the file, and one that only reads cannot.

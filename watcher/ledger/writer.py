@@ -13,7 +13,7 @@ from typing import Any, Generic, TypeVar
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from watcher.clock import Clock, Setback
+from watcher.clock import Clock, ClockStep
 from watcher.errors import TryLater
 from watcher.state import State
 
@@ -38,11 +38,11 @@ class Tx:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One commit that was tried. `trouble` is None when it is durable, else why the database could not be written."""
+    """One commit that was tried. `condition` is None when it is durable, else why the database could not be written."""
 
     verbs: int
     seconds: float
-    trouble: str | None
+    condition: str | None
 
 
 Verb = Callable[[Tx], T]
@@ -80,7 +80,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Item[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
-        self._setback = Setback(clock)
+        self._setback = ClockStep(clock)
         self.on_setback: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
         self.guard: Callable[[], None] = lambda: None
         self.on_durable: Callable[[Tx], None] = lambda _tx: None
@@ -138,8 +138,8 @@ class Writer:
             batch[0].error = _as_ours(error)
         if tx is not None:
             self._mark(batch, tx)
-        trouble = next((str(item.error) for item in batch if isinstance(item.error, TryLater)), None)
-        seen = Batch(len(batch), self._clock.monotonic_s() - began_s, trouble)
+        condition = next((str(item.error) for item in batch if isinstance(item.error, TryLater)), None)
+        seen = Batch(len(batch), self._clock.monotonic_s() - began_s, condition)
         self._loop.call_soon_threadsafe(self._deliver, batch, tx, seen)
 
     def _mark(self, batch: list[_Item[Any]], tx: Tx) -> None:

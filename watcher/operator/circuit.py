@@ -47,7 +47,7 @@ class Circuit:
         """Seconds until the next request may be tried; 0 when one may be tried now."""
         return 0.0 if self.closed else max(0.0, self._next_s - self._clock.monotonic_s())
 
-    def hurry(self) -> None:
+    def make_due(self) -> None:
         """Let the next probe through now: a person has just changed something."""
         if not self._probing:
             self._next_s = 0.0

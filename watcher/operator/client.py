@@ -20,7 +20,7 @@ from httpx_aiohttp import AiohttpTransport
 from watcher.clock import Clock
 from watcher.operator import probe, refusal
 from watcher.operator.endpoint import Endpoint
-from watcher.operator.probe import Probe, knock
+from watcher.operator.probe import Probe, tcp_probe
 from watcher.operator.reply import parse, retry_after_s
 from watcher.operator.request import Request, probe_request
 from watcher.operator.words import clean
@@ -102,13 +102,13 @@ class Client:
         done = await self._exchange(request.body)
         if done.status is None or not done.whole:
             return Probe(False, f"{self._endpoint.origin}: {done.trouble}", done.status, done.duration_ms)
-        ok, words = probe.judge(done.status, done.headers, done.body, request.request_id, self._hide)
+        ok, words = probe.classify(done.status, done.headers, done.body, request.request_id, self._hide)
         return Probe(ok, f"{self._endpoint.origin}: {words}", done.status, done.duration_ms)
 
-    async def knock(self) -> Probe:
+    async def tcp_probe(self) -> Probe:
         """Only connect: shows whether anybody is there, without a request."""
         began_s = self._clock.monotonic_s()
-        trouble = await knock(self._endpoint.url, self._endpoint.connect_timeout_s)
+        trouble = await tcp_probe(self._endpoint.url, self._endpoint.connect_timeout_s)
         duration_ms = round((self._clock.monotonic_s() - began_s) * 1000)
         return Probe(not trouble, f"{self._endpoint.origin}: {trouble or 'can be reached'}", None, duration_ms)
 

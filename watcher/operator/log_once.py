@@ -8,7 +8,7 @@ from watcher.task import Sent
 _LIMIT = 100
 
 
-class Notices:
+class LogOnce:
     """Remembers what was told."""
 
     def __init__(self) -> None:

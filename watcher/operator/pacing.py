@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from watcher.backoff import delay_s
-from watcher.ledger.claims import Again, decision_block
+from watcher.ledger.claims import RetryAt, decision_block
 from watcher.operator.refusal import stubborn
 from watcher.task import Accepted, Header, OpenTask, Refused, Sent, Task, Unknown
 
@@ -47,7 +47,7 @@ class SubmitPlan:
 
     def again(
         self, held: OpenTask, sent: Sent, at: Header, random: Callable[[], float], left_s: float | None = None
-    ) -> Again:
+    ) -> RetryAt:
         """When to look next: at the chain after an outcome that may have landed, else when the next attempt is due.
 
         `at`: the block that showed no response before it was sent. `left_s`: the time it then had left, in seconds,
@@ -60,14 +60,14 @@ class SubmitPlan:
         )
         match sent.outcome:
             case Accepted():
-                return Again(at_block=decision)
+                return RetryAt(at_block=decision)
             case Unknown(retry_after_s=pause_s):
-                return Again(
+                return RetryAt(
                     int(self.within_s(self.delay_s(random, 1, pause_s), left_s) * 1000) if pause_s else 0, decision
                 )
             case Refused(endpoint=True):
-                return Again()  # the circuit says when
+                return RetryAt()  # the circuit says when
             case Refused(retry_after_s=pause_s) as outcome:
                 # What will hardly change by itself is asked for at the slowest pace from the start.
                 attempt = _SLOWEST if stubborn(outcome) else held.attempts
-                return Again(int(self.within_s(self.delay_s(random, attempt, pause_s), left_s) * 1000))
+                return RetryAt(int(self.within_s(self.delay_s(random, attempt, pause_s), left_s) * 1000))

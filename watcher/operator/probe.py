@@ -20,7 +20,7 @@ _WORDS: tuple[tuple[type[OSError], str], ...] = (
 )
 
 
-async def knock(url: str, timeout_s: float) -> str:
+async def tcp_probe(url: str, timeout_s: float) -> str:
     """Why no connection to the host of `url` came about within the time, "" when one did."""
     parts = urlsplit(url)
     try:
@@ -48,7 +48,7 @@ class Probe:
     duration_ms: int
 
 
-def judge(
+def classify(
     http_status: int, headers: Mapping[str, str], body: bytes, request_id: int, hide: Callable[[str], str]
 ) -> tuple[bool, str]:
     """Verdict and words. A JSON-RPC error, with HTTP 404 as well, is the good case: it answered, and did nothing."""

@@ -14,11 +14,11 @@ from loguru import logger
 
 from watcher.clock import Clock
 from watcher.errors import LostLease, Quarantine, RetryElsewhere, TryLater
-from watcher.inflight import Flight
+from watcher.inflight import InFlight
 from watcher.ledger import claims, outcomes, queries
-from watcher.ledger.claims import Again, Attempt
-from watcher.ledger.store import Book
-from watcher.operator.log_once import Notices
+from watcher.ledger.claims import Attempt, RetryAt
+from watcher.ledger.store import Ledger
+from watcher.operator.log_once import LogOnce
 from watcher.operator.pacing import LeftS, SubmitPlan
 from watcher.operator.refusal import STUBBORN_MARK
 from watcher.operator.request import Request, disagreement
@@ -82,7 +82,7 @@ class Submit:
         self,
         router: Router,
         resolve: Resolve,
-        book: Book,
+        ledger: Ledger,
         clock: Clock,
         random: Random,
         plan: SubmitPlan,
@@ -94,37 +94,37 @@ class Submit:
         self._refused = False
         self._router = router
         self._resolve = resolve
-        self._book = book
+        self._ledger = ledger
         self._clock = clock
         self._random = random
         self._plan = plan
-        self._flight = Flight(plan.concurrency)
+        self._in_flight = InFlight(plan.concurrency)
         self._to_hurry = {PARKED_MARK, HELD_MARK}
         self._learned: set[Quorums] = set()
         self._learn_at_s = 0.0
-        self._notices = Notices()
+        self._log_once = LogOnce()
         self._stranded: Sequence[OpenTask] = ()  # claimed when the ledger failed
 
     async def step(self) -> float:
         """Claim what there is room for, look at the chain, send the rest. Returns the seconds until the next look."""
-        if len(self._flight):
+        if len(self._in_flight):
             await self._clock.sleep(_GATHER_S)
         if self._stranded:
             await self._give_back(self._stranded, 0, None)
             self._stranded = ()
         for mark in sorted(self._to_hurry):  # after a start, a reload or a recovery they may have a way to go
-            await self._book.do(claims.hurry, self._book.source_id, _TO_SEND, mark)
+            await self._ledger.write(claims.make_due, self._ledger.source_id, _TO_SEND, mark)
             self._to_hurry.discard(mark)
-        room = self._flight.room if self._router.some_closed else min(self._flight.room, 1)
+        room = self._in_flight.room if self._router.some_closed else min(self._in_flight.room, 1)
         if not room:
-            await self._flight.landing(self._plan.idle_s)
+            await self._in_flight.wait_for_room(self._plan.idle_s)
             return 0
         if (closed_for_s := self._router.wait_s()) > 0:
             return min(closed_for_s, self._plan.idle_s)
-        held = await self._book.do(claims.claim, self._book.source_id, _TO_SEND, room, self._plan.lease_ms)
+        held = await self._ledger.write(claims.claim, self._ledger.source_id, _TO_SEND, room, self._plan.lease_ms)
         if not held:
             now_ms = self._clock.now_ms()
-            return await self._book.ask(queries.rest_s, self._book.source_id, _TO_SEND, now_ms, self._plan.idle_s)
+            return await self._ledger.read(queries.rest_s, self._ledger.source_id, _TO_SEND, now_ms, self._plan.idle_s)
         try:
             await self._look_and_send(held)
         except TryLater:
@@ -140,26 +140,26 @@ class Submit:
         """
         self._plan, self._router = plan, router
         self._learn_at_s = 0.0
-        self._notices.settings_changed()
-        self.hurry()
+        self._log_once.settings_changed()
+        self.make_due()
 
-    def hurry(self) -> None:
+    def make_due(self) -> None:
         """An API that was away or refused us may be there again: do not wait for the next turn to try it."""
         self._to_hurry |= {PARKED_MARK, HELD_MARK, NOT_SENT_MARK}
         for route in self._router.routes:
-            route.circuit.hurry()
+            route.circuit.make_due()
 
     async def drain(self) -> None:
         """Let the requests on their way come back; nothing is claimed any more."""
-        await self._flight.drain()
+        await self._in_flight.drain()
 
     async def _learn(self) -> None:
         """What the proxy can serve, from what it has served."""
         now_s = self._clock.monotonic_s()
         if not self._router.learns or now_s < self._learn_at_s:
             return
-        self._learned = await self._book.ask(
-            queries.brought_by, self._book.source_id, self._router.main.api, _LEARN_TASKS
+        self._learned = await self._ledger.read(
+            queries.brought_by, self._ledger.source_id, self._router.main.api, _LEARN_TASKS
         )
         self._learn_at_s = now_s + (_LEARN_EVERY_S if self._learned else self._plan.idle_s)
 
@@ -183,7 +183,9 @@ class Submit:
                     if route is not None and request is not None:
                         posts.append(_Post(one, route, request, at, self._left_s(one.task, at)))
                 case RespondedByUs(event) | RespondedOtherwise(event):
-                    await self._book.do(outcomes.answered, [(one, event)], by_us=isinstance(verdict, RespondedByUs))
+                    await self._ledger.write(
+                        outcomes.answered, [(one, event)], by_us=isinstance(verdict, RespondedByUs)
+                    )
                 case WouldRevert(at, words, park=True):
                     await self._put_off(one, at, self._plan.retry_max_s, PARKED_MARK + words)
                 case WouldRevert(at, words):
@@ -198,14 +200,14 @@ class Submit:
         match choose(held.task, self._router, self._learned, probing):
             case Route() as route:
                 if route is self._router.main and is_strange(held.task, self._router, self._learned):
-                    self._notices.once(
+                    self._log_once.once(
                         f"the proxy has not served quorum numbers {list(held.task.quorum_numbers)} with threshold "
                         f"{held.task.quorum_threshold} % yet; if the contract refuses what it makes of such tasks, "
                         "configure [operator.direct]"
                     )
                 return route
             case Parked(why):
-                self._notices.once(f"task {held.task.task_index} and its like are not sent: {why}", why)
+                self._log_once.once(f"task {held.task.task_index} and its like are not sent: {why}", why)
                 await self._put_off(held, at, self._plan.retry_max_s, why)
             case Hold(after_s):
                 words = f"{HELD_MARK}its API refuses us or cannot be reached"
@@ -216,7 +218,7 @@ class Submit:
         try:
             return route.build(held, held.attempts + 1)
         except Quarantine as unfit:
-            self._notices.once(f"not sent, as others like it: {unfit}", "unfit")
+            self._log_once.once(f"not sent, as others like it: {unfit}", "unfit")
             await self._put_off(held, at, self._plan.retry_max_s, str(unfit))
             return None
 
@@ -227,38 +229,38 @@ class Submit:
         by_row = {post.held.row_id: post for post in posts}
         digests = {row_id: post.request.digest for row_id, post in by_row.items()}
         held = [post.held for post in posts]
-        for attempt in await self._book.do(claims.begin, held, posts[0].route.api, digests, self._plan.lease_ms):
+        for attempt in await self._ledger.write(claims.begin, held, posts[0].route.api, digests, self._plan.lease_ms):
             post = by_row[attempt.held.row_id]
             if not post.route.circuit.admit():
                 await self._not_sent(attempt)
                 continue
-            self._flight.start(self._send(attempt, post), f"send {attempt.held.task.task_index}")
+            self._in_flight.start(self._send(attempt, post), f"send {attempt.held.task.task_index}")
 
     async def _not_sent(self, attempt: Attempt) -> None:
         sent = Sent(Refused("not sent: the endpoint has just refused us", endpoint=True), None, b"", 0)
-        await self._settle(attempt, sent, Again())
+        await self._settle(attempt, sent, RetryAt())
 
     async def _send(self, attempt: Attempt, post: _Post) -> None:
         held, circuit = attempt.held, post.route.circuit
         sent = await post.route.sender.send(post.request)
         # The next may go out while this one's outcome is written down; what is claimed for it shares that commit.
-        self._flight.ending()
+        self._in_flight.release_slot()
         was_closed = circuit.closed
         within_s = None if post.left_s is None else self._plan.within_s(math.inf, post.left_s)
         circuit.record(sent.outcome, reached=reached(sent), within_s=within_s)
-        self._notices.circuit(post.route, was_closed, sent)
+        self._log_once.circuit(post.route, was_closed, sent)
         if not was_closed and circuit.closed:
             self._to_hurry.add(HELD_MARK)
         again = self._plan.again(held, sent, post.at, self._random.random, post.left_s)
-        quiet = self._notices.reached(post.route.api, sent)
+        quiet = self._log_once.reached(post.route.api, sent)
         await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome), quiet=quiet)
 
     async def _settle(
-        self, attempt: Attempt, sent: Sent, again: Again, warning: str | None = None, *, quiet: bool = False
+        self, attempt: Attempt, sent: Sent, again: RetryAt, warning: str | None = None, *, quiet: bool = False
     ) -> None:
         log = logger.bind(task=attempt.held.task.task_index)
         try:
-            state = await self._book.do(claims.settle, attempt, sent, again, warning)
+            state = await self._ledger.write(claims.settle, attempt, sent, again, warning)
         except (LostLease, TryLater) as trouble:
             # The row says `sending`; when its lease has run out, confirmation asks the chain.
             log.warning("the outcome of attempt {} moved nothing: {}", attempt.held.attempts, trouble)
@@ -277,7 +279,7 @@ class Submit:
             self._refused = True
         elif self._refused and self._clock.monotonic_s() >= self._wakes_at_s:
             self._refused, self._wakes_at_s = False, self._clock.monotonic_s() + _WAKE_EVERY_S
-            await self._book.do(claims.hurry, self._book.source_id, [State.WAITING], "", but=STUBBORN_MARK)
+            await self._ledger.write(claims.make_due, self._ledger.source_id, [State.WAITING], "", but=STUBBORN_MARK)
 
     async def _put_off(self, held: OpenTask, at: Header, pause_s: float, words: str) -> None:
         """Give a task back for a while, of which its deadline decides as well."""
@@ -285,14 +287,14 @@ class Submit:
 
     async def _keep_evidence(self, attempt: Attempt, sent: Sent) -> None:
         try:
-            await self._book.do(claims.record_late, attempt, sent)
+            await self._ledger.write(claims.record_late, attempt, sent)
         except TryLater:
             return  # the row of the attempt stays open, and says that much itself
 
     async def _give_back(self, held: Sequence[OpenTask], after_s: float, words: str | None, block: int = 0) -> None:
-        again = Again(int(after_s * 1000), block)
+        again = RetryAt(int(after_s * 1000), block)
         for one in held:
             try:
-                await self._book.do(claims.release, one, again, words)
+                await self._ledger.write(claims.release, one, again, words)
             except LostLease:
                 continue

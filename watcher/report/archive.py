@@ -57,7 +57,7 @@ def retain(
 
 
 def _one_file(reader: Reader, url: str, source_id: int, age: Age, folder: Path, limit: int) -> Export | None:
-    upto = reader.ask_now(retention.mark)
+    upto = reader.read_now(retention.mark)
     pages = _pages(reader, source_id, age, upto, limit)
     first = next(pages, None)
     if first is None:
@@ -80,7 +80,7 @@ def _one_file(reader: Reader, url: str, source_id: int, age: Age, folder: Path, 
         path, sha256 = _named(part, f"tasks-{low}-{high}-{stamp}", folder)
     except OSError as trouble:
         raise FixUsage(f"{folder} cannot be written ({trouble.strerror}); nothing was removed") from None
-    final_block = reader.ask_now(queries.cursor, source_id).final_block
+    final_block = reader.read_now(queries.cursor, source_id).final_block
     words = f"the stories of {len(rows)} tasks ({low} to {high}) were moved to {path.name}, sha256 {sha256}"
     write_once(url, retention.note_export, source_id, final_block, words)
     removed = sum(
@@ -93,7 +93,7 @@ def _pages(reader: Reader, source_id: int, age: Age, upto: Mark, limit: int) -> 
     """Each page is a read of its own: one long read would keep the write-ahead log from being emptied."""
     after_id = told = 0
     while told < limit:
-        page = reader.ask_now(retention.stories, source_id, age, upto, after_id, min(BATCH, limit - told))
+        page = reader.read_now(retention.stories, source_id, age, upto, after_id, min(BATCH, limit - told))
         if not page:
             return
         yield page

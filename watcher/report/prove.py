@@ -15,7 +15,7 @@ from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.ledger import queries
 from watcher.ledger.rows import open_task
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Ask
+from watcher.ledger.store import Read
 from watcher.state import State
 from watcher.task import Header, Task
 
@@ -109,7 +109,7 @@ class Prover:
     def __init__(
         self,
         contract: Contract,
-        ask: Ask,
+        ask: Read,
         source_id: int,
         chain_id: int,
         task_manager: bytes,

@@ -1,6 +1,6 @@
 """What the answers of several nodes prove about the chain: its head, and what is final.
 
-Pure: no clock, no network. `watcher.chain.rpc.agreement` asks the nodes. The rule, also an invariant of ARCHITECTURE.md:
+Pure: no clock, no network. `agreement.py` asks the nodes. The rule, also an invariant of ARCHITECTURE.md:
 a block counts when `quorum` nodes show it at its height; a node alone ahead counts while nothing contradicts it.
 """
 

@@ -37,7 +37,7 @@ _BACK_OFF_ALONE_S = 10.0
 _SURELY_WRONG = 5
 
 
-class Endpoints:
+class NodePool:
     """The questions of `Node`, put to the first endpoint able to answer.
 
     Each raises NarrowRange at once (the span is the caller's to change); StaleNode when endpoints answered, but none
@@ -49,7 +49,7 @@ class Endpoints:
         """`quorum`: how many endpoints must give the same readings of the contract before they are believed."""
         if not nodes:
             raise FixConfiguration("chain.rpc_urls: at least one http or https URL is needed")
-        self._seats = [Seat(node) for node in nodes]
+        self._members = [Seat(node) for node in nodes]
         self._clock = clock
         self._random = random
         self._quorum = quorum
@@ -64,72 +64,72 @@ class Endpoints:
     @property
     def seen(self) -> tuple[EndpointSeen, ...]:
         """How each endpoint stands, in the configured order."""
-        return tuple(EndpointSeen(seat.node.name, seat.served_s, seat.reason) for seat in self._seats)
+        return tuple(EndpointSeen(member.node.name, member.served_s, member.reason) for member in self._members)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
         """All endpoints in the configured order, for questions that need more than one opinion."""
-        return tuple(seat.node for seat in self._seats)
+        return tuple(member.node for member in self._members)
 
     async def close(self) -> None:
-        for seat in self._seats:
-            await seat.node.close()
+        for member in self._members:
+            await member.node.close()
 
     async def ask(self, question: Callable[[Node], Awaitable[T]], *, last_first: bool = False) -> T:
         """The first good answer to `question`. Raises as the class says."""
         stale: StaleNode | None = None
-        for seat in reversed(self._seats) if last_first else self._seats:
-            if self._clock.monotonic_s() < seat.rests_until_s:
+        for member in reversed(self._members) if last_first else self._members:
+            if self._clock.monotonic_s() < member.rests_until_s:
                 continue
             try:
-                return await self._ask(seat, question)
+                return await self._ask(member, question)
             except NarrowRange:
-                self._served(seat)
+                self._served(member)
                 raise
             except StaleNode as error:
-                self._served(seat)
+                self._served(member)
                 stale = error
             except RetryElsewhere as error:
-                self._failed(seat, error)
+                self._failed(member, error)
         if stale is not None:
             raise stale
-        reasons = [seat.reason or f"{seat.node.name}: failed a moment ago" for seat in self._seats]
-        if all(seat.wrong_chain >= _SURELY_WRONG for seat in self._seats):
+        reasons = [member.reason or f"{member.node.name}: failed a moment ago" for member in self._members]
+        if all(member.wrong_chain >= _SURELY_WRONG for member in self._members):
             raise FixConfiguration(*(f"chain.rpc_urls: {reason}" for reason in reasons))
         raise RetryElsewhere("no endpoint of chain.rpc_urls can answer now: " + "; ".join(reasons))
 
-    async def _ask(self, seat: Seat, question: Callable[[Node], Awaitable[T]]) -> T:
-        if seat.failures:
+    async def _ask(self, member: Seat, question: Callable[[Node], Awaitable[T]]) -> T:
+        if member.failures:
             # A hung endpoint must not cost every question a whole deadline: it shows a sign of life first.
-            await seat.node.chain_id()
-        answer = await question(seat.node)
-        self._served(seat)
+            await member.node.chain_id()
+        answer = await question(member.node)
+        self._served(member)
         return answer
 
-    def _served(self, seat: Seat) -> None:
-        if seat.reason is not None:
-            logger.info("endpoint {} answers again", seat.node.name)
-        seat.failures, seat.rests_until_s, seat.reason, seat.wrong_chain = 0, 0.0, None, 0
-        seat.served_s = self._clock.monotonic_s()
+    def _served(self, member: Seat) -> None:
+        if member.reason is not None:
+            logger.info("endpoint {} answers again", member.node.name)
+        member.failures, member.rests_until_s, member.reason, member.wrong_chain = 0, 0.0, None, 0
+        member.served_s = self._clock.monotonic_s()
 
-    def _failed(self, seat: Seat, error: RetryElsewhere) -> None:
+    def _failed(self, member: Seat, error: RetryElsewhere) -> None:
         now = self._clock.monotonic_s()
         wrong_chain = isinstance(error, WrongChain)
-        if seat.reason is None or wrong_chain != bool(seat.wrong_chain):
+        if member.reason is None or wrong_chain != bool(member.wrong_chain):
             logger.warning("endpoint out of use: {}", error)
-        seat.reason = str(error)
-        if now < seat.rests_until_s:
+        member.reason = str(error)
+        if now < member.rests_until_s:
             return  # another question failed at the same time: that is one failure, not two
-        seat.failures += 1
-        seat.wrong_chain = seat.wrong_chain + 1 if wrong_chain else 0
-        rest_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(seat.failures - 1, 10), _BACK_OFF_MAX_S)
+        member.failures += 1
+        member.wrong_chain = member.wrong_chain + 1 if wrong_chain else 0
+        rest_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(member.failures - 1, 10), _BACK_OFF_MAX_S)
         rest_s *= self._random.uniform(0.5, 1.0)
         if isinstance(error, Paused) and error.cool_down_s is not None:
-            seat.paused_until_s = now + min(error.cool_down_s, COOL_DOWN_MAX_S)
-        seat.rests_until_s = max(now + rest_s, seat.paused_until_s)
-        if all(one.reason is not None for one in self._seats):
+            member.paused_until_s = now + min(error.cool_down_s, COOL_DOWN_MAX_S)
+        member.rests_until_s = max(now + rest_s, member.paused_until_s)
+        if all(one.reason is not None for one in self._members):
             pause_s = longest_pause_s(self.left_s())
-            for one in self._seats:
+            for one in self._members:
                 one.paused_until_s = min(one.paused_until_s, now + pause_s)
                 one.rests_until_s = max(
                     min(one.rests_until_s, now + min(_BACK_OFF_ALONE_S, pause_s)), one.paused_until_s
@@ -177,22 +177,22 @@ class Endpoints:
         """What the endpoints in service (at `places`) answer, by place; those that fail are left out."""
         now_s = self._clock.monotonic_s()
         awake = [
-            (place, seat)
-            for place, seat in enumerate(self._seats)
-            if now_s >= seat.rests_until_s and (places is None or place in places)
+            (place, member)
+            for place, member in enumerate(self._members)
+            if now_s >= member.rests_until_s and (places is None or place in places)
         ]
-        found = await asyncio.gather(*(self._opinion(seat, question) for _, seat in awake))
+        found = await asyncio.gather(*(self._opinion(member, question) for _, member in awake))
         return {place: one for (place, _), answer in zip(awake, found, strict=True) for one in answer}
 
     async def opinions(self, question: Callable[[Node], Awaitable[T]]) -> list[T]:
         """What every endpoint that is in service answers, at the same time; those that fail are left out."""
         return list((await self.answers(question)).values())
 
-    async def _opinion(self, seat: Seat, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
+    async def _opinion(self, member: Seat, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
         try:
-            return (await self._ask(seat, question),)
+            return (await self._ask(member, question),)
         except RetryElsewhere as error:
-            self._failed(seat, error)
+            self._failed(member, error)
             return ()
 
     async def header(self, which: int | str, head: Header | None = None) -> Header | None:
@@ -211,7 +211,7 @@ class Endpoints:
 
     def _below(self, head: Header | None, question: Callable[[Node], Awaitable[T]]) -> Callable[[Node], Awaitable[T]]:
         """The question, put only to an endpoint that holds `head`: one on a dead fork would tell of another chain."""
-        if head is None or len(self._seats) == 1:
+        if head is None or len(self._members) == 1:
             return question
 
         async def on_that_chain(node: Node) -> T:
@@ -252,9 +252,9 @@ class Endpoints:
 
         if self._quorum == 1:
             await self._served_at(read, at)
-        for seat in self._seats:
-            if votes.open and seat.node not in answered and self._clock.monotonic_s() >= seat.rests_until_s:
-                await self._also(seat, read, is_whole=len(votes.open) == len(calls))
+        for member in self._members:
+            if votes.open and member.node not in answered and self._clock.monotonic_s() >= member.rests_until_s:
+                await self._also(member, read, is_whole=len(votes.open) == len(calls))
         return votes.result(at.number)
 
     async def _served_at(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
@@ -264,16 +264,16 @@ class Endpoints:
             self._agreement.trust.unserved(at)
             raise
 
-    async def _also(self, seat: Seat, question: Callable[[Node], Awaitable[None]], *, is_whole: bool) -> None:
+    async def _also(self, member: Seat, question: Callable[[Node], Awaitable[None]], *, is_whole: bool) -> None:
         """Ask one more endpoint. `is_whole` False: for items others cannot read, which are no reason to leave it."""
         try:
-            await self._ask(seat, question)
+            await self._ask(member, question)
         except (StaleNode, NarrowRange):
-            self._served(seat)
+            self._served(member)
         except RetryElsewhere as error:
             if is_whole:
-                self._failed(seat, error)
+                self._failed(member, error)
 
     def _in_service(self) -> list[Node]:
         now_s = self._clock.monotonic_s()
-        return [seat.node for seat in self._seats if now_s >= seat.rests_until_s]
+        return [member.node for member in self._members if now_s >= member.rests_until_s]

@@ -44,7 +44,7 @@ class _Connect(connect):
         return exc
 
 
-class Wake:
+class Subscription:
     """Keeps one subscription alive until cancelled. Never raises for anything the other side does."""
 
     def __init__(
@@ -53,21 +53,21 @@ class Wake:
         chain_id: int,
         address: Emitters,
         topics0: Sequence[bytes],
-        ring: Callable[[], None],
+        wake: Callable[[], None],
         clock: Clock,
         random: Random,
         *,
         silence_s: float = 60.0,
         message_limit_bytes: int = 1024 * 1024,
     ) -> None:
-        """`ring` is called on every message and must not block. `silence_s` without any message forces a reconnect."""
+        """`wake` is called on every message and must not block. `silence_s` without any message forces a reconnect."""
         self._url = Url(url)
         self._chain_id = chain_id
         self._logs = {
             "address": "0x" + address.hex() if isinstance(address, bytes) else ["0x" + one.hex() for one in address],
             "topics": [["0x" + topic.hex() for topic in topics0]],
         }
-        self._ring = ring
+        self._ring = wake
         self._clock = clock
         self._random = random
         self._silence_s = silence_s

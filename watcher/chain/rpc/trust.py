@@ -95,7 +95,7 @@ class Trust:
         """Judge the lone blocks of earlier polls by what the nodes show now, and record who contradicts whom."""
         for one in shown:
             others = [other for other in shown if other.place != one.place]
-            self._judge(one, [other for other in others if other.leads])
+            self._resolver(one, [other for other in others if other.leads])
             record = self._records[one.place]
             if record.lead is None and others and all(other.head.number < one.head.number for other in others):
                 record.lead = one.head
@@ -107,7 +107,7 @@ class Trust:
                 f"0x{one.blocks[height].hash.hex()} and 0x{other.blocks[height].hash.hex()}"
             )
 
-    def _judge(self, one: Shown, others: Sequence[Shown]) -> None:
+    def _resolver(self, one: Shown, others: Sequence[Shown]) -> None:
         record = self._records[one.place]
         lead = record.lead
         if lead is None or lead.number not in one.blocks or all(each.head.number < lead.number for each in others):
