@@ -15,5 +15,5 @@ def upgrade() -> None:
     with op.batch_alter_table("responses", reflect_args=(sa.Column("task_index", Uint256(), nullable=False),)) as table:
         table.drop_constraint("uq_responses_source_id_block_hash_log_index", type_="unique")
         table.create_unique_constraint(
-            "uq_responses_log", ["source_id", "block_hash", "tx_hash", "log_index", "task_index", "response_hash"]
+            "uq_responses_log", ["block_hash", "tx_hash", "log_index", "source_id", "task_index", "response_hash"]
         )

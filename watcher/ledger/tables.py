@@ -179,9 +179,9 @@ responses = Table(
     Column("block_hash", LargeBinary(32), nullable=False),
     Column("tx_hash", LargeBinary(32), nullable=False),
     Column("log_index", BigInteger, nullable=False),
-    # Some nodes give two logs of a block one index.
+    # Some nodes give two logs of a block one index. `source_id` stands behind, or SQLite would search by it alone.
     UniqueConstraint(
-        "source_id", "block_hash", "tx_hash", "log_index", "task_index", "response_hash", name="uq_responses_log"
+        "block_hash", "tx_hash", "log_index", "source_id", "task_index", "response_hash", name="uq_responses_log"
     ),
     Index("ix_responses_task", "source_id", "task_index"),
 )
