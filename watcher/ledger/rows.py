@@ -25,24 +25,29 @@ FINAL_CLOSED = func.coalesce(sources.c.final_l1_block - 1, sources.c.final_block
 IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > HEAD_CLOSED)
 
 
+def task_of(row: Row[Any]) -> Task:
+    """Return the task in a row that was selected with its source."""
+    return Task(
+        chain_id=row.chain_id,
+        task_manager=row.task_manager,
+        task_index=row.task_index,
+        task_hash=row.task_hash,
+        created_block=row.created_block,
+        message=row.message,
+        quorum_numbers=row.quorum_numbers,
+        quorum_threshold=row.quorum_threshold,
+        deadline_block=row.deadline_block,
+        seen_at=Sighting(row.block_number, row.block_hash, row.created_tx_hash, row.log_index),
+        log=row.log,
+        deadline_s=row.deadline_s,
+    )
+
+
 def open_task(row: Row[Any], *, state: State | None = None, fence: int | None = None) -> OpenTask:
-    """The row of a task (selected with its source) as a stage takes it."""
+    """Return the row of a task (selected with its source) as a stage takes it."""
     return OpenTask(
         row_id=row.id,
-        task=Task(
-            chain_id=row.chain_id,
-            task_manager=row.task_manager,
-            task_index=row.task_index,
-            task_hash=row.task_hash,
-            created_block=row.created_block,
-            message=row.message,
-            quorum_numbers=row.quorum_numbers,
-            quorum_threshold=row.quorum_threshold,
-            deadline_block=row.deadline_block,
-            seen_at=Sighting(row.block_number, row.block_hash, row.created_tx_hash, row.log_index),
-            log=row.log,
-            deadline_s=row.deadline_s,
-        ),
+        task=task_of(row),
         state=state or State(row.state),
         fence=row.fence if fence is None else fence,
         attempts=row.attempts,

@@ -13,7 +13,7 @@ from sqlalchemy.engine import Row
 
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.ledger import queries
-from watcher.ledger.rows import open_task
+from watcher.ledger.rows import task_of
 from watcher.ledger.source import Cursor
 from watcher.ledger.store import Read
 from watcher.state import State
@@ -223,7 +223,7 @@ class Prover:
     ) -> None:
         task_hash, response_hash = on_chain
         proof.known += 1
-        if (reason := self._contradiction(open_task(task).task)) is not None:
+        if (reason := self._contradiction(task_of(task))) is not None:
             raise FixConfiguration(reason)
         is_answered = response_hash is not None if self._contract.proves_answers else event is not None
         is_known = not self._contract.proves_tasks or self._contract.is_task(task_hash, task.task_hash)
@@ -244,7 +244,7 @@ class Prover:
     def _holds_together(self, task: Row[Any]) -> bool:
         """Whether the row is what its own log says, and not given up while the chain holds the task."""
         known = task.state in _STATES and task.state != State.ORPHANED
-        return known and self._contract.told(open_task(task).task)
+        return known and self._contract.told(task_of(task))
 
     def _unanswered(self, proof: Proof, task: Row[Any], at: Header) -> None:
         is_late = task.deadline_block is not None and task.deadline_block <= at.closed_block
