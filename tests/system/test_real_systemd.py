@@ -17,12 +17,14 @@ import pytest
 import pytest_asyncio
 
 from tests.system.real_systemd import PROGRAM, Machine, Missing, booted, prepared
+from watcher.devnet.faults import Fault, FaultKind
 from watcher.devnet.world import Devnet, DevnetOptions
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(600)]
 
 UNIT = "watcher@demo.service"
 LEDGER = "/var/lib/avs-watcher/demo/watcher.db"
+BY_HAND = "put it into root's shell:"
 EXPOSURE_LIMIT = 15  # tenths
 # The unit as it is, but a hang is noticed within seconds.
 QUICK = "[Service]\nWatchdogSec=5\nRestartSec=1\n"
@@ -84,6 +86,16 @@ class World:
         config = f"/etc/avs-watcher/{instance}.toml"
         command = ["runuser", "-u", user, "--", "env", ledger, PROGRAM, *arguments, "--json", "--config", config]
         return json.loads(await self.ok(*command))
+
+    async def state(self, index: int) -> str | None:
+        """What the ledger says of a task; None where it does not know it."""
+        listed = await self.watcher("tasks", "list")
+        return next((one["state"] for one in listed if one["task_index"] == index), None)
+
+    async def follow(self, words: str, copy: str = "") -> None:
+        """Type the commands that follow these words on the page, into one shell of root's, up to one that fails."""
+        steps = _page_block(words).replace("my-avs", "demo").replace("watcher-TIME.db", copy)
+        await self.ok("bash", "-ec", f"{_page_block(BY_HAND)}\n{steps}", timeout_s=120)
 
     async def create(self, count: int) -> list[int]:
         first = self._numbers
@@ -308,7 +320,7 @@ async def test_the_backup_unit_copies_and_relieves_the_ledger_beside_the_daemon(
 
 
 async def test_commands_by_hand_work_as_the_page_says(world: World) -> None:
-    by_hand = _page_block("by_hand() {")
+    by_hand = _page_block(BY_HAND)
     checked = await world.ok("bash", "-c", f"{by_hand}\nby_hand demo check --json")
     assert json.loads(checked)
     listed = await world.ok("bash", "-c", f"{by_hand}\nby_hand demo tasks list --json")
@@ -319,21 +331,30 @@ async def test_commands_by_hand_work_as_the_page_says(world: World) -> None:
 async def test_a_copy_is_restored_as_the_page_says(world: World) -> None:
     before = await world.watcher("prove")
     copy = (await world.ok("find", "/var/lib/avs-watcher/demo/backup", "-name", "watcher-*.db")).split()[-1]
-    steps = _page_block("systemctl stop").replace("my-avs", "demo").replace("watcher-TIME.db", Path(copy).name)
-    await world.ok("bash", "-ec", f"{_page_block('by_hand() {')}\n{steps}", timeout_s=120)
+    # An answer that the copy does not know, and that the chain does not show either.
+    world.net.hosted.faults.add(Fault(FaultKind.NEVER_LANDS))
+    (held,) = await world.create(1)
+    await world.until(lambda: world.state(held), lambda now: now == "accepted", "the answer is on its way")
+    await world.follow("Restore:", Path(copy).name)
+    world.net.hosted.faults.clear()
     await world.active()
     await world.answered(await world.create(2))
+    assert await world.state(held) == "ready"  # to be answered, and held back
     after = await world.watcher("prove", user="auditor")
     assert after["ok"]
-    assert after["known"] == before["known"] + 2
+    assert after["known"] == before["known"] + 3
     assert after["answered_otherwise"] == []
 
+    await world.follow("Where you know that nothing was sent")
+    await world.active()
+    await world.answered([held])
 
-def _page_block(begin: str) -> str:
-    """The lines of the page for operators that begin so, as they stand there."""
+
+def _page_block(words: str) -> str:
+    """The commands that follow these words on the page for operators, as they stand there."""
     page = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
-    (block,) = [one for one in page.split("```sh\n")[1:] if one.startswith(begin)]
-    return block.partition("```")[0]
+    (following,) = page.split(words)[1:]
+    return following.split("```sh\n")[1].partition("```")[0]
 
 
 async def test_the_exposure_of_the_installed_units_is_low(world: World) -> None:
