@@ -1,13 +1,15 @@
 """A clock that is set back, under an open ledger or a closed one: nothing waits for the old time to come again."""
 
+from dataclasses import replace
+
 import pytest
 
 from tests.conformance.rig import LEASE_MS, LedgerRig, digest, make_task, sent
-from watcher.ledger import claims, queries, store
+from watcher.ledger import absences, claims, queries, store
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.writer import Tx
 from watcher.state import State
-from watcher.task import Accepted
+from watcher.task import Absence, Absent, Accepted
 
 HOUR_MS = 3_600_000
 YEAR_MS = 365 * 24 * HOUR_MS
@@ -97,3 +99,45 @@ async def test_what_a_clock_ahead_of_ours_has_written_begins_anew_at_the_start(l
     assert await ledger.write(started_an_hour_earlier) == 3
     now_ms = ledger.clock.now_ms() - HOUR_MS
     assert [row.due_at_ms for row in await ledger.rows()] == [now_ms, now_ms + 60_000, now_ms + 120_000]
+
+
+@pytest.mark.parametrize("back_ms", [2_000, HOUR_MS])
+async def test_the_time_since_a_reading_of_zero_goes_on_when_the_clock_is_set_back(
+    ledger: LedgerRig, back_ms: int
+) -> None:
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    await read_as_zero(ledger, Absent.RESPONSE, 6_000)
+    ledger.clock.at_ms += 4_000
+    ledger.clock.back_ms = back_ms
+    await ledger.write(claims.claim, ledger.source, [State.READY], 1, LEASE_MS)
+    row = await ledger.row(0)
+    now_ms = ledger.clock.now_ms()
+    assert (row.absent_at_ms, row.due_at_ms) == (now_ms - 4_000, now_ms + 2_000)
+
+
+async def test_a_reading_of_zero_by_a_clock_ahead_of_ours_puts_nothing_off_until_then(ledger: LedgerRig) -> None:
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    now_ms = ledger.clock.now_ms()
+    await read_as_zero(ledger, Absent.EVENT, 0, at_ms=now_ms + HOUR_MS)
+    assert (await ledger.row(0)).due_at_ms == now_ms
+
+
+@pytest.mark.parametrize("back_ms", [60_000, YEAR_MS])
+async def test_a_task_read_as_zero_is_put_off_from_that_reading_at_the_start(ledger: LedgerRig, back_ms: int) -> None:
+    """Not from its last transition, which may be long past: by then it had waited for its deadline."""
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    ledger.clock.at_ms += HOUR_MS
+    await read_as_zero(ledger, Absent.RESPONSE, 6_000)
+
+    def started_earlier(tx: Tx) -> int:
+        tx.now_ms -= back_ms
+        return store.at_start(tx, ledger.source)
+
+    assert await ledger.write(started_earlier) == 1
+    assert (await ledger.row(0)).due_at_ms == ledger.clock.now_ms() - back_ms + 6_000
+
+
+async def read_as_zero(ledger: LedgerRig, of: Absent, apart_ms: int, at_ms: int | None = None) -> None:
+    (held,) = await ledger.held(State.ACCEPTED)
+    absence = Absence(of, 110, ledger.clock.now_ms() if at_ms is None else at_ms)
+    await ledger.write(absences.record, [replace(held, absence=absence)], apart_ms, 111)

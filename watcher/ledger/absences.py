@@ -24,13 +24,16 @@ _NEWEST_TASKS = 5000
 
 
 def record(tx: Tx, held: Sequence[OpenTask], apart_ms: int, at_block: int) -> None:
-    """Keep the absence that each task carries. The next look is due `apart_ms` after it and at `at_block`."""
+    """Keep the absence that each task carries. The next look is due `apart_ms` after it and at `at_block`.
+
+    A reading later than now was taken before the clock stepped back; nothing waits for that time to come again.
+    """
     rows = []
     for task in held:
         first = task.absence
         assert first is not None, "the caller misses something"
         kept = {"absent": first.of, "absent_block": first.block_number, "absent_at_ms": first.at_ms}
-        next_look = {"due_at_ms": first.at_ms + apart_ms, "due_block": at_block}
+        next_look = {"due_at_ms": min(first.at_ms, tx.now_ms) + apart_ms, "due_block": at_block}
         rows.append(as_held(task, kept | next_look))
     if rows:
         tx.conn.execute(AS_HELD, rows)

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection, update
+from sqlalchemy import Connection, case, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -29,6 +29,9 @@ def follow(tx: Tx, source_id: int, back_ms: int) -> None:
     for column in (tasks.c.due_at_ms, tasks.c.lease_until_ms):
         to_come = (tasks.c.source_id == source_id, OPEN, column > tx.now_ms)
         tx.conn.execute(update(tasks).where(*to_come).values({column: column - back_ms}))
+    # The time since a reading is measured, so these move wherever they are.
+    kept = (tasks.c.source_id == source_id, OPEN, tasks.c.absent_at_ms.is_not(None))
+    tx.conn.execute(update(tasks).where(*kept).values(absent_at_ms=tasks.c.absent_at_ms - back_ms))
     # Times in the journal go backwards here, and somebody may want to know why.
     note_event(tx, source_id, "clock set back", None, f"the clock was set back by {back_ms / 1000:.0f} s")
 
@@ -38,10 +41,11 @@ def at_start(tx: Tx, source_id: int) -> int:
 
     By how much it was set back while nobody looked is not known; that no pause is longer than it was meant to be is.
     """
-    ahead = (
-        tasks.c.source_id == source_id, OPEN, tasks.c.due_at_ms > tx.now_ms, tasks.c.updated_at_ms > tx.now_ms
-    )  # fmt: skip
-    pause = tasks.c.due_at_ms - tasks.c.updated_at_ms
+    # A reading of zero puts a task off and is no update.
+    absent_later = tasks.c.absent_at_ms > tasks.c.updated_at_ms
+    put_off_ms = case((absent_later, tasks.c.absent_at_ms), else_=tasks.c.updated_at_ms)
+    ahead = (tasks.c.source_id == source_id, OPEN, tasks.c.due_at_ms > tx.now_ms, put_off_ms > tx.now_ms)
+    pause = tasks.c.due_at_ms - put_off_ms
     return tx.conn.execute(update(tasks).where(*ahead).values(due_at_ms=pause + tx.now_ms)).rowcount
 
 
