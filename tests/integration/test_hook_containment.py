@@ -176,9 +176,9 @@ from watcher.hook.pool import WorkerPool, PoolPlan
 from watcher.testing import make_task
 
 async def main(app_dir):
-    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=1)) as crew:
+    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=1)) as pool:
         for message in (b"detached", b"by_setsid_program", b"pid", b"parent"):
-            print((await crew.run(make_task(message))).resp_message.decode(), end=" ")
+            print((await pool.run(make_task(message))).resp_message.decode(), end=" ")
         print(flush=True)
         await asyncio.sleep(600)
 
