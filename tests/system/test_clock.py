@@ -1,7 +1,7 @@
 """The wall clock of the machine jumps, by libfaketime, under a running daemon and between two lives of it.
 
 Deadlines are blocks, and pauses have a length: every task ends as if nothing had been, and as soon. Blocks come as fast
-as the daemon reads them, which on a loaded machine is slowly here: every look at the clock reads a file.
+as the daemon reads them: libfaketime reads a file for every look at the clock, and a loaded machine does that slowly.
 """
 
 import time
@@ -20,8 +20,8 @@ from watcher.devnet.faults import Fault, FaultKind
 MINUTE_S = 60
 HOUR_S = 3600
 YEAR_S = 365 * 24 * HOUR_S
-# What takes a few seconds when nothing jumps: without its cache, libfaketime is slow.
-SOON_S = 45.0
+# Far less than the clock jumps by, and enough where all else is busy, too: without its cache, libfaketime is slow.
+SOON_S = 90.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def more(count: Callable[[], int], than: int) -> bool:
 JUMPS = [-2, HOUR_S, -2 * HOUR_S, 10 * YEAR_S, -20 * YEAR_S, 0]
 
 
-@pytest.mark.timeout(180)
+@pytest.mark.timeout(600)
 async def test_a_clock_that_jumps_about_while_tasks_flow_holds_nothing_up(tmp_path: Path) -> None:
     async with rig_with_clock(tmp_path) as (rig, wall):
         daemon = await start(rig, wall)
