@@ -77,7 +77,7 @@ async def burst(order: Order) -> Measured:
     async with AsyncExitStack() as stack:
         nodes = await stack.enter_async_context(_nodes(settings))
         pool = await stack.enter_async_context(wiring.pool(settings))
-        while pool.alive < order.workers:  # noqa: ASYNC110 - the crew has no event for it; outside the measurement
+        while pool.alive < order.workers:  # noqa: ASYNC110 - the pool has no event for it; outside the measurement
             await asyncio.sleep(0.01)
         client = await stack.enter_async_context(wiring.client(settings, clock))
         finish.sender = client

@@ -1,4 +1,4 @@
-"""What was over when a ledger was begun is told apart from what was missed or lost to others."""
+"""Tasks that were over when the ledger was begun are kept apart from tasks that were missed or lost to others."""
 
 from dataclasses import replace
 

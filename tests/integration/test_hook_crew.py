@@ -212,7 +212,7 @@ async def ended(pid: int, deadline_s: float = 10) -> bool:
 async def until(condition: Callable[[], bool]) -> None:
     """Return once it holds; fail after 20 s."""
     async with asyncio.timeout(20):
-        while not condition():  # noqa: ASYNC110  the crew has no event for it
+        while not condition():  # noqa: ASYNC110  the pool has no event for it
             await asyncio.sleep(0.02)
 
 

@@ -172,7 +172,7 @@ async def test_a_worker_stays_beyond_its_share_when_none_could_follow(app_dir: P
 
 
 async def test_nothing_starts_before_a_reload_when_the_crew_is_empty(app_dir: Path) -> None:
-    """A reload brings back a crew that lost every worker to changed code."""
+    """A reload brings back a pool that lost every worker to changed code."""
     lines: list[str] = []
 
     def log(_task: Task | None, line: str) -> None:
