@@ -25,6 +25,7 @@ tasks = st.builds(
     quorum_numbers=st.binary(max_size=8),
     quorum_threshold=uint256,
     deadline_block=st.none() | uint256,
+    deadline_s=st.none() | uint256,
     seen_at=st.builds(Sighting, uint256, hash32, hash32, uint256),
 )
 answers: st.SearchStrategy[Answer] = st.one_of(

@@ -6,8 +6,9 @@ BrokenFrame, whatever the bytes. Byte strings travel as hex.
 
 import json
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from dataclasses import fields as fields_of
 from itertools import islice
 from typing import Any
 
@@ -173,48 +174,34 @@ def read_files(fields: Fields) -> Mapping[str, str]:
     return given
 
 
+# The fields of a task that travel one by one, with their types; the log stays in the daemon.
+_PLAIN_FIELDS = {one.name: one.type for one in fields_of(Task) if one.name not in ("seen_at", "fields", "log")}
+_SIGHTING_FIELDS = {one.name: one.type for one in fields_of(Sighting)}
+
+
 def write_task(run: int, task: Task) -> Fields:
-    seen = task.seen_at
-    return {
-        "run": run,
-        "chain_id": task.chain_id,
-        "task_manager": task.task_manager.hex(),
-        "task_index": task.task_index,
-        "task_hash": task.task_hash.hex(),
-        "created_block": task.created_block,
-        "message": task.message.hex(),
-        "quorum_numbers": task.quorum_numbers.hex(),
-        "quorum_threshold": task.quorum_threshold,
-        "deadline_block": task.deadline_block,
-        "deadline_s": task.deadline_s,
-        "fields": to_json(task.fields),
-        "seen_at": [seen.block_number, seen.block_hash.hex(), seen.tx_hash.hex(), seen.log_index],
-    }
+    """Return the request to run the hook on `task`; `run` numbers it."""
+    seen_at = list(_write_plain(task.seen_at, _SIGHTING_FIELDS).values())
+    return {"run": run, **_write_plain(task, _PLAIN_FIELDS), "fields": to_json(task.fields), "seen_at": seen_at}
 
 
 def read_task(fields: Fields) -> tuple[int, Task]:
-    """Return the number of the run and its task."""
+    """Return the number of the run and its task. Raises BrokenMessage."""
     seen = fields.get("seen_at")
-    if not isinstance(seen, list) or len(seen) != 4:
+    if not isinstance(seen, list) or len(seen) != len(_SIGHTING_FIELDS):
         raise BrokenMessage("no sighting")
-    place = dict(zip(("block_number", "block_hash", "tx_hash", "log_index"), seen, strict=True))
-    task = Task(
-        chain_id=_int(fields, "chain_id"),
-        task_manager=_bytes(fields, "task_manager"),
-        task_index=_int(fields, "task_index"),
-        task_hash=_bytes(fields, "task_hash"),
-        created_block=_int(fields, "created_block"),
-        message=_bytes(fields, "message"),
-        quorum_numbers=_bytes(fields, "quorum_numbers"),
-        quorum_threshold=_int(fields, "quorum_threshold"),
-        deadline_block=None if fields.get("deadline_block") is None else _int(fields, "deadline_block"),
-        deadline_s=None if fields.get("deadline_s") is None else _int(fields, "deadline_s"),
-        fields=_values(fields),
-        seen_at=Sighting(
-            _int(place, "block_number"), _bytes(place, "block_hash"), _bytes(place, "tx_hash"), _int(place, "log_index")
-        ),
-    )
+    seen_at = Sighting(**_read_plain(dict(zip(_SIGHTING_FIELDS, seen, strict=True)), _SIGHTING_FIELDS))
+    task = Task(**_read_plain(fields, _PLAIN_FIELDS), fields=_values(fields), seen_at=seen_at)
     return _int(fields, "run"), task
+
+
+def _write_plain(value: object, types: Mapping[str, object]) -> dict[str, object]:
+    plain = {name: getattr(value, name) for name in types}
+    return {name: one.hex() if isinstance(one, bytes) else one for name, one in plain.items()}
+
+
+def _read_plain(fields: Fields, types: Mapping[str, object]) -> dict[str, Any]:
+    return {name: _READERS[kind](fields, name) for name, kind in types.items()}
 
 
 def _values(fields: Fields) -> dict[str, object]:
@@ -287,3 +274,11 @@ def _bytes(fields: Fields, key: str) -> bytes:
     if len(text) != 2 * len(value):  # fromhex lets white space pass
         raise BrokenMessage(f"{key} is not hex")
     return value
+
+
+def _int_or_none(fields: Fields, key: str) -> int | None:
+    return None if fields.get(key) is None else _int(fields, key)
+
+
+# How a plain field is read, by its type.
+_READERS: Mapping[object, Callable[[Fields, str], object]] = {int: _int, int | None: _int_or_none, bytes: _bytes}

@@ -11,7 +11,7 @@ from sqlalchemy import case, delete, insert, select, update
 
 from watcher.ledger.engine import insert_into
 from watcher.ledger.marks import lower_head, unfinalise
-from watcher.ledger.rows import WITH_SOURCE, chunks, open_task
+from watcher.ledger.rows import WITH_SOURCE, chunks, open_task, sighting_columns, task_columns
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import OPEN, blocks, passes, responses, sources, tasks
 from watcher.ledger.transitions import look_where_named, move_rows, note, reopen
@@ -90,7 +90,7 @@ def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> int:
 
 
 def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:
-    tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(**_sighting(task), canonical=True))
+    tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(**sighting_columns(task), canonical=True))
     if state is State.ORPHANED:
         move_rows(tx, [row_id], state, State.SEEN, f"the chain brought it back in block {task.seen_at.block_number}")
         look_where_named(tx, [row_id])
@@ -261,29 +261,10 @@ def _forget_old_hashes(tx: Tx, source_id: int, final_block: int) -> None:
         tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number <= oldest))
 
 
-def _sighting(task: Task) -> dict[str, Any]:
-    seen = task.seen_at
-    return {
-        "block_number": seen.block_number,
-        "block_hash": seen.block_hash,
-        "created_tx_hash": seen.tx_hash,
-        "log_index": seen.log_index,
-    }
-
-
 def _row(tx: Tx, source_id: int, task: Task) -> dict[str, Any]:
     return {
         "source_id": source_id,
-        "task_index": task.task_index,
-        "task_hash": task.task_hash,
-        "created_block": task.created_block,
-        "message": task.message,
-        "quorum_numbers": task.quorum_numbers,
-        "quorum_threshold": task.quorum_threshold,
-        "deadline_block": task.deadline_block,
-        "deadline_s": task.deadline_s,
-        "log": task.log,
-        **_sighting(task),
+        **task_columns(task),
         "canonical": True,
         "state": State.SEEN,
         "due_at_ms": tx.now_ms,

@@ -1,6 +1,8 @@
 """Rows of the ledger as the values the stages work with."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, bindparam, func, or_, select
@@ -12,6 +14,13 @@ from watcher.task import Absence, Absent, OpenTask, Sighting, Task
 
 T = TypeVar("T")
 _IN_LIMIT = 500  # bound parameters in one IN list: databases bound those of a statement, reorgs do not bound their rows
+
+# Fields with a column of the same name: a new field of `Task` or `OpenTask` needs its column, and no line here.
+_TASK_FIELDS = tuple(field.name for field in fields(Task) if field.name not in ("seen_at", "fields"))
+_OPEN_FIELDS = tuple(
+    field.name for field in fields(OpenTask) if field.name in tasks.c and field.name not in ("state", "fence")
+)
+_task_values, _open_values = attrgetter(*_TASK_FIELDS), attrgetter(*_OPEN_FIELDS)
 
 WITH_SOURCE: Select[Any] = select(tasks, sources.c.chain_id, sources.c.task_manager).join(
     sources, sources.c.id == tasks.c.source_id
@@ -27,36 +36,35 @@ IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > HEAD_
 
 def task_of(row: Row[Any]) -> Task:
     """Return the task in a row that was selected with its source."""
-    return Task(
-        chain_id=row.chain_id,
-        task_manager=row.task_manager,
-        task_index=row.task_index,
-        task_hash=row.task_hash,
-        created_block=row.created_block,
-        message=row.message,
-        quorum_numbers=row.quorum_numbers,
-        quorum_threshold=row.quorum_threshold,
-        deadline_block=row.deadline_block,
-        seen_at=Sighting(row.block_number, row.block_hash, row.created_tx_hash, row.log_index),
-        log=row.log,
-        deadline_s=row.deadline_s,
-    )
+    stored: dict[str, Any] = dict(zip(_TASK_FIELDS, _task_values(row), strict=True))
+    return Task(**stored, seen_at=Sighting(row.block_number, row.block_hash, row.created_tx_hash, row.log_index))
+
+
+def task_columns(task: Task) -> dict[str, Any]:
+    """Return the columns of `tasks` that hold the task itself, without its source."""
+    return {name: getattr(task, name) for name in _TASK_FIELDS if name in tasks.c} | sighting_columns(task)
+
+
+def sighting_columns(task: Task) -> dict[str, Any]:
+    """Return the columns of `tasks` that say where on the chain the task was seen."""
+    seen = task.seen_at
+    return {
+        "block_number": seen.block_number,
+        "block_hash": seen.block_hash,
+        "created_tx_hash": seen.tx_hash,
+        "log_index": seen.log_index,
+    }
 
 
 def open_task(row: Row[Any], *, state: State | None = None, fence: int | None = None) -> OpenTask:
     """Return the row of a task (selected with its source) as a stage takes it."""
+    stored: dict[str, Any] = dict(zip(_OPEN_FIELDS, _open_values(row), strict=True))
     return OpenTask(
+        **stored,
         row_id=row.id,
         task=task_of(row),
         state=state or State(row.state),
         fence=row.fence if fence is None else fence,
-        attempts=row.attempts,
-        hook_attempts=row.hook_attempts,
-        response=row.response,
-        tx_hash=row.tx_hash,
-        responded_block=row.responded_block,
-        response_hash=row.response_hash,
-        updated_at_ms=row.updated_at_ms,
         absence=None if row.absent is None else Absence(Absent(row.absent), row.absent_block, row.absent_at_ms),
     )
 

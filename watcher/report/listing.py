@@ -6,76 +6,54 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
+from watcher.ledger.tables import attempts, tasks
+
 # The end of the year 9999; what lasts longer has no end.
 _LAST_S = 253_402_300_799
 
 
+# Columns of `tasks` that are the daemon's own affair. Every other column is a field, also one that is added later.
+_INTERNAL = frozenset(
+    {"id", "source_id", "log", "log_index", "due_at_ms", "due_block", "lease_until_ms", "fence", "look_again"}
+    | {"absent", "absent_block", "absent_at_ms"}
+)
+_TASK_COLUMNS = ("chain_id", "task_manager", *(column.name for column in tasks.c if column.name not in _INTERNAL))
+_ATTEMPT_COLUMNS = tuple(c.name for c in attempts.c if c.name not in ("task_id", "fence", "ended_at_ms"))
+_JOURNAL_COLUMNS = ("at_ms", "from_state", "to_state", "why", "attempt_id")
+# Fields that are not called as their column is.
+_FIELD_NAMES = {
+    "created_block": "task_created_block",
+    "deadline_s": "deadline_at",
+    "from_state": "from",
+    "to_state": "to",
+}
+
+
 def task_fields(row: Row[Any]) -> dict[str, Any]:
-    """One task as `tasks list --json` prints it. Bytes are lower-case 0x hex, times are ISO 8601 in UTC."""
-    return {
-        "chain_id": row.chain_id,
-        "task_manager": hexed(row.task_manager),
-        "task_index": row.task_index,
-        "task_hash": hexed(row.task_hash),
-        "state": row.state,
-        "task_created_block": row.created_block,
-        "deadline_block": row.deadline_block,
-        "deadline_at": second_of(row.deadline_s),
-        "block_number": row.block_number,
-        "block_hash": hexed(row.block_hash),
-        "canonical": row.canonical,
-        "created_tx_hash": hexed(row.created_tx_hash),
-        "message": hexed(row.message),
-        "quorum_numbers": hexed(row.quorum_numbers),
-        "quorum_threshold": row.quorum_threshold,
-        "response": hexed(row.response),
-        "hook_version": row.hook_version,
-        "sig_hash": hexed(row.sig_hash),
-        "tx_hash": hexed(row.tx_hash),
-        "responded_tx_hash": hexed(row.responded_tx_hash),
-        "responded_block": row.responded_block,
-        "response_hash": hexed(row.response_hash),
-        "attempts": row.attempts,
-        "hook_attempts": row.hook_attempts,
-        "error": row.error,
-        "seen_at": time_of(row.seen_at_ms),
-        "updated_at": time_of(row.updated_at_ms),
-    }
+    """Return one task as `tasks list --json` prints it. Bytes are lower-case 0x hex, times are ISO 8601 in UTC."""
+    return _fields(row, _TASK_COLUMNS)
 
 
 def story_fields(moves: Sequence[Row[Any]], tries: Sequence[Row[Any]]) -> dict[str, Any]:
-    """The journal and the attempts of a task, as `tasks show --json` adds them."""
+    """Return the journal and the attempts of a task, as `tasks show --json` adds them."""
     return {
-        "journal": [
-            {
-                "at": time_of(row.at_ms),
-                "from": row.from_state,
-                "to": row.to_state,
-                "why": row.why,
-                "attempt_id": row.attempt_id,
-            }
-            for row in moves
-        ],
-        "attempt_log": [
-            {
-                "id": row.id,
-                "kind": row.kind,
-                "number": row.number,
-                "api": row.api,
-                "request_digest": hexed(row.request_digest),
-                "began_at": time_of(row.began_at_ms),
-                "duration_ms": row.duration_ms,
-                "outcome": row.outcome,
-                "http_status": row.http_status,
-                "code": row.code,
-                "words": row.words,
-                "answer": hexed(row.answer),
-                "tx_hash": hexed(row.tx_hash),
-                "sig_hash": hexed(row.sig_hash),
-            }
-            for row in tries
-        ],
+        "journal": [_fields(row, _JOURNAL_COLUMNS) for row in moves],
+        "attempt_log": [_fields(row, _ATTEMPT_COLUMNS) for row in tries],
     }
+
+
+def _fields(row: Row[Any], columns: Sequence[str]) -> dict[str, Any]:
+    return dict(_field(column, getattr(row, column)) for column in columns)
+
+
+def _field(column: str, value: Any) -> tuple[str, Any]:
+    if column == "at_ms" or column.endswith("_at_ms"):
+        return column.removesuffix("_ms"), time_of(value)
+    if isinstance(value, bytes):
+        value = hexed(value)
+    elif column == "deadline_s":
+        value = second_of(value)
+    return _FIELD_NAMES.get(column, column), value
 
 
 def hexed(data: bytes | None) -> str | None:
