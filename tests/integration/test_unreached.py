@@ -16,7 +16,9 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
+from watcher.devnet.chain import drop
 from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.errors import Halt
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.source import Cursor
@@ -42,9 +44,11 @@ class Rig:
         self.watch: Watch
         self.nodes: NodePool
 
-    def start(self, finality: str | int = "finalized") -> None:
-        """The watch as a daemon makes it at its start: it knows nothing but the ledger."""
-        self.nodes = NodePool([Node(self.url, self.net.chain_id, self.clock)], self.clock, Random(1))
+    def start(self, finality: str | int = "finalized", honest: int = 0) -> None:
+        """The watch as a daemon makes it at its start: it knows nothing but the ledger. `honest`: nodes beside."""
+        urls = [self.url, *[self.net.rpc_url] * honest]
+        nodes = [Node(url, self.net.chain_id, self.clock) for url in urls]
+        self.nodes = NodePool(nodes, self.clock, Random(1))
         contract = TaskManager(self.nodes, bytes.fromhex(self.net.task_manager[2:]), convention("wizard"), 100)
         plan = WatchPlan(self.net.chain_id, finality, 2000, POLL_S)
         self.watch = Watch(self.nodes, contract, self.ledger, plan, 100)
@@ -210,3 +214,32 @@ async def test_a_cursor_below_firm_finality_is_not_left(rig: Rig) -> None:
         await rig.poll()
         await rig.slot()
     assert await rig.cursor() == before
+
+
+async def test_a_reorg_heals_when_one_node_of_three_made_it_final_by_depth(rig: Rig) -> None:
+    """One node was four blocks ahead. The block that changes was the head of the two others."""
+    await rig.nodes.close()
+    rig.start(finality=4, honest=2)
+    for _ in range(6):
+        await rig.slot()
+    await rig.poll()
+    true_head = await rig.net.chain.head()
+    rig.liar.ahead = 4
+    await rig.poll()
+    assert (await rig.cursor()).block == true_head + 4, "one node alone ahead is followed"
+    rig.liar.ahead = 0
+    await rig.net.chain.reorg(1, drop)
+    await rig.until_read(20)
+    assert "finality broken" not in await rig.events()
+
+
+async def test_the_watch_halts_when_a_block_that_all_nodes_made_final_by_depth_changes(rig: Rig) -> None:
+    await rig.nodes.close()
+    rig.start(finality=2, honest=2)
+    for _ in range(6):
+        await rig.slot()
+    await rig.poll()
+    await rig.net.chain.reorg(4, drop)
+    await rig.slot()
+    with pytest.raises(Halt, match="was final and has changed"):
+        await rig.poll()

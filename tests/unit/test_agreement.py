@@ -296,6 +296,32 @@ async def test_finality_is_not_firm_when_one_of_several_nodes_is_left() -> None:
     assert (found.block.number, found.firm) == (95, False)
 
 
+@pytest.mark.parametrize(
+    ("heights", "quorum", "expected", "firm"),
+    [
+        ([100], 1, 96, True),
+        ([104, 100, 100], 1, 96, True),  # the one ahead alone would make their head final
+        ([100, 104], 1, 96, True),
+        ([103, 103, 100], 2, 99, True),
+        ([103, 100, 100], 2, 96, True),
+    ],
+)
+async def test_finality_by_depth_is_counted_from_the_head_of_each_node(
+    heights: list[int], quorum: int, expected: int, firm: bool
+) -> None:
+    net = Net(len(heights), quorum)
+    for node, height in zip(net.nodes, heights, strict=True):
+        node.height = height
+    found = await net.endpoints.final(4, await net.poll(), 2)
+    assert found is not None
+    assert (found.block, found.firm) == (made(expected), firm)
+
+
+async def test_finality_by_depth_is_none_while_the_chain_is_shorter() -> None:
+    net = Net(2, 1)
+    assert await net.endpoints.final(101, await net.poll(), 0) is None
+
+
 async def test_a_final_block_of_another_fork_does_not_count() -> None:
     net = Net(3, 1)
     forked = net.nodes[0]

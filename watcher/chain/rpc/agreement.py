@@ -183,18 +183,22 @@ class Agreement:
     # -- finality ----------------------------------------------------------------------------------------------------
 
     async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
-        """Return what is final below `head`: `finality` is a block tag, or a depth in blocks.
+        """Return what is final below `head`: `finality` is a block tag, or a depth in blocks below each node's head.
 
         None while too few nodes name a final block, or do not show it at its height.
         """
         if isinstance(finality, int):
-            return (
-                await self._voted(head.number - finality, head, len(self._names)) if head.number >= finality else None
-            )
-        finals = list((await self._finals(finality, head)).values())
+            # The proven head may be one node's alone: `finality` blocks below it is the head of all the others.
+            finals = [self._heads[place] - finality for place in self._near(head)]
+        else:
+            finals = list((await self._finals(finality, head)).values())
+            self._note_distance(finals, head.number)
         number = evidence.proven_final(finals, len(self._names), head.number, self._quorum, confirmations)
-        self._note_distance(finals, head.number)
         return None if number is None else await self._voted(number, head, sum(one >= number for one in finals))
+
+    def _near(self, head: Header) -> list[int]:
+        """Return the places of the nodes that are not far behind the head."""
+        return [place for place, number in self._heads.items() if number >= head.number - _NEAR_BLOCKS]
 
     def _note_distance(self, finals: Sequence[int], head_block: int) -> None:
         if not finals or min(finals) < head_block:
@@ -214,10 +218,8 @@ class Agreement:
 
     async def _finals(self, tag: str, head: Header) -> dict[int, int]:
         """What each node near the head calls final, if the node shows that block at its own height, too."""
-        near = [place for place, number in self._heads.items() if number >= head.number - _NEAR_BLOCKS]
-        named = {
-            place: block for place, block in (await self._ask_all(lambda node: node.header(tag), near)).items() if block
-        }
+        answers = await self._ask_all(lambda node: node.header(tag), self._near(head))
+        named = {place: block for place, block in answers.items() if block}
         there = await self._blocks({place: [block.number] for place, block in named.items()})
         return {
             place: block.number for place, block in named.items() if there.get(place, {}).get(block.number) == block
