@@ -20,6 +20,12 @@ def shipped(name: str) -> Path:
     return inside if inside.is_dir() else package.parent / name
 
 
+def preset_names() -> tuple[str, ...]:
+    """Return the names of the shipped conventions, each a TOML file of that name, in alphabetical order."""
+    folder = resources.files("watcher") / "chain" / "convention" / "presets"
+    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
+
+
 _DEPTH_MAX = 64
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 

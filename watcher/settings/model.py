@@ -5,7 +5,7 @@ that exists is valid, and neither its repr nor an error about it shows a passwor
 the source of `docs/settings.md` and of the file that `watcher init` writes.
 """
 
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
@@ -17,9 +17,16 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from watcher.files import preset_names
 from watcher.settings import checks
 from watcher.settings.operator import NEEDED, Operator
 from watcher.settings.section import KIB, MIB, Count, Seconds, Section
+
+# Messages and docs/settings.md list the names; a type checker needs a type that stands in the text.
+if TYPE_CHECKING:
+    ConventionName = str
+else:
+    ConventionName = Literal[(*preset_names(), "custom")]
 
 
 class Alerts(Section):
@@ -132,7 +139,7 @@ class TaskManager(Section):
         examples=[0],
         description='First block to read: a number, or "latest" for the head at the first start (and only then).',
     )
-    convention: Literal["wizard", "wizard-bridge", "incredible-squaring", "chainbase", "custom"] = Field(
+    convention: ConventionName = Field(
         default="wizard", description='The shape of the contract: a preset, or "custom" for one described in a file.'
     )
     convention_file: Annotated[str, AfterValidator(checks.file)] = Field(

@@ -1,6 +1,6 @@
 """What a convention file says: the shape of a task manager as data.
 
-Presets are such files in `conventions/`; a file of one's own is no different. `docs/conventions.md` explains every key.
+Presets are such files in `presets/`; a file of one's own is no different. `docs/conventions.md` explains every key.
 """
 
 import tomllib
@@ -16,10 +16,10 @@ from watcher.chain.convention.expression import Naming, Values, must_be_packable
 from watcher.chain.convention.table import NAME, Address, Line, Table, Type, Types
 from watcher.chain.convention.view_shape import IndexedView, PlainView, ViewShape
 from watcher.errors import FixConfiguration
-from watcher.files import is_too_deep, read_text
+from watcher.files import is_too_deep, preset_names, read_text
 from watcher.files import parse as parse_json
 
-PRESETS = ("wizard", "wizard-bridge", "incredible-squaring", "chainbase")
+PRESETS = preset_names()
 SENDER_VIEW = "aggregator()"
 _FILE_LIMIT_BYTES = 256 * 1024
 # A compiler's artifact holds the code beside the ABI.
