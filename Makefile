@@ -15,7 +15,7 @@ help:
 	@echo "make demo   the whole loop on a local devnet, ending with a proof"
 	@echo "make test   everything that must hold: style, types, layers, tests"
 	@echo "make bench  the benchmarks, side by side against the naive way"
-	@echo "make torture     kills, reorgs and faults against the real daemon, judged by an oracle (docs/torture.md)"
+	@echo "make torture     kills, reorgs and faults against the real daemon, judged by an oracle (docs/dev/torture.md)"
 	@echo "make killpoints  SIGKILL and disk errors at every write, sync and send of a short run"
 	@echo "make planted     bugs planted on purpose, and which suite catches each"
 	@echo "make fuzz        the decoders of outside bytes, 20,000 hostile cases each (CASES=...)"
@@ -67,6 +67,10 @@ torture: setup
 
 docs: setup
 	$(BIN)/python -m docs.generate.pages
+
+.PHONY: picture
+picture: setup
+	$(BIN)/python -m docs.generate.demo_picture
 
 .PHONY: requirements sbom
 # One export for `pip install --require-hashes`; a test compares it with the lock.

@@ -345,7 +345,7 @@ async def test_a_copy_is_restored_as_the_page_says(world: World) -> None:
     assert after["known"] == before["known"] + 3
     assert after["answered_otherwise"] == []
 
-    await world.follow("Where you know that nothing was sent")
+    await world.follow("If you know that nothing was sent")
     await world.active()
     await world.answered([held])
 

@@ -1,4 +1,4 @@
-"""docs/faults.md says of each fault what proves the daemon against it, or that nothing does; this keeps it true."""
+"""docs/dev/faults.md says of each fault what proves the daemon against it, or that nothing does; this keeps it true."""
 
 import ast
 import re
@@ -18,7 +18,7 @@ from tests.torture.rpc_faults import RpcFaultKind
 from watcher.devnet.faults import FaultKind
 
 ROOT = Path(__file__).parents[2]
-PAGE = ROOT / "docs" / "faults.md"
+PAGE = ROOT / "docs" / "dev" / "faults.md"
 SECTIONS = {"R": 64, "C": 19, "H": 20, "P": 33, "D": 22, "X": 16, "K": 21, "S": 28}
 IDS = [f"{letter}{number}" for letter, size in SECTIONS.items() for number in range(1, size + 1)]
 NOT_COVERED = "not covered:"
