@@ -30,7 +30,7 @@ from tests.integration.operator_rig import (
     send_once,
     success,
 )
-from watcher.operator.client import ANSWER_KEPT_BYTES
+from watcher.operator.client import REPLY_KEPT_BYTES
 from watcher.task import Accepted, Refused, Unknown
 
 
@@ -85,7 +85,7 @@ async def test_whatever_goes_wrong_after_the_request_went_out_is_unknown(
         assert isinstance(sent.outcome, Unknown), sent
         if status is not None:
             assert sent.http_status == status
-        assert len(sent.answer) <= ANSWER_KEPT_BYTES
+        assert len(sent.answer) <= REPLY_KEPT_BYTES
         assert sent.duration_ms < 3000
         assert api.written_bytes < 30_000_000
         assert len(api.seen) == 1

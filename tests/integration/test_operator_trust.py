@@ -23,7 +23,7 @@ from tests.integration.operator_rig import (
     make_request,
     send_once,
 )
-from watcher.operator.client import ANSWER_KEPT_BYTES
+from watcher.operator.client import REPLY_KEPT_BYTES
 from watcher.operator.endpoint import Endpoint
 from watcher.task import Accepted, Refused
 
@@ -32,7 +32,7 @@ async def test_no_secret_leaves_through_outcome_evidence_repr_or_log(caplog: pyt
     token = b64encode(f"admin:{PASSWORD}".encode()).decode()
     echo = failure("x" * 270 + f" key-in-path-1234 {PASSWORD} {token}")
     caplog.set_level(logging.DEBUG)
-    async with Api(answers(400, echo + b" " * ANSWER_KEPT_BYTES)) as api:
+    async with Api(answers(400, echo + b" " * REPLY_KEPT_BYTES)) as api:
         async with client_of(api.url + "/key-in-path-1234?q=key-in-query-5678") as client:
             shown = [repr(client), str(client), repr(await client.send(make_request())), repr(await client.probe())]
         async with client_of(api.url.replace("http", "https") + "/key-in-path-1234", connect_timeout_s=0.2) as client:
@@ -62,7 +62,7 @@ async def test_no_secret_leaves_through_outcome_evidence_repr_or_log(caplog: pyt
         (answers(200, b"<html>welcome</html>"), False, "JSON-RPC"),
         (answers(200, b'{"id":"1","result":true}'), False, "not the operator API"),
         (closes, False, "closed"),
-        (hangs, False, "no whole answer"),
+        (hangs, False, "no whole reply"),
     ],
 )
 async def test_probe_tells_reachable_and_authorised_from_the_rest(behaviour: Behaviour, ok: bool, said: str) -> None:

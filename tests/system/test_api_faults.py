@@ -289,9 +289,10 @@ async def test_a_refusal_of_us_blocks_the_endpoint_and_not_the_tasks(world: Worl
     assert second_ms - first_ms > 2000
     assert len(world.requests(*indices)) <= 8 + len(probes())
     assert world.rig.all_in("ready", "computed", "sending", "blocked", indices=indices)
-    words = "the proxy API refuses us, sending there stops: HTTP 401"
-    told = [line for line in world.daemon.log.splitlines() if words in line]
-    assert len(told) == 1
+    opened = [line for line in world.daemon.log.splitlines() if "operator.circuit_opened" in line]
+    assert len(opened) == 1
+    assert "api=proxy cause=refused" in opened[0]
+    assert "HTTP 401" in opened[0]
     world.behave()
     await world.final(indices)
     await world.answered_once(indices)

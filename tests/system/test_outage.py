@@ -46,9 +46,7 @@ async def test_without_a_websocket_what_the_node_forgot_to_mine_is_sent_again(tm
         assert await daemon.stop() == 0
 
 
-async def test_an_api_that_is_away_costs_a_few_lines_however_many_tasks_wait_and_however_often_each_is_tried(
-    tmp_path: Path,
-) -> None:
+async def test_unreachable_api_is_logged_once_for_all_tasks_and_attempts(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         await rig.net.hosted.stop()
@@ -59,9 +57,9 @@ async def test_an_api_that_is_away_costs_a_few_lines_however_many_tasks_wait_and
         await rig.net.hosted.start()
         await rig.until(lambda: rig.all_in("accepted"), "all are accepted")
         log = daemon.log.splitlines()
-        assert len([line for line in log if "operator.submit: " in line and "WARNING" in line]) <= 2, daemon.log
-        assert len([line for line in log if "the proxy API cannot be reached: " in line]) == 1
-        assert len([line for line in log if "the proxy API answers again" in line]) == 1
+        assert len([line for line in log if "task.not_accepted" in line]) <= 2, daemon.log
+        assert len([line for line in log if "operator.unreachable" in line]) == 1
+        assert len([line for line in log if "operator.reachable" in line]) == 1
         await rig.settle()
         await rig.verify()
         assert await daemon.stop() == 0

@@ -55,7 +55,7 @@ def test_malformed_hash_is_accepted_without_it_and_says_so(tx_hash: object) -> N
     outcome = of(200, ok({"tx_hash": tx_hash, "sig_hash": "0X" + SIG.hex()}))
     assert isinstance(outcome, Accepted)
     assert (outcome.tx_hash, outcome.sig_hash) == (None, SIG)
-    assert outcome.words.startswith("tx_hash is no 32-byte hash")
+    assert outcome.words.startswith("tx_hash is not a 32-byte hash")
 
 
 @pytest.mark.parametrize("request_id", ["8", 8, 0, None, "07", " 7", 7.5, True, [7], {}, "0x7"])
@@ -231,7 +231,7 @@ def test_lone_surrogates_and_controls_come_out_as_storable_words() -> None:
 
 def test_secrets_are_hidden_before_words_are_cut() -> None:
     body = error("x" * (WORDS_LIMIT_CHARS - 8) + "hunter2-secret")
-    outcome = parse(400, {}, body, ID, hide=lambda text: text.replace("hunter2-secret", "***"))
+    outcome = parse(400, {}, body, ID, redact=lambda text: text.replace("hunter2-secret", "***"))
     assert isinstance(outcome, Refused)
     assert "hunter" not in outcome.words
 

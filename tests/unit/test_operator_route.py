@@ -33,7 +33,7 @@ def clock() -> TestClock:
 def router(clock: TestClock) -> Router:
     circuits = [Circuit(clock, lambda: 0.5, base_s=4, max_s=100, probe_s=30) for _ in range(2)]
     main, direct = (Route(api, Nobody(), build, one) for api, one in zip(("proxy", "operator"), circuits, strict=True))
-    return Router(main, direct, guards=True)
+    return Router(main, direct, is_proxy=True)
 
 
 OURS, FOREIGN, STRICTER = make_task(), make_task(quorum_numbers=b"\x01"), make_task(quorum_threshold=80)
@@ -51,10 +51,10 @@ def test_what_the_proxy_is_not_configured_for_goes_to_the_other_or_is_parked_wit
     parked = [choose(task, alone) for task in (FOREIGN, STRICTER)]
     for choice, words in zip(parked, ("quorum numbers [1], not [0]", "threshold 80 %, not 66 %"), strict=True):
         assert isinstance(choice, Parked)
-        assert choice.why.startswith(PARKED_MARK)
-        assert words in choice.why
-        assert "[operator.direct]" in choice.why
-        assert len(choice.why) < 512  # a column holds no more
+        assert choice.reason.startswith(PARKED_MARK)
+        assert words in choice.reason
+        assert "[operator.direct]" in choice.reason
+        assert len(choice.reason) < 512  # a column holds no more
     assert choose(replace(FOREIGN, quorum_numbers=b"\x00"), alone) is router.main
     # Only what was told is compared.
     assert choose(STRICTER, replace(alone, threshold=0)) is router.main
@@ -70,7 +70,7 @@ def test_what_was_learned_chooses_between_two_and_parks_nothing(router: Router) 
 
 
 def test_a_contract_the_proxy_does_not_know_goes_to_the_other(router: Router) -> None:
-    unknown = replace(router, cannot="no such contract")
+    unknown = replace(router, unusable="no such contract")
     assert choose(OURS, unknown) is router.direct
     assert choose(OURS, replace(unknown, direct=None)) == Parked(f"{PARKED_MARK}no such contract")
 
@@ -121,7 +121,7 @@ def test_what_cannot_be_reached_closes_only_where_there_is_another_way(router: R
         circuit.record(NOT_SENT, reached=False)
     assert circuit.closed
     circuit.record(Accepted())
-    circuit.patience = UNREACHED_LIMIT
+    circuit.unreached_limit = UNREACHED_LIMIT
     for outcome in (NOT_SENT, Unknown("no whole answer"), Accepted(), NOT_SENT, NOT_SENT):
         circuit.record(outcome, reached=isinstance(outcome, Accepted))
         assert circuit.closed

@@ -29,7 +29,7 @@ def router_maker(
             circuits[role] = Circuit(
                 clock, SystemRandom().random, max_s=operator.retry_max_s * 5, probe_s=2 * operator.timeout_s + 1
             )
-        circuits[role].patience = UNREACHED_LIMIT if operator.failover else None
+        circuits[role].unreached_limit = UNREACHED_LIMIT if operator.failover else None
         return Route(api, to, build, circuits[role])
 
     def router(settings: Settings) -> Router:
@@ -43,10 +43,10 @@ def router_maker(
         return Router(
             route(settings, "main", sender, operator.api, build),
             other,
-            guards=not own,
+            is_proxy=not own,
             quorum_numbers=bytes(operator.expected_quorum_numbers),
             threshold=operator.expected_threshold,
-            cannot="" if own or contract.convention.has_proxy else _NO_PROXY,
+            unusable="" if own or contract.convention.has_proxy else _NO_PROXY,
             failover=operator.failover,
         )
 

@@ -1,4 +1,4 @@
-"""A circuit breaker for an endpoint that refuses us, whatever the task (401, 403, 404), or cannot be reached."""
+"""A circuit breaker for an API that refuses every request (401, 403, 404) or cannot be reached."""
 
 from collections.abc import Callable
 
@@ -8,13 +8,14 @@ from watcher.task import Outcome, Refused
 
 
 class Circuit:
-    """Closed until the endpoint refuses us; then one probe at a time, ever more rarely, until any other outcome.
+    """A breaker: closed while the API takes requests; open after a refusal, with one probe at a time.
 
-    With `patience` set, so many requests in a row that did not reach the API count as a refusal. Without another way to
-    send there is nothing to be gained by that, and it is None.
+    The pause between probes doubles up to `max_s`. Any other outcome of a probe closes the circuit. The state is in
+    memory only: after a restart the first request finds out again, so a corrected password works at once. Not for use
+    from several threads.
 
-    In memory only: after a restart one request finds out again, which is what a person who has just corrected the
-    password expects. Not for use from several threads.
+    `unreached_limit`: after this many requests in a row that did not reach the API, the circuit opens as it does for a
+    refusal; None: it does not. Opening helps only where another API takes the tasks.
     """
 
     def __init__(
@@ -26,13 +27,21 @@ class Circuit:
         max_s: float = 300.0,
         probe_s: float = 120.0,
     ) -> None:
-        """`probe_s`: how long to wait for the outcome of an admitted probe before the next one is let through."""
+        """Start closed.
+
+        Args:
+            clock: the monotonic time that pauses are measured by.
+            random: numbers in [0, 1) for the jitter.
+            base_s: shortest pause between probes, in seconds.
+            max_s: longest pause between probes, in seconds.
+            probe_s: seconds to wait for the outcome of an admitted probe before another one is admitted.
+        """
         self._clock = clock
         self._random = random
         self._base_s = base_s
         self._max_s = max_s
         self._probe_s = probe_s
-        self.patience: int | None = None
+        self.unreached_limit: int | None = None
         self._unreached = 0
         self._refusals = 0
         self._next_s = 0.0
@@ -40,41 +49,47 @@ class Circuit:
 
     @property
     def closed(self) -> bool:
-        """True while the endpoint is believed to take our requests."""
+        """Return True while requests may be sent freely."""
         return self._refusals == 0
 
     def wait_s(self) -> float:
-        """Seconds until the next request may be tried; 0 when one may be tried now."""
+        """Return the seconds until the next request may be tried; 0: now."""
         return 0.0 if self.closed else max(0.0, self._next_s - self._clock.monotonic_s())
 
     def make_due(self) -> None:
-        """Let the next probe through now: a person has just changed something."""
+        """Admit the next probe now: the settings have changed, or the API shows that it is back."""
         if not self._probing:
             self._next_s = 0.0
 
     def admit(self) -> bool:
-        """Ask right before sending. While open, True for one probe only; report its outcome with `record`."""
+        """Return whether a request may be sent now. Call right before sending; report the outcome with `record`.
+
+        While the circuit is open, one probe at a time is admitted.
+        """
         if self.closed:
             return True
         if self.wait_s() > 0:
             return False
-        # A probe that is never reported (cancelled, crashed) frees the place when its time is up.
+        # If the probe is never reported (cancelled, crashed), the next one is admitted after this time.
         self._probing = True
         self._next_s = self._clock.monotonic_s() + self._probe_s
         return True
 
     def record(self, outcome: Outcome, *, reached: bool = True, within_s: float | None = None) -> None:
-        """Report the outcome of an admitted request; `reached` is False when the API itself said nothing.
+        """Record the outcome of an admitted request.
 
-        `within_s` bounds the wait for the next probe in seconds, whatever the API asks for; None does not.
+        Args:
+            outcome: what the POST came to.
+            reached: False if the reply, or its absence, is not the API's own.
+            within_s: longest wait for the next probe in seconds, even if the API asks for more; None: no limit.
         """
         self._unreached = 0 if reached else self._unreached + 1
-        if not self._is_refusal(outcome):
-            if reached or self.patience is None:
+        if not self._opens(outcome):
+            if reached or self.unreached_limit is None:
                 self._refusals, self._probing = 0, False
             return
         if not self.closed and not self._probing:
-            return  # sent while it was still closed: no news, and no reason to wait longer
+            return  # Sent before the circuit opened: it adds nothing, and must not lengthen the pause.
         self._refusals += 1
         self._probing = False
         pause_s = delay_s(
@@ -86,10 +101,11 @@ class Circuit:
         )
         self._next_s = self._clock.monotonic_s() + (pause_s if within_s is None else min(pause_s, within_s))
 
-    def _is_refusal(self, outcome: Outcome) -> bool:
+    def _opens(self, outcome: Outcome) -> bool:
+        """Return whether this outcome opens the circuit, or keeps it open."""
         if isinstance(outcome, Refused) and outcome.endpoint:
             return True
-        if self.patience is None or not self._unreached:
+        if self.unreached_limit is None or not self._unreached:
             return False
-        # Open already: one that does not get through is enough to stay so.
-        return not self.closed or self._unreached >= self.patience
+        # One unreached probe keeps an open circuit open.
+        return not self.closed or self._unreached >= self.unreached_limit

@@ -1,7 +1,7 @@
-"""The HTTP client of the hosted operator API, and the only file that knows httpx.
+"""The HTTP client of the hosted operator API, and the only file that imports httpx.
 
-Invariant: what the network does becomes a value, never an exception; and "certainly not sent" is said only where no
-connection came about.
+Invariant: every failure of the network becomes a value, never an exception. "Not sent" means that no connection was
+made.
 """
 
 import asyncio
@@ -27,47 +27,59 @@ from watcher.operator.words import clean
 from watcher.task import Outcome, Refused, Sent, Unknown
 from watcher.text import Redactor
 
-ANSWER_KEPT_BYTES = 4096
-_HIDE_LIMIT_CHARS = 16_384
-_HIDE_TAIL_CHARS = 1024
+REPLY_KEPT_BYTES = 4096
+_REDACT_LIMIT_CHARS = 16_384
+_REDACT_TAIL_CHARS = 1024
 
 # At INFO httpx logs each URL in full, and a URL may hold a key.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-# The transport files most failures under ConnectTimeout, even a connection closed after it carried the request, so the
-# aiohttp exception beneath it decides. These two arise before there is a connection; a proxy is never used.
+# The transport reports most failures as ConnectTimeout, even a connection that closed after it had carried the request.
+# So the aiohttp exception beneath decides: these two are raised before there is a connection. No proxy is ever used.
 _NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (aiohttp.ConnectionTimeoutError, "connecting timed out"),
+    (aiohttp.ClientConnectorDNSError, "the host name cannot be resolved"),
+    (aiohttp.ClientConnectorCertificateError, "the TLS certificate is not accepted, see [operator] ca_file"),
+    (aiohttp.ClientSSLError, "the TLS handshake failed"),
+    (aiohttp.ClientConnectorError, "the connection was refused"),
+    (aiohttp.ServerDisconnectedError, "the connection was closed without a reply"),
+)
 
 
 @dataclass(slots=True)
 class _Exchange:
-    """What is known of one POST. `whole` is True once the answer was read to its end within its limit."""
+    """The course of one POST. `whole` is True once the reply is read to its end; `failure` says why it is not."""
 
     sent: bool = True
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     whole: bool = False
-    trouble: str = ""
+    failure: str = ""
     duration_ms: int = 0
 
 
 class Client:
-    """Sends requests to one endpoint. Use within one event loop, as an async context manager.
+    """A client of one API, for use within one event loop, as an async context manager.
 
-    Basic authentication; TLS verified; no redirects, cookies, decompression or proxies and credentials from the
-    environment. At most `concurrency` requests are on their way at once. Raises FixConfiguration for an unusable
-    endpoint.
+    Basic authentication and verified TLS. No redirects, cookies or decompression; no proxies or credentials from the
+    environment. At most `concurrency` requests run at once.
     """
 
     def __init__(self, endpoint: Endpoint, clock: Clock) -> None:
+        """Prepare the connections; none is opened yet.
+
+        Raises:
+            FixConfiguration: the endpoint's certificates cannot be read.
+        """
         self._endpoint = endpoint
         self._clock = clock
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._redactor = Redactor(secret for secret in (endpoint.password, endpoint.url) if secret)
         self._url, self._headers = httpx.URL(endpoint.url), _headers(endpoint)
         connect_s = min(endpoint.connect_timeout_s, endpoint.timeout_s / 2)
-        # `pool` bounds all of connecting, name look-up included: our own slots mean that nobody waits for the pool.
+        # `pool` bounds all of connecting, with name look-up: because of our own slots no request waits for the pool.
         self._extensions = {"timeout": httpx.Timeout(None, connect=connect_s, pool=connect_s).as_dict()}
         self._http = _transport(endpoint)
 
@@ -83,70 +95,76 @@ class Client:
         await self.aclose()
 
     async def aclose(self) -> None:
-        """Close the connections. Requests still on their way fail as Unknown."""
+        """Close the connections. Running requests end as Unknown."""
         await self._http.aclose()
 
     async def send(self, request: Request) -> Sent:
-        """One POST and what came of it; returns within twice `timeout_s`, half of that at most spent on a free slot.
+        """Send one POST and return its outcome. Never raises for what network or API do.
 
-        Raises nothing for what the network or the API does; only cancellation passes through, after which the outcome
-        is unknown.
+        It returns within twice `timeout_s`, of which at most half is the wait for a free slot. Cancellation passes
+        through; the outcome is then unknown.
         """
-        done = await self._exchange(request.body)
-        kept = self._hide(done.body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-        return Sent(self._outcome(done, request.request_id), done.status, kept[:ANSWER_KEPT_BYTES], done.duration_ms)
+        exchange = await self._exchange(request.body)
+        kept = self._redact(exchange.body.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        outcome = self._outcome(exchange, request.request_id)
+        return Sent(outcome, exchange.status, kept[:REPLY_KEPT_BYTES], exchange.duration_ms)
 
     async def probe(self) -> Probe:
-        """Ask for a method nobody has: shows without any effect whether the API is there and takes our credentials."""
+        """Ask for a method that no server has: shows, without any effect, whether the API takes our credentials."""
         request = probe_request(1)
-        done = await self._exchange(request.body)
-        if done.status is None or not done.whole:
-            return Probe(False, f"{self._endpoint.origin}: {done.trouble}", done.status, done.duration_ms)
-        ok, words = probe.classify(done.status, done.headers, done.body, request.request_id, self._hide)
-        return Probe(ok, f"{self._endpoint.origin}: {words}", done.status, done.duration_ms)
+        exchange = await self._exchange(request.body)
+        if exchange.status is None or not exchange.whole:
+            return self._probe_result(False, exchange.failure, exchange.status, exchange.duration_ms)
+        ok, message = probe.classify(exchange.status, exchange.headers, exchange.body, request.request_id, self._redact)
+        return self._probe_result(ok, message, exchange.status, exchange.duration_ms)
 
     async def tcp_probe(self) -> Probe:
-        """Only connect: shows whether anybody is there, without a request."""
+        """Open and close a connection: shows, without a request, whether the API can be reached."""
         began_s = self._clock.monotonic_s()
-        trouble = await tcp_probe(self._endpoint.url, self._endpoint.connect_timeout_s)
+        failure = await tcp_probe(self._endpoint.url, self._endpoint.connect_timeout_s)
         duration_ms = round((self._clock.monotonic_s() - began_s) * 1000)
-        return Probe(not trouble, f"{self._endpoint.origin}: {trouble or 'can be reached'}", None, duration_ms)
+        return self._probe_result(not failure, failure or "can be reached", None, duration_ms)
 
-    def _outcome(self, done: _Exchange, request_id: int) -> Outcome:
-        if not done.sent:
-            return Refused(f"not sent: {done.trouble}")
-        if done.status is None:
-            return Unknown(done.trouble)
-        if done.whole:
-            return parse(done.status, done.headers, done.body, request_id, hide=self._hide)
-        wait_s = retry_after_s(done.headers)
-        return refusal.by_status(done.status, wait_s) or Unknown(f"HTTP {done.status}, then {done.trouble}", wait_s)
+    def _probe_result(self, ok: bool, message: str, status: int | None, duration_ms: int) -> Probe:
+        return Probe(ok, f"{self._endpoint.origin}: {message}", status, duration_ms)
 
-    def _hide(self, text: str) -> str:
-        # Hiding comes before any cut of words or evidence. It is slow, and what lies far behind that cut is never kept.
-        if len(text) <= _HIDE_LIMIT_CHARS:
+    def _outcome(self, exchange: _Exchange, request_id: int) -> Outcome:
+        status = exchange.status
+        if not exchange.sent:
+            return Refused(f"not sent: {exchange.failure}")
+        if status is None:
+            return Unknown(exchange.failure)
+        if exchange.whole:
+            return parse(status, exchange.headers, exchange.body, request_id, redact=self._redact)
+        wait_s = retry_after_s(exchange.headers)
+        return refusal.by_status(status, wait_s) or Unknown(f"HTTP {status}, then {exchange.failure}", wait_s)
+
+    def _redact(self, text: str) -> str:
+        """Remove secrets before any cut of message or evidence, because a cut could leave half of one."""
+        # Redacting is slow, and nothing far behind the later cut is kept.
+        if len(text) <= _REDACT_LIMIT_CHARS:
             return self._redactor.hide(text)
-        # This cut may itself have left half of a secret at the end.
-        return self._redactor.hide(text[:_HIDE_LIMIT_CHARS])[:-_HIDE_TAIL_CHARS]
+        # This cut may itself leave half of a secret at the end: drop the end.
+        return self._redactor.hide(text[:_REDACT_LIMIT_CHARS])[:-_REDACT_TAIL_CHARS]
 
     async def _exchange(self, body: bytes) -> _Exchange:
-        done = _Exchange()
+        exchange = _Exchange()
         try:
             async with asyncio.timeout(self._endpoint.timeout_s):
                 await self._slots.acquire()
         except TimeoutError:
-            done.sent = False
-            done.trouble = "no free connection in time: lower the load or raise [operator] concurrency"
-            return done
+            exchange.sent = False
+            exchange.failure = "no free connection in time: lower the load or raise [operator] concurrency"
+            return exchange
         began_s = self._clock.monotonic_s()
         try:
-            await self._post(body, done)
+            await self._post(body, exchange)
         finally:
             self._slots.release()
-            done.duration_ms = max(0, round((self._clock.monotonic_s() - began_s) * 1000))
-        return done
+            exchange.duration_ms = max(0, round((self._clock.monotonic_s() - began_s) * 1000))
+        return exchange
 
-    async def _post(self, body: bytes, done: _Exchange) -> None:
+    async def _post(self, body: bytes, exchange: _Exchange) -> None:
         try:
             async with asyncio.timeout(self._endpoint.timeout_s):
                 request = httpx.Request(
@@ -154,49 +172,41 @@ class Client:
                 )
                 response = await self._http.handle_async_request(request)
                 try:
-                    done.status, done.headers = response.status_code, response.headers
-                    await self._read(response, done)
+                    exchange.status, exchange.headers = response.status_code, response.headers
+                    await self._read(response, exchange)
                 finally:
                     await response.aclose()
         except TimeoutError:
-            done.trouble = done.trouble or f"no whole answer within {self._endpoint.timeout_s:g} s"
-        # Whatever it was, it happened to a request that may have arrived: it has to become an outcome.
+            exchange.failure = exchange.failure or f"no whole reply within {self._endpoint.timeout_s:g} s"
+        # The request may have arrived, so any exception must become an outcome.
         except Exception as exc:  # noqa: BLE001
             cause = (exc.__cause__ or exc) if isinstance(exc, httpx.HTTPError) else exc
-            done.sent = not isinstance(cause, _NEVER_CONNECTED)
-            done.trouble = done.trouble or self._described(cause)
+            exchange.sent = not isinstance(cause, _NEVER_CONNECTED)
+            exchange.failure = exchange.failure or self._reason(cause)
 
-    async def _read(self, response: httpx.Response, done: _Exchange) -> None:
+    async def _read(self, response: httpx.Response, exchange: _Exchange) -> None:
         limit_bytes = self._endpoint.body_limit_bytes
-        held = bytearray()
-        # Raw, so that a small compressed answer stays small.
+        body = bytearray()
+        # Raw, so that a small compressed reply stays small.
         try:
             async for chunk in response.aiter_raw():
-                held += chunk
-                if len(held) > limit_bytes:
-                    done.trouble = f"an answer of more than {limit_bytes} bytes"
+                body += chunk
+                if len(body) > limit_bytes:
+                    exchange.failure = f"a reply of more than {limit_bytes} bytes"
                     return
-            done.whole = True
+            exchange.whole = True
         finally:
-            done.body = bytes(held[:limit_bytes])
+            exchange.body = bytes(body[:limit_bytes])
 
-    def _described(self, cause: BaseException) -> str:
-        words = {
-            aiohttp.ConnectionTimeoutError: "no connection in time",
-            aiohttp.ClientConnectorDNSError: "the host name is not known",
-            aiohttp.ClientConnectorCertificateError: "the TLS certificate is not accepted, see [operator] ca_file",
-            aiohttp.ClientSSLError: "the TLS handshake failed",
-            aiohttp.ClientConnectorError: "the connection was refused",
-            aiohttp.ServerDisconnectedError: "the connection was closed without an answer",
-        }
-        told = next((text for kind, text in words.items() if isinstance(cause, kind)), "the exchange broke off")
-        # An OSError's own words name no address; other texts may hold the whole URL.
+    def _reason(self, cause: BaseException) -> str:
+        reason = next((text for kind, text in _REASONS if isinstance(cause, kind)), "the exchange failed")
+        # The text of an OSError names no address; other texts may hold the whole URL.
         detail = getattr(cause, "strerror", None) or type(cause).__name__
-        return f"{told} ({clean(self._hide(str(detail)), 120)})"
+        return f"{reason} ({clean(self._redact(str(detail)), 120)})"
 
 
 def _transport(endpoint: Endpoint) -> AiohttpTransport:
-    """The transport alone: httpx's client around it follows redirects, keeps cookies, and takes half as much again."""
+    """Return the bare transport. httpx's client around it follows redirects, keeps cookies, and costs half again."""
     tls = endpoint.tls()
 
     def session() -> aiohttp.ClientSession:

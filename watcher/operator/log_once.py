@@ -1,47 +1,122 @@
-"""What is told of the APIs in the log, each trouble once: every task of a kind, and every attempt, has the same one."""
+"""The log lines of the submit stage. A problem of an API is logged when it begins and when it ends, not per attempt."""
 
 from loguru import logger
 
+from watcher.ledger.claims import Attempt
 from watcher.operator.route import Route, reached
-from watcher.task import Sent
+from watcher.state import State
+from watcher.task import Accepted, Sent, Task
 
-_LIMIT = 100
+# Keys remembered until the settings change; later ones are not logged.
+_KEYS_LIMIT = 100
 
 
 class LogOnce:
-    """Remembers what was told."""
+    """The problems that are already in the log, so that no task and no attempt repeats them."""
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
-        self._away: set[str] = set()
-
-    def once(self, words: str, key: str = "") -> None:
-        """A warning, until the settings change."""
-        if (key or words) not in self._told and len(self._told) < _LIMIT:
-            self._told.add(key or words)
-            logger.warning("{}", words)
+        self._keys: set[str] = set()
+        self._unreachable: set[str] = set()
 
     def settings_changed(self) -> None:
-        """What stood in the way may be mended, and is told again if it is not."""
-        self._told.clear()
+        """Forget all problems: a new setting may have solved them, and those that last are logged again."""
+        self._keys.clear()
 
-    def circuit(self, route: Route, was_closed: bool, sent: Sent) -> None:
-        """Tell that sending to an API stops or goes on, after what came back has been recorded there."""
+    def untried_quorums(self, task: Task) -> None:
+        """Log that the proxy gets a task with quorums it has not served so far."""
+        quorums = list(task.quorum_numbers)
+        if self._is_new(f"quorums {quorums} {task.quorum_threshold}"):
+            logger.warning(
+                "operator.untried_quorums: the proxy has not served such quorums yet; if the contract refuses its "
+                "calls, configure [operator.direct]",
+                task=task.task_index,
+                quorum_numbers=str(quorums),
+                threshold_percent=task.quorum_threshold,
+            )
+
+    def parked(self, task: Task, reason: str) -> None:
+        """Log that no API can serve a task. Tasks with the same reason are not logged."""
+        if self._is_new(reason):
+            logger.warning(
+                "operator.parked: tasks like this one are not sent until the configuration changes",
+                task=task.task_index,
+                reason=reason,
+            )
+
+    def request_invalid(self, task: Task, reason: str) -> None:
+        """Log that the answer does not fit a request. Later ones are not logged."""
+        if self._is_new("request invalid"):
+            logger.warning(
+                "operator.request_invalid: tasks like this one are not sent, because the answer does not fit the call",
+                task=task.task_index,
+                reason=reason,
+            )
+
+    def circuit_changed(self, route: Route, was_closed: bool, sent: Sent) -> None:
+        """Log that sending to an API stops or resumes. Call after the circuit has recorded `sent`."""
         if was_closed and not route.circuit.closed:
-            why = "refuses us" if reached(sent) else "cannot be reached"
-            logger.error("the {} API {}, sending there stops: {}", route.api, why, sent.words)
+            logger.error(
+                "operator.circuit_opened: the API refuses requests or cannot be reached; sending there stops",
+                api=route.api,
+                cause="refused" if reached(sent) else "unreachable",
+                reason=sent.words,
+                retry_s=round(route.circuit.wait_s(), 1),
+            )
         elif not was_closed and route.circuit.closed:
-            logger.info("the {} API takes our requests again", route.api)
+            logger.info("operator.circuit_closed: the API takes requests again; sending resumes", api=route.api)
 
-    def reached(self, api: str, sent: Sent) -> bool:
-        """Tell that an API is away, and that it answers again. Returns whether this attempt says nothing new."""
+    def is_repeated(self, api: str, sent: Sent) -> bool:
+        """Log that an API becomes unreachable or reachable; return True if it already was unreachable before `sent`."""
         if reached(sent):
-            if api in self._away:
-                logger.info("the {} API answers again", api)
-            self._away.discard(api)
+            if api in self._unreachable:
+                self._unreachable.discard(api)
+                logger.info("operator.reachable: the API replies again", api=api)
             return False
-        if api in self._away:
+        if api in self._unreachable:
             return True
-        logger.warning("the {} API cannot be reached: {}; this is told once, not for every attempt", api, sent.words)
-        self._away.add(api)
+        self._unreachable.add(api)
+        logger.warning(
+            "operator.unreachable: the API cannot be reached (further attempts are not logged)",
+            api=api,
+            reason=sent.words,
+        )
         return False
+
+    def _is_new(self, key: str) -> bool:
+        if key in self._keys or len(self._keys) >= _KEYS_LIMIT:
+            return False
+        self._keys.add(key)
+        return True
+
+
+def log_attempt(attempt: Attempt, api: str, sent: Sent, state: State, warning: str | None, *, repeated: bool) -> None:
+    """Log the outcome of one attempt.
+
+    Args:
+        attempt: the attempt, with its task.
+        api: the API it went to.
+        sent: the outcome, and the time it took.
+        state: the new state of the task.
+        warning: a claim of an accepting API that contradicts the answer, if any.
+        repeated: the API was unreachable before, so that only DEBUG shows it again.
+    """
+    fields = {"task": attempt.held.task.task_index, "attempt": attempt.held.attempts, "api": api}
+    if state is not State.ACCEPTED:
+        level = "DEBUG" if repeated else "WARNING"
+        sentence = "task.not_accepted: the API did not accept the answer, or its reply is missing or unclear"
+        logger.log(level, sentence, **fields, state=str(state), reason=sent.words)
+        return
+    if warning is not None:
+        logger.warning("operator.digest_differs: the API signed another digest", **fields, reason=warning)
+    claims = {"tx": sent.outcome.tx_hash} if isinstance(sent.outcome, Accepted) else {}
+    logger.info("task.sent: the API accepted the answer", **fields, **claims, duration_ms=sent.duration_ms)
+
+
+def log_dropped(attempt: Attempt, reason: str) -> None:
+    """Log that the outcome of an attempt changed nothing, because the task or the ledger did not allow it."""
+    logger.warning(
+        "task.outcome_dropped: the outcome of an attempt is not applied",
+        task=attempt.held.task.task_index,
+        attempt=attempt.held.attempts,
+        reason=reason,
+    )

@@ -1,4 +1,4 @@
-"""The pace of sending: what may be under way, and when a task is due again after what came of an attempt. Pure."""
+"""The pace of sending: concurrency, leases, and the next due time after an attempt. Pure."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,11 +8,11 @@ from watcher.ledger.claims import RetryAt, decision_block
 from watcher.operator.refusal import stubborn
 from watcher.task import Accepted, Header, OpenTask, Refused, Sent, Task, Unknown
 
-# The doubling of this attempt is beyond every limit on pauses.
-_SLOWEST = 30
-# A pause leaves room for so many more tries before the deadline.
-_TRIES = 4
-# Around the request itself: looking at the chain before it, writing down its outcome after it.
+# From this attempt on the doubled pause is above every `retry_max_s`.
+_SLOWEST_ATTEMPT = 30
+# A pause is at most this share of the time left, so that as many more attempts fit before the deadline.
+_ATTEMPTS_LEFT = 4
+# The part of a lease for the work around the request: reading the chain before it, writing the outcome after it.
 _LEASE_SPARE_S = 60
 
 LeftS = Callable[[Task, Header], float | None]
@@ -20,7 +20,10 @@ LeftS = Callable[[Task, Header], float | None]
 
 @dataclass(frozen=True, slots=True)
 class SubmitPlan:
-    """How to send. `resolve_after_blocks`: after an unknown or accepted outcome the chain gets this many blocks."""
+    """The settings of the submit stage, in seconds and blocks.
+
+    `resolve_after_blocks`: blocks the chain gets to show a response after an unknown or accepted outcome.
+    """
 
     concurrency: int
     timeout_s: float
@@ -31,32 +34,43 @@ class SubmitPlan:
 
     @property
     def lease_ms(self) -> int:
-        """For how long a task is claimed (ms): longer than any request takes."""
+        """Return the length of a claim in ms; it outlasts any request."""
         return int((2 * self.timeout_s + _LEASE_SPARE_S) * 1000)
 
     def delay_s(self, random: Callable[[], float], attempt: int, retry_after_s: float | None = None) -> float:
-        """Seconds until the attempt after number `attempt`, no earlier than the API asks."""
+        """Return the seconds to wait after attempt number `attempt`; at least what the API asks for."""
         return delay_s(attempt, self.retry_base_s, self.retry_max_s, random, retry_after_s=retry_after_s)
 
     def within_s(self, pause_s: float, left_s: float | None) -> float:
-        """Return `pause_s`, or less where a deadline in `left_s` seconds (None: no deadline) asks for more tries.
+        """Return `pause_s`, shortened to a share of the time left before the deadline.
 
-        Whoever dictates the pause, it is a share of the time left; `retry_base_s` is the least.
+        The limit also holds for a pause that the API asks for. It is never below `retry_base_s`.
+
+        Args:
+            pause_s: the pause without a deadline, in seconds.
+            left_s: seconds until the deadline; None: no deadline.
         """
-        return pause_s if left_s is None else min(pause_s, max(left_s / _TRIES, self.retry_base_s))
+        return pause_s if left_s is None else min(pause_s, max(left_s / _ATTEMPTS_LEFT, self.retry_base_s))
 
-    def again(
-        self, held: OpenTask, sent: Sent, at: Header, random: Callable[[], float], left_s: float | None = None
+    def retry_at(
+        self, open_task: OpenTask, sent: Sent, at: Header, random: Callable[[], float], left_s: float | None = None
     ) -> RetryAt:
-        """When to look next: at the chain after an outcome that may have landed, else when the next attempt is due.
+        """Return when the task is due again after an attempt.
 
-        `at`: the block that showed no response before it was sent. `left_s`: the time it then had left, in seconds,
-        None without a deadline.
+        After an outcome that may have landed, the task is due when the chain has had time to show it; after any other,
+        when the next attempt is due.
+
+        Args:
+            open_task: the task as the attempt holds it.
+            sent: the attempt.
+            at: the block that showed no response right before the POST.
+            random: numbers in [0, 1) for the jitter.
+            left_s: seconds from `at` to the deadline; None: no deadline.
         """
         if left_s is not None:
             left_s = max(0.0, left_s - sent.duration_ms / 1000)
         decision = decision_block(
-            held.task.deadline_block, at.number, self.resolve_after_blocks, l1_blocks=at.l1_block is not None
+            open_task.task.deadline_block, at.number, self.resolve_after_blocks, l1_blocks=at.l1_block is not None
         )
         match sent.outcome:
             case Accepted():
@@ -66,8 +80,8 @@ class SubmitPlan:
                     int(self.within_s(self.delay_s(random, 1, pause_s), left_s) * 1000) if pause_s else 0, decision
                 )
             case Refused(endpoint=True):
-                return RetryAt()  # the circuit says when
-            case Refused(retry_after_s=pause_s) as outcome:
-                # What will hardly change by itself is asked for at the slowest pace from the start.
-                attempt = _SLOWEST if stubborn(outcome) else held.attempts
+                return RetryAt()  # The circuit decides when the next request goes out.
+            case Refused(retry_after_s=pause_s) as refusal:
+                # A refusal that repeating will hardly change is retried at the slowest pace from the start.
+                attempt = _SLOWEST_ATTEMPT if stubborn(refusal) else open_task.attempts
                 return RetryAt(int(self.within_s(self.delay_s(random, attempt, pause_s), left_s) * 1000))

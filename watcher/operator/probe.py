@@ -1,4 +1,4 @@
-"""What the answer to a request for an unknown method tells about an endpoint. Pure."""
+"""Two tests of an API without side effects: a TCP connection, and a request for a method that does not exist."""
 
 import asyncio
 import socket
@@ -7,40 +7,23 @@ from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from watcher.operator import reply
-from watcher.operator.reply import parse
+from watcher.operator.reply import Failure, Success, parse, read
 from watcher.operator.words import clean
 from watcher.task import Refused, Unknown
 
 _PORTS = {"http": 80, "https": 443}
-_WORDS: tuple[tuple[type[OSError], str], ...] = (
-    (TimeoutError, "no connection in time"),
-    (socket.gaierror, "the host name is not known"),
+_REASONS: tuple[tuple[type[OSError], str], ...] = (
+    (TimeoutError, "connecting timed out"),
+    (socket.gaierror, "the host name cannot be resolved"),
     (ConnectionRefusedError, "the connection was refused"),
 )
-
-
-async def tcp_probe(url: str, timeout_s: float) -> str:
-    """Why no connection to the host of `url` came about within the time, "" when one did."""
-    parts = urlsplit(url)
-    try:
-        async with asyncio.timeout(timeout_s):
-            _, writer = await asyncio.open_connection(parts.hostname, parts.port or _PORTS[parts.scheme])
-    except OSError as trouble:
-        told = next((words for kind, words in _WORDS if isinstance(trouble, kind)), None)
-        return told or f"no connection ({trouble.strerror or type(trouble).__name__})"
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return ""
-
-
+# JSON-RPC 2.0, section 5.1.
 _NO_SUCH_METHOD = -32601
 
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """Whether the API is there and takes our credentials, and the words for a person."""
+    """The result of a test: `ok` if the API is there and accepts our credentials, `words` for a person."""
 
     ok: bool
     words: str
@@ -48,20 +31,48 @@ class Probe:
     duration_ms: int
 
 
+async def tcp_probe(url: str, timeout_s: float) -> str:
+    """Connect to the host of `url`. Return "" on success, else the reason for a person."""
+    parts = urlsplit(url)
+    try:
+        async with asyncio.timeout(timeout_s):
+            _, writer = await asyncio.open_connection(parts.hostname, parts.port or _PORTS[parts.scheme])
+    except OSError as error:
+        reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None)
+        return reason or f"no connection ({error.strerror or type(error).__name__})"
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return ""
+
+
 def classify(
-    http_status: int, headers: Mapping[str, str], body: bytes, request_id: int, hide: Callable[[str], str]
+    http_status: int, headers: Mapping[str, str], body: bytes, request_id: int, redact: Callable[[str], str]
 ) -> tuple[bool, str]:
-    """Verdict and words. A JSON-RPC error, with HTTP 404 as well, is the good case: it answered, and did nothing."""
-    answer = reply.read(body, request_id)
-    if isinstance(answer, reply.Failure) and answer.code == _NO_SUCH_METHOD:
+    """Judge the reply to a request for a method that does not exist.
+
+    A JSON-RPC error, with HTTP 404 too, is the good case: the API took the credentials and did nothing.
+
+    Args:
+        http_status: the status of the reply.
+        headers: its headers, by lower-case names.
+        body: its whole body.
+        request_id: the id of the request.
+        redact: removes secrets from text of the API.
+
+    Returns:
+        Whether the API is usable, and a message for a person.
+    """
+    reply = read(body, request_id)
+    if isinstance(reply, Failure) and reply.code == _NO_SUCH_METHOD:
         # The operator API's own codes are small and never negative.
-        return False, "it speaks JSON-RPC and is not the operator API (perhaps a node): check [operator] url"
-    if isinstance(answer, reply.Failure) and http_status in (200, 400, 404):
-        return True, f"reachable and authorised (it says: {clean(hide(answer.message), 120)})"
-    if isinstance(answer, reply.Success):
-        return False, "it answers a method that does not exist with a result, so it is not the operator API: check url"
-    match parse(http_status, headers, body, request_id, hide=hide):
-        case Refused(words=words) | Unknown(why=words):
-            return False, words
+        return False, "a JSON-RPC server, but not the operator API (perhaps a node): check [operator] url"
+    if isinstance(reply, Failure) and http_status in (200, 400, 404):
+        return True, f"reachable and authorised (reply: {clean(redact(reply.message), 120)})"
+    if isinstance(reply, Success):
+        return False, "not the operator API: it returns a result for a method that does not exist; check [operator] url"
+    match parse(http_status, headers, body, request_id, redact=redact):
+        case Refused(words=reason) | Unknown(why=reason):
+            return False, reason
         case _:
-            return False, f"HTTP {http_status}, which is no answer to a probe: check [operator] url"
+            return False, f"HTTP {http_status} is not a reply to a probe: check [operator] url"

@@ -1,4 +1,7 @@
-"""A JSON-RPC reply, told apart from everything else a web server may send. Pure and total."""
+"""The reply to a POST: any bytes as one of four shapes, and as one outcome. Pure and total.
+
+JSON-RPC 2.0, section 5, is the frame; the result's fields are those of AltLayer's hosted operator API.
+"""
 
 import json
 import re
@@ -15,14 +18,14 @@ from watcher.task import Accepted, Outcome, Refused, Unknown
 
 @dataclass(frozen=True, slots=True)
 class Success:
-    """A reply to our request that carries a result, of whatever shape."""
+    """A reply to our request with a result of any shape."""
 
     result: Any
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A reply that carries an error. `code` is None when it is no integer."""
+    """A reply with an error. `code` is None unless it is an integer."""
 
     code: int | None
     message: str
@@ -30,12 +33,12 @@ class Failure:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A reply, but not to our request."""
+    """A reply to another request."""
 
 
 @dataclass(frozen=True, slots=True)
 class NoReply:
-    """Not a JSON-RPC reply. `text` is what it was, as far as it is text."""
+    """Bytes that are no JSON-RPC reply, as text."""
 
     text: str
 
@@ -44,7 +47,7 @@ Reply = Success | Failure | Foreign | NoReply
 
 
 def read(body: bytes, request_id: int) -> Reply:
-    """Total: every body is exactly one of the four. Strict where JSON is ambiguous (duplicate names, NaN)."""
+    """Return the shape of a body. Strict where JSON is ambiguous: duplicate names and NaN make it no reply."""
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError:
@@ -59,21 +62,21 @@ def read(body: bytes, request_id: int) -> Reply:
 
 
 def _reply(value: dict[str, Any], request_id: int) -> Reply | None:
-    given = value.get("id")
-    # The server's JSON-RPC library answers a body it could not read with id 0; the specification says null.
-    unnamed = given is None or _same_id(given, 0)
+    reply_id = value.get("id")
+    # The server's JSON-RPC library replies with id 0 to a body it could not read; the specification says null.
+    unnamed = reply_id is None or _same_id(reply_id, 0)
     error = value.get("error")
     if error is not None:
-        return _failure(error) if unnamed or _same_id(given, request_id) else Foreign()
+        return _failure(error) if unnamed or _same_id(reply_id, request_id) else Foreign()
     if "result" in value:
-        return Success(value["result"]) if _same_id(given, request_id) else Foreign()
+        return Success(value["result"]) if _same_id(reply_id, request_id) else Foreign()
     return None
 
 
-def _same_id(given: Any, request_id: int) -> bool:
-    if isinstance(given, bool):
+def _same_id(reply_id: Any, request_id: int) -> bool:
+    if isinstance(reply_id, bool):
         return False
-    return given == request_id if isinstance(given, int) else given == str(request_id)
+    return reply_id == request_id if isinstance(reply_id, int) else reply_id == str(request_id)
 
 
 def _failure(error: Any) -> Failure:
@@ -85,7 +88,7 @@ def _failure(error: Any) -> Failure:
 
 
 def _code(value: Any) -> int | None:
-    # Some servers quote the code. Anything outside 64 bits is noise, and would not fit a database column.
+    # Some servers quote the code. Codes outside 64 bits are noise, and do not fit a database column.
     if isinstance(value, str) and len(value) <= 20 and value.lstrip("-").isdecimal() and value.isascii():
         try:
             value = int(value)
@@ -124,104 +127,111 @@ def parse(
     body: bytes,
     request_id: int,
     *,
-    hide: Callable[[str], str] = _as_is,
+    redact: Callable[[str], str] = _as_is,
 ) -> Outcome:
-    """The outcome of one POST whose answer arrived whole. Never raises.
+    """Return the outcome of one POST whose reply arrived whole. Never raises.
 
-    `headers` is looked up by lower-case names. `hide` takes secrets out of outside text before it is kept in words.
+    Args:
+        http_status: the status of the reply.
+        headers: its headers, by lower-case names.
+        body: its whole body.
+        request_id: the id of the request.
+        redact: removes secrets from text of the API before any of it is kept.
     """
     wait_s = retry_after_s(headers)
-    answer = read(body, request_id)
-    claimed = _settled(http_status, answer, hide)
-    if claimed is not None:
-        return claimed
-    certain = refusal.by_status(http_status, wait_s)
-    if certain is not None:
-        return _with_code(certain, answer, hide)
+    reply = read(body, request_id)
+    finished = _already_finished(http_status, reply, redact)
+    if finished is not None:
+        return finished
+    refused = refusal.by_status(http_status, wait_s)
+    if refused is not None:
+        return _with_error(refused, reply, redact)
     if refusal.leaves_open(http_status):
-        return Unknown(f"HTTP {http_status}, which leaves open whether the task was taken", wait_s)
-    match answer:
+        return Unknown(f"HTTP {http_status} leaves open whether the task was accepted", wait_s)
+    match reply:
         case Failure(code, message):
-            return refusal.by_error(code, message, wait_s, hide)
+            return refusal.by_error(code, message, wait_s, redact)
         case Foreign():
-            return Unknown(f"HTTP {http_status} with the answer to another request", wait_s)
+            return Unknown(f"HTTP {http_status} with the reply to another request", wait_s)
         case Success(result) if http_status < 300:
-            return _accepted(result, hide) or Unknown("a result that names neither transaction nor digest", wait_s)
+            return _accepted(result, redact) or Unknown("a result that names neither transaction nor digest", wait_s)
         case Success():
-            return Unknown(f"HTTP {http_status} with a result: the answer contradicts itself", wait_s)
+            return Unknown(f"HTTP {http_status} with a result, which contradicts the status", wait_s)
         case NoReply(text) if http_status < 300:
-            return Unknown(_quoted(f"HTTP {http_status} without a JSON-RPC answer", text, hide), wait_s)
+            return Unknown(_quote(f"HTTP {http_status} without a JSON-RPC reply", text, redact), wait_s)
         case NoReply(text):
-            return Refused(_quoted(f"HTTP {http_status}", text, hide), retry_after_s=wait_s)
-    assert_never(answer)
+            return Refused(_quote(f"HTTP {http_status}", text, redact), retry_after_s=wait_s)
+    assert_never(reply)
 
 
 def retry_after_s(headers: Mapping[str, str]) -> float | None:
-    """`Retry-After` in seconds, at most RETRY_AFTER_LIMIT_S; None where there is none that makes sense.
+    """Return `Retry-After` in seconds, at most RETRY_AFTER_LIMIT_S; None if it is absent or unusable.
 
-    A date counts from the answer's own `Date`, so that neither clock has to be right; without it, it is ignored.
+    RFC 9110, section 10.2.3. A date is compared with the reply's own `Date`, so that no clock has to be right; without
+    `Date` it is ignored.
     """
-    given = headers.get("retry-after", "").strip()
-    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", given):
-        return min(float(given), RETRY_AFTER_LIMIT_S)
+    value = headers.get("retry-after", "").strip()
+    if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", value):
+        return min(float(value), RETRY_AFTER_LIMIT_S)
     try:
-        wait_s = (parsedate_to_datetime(given) - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
+        wait_s = (parsedate_to_datetime(value) - parsedate_to_datetime(headers.get("date", ""))).total_seconds()
     except (ValueError, TypeError, IndexError, OverflowError):
         return None
     return min(wait_s, RETRY_AFTER_LIMIT_S) if wait_s >= 0 else None
 
 
-def _settled(status: int, answer: Reply, hide: Callable[[str], str]) -> Accepted | None:
-    """`already finished` and its kin, under any status: there is nothing left to send, so the chain is to be read."""
-    match answer:
+def _already_finished(status: int, reply: Reply, redact: Callable[[str], str]) -> Accepted | None:
+    """Return Accepted for `already finished` and similar texts under any status: the chain has the answer."""
+    match reply:
         case Failure(_, message):
-            said = message
-        case NoReply(text) if 400 <= status < 500:
-            said = text
+            pass
+        case NoReply(message) if 400 <= status < 500:
+            pass
         case _:
             return None
-    if not any(text in said.lower() for text in refusal.LOOK_AT_CHAIN):
+    if not any(text in message.lower() for text in refusal.LOOK_AT_CHAIN):
         return None
-    return Accepted(_found(_FINISHED_TX, said), _found(_FINISHED_SIG, said), clean(hide(said)))
+    return Accepted(_find_hash(_FINISHED_TX, message), _find_hash(_FINISHED_SIG, message), clean(redact(message)))
 
 
-def _found(pattern: re.Pattern[str], text: str) -> bytes | None:
+def _find_hash(pattern: re.Pattern[str], text: str) -> bytes | None:
     match = pattern.search(text)
-    return _not_zero(bytes.fromhex(match[1])) if match else None
+    return _none_if_zero(bytes.fromhex(match[1])) if match else None
 
 
-def _accepted(result: Any, hide: Callable[[str], str]) -> Accepted | None:
+def _accepted(result: Any, redact: Callable[[str], str]) -> Accepted | None:
     if not isinstance(result, dict) or not any(key in result for key in _RESULT_KEYS):
         return None
     notes: list[str] = []
-    tx_hash = _hash(result, "tx_hash", notes, hide)
-    digest = _hash(result, "sig_hash", notes, hide)
+    tx_hash = _hash(result, "tx_hash", notes, redact)
+    digest = _hash(result, "sig_hash", notes, redact)
     return Accepted(tx_hash, digest, "; ".join(notes)[:WORDS_LIMIT_CHARS])
 
 
-def _hash(result: dict[str, Any], key: str, notes: list[str], hide: Callable[[str], str]) -> bytes | None:
+def _hash(result: dict[str, Any], key: str, notes: list[str], redact: Callable[[str], str]) -> bytes | None:
     value = result.get(key)
     if value is None or (isinstance(value, str) and value in _NO_HASH):
         return None
     match = _HASH.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        shown = clean(hide(value), 80) if isinstance(value, str) else type(value).__name__
-        notes.append(f"{key} is no 32-byte hash: {shown}")
+        shown = clean(redact(value), 80) if isinstance(value, str) else type(value).__name__
+        notes.append(f"{key} is not a 32-byte hash: {shown}")
         return None
-    return _not_zero(bytes.fromhex(match[1]))
+    return _none_if_zero(bytes.fromhex(match[1]))
 
 
-def _not_zero(value: bytes) -> bytes | None:
+def _none_if_zero(value: bytes) -> bytes | None:
     return value if any(value) else None
 
 
-def _with_code(certain: Refused, answer: Reply, hide: Callable[[str], str]) -> Refused:
-    if not isinstance(answer, Failure):
-        return certain
-    words = f"{certain.words} ({clean(hide(answer.message), 120)})"
-    return Refused(words[:WORDS_LIMIT_CHARS], answer.code, certain.endpoint, certain.retry_after_s)
+def _with_error(refused: Refused, reply: Reply, redact: Callable[[str], str]) -> Refused:
+    """Add the code and text of a JSON-RPC error to a refusal by status."""
+    if not isinstance(reply, Failure):
+        return refused
+    reason = f"{refused.words} ({clean(redact(reply.message), 120)})"
+    return Refused(reason[:WORDS_LIMIT_CHARS], reply.code, refused.endpoint, refused.retry_after_s)
 
 
-def _quoted(said: str, text: str, hide: Callable[[str], str]) -> str:
-    shown = clean(hide(text), 200)
-    return f"{said}: {shown}" if shown else f"{said}, no text"
+def _quote(reason: str, text: str, redact: Callable[[str], str]) -> str:
+    shown = clean(redact(text), 200)
+    return f"{reason}: {shown}" if shown else f"{reason}, empty body"

@@ -1,6 +1,6 @@
 """The two requests of AltLayer's hosted operator API, as bytes. Pure.
 
-The proxy API (`operator_createSigTaskResponse`) takes the payload and builds the call itself; the operator API
+The proxy API (`operator_createSigTaskResponse`) takes the answer and builds the contract call from it. The operator API
 (`operator_createSigTask`) takes the ABI-encoded call and the digest to sign.
 """
 
@@ -13,10 +13,10 @@ from watcher.task import Accepted, Call, Outcome, Task
 
 PROXY_METHOD = "operator_createSigTaskResponse"
 OPERATOR_METHOD = "operator_createSigTask"
-# No server knows it, so asking for it changes nothing anywhere.
+# A method that no server has, so a request for it has no effect.
 PROBE_METHOD = "watcher_probe"
 
-# The API's page shows an array with one object; releases from before that convention take the object alone.
+# The API's page shows an array with one object; older releases take the object alone.
 ParamsStyle = Literal["array", "object"]
 
 
@@ -24,10 +24,10 @@ ParamsStyle = Literal["array", "object"]
 class Request:
     """One JSON-RPC body, ready to send.
 
-    `digest` is the SHA-256 of the body without its `id` member, so that every attempt to send the same answer carries
-    the same digest, whatever its id: at one API, under one configuration, two digests for one task are two different
-    answers. `request_id` is positive, since servers answer what they could not read with id 0. `sig_hash` is what the
-    API has to sign for it, empty where nobody compares.
+    `digest` is the SHA-256 of the body without its `id` member: every attempt to send one answer to one API under one
+    configuration has the same digest, and two digests for one task mean two answers. `request_id` is positive, because
+    servers reply with id 0 to a body they could not read. `sig_hash` is the digest (32 bytes) that the API has to sign;
+    empty: not compared.
     """
 
     body: bytes
@@ -45,7 +45,16 @@ def proxy_request(
     params_style: ParamsStyle = "array",
     sig_hash: bytes = b"",
 ) -> Request:
-    """`operator_createSigTaskResponse`. `method` is the contract's respond function, such as `respondToTask`."""
+    """Return an `operator_createSigTaskResponse` request.
+
+    Args:
+        task: the task that is answered.
+        resp_message: the answer of the hook.
+        method: the contract's respond function, such as `respondToTask`.
+        request_id: a positive number, returned in the reply.
+        params_style: how the API takes its parameters.
+        sig_hash: the digest that the API has to sign; empty: not compared.
+    """
     params = {
         "method": method,
         "task_created_block": task.created_block,
@@ -59,7 +68,15 @@ def proxy_request(
 def operator_request(
     call: Call, *, avs_name: str, request_id: int, method: str = "", params_style: ParamsStyle = "array"
 ) -> Request:
-    """`operator_createSigTask`. `method` stands in for the call's own where the API knows the function by another."""
+    """Return an `operator_createSigTask` request.
+
+    Args:
+        call: the contract call and the digest to sign.
+        avs_name: the AVS as the API knows it.
+        request_id: a positive number, returned in the reply.
+        method: the API's name of the respond function, if it differs from the call's.
+        params_style: how the API takes its parameters.
+    """
     params = {
         "avs_name": avs_name,
         "method": method or call.method,
@@ -73,7 +90,10 @@ def operator_request(
 
 
 def disagreement(request: Request, outcome: Outcome) -> str | None:
-    """What the API signed should be the digest of our answer; if not, it may be working on another task."""
+    """Return a warning if the API signed another digest than the answer's, else None.
+
+    The API may then work on another task.
+    """
     if not isinstance(outcome, Accepted) or outcome.sig_hash is None or not request.sig_hash:
         return None
     if outcome.sig_hash == request.sig_hash:
@@ -82,7 +102,7 @@ def disagreement(request: Request, outcome: Outcome) -> str | None:
 
 
 def probe_request(request_id: int) -> Request:
-    """A request for a method nobody has: a healthy endpoint refuses it by name, and does nothing."""
+    """Return a request for a method that no server has: a healthy API refuses it and does nothing."""
     return _request(PROBE_METHOD, {}, request_id, "array")
 
 
@@ -90,7 +110,7 @@ def _request(
     rpc_method: str, params: dict[str, Any], request_id: int, style: ParamsStyle, sig_hash: bytes = b""
 ) -> Request:
     call = _json({"jsonrpc": "2.0", "method": rpc_method, "params": [params] if style == "array" else params})
-    # The id is a string of digits, as on the API's page; the server gives it back as it got it.
+    # The id is a string of digits, as on the API's page; the server returns it unchanged.
     body = b'{"id":"%d",' % request_id + call[1:]
     return Request(body, request_id, hashlib.sha256(call).digest(), sig_hash)
 

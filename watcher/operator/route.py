@@ -1,10 +1,11 @@
-"""Which of the hosted operator's APIs a task goes to. `choose` is pure but for what it reads of the circuits.
+"""The choice between the hosted operator's APIs for one task. Pure, except that `choose` reads the circuits.
 
-The proxy API is told nothing of quorums: it fills them in from its own configuration. For a task made with others it
-says yes, and the contract refuses its transaction. Such a task goes to the operator API ("direct"), or nowhere.
+A request to the proxy API has no quorum fields: the proxy fills them in from its own configuration. It accepts a task
+with other quorum fields too, and the contract then refuses its transaction. Such a task goes to the operator API
+("direct"), or is parked.
 
-Invariants: every route carries the same stored answer, so that going over to the other API can never bring a second
-one; a route is chosen for a task only right after the chain has shown that it is not answered.
+Invariants: every route sends the answer that the ledger stores, so a change of API never brings a second answer; a
+route is chosen only right after the chain has shown that the task has no response.
 """
 
 from collections.abc import Callable, Collection, Set
@@ -15,30 +16,35 @@ from watcher.operator.circuit import Circuit
 from watcher.operator.request import Request
 from watcher.task import OpenTask, Sent, Task
 
-# What a parked task's words begin with: by it they are found again when the configuration has changed.
+# Prefixes of `error` in the ledger, by which `make_due` selects. A parked task waits for another configuration,
 PARKED_MARK = "parked: "
-# And those of a task that only waits for its API: they go out as soon as that takes requests again.
+# a held task waits for its API,
 HELD_MARK = "held back: "
-# What did not even leave, as the client and the submitter put it.
+# and the request of the last attempt did not leave (texts of client and submit stage).
 NOT_SENT_MARK = "not sent: "
-# Requests in a row that did not reach the API before tasks go over to the other one.
+# Requests in a row that do not reach an API before its tasks fail over to the other one.
 UNREACHED_LIMIT = 3
-# A gateway says these of an API it cannot reach.
+# Replies of a gateway that cannot reach the API behind it.
 _GATEWAY_STATUS = frozenset({502, 503, 504})
+# Seconds until a task is looked at again while another one is its API's probe.
+_PROBING_S = 1.0
 
 BuildRequest = Callable[[OpenTask, int], Request]
-Quorums = tuple[bytes, int]
+Quorums = tuple[bytes, int]  # quorum numbers, threshold in percent
 
 
 class Sender(Protocol):
-    """What sends a request and tells what came of it, without ever raising for what the network does."""
+    """A client that sends requests and returns outcomes; it raises nothing for what network or API do."""
 
     async def send(self, request: Request) -> Sent: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One API: `api` is its name in the ledger, `build` makes its request from a task and a number."""
+    """One API: its name in the ledger (`api`), its client, its circuit, and the builder of its requests.
+
+    `build` takes the task and the number of the attempt.
+    """
 
     api: str
     sender: Sender
@@ -48,14 +54,14 @@ class Route:
 
 @dataclass(frozen=True, slots=True)
 class Parked:
-    """No API there is can serve the task, until a person changes something. `why` says what."""
+    """No configured API can serve the task. `reason` begins with PARKED_MARK."""
 
-    why: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """The API refuses us or cannot be reached: ask again after so many seconds."""
+    """The task's API refuses requests or cannot be reached; try again after `after_s` seconds."""
 
     after_s: float
 
@@ -65,19 +71,24 @@ Choice = Route | Parked | Hold
 
 @dataclass(frozen=True, slots=True)
 class Router:
-    """The routes there are, and what the first one can serve.
+    """The configured routes, and the tasks that `main` can serve.
 
-    `quorum_numbers` (empty: any) and `threshold` (0: any) are what the proxy is configured with, `guards` whether
-    `main` is the proxy at all, `cannot` why it can serve no task of this contract, if so. `failover` sends to `direct`
-    what `main` could serve, while `main` is not to be had.
+    Attributes:
+        main: the route of [operator].
+        direct: the route of [operator.direct], if it is configured.
+        is_proxy: `main` is the proxy API.
+        quorum_numbers: those the proxy is configured with; empty: unknown.
+        threshold: the one the proxy is configured with, in percent; 0: unknown.
+        unusable: why `main` can serve no task of this contract; empty: it can.
+        failover: `direct` takes the tasks of `main` while that is unavailable.
     """
 
     main: Route
     direct: Route | None = None
-    guards: bool = False
+    is_proxy: bool = False
     quorum_numbers: bytes = b""
     threshold: int = 0
-    cannot: str = ""
+    unusable: str = ""
     failover: bool = False
 
     @property
@@ -86,50 +97,46 @@ class Router:
 
     @property
     def learns(self) -> bool:
-        """Whether nobody has said what the proxy is configured with, so that only its successes tell."""
-        return self.guards and not self.quorum_numbers and not self.threshold
-
-    @property
-    def all_closed(self) -> bool:
-        return all(route.circuit.closed for route in self.routes)
+        """Return True if the settings do not name the proxy's quorums, so that only its successes show them."""
+        return self.is_proxy and not self.quorum_numbers and not self.threshold
 
     @property
     def some_closed(self) -> bool:
         return any(route.circuit.closed for route in self.routes)
 
     def wait_s(self) -> float:
-        """Seconds until any API may be tried; 0 when one may be now."""
+        """Return the seconds until any API may be tried; 0: now."""
         return min(route.circuit.wait_s() for route in self.routes)
 
 
-def choose(task: Task, router: Router, learned: Set[Quorums] = frozenset(), probing: Collection[str] = ()) -> Choice:
-    """Where the task goes now.
+def choose(task: Task, router: Router, served: Set[Quorums] = frozenset(), probing: Collection[str] = ()) -> Choice:
+    """Return where a task goes now.
 
     Args:
-        task: what is to be answered.
+        task: the task to be answered.
         router: the APIs and their rules.
-        learned: the quorum fields the proxy has served so far; empty until there are any. A guess: it decides between
-            two APIs that can both be had, and never keeps a task back.
-        probing: the APIs in doubt that this very batch tries already, one task each.
+        served: the quorums of tasks that the proxy has served; empty: none yet. This is a guess: it decides between
+            two available APIs, and never parks a task.
+        probing: the APIs with an open circuit that this batch probes already, by name.
     """
     main, direct = router.main, router.direct
-    if (why := unserved(task, router)) is not None:
-        return Parked(why) if direct is None else _when_open(direct, probing)
-    if direct is not None and is_strange(task, router, learned):
-        return _when_open(direct, probing)
-    chosen = _when_open(main, probing)
-    if isinstance(chosen, Hold) and router.failover and direct is not None:
-        other = _when_open(direct, probing)
-        return other if isinstance(other, Route) else Hold(min(chosen.after_s, other.after_s))
-    return chosen
+    if (reason := unserved(task, router)) is not None:
+        return Parked(reason) if direct is None else _route_or_hold(direct, probing)
+    if direct is not None and is_untried(task, router, served):
+        return _route_or_hold(direct, probing)
+    choice = _route_or_hold(main, probing)
+    if isinstance(choice, Hold) and router.failover and direct is not None:
+        other = _route_or_hold(direct, probing)
+        return other if isinstance(other, Route) else Hold(min(choice.after_s, other.after_s))
+    return choice
 
 
 def unserved(task: Task, router: Router) -> str | None:
-    """Why the proxy, as configured, cannot serve the task; None when it can."""
-    if not router.guards:
+    """Return why the proxy, as configured, cannot serve the task; None: it can."""
+    if not router.is_proxy:
         return None
-    if router.cannot:
-        return PARKED_MARK + router.cannot
+    if router.unusable:
+        return PARKED_MARK + router.unusable
     differs = []
     if router.quorum_numbers and task.quorum_numbers != router.quorum_numbers:
         differs.append(f"quorum numbers {list(task.quorum_numbers)}, not {list(router.quorum_numbers)}")
@@ -138,24 +145,24 @@ def unserved(task: Task, router: Router) -> str | None:
     if not differs:
         return None
     return (
-        f"{PARKED_MARK}the task was made with {' and '.join(differs)}, so the contract would refuse what the proxy "
-        "makes of it; configure [operator.direct], or correct [operator] expected_quorum_numbers and expected_threshold"
+        f"{PARKED_MARK}the task has {' and '.join(differs)}, so the contract would refuse the proxy's call; "
+        "configure [operator.direct], or correct [operator] expected_quorum_numbers and expected_threshold"
     )
 
 
-def is_strange(task: Task, router: Router, learned: Set[Quorums]) -> bool:
-    """Whether the proxy has served tasks, and never one with these quorum fields."""
-    return router.learns and bool(learned) and (task.quorum_numbers, task.quorum_threshold) not in learned
+def is_untried(task: Task, router: Router, served: Set[Quorums]) -> bool:
+    """Return True if the proxy has served tasks, but none with the quorums of this one."""
+    return router.learns and bool(served) and (task.quorum_numbers, task.quorum_threshold) not in served
 
 
 def reached(sent: Sent) -> bool:
-    """Whether it was the API that answered, and not the network or a gateway in its place."""
+    """Return True if the API itself replied, and not a gateway in front of it."""
     return sent.http_status is not None and sent.http_status not in _GATEWAY_STATUS
 
 
-def _when_open(route: Route, probing: Collection[str]) -> Route | Hold:
+def _route_or_hold(route: Route, probing: Collection[str]) -> Route | Hold:
     if route.circuit.closed:
         return route
     if (wait_s := route.circuit.wait_s()) > 0:
         return Hold(wait_s)
-    return Hold(1.0) if route.api in probing else route
+    return Hold(_PROBING_S) if route.api in probing else route

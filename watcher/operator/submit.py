@@ -1,8 +1,7 @@
-"""Stage: computed -> accepted, unknown, waiting or blocked. Send each answer, never blindly.
+"""The submit stage: computed, waiting, blocked -> sending -> accepted, unknown, waiting or blocked.
 
-Invariants: right before a POST the chain has shown that the task is canonical, unanswered and within its window; the
-attempt row is committed before the POST leaves; every attempt for a task, to whichever API, carries the bytes the
-ledger holds.
+Invariants: right before a POST the chain shows that the task is canonical, unanswered and within its window; the
+attempt row is committed before the POST; every attempt for a task, to any API, sends the answer that the ledger stores.
 """
 
 import math
@@ -10,15 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from random import Random
 
-from loguru import logger
-
 from watcher.clock import Clock
 from watcher.errors import LostLease, Quarantine, RetryElsewhere, TryLater
 from watcher.inflight import InFlight
 from watcher.ledger import claims, outcomes, queries
 from watcher.ledger.claims import Attempt, RetryAt
 from watcher.ledger.store import Ledger
-from watcher.operator.log_once import LogOnce
+from watcher.operator.log_once import LogOnce, log_attempt, log_dropped
 from watcher.operator.pacing import LeftS, SubmitPlan
 from watcher.operator.refusal import STUBBORN_MARK
 from watcher.operator.request import Request, disagreement
@@ -32,7 +29,7 @@ from watcher.operator.route import (
     Route,
     Router,
     choose,
-    is_strange,
+    is_untried,
     reached,
 )
 from watcher.state import State
@@ -52,21 +49,22 @@ from watcher.task import (
 )
 
 _TO_SEND = (State.COMPUTED, State.WAITING, State.BLOCKED)
-# Answers tend to come back in bunches; waiting this long lets one look at the chain serve all of them.
+# Answers tend to be computed in bunches; after this wait one reading of the chain serves all of them.
 _GATHER_S = 0.01
+# The pause of a task whose verdict is unclear, or that confirmation will end.
 _UNCLEAR_S = 1.0
-# Of how many tasks what the proxy can serve is learned, and how often.
-_LEARN_TASKS = 1000
-_LEARN_EVERY_S = 60.0
-# An API that takes some tasks and refuses others must not be asked for all of them at each success.
+# The quorums that the proxy has served: read from this many tasks, this often.
+_SERVED_TASKS = 1000
+_SERVED_EVERY_S = 60.0
+# The shortest time between two wake-ups of refused tasks: an API may take some tasks and refuse others.
 _WAKE_EVERY_S = 5.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Post:
-    """One request about to go out, to one API; the chain showed at block `at` that it may."""
+    """One request to be sent. `at`: the block at which the chain allows it; `left_s`: seconds to its deadline."""
 
-    held: OpenTask
+    open_task: OpenTask
     route: Route
     request: Request
     at: Header
@@ -74,7 +72,7 @@ class _Post:
 
 
 class Submit:
-    """Sends what is computed, nearest deadline first, `concurrency` at a time."""
+    """The submit stage: sends answers, nearest deadline first, `concurrency` at a time."""
 
     name = "submit"
 
@@ -88,10 +86,20 @@ class Submit:
         plan: SubmitPlan,
         left_s: LeftS = lambda _task, _at: None,
     ) -> None:
-        """`left_s` gives the seconds a task has left behind a block, None without a deadline."""
+        """Take the stage's parts.
+
+        Args:
+            router: the APIs, and the rules between them.
+            resolve: reads verdicts on tasks from the chain.
+            ledger: where tasks come from and outcomes go to.
+            clock: time of day and monotonic time.
+            random: the jitter of pauses.
+            plan: numbers from the settings.
+            left_s: the seconds a task has left behind a block; None: no deadline.
+        """
         self._left_s = left_s
-        self._wakes_at_s = 0.0
-        self._refused = False
+        self._wake_at_s = 0.0
+        self._some_refused = False
         self._router = router
         self._resolve = resolve
         self._ledger = ledger
@@ -99,202 +107,192 @@ class Submit:
         self._random = random
         self._plan = plan
         self._in_flight = InFlight(plan.concurrency)
-        self._to_hurry = {PARKED_MARK, HELD_MARK}
-        self._learned: set[Quorums] = set()
-        self._learn_at_s = 0.0
+        self._due_marks = {PARKED_MARK, HELD_MARK}
+        self._served: set[Quorums] = set()
+        self._served_at_s = 0.0
         self._log_once = LogOnce()
         self._stranded: Sequence[OpenTask] = ()  # claimed when the ledger failed
 
     async def step(self) -> float:
-        """Claim what there is room for, look at the chain, send the rest. Returns the seconds until the next look."""
+        """Claim tasks, read their verdicts, send what may be sent. Return the seconds until the next step."""
         if len(self._in_flight):
             await self._clock.sleep(_GATHER_S)
         if self._stranded:
-            await self._give_back(self._stranded, 0, None)
+            await self._release(self._stranded, 0, None)
             self._stranded = ()
-        for mark in sorted(self._to_hurry):  # after a start, a reload or a recovery they may have a way to go
+        for mark in sorted(self._due_marks):  # After a start, a reload or a recovery these tasks may be sendable.
             await self._ledger.write(claims.make_due, self._ledger.source_id, _TO_SEND, mark)
-            self._to_hurry.discard(mark)
+            self._due_marks.discard(mark)
         room = self._in_flight.room if self._router.some_closed else min(self._in_flight.room, 1)
         if not room:
             await self._in_flight.wait_for_room(self._plan.idle_s)
             return 0
-        if (closed_for_s := self._router.wait_s()) > 0:
-            return min(closed_for_s, self._plan.idle_s)
-        held = await self._ledger.write(claims.claim, self._ledger.source_id, _TO_SEND, room, self._plan.lease_ms)
-        if not held:
+        if (open_for_s := self._router.wait_s()) > 0:
+            return min(open_for_s, self._plan.idle_s)
+        claimed = await self._ledger.write(claims.claim, self._ledger.source_id, _TO_SEND, room, self._plan.lease_ms)
+        if not claimed:
             now_ms = self._clock.now_ms()
             return await self._ledger.read(queries.rest_s, self._ledger.source_id, _TO_SEND, now_ms, self._plan.idle_s)
         try:
-            await self._look_and_send(held)
+            await self._resolve_and_send(claimed)
         except TryLater:
-            self._stranded = held
+            self._stranded = claimed
             raise
         return 0
 
     def follow(self, plan: SubmitPlan, router: Router) -> None:
-        """Take new numbers and routes for the attempts that begin from now on.
+        """Use new settings for the next attempts; the concurrency stays.
 
-        An API that had refused us is tried at once, and what was parked is looked at again: it may be mended. How many
-        are on their way at once stays.
+        APIs with an open circuit are probed at once, and parked tasks are looked at again.
         """
         self._plan, self._router = plan, router
-        self._learn_at_s = 0.0
+        self._served_at_s = 0.0
         self._log_once.settings_changed()
         self.make_due()
 
     def make_due(self) -> None:
-        """An API that was away or refused us may be there again: do not wait for the next turn to try it."""
-        self._to_hurry |= {PARKED_MARK, HELD_MARK, NOT_SENT_MARK}
+        """Make due every task that waits for an API: an API that was unavailable may be back."""
+        self._due_marks |= {PARKED_MARK, HELD_MARK, NOT_SENT_MARK}
         for route in self._router.routes:
             route.circuit.make_due()
 
     async def drain(self) -> None:
-        """Let the requests on their way come back; nothing is claimed any more."""
+        """Wait for the outcomes of running requests; claim nothing more."""
         await self._in_flight.drain()
 
-    async def _learn(self) -> None:
-        """What the proxy can serve, from what it has served."""
+    async def _read_served(self) -> None:
+        """Read from the ledger the quorums that the proxy has served, if the settings do not name them."""
         now_s = self._clock.monotonic_s()
-        if not self._router.learns or now_s < self._learn_at_s:
+        if not self._router.learns or now_s < self._served_at_s:
             return
-        self._learned = await self._ledger.read(
-            queries.brought_by, self._ledger.source_id, self._router.main.api, _LEARN_TASKS
+        self._served = await self._ledger.read(
+            queries.brought_by, self._ledger.source_id, self._router.main.api, _SERVED_TASKS
         )
-        self._learn_at_s = now_s + (_LEARN_EVERY_S if self._learned else self._plan.idle_s)
+        self._served_at_s = now_s + (_SERVED_EVERY_S if self._served else self._plan.idle_s)
 
-    async def _look_and_send(self, held: Sequence[OpenTask]) -> None:
+    async def _resolve_and_send(self, claimed: Sequence[OpenTask]) -> None:
         try:
-            verdicts = await self._resolve(held)
-        except RetryElsewhere as no_evidence:
-            await self._give_back(held, self._plan.delay_s(self._random.random, 1), f"not sent: {no_evidence}")
+            verdicts = await self._resolve(claimed)
+        except RetryElsewhere as error:
+            await self._release(claimed, self._plan.delay_s(self._random.random, 1), f"{NOT_SENT_MARK}{error}")
             raise
-        await self._learn()
-        await self._act(held, verdicts)
+        await self._read_served()
+        await self._act(claimed, verdicts)
 
-    async def _act(self, held: Sequence[OpenTask], verdicts: Sequence[Verdict]) -> None:
+    async def _act(self, claimed: Sequence[OpenTask], verdicts: Sequence[Verdict]) -> None:
         posts: list[_Post] = []
-        for one, verdict in zip(held, verdicts, strict=True):
+        for open_task, verdict in zip(claimed, verdicts, strict=True):
             match verdict:
                 case NotYet(at):
                     probing = {post.route.api for post in posts}
-                    route = await self._route(one, at, probing)
-                    request = None if route is None else await self._request(one, at, route)
+                    route = await self._route(open_task, at, probing)
+                    request = None if route is None else await self._request(open_task, at, route)
                     if route is not None and request is not None:
-                        posts.append(_Post(one, route, request, at, self._left_s(one.task, at)))
+                        posts.append(_Post(open_task, route, request, at, self._left_s(open_task.task, at)))
                 case RespondedByUs(event) | RespondedOtherwise(event):
-                    await self._ledger.write(
-                        outcomes.answered, [(one, event)], by_us=isinstance(verdict, RespondedByUs)
-                    )
-                case WouldRevert(at, words, park=True):
-                    await self._put_off(one, at, self._plan.retry_max_s, PARKED_MARK + words)
-                case WouldRevert(at, words):
-                    await self._give_back([one], 0, words, at.number + 1)
+                    by_us = isinstance(verdict, RespondedByUs)
+                    await self._ledger.write(outcomes.answered, [(open_task, event)], by_us=by_us)
+                case WouldRevert(at, reason, park=True):
+                    await self._put_off(open_task, at, self._plan.retry_max_s, PARKED_MARK + reason)
+                case WouldRevert(at, reason):
+                    await self._release([open_task], 0, reason, at.number + 1)
                 case _:
-                    # Too late, orphaned or unclear: confirmation decides at finality, nothing is sent meanwhile.
-                    await self._give_back([one], _UNCLEAR_S, None)
+                    # Too late, orphaned or unclear: the confirm stage decides at finality; nothing is sent.
+                    await self._release([open_task], _UNCLEAR_S, None)
         for route in self._router.routes:
             await self._send_all([post for post in posts if post.route.api == route.api])
 
-    async def _route(self, held: OpenTask, at: Header, probing: set[str]) -> Route | None:
-        match choose(held.task, self._router, self._learned, probing):
+    async def _route(self, open_task: OpenTask, at: Header, probing: set[str]) -> Route | None:
+        task = open_task.task
+        match choose(task, self._router, self._served, probing):
             case Route() as route:
-                if route is self._router.main and is_strange(held.task, self._router, self._learned):
-                    self._log_once.once(
-                        f"the proxy has not served quorum numbers {list(held.task.quorum_numbers)} with threshold "
-                        f"{held.task.quorum_threshold} % yet; if the contract refuses what it makes of such tasks, "
-                        "configure [operator.direct]"
-                    )
+                if route is self._router.main and is_untried(task, self._router, self._served):
+                    self._log_once.untried_quorums(task)
                 return route
-            case Parked(why):
-                self._log_once.once(f"task {held.task.task_index} and its like are not sent: {why}", why)
-                await self._put_off(held, at, self._plan.retry_max_s, why)
+            case Parked(reason):
+                self._log_once.parked(task, reason)
+                await self._put_off(open_task, at, self._plan.retry_max_s, reason)
             case Hold(after_s):
-                words = f"{HELD_MARK}its API refuses us or cannot be reached"
-                await self._put_off(held, at, min(after_s, self._plan.retry_max_s), words)
+                reason = f"{HELD_MARK}the API refuses requests or cannot be reached"
+                await self._put_off(open_task, at, min(after_s, self._plan.retry_max_s), reason)
         return None
 
-    async def _request(self, held: OpenTask, at: Header, route: Route) -> Request | None:
+    async def _request(self, open_task: OpenTask, at: Header, route: Route) -> Request | None:
         try:
-            return route.build(held, held.attempts + 1)
-        except Quarantine as unfit:
-            self._log_once.once(f"not sent, as others like it: {unfit}", "unfit")
-            await self._put_off(held, at, self._plan.retry_max_s, str(unfit))
+            return route.build(open_task, open_task.attempts + 1)
+        except Quarantine as error:
+            self._log_once.request_invalid(open_task.task, str(error))
+            await self._put_off(open_task, at, self._plan.retry_max_s, str(error))
             return None
 
     async def _send_all(self, posts: Sequence[_Post]) -> None:
-        """Begin and start what goes to one API."""
+        """Commit the attempts to one API, then start them."""
         if not posts:
             return
-        by_row = {post.held.row_id: post for post in posts}
+        by_row = {post.open_task.row_id: post for post in posts}
         digests = {row_id: post.request.digest for row_id, post in by_row.items()}
-        held = [post.held for post in posts]
-        for attempt in await self._ledger.write(claims.begin, held, posts[0].route.api, digests, self._plan.lease_ms):
+        tasks = [post.open_task for post in posts]
+        for attempt in await self._ledger.write(claims.begin, tasks, posts[0].route.api, digests, self._plan.lease_ms):
             post = by_row[attempt.held.row_id]
             if not post.route.circuit.admit():
-                await self._not_sent(attempt)
+                await self._not_sent(attempt, post)
                 continue
             self._in_flight.start(self._send(attempt, post), f"send {attempt.held.task.task_index}")
 
-    async def _not_sent(self, attempt: Attempt) -> None:
-        sent = Sent(Refused("not sent: the endpoint has just refused us", endpoint=True), None, b"", 0)
-        await self._settle(attempt, sent, RetryAt())
+    async def _not_sent(self, attempt: Attempt, post: _Post) -> None:
+        refused = Refused(f"{NOT_SENT_MARK}the API has just refused another request", endpoint=True)
+        await self._settle(attempt, post, Sent(refused, None, b"", 0), RetryAt())
 
     async def _send(self, attempt: Attempt, post: _Post) -> None:
-        held, circuit = attempt.held, post.route.circuit
+        circuit = post.route.circuit
         sent = await post.route.sender.send(post.request)
-        # The next may go out while this one's outcome is written down; what is claimed for it shares that commit.
+        # The next request may start while this outcome is written; its claim shares the commit.
         self._in_flight.release_slot()
         was_closed = circuit.closed
         within_s = None if post.left_s is None else self._plan.within_s(math.inf, post.left_s)
         circuit.record(sent.outcome, reached=reached(sent), within_s=within_s)
-        self._log_once.circuit(post.route, was_closed, sent)
+        self._log_once.circuit_changed(post.route, was_closed, sent)
         if not was_closed and circuit.closed:
-            self._to_hurry.add(HELD_MARK)
-        again = self._plan.again(held, sent, post.at, self._random.random, post.left_s)
-        quiet = self._log_once.reached(post.route.api, sent)
-        await self._settle(attempt, sent, again, disagreement(post.request, sent.outcome), quiet=quiet)
+            self._due_marks.add(HELD_MARK)
+        retry_at = self._plan.retry_at(attempt.held, sent, post.at, self._random.random, post.left_s)
+        await self._settle(attempt, post, sent, retry_at, repeated=self._log_once.is_repeated(post.route.api, sent))
 
     async def _settle(
-        self, attempt: Attempt, sent: Sent, again: RetryAt, warning: str | None = None, *, quiet: bool = False
+        self, attempt: Attempt, post: _Post, sent: Sent, retry_at: RetryAt, *, repeated: bool = False
     ) -> None:
-        log = logger.bind(task=attempt.held.task.task_index)
+        warning = disagreement(post.request, sent.outcome)
         try:
-            state = await self._ledger.write(claims.settle, attempt, sent, again, warning)
-        except (LostLease, TryLater) as trouble:
-            # The row says `sending`; when its lease has run out, confirmation asks the chain.
-            log.warning("the outcome of attempt {} moved nothing: {}", attempt.held.attempts, trouble)
+            state = await self._ledger.write(claims.settle, attempt, sent, retry_at, warning)
+        except (LostLease, TryLater) as error:
+            # The row stays `sending`; after its lease the confirm stage asks the chain.
+            log_dropped(attempt, str(error))
             await self._keep_evidence(attempt, sent)
             return
-        await self._wake_the_refused(sent.outcome)
-        words = warning or sent.words
-        if state is State.ACCEPTED and warning is None:
-            log.info("attempt {} accepted in {} ms", attempt.held.attempts, sent.duration_ms)
-        else:
-            log.log("DEBUG" if quiet else "WARNING", "attempt {}: {} ({})", attempt.held.attempts, state, words)
+        await self._wake_refused(sent.outcome)
+        log_attempt(attempt, post.route.api, sent, state, warning, repeated=repeated)
 
-    async def _wake_the_refused(self, outcome: Outcome) -> None:
-        """Make due what the API has put off once it takes a task again, but not what it will hardly ever take."""
+    async def _wake_refused(self, outcome: Outcome) -> None:
+        """Make refused tasks due after an accepted one, except those that need a person."""
         if not isinstance(outcome, Accepted):
-            self._refused = True
-        elif self._refused and self._clock.monotonic_s() >= self._wakes_at_s:
-            self._refused, self._wakes_at_s = False, self._clock.monotonic_s() + _WAKE_EVERY_S
+            self._some_refused = True
+        elif self._some_refused and self._clock.monotonic_s() >= self._wake_at_s:
+            self._some_refused, self._wake_at_s = False, self._clock.monotonic_s() + _WAKE_EVERY_S
             await self._ledger.write(claims.make_due, self._ledger.source_id, [State.WAITING], "", but=STUBBORN_MARK)
 
-    async def _put_off(self, held: OpenTask, at: Header, pause_s: float, words: str) -> None:
-        """Give a task back for a while, of which its deadline decides as well."""
-        await self._give_back([held], self._plan.within_s(pause_s, self._left_s(held.task, at)), words)
+    async def _put_off(self, open_task: OpenTask, at: Header, pause_s: float, reason: str) -> None:
+        """Release a task for `pause_s` seconds, or less if its deadline is near."""
+        await self._release([open_task], self._plan.within_s(pause_s, self._left_s(open_task.task, at)), reason)
 
     async def _keep_evidence(self, attempt: Attempt, sent: Sent) -> None:
         try:
             await self._ledger.write(claims.record_late, attempt, sent)
         except TryLater:
-            return  # the row of the attempt stays open, and says that much itself
+            return  # The attempt's row stays open, which says that its outcome is unknown.
 
-    async def _give_back(self, held: Sequence[OpenTask], after_s: float, words: str | None, block: int = 0) -> None:
-        again = RetryAt(int(after_s * 1000), block)
-        for one in held:
+    async def _release(self, claimed: Sequence[OpenTask], after_s: float, reason: str | None, block: int = 0) -> None:
+        retry_at = RetryAt(int(after_s * 1000), block)
+        for open_task in claimed:
             try:
-                await self._ledger.write(claims.release, one, again, words)
+                await self._ledger.write(claims.release, open_task, retry_at, reason)
             except LostLease:
                 continue
