@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from loguru import logger
-from web3.types import RPCEndpoint
 
 from watcher.chain.rpc import replies
 from watcher.chain.rpc.calls import Call
 from watcher.chain.rpc.errors import Overloaded, Paused, RpcError, ShutOut, WrongChain, refused, speaks_of_a_range
-from watcher.chain.rpc.transport import Provider
+from watcher.chain.rpc.transport import Transport
 from watcher.clock import Clock
 from watcher.errors import NarrowRange, RetryElsewhere
 
@@ -49,7 +48,7 @@ class Batch:
 
     def __init__(
         self,
-        provider: Provider,
+        transport: Transport,
         name: str,
         chain_id: int,
         clock: Clock,
@@ -57,7 +56,7 @@ class Batch:
         most: int,
         observe: Callable[[Asked], None],
     ) -> None:
-        self._provider = provider
+        self._transport = transport
         self._name = name
         self._chain_id = chain_id
         self._clock = clock
@@ -199,15 +198,11 @@ class Batch:
     async def _request(self, calls: Sequence[Call], timeout_s: float) -> list[Any]:
         """What came of one HTTP request; a single call travels without a batch. Raises TimeoutError."""
         began_s, ok = self._clock.monotonic_s(), False
-        asked = [(RPCEndpoint(method), params) for method, params in calls]
         try:
             async with asyncio.timeout(timeout_s):
-                if len(asked) == 1:
-                    envelopes = [await self._provider.make_request(*asked[0])]
-                else:
-                    envelopes = await self._provider.make_batch_request(asked)
+                envelopes = await self._transport.send(calls)
             ok = True
-            return [replies.outcome(dict(one)) for one in envelopes]
+            return [replies.outcome(envelope) for envelope in envelopes]
         finally:
             methods = tuple(method for method, _ in calls)
             self._observe(Asked(self._name, methods, self._clock.monotonic_s() - began_s, ok))

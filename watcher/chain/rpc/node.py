@@ -16,7 +16,7 @@ from watcher.chain.rpc.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.errors import WORDS_LIMIT, Paused, RpcError, refused
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted, Unread
-from watcher.chain.rpc.transport import Provider, Url
+from watcher.chain.rpc.transport import Transport, Url
 from watcher.clock import Clock
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
@@ -45,10 +45,10 @@ class Node:
         self._url = Url(url)
         self._chain_id = chain_id
         self._timeout_s = timeout_s
-        self._provider = Provider(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
+        self._transport = Transport(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
         # Whether contracts count the parent chain's blocks, as `answers.header` takes it; set once that is known.
         self.l1_blocks: bool | None = None
-        self._batch = Batch(self._provider, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
+        self._batch = Batch(self._transport, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
 
     @property
     def name(self) -> str:
@@ -57,7 +57,7 @@ class Node:
 
     async def close(self) -> None:
         """Close the connections. A later question opens new ones."""
-        await self._provider.disconnect()
+        await self._transport.close()
 
     async def chain_id(self) -> int:
         """The chain served, which is the configured one, or WrongChain is raised. The cheapest sign of life."""

@@ -1,8 +1,8 @@
 """The wake-up over WebSocket: rings when the chain may have something new, and carries no data.
 
-Truth is read over HTTP; a dead socket costs latency and nothing else. The `websockets` library is used directly: the
-two subscriptions are all there is to say, and web3's provider would add signal handlers, retries of its own, a
-bounded queue that stops the reader, and an iterator that ends in silence when the peer closes.
+Truth is read over HTTP; a dead socket costs latency and nothing else. The `websockets` library is used directly:
+web3's provider would add signal handlers, retries of its own, a bounded queue that stops the reader, and an iterator
+that ends in silence when the peer closes.
 """
 
 import asyncio

@@ -1,21 +1,21 @@
-"""web3's asynchronous HTTP provider with our own way of sending a request.
+"""JSON-RPC over HTTP to one endpoint: the request formed and sent, and the reply read within limits.
 
-web3 forms and encodes the requests. Sending is ours, because web3's session manager follows redirects, retries,
-reads answers of any size, logs the whole URL (keys included) and takes a lock shared by all providers of the process
-in a thread, which a cancelled caller can leave locked for good. So the real URL never enters web3 either: it knows the
-endpoint by its origin only.
+Own code rather than web3's provider, which follows redirects, retries, reads replies of any size, logs the whole URL
+(keys included) and holds a lock shared by the process in a thread, where a cancelled caller can leave it locked.
+Specification: https://www.jsonrpc.org/specification.
 """
 
 import asyncio
+import itertools
+import json
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
-from web3 import AsyncHTTPProvider
-from web3.types import RPCEndpoint, RPCResponse
 
 from watcher.chain.rpc.body import limit_bytes, read
+from watcher.chain.rpc.calls import Call
 from watcher.chain.rpc.errors import Overloaded, http_refusal, retry_after_s, words_in
 from watcher.chain.rpc.replies import Envelope, answered, envelopes
 from watcher.clock import Clock
@@ -32,7 +32,11 @@ class Url:
     __slots__ = ("_redactor", "_whole", "origin")
 
     def __init__(self, whole: str) -> None:
-        """Raises FixConfiguration when `whole` is no URL with a scheme and a host; the words do not repeat it."""
+        """Split `whole` into what may be shown and what may not.
+
+        Raises:
+            FixConfiguration: `whole` has no scheme or no host; the message does not repeat it.
+        """
         try:
             parts = urlsplit(whole)
             host, port = parts.hostname, parts.port
@@ -43,19 +47,19 @@ class Url:
         shown = f"[{host}]" if ":" in host else host
         self.origin = f"{parts.scheme.lower()}://{shown}" + (f":{port}" if port is not None else "")
         self._whole = whole
-        found = {parts.query, parts.username or "", parts.password or "", parts.path.strip("/")}
-        found.update(segment for segment in parts.path.split("/"))
-        found.update(pair.partition("=")[2] for pair in parts.query.split("&"))
-        found.update([unquote(secret) for secret in found])
+        secrets = {parts.query, parts.username or "", parts.password or "", parts.path.strip("/")}
+        secrets.update(segment for segment in parts.path.split("/"))
+        secrets.update(pair.partition("=")[2] for pair in parts.query.split("&"))
+        secrets.update([unquote(secret) for secret in secrets])
         # Also as they travel: the user and password in the base64 of a header, a key percent-encoded.
-        self._redactor = Redactor([whole, *(secret for secret in found if len(secret) >= _KEY_LENGTH_MIN)])
+        self._redactor = Redactor([whole, *(secret for secret in secrets if len(secret) >= _KEY_LENGTH_MIN)])
 
     def whole(self) -> str:
-        """The URL with its secrets. Only for opening a connection."""
+        """Return the URL with its secrets. Only for opening a connection."""
         return self._whole
 
     def scrub(self, text: str) -> str:
-        """`text` without the URL's secrets: an endpoint may echo the path it was asked on, or our credentials."""
+        """Return `text` without the URL's secrets: a server may repeat the path or the credentials of a request."""
         return self._redactor.hide(text)
 
     def __str__(self) -> str:
@@ -68,61 +72,56 @@ class Url:
 _REFUSAL_LIMIT_BYTES = 65_536
 _PARSE_ASIDE_BYTES = 256 * 1024
 _CONNECT_TIMEOUT_S = 10.0
-# Statuses that speak of the caller or of where it called, whatever else the body holds.
+# Statuses about the caller or the address it called, whatever else the body holds.
 _ABOUT_US = frozenset({301, 302, 307, 308, 401, 402, 403, 404, 429})
 _HEADERS = {
     "Content-Type": "application/json",
-    # An answer of a few kilobytes may unpack to gigabytes: ask for plain bytes, and unpack others within the limit.
+    # A reply of a few kilobytes may unpack to gigabytes: ask for plain bytes, and unpack others within the limit.
     "Accept-Encoding": "identity",
     "User-Agent": "avs-task-watcher",
 }
 
 
-class Provider(AsyncHTTPProvider):
-    """One endpoint. Every failure is a RetryElsewhere; there is no deadline in here, the caller sets it.
-
-    Answers come back checked (see `answers.envelopes`) and in the order asked.
-    """
+class Transport:
+    """One endpoint. Every failure is a RetryElsewhere; the caller sets the deadline."""
 
     def __init__(self, url: Url, *, body_limit_bytes: int, clock: Clock) -> None:
-        super().__init__(url.origin, exception_retry_configuration=None)
         self._url = url
         self._body_limit_bytes = body_limit_bytes
         self._clock = clock
+        self._ids = itertools.count(1)
         self._session: aiohttp.ClientSession | None = None
 
-    async def make_request(self, method: RPCEndpoint, params: Any) -> RPCResponse:
-        request = self.form_request(method, params)
-        ids = [cast("int", request["id"])]
-        return cast("RPCResponse", (await self._post(self.encode_rpc_dict(request), ids, [method]))[0])
+    async def send(self, calls: Sequence[Call]) -> list[Envelope]:
+        """Return one checked envelope per call, in the order of `calls`. A single call travels without a batch.
 
-    async def make_batch_request(self, batch_requests: list[tuple[RPCEndpoint, Any]]) -> list[RPCResponse]:
-        requests = [self.form_request(method, params) for method, params in batch_requests]
-        ids = [cast("int", request["id"]) for request in requests]
-        methods = [method for method, _ in batch_requests]
-        body = self.encode_batch_request_dicts(requests)
-        return cast("list[RPCResponse]", await self._post(body, ids, methods))
-
-    async def disconnect(self) -> None:
-        if self._session is not None:
-            await self._session.close()
-
-    async def _post(self, body: bytes, ids: Sequence[int], methods: Sequence[str]) -> list[Envelope]:
+        Raises:
+            Overloaded: the connection broke, or the reply is cut, or longer than such replies are.
+            RetryElsewhere: any other reason for which there is no usable reply.
+        """
+        ids = [next(self._ids) for _ in calls]
+        methods = [method for method, _ in calls]
         limit = limit_bytes(methods, self._body_limit_bytes)
+        body = _encode(calls, ids)
         try:
             try:
-                return await self._post_once(body, ids, limit)
+                return await self._post(body, ids, limit)
             except aiohttp.ClientConnectorError:
                 raise
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                # Most often a kept-alive connection that the server had closed meanwhile. All we ask is reading.
-                return await self._post_once(body, ids, limit)
+                # Most often a kept-alive connection that the server closed meanwhile. Every call only reads.
+                return await self._post(body, ids, limit)
         except RetryElsewhere:
             raise
         except Exception as error:  # noqa: BLE001 - a server can make the HTTP stack raise nearly anything
             raise _failure(error) from None
 
-    async def _post_once(self, body: bytes, ids: Sequence[int], limit: int) -> list[Envelope]:
+    async def close(self) -> None:
+        """Close the connections. A later call opens new ones."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _post(self, body: bytes, ids: Sequence[int], limit: int) -> list[Envelope]:
         async with self._open_session().post(
             self._url.whole(), data=body, headers=_HEADERS, allow_redirects=False
         ) as response:
@@ -147,15 +146,23 @@ class Provider(AsyncHTTPProvider):
         return self._session
 
 
+def _encode(calls: Sequence[Call], ids: Sequence[int]) -> bytes:
+    requests: list[dict[str, Any]] = [
+        {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
+        for number, (method, params) in zip(ids, calls, strict=True)
+    ]
+    return json.dumps(requests if len(requests) > 1 else requests[0], separators=(",", ":")).encode()
+
+
 async def _parsed(body: bytes, ids: Sequence[int]) -> list[Envelope]:
-    """The answers in a body; a large one is parsed beside the loop, which serves deadlines and health meanwhile."""
+    """Return the envelopes in a body; a large one is parsed in a thread, while the loop serves deadlines and health."""
     if len(body) > _PARSE_ASIDE_BYTES:
         return await asyncio.to_thread(envelopes, body, ids)
     return envelopes(body, ids)
 
 
 def _failure(error: Exception) -> RetryElsewhere:
-    """Words for an exception of the HTTP stack. Its own text may hold the URL, so only its kind is used."""
+    """Return the reason for an exception of the HTTP stack. Its own text may hold the URL, so only its kind counts."""
     if isinstance(error, aiohttp.ClientConnectorDNSError):
         return RetryElsewhere("the name does not resolve")
     if isinstance(error, aiohttp.ClientConnectorCertificateError):

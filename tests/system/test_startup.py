@@ -1,0 +1,24 @@
+"""What a daemon loads until it is ready, and while it answers a task. Times and sizes: `python -m bench.startup`."""
+
+import re
+from pathlib import Path
+
+from tests.system.daemon_rig import Daemon, running_rig
+
+_LOADED = re.compile(r"import time: .*\| +(\w+)")
+_PROFILE = {"PYTHONPROFILEIMPORTTIME": "1"}  # the interpreter writes a line to stderr for each module it loads
+
+
+def _packages(daemon: Daemon) -> set[str]:
+    return set(_LOADED.findall(daemon.log))
+
+
+async def test_no_daemon_loads_web3_from_start_to_final_task(tmp_path: Path) -> None:
+    async with running_rig(tmp_path) as rig:
+        first = await rig.start(environment=_PROFILE)
+        await rig.create(2)
+        await rig.settle()
+        assert {"watcher", "aiohttp", "sqlalchemy"} <= _packages(first)
+        assert "hook: import time" in first.log  # the workers' modules are among them
+        assert not {"web3", "requests", "eth_account", "py_ecc", "apprise"} & _packages(first)
+        assert await first.stop() == 0
