@@ -2,16 +2,20 @@
 
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, asking, relaying, running_chain
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.abi import NoSuchView
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted, Unread
+from watcher.clock import SystemClock
 from watcher.errors import RetryElsewhere, StaleNode
 
 ADDRESS = b"\x11" * 20
@@ -74,16 +78,43 @@ async def test_an_item_that_fails_leaves_the_others_readable(relay: Relay, said:
     assert found[0] == b"\xab" * 32
 
 
-@pytest.mark.parametrize(
-    ("said", "error"),
-    [({"error": PRUNED}, StaleNode), ({"error": "no"}, RetryElsewhere), ({"result": 7}, RetryElsewhere)],
-)
-async def test_a_batch_of_which_nothing_is_read_is_an_error(relay: Relay, said: Item, error: type) -> None:
-    relay.twist = words_but(lambda _: {"result": None} | said)
+async def test_a_batch_of_which_no_state_is_kept_is_stale(relay: Relay) -> None:
+    relay.twist = words_but(lambda _: {"result": None, "error": PRUNED})
     async with asking(relay.url) as node:
-        with pytest.raises(RetryElsewhere) as caught:
+        with pytest.raises(StaleNode):
             await node.views(CALLS, ADDRESS, await node.head())
-    assert type(caught.value) is error
+
+
+REFUSALS: list[Item] = [{"error": "no"}, {"error": {"code": -32603, "message": "internal error"}}, {"result": 7}]
+
+
+@pytest.mark.parametrize("said", REFUSALS)
+@pytest.mark.parametrize("count", [1, 2])
+async def test_a_lone_node_stays_in_use_when_it_refuses_all_that_is_asked(relay: Relay, said: Item, count: int) -> None:
+    """One task is one call or two: there is no other item that could show that the node is well."""
+    relay.twist = words_but(only(2, said))
+    async with asking(relay.url) as node:
+        nodes = NodePool([node], SystemClock(), Random(1))
+        head = await nodes.head()
+        for _ in range(3):
+            found = await nodes.views([CALLS[2]] * count, ADDRESS, head)
+            assert [type(one) for one in found] == [Unread] * count
+            assert await nodes.views(CALLS[:1], ADDRESS, head) == [b"\xab" * 32]
+        assert [one.reason for one in nodes.seen] == [None]
+
+
+@pytest.mark.parametrize("status", [400, 403, 413, 500])
+async def test_a_lone_call_that_takes_its_request_down_leaves_the_node_in_use(relay: Relay, status: int) -> None:
+    async with asking(relay.url) as node:
+        nodes = NodePool([node], SystemClock(), Random(1))
+        head = await nodes.head()
+        relay.twist = lambda asked, answers: (
+            web.Response(status=status) if any(one["method"] == "eth_call" for one in asked) else answers
+        )
+        (found,) = await nodes.views(CALLS[:1], ADDRESS, head)
+        assert isinstance(found, Unread) and str(status) in found.reason
+        assert (await nodes.head()).hash == head.hash
+        assert [one.reason for one in nodes.seen] == [None]
 
 
 async def test_a_rate_limit_within_a_batch_is_still_a_pause(relay: Relay) -> None:
@@ -91,6 +122,28 @@ async def test_a_rate_limit_within_a_batch_is_still_a_pause(relay: Relay) -> Non
     async with asking(relay.url) as node:
         with pytest.raises(RetryElsewhere, match="rate limit"):
             await node.views(CALLS, ADDRESS, await node.head())
+
+
+async def test_a_task_that_alone_is_refused_is_unread_and_several_are_an_error(relay: Relay) -> None:
+    relay.twist = words_but(lambda _: {"result": None, "error": "no"})
+    async with asking(relay.url) as node:
+        contract = TaskManager(NodePool([node], SystemClock(), Random(1)), ADDRESS, convention("wizard"), 100)
+        at = await node.head()
+        (alone,) = await contract.hashes_and_responses([1], at)
+        assert isinstance(alone, Unread) and alone.reason.endswith("no")
+        with pytest.raises(RetryElsewhere, match="no"):
+            await contract.hashes_and_responses([1, 2], at)
+
+
+async def test_an_aggregator_that_is_refused_is_not_taken_for_none(relay: Relay) -> None:
+    relay.twist = lambda asked, answers: [
+        {"jsonrpc": "2.0", "id": one["id"], "error": "no"} if ask["method"] == "eth_call" else one
+        for ask, one in zip(asked, answers, strict=True)
+    ]
+    async with asking(relay.url) as node:
+        contract = TaskManager(NodePool([node], SystemClock(), Random(1)), ADDRESS, convention("wizard"), 100)
+        with pytest.raises(RetryElsewhere, match="aggregator"):
+            await contract.aggregator(await node.head())
 
 
 class OneNode:

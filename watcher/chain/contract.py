@@ -189,7 +189,8 @@ class TaskManager:
         if view is None:
             return None
         (found,) = await self.ask([(view, view.call())], at)
-        return view.read(found) if isinstance(found, bytes) and len(found) == 32 else None
+        is_named = isinstance(found, Unread) or (isinstance(found, bytes) and len(found) == 32)
+        return view.read(found) if is_named else None
 
     async def implementation_and_code(self, at: Header) -> tuple[bytes | None, bytes | None]:
         """The word where proxies keep the address of their code, and the code itself; None where no node will say."""
@@ -219,12 +220,17 @@ class TaskManager:
         """What the contract holds of the task and of its answer, per index, read in one breath.
 
         None where it holds nothing, and where it has no such view. An index that cannot be read (its view reverts, a
-        node refuses it) is Unread and says nothing of the others. Raises NoSuchView when every answer is empty.
+        node refuses it) is Unread and says nothing of the others.
+
+        Raises NoSuchView when every answer is empty, RetryElsewhere when of several indices not one can be read.
         """
         views = [view for view in (self.convention.all_task_hashes, self.convention.all_task_responses) if view]
         found = await self.ask([(view, view.call(i)) for i in indices for view in views], at)
         if found and not any(found):
             views[0].read(found[0])  # raises: there is no code at the address, or none of this convention
+        refused = [answer for answer in found if isinstance(answer, Unread)]
+        if len(indices) > 1 and len(refused) == len(found):
+            raise RetryElsewhere(refused[0].reason)
         words = iter(found)
         return [self._held(words) for _ in indices]
 

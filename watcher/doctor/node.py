@@ -8,6 +8,7 @@ from watcher.chain.rpc.batch import MOST_CALLS
 from watcher.chain.rpc.errors import ShutOut, WrongChain
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.rpc.replies import Unread
 from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import Clock
 from watcher.doctor.finding import MEND, UNAVAILABLE, Notes
@@ -151,6 +152,6 @@ async def _no_logs(node: Node, address: bytes, block: int) -> str | None:
 async def _keeps_state(node: Node, address: bytes, block: int) -> bool:
     try:
         at = await node.header(block)
-        return at is not None and bool(await node.views([b""], address, at))
+        return at is not None and not isinstance((await node.views([b""], address, at))[0], Unread)
     except RetryElsewhere:
         return False

@@ -102,8 +102,6 @@ class Batch:
 
         async def ask(part: Sequence[Call], timeout_s: float | None) -> list[Any]:
             nonlocal failures
-            if len(asked) == 1:
-                return await self.ask(part)
             try:
                 return await self.ask(part, narrow=True, timeout_s=timeout_s)
             except NarrowRange as refusal:

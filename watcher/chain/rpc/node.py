@@ -164,23 +164,26 @@ class Node:
 
         Pinned by block hash (EIP-1898, canonical required): a node that lacks the block, or has another in its place,
         cannot answer. A call the node refuses, or answers with anything but bytes, is Unread and leaves the others
-        alone; where there is no other, its error is raised (StaleNode where the node lacks the block or its state).
-        With a `sender` the calls are dry runs of its transactions: the words of a refusal are the value.
+        alone. With a `sender` the calls are dry runs of its transactions: the words of a refusal are the value.
+
+        Raises:
+            StaleNode: nothing can be read, because the node lacks the block or its state.
+            Paused: the node asks to slow down.
         """
         with self._named():
             found = await self._batch.ask_each([rpc_calls.view(one, to, at, sender) for one in calls])
             viewed: list[bytes | Reverted | Unread] = []
-            first: RetryElsewhere | None = None
+            stale: StaleNode | None = None
             for raw in found:
                 try:
                     viewed.append(self._viewed(raw, at, lenient=sender is not None))
                 except Paused:
                     raise
                 except RetryElsewhere as error:
-                    first = first or error
+                    stale = error if isinstance(error, StaleNode) else stale
                     viewed.append(Unread(self._shown(str(error))))
-            if first is not None and all(isinstance(one, Unread) for one in viewed):
-                raise first
+            if stale is not None and all(isinstance(one, Unread) for one in viewed):
+                raise stale
             return viewed
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:

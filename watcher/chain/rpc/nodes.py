@@ -238,8 +238,8 @@ class NodePool:
     ) -> list[bytes | Reverted | Unread]:
         """Readings of the contract at one block, or dry runs by `sender`, each as `quorum` endpoints give it alike.
 
-        An item on which endpoints differ, or which too few can read, is Unread; the others stand. Raises as the class
-        says, and RetryElsewhere when fewer than `quorum` endpoints answer or no item can be believed.
+        An item on which endpoints differ, or which too few can read, is Unread; the others stand, and so do the
+        endpoints. Raises as the class says, and RetryElsewhere when fewer than `quorum` endpoints answer.
         """
         votes, answered = Votes(len(calls), self._quorum), set[Node]()
 

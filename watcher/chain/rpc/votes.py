@@ -36,17 +36,13 @@ class Votes:
     def result(self, block: int) -> list[bytes | Reverted | Unread]:
         """Return each item as `quorum` endpoints give it, Unread where they do not. `block`: what was read at.
 
-        Raises RetryElsewhere when fewer endpoints answered, or no item can be believed.
+        Raises RetryElsewhere when fewer endpoints answered.
         """
         if self.endpoints < self._quorum and self._count:
             raise RetryElsewhere(
                 f"only {self.endpoints} of the {self._quorum} endpoints chain.quorum asks for can answer"
             )
-        found = [self._item(place, block) for place in range(self._count)]
-        unread = [one for one in found if isinstance(one, Unread)]
-        if unread and len(unread) == self._count:
-            raise RetryElsewhere(unread[0].reason)
-        return found
+        return [self._item(place, block) for place in range(self._count)]
 
     def _item(self, place: int, block: int) -> bytes | Reverted | Unread:
         believed = self._believed(place)
