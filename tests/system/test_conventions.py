@@ -167,6 +167,8 @@ async def test_a_wrong_signed_is_reported_and_slows_down(tmp_path: Path) -> None
         while await rig.net.chain.head() < created + 64:
             await rig.net.mine()
             await rig.caught_up()
+            if await rig.net.chain.head() == created + 40:  # blocks come faster here than health is evaluated
+                await rig.until(lambda: "answers-not-shown" in daemon.log, "the condition is logged")
         await rig.settle()
         assert rig.state(0) == "expired", rig.story()
         posts = len(rig.received())
