@@ -10,8 +10,8 @@ from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, asking, relaying, running_chain
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import NoSuchView
 from watcher.chain.convention.convention import convention
+from watcher.chain.convention.view import NoSuchView
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted, Unread

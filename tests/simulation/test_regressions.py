@@ -233,7 +233,7 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
             def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
                 return word == task_hash
 
-            def told(self, task: Task) -> bool:
+            def matches_log(self, task: Task) -> bool:
                 return True
 
         held = await ledger.held(State.SEEN)

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.chain.convention.abi import Codec, NoSuchView, View, hash_or_none, number_of
+from watcher.chain.convention.abi import Codec
+from watcher.chain.convention.view import NoSuchView, View, hash_or_none, number_of
 from watcher.chain.rpc.replies import Reverted
 from watcher.errors import Quarantine, RetryElsewhere
 
@@ -47,7 +48,7 @@ shaped = st.sampled_from(SHAPES).flatmap(lambda kinds: st.tuples(st.just(kinds),
 
 
 @given(shaped)
-def test_values_survive_the_round_trip_and_both_ways_agree_with_eth_abi(given_: tuple[tuple[str, ...], Any]) -> None:
+def test_round_trip_agrees_with_eth_abi_on_both_paths(given_: tuple[tuple[str, ...], Any]) -> None:
     kinds, values = given_
     codec = Codec(*kinds)
     data = codec.encode(values)
@@ -55,7 +56,7 @@ def test_values_survive_the_round_trip_and_both_ways_agree_with_eth_abi(given_: 
     assert codec.decode(data) == (tuple(values), data)
 
 
-def test_the_codec_built_for_contract_structs_never_needs_the_slow_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_contract_structs_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Codec(TASK)
     data = codec.encode([(7, 66, b"hello", b"\x00")])
     monkeypatch.setattr("watcher.chain.convention.abi._ABI", None)
@@ -68,7 +69,7 @@ def test_the_codec_built_for_contract_structs_never_needs_the_slow_way(monkeypat
     st.lists(st.tuples(st.integers(0, 2000), st.integers(0, 255)), min_size=1, max_size=4),
     st.integers(-64, 64),
 )
-def test_damaged_data_is_read_as_eth_abi_reads_it_or_quarantined(
+def test_damaged_data_decodes_as_eth_abi_does_or_is_quarantined(
     given_: tuple[tuple[str, ...], Any], damage: list[tuple[int, int]], change: int
 ) -> None:
     kinds, values = given_

@@ -79,9 +79,7 @@ def test_a_log_in_another_layout_gets_the_hash_of_its_content() -> None:
 
 @fuzzed
 @given(st.lists(st.binary(min_size=32, max_size=32), max_size=4), st.booleans(), st.binary(max_size=400))
-def test_a_poison_log_is_quarantined_and_raises_nothing_else(
-    topics: list[bytes], true_topic: bool, data: bytes
-) -> None:
+def test_hostile_log_raises_quarantine_and_nothing_else(topics: list[bytes], true_topic: bool, data: bytes) -> None:
     log = replace(task_log(0, data), topics=tuple([CREATED_TOPIC, *topics] if true_topic else topics))
     reasons: list[str] = []
     for read in (lambda: C.decode_task(log, 1, 30), lambda: C.decode_response(log)):

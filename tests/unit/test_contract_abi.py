@@ -86,12 +86,12 @@ def own(folder: Path, text: str, *abis: list[Any]) -> Convention:
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_preset_is_what_the_compiler_says_of_its_contract(name: Any, tmp_path: Path) -> None:
+def test_preset_agrees_with_the_compilers_abi(name: Any, tmp_path: Path) -> None:
     text = (FILES / f"{name}.toml").read_text()
     own(tmp_path, 'abi = "abi.json"\n' + text, artifact(CONVENTIONS[name].artifact)["abi"])
 
 
-def test_file_that_says_what_the_abi_says_is_taken(tmp_path: Path) -> None:
+def test_file_is_accepted_when_it_agrees_with_the_abi(tmp_path: Path) -> None:
     assert own(tmp_path, TEXT).function == FUNCTION
 
 
@@ -124,7 +124,7 @@ SLIPS = {
         '{view = "states(uint32)", word = 1}', '"states(uint32)"', "response.hash_view: states returns 3 words"),
     "a word too many": ("word = 1}", "word = 3}", "states returns 3 words, from 0, and has no word 3"),
     "the place of a text": (
-        '{view = "states(uint32)", word = 1}', '{view = "loose(uint32)", word = 0}', "word 0 of loose is no"),
+        '{view = "states(uint32)", word = 1}', '{view = "loose(uint32)", word = 0}', "word 0 of loose is an offset"),
     "a function that changes the state": (
         '"states(uint32)", word = 1', '"respond(uint32)", word = 1', "hash_view: the ABI has no respond(uint32)"),
     "another function": ('method = "respond"', 'method = "answer"', "the ABI has no answer(uint32,bytes32,bytes)"),
@@ -138,7 +138,7 @@ SLIPS = {
 
 
 @pytest.mark.parametrize("name", SLIPS)
-def test_what_the_abi_does_not_say_is_refused_with_its_key(name: str, tmp_path: Path) -> None:
+def test_difference_from_the_abi_names_its_key(name: str, tmp_path: Path) -> None:
     old, new, words = SLIPS[name]
     assert old in TEXT
     with pytest.raises(FixConfiguration) as wrong:
@@ -148,7 +148,7 @@ def test_what_the_abi_does_not_say_is_refused_with_its_key(name: str, tmp_path: 
     assert "own.toml" in str(wrong.value) or "none.json" in str(wrong.value)
 
 
-def test_every_difference_is_told_at_once(tmp_path: Path) -> None:
+def test_every_difference_is_reported_at_once(tmp_path: Path) -> None:
     with pytest.raises(FixConfiguration) as wrong:
         own(tmp_path, TEXT, ABI[:1])
     keys = ("task.hash_view", "task.count_view", "deadline.window_view", "response.event", "response.hash_view", "call")
@@ -168,7 +168,7 @@ def test_view_that_writes_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("outputs", [None, 5, [5], [{"type": "octets"}], [{"type": "tuple"}], []])
-def test_outputs_that_are_none_are_told_and_never_raise(outputs: Any, tmp_path: Path) -> None:
+def test_malformed_outputs_are_a_configuration_error(outputs: Any, tmp_path: Path) -> None:
     changed = [one | ({"outputs": outputs} if one["name"] == "count" else {}) for one in ABI]
     with pytest.raises(FixConfiguration, match=r"task\.count_view: "):
         own(tmp_path, TEXT, changed)

@@ -145,7 +145,7 @@ def test_public_contract_is_answered_as_its_source_says(name: str) -> None:
     case, shape = CASES[name], convention("custom", FOLDER / f"{name}.toml")
     task = task_of(shape, case)
     assert {key: getattr(task, key) for key in case.task} == case.task
-    assert shape.told(task)
+    assert shape.matches_log(task)
     call = shape.call(task, case.answer)
     assert call.params_raw == encode(*case.params)
     assert call.sig_hash == case.sig_hash
@@ -172,7 +172,7 @@ def test_batches_of_one_root_and_two_senders_are_two_tasks() -> None:
     assert shape.index_topic(ours.task_index) is None
 
 
-def test_signature_stands_where_the_function_takes_it() -> None:
+def test_signature_has_its_place_among_the_arguments() -> None:
     shape, case = convention("custom", FOLDER / "mailbox.toml"), CASES["mailbox"]
     data = shape.dry_run(task_of(shape, case), case.answer)
     assert data[4:] == encode(["bytes32", "bytes", "bytes"], [ROOT, b"", b"done"])
@@ -256,7 +256,7 @@ SIGNED = {
 
 
 @pytest.mark.parametrize("name", SIGNED)
-def test_digest_holds_what_is_put_together(name: str, tmp_path: Path) -> None:
+def test_digest_is_the_hash_of_nested_encodings(name: str, tmp_path: Path) -> None:
     signed, digest = SIGNED[name]
     shape = own(tmp_path, ASKED + CALL + "[signed]\n" + signed)
     assert shape.call(asked(shape), b"yes").sig_hash == digest
@@ -280,8 +280,8 @@ def test_index_is_the_hash_of_its_fields(name: str, tmp_path: Path) -> None:
     shape = own(tmp_path, text)
     task = asked(shape)
     assert task.task_index == int.from_bytes(number)
-    assert shape.told(task)
-    assert not shape.told(replace(asked(shape, index=2), log=task.log))
+    assert shape.matches_log(task)
+    assert not shape.matches_log(replace(asked(shape, index=2), log=task.log))
 
 
 SCALED = [(10_000, 6667, 67), (10_000, 6600, 66), (10_000, 1, 1), (10_000, 10_000, 100), (10**9, 666_666_667, 67),
@@ -303,7 +303,7 @@ def test_threshold_above_all_of_the_stake_is_not_sent(scale: int, threshold: int
     shape = own(tmp_path, text + PLAIN)
     task = asked(shape, scale=threshold)
     assert task.quorum_threshold > 100
-    with pytest.raises(Quarantine, match=r"more than there is; see to .*quorum_threshold, and to .*threshold_scale"):
+    with pytest.raises(Quarantine, match=r"more than there is; correct .*quorum_threshold, or .*threshold_scale"):
         shape.call(task, b"")
 
 
@@ -382,7 +382,7 @@ SLIPS = {
     "an unknown table": ("{a = 1}", "signed.values: each must be a path"),
     "a text that is none": ("{text = 5}", "text must be text in quotes"),
     "a text for a word": ("{text = 'x'}", "a text cannot stand for bytes32"),
-    "a text that looks like a path to nobody": ("'Hello, '", "'Hello, ' is no path; a text that is always the same is"),
+    "a text that looks like a path to nobody": ("'Hello, '", "'Hello, ' is no path; write a constant text as"),
     "a text and more": ("{text = 'x', packed = true}", "signed.values: each must be a path"),
     "a nested path that is not there": ("{types = ['bytes'], values = ['mail.x']}", "has no 'mail.x'"),
     "a nested type that differs": ("{types = ['bytes'], values = ['$index']}", "$index cannot stand for bytes"),
@@ -399,7 +399,7 @@ def refused(folder: Path, text: str) -> str:
 
 
 @pytest.mark.parametrize("name", SLIPS)
-def test_slip_in_what_is_put_together_is_told(name: str, tmp_path: Path) -> None:
+def test_error_in_a_nested_encoding_is_named(name: str, tmp_path: Path) -> None:
     value, words = SLIPS[name]
     assert words in refused(tmp_path, ASKED + CALL + f'[signed]\ntypes = ["bytes32"]\nvalues = [{value}]')
 
@@ -430,7 +430,7 @@ KEYS = {
 
 
 @pytest.mark.parametrize("name", KEYS)
-def test_slip_in_a_key_is_told_with_it(name: str, tmp_path: Path) -> None:
+def test_error_in_a_key_is_reported_with_the_key(name: str, tmp_path: Path) -> None:
     table, line, words = KEYS[name]
     text = ASKED + "[deadline]\n" + CALL + PLAIN
     if table == "[task]":

@@ -102,7 +102,7 @@ SLIPS = {
         'count_view = "', 'count_is = "last"\ncount_view = "', 'task.count_is: must be "next" or "count"'),
     "a count of no kind": ('count_view = "', 'count_is = ""\ncount_view = "', 'count_is: must be "next" or "count"'),
     "a first index of no count": (
-        'count_view = "latestTaskNum()"', "first_index = 1", "count_is and first_index say how count_view counts"),
+        'count_view = "latestTaskNum()"', "first_index = 1", "count_is and first_index describe count_view"),
     "a hash of nothing": ("allTaskHashes(uint32)", "allTaskHashes()", "task.hash_view: must be"),
     "a view by what is no type": ("allTaskHashes(uint32)", "allTaskHashes(uint7)", "'uint7' is no ABI type"),
     "a type that is none": (SIGNED, SIGNED.replace("bytes", "octets", 1), "signed.types: 'octets' is no ABI type"),
@@ -132,17 +132,17 @@ SLIPS = {
 }  # fmt: skip
 
 
-def test_the_file_the_others_are_made_from_is_fine(tmp_path: Path) -> None:
+def test_template_file_is_valid(tmp_path: Path) -> None:
     assert of(tmp_path, GOOD).method == "respondToTask"
 
 
 @pytest.mark.parametrize("name", SLIPS)
-def test_a_slip_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+def test_error_in_a_file_is_one_line(name: str, tmp_path: Path) -> None:
     old, new, words = SLIPS[name]
     assert words in refused(tmp_path, changed(old, new))
 
 
-def test_every_problem_is_told_and_no_more_than_a_person_reads(tmp_path: Path) -> None:
+def test_all_problems_are_listed_up_to_a_limit(tmp_path: Path) -> None:
     words = refused(tmp_path, "")
     assert all(f"{table}: is required" in words for table in ("task", "call", "signed"))
     words = refused(tmp_path, GOOD + "".join(f"key{number} = 1\n" for number in range(5_000)))
@@ -151,7 +151,7 @@ def test_every_problem_is_told_and_no_more_than_a_person_reads(tmp_path: Path) -
 
 @pytest.mark.parametrize("brackets", ["[", "{a=", "[{a=[{a="])
 @pytest.mark.parametrize("depth", [100, 5000, 100_000])
-def test_nesting_without_end_is_refused(brackets: str, depth: int, tmp_path: Path) -> None:
+def test_file_is_refused_when_nested_too_deeply(brackets: str, depth: int, tmp_path: Path) -> None:
     refused(tmp_path, GOOD.replace(ANSWERED, f"values = {brackets * depth}"))
     refused(
         tmp_path, GOOD + f"x = {brackets * depth}1{(brackets[::-1]).translate(str.maketrans('[{', ']}', 'a=')) * depth}"
@@ -195,7 +195,7 @@ ABIS = {
 
 
 @pytest.mark.parametrize("name", ABIS)
-def test_a_hostile_abi_is_told_in_one_line(name: str, tmp_path: Path) -> None:
+def test_hostile_abi_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
     text, words = ABIS[name]
     (tmp_path / "abi.json").write_text(text)
     assert words in refused(tmp_path, 'abi = "abi.json"\n' + ABI_EVENT)
@@ -231,7 +231,7 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_file_that_cannot_be_read_is_told(name: str, tmp_path: Path) -> None:
+def test_unreadable_file_is_named(name: str, tmp_path: Path) -> None:
     make, words = FILES[name]
     file = tmp_path / "own.toml"
     make(file)
@@ -245,7 +245,7 @@ def test_a_file_that_cannot_be_read_is_told(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_a_file_we_may_not_read_is_told(tmp_path: Path) -> None:
+def test_file_without_read_permission_is_named(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_text(GOOD)
     file.chmod(0)
@@ -254,19 +254,19 @@ def test_a_file_we_may_not_read_is_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", ["\0", "x" * 5000, "/dev/zero", "/proc/self/mem"])
-def test_a_path_that_leads_nowhere_is_told(path: str) -> None:
+def test_missing_file_is_named(path: str) -> None:
     with pytest.raises(FixConfiguration) as wrong:
         convention("custom", Path(path))
     assert str(wrong.value).isprintable()
 
 
-def test_a_byte_order_mark_is_forgiven(tmp_path: Path) -> None:
+def test_byte_order_mark_is_ignored(tmp_path: Path) -> None:
     file = tmp_path / "own.toml"
     file.write_bytes(b"\xef\xbb\xbf" + GOOD.encode())
     assert convention("custom", file).method == "respondToTask"
 
 
-def test_types_are_what_topics_and_selectors_are_made_of(tmp_path: Path) -> None:
+def test_types_are_canonical_in_topics_and_selectors(tmp_path: Path) -> None:
     """`uint` is uint256 wherever a type is written, and names may stand beside types."""
     text = changed("uint32 indexed taskIndex", "uint256 indexed taskIndex").replace("(uint32,bytes)", "(uint256,bytes)")
     loose = text.replace('"(uint256,bytes)"', '"(uint index, bytes message)"')
@@ -282,7 +282,7 @@ VALUES = st.sampled_from(
 @fuzzed
 @given(key=st.sampled_from([line.partition(" =")[0] for line in GOOD.splitlines() if " = " in line]),
        value=VALUES | st.text(max_size=30) | st.integers() | st.lists(VALUES, max_size=3))  # fmt: skip
-def test_whatever_a_key_holds_is_taken_or_refused_in_words(
+def test_any_value_of_a_key_is_accepted_or_refused(
     key: str, value: object, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     lines = [f"{key} = {json.dumps(value)}" if one.startswith(f"{key} = ") else one for one in GOOD.splitlines()]
@@ -359,13 +359,13 @@ def toml(value: object) -> str:
     return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
-def test_file_with_every_key_is_fine(tmp_path: Path) -> None:
+def test_file_with_every_key_is_accepted(tmp_path: Path) -> None:
     assert of(tmp_path, FULL).function == "respondToTask((uint32,bytes),bytes,bytes)"
 
 
 @fuzzed
 @given(number=st.integers(0, 10**6), value=NESTED)
-def test_whatever_is_nested_in_a_key_is_taken_or_refused_in_words(
+def test_any_nested_value_is_accepted_or_refused(
     number: int, value: object, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     keys = [line.partition(" =")[0] for line in FULL.splitlines() if " = " in line and not line.startswith("[")]

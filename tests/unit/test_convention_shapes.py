@@ -304,7 +304,7 @@ def of_wild(folder: Path, wild: Wild) -> tuple[Convention, Task]:
 
 
 @pytest.mark.parametrize("name", WILD)
-def test_a_contract_from_the_wild_is_described_and_read(name: str, tmp_path: Path) -> None:
+def test_public_contract_is_described_and_its_log_decoded(name: str, tmp_path: Path) -> None:
     wild = WILD[name]
     shape, task = of_wild(tmp_path, wild)
     assert {key: getattr(task, key) for key in wild.task} == dict(wild.task)
@@ -335,7 +335,7 @@ created_block = "t.created"
 
 @pytest.mark.parametrize("deadline", [0, 2**62, 2**63 - 1, 2**64 - 1, 2**256 - 1])
 @pytest.mark.parametrize("rule", ["block", "timestamp"])
-def test_a_deadline_of_nothing_or_beyond_all_measure_is_none(rule: str, deadline: int, tmp_path: Path) -> None:
+def test_deadline_is_none_when_zero_or_out_of_range(rule: str, deadline: int, tmp_path: Path) -> None:
     shape = custom(tmp_path, TIMED.format(rule, "t.deadline"))
     task = shape.decode_task(log_of(shape, [word(1)], ["(uint256,uint256)"], [(9, deadline)]), CHAIN_ID, None)
     assert (task.deadline_block, task.deadline_s) == (None, None)
@@ -345,7 +345,7 @@ def test_a_deadline_of_nothing_or_beyond_all_measure_is_none(rule: str, deadline
 @example(2**63 - 1, 100)
 @example(9, 2**256 - 1)
 @fuzzed
-def test_no_window_takes_a_deadline_out_of_a_databases_bounds(created: int, said: int) -> None:
+def test_deadline_fits_a_column_whatever_the_window(created: int, said: int) -> None:
     with TemporaryDirectory() as folder:
         shape = custom(Path(folder), TIMED.format("window_view", "window()"))
     assert shape.response_window is not None
@@ -356,7 +356,7 @@ def test_no_window_takes_a_deadline_out_of_a_databases_bounds(created: int, said
         assert task.deadline_block == created + window < 2**63
 
 
-def test_an_id_that_is_no_number_is_known_by_its_hash_and_not_asked_for_by_its_topic(tmp_path: Path) -> None:
+def test_text_index_is_hashed_and_has_no_topic(tmp_path: Path) -> None:
     event = '[task]\nevent = "TaskCreated(bytes8 indexed taskId, bytes32 taskHash)"\nindex = "taskId"\n' + PLAIN_CALL
     shape = custom(tmp_path, event)
     task = shape.decode_task(log_of(shape, [b"\x07" * 8 + bytes(24)], ["bytes32"], [b"\x01" * 32]), CHAIN_ID, None)
@@ -365,7 +365,7 @@ def test_an_id_that_is_no_number_is_known_by_its_hash_and_not_asked_for_by_its_t
     assert shape.fields(task) == {"taskId": b"\x07" * 8, "taskHash": b"\x01" * 32}
 
 
-def test_of_an_indexed_struct_the_log_holds_only_the_hash(tmp_path: Path) -> None:
+def test_indexed_struct_is_its_hash(tmp_path: Path) -> None:
     text = '[task]\nevent = "Made((uint32 a, uint32 b) indexed t, uint32 n)"\nindex = "t"\n' + PLAIN_CALL
     shape, topic = custom(tmp_path, text), keccak(b"t")
     task = shape.decode_task(log_of(shape, [topic], ["uint32"], [5]), CHAIN_ID, None)
@@ -376,7 +376,7 @@ def test_of_an_indexed_struct_the_log_holds_only_the_hash(tmp_path: Path) -> Non
             custom(tmp_path, text.replace('index = "t"', path))
 
 
-def test_what_is_always_the_same_in_a_call_is_written_down_as_it_is(tmp_path: Path) -> None:
+def test_constants_in_a_call_are_encoded_as_written(tmp_path: Path) -> None:
     types = ["uint256", "bytes", "bool", "bool", "bytes4", "address", "bytes", "(uint8,bytes)"]
     values = '["$index", "$answer", true, false, "0x01020304", "0x%s", "0x", [7, "0xAbcD"]]' % ("aB" * 20)
     text = GOOD.replace('["uint256", "bytes"]', json.dumps(types), 1).replace('["$index", "$answer"]', values, 1)
@@ -414,7 +414,7 @@ def test_a_packed_digest_is_signed(tmp_path: Path) -> None:
         ("bytes", "1.5", "each must be a path"),
     ],
 )
-def test_a_constant_of_another_type_is_told(kind: str, value: str, words: str, tmp_path: Path) -> None:
+def test_constant_of_another_type_is_refused(kind: str, value: str, words: str, tmp_path: Path) -> None:
     text = GOOD.replace('["uint256", "bytes"]', f'["{kind}"]', 1).replace('["$index", "$answer"]', f"[{value}]", 1)
     with pytest.raises(FixConfiguration) as wrong:
         custom(tmp_path, text)
@@ -426,7 +426,7 @@ def test_a_raw_digest_is_signed_as_it_is(tmp_path: Path) -> None:
     assert shape.call(task, b"\x01" * 32).sig_hash == b"\x0c" * 32
 
 
-def test_two_kinds_of_task_are_two_conventions_that_leave_each_other_alone(tmp_path: Path) -> None:
+def test_two_conventions_ignore_each_others_tasks(tmp_path: Path) -> None:
     op, task = of_wild(tmp_path, WILD["one of two kinds of task"])
     rd = custom(tmp_path, WILD["one of two kinds of task"].text.replace("NewOpTask", "NewRdTask"))
     assert op.created_topic != rd.created_topic
@@ -445,7 +445,7 @@ def test_several_values_of_an_answer_are_read_from_its_event(tmp_path: Path) -> 
     assert (seen.task_index, seen.message) == (6, wild.answer)
 
 
-def test_an_event_may_be_given_as_the_compilers_json(tmp_path: Path) -> None:
+def test_event_is_accepted_as_compiler_json(tmp_path: Path) -> None:
     entry = {
         "type": "event",
         "name": "NewTaskCreated",
@@ -485,9 +485,9 @@ GOOD = WILD["no deadline, no quorums"].text
         ('index = "taskIndex"', 'index = "taskIdx"', "it has taskIndex, task, task.name"),
         ('"task.name"', '"task.nam"', "it has taskIndex, task, task.name"),
         ("(string name,", "(Name name,", "is no ABI type"),
-        ("(string name,", "(Status name,", "'Status' is no ABI type; an enum is written as uint8"),
+        ("(string name,", "(Status name,", "'Status' is no ABI type; write an enum as uint8"),
         ("(string name,", "(IERC20 name,", "a contract as address"),
-        ("(string name,", "(IMach.Alert[] name,", "'IMach.Alert[]' is no ABI type; an enum is written as uint8"),
+        ("(string name,", "(IMach.Alert[] name,", "'IMach.Alert[]' is no ABI type; write an enum as uint8"),
         ("(string name,", "(struct Task name,", "a struct as (type,type)"),
         ("(string name,", "(enum Status name,", "'enum Status' is no ABI type"),
         ("(string name,", "(a.b.c name,", "'a.b.c' is no ABI type"),
@@ -507,7 +507,7 @@ GOOD = WILD["no deadline, no quorums"].text
         ("[call]", '[response]\nevent = "R(uint32 i, string s)"\nindex = "i"\nanswer = "s"\n[call]', "answer says"),
     ],
 )
-def test_a_slip_in_a_convention_file_is_told_with_its_place(old: str, new: str, words: str, tmp_path: Path) -> None:
+def test_error_in_a_convention_file_names_its_place(old: str, new: str, words: str, tmp_path: Path) -> None:
     assert old in GOOD
     with pytest.raises(FixConfiguration) as wrong:
         custom(tmp_path, GOOD.replace(old, new, 1))
@@ -520,7 +520,7 @@ def test_a_slip_in_a_convention_file_is_told_with_its_place(old: str, new: str, 
 @given(text=st.text(max_size=200) | st.text(alphabet="abcuint256() ,[]tuple_indexed", max_size=120))
 @example(text="A(()")
 @example(text="A(()[])")
-def test_whatever_is_written_as_a_signature_is_read_or_refused_in_words(text: str) -> None:
+def test_any_text_as_a_signature_is_read_or_refused(text: str) -> None:
     with suppress(FixConfiguration):
         parse_signature(text)
 
@@ -528,7 +528,7 @@ def test_whatever_is_written_as_a_signature_is_read_or_refused_in_words(text: st
 @fuzzed
 @given(data=st.binary(max_size=600), topics=st.lists(st.binary(min_size=32, max_size=32), max_size=3))
 @pytest.mark.parametrize("name", ["incredible-squaring", "chainbase"])
-def test_a_poison_log_of_a_preset_is_set_aside(name: str, data: bytes, topics: list[bytes]) -> None:
+def test_hostile_log_of_a_preset_is_quarantined(name: str, data: bytes, topics: list[bytes]) -> None:
     shape = convention(name)
     for first in shape.topics0:
         log = Log(MANAGER, (first, *topics), data, 1, b"\x01" * 32, b"\x02" * 32, 0)

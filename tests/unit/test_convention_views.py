@@ -8,8 +8,8 @@ from eth_abi.abi import encode
 from eth_utils.crypto import keccak
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import View
 from watcher.chain.convention.convention import Convention, convention
+from watcher.chain.convention.view import View
 from watcher.chain.rpc.replies import Log
 from watcher.errors import FixConfiguration, RetryElsewhere
 
@@ -78,7 +78,7 @@ ANSWERED = {
 
 
 @pytest.mark.parametrize("name", ANSWERED)
-def test_view_says_answered_when_its_word_does(name: str, tmp_path: Path) -> None:
+def test_view_shows_an_answer_when_its_word_matches(name: str, tmp_path: Path) -> None:
     text, yes, no = ANSWERED[name]
     view = response_view(tmp_path, text)
     assert view.read(yes) is not None
@@ -136,7 +136,7 @@ def test_count_is_read_as_the_next_index(counted: str, shown: int, next_index: i
 
 
 @pytest.mark.parametrize("answer", [b"", word(1)[:31], word(1) + b"\0", word(1)])
-def test_view_says_nothing_when_its_answer_lacks_the_word(answer: bytes, tmp_path: Path) -> None:
+def test_view_raises_when_the_reply_lacks_the_word(answer: bytes, tmp_path: Path) -> None:
     with pytest.raises(RetryElsewhere):
         response_view(tmp_path, '{view = "batchesState(bytes32)", word = 1}').read(answer)
 
@@ -191,7 +191,7 @@ FILTERS = {
 
 
 @pytest.mark.parametrize("name", FILTERS)
-def test_task_of_another_service_is_left_out_when_only_says_so(name: str, tmp_path: Path) -> None:
+def test_task_of_another_service_is_excluded_by_only(name: str, tmp_path: Path) -> None:
     only, ours, others = FILTERS[name]
     manager = contract(own(tmp_path, TASK + f"only = {only}\n"))
     shape = manager.convention
@@ -199,13 +199,13 @@ def test_task_of_another_service_is_left_out_when_only_says_so(name: str, tmp_pa
     assert manager.creates_task(task_log(shape, OTHER)) is others
 
 
-def test_response_to_another_service_is_left_out_when_only_says_so(tmp_path: Path) -> None:
+def test_response_to_another_service_is_excluded_by_only(tmp_path: Path) -> None:
     manager = contract(own(tmp_path, TASK + RESPONSE + f'only = {{avs = "{OURS}"}}\n'))
     assert manager.shows_answer(response_log(manager.convention, MANAGER))
     assert not manager.shows_answer(response_log(manager.convention, OTHER))
 
 
-def test_text_that_is_indexed_is_compared_by_its_hash(tmp_path: Path) -> None:
+def test_indexed_text_is_compared_by_its_hash(tmp_path: Path) -> None:
     text = (
         '[task]\nevent = "Asked(uint256 indexed id, string indexed cluster)"\nindex = "id"\nonly = {cluster = "main"}'
     )
@@ -216,7 +216,7 @@ def test_text_that_is_indexed_is_compared_by_its_hash(tmp_path: Path) -> None:
         assert manager.creates_task(log) is taken
 
 
-def test_log_that_cannot_be_read_is_not_left_out_silently(tmp_path: Path) -> None:
+def test_unreadable_log_is_not_excluded_by_only(tmp_path: Path) -> None:
     manager = contract(own(tmp_path, TASK + f'only = {{avs = "{OURS}"}}\n'))
     log = Log(MANAGER, (manager.convention.created_topic,), b"?", 1, b"\x01" * 32, b"\x02" * 32, 0)
     assert manager.creates_task(log)
@@ -239,7 +239,7 @@ SLIPS = {
     "an argument of another type": ('{view = "a(uint8,uint32)", arguments = [256, "$index"]}', "256 cannot stand"),
     "text for a number": ('{view = "a(uint8,uint32)", arguments = ["x", "$index"]}', "x cannot stand for uint8"),
     "short bytes": ('{view = "a(bytes4,uint32)", arguments = ["0x01", "$index"]}', "0x01 cannot stand"),
-    "an argument of many words": ('{view = "a(string,uint32)", arguments = ["x", "$index"]}', "is more than one word"),
+    "an argument of two words": ('{view = "a(string,uint32)", arguments = ["x", "$index"]}', "is longer than one word"),
     "the index for an address": ('{view = "a(address)"}', "$index is a whole number or bytes32"),
     "no function": ('{view = "a"}', "not a signature"),
     "a word below zero": ('{view = "a(uint32)", word = -1}', "response.hash_view.word: must be 0 or more"),
@@ -255,7 +255,7 @@ SLIPS = {
 
 
 @pytest.mark.parametrize("name", SLIPS)
-def test_slip_in_a_view_is_refused_with_its_key(name: str, tmp_path: Path) -> None:
+def test_error_in_a_view_names_its_key(name: str, tmp_path: Path) -> None:
     view, words = SLIPS[name]
     assert words in refused(tmp_path, TASK + RESPONSE + f"hash_view = {view}\n")
 
@@ -277,6 +277,6 @@ OTHER_SLIPS = {
 
 
 @pytest.mark.parametrize("name", OTHER_SLIPS)
-def test_slip_in_a_task_is_refused_with_its_key(name: str, tmp_path: Path) -> None:
+def test_error_in_a_task_names_its_key(name: str, tmp_path: Path) -> None:
     key, words = OTHER_SLIPS[name]
     assert words in refused(tmp_path, TASK + key + "\n")

@@ -67,5 +67,5 @@ def test_proxy_serves_a_shape_that_means_the_same(change: tuple[str, str], tmp_p
         (SIGNED, 'types = ["address", "(uint32,bytes)"]\nvalues = ["$task_manager", ["$index", "$answer"]]'),
     ],
 )
-def test_proxy_serves_no_shape_that_only_looks_like_the_wizards(change: tuple[str, str], tmp_path: Path) -> None:
+def test_proxy_is_refused_for_a_shape_of_other_meaning(change: tuple[str, str], tmp_path: Path) -> None:
     assert not serves(tmp_path, change)

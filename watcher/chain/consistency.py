@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.convention.view import NoSuchView
 from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.chain.rpc.replies import Unread
 from watcher.errors import RetryElsewhere

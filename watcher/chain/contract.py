@@ -6,8 +6,9 @@ Invariant: all values of one call come from the same block of the same chain, or
 from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
-from watcher.chain.convention.abi import NoSuchView, View, item, topic
+from watcher.chain.convention.abi import topic
 from watcher.chain.convention.convention import Convention
+from watcher.chain.convention.view import NoSuchView, View, item
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Reverted, Unread
@@ -158,17 +159,17 @@ class TaskManager:
     def creates_task(self, log: Log) -> bool:
         """True for a log of the event that creates tasks, of a task that is ours."""
         here = log.address == self.address and log.topics[0] == self.convention.created_topic
-        return here and self.convention.takes_task(log)
+        return here and self.convention.is_own_task(log)
 
     def shows_answer(self, log: Log) -> bool:
         """True for a log of the event that shows answers, to a task that is ours."""
         there = self.convention.responded_address or self.address
         here = log.address == there and log.topics[0] == self.convention.responded_topic
-        return here and self.convention.takes_response(log)
+        return here and self.convention.is_own_response(log)
 
-    def told(self, task: Task) -> bool:
+    def matches_log(self, task: Task) -> bool:
         """Whether the log that is kept with a task tells of this very task: its index, its hash and what it asks."""
-        return self.convention.told(task)
+        return self.convention.matches_log(task)
 
     async def response_window(self, at: Header) -> int | None:
         """The response window in blocks, None where there is none.

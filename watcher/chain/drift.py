@@ -11,7 +11,7 @@ from eth_utils.crypto import keccak
 from loguru import logger
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.convention.view import NoSuchView
 from watcher.chain.dry_run import DryRun
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch

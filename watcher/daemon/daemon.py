@@ -16,7 +16,7 @@ from typing import Any
 from loguru import logger
 
 from watcher.chain.contract import TaskManager, genesis_hash
-from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.convention.view import NoSuchView
 from watcher.chain.numbering import settle
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.pace import Pace

@@ -6,7 +6,7 @@ Where they do not, an answer that is on the chain is looked for in vain, for eve
 from collections.abc import Sequence
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.convention.view import NoSuchView
 from watcher.chain.rpc.replies import Log, Unread
 from watcher.doctor.finding import Notes
 from watcher.errors import Quarantine

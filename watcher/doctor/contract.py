@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import NoSuchView, View
 from watcher.chain.convention.schema import SENDER_VIEW
+from watcher.chain.convention.view import NoSuchView, View
 from watcher.chain.rpc.nodes import NodePool
 from watcher.doctor import convention as doctor_convention
 from watcher.doctor import method

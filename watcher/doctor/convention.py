@@ -4,7 +4,7 @@ Invariant: red only by what the contract itself says, its count and its hashes, 
 """
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.convention.view import NoSuchView
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Unread
 from watcher.doctor import answers, counting, values

@@ -6,7 +6,7 @@ Where they do not, tasks that never were are looked for, and no proof is ever co
 from collections.abc import Sequence
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.convention.view import NoSuchView
 from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Unread

@@ -7,7 +7,7 @@ about blocks nobody looked at.
 from dataclasses import dataclass
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import NoSuchView
+from watcher.chain.convention.view import NoSuchView
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log
 from watcher.errors import NarrowRange, RetryElsewhere

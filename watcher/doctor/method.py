@@ -3,9 +3,10 @@
 from typing import Any
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.abi import View, topic
+from watcher.chain.convention.abi import topic
 from watcher.chain.convention.convention import Convention, convention
 from watcher.chain.convention.schema import NON_SIGNERS, PRESETS
+from watcher.chain.convention.view import View
 from watcher.chain.rpc.nodes import NodePool
 from watcher.doctor.finding import Notes
 from watcher.errors import RetryElsewhere

@@ -67,7 +67,7 @@ class Contract(Protocol):
 
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None: ...
 
-    def told(self, task: Task) -> bool: ...
+    def matches_log(self, task: Task) -> bool: ...
 
 
 @dataclass(slots=True)
@@ -244,7 +244,7 @@ class Prover:
     def _holds_together(self, task: Row[Any]) -> bool:
         """Whether the row is what its own log says, and not given up while the chain holds the task."""
         known = task.state in _STATES and task.state != State.ORPHANED
-        return known and self._contract.told(task_of(task))
+        return known and self._contract.matches_log(task_of(task))
 
     def _unanswered(self, proof: Proof, task: Row[Any], at: Header) -> None:
         is_late = task.deadline_block is not None and task.deadline_block <= at.closed_block

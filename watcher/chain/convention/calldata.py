@@ -1,7 +1,7 @@
-"""How the bytes of a call are put together: types, and for each value where it comes from. Pure.
+"""The bytes of a call: ABI types, and for each value its source. Pure.
 
-A value is an expression (expression.py); the words that begin with `$` stand for what is known of the task. What a
-recipe names is checked against the ABI when it is read, so that a slip is found before the first task and not at it.
+A value is an expression (expression.py). Its variables begin with `$` and stand for properties of the task. The types
+are checked against the event and the answer when the file is read, so that an error shows before the first task.
 """
 
 import re
@@ -17,6 +17,7 @@ from eth_utils.crypto import keccak
 from watcher.chain.convention.abi import Codec
 from watcher.chain.convention.event import Event, Values
 from watcher.chain.convention.expression import Encoding, Expression, Text
+from watcher.chain.convention.table import constant_value
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Task
 from watcher.validation import brief
@@ -28,7 +29,7 @@ _Get = Callable[["Scope"], Any]
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What a recipe may use: the task, the values of its event, and the answer as a value of its type.
+    """The values an encoder may use: the task, its event's values, and the answer as a value of its type.
 
     `task` is None where only the log is known. `reference_block` is the block of the stakes that count.
     """
@@ -39,68 +40,77 @@ class Scope:
     reference_block: int = 0
 
     @property
-    def asked(self) -> Task:
-        """The task; only recipes that are compiled with an answer's type use it."""
-        assert self.task is not None, "a recipe for an index has no words"
+    def known_task(self) -> Task:
+        """The task. Variables need it, and an encoder without an answer's type has none."""
+        assert self.task is not None, "an encoder for an index has no variables"
         return self.task
 
 
 # name -> the ABI types it may stand for, and the value
-_WORDS: dict[str, tuple[str, _Get]] = {
-    "$index": (r"u?int\d+", lambda scope: scope.asked.task_index),
-    "$created_block": (r"u?int\d+", lambda scope: scope.asked.created_block),
+_VARIABLES: dict[str, tuple[str, _Get]] = {
+    "$index": (r"u?int\d+", lambda scope: scope.known_task.task_index),
+    "$created_block": (r"u?int\d+", lambda scope: scope.known_task.created_block),
     "$reference_block": (r"u?int\d+", lambda scope: scope.reference_block),
-    "$message": (r"bytes", lambda scope: scope.asked.message),
-    "$quorum_numbers": (r"bytes", lambda scope: scope.asked.quorum_numbers),
-    "$quorum_threshold": (r"u?int\d+", lambda scope: scope.asked.quorum_threshold),
+    "$message": (r"bytes", lambda scope: scope.known_task.message),
+    "$quorum_numbers": (r"bytes", lambda scope: scope.known_task.quorum_numbers),
+    "$quorum_threshold": (r"u?int\d+", lambda scope: scope.known_task.quorum_threshold),
     "$quorum_thresholds": (
         r"bytes",
-        lambda scope: bytes([scope.asked.quorum_threshold]) * len(scope.asked.quorum_numbers),
+        lambda scope: bytes([scope.known_task.quorum_threshold]) * len(scope.known_task.quorum_numbers),
     ),
-    "$task_hash": (r"bytes32", lambda scope: scope.asked.task_hash),
-    "$chain_id": (r"u?int\d+", lambda scope: scope.asked.chain_id),
-    "$task_manager": (r"address", lambda scope: "0x" + scope.asked.task_manager.hex()),
+    "$task_hash": (r"bytes32", lambda scope: scope.known_task.task_hash),
+    "$chain_id": (r"u?int\d+", lambda scope: scope.known_task.chain_id),
+    "$task_manager": (r"address", lambda scope: "0x" + scope.known_task.task_manager.hex()),
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Constant:
-    """A value that is always the same, whatever its type."""
+class Fixed:
+    """A Python value that is the same for every task and needs no check."""
 
     value: Any
 
 
-class Recipe:
-    """abi.encode of values put together from a scope; or abi.encodePacked of them, where it is `packed`.
-
-    `answer_type` None: only values of the log and constants may stand in it. Raises FixConfiguration.
-    """
+class Encoder:
+    """abi.encode of values from a scope; abi.encodePacked where it is `packed`."""
 
     def __init__(
         self,
         types: Sequence[str],
-        values: Sequence[Expression | Constant],
+        values: Sequence[Expression | Fixed],
         event: Event,
         answer_type: str | None,
         *,
         packed: bool = False,
     ) -> None:
+        """Check the values against their types.
+
+        Args:
+            types: canonical ABI types.
+            values: one expression for each type.
+            event: the event that paths refer to.
+            answer_type: the ABI type of `$answer`; None: only paths and constants are allowed.
+            packed: encode as abi.encodePacked does.
+
+        Raises:
+            FixConfiguration: a value does not exist, or does not fit its type.
+        """
         self._types = types
-        self._put_together = _encoder(types, values, event, answer_type, packed=packed)
+        self._encode = _compile(types, values, event, answer_type, packed=packed)
 
     def encode(self, scope: Scope) -> bytes:
-        """The bytes. Raises Quarantine when a value does not fit its type."""
+        """Return the bytes. Raises Quarantine when a value does not fit its type."""
         try:
-            return self._put_together(scope)
-        except Exception as error:  # noqa: BLE001 - eth-abi raises its own, and OverflowError and TypeError beside them
-            kinds = ", ".join(self._types)
-            what = "its index" if scope.task is None else f"task {scope.task.task_index} cannot be answered"
-            raise Quarantine(f"{what}: its values are no ({kinds}): {type(error).__name__}") from None
+            return self._encode(scope)
+        except Exception as error:  # noqa: BLE001 - eth-abi raises its own errors, OverflowError and TypeError
+            types = ", ".join(self._types)
+            subject = "the index" if scope.task is None else f"the answer to task {scope.task.task_index}"
+            raise Quarantine(f"{subject} has no encoding as ({types}): {type(error).__name__}") from None
 
 
-def _encoder(
+def _compile(
     types: Sequence[str],
-    values: Sequence[Expression | Constant],
+    values: Sequence[Expression | Fixed],
     event: Event,
     answer_type: str | None,
     *,
@@ -109,35 +119,35 @@ def _encoder(
     if len(types) != len(values):
         raise FixConfiguration(f"{len(types)} types and {len(values)} values: there must be as many")
     encode = partial(encode_packed, types) if packed else Codec(*types).encode
-    getters = [_getter(one, kind, event, answer_type) for one, kind in zip(values, types, strict=True)]
+    getters = [_getter(value, kind, event, answer_type) for value, kind in zip(values, types, strict=True)]
     return lambda scope: encode([get(scope) for get in getters])
 
 
-def _getter(one: Expression | Constant, kind: str, event: Event, answer_type: str | None) -> _Get:
-    match one:
-        case Constant():
-            return _always(one.value)
+def _getter(value: Expression | Fixed, kind: str, event: Event, answer_type: str | None) -> _Get:
+    match value:
+        case Fixed():
+            return _always(value.value)
         case list():
-            return _struct(one, kind, event, answer_type)
+            return _struct(value, kind, event, answer_type)
         case Text():
-            return _always(_text(one, kind))
+            return _always(_text(value, kind))
         case Encoding():
-            return _put_together(one, kind, event, answer_type)
-        case bool():
-            _must(kind == "bool", f"{str(one).lower()} cannot stand for {kind}")
-            return _always(one)
-        case int():
-            _must(_has_room(kind, one), f"{one} cannot stand for {kind}")
-            return _always(one)
-        case _ if one.startswith("0x"):
-            return _always(_octets(one, kind))
-        case _ if one.startswith("$"):
-            return _word(one, kind, answer_type)
-    if not _PATH.fullmatch(one):
-        raise FixConfiguration(f"'{brief(one)}' is no path; a text that is always the same is written {{text = ...}}")
-    place = event.place(one, as_name=kind == "bytes32")
-    found = "bytes32" if place.parameter.is_hashed else place.parameter.type
-    _must(found == kind, f"{one} is {found} and cannot stand for {kind}")
+            return _encoding(value, kind, event, answer_type)
+        case bool() | int():
+            return _always(constant_value(value, kind))
+        case _ if value.startswith("0x"):
+            return _always(_octets(value, kind))
+        case _ if value.startswith("$"):
+            return _variable(value, kind, answer_type)
+    return _path(value, kind, event)
+
+
+def _path(path: str, kind: str, event: Event) -> _Get:
+    if not _PATH.fullmatch(path):
+        raise FixConfiguration(f"'{brief(path)}' is no path; write a constant text as {{text = ...}}")
+    place = event.place(path, as_name=kind == "bytes32")
+    actual = "bytes32" if place.parameter.is_hashed else place.parameter.type
+    _require(actual == kind, f"{path} is {actual} and cannot stand for {kind}")
     return lambda scope: place.read(scope.values)
 
 
@@ -145,18 +155,18 @@ def _always(value: Any) -> _Get:
     return lambda _scope: value
 
 
-def _text(one: Text, kind: str) -> str | bytes:
-    _must(kind in ("string", "bytes"), f"a text cannot stand for {kind}")
-    return one.text if kind == "string" else one.text.encode()
+def _text(text: Text, kind: str) -> str | bytes:
+    _require(kind in ("string", "bytes"), f"a text cannot stand for {kind}")
+    return text.text if kind == "string" else text.text.encode()
 
 
-def _put_together(one: Encoding, kind: str, event: Event, answer_type: str | None) -> _Get:
-    """Bytes as they are, or their hash, as the type has room for."""
-    hashed = kind in ("bytes32", "uint256")
-    _must(hashed or kind == "bytes", f"what is put together is bytes, or a hash, and cannot stand for {kind}")
-    if one.keccak not in (None, hashed):
-        raise FixConfiguration(f"keccak = {str(one.keccak).lower()} cannot stand for {kind}")
-    encode = _encoder(one.types, one.values, event, answer_type, packed=one.packed)
+def _encoding(encoding: Encoding, kind: str, event: Event, answer_type: str | None) -> _Get:
+    """Return a getter of the bytes for `bytes`, of their keccak256 for `bytes32` and `uint256`."""
+    is_hash = kind in ("bytes32", "uint256")
+    _require(is_hash or kind == "bytes", f"{{types, values}} gives bytes or a hash, and cannot stand for {kind}")
+    if encoding.keccak not in (None, is_hash):
+        raise FixConfiguration(f"keccak = {str(encoding.keccak).lower()} cannot stand for {kind}")
+    encode = _compile(encoding.types, encoding.values, event, answer_type, packed=encoding.packed)
     if kind == "bytes":
         return encode
     if kind == "bytes32":
@@ -164,61 +174,52 @@ def _put_together(one: Encoding, kind: str, event: Event, answer_type: str | Non
     return lambda scope: int.from_bytes(keccak(encode(scope)))
 
 
-def _word(one: str, kind: str, answer_type: str | None) -> _Get:
-    _must(answer_type is not None, f"{brief(one)} cannot stand in an index, which is read from the log alone")
-    assert answer_type is not None, "just refused"
-    if one == "$answer":
-        _must(kind == answer_type, f"$answer is {answer_type} and cannot stand for {kind}")
+def _variable(name: str, kind: str, answer_type: str | None) -> _Get:
+    _require(answer_type is not None, f"{brief(name)} cannot stand in an index, which is read from the log alone")
+    assert answer_type is not None, "refused in the line above"
+    if name == "$answer":
+        _require(kind == answer_type, f"$answer is {answer_type} and cannot stand for {kind}")
         return lambda scope: scope.answer
-    if one.startswith("$answer."):
-        return _part_of_answer(one, kind, answer_type)
-    _must(one in _WORDS, f"there is no {one}; there are $answer, {', '.join(_WORDS)}")
-    kinds, get = _WORDS[one]
-    _must(re.fullmatch(kinds, kind), f"{one} cannot stand for {kind}")
+    if name.startswith("$answer."):
+        return _part_of_answer(name, kind, answer_type)
+    _require(name in _VARIABLES, f"there is no {name}; there are $answer, {', '.join(_VARIABLES)}")
+    kinds, get = _VARIABLES[name]
+    _require(re.fullmatch(kinds, kind), f"{name} cannot stand for {kind}")
     return get
 
 
 def _struct(parts: Sequence[Expression], kind: str, event: Event, answer_type: str | None) -> _Get:
     kinds = members(kind)
-    _must(len(kinds) == len(parts), f"{len(parts)} values cannot stand for {kind}")
-    getters = [_getter(one, inner, event, answer_type) for one, inner in zip(parts, kinds, strict=True)]
+    _require(len(kinds) == len(parts), f"{len(parts)} values cannot stand for {kind}")
+    getters = [_getter(part, inner, event, answer_type) for part, inner in zip(parts, kinds, strict=True)]
     return lambda scope: tuple(get(scope) for get in getters)
 
 
-def _part_of_answer(one: str, kind: str, answer_type: str) -> _Get:
-    kinds, at = members(answer_type), one.removeprefix("$answer.")
-    _must(at.isdecimal() and int(at) < len(kinds), f"{answer_type} has no {one}")
-    _must(kinds[int(at)] == kind, f"{one} is {kinds[int(at)]} and cannot stand for {kind}")
-    return lambda scope: scope.answer[int(at)]
+def _part_of_answer(name: str, kind: str, answer_type: str) -> _Get:
+    kinds, position = members(answer_type), name.removeprefix("$answer.")
+    _require(position.isdecimal() and int(position) < len(kinds), f"{answer_type} has no {name}")
+    _require(kinds[int(position)] == kind, f"{name} is {kinds[int(position)]} and cannot stand for {kind}")
+    return lambda scope: scope.answer[int(position)]
 
 
 def members(kind: str) -> list[str]:
-    """The types inside a tuple type; none for any other type."""
+    """Return the types inside a tuple type; none for any other type."""
     parsed = parse(kind)
     if not isinstance(parsed, TupleType) or parsed.arrlist:
         return []
-    return [one.to_type_str() for one in parsed.components]
+    return [component.to_type_str() for component in parsed.components]
 
 
-def _has_room(kind: str, number: int) -> bool:
-    match = re.fullmatch(r"(u?)int(\d+)", kind)
-    if match is None:
-        return False
-    bits = int(match[2])
-    return 0 <= number < 1 << bits if match[1] else -(1 << bits - 1) <= number < 1 << bits - 1
-
-
-def _octets(one: str, kind: str) -> bytes:
-    """A constant of `bytes`, of as many as `bytes4` says, or of the twenty of an address."""
+def _octets(text: str, kind: str) -> bytes:
+    """Return a hex constant as bytes: of any length for `bytes`, four for `bytes4`, twenty for an address."""
     size = "20" if kind == "address" else kind.removeprefix("bytes")
-    is_hex = _HEX.fullmatch(one) is not None
-    _must(is_hex, f"{brief(one)} is not hex with two digits for each byte")
-    octets = bytes.fromhex(one[2:])
+    _require(_HEX.fullmatch(text), f"{brief(text)} is not hex with two digits for each byte")
+    octets = bytes.fromhex(text[2:])
     fits = kind == "bytes" or (size.isdecimal() and len(octets) == int(size))
-    _must(fits, f"{brief(one)}, {len(octets)} bytes, cannot stand for {kind}")
+    _require(fits, f"{brief(text)}, {len(octets)} bytes, cannot stand for {kind}")
     return octets
 
 
-def _must(holds: object, words: str) -> None:
-    if not holds:
-        raise FixConfiguration(words)
+def _require(condition: object, message: str) -> None:
+    if not condition:
+        raise FixConfiguration(message)

@@ -1,4 +1,4 @@
-"""What a convention file writes, compared with the contract's ABI: events, views and the function for answers. Pure."""
+"""The comparison of a convention file with the contract's ABI: events, views, the function for answers. Pure."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -7,9 +7,9 @@ from typing import Any
 from eth_abi.grammar import TupleType, parse
 
 from watcher.chain.convention.event import Event
-from watcher.chain.convention.schema import ObservedShape
+from watcher.chain.convention.schema import ObservedSchema
 from watcher.chain.convention.signature import Parameter, Signature, abi_parameters, abi_signature
-from watcher.chain.convention.view_shape import ViewShape
+from watcher.chain.convention.view_schema import ViewSchema
 from watcher.errors import FixConfiguration
 from watcher.validation import brief, shortened
 
@@ -18,82 +18,98 @@ _ANY, _HASH, _NUMBER, _ADDRESS = "", "bytes32", "uint", "address"
 
 
 class ContractAbi:
-    """The events and functions of a compiler's ABI by name. An entry nobody can read is left out."""
+    """The events and functions of a compiler's ABI by name, without its unreadable entries."""
 
     def __init__(self, abi: Sequence[Any]) -> None:
-        self._found: dict[tuple[str, str], list[tuple[Signature, dict[str, Any]]]] = {}
+        self._entries: dict[tuple[str, str], list[tuple[Signature, dict[str, Any]]]] = {}
         for entry in abi:
             if isinstance(entry, dict) and entry.get("type") in ("event", "function") and not entry.get("anonymous"):
                 with suppress(FixConfiguration):
                     signature = abi_signature(entry)
-                    self._found.setdefault((entry["type"], signature.name), []).append((signature, entry))
+                    self._entries.setdefault((entry["type"], signature.name), []).append((signature, entry))
 
-    def differences(self, shape: ObservedShape, created: Event, responded: Event | None, function: str) -> list[str]:
-        """What is written and not so in the ABI, with its key. `function`: the canonical one for answers, or ""."""
-        lines = [self._event("task.event", created), *self._views(shape)]
+    def differences(self, schema: ObservedSchema, created: Event, responded: Event | None, function: str) -> list[str]:
+        """Return one line, with its key, for each signature that the ABI does not have.
+
+        Args:
+            schema: the convention file.
+            created: the event that creates tasks.
+            responded: the event that shows answers, if any.
+            function: the canonical signature of the function for answers, or "".
+        """
+        lines = [self._event("task.event", created), *self._views(schema)]
         if responded is not None:
             lines.append(self._event("response.event", responded))
         if function:
             name = function.partition("(")[0]
-            known = self._found.get(("function", name), [])
-            if function not in [str(one) for one, _ in known]:
+            known = self._entries.get(("function", name), [])
+            if function not in [str(signature) for signature, _ in known]:
                 lines.append(f"call: the ABI has no {brief(function, 200)}; {self._instead('function', name)}")
         return [line for line in lines if line]
 
     def _event(self, key: str, event: Event) -> str:
-        written, name = _shown(event.signature), event.signature.name
-        if written in [_shown(one) for one, _ in self._found.get(("event", name), [])]:
+        layout, name = _layout(event.signature), event.signature.name
+        if layout in [_layout(signature) for signature, _ in self._entries.get(("event", name), [])]:
             return ""
-        return f"{key}: the ABI has no {brief(written, 200)}; {self._instead('event', name)}"
+        return f"{key}: the ABI has no {brief(layout, 200)}; {self._instead('event', name)}"
 
     def _instead(self, kind: str, name: str) -> str:
-        """What the ABI has under the name; else the names it has."""
-        if alike := self._found.get((kind, name)):
-            return f"it has {' and '.join(brief(_shown(one), 200) for one, _ in alike[:3])}"
-        return f"it has {shortened(sorted({one for what, one in self._found if what == kind})) or 'none'}"
+        """Return the ABI's signatures of this name; all its names of the kind where there is none."""
+        if overloads := self._entries.get((kind, name)):
+            return f"it has {' and '.join(brief(_layout(signature), 200) for signature, _ in overloads[:3])}"
+        names = sorted({known_name for known_kind, known_name in self._entries if known_kind == kind})
+        return f"it has {shortened(names) or 'none'}"
 
-    def _views(self, shape: ObservedShape) -> Iterator[str]:
-        hashed = _HASH if shape.task.hash else _ANY
-        yield self._view("task.hash_view", shape.task.hash_view, hashed)
-        yield self._view("task.count_view", shape.task.count_view, _NUMBER)
-        yield self._view("deadline.window_view", shape.deadline.window_view, _NUMBER)
-        if shape.response is not None:
-            yield self._view("response.hash_view", shape.response.hash_view, _HASH if shape.response.hash else _ANY)
-        if shape.call is not None and "sender_view" in shape.call.model_fields_set:
-            yield self._view("call.sender_view", shape.call.sender_view, _ADDRESS)
+    def _views(self, schema: ObservedSchema) -> Iterator[str]:
+        hashed = _HASH if schema.task.hash else _ANY
+        yield self._view("task.hash_view", schema.task.hash_view, hashed)
+        yield self._view("task.count_view", schema.task.count_view, _NUMBER)
+        yield self._view("deadline.window_view", schema.deadline.window_view, _NUMBER)
+        if schema.response is not None:
+            yield self._view("response.hash_view", schema.response.hash_view, _HASH if schema.response.hash else _ANY)
+        if schema.call is not None and "sender_view" in schema.call.model_fields_set:
+            yield self._view("call.sender_view", schema.call.sender_view, _ADDRESS)
 
-    def _view(self, key: str, view: ViewShape | None, wanted: str) -> str:
+    def _view(self, key: str, view: ViewSchema | None, expected: str) -> str:
         if view is None:
             return ""
-        written, name = str(view.signature), view.signature.name
-        entry = next((entry for one, entry in self._found.get(("function", name), []) if str(one) == written), None)
+        text, name = str(view.signature), view.signature.name
+        overloads = self._entries.get(("function", name), [])
+        entry = next((entry for signature, entry in overloads if str(signature) == text), None)
         if entry is None:
-            return f"{key}: the ABI has no {brief(written, 200)}; {self._instead('function', name)}"
+            return f"{key}: the ABI has no {brief(text, 200)}; {self._instead('function', name)}"
         if entry.get("stateMutability") not in _READS:
             return f"{key}: {name} is {brief(str(entry['stateMutability']))} in the ABI, and no view"
         try:
-            words = [word for one in abi_parameters(entry.get("outputs", [])) for word in _words(one)]
-        except FixConfiguration as wrong:
-            return f"{key}: what {name} returns: {wrong}"
-        return _word(key, view, words, wanted)
+            words = [word for output in abi_parameters(entry.get("outputs", [])) for word in _words(output)]
+        except FixConfiguration as error:
+            return f"{key}: the outputs of {name}: {error}"
+        return _word_error(key, view, words, expected)
 
 
-def _word(key: str, view: ViewShape, words: list[str], wanted: str) -> str:
-    """What is wrong with the word that counts. `words` are the types, "" where a dynamic value's place is."""
+def _word_error(key: str, view: ViewSchema, words: list[str], expected: str) -> str:
+    """Return the error in the word that the view names, "" if there is none.
+
+    Args:
+        key: the key of the file, to begin the line with.
+        view: the view as the file names it.
+        words: the types of the words it returns; "" for the offset of a dynamic value.
+        expected: the beginning of the expected type; "" for any.
+    """
     name = view.signature.name
     if view.word is None and len(words) != 1:
-        return f'{key}: {name} returns {len(words)} words: say which, {{view = "{view.signature}", word = 0}}'
-    place = view.word or 0
-    if place >= len(words):
-        return "" if "" in words else f"{key}: {name} returns {len(words)} words, from 0, and has no word {place}"
-    found = words[place]
-    if not found or not found.startswith(wanted):
-        return f"{key}: word {place} of {name} is {found or 'no value but a place'}, and must be {wanted or 'a value'}"
+        return f'{key}: {name} returns {len(words)} words: choose one, {{view = "{view.signature}", word = 0}}'
+    position = view.word or 0
+    if position >= len(words):
+        return "" if "" in words else f"{key}: {name} returns {len(words)} words, from 0, and has no word {position}"
+    actual = words[position]
+    if not actual or not actual.startswith(expected):
+        return f"{key}: word {position} of {name} is {actual or 'an offset'}, and must be {expected or 'a value'}"
     return ""
 
 
 def _words(output: Parameter) -> list[str]:
-    """The types of the words in the head of an answer, "" for the place of a value that lies behind."""
+    """Return the types of the words in the head of one output; "" for the offset of a dynamic value."""
     parsed = parse(output.type)
     if parsed.is_dynamic:
         return [""]
@@ -101,11 +117,12 @@ def _words(output: Parameter) -> list[str]:
         item = Parameter("", output.type[: output.type.rindex("[")])
         return _words(item) * int(parsed.arrlist[-1][0])
     if isinstance(parsed, TupleType):
-        return [word for one in parsed.components for word in _words(Parameter("", one.to_type_str()))]
+        members = [Parameter("", component.to_type_str()) for component in parsed.components]
+        return [word for member in members for word in _words(member)]
     return [output.type]
 
 
-def _shown(signature: Signature) -> str:
-    """The canonical form, with `indexed` where that stands: a log's layout."""
-    inputs = (one.type + (" indexed" if one.indexed else "") for one in signature.inputs)
+def _layout(signature: Signature) -> str:
+    """Return the canonical form with `indexed` after each indexed type: the layout of a log."""
+    inputs = (parameter.type + (" indexed" if parameter.indexed else "") for parameter in signature.inputs)
     return f"{signature.name}({','.join(inputs)})"

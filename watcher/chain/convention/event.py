@@ -1,12 +1,12 @@
 """One kind of log: its values by name, and values inside them by path. Pure.
 
-Invariant: `decode` gives the values in the order of the signature together with their canonical encoding, from which
-the same values can be read again; a log that is none of this kind raises Quarantine, and nothing else.
+Invariant: `decode` returns the values in the order of the signature together with their canonical encoding, from which
+`unpack` returns the same values; a log of another kind raises Quarantine, and nothing else.
 """
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from watcher.validation import brief, shortened
 
 _WORD = 32
 _INDEXED_LIMIT = 3
-# What names a task by itself, and not by its hash: field.index_of.
+# Types that are the index of a task as they are; any other type is hashed: fields.index_of.
 _NUMBER = re.compile(r"u?int\d+|bytes32")
 
 Values = tuple[Any, ...]
@@ -25,28 +25,33 @@ Values = tuple[Any, ...]
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value lies inside the values of an event."""
+    """A position inside the values of an event."""
 
     parameter: Parameter
     steps: tuple[int, ...]
 
     def read(self, values: Values) -> Any:
-        """The value."""
-        found: Any = values
+        """Return the value at this position."""
+        value: Any = values
         for step in self.steps:
-            found = found[step]
-        return found
+            value = value[step]
+        return value
 
 
 class Event:
-    """Decodes the logs of one event."""
+    """The decoder of one event's logs.
+
+    Raises:
+        FixConfiguration: two parameters have one name, or more than three are indexed.
+    """
 
     def __init__(self, signature: Signature) -> None:
-        _must_be_told_apart(signature.inputs, signature.name)
+        _refuse_equal_names(signature.inputs, signature.name)
         self.signature = signature
         self.topic = signature.topic
-        self._indexed = [(at, _topic_codec(one)) for at, one in enumerate(signature.inputs) if one.indexed]
-        self._plain = [at for at, one in enumerate(signature.inputs) if not one.indexed]
+        inputs = list(enumerate(signature.inputs))
+        self._indexed = [(at, _topic_codec(parameter)) for at, parameter in inputs if parameter.indexed]
+        self._plain = [at for at, parameter in inputs if not parameter.indexed]
         if len(self._indexed) > _INDEXED_LIMIT:
             raise FixConfiguration(
                 f"{signature.name} has {len(self._indexed)} indexed values; a log holds at most three"
@@ -55,9 +60,12 @@ class Event:
         self.plain_names = [self._name(signature.inputs, at) for at in self._plain]
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> tuple[Values, bytes]:
-        """The values in order, and abi.encode of those that are not indexed.
+        """Return the values in order, and abi.encode of those that are not indexed.
 
-        An indexed value of dynamic type is the hash of it, 32 bytes: the log holds no more.
+        An indexed value of dynamic type is its hash, 32 bytes: the log holds no more.
+
+        Raises:
+            Quarantine: the log is not of this event.
         """
         if len(topics) != len(self._indexed) + 1 or topics[0] != self.topic:
             raise Quarantine(f"not a {self.signature.name} log: it must have {len(self._indexed) + 1} topics")
@@ -72,18 +80,21 @@ class Event:
         return tuple(values), canonical
 
     def pack(self, topics: Sequence[bytes], canonical: bytes) -> bytes:
-        """Topics and canonical data in one string, as `unpack` reads it."""
+        """Return topics and canonical data in one string, as `unpack` reads it."""
         return b"".join(topics) + canonical
 
     def unpack(self, packed: bytes) -> tuple[Values, bytes]:
-        """What `decode` gave for the log that was packed. Raises Quarantine."""
+        """Return the values and the encoding of a packed log, as `decode` does. Raises Quarantine."""
         end = _WORD * (len(self._indexed) + 1)
         return self.decode([packed[at : at + _WORD] for at in range(0, end, _WORD)], packed[end:])
 
     def place(self, path: str, *, as_name: bool = False) -> Place:
-        """Where `task.message` is: names, or positions from 0, with dots. Raises FixConfiguration.
+        """Return the position of a path such as `task.message`: names, or positions from 0, with dots.
 
-        `as_name`: the value only tells one task from another, so that the hash of it will do.
+        `as_name`: the value only tells tasks apart, so that its hash is enough.
+
+        Raises:
+            FixConfiguration: the event has no such value, or the log holds only its hash.
         """
         inputs, steps, parameter = self.signature.inputs, [], None
         for part in path.split("."):
@@ -102,14 +113,15 @@ class Event:
         return Place(parameter, tuple(steps))
 
     def named(self, values: Values) -> dict[str, Any]:
-        """The values by name; structs are dicts, arrays are lists."""
+        """Return the values by name; structs are dicts, arrays are lists."""
+        inputs = self.signature.inputs
         return {
-            self._name(self.signature.inputs, at): _named(one, value, hashed=one.is_hashed)
-            for at, (one, value) in enumerate(zip(self.signature.inputs, values, strict=True))
+            self._name(inputs, at): _named(parameter, value, hashed=parameter.is_hashed)
+            for at, (parameter, value) in enumerate(zip(inputs, values, strict=True))
         }
 
     def leads_with(self, place: Place) -> bool:
-        """True where the value is, as a number, the first topic after the event's own: its log can be asked for."""
+        """Return True if the value is, as a number, the second topic, so that a filter can ask for its log."""
         first, parameter = self._indexed[0][0] if self._indexed else None, place.parameter
         return place.steps == (first,) and (parameter.is_hashed or bool(_NUMBER.fullmatch(parameter.type)))
 
@@ -118,34 +130,32 @@ class Event:
         return inputs[at].name or str(at)
 
     def _paths(self, inputs: Sequence[Parameter], before: str) -> Iterator[str]:
-        for at, one in enumerate(inputs):
+        for at, parameter in enumerate(inputs):
             path = before + self._name(inputs, at)
             yield path
-            if one.is_tuple:
-                yield from self._paths(one.components, path + ".")
+            if parameter.is_tuple:
+                yield from self._paths(parameter.components, path + ".")
 
 
 def _topic_codec(parameter: Parameter) -> Codec:
     return Codec("bytes32" if parameter.is_hashed else parameter.type)
 
 
-def _must_be_told_apart(inputs: Sequence[Parameter], where: str) -> None:
-    """A path, and a hook that reads by name, must not meet two of a name."""
-    names = Counter(one.name for one in inputs if one.name)
-    twice = [name for name, times in names.items() if times > 1]
-    if twice:
-        raise FixConfiguration(f"{where} has two values called {brief(twice[0])}")
-    for one in inputs:
-        _must_be_told_apart(one.components, f"{where}.{one.name}")
+def _refuse_equal_names(inputs: Sequence[Parameter], owner: str) -> None:
+    """Raise FixConfiguration for two parameters of one name: paths and hooks read by name."""
+    counts = Counter(parameter.name for parameter in inputs if parameter.name)
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        raise FixConfiguration(f"{owner} has two values called {brief(repeated[0])}")
+    for parameter in inputs:
+        _refuse_equal_names(parameter.components, f"{owner}.{parameter.name}")
 
 
 def _named(parameter: Parameter, value: Any, *, hashed: bool = False) -> Any:
     if hashed or not parameter.components:
         return list(value) if isinstance(value, tuple) else value
     if parameter.is_tuple:
-        names: Mapping[str, Any] = {
-            one.name or str(at): _named(one, value[at]) for at, one in enumerate(parameter.components)
-        }
-        return dict(names)
+        members = enumerate(parameter.components)
+        return {member.name or str(at): _named(member, value[at]) for at, member in members}
     item = Parameter("", parameter.type[: parameter.type.rindex("[")], parameter.components)
-    return [_named(item, one) for one in value]
+    return [_named(item, entry) for entry in value]

@@ -1,6 +1,6 @@
 """Single values of a log, checked on their way into a task or a response. Pure.
 
-Invariant: what does not fit raises Quarantine, and nothing else.
+Invariant: a value that does not fit raises Quarantine, and nothing else.
 """
 
 import re
@@ -15,16 +15,25 @@ from watcher.chain.rpc.replies import Log
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Sighting
 
+# A quorum has a number of one byte, and a task names each quorum once.
+_QUORUMS_LIMIT = 256
+# Room for the data around a message: other fields, offsets, lengths, padding.
+_OVERHEAD_BYTES = 4096
+_UINT256_LIMIT = 2**256
+# A block plus a window must fit a signed 64-bit column.
+_UINT_LIMIT = 2**62
+_PERCENT = 100
+
 
 class Payload:
-    """One ABI type, both ways."""
+    """A message or an answer of one ABI type: the value in a log, and the bytes that stand for it."""
 
     def __init__(self, kind: str) -> None:
         self.kind = kind
         self._codec = Codec(kind)
 
     def bytes_of(self, value: Any) -> bytes:
-        """The bytes that stand for a value. Raises Quarantine for text that is no text."""
+        """Return the bytes that stand for a value. Raises Quarantine for a string that has no UTF-8 form."""
         if self.kind == "bytes":
             return bytes(value)
         if self.kind == "string":
@@ -35,14 +44,14 @@ class Payload:
         return self._codec.encode([value])
 
     def value_of(self, data: bytes) -> Any:
-        """The value that the bytes stand for. Raises Quarantine when they stand for none."""
+        """Return the value that the bytes stand for. Raises Quarantine when they stand for none."""
         if self.kind == "bytes":
             return data
         if self.kind == "string":
             try:
                 return data.decode()
             except UnicodeDecodeError:
-                raise Quarantine("the answer must be UTF-8 text, for the contract takes a string") from None
+                raise Quarantine("the answer must be UTF-8 text, because the contract takes a string") from None
         try:
             (value,), canonical = self._codec.decode(data)
         except Quarantine:
@@ -52,24 +61,14 @@ class Payload:
         return value
 
 
-# Quorums are addressed by one byte each, and no quorum twice.
-_QUORUMS_LIMIT = 256
-# Room for what stands around the message: other fields, offsets, lengths, padding.
-_OVERHEAD_BYTES = 4096
-_UINT256_LIMIT = 2**256
-# A window is added to a block, and the sum must still be what a database's integer holds.
-_NATURAL_LIMIT = 2**62
-_PERCENT = 100
-
-
 class Hash:
-    """keccak256(abi.encode(values at the paths)); of everything in the log where no path is given."""
+    """keccak256(abi.encode(values at the paths)); of all values that are not indexed where no path is given."""
 
     def __init__(self, event: Event, paths: Sequence[str]) -> None:
         places = [event.place(path) for path in paths]
         self._places = places
         self._codec = Codec(*(place.parameter.type for place in places))
-        # The log's own data, where they are what is hashed: encoding them again would cost more than the hash.
+        # The log's own data where the hash covers all of them: a second encoding costs more than the hash.
         self._is_data = not paths or list(paths) == event.plain_names
 
     def __call__(self, values: Values, canonical: bytes) -> bytes:
@@ -79,7 +78,7 @@ class Hash:
 
 
 def number_at(path: str | None, event: Event) -> Callable[[Values], int] | None:
-    """How to read a number, None where there is no path. Raises FixConfiguration for a value of another type."""
+    """Return the reader of a uint; None where there is no path. Raises FixConfiguration for another type."""
     if path is None:
         return None
     place = event.place(path)
@@ -88,43 +87,43 @@ def number_at(path: str | None, event: Event) -> Callable[[Values], int] | None:
     return place.read
 
 
-def threshold_at(given: str | int, event: Event, scale: int) -> Callable[[Values], int]:
-    """How to read a threshold in percent, which is at a path or the same for every task.
+def threshold_at(source: str | int, event: Event, scale: int) -> Callable[[Values], int]:
+    """Return the reader of a threshold in percent; `source` is a path, or a number for every task.
 
-    Parts of `scale` become percent, rounded up: 6667 of 10000 are 67, for 66 may be too little for the contract.
+    Parts of `scale` become percent, rounded up: 6667 of 10000 are 67, because 66 may be too little for the contract.
     """
-    if isinstance(given, int):
-        fixed = _percent(given, scale)
+    if isinstance(source, int):
+        fixed = _percent(source, scale)
         return lambda _values: fixed
-    read = number_at(given, event)
-    assert read is not None, "there is a path"
-    return lambda values: natural(_percent(read(values), scale))
+    read = number_at(source, event)
+    assert read is not None, "source is a path"
+    return lambda values: bounded_uint(_percent(read(values), scale))
 
 
 def _percent(value: int, scale: int) -> int:
     return -(-value * _PERCENT // scale)
 
 
-def quorums_at(given: str | Sequence[int], event: Event) -> Callable[[Values], Any]:
-    """How to read quorum numbers, which are at a path or the same for every task."""
-    if not isinstance(given, str):
-        fixed = bytes(given)
+def quorums_at(source: str | Sequence[int], event: Event) -> Callable[[Values], Any]:
+    """Return the reader of quorum numbers; `source` is a path, or the numbers for every task."""
+    if not isinstance(source, str):
+        fixed = bytes(source)
         return lambda _values: fixed
-    place = event.place(given)
+    place = event.place(source)
     if not re.fullmatch(r"bytes\d*|uint\d+\[\d*\]", place.parameter.type):
-        raise FixConfiguration(f"{given} is {place.parameter.type}, and must be bytes, or a list of uint")
+        raise FixConfiguration(f"{source} is {place.parameter.type}, and must be bytes, or a list of uint")
     return place.read
 
 
 def within_limit(data: bytes, message_limit_bytes: int) -> bytes:
-    """The data of a log, if they can be those of a message within the limit."""
+    """Return the data of a log if a message within the limit can need so many bytes. Raises Quarantine."""
     if len(data) > 2 * message_limit_bytes + _OVERHEAD_BYTES:
         raise Quarantine(f"the log holds {len(data)} bytes, more than any message within the limit needs")
     return data
 
 
 def index_of(place: Place, values: Values) -> int:
-    """Numbers and 32-byte ids as they are; whatever else names a task, by its hash."""
+    """Return the index at `place`: a number or a 32-byte id as it is, any other value by its hash."""
     value = place.read(values)
     if type(value) is int:
         if not 0 <= value < _UINT256_LIMIT:
@@ -136,7 +135,7 @@ def index_of(place: Place, values: Values) -> int:
 
 
 def quorums(value: Any) -> bytes:
-    """Quorum numbers, a byte each."""
+    """Return quorum numbers, one byte each. Raises Quarantine."""
     try:
         numbers = bytes(value)
     except (ValueError, TypeError):
@@ -146,18 +145,18 @@ def quorums(value: Any) -> bytes:
     return numbers
 
 
-def natural(value: Any) -> int:
-    """A number that a database's integer holds."""
-    if type(value) is not int or not 0 <= value < _NATURAL_LIMIT:
-        raise Quarantine("a block, a time or a threshold is beyond all measure")
+def bounded_uint(value: Any) -> int:
+    """Return a block, a time or a threshold that a column of the ledger can hold. Raises Quarantine."""
+    if type(value) is not int or not 0 <= value < _UINT_LIMIT:
+        raise Quarantine("a block, a time or a threshold is out of range")
     return value
 
 
-def until(value: Any) -> int | None:
-    """A deadline; None for 0, which contracts keep for "none", and for one beyond all time to come."""
-    return None if type(value) is int and (value == 0 or value >= _NATURAL_LIMIT) else natural(value)
+def deadline_or_none(value: Any) -> int | None:
+    """Return a deadline, a block or a time in seconds; None for 0, a contract's "none", and for 2**62 and more."""
+    return None if type(value) is int and (value == 0 or value >= _UINT_LIMIT) else bounded_uint(value)
 
 
 def sighting(log: Log) -> Sighting:
-    """Where the log was seen."""
+    """Return the place of a log on the chain."""
     return Sighting(log.block_number, log.block_hash, log.tx_hash, log.log_index)

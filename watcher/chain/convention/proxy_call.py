@@ -1,8 +1,8 @@
-"""Whether the proxy API builds the call a convention describes. Pure.
+"""The check that the proxy API builds the call a convention describes. Pure.
 
-The proxy takes block, message, index and answer, and makes of them the wizard's structs and no others; to a contract of
-another shape it sends something else, says yes, and the contract refuses. So a task with a different value in each
-place is put together both ways, and the bytes are compared: what looks alike and means something else is found out.
+The proxy takes block, message, index and answer, and always builds the wizard's structs from them. For a contract of
+another shape it accepts the answer, sends other bytes, and the contract refuses them. This file encodes a sample task
+with a different value in each place both ways and compares the bytes, which also finds swapped fields of one type.
 """
 
 from collections.abc import Callable, Iterator
@@ -25,47 +25,47 @@ if TYPE_CHECKING:
 _TASK = "(uint32,uint32,bytes,bytes)"
 _RESPONSE = "(uint32,bytes)"
 _ANSWER = b"an answer"
-# Below every percentage and quorum number, so that each value is allowed in each place.
+# The first sample value. The values stay below 100 and 256, valid percentages and quorum numbers.
 _FIRST = 11
 
 
 def proxy_builds(convention: "Convention") -> bool:
-    """Return True where the proxy's call, for any task of this convention, is the convention's own."""
+    """Return True if the proxy's call for a task of this convention is the convention's own call."""
     try:
         log = _log(convention.created)
         task = convention.decode_task(log, 1, None)
-        return _has_its_function(convention) and _is_the_same(convention.call(task, _ANSWER), task)
+        return _has_wizard_types(convention) and _is_wizard_call(convention.call(task, _ANSWER), task)
     except Quarantine:
         return False
 
 
-def _has_its_function(convention: "Convention") -> bool:
-    """Whether the contract's function takes the wizard's types: others may be encoded alike, under another selector."""
+def _has_wizard_types(convention: "Convention") -> bool:
+    """Return True if the function takes the wizard's types: other types may give the same bytes after the selector."""
     signature = f"{convention.method}({_TASK},{_RESPONSE},{NON_SIGNERS})"
     return convention.selector() == topic(signature)[:4]
 
 
-def _is_the_same(call: Call, task: Task) -> bool:
-    words = (task.created_block, task.quorum_threshold, task.message, task.quorum_numbers)
+def _is_wizard_call(call: Call, task: Task) -> bool:
+    struct = (task.created_block, task.quorum_threshold, task.message, task.quorum_numbers)
     response = (task.task_index, _ANSWER)
     return (
-        call.params_raw == Codec(_TASK, _RESPONSE).encode([words, response])
+        call.params_raw == Codec(_TASK, _RESPONSE).encode([struct, response])
         and call.sig_hash == keccak(Codec(_RESPONSE).encode([response]))
         and call.reference_block == task.created_block
     )
 
 
 def _log(event: Event) -> Log:
-    """Return a log of the event with another value in every place."""
+    """Return a log of the event with a different value in every place."""
     numbers = count(_FIRST)
     topics, plain, types = [event.topic], [], []
-    for one in event.signature.inputs:
-        value = _value(one.type, numbers)
-        if one.indexed:
-            topics.append(keccak(b"") if one.is_hashed else Codec(one.type).encode([value]))
+    for parameter in event.signature.inputs:
+        value = _value(parameter.type, numbers)
+        if parameter.indexed:
+            topics.append(keccak(b"") if parameter.is_hashed else Codec(parameter.type).encode([value]))
         else:
             plain.append(value)
-            types.append(one.type)
+            types.append(parameter.type)
     return Log(bytes(20), tuple(topics), Codec(*types).encode(plain), next(numbers), bytes(32), bytes(32), 0)
 
 
@@ -75,9 +75,9 @@ def _value(kind: str, numbers: Iterator[int]) -> Any:
         length = parsed.arrlist[-1]
         return [_value(kind[: kind.rindex("[")], numbers) for _ in range(length[0] if length else 1)]
     if isinstance(parsed, TupleType):
-        return tuple(_value(one.to_type_str(), numbers) for one in parsed.components)
+        return tuple(_value(component.to_type_str(), numbers) for component in parsed.components)
     number = next(numbers)
-    made: dict[str, Callable[[], Any]] = {
+    makers: dict[str, Callable[[], Any]] = {
         "uint": lambda: number,
         "int": lambda: number,
         "bool": lambda: True,
@@ -87,4 +87,4 @@ def _value(kind: str, numbers: Iterator[int]) -> Any:
     }
     if parsed.base == "bytes":
         return number.to_bytes(int(parsed.sub)) if parsed.sub else bytes([number])
-    return made[parsed.base]()
+    return makers[parsed.base]()

@@ -1,6 +1,6 @@
-"""What a convention file says: the shape of a task manager as data.
+"""The schema of a convention file: the tables and keys that describe a task manager, and the loading of such a file.
 
-Presets are such files in `presets/`; a file of one's own is no different. `docs/conventions.md` explains every key.
+Presets are such files in `presets/`; a user's own file has the same keys. `docs/conventions.md` explains every key.
 """
 
 import tomllib
@@ -11,10 +11,9 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from watcher import validation
-from watcher.chain.convention.constant import Constant
-from watcher.chain.convention.expression import Naming, Values, must_be_packable
-from watcher.chain.convention.table import NAME, Address, Line, Table, Type, Types
-from watcher.chain.convention.view_shape import IndexedView, PlainView, ViewShape
+from watcher.chain.convention.expression import IndexSource, Values, must_be_packable
+from watcher.chain.convention.table import NAME, Address, Constant, Line, Table, Type, Types
+from watcher.chain.convention.view_schema import IndexedView, PlainView, ViewSchema
 from watcher.errors import FixConfiguration
 from watcher.files import is_too_deep, preset_names, read_text
 from watcher.files import parse as parse_json
@@ -22,9 +21,9 @@ from watcher.files import parse as parse_json
 PRESETS = preset_names()
 SENDER_VIEW = "aggregator()"
 _FILE_LIMIT_BYTES = 256 * 1024
-# A compiler's artifact holds the code beside the ABI.
+# A compiler's artifact holds code and ABI.
 _ABI_LIMIT_BYTES = 4 * 1024 * 1024
-_NEEDED = 'only with operator.api = "none", where nothing is sent, may it be left out'
+_NEEDED = 'leave it out only with operator.api = "none", where nothing is sent'
 _PERCENT = 100
 # The last argument of most response functions: NonSignerStakesAndSignature of EigenLayer's BLSSignatureChecker.
 NON_SIGNERS = (
@@ -34,10 +33,10 @@ NON_SIGNERS = (
 _PATH_LIMIT_CHARS = 300
 
 
-def _quorums(given: Any) -> Any:
-    if isinstance(given, list) and len(given) != len(set(given)):
+def _quorums(value: Any) -> Any:
+    if isinstance(value, list) and len(value) != len(set(value)):
         raise ValueError("names a quorum twice")
-    return given
+    return value
 
 
 Name = Annotated[str, Field(pattern=f"^{NAME}$", max_length=200, description="a function's name, without brackets")]
@@ -52,23 +51,16 @@ Quorum = Annotated[int, Field(ge=0, le=255)]
 Block = Annotated[int, Field(ge=1, le=2**32)]
 
 
-class Coded(Table):
-    """Bytes put together: abi.encode of `values` as `types`."""
-
-    types: Types
-    values: Values
-
-
-def _hash_or_yes(hashed: list[str], view: ViewShape | None) -> None:
-    if hashed and view is not None and view.says_yes_or_no:
+def _refuse_hash_of_flag(hash_paths: list[str], view: ViewSchema | None) -> None:
+    if hash_paths and view is not None and view.is_flag:
         raise ValueError("hash_view holds a hash, or is compared with equals or not_equals: leave hash or those out")
 
 
-class TaskShape(Table):
-    """The event that creates a task, and where to find what in it."""
+class TaskSchema(Table):
+    """[task]: the event that creates a task, and the places of its values; the views of task hash and count."""
 
     event: Line
-    index: Naming
+    index: IndexSource
     created_block: Line | None = None
     reference_block: Line | None = None
     message: Line | None = None
@@ -87,37 +79,37 @@ class TaskShape(Table):
     only: Filter = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _provable(self) -> "TaskShape":
-        is_known = self.hash_view is not None and self.hash_view.says_yes_or_no
-        if not is_known and (self.hash_view is None) != (not self.hash):
+    def _provable(self) -> "TaskSchema":
+        is_flag = self.hash_view is not None and self.hash_view.is_flag
+        if not is_flag and (self.hash_view is None) != (not self.hash):
             raise ValueError(
-                "hash and hash_view belong together: what the view holds is the hash of that; a view that says whether"
-                " there is such a task needs equals or not_equals"
+                "hash and hash_view belong together: the view holds the hash of those values; a view that only shows"
+                " whether the task exists needs equals or not_equals"
             )
-        _hash_or_yes(self.hash, self.hash_view)
+        _refuse_hash_of_flag(self.hash, self.hash_view)
         return self
 
     @model_validator(mode="after")
-    def _within_scale(self) -> "TaskShape":
+    def _within_scale(self) -> "TaskSchema":
         if isinstance(self.quorum_threshold, int) and self.quorum_threshold > self.threshold_scale:
             raise ValueError(f"quorum_threshold: must be a path, or a number from 0 to {self.threshold_scale}")
         return self
 
     @model_validator(mode="after")
-    def _countable(self) -> "TaskShape":
+    def _countable(self) -> "TaskSchema":
         if self.only and self.count_view is not None and not self.count_view.arguments:
-            raise ValueError("count_view counts the tasks of others too, which only leaves out: leave count_view out")
+            raise ValueError("count_view also counts the tasks that only excludes: leave count_view out")
         if not isinstance(self.index, str) and self.count_view is not None:
             raise ValueError("an index that is a hash does not count up: leave count_view out")
         if self.count_view is None and self.model_fields_set & {"count_is", "first_index"}:
-            raise ValueError("count_is and first_index say how count_view counts: give count_view, or leave them out")
+            raise ValueError("count_is and first_index describe count_view: give count_view, or leave them out")
         return self
 
 
 class Deadline(Table):
-    """The last block or second an answer is admissible in; `inclusive` false: the first one it is not.
+    """[deadline]: the last block or second in which an answer is admissible; `inclusive` false: the first too late.
 
-    Nothing at all: an answer is never too late.
+    An empty table: no answer is too late.
     """
 
     window_view: PlainView | None = None
@@ -128,16 +120,17 @@ class Deadline(Table):
 
     @model_validator(mode="after")
     def _one(self) -> "Deadline":
-        if sum(one is not None for one in (self.window_view, self.window_blocks, self.block, self.timestamp)) > 1:
+        keys = (self.window_view, self.window_blocks, self.block, self.timestamp)
+        if sum(value is not None for value in keys) > 1:
             raise ValueError("give one of window_view, window_blocks, block, timestamp")
         return self
 
 
-class ResponseShape(Table):
-    """The event that shows an answer. `address`: the contract that emits it, where that is another one."""
+class ResponseSchema(Table):
+    """[response]: the event that shows an answer. `address`: the contract that emits it, if not the task manager."""
 
     event: Line
-    index: Naming
+    index: IndexSource
     answer: Line | Paths = Field(description="a path, or a list of paths")
     hash: Paths = Field(default_factory=list)
     hash_view: IndexedView | None = None
@@ -145,41 +138,43 @@ class ResponseShape(Table):
     address: Address | None = None
 
     @model_validator(mode="after")
-    def _has_view(self) -> "ResponseShape":
+    def _has_view(self) -> "ResponseSchema":
         if self.hash and self.hash_view is None:
-            raise ValueError("hash says what hash_view holds: give hash_view, or leave hash out")
-        _hash_or_yes(self.hash, self.hash_view)
+            raise ValueError("hash describes the content of hash_view: give hash_view, or leave hash out")
+        _refuse_hash_of_flag(self.hash, self.hash_view)
         return self
 
 
-class CallShape(Table):
-    """The function that takes the answer, and who may call it. `address`: the contract it is of, if another one.
+class CallSchema(Table):
+    """[call]: the function that takes answers, and its caller. `address`: its contract, if not the task manager.
 
-    `types` and `values` are its arguments without the signature's, which the aggregator adds. That one is of
-    `signature_type` ("" for a function without one), at `signature_at` among all arguments, from 0; last if left out.
+    `types` and `values` are its arguments without the signature, which the aggregator adds. The signature has the type
+    `signature_type` ("" for none) and the position `signature_at` among all arguments, from 0; left out, the last.
     """
 
     method: Name
     signature_type: Type | Literal[""] = Field(default=NON_SIGNERS, description='an ABI type, or "" for none')
     signature_at: Annotated[int, Field(ge=0, le=16)] | None = None
     address: Address | None = None
-    sender_view: PlainView = ViewShape(view=SENDER_VIEW)
+    sender_view: PlainView = ViewSchema(view=SENDER_VIEW)
     types: Types
     values: Values
 
     @model_validator(mode="after")
-    def _has_place(self) -> "CallShape":
+    def _has_place(self) -> "CallSchema":
         if self.signature_at is not None and (self.signature_at > len(self.types) or not self.signature_type):
             raise ValueError(f"signature_at: must be 0 to {len(self.types)}, and there must be a signature_type")
         return self
 
 
-class Signed(Coded):
-    """What the operators sign: keccak256 of the bytes, or, with `raw`, the one bytes32 value itself.
+class Signed(Table):
+    """[signed]: the digest that operators sign: keccak256 of abi.encode(values), or, with `raw`, one bytes32 value.
 
-    `packed`: of abi.encodePacked. eth-abi packs the items of arrays closer than Solidity does, so that none are taken.
+    `packed`: of abi.encodePacked, without arrays, whose items eth-abi packs closer than Solidity does.
     """
 
+    types: Types
+    values: Values
     raw: bool = False
     packed: bool = False
 
@@ -191,36 +186,40 @@ class Signed(Coded):
         return self
 
 
-class ObservedShape(Table):
-    """A whole convention file of which nothing is sent: [call] and [signed] may be left out."""
+class ObservedSchema(Table):
+    """A convention file for a daemon that sends nothing: [call] and [signed] are optional."""
 
     description: str = Field(default="", max_length=2000)
     abi: Line | Annotated[list[Line], Field(min_length=1, max_length=4)] | None = Field(
         default=None, description="a path, or a list of up to four paths"
     )
     answer: Type = "bytes"
-    task: TaskShape
+    task: TaskSchema
     deadline: Deadline = Deadline()
-    response: ResponseShape | None = None
-    call: CallShape | None = None
+    response: ResponseSchema | None = None
+    call: CallSchema | None = None
     signed: Signed | None = None
 
 
-class Shape(ObservedShape):
-    """A whole convention file."""
+class Schema(ObservedSchema):
+    """A convention file for a daemon that sends answers."""
 
-    call: CallShape = Field(description=_NEEDED)
+    call: CallSchema = Field(description=_NEEDED)
     signed: Signed = Field(description=_NEEDED)
 
 
-def load_shape(name: str, file: Path | None = None, *, answers: bool = True) -> tuple[ObservedShape, list[Any]]:
-    """The shape called `name`, or the one in `file` for "custom", and the ABI it refers to, if any.
+def load_schema(name: str, file: Path | None = None, *, answers: bool = True) -> tuple[ObservedSchema, list[Any]]:
+    """Return a convention file as a schema, and the ABI it names (empty where it names none).
 
-    `answers`: answers are sent, so that [call] and [signed] are required.
+    Args:
+        name: a preset, or "custom".
+        file: the file for "custom".
+        answers: answers are sent, so that [call] and [signed] are required.
 
-    Raises FixConfiguration with every problem found.
+    Raises:
+        FixConfiguration: the file cannot be read or is wrong; with every problem in it.
     """
-    model = Shape if answers else ObservedShape
+    model = Schema if answers else ObservedSchema
     if name == "custom":
         if file is None:
             raise FixConfiguration('task_manager.convention_file: is required for task_manager.convention = "custom"')
@@ -230,12 +229,12 @@ def load_shape(name: str, file: Path | None = None, *, answers: bool = True) -> 
     else:
         raise FixConfiguration(f'task_manager.convention: must be one of {", ".join(PRESETS)}, or "custom"')
     try:
-        shape = model.model_validate(_tables(text))
+        schema = model.model_validate(_tables(text))
     except ValidationError as error:
         raise FixConfiguration(f"{label}: {validation.told(error, model)}") from None
-    except FixConfiguration as wrong:
-        raise FixConfiguration(f"{label}: {wrong}") from None
-    return shape, _abi(shape, file) if shape.abi else []
+    except FixConfiguration as error:
+        raise FixConfiguration(f"{label}: {error}") from None
+    return schema, _abi(schema, file) if schema.abi else []
 
 
 def _tables(text: str) -> dict[str, Any]:
@@ -247,31 +246,30 @@ def _tables(text: str) -> dict[str, Any]:
         raise FixConfiguration(f"not TOML: {validation.brief(str(error))}") from None
     except RecursionError:
         raise FixConfiguration("is nested too deeply") from None
-    except ValueError:  # a number of more digits than Python converts
+    except ValueError:  # a number with more digits than Python converts
         raise FixConfiguration("holds a number that is far too long") from None
 
 
-def _abi(shape: ObservedShape, file: Path | None) -> list[Any]:
-    named = shape.abi if isinstance(shape.abi, list) else [shape.abi or ""]
-    return [entry for one in named for entry in _abi_in(Path(one), file)]
+def _abi(schema: ObservedSchema, file: Path | None) -> list[Any]:
+    paths = schema.abi if isinstance(schema.abi, list) else [schema.abi or ""]
+    return [entry for path in paths for entry in _abi_in(Path(path), file)]
 
 
 def _abi_in(path: Path, file: Path | None) -> list[Any]:
     path = path if path.is_absolute() or file is None else file.parent / path
+    label = validation.brief(str(path), _PATH_LIMIT_CHARS)
     try:
-        found = parse_json(_read(path, _ABI_LIMIT_BYTES).encode())
+        document = parse_json(_read(path, _ABI_LIMIT_BYTES).encode())
     except ValueError:
-        raise FixConfiguration(f"{validation.brief(str(path), _PATH_LIMIT_CHARS)}: abi must name a JSON file") from None
-    abi = found.get("abi") if isinstance(found, dict) else found
+        raise FixConfiguration(f"{label}: abi must name a JSON file") from None
+    abi = document.get("abi") if isinstance(document, dict) else document
     if not isinstance(abi, list):
-        raise FixConfiguration(
-            f"{validation.brief(str(path), _PATH_LIMIT_CHARS)}: neither an ABI nor a compiler's artifact with one"
-        )
+        raise FixConfiguration(f"{label}: neither an ABI nor a compiler's artifact with one")
     return abi
 
 
 def _read(path: Path, limit_bytes: int) -> str:
     try:
         return read_text(path, limit_bytes)
-    except FixConfiguration as wrong:
-        raise FixConfiguration(f"{validation.brief(str(path), _PATH_LIMIT_CHARS)}: {wrong}") from None
+    except FixConfiguration as error:
+        raise FixConfiguration(f"{validation.brief(str(path), _PATH_LIMIT_CHARS)}: {error}") from None

@@ -1,9 +1,9 @@
-"""Event and function signatures with the names of their parameters, as a developer writes them down. Pure.
+"""Event and function signatures with the names of their parameters, as Solidity writes them. Pure.
 
     NewTaskCreated(uint32 indexed taskIndex, (uint256 numberToBeSquared, uint32 taskCreatedBlock) task)
 
-or as the ABI JSON of a compiler. eth-abi knows types and no names, so the names are read here and every type is then
-given to its grammar: what it does not know is refused.
+or as the ABI JSON of a compiler. eth-abi knows types and no names: this file reads the names, and eth-abi's grammar
+checks every type.
 """
 
 import math
@@ -24,25 +24,23 @@ from watcher.validation import brief, shortened
 _LENGTH_LIMIT_CHARS = 4096
 _DEPTH_LIMIT = 8
 _PARAMETERS_LIMIT = 64
-# Of all arrays of fixed length within one type, multiplied; and of all pairs of square brackets.
+# The product of the lengths of all fixed arrays in one type; the number of square brackets in it.
 _ITEMS_LIMIT = 4096
 _DIMENSIONS_LIMIT = 32
 _TOKEN = re.compile(r"\s*([A-Za-z_$][\w$]*|\(|\)|,|(?:\[\d*\])+|\S)")
 _NAME = re.compile(r"[A-Za-z_$][\w$]*")
-# What Solidity writes beside a type, and what a pasted struct or event begins with.
+# Words beside a type in Solidity, and at the beginning of a pasted struct or event.
 _NOISE = frozenset({"memory", "calldata", "storage", "payable", "tuple"})
-# What Solidity and compilers write before the name of a type that a contract defines.
+# Words before the name of a type that a contract defines.
 _DEFINING = frozenset({"enum", "contract", "interface", "struct"})
-_USER_DEFINED = (
-    "an enum is written as uint8, a contract as address, a struct as (type,type), any other name as its type"
-)
+_USER_DEFINED = "write an enum as uint8, a contract as address, a struct as (type,type), any other name as its type"
 _LENGTH = re.compile(r"\[(\d+)\]")
 _KINDS = frozenset({"event", "function"})
 
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """One parameter. `type` is canonical; `components` are a tuple's members (of an array of tuples: its items')."""
+    """One parameter. `type` is canonical; `components` are the members of a tuple, or of an array's tuples."""
 
     name: str
     type: str
@@ -51,24 +49,24 @@ class Parameter:
 
     @property
     def is_tuple(self) -> bool:
-        """True for one struct; False for values and for arrays, of structs too."""
+        """True for a single struct; False for values and for all arrays."""
         return self.type.endswith(")")
 
     @property
     def is_hashed(self) -> bool:
-        """True where a log holds only the hash of it: indexed, and more than one word."""
+        """True where a log holds only the parameter's hash: it is indexed, and longer than one word."""
         return self.indexed and (bool(parse(self.type).is_dynamic) or self.is_tuple or self.type.endswith("]"))
 
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """An event or a function. `str()` is its canonical form, which topics and selectors are made of."""
+    """An event or a function. `str()` gives its canonical form, from which topics and selectors are made."""
 
     name: str
     inputs: tuple[Parameter, ...]
 
     def __str__(self) -> str:
-        return f"{self.name}({','.join(one.type for one in self.inputs)})"
+        return self.name + self.tuple_type
 
     @property
     def topic(self) -> bytes:
@@ -78,11 +76,11 @@ class Signature:
     @property
     def tuple_type(self) -> str:
         """All parameters as one tuple type."""
-        return f"({','.join(one.type for one in self.inputs)})"
+        return f"({','.join(parameter.type for parameter in self.inputs)})"
 
 
 def parse_signature(text: str) -> Signature:
-    """A human-readable signature. Raises FixConfiguration with what is wrong in it."""
+    """Return the signature in a human-readable text. Raises FixConfiguration for an unreadable one."""
     if len(text) > _LENGTH_LIMIT_CHARS:
         raise FixConfiguration(f"the signature is longer than {_LENGTH_LIMIT_CHARS} characters")
     tokens = [token for token in _TOKEN.findall(text) if token]
@@ -99,7 +97,7 @@ def parse_signature(text: str) -> Signature:
 
 
 def parse_type(text: str) -> Parameter:
-    """One ABI type, such as `(uint32 index, bytes)[]`; names may stand in it. Raises FixConfiguration."""
+    """Return one ABI type, such as `(uint32 index, bytes)[]`, where names may stand. Raises FixConfiguration."""
     inputs = parse_signature(f"x({text})").inputs
     if len(inputs) != 1:
         raise FixConfiguration(f"{text[:60]!r} is not one type; several values together are a tuple: (a,b)")
@@ -107,44 +105,49 @@ def parse_type(text: str) -> Parameter:
 
 
 def abi_signature(entry: Mapping[str, Any]) -> Signature:
-    """One entry of a compiler's ABI JSON. Raises FixConfiguration."""
+    """Return the signature in one entry of a compiler's ABI JSON. Raises FixConfiguration."""
     name, inputs = entry.get("name"), entry.get("inputs")
     if not isinstance(name, str) or not _NAME.fullmatch(name) or not isinstance(inputs, list):
         raise FixConfiguration("the ABI's entry has no name or no inputs")
     if entry.get("anonymous"):
-        raise FixConfiguration(f"event {name} is anonymous: its logs cannot be told from others")
+        raise FixConfiguration(f"event {name} is anonymous: its logs have no topic to recognise them by")
     return Signature(name, abi_parameters(inputs, 1))
 
 
 def find_in_abi(abi: Sequence[Any], kind: str, name: str) -> Signature:
-    """The event or function called `name` in a compiler's ABI. Raises FixConfiguration when it is not just one."""
-    found = [one for one in abi if isinstance(one, dict) and (one.get("type"), one.get("name")) == (kind, name)]
-    if len(found) != 1:
-        names = sorted({str(one.get("name")) for one in abi if isinstance(one, dict) and one.get("type") == kind})
-        words = f"the ABI has {len(found)} {kind}s called {brief(name)}; it has {shortened(names) or 'none'}"
-        raise FixConfiguration(words + ("; write the one that is meant out" if found else ""))
-    return abi_signature(found[0])
+    """Return the event or function (`kind`) called `name` in a compiler's ABI.
+
+    Raises:
+        FixConfiguration: the ABI has no entry of this name, or several.
+    """
+    entries = [entry for entry in abi if isinstance(entry, dict) and entry.get("type") == kind]
+    named = [entry for entry in entries if entry.get("name") == name]
+    if len(named) != 1:
+        names = sorted({str(entry.get("name")) for entry in entries})
+        message = f"the ABI has {len(named)} {kind}s called {brief(name)}; it has {shortened(names) or 'none'}"
+        raise FixConfiguration(message + ("; write the whole signature instead of the name" if named else ""))
+    return abi_signature(named[0])
 
 
 def errors_in_abi(abi: Sequence[Any]) -> dict[bytes, Signature]:
-    """The custom errors of a compiler's ABI by selector. They only explain, so that one nobody can read is left out."""
-    found = {}
+    """Return the custom errors of a compiler's ABI by selector. An unreadable entry only costs its explanation."""
+    errors = {}
     for entry in abi:
         if isinstance(entry, dict) and entry.get("type") == "error":
             with suppress(FixConfiguration):
                 error = abi_signature(entry)
-                found[error.topic[:4]] = error
-    return found
+                errors[error.topic[:4]] = error
+    return errors
 
 
 def empty_value(kind: str) -> Any:
-    """The value of a type that says nothing: zero, no bytes, an empty list, and tuples of these."""
+    """Return the empty value of a type: zero, no bytes, an empty list, and tuples of these."""
     parsed = parse(kind)
     if parsed.arrlist:
         length = parsed.arrlist[-1]
         return [empty_value(kind[: kind.rindex("[")])] * (length[0] if length else 0)
     if isinstance(parsed, TupleType):
-        return tuple(empty_value(one.to_type_str()) for one in parsed.components)
+        return tuple(empty_value(component.to_type_str()) for component in parsed.components)
     if parsed.base in ("uint", "int"):
         return 0
     empty = {"bool": False, "string": "", "address": "0x" + "00" * 20, "function": bytes(24)}
@@ -152,7 +155,7 @@ def empty_value(kind: str) -> Any:
 
 
 class _Reader:
-    """Reads parameters from tokens, the first of which is the opening bracket."""
+    """A reader of parameters from tokens; the first token is the opening bracket."""
 
     def __init__(self, tokens: Sequence[str], text: str) -> None:
         self._tokens: Iterator[str] = iter(tokens)
@@ -160,9 +163,9 @@ class _Reader:
         self._next = next(self._tokens, "")
 
     def tuple_members(self, depth: int = 1) -> tuple[Parameter, ...]:
-        """`(type name, ...)`, both brackets included."""
+        """Read `(type name, ...)`, both brackets included."""
         if depth > _DEPTH_LIMIT:
-            raise self._wrong(f"more than {_DEPTH_LIMIT} levels of tuples")
+            raise self._error(f"more than {_DEPTH_LIMIT} levels of tuples")
         self._take("(")
         members: list[Parameter] = []
         while self._next != ")":
@@ -170,22 +173,23 @@ class _Reader:
                 self._take(",")
             members.append(self._parameter(depth))
             if len(members) > _PARAMETERS_LIMIT:
-                raise self._wrong(f"more than {_PARAMETERS_LIMIT} parameters")
+                raise self._error(f"more than {_PARAMETERS_LIMIT} parameters")
         self._take(")")
         return tuple(members)
 
     def end(self) -> None:
+        """Check that nothing follows the last bracket."""
         if self._next == "anonymous":
-            raise self._wrong("the event is anonymous: its logs cannot be told from others")
+            raise self._error("the event is anonymous: its logs have no topic to recognise them by")
         if self._next:
-            raise self._wrong(f"{self._next!r} after the last bracket")
+            raise self._error(f"{self._next!r} after the last bracket")
 
     def _parameter(self, depth: int) -> Parameter:
         self._skip_noise()
         components: tuple[Parameter, ...] = ()
         if self._next == "(":
             components = self.tuple_members(depth + 1)
-            kind = f"({','.join(one.type for one in components)})"
+            kind = f"({','.join(component.type for component in components)})"
         else:
             kind = self._type_name()
         while self._next.startswith("["):
@@ -198,7 +202,7 @@ class _Reader:
         return Parameter(name, _canonical(kind), components, indexed)
 
     def _type_name(self) -> str:
-        """One type, or the name of a type that a contract defines: `Status`, `IMach.Status`, `enum Status`."""
+        """Read one type, or the name of a type that a contract defines: `Status`, `IMach.Status`, `enum Status`."""
         kind = self._take()
         if kind in _DEFINING and _NAME.fullmatch(self._next):
             kind += " " + self._take()
@@ -211,22 +215,22 @@ class _Reader:
             self._take()
 
     def _take(self, expected: str | None = None) -> str:
-        taken, self._next = self._next, next(self._tokens, "")
-        if not taken or (expected is not None and taken != expected):
-            raise self._wrong(f"{expected or 'a type'!r} is missing" + (f" before {taken!r}" if taken else ""))
-        return taken
+        token, self._next = self._next, next(self._tokens, "")
+        if not token or (expected is not None and token != expected):
+            raise self._error(f"{expected or 'a type'!r} is missing" + (f" before {token!r}" if token else ""))
+        return token
 
-    def _wrong(self, words: str) -> FixConfiguration:
-        return FixConfiguration(f"the signature {self._text[:100]!r} cannot be read: {words}")
+    def _error(self, reason: str) -> FixConfiguration:
+        return FixConfiguration(f"the signature {self._text[:100]!r} cannot be read: {reason}")
 
 
 def abi_parameters(entries: Any, depth: int = 1) -> tuple[Parameter, ...]:
-    """The inputs or outputs of an entry of ABI JSON. Raises FixConfiguration."""
+    """Return the inputs or outputs of an entry of ABI JSON. Raises FixConfiguration."""
     if not isinstance(entries, list):
         raise FixConfiguration("the ABI's entry has no list of parameters")
     if len(entries) > _PARAMETERS_LIMIT:
         raise FixConfiguration(f"the ABI's entry has more than {_PARAMETERS_LIMIT} parameters")
-    return tuple(_abi_parameter(one, depth) for one in entries)
+    return tuple(_abi_parameter(entry, depth) for entry in entries)
 
 
 def _abi_parameter(entry: Any, depth: int) -> Parameter:
@@ -238,21 +242,21 @@ def _abi_parameter(entry: Any, depth: int) -> Parameter:
         if not isinstance(parts, list):
             raise FixConfiguration("a tuple of the ABI has no components")
         components = abi_parameters(parts, depth + 1)
-        kind = f"({','.join(one.type for one in components)}){kind.removeprefix('tuple')}"
+        kind = f"({','.join(component.type for component in components)}){kind.removeprefix('tuple')}"
     name = entry.get("name", "")
     return Parameter(name if isinstance(name, str) else "", _canonical(kind), components, entry.get("indexed") is True)
 
 
 def _canonical(kind: str) -> str:
-    """The type as topics need it: uint is uint256. Raises FixConfiguration for what eth-abi does not know."""
+    """Return the type as topics need it: uint becomes uint256. Raises FixConfiguration for an unknown type."""
     if kind.count("[") > _DIMENSIONS_LIMIT or math.prod(map(int, _LENGTH.findall(kind))) > _ITEMS_LIMIT:
-        raise FixConfiguration(f"{kind[:60]!r} is an array beyond all measure")
-    wanted: str = normalize(kind)  # type: ignore[no-untyped-call]
+        raise FixConfiguration(f"{kind[:60]!r} is an array of more than {_ITEMS_LIMIT} items or too many dimensions")
+    canonical: str = normalize(kind)  # type: ignore[no-untyped-call]
     try:
-        parse(wanted).validate()
-        is_known = registry.has_encoder(wanted)
-    except (ParseError, ValueError):  # an empty tuple is a ValueError of no kind of its own
+        parse(canonical).validate()
+        is_known = registry.has_encoder(canonical)
+    except (ParseError, ValueError):  # eth-abi raises a plain ValueError for an empty tuple
         is_known = False
-    if not is_known or "fixed" in wanted:  # which no compiler emits
+    if not is_known or "fixed" in canonical:  # no compiler emits fixed-point types
         raise FixConfiguration(f"{kind[:60]!r} is no ABI type; {_USER_DEFINED}")
-    return wanted
+    return canonical
