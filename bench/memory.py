@@ -28,7 +28,7 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
 from watcher.clock import SystemClock
-from watcher.daemon import log, wiring
+from watcher.daemon import log, parts, wiring
 from watcher.daemon.daemon import _STAGES
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
@@ -210,10 +210,9 @@ class Run:
         schema.upgrade(url)
         nodes = NodePool(cast("Any", [self._street]), clock, SystemRandom(), 1)
         async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, on_commit=self._wakeups.committed) as ledger:
-            contract = wiring.task_manager(settings, nodes)
-            rooms = wiring.build(
-                settings, nodes, contract, ledger, clock, _WINDOW, _hook, self._street, lambda *_: None
-            )
+            contract = parts.task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
+            source = wiring.Source(nodes, contract, ledger, clock, _WINDOW)
+            rooms = wiring.build(settings, source, wiring.Outside(_hook, self._street))
             stopping = asyncio.Event()
             loops = [StageLoop(one, self._wakeups, clock, stopping) for one in rooms.stages]
             working = [asyncio.create_task(loop.run()) for loop in loops]

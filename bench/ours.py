@@ -11,6 +11,8 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import LogPage
 from watcher.clock import SystemClock
 from watcher.daemon import log, wiring
+from watcher.daemon.parts import client as api_client
+from watcher.daemon.parts import node_pool, task_manager, worker_pool
 from watcher.ledger import ingest as ledger_ingest
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
@@ -22,6 +24,7 @@ from watcher.settings.model import Settings
 from watcher.stage import StageLoop, Wakeups
 from watcher.state import State
 from watcher.task import Sent
+from watcher.text import Redactor
 
 _STAGES = ("watch", "admit", "respond", "submit", "confirm")
 _FINISH_TIMEOUT_S = 300
@@ -31,10 +34,10 @@ async def ingest(order: Order) -> Measured:
     """The watch stage, from the first block to the head."""
     wakeups, settings = Wakeups(_STAGES), _settings(order)
     async with _nodes(settings) as nodes, _ledger(settings, wakeups) as ledger:
-        contract = wiring.task_manager(settings, nodes)
+        contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         head = await nodes.head()
         window = await contract.response_window(head)
-        rooms = wiring.build(settings, nodes, contract, ledger, SystemClock(), window, None, None, lambda *_: None)
+        rooms = wiring.build(settings, wiring.Source(nodes, contract, ledger, SystemClock(), window))
         with measuring(order.ground.tasks) as measured:
             while (await ledger.read(queries.cursor, ledger.source_id)).block < head.number:
                 await rooms.watch.step()
@@ -46,12 +49,10 @@ async def parts(order: Order) -> Measured:
     """The same work with each part on its own: reading and checking the logs, decoding them, writing them down."""
     wakeups, settings = Wakeups(_STAGES), _settings(order)
     async with _nodes(settings) as nodes, _ledger(settings, wakeups) as ledger:
-        contract = wiring.task_manager(settings, nodes)
+        contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         head = await nodes.head()
         window = await contract.response_window(head)
-        watch = wiring.build(
-            settings, nodes, contract, ledger, SystemClock(), window, None, None, lambda *_: None
-        ).watch
+        watch = wiring.build(settings, wiring.Source(nodes, contract, ledger, SystemClock(), window)).watch
         spent = {"read": 0.0, "decode": 0.0, "ledger": 0.0}
         with measuring(order.ground.tasks) as measured:
             for first in range(order.ground.start_block, head.number + 1, order.span_blocks):
@@ -76,15 +77,16 @@ async def burst(order: Order) -> Measured:
     finish = _Finish(wakeups)
     async with AsyncExitStack() as stack:
         nodes = await stack.enter_async_context(_nodes(settings))
-        pool = await stack.enter_async_context(wiring.pool(settings))
+        pool = await stack.enter_async_context(worker_pool(settings.hook, ()))
         while pool.alive < order.workers:  # noqa: ASYNC110 - the pool has no event for it; outside the measurement
             await asyncio.sleep(0.01)
-        client = await stack.enter_async_context(wiring.client(settings, clock))
+        client = await stack.enter_async_context(api_client(settings.operator, clock))
         finish.sender = client
         ledger = await stack.enter_async_context(_ledger(settings, wakeups, finish))
-        contract = wiring.task_manager(settings, nodes)
+        contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         window = await contract.response_window(await nodes.head())
-        rooms = wiring.build(settings, nodes, contract, ledger, clock, window, pool.run, finish, lambda *_: None)
+        source = wiring.Source(nodes, contract, ledger, clock, window)
+        rooms = wiring.build(settings, source, wiring.Outside(pool.run, finish))
         stopping = asyncio.Event()
         stages = [stage for stage in (rooms.watch, rooms.admit, rooms.respond, rooms.submit, rooms.confirm) if stage]
         began_s, began_cpu_s = time.perf_counter(), cpu_s()
@@ -151,13 +153,15 @@ def _settings(order: Order) -> Settings:
         "http": {"listen": ""},
     }
     settings = Settings(**tables)  # type: ignore[arg-type]
-    log.set_up(settings.log.level, settings.log.format, settings.secrets())  # logging is part of what a task costs
+    log.set_up(
+        settings.log.level, settings.log.format, Redactor(settings.secrets())
+    )  # logging is part of what a task costs
     return settings
 
 
 @asynccontextmanager
 async def _nodes(settings: Settings) -> AsyncIterator[NodePool]:
-    nodes = wiring.endpoints(settings, SystemClock())
+    nodes = node_pool(settings.chain, SystemClock())
     try:
         yield nodes
     finally:

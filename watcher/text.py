@@ -88,12 +88,18 @@ class Redactor:
     a password sits in a basic authentication header. A secret shorter than 4 characters is hidden as a whole word only.
     """
 
-    __slots__ = ("_longest", "_words")
+    __slots__ = ("_forms", "_longest", "_words")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
-        forms = {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
-        ordered = sorted(forms, key=len, reverse=True)  # the longest first, or a prefix would leave the rest in sight
-        self._longest = max(map(len, forms), default=0)
+        self._forms: frozenset[str] = frozenset()
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Hide these secrets too; those known before stay hidden."""
+        self._forms |= {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
+        # The longest first, or a prefix would leave the rest in sight.
+        ordered = sorted(self._forms, key=len, reverse=True)
+        self._longest = max(map(len, ordered), default=0)
         self._words = re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
 
     def __call__(self, text: str) -> str:

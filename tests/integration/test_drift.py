@@ -70,9 +70,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         schema.upgrade(url)
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
         watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
-        drift = Drift(nodes, contract, watch, None, ledger)
         windows: list[int | None] = []
-        drift.on_window.append(windows.append)
+        drift = Drift(nodes, contract, watch, None, ledger, windows.append)
         yield Rig(net, relay, nodes, ledger, watch, drift, windows)
 
 

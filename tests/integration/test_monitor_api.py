@@ -14,6 +14,7 @@ from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
 from watcher.health.readings import API, Limits
+from watcher.health.surroundings import Surroundings
 from watcher.operator.client import Client
 
 GOOD = answers(404, failure("got unsupported method name: watcher_probe", 1, "1"))
@@ -53,10 +54,9 @@ async def watched(client: Client) -> AsyncIterator[Watched]:
     clock = HandClock()
     metrics = Metrics("an avs")
     nodes = NodePool([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
-    monitor = Monitor(Observer(clock, metrics), metrics, clock, Limits(), nodes)
-    monitor.prober.apis = {"": client}
+    around = Surroundings(apis={"": client}, on_back=lambda: seen.backs.append(None))
+    monitor = Monitor(Observer(clock, metrics), metrics, clock, Limits(), nodes, around)
     seen = Watched(monitor, clock)
-    monitor.prober.on_back.append(lambda: seen.backs.append(None))
     yield seen
     await nodes.close()
 

@@ -53,9 +53,12 @@ class Pair:
 
 
 @asynccontextmanager
-async def endpoints_of(*urls: str, clock: HandClock | None = None) -> AsyncIterator[NodePool]:
+async def endpoints_of(
+    *urls: str, clock: HandClock | None = None, left_s: float | None = None
+) -> AsyncIterator[NodePool]:
     clock = clock or HandClock()
-    made = NodePool([Node(url, CHAIN_ID, clock, timeout_s=0.5) for url in urls], clock, Random(1))
+    nodes = [Node(url, CHAIN_ID, clock, timeout_s=0.5) for url in urls]
+    made = NodePool(nodes, clock, Random(1), left_s=lambda: left_s)
     try:
         yield made
     finally:
@@ -197,24 +200,23 @@ async def test_an_endpoint_that_asked_for_a_pause_gets_it_even_if_no_other_serve
 async def test_pause_of_all_endpoints_is_bounded_by_the_deadlines(
     pair: Pair, left_s: float | None, most_s: float
 ) -> None:
-    pair.endpoints.left_s = lambda: left_s
     pair.first.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "999999999"})
     pair.second.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "3600"})
-    with pytest.raises(RetryElsewhere):
-        await pair.endpoints.head()
-    pair.first.twist = pair.second.twist = lambda _, answers: answers
-    pair.clock.now_s += most_s - 0.1
-    if most_s > 2:
+    async with endpoints_of(pair.first.url, pair.second.url, clock=pair.clock, left_s=left_s) as both:
         with pytest.raises(RetryElsewhere):
-            await pair.endpoints.head()
-    pair.clock.now_s += 0.2
-    assert await block_ten(pair)
+            await both.head()
+        pair.first.twist = pair.second.twist = lambda _, answers: answers
+        pair.clock.now_s += most_s - 0.1
+        if most_s > 2:
+            with pytest.raises(RetryElsewhere):
+                await both.head()
+        pair.clock.now_s += 0.2
+        assert await both.header(10)
 
 
 async def test_only_endpoint_is_asked_again_before_the_deadline(pair: Pair) -> None:
     pair.first.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "86400"})
-    async with endpoints_of(pair.first.url, clock=pair.clock) as alone:
-        alone.left_s = lambda: 100.0
+    async with endpoints_of(pair.first.url, clock=pair.clock, left_s=100.0) as alone:
         with pytest.raises(RetryElsewhere):
             await alone.head()
         pair.first.twist = lambda _, answers: answers

@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy.engine import URL
 
 from watcher.chain.rpc.nodes import NodePool
-from watcher.daemon.wiring import task_manager
+from watcher.daemon.parts import task_manager
 from watcher.errors import FixConfiguration
 from watcher.ledger.engine import backup_sqlite, parse_url
 from watcher.ledger.lock import lock_file, sole_writer
@@ -127,10 +127,14 @@ def test_message_limit_of_the_settings_is_that_of_the_convention(tmp_path: Path)
     path = tmp_path / "watcher.toml"
     path.write_text(SETTINGS.replace("start_block = 0", "start_block = 0\nmessage_limit_bytes = 1048576"))
     settings = load.load(path, environ={})
-    assert task_manager(settings, NodePool.__new__(NodePool)).convention.message_limit_bytes == 1 << 20
+    assert (
+        task_manager(settings.task_manager, NodePool.__new__(NodePool), 100).convention.message_limit_bytes == 1 << 20
+    )
     path.write_text(SETTINGS)
     settings = load.load(path, environ={})
-    assert task_manager(settings, NodePool.__new__(NodePool)).convention.message_limit_bytes == 256 << 10
+    assert (
+        task_manager(settings.task_manager, NodePool.__new__(NodePool), 100).convention.message_limit_bytes == 256 << 10
+    )
 
 
 def test_a_lock_that_others_may_write_is_not_made(tmp_path: Path) -> None:

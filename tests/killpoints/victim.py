@@ -27,7 +27,7 @@ from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.nodes import Replica
 from watcher import stage
 from watcher.chain.rpc.nodes import NodePool
-from watcher.daemon import wiring
+from watcher.daemon import parts, wiring
 from watcher.errors import TryLater
 from watcher.ledger import claims, hook_results, ingest
 from watcher.ledger.engine import parse_url
@@ -151,18 +151,17 @@ async def live(folder: Path, settings: Settings, memory: Memory, at_writer: Call
     """One life, until all tasks are final. Raises TryLater where it could not start."""
     ground, clock, wakeups, stopping = Ground(folder), FastClock(at_writer), Wakeups(_STAGES), asyncio.Event()
     nodes = NodePool([cast("Any", Replica(cast("Any", ground), "node"))], clock, SystemRandom(), 1)
-    contract = wiring.task_manager(settings, nodes)
+    contract = parts.task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
     window = await contract.response_window(await nodes.head())
     genesis = await nodes.header(0)
     assert genesis is not None
-    client = wiring.client(settings, clock)
+    client = parts.client(settings.operator, clock)
     url = parse_url(f"sqlite:///{folder}/ledger.db")
     async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, genesis.hash, wakeups.committed) as opened:
         ledger = cast("Ledger", _Told(opened, memory))
         await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=2)
-        rooms = wiring.build(
-            settings, nodes, contract, ledger, clock, window, _answer, client, lambda _block, _head: None
-        )  # fmt: skip
+        source = wiring.Source(nodes, contract, ledger, clock, window)
+        rooms = wiring.build(settings, source, wiring.Outside(_answer, client))
         working = [asyncio.create_task(StageLoop(one, wakeups, clock, stopping).run()) for one in rooms.stages]
         rounds = 0
         while os.getppid() == memory.rig and not any(one.done() for one in working):

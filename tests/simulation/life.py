@@ -19,7 +19,7 @@ from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
 from watcher.chain.contract import TaskManager as Contract
 from watcher.chain.contract import genesis_hash
 from watcher.chain.rpc.nodes import NodePool
-from watcher.daemon import daemon, routes, wiring
+from watcher.daemon import daemon, parts, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater
 from watcher.ledger import claims
 from watcher.ledger.source import open_source
@@ -79,7 +79,7 @@ class Life:
 
     async def _live(self) -> None:
         world = self._world
-        contract = wiring.task_manager(self._settings, self.nodes)
+        contract = parts.task_manager(self._settings.task_manager, self.nodes, world.rules.max_span)
         window = await self._patiently(lambda: self._window(contract))
         genesis = await self._patiently(lambda: genesis_hash(self.nodes, None))
         unbound = open_ledger(world, 0, self.wakeups.committed)
@@ -88,10 +88,8 @@ class Life:
         world.source_id = cursor.source_id
         await self._patiently(lambda: ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True))
         with seeded(world):
-            rooms = wiring.build(
-                self._settings, self.nodes, contract, ledger, world.clock, window, world.hook.run, world.api,
-                lambda _block, _head: None,
-            )  # fmt: skip
+            source = wiring.Source(self.nodes, contract, ledger, world.clock, window)
+            rooms = wiring.build(self._settings, source, wiring.Outside(world.hook.run, world.api))
         self.rooms = rooms
         await self._patiently(rooms.watch.step)
         names = [name for name in self.wakeups._wakeups if getattr(rooms, name, None) is not None]

@@ -14,14 +14,13 @@ from watcher.devnet.faults import Fault, FaultKind
 from watcher.health.alert_text import Message
 from watcher.health.delivery import Delivery
 from watcher.settings.model import Alerts as AlertSettings
-from watcher.settings.model import Settings
 
 MESSAGE = Message("a title", "a body", "info")
 
 
 def delivery(*receivers: Receiver, timeout_s: float = 5.0) -> Delivery:
     section = AlertSettings.model_validate({"urls": [one.url for one in receivers], "timeout_s": timeout_s})
-    return Delivery.of(Settings.model_construct(alerts=section))
+    return Delivery.of(section)
 
 
 async def test_a_message_reaches_every_service() -> None:

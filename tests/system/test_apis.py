@@ -242,7 +242,7 @@ async def test_without_another_api_they_are_parked_with_the_reason_and_go_out_wh
 
         configure(rig, operator=expected, after=direct(other))
         daemon.send(signal.SIGHUP)
-        await rig.until(lambda: "the settings were re-read" in daemon.log, "it has read them")
+        await rig.until(lambda: "settings.reloaded: " in daemon.log, "it has read them")
         await rig.until(lambda: {one[0] for one in attempts(rig)} >= set(foreign), "the parked go out")
         await rig.settle()
         assert set(rig.states().values()) == {"final"}, rig.story()

@@ -119,10 +119,10 @@ async def test_until_idle_does_not_take_a_node_that_is_away_for_nothing_left_to_
         assert await first.stop() == 0
         daemon = await rig.start("--until-idle")
         await rig.net.anvil.stop()
-        await rig.until(lambda: "the holes could not be looked for" in daemon.log, "it wants to be sure")
+        await rig.until(lambda: "job=reconcile" in daemon.log, "it wants to be sure")
         await asyncio.sleep(2.5)  # some more of its looks: that it stays has no event to wait for
         assert daemon.running
-        assert daemon.log.count("the holes could not be looked for") == 1
+        assert daemon.log.count("job=reconcile") == 1
         await rig.net.restart_chain()
         assert await daemon.wait() == 0
         await rig.verify()

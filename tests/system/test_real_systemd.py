@@ -368,7 +368,7 @@ async def test_stopping_drains_and_ends_well(world: World) -> None:
     # The manager forgets an instance that has ended well, and keeps one that has not as failed; the journal remembers.
     assert await world.value("ActiveState") == "inactive"
     log = await world.ok("journalctl", "--no-pager", "-n", "20", "-u", UNIT)
-    assert "stopped at block" in log
+    assert "daemon.stopped: " in log
     assert f"{UNIT}: Deactivated successfully." in log
     await world.ok("systemctl", "start", UNIT)
     await world.active()
@@ -382,6 +382,6 @@ async def test_the_password_is_in_no_line_of_the_journal(world: World) -> None:
     await world.ok("systemctl", "stop", UNIT)
     everything = await asyncio.to_thread(world.machine.journal, "*")
     password = world.net.options.password
-    assert "watching block" in everything
+    assert "daemon.watching: " in everything
     assert password not in everything
     assert base64.b64encode(f"{world.net.options.username}:{password}".encode()).decode() not in everything

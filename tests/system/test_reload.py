@@ -36,12 +36,12 @@ async def test_a_corrected_password_is_used_at_once_and_the_blocked_task_goes_ou
         await rig.net.mine()
         await rig.until(lambda: "blocked" in rig.states().values(), "the API has refused us")
         credentials(rig, rig.net.options.password)
-        await hang_up(rig, daemon, "the settings were re-read: operator.password changed")
+        await hang_up(rig, daemon, "settings.reloaded: the settings were read again changed=operator.password")
         # The API had been left alone for 5 seconds at least.
         await rig.until(lambda: "accepted" in rig.states().values(), "the first goes out", timeout_s=4)
         await rig.until(lambda: rig.all_in("accepted"), "the other follows")
         credentials(rig, "another")
-        await hang_up(rig, daemon, "the settings were re-read: operator.password changed")
+        await hang_up(rig, daemon, "settings.reloaded: the settings were read again changed=operator.password")
         assert await daemon.stop() == 0
         for secret in ("not the password", rig.net.options.password):
             assert secret not in daemon.log
@@ -51,7 +51,7 @@ async def test_the_service_manager_hears_of_a_reload_and_of_its_end(tmp_path: Pa
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         heard = len(daemon.hear())
-        await hang_up(rig, daemon, "the settings were re-read: nothing to change")
+        await hang_up(rig, daemon, "settings.reloaded: the settings were read again changed=nothing")
         await rig.until(lambda: "READY=1" in daemon.hear()[heard:], "it is ready again")
         fields = [line.partition("=")[0] for line in daemon.hear()[heard:]]
         start = fields.index("RELOADING")
@@ -66,7 +66,7 @@ async def test_the_level_of_the_log_follows_and_what_cannot_is_named(tmp_path: P
         text = rig.config.read_text()
         assert "concurrency = 4" in text
         rig.config.write_text(text.replace("concurrency = 4", "concurrency = 5") + '\n[log]\nlevel = "debug"\n')
-        await hang_up(rig, daemon, "log.level changed; operator.concurrency wait for the next start")
+        await hang_up(rig, daemon, "changed=log.level at_next_start=operator.concurrency")
         await rig.until(lambda: daemon.hear().count("READY=1") == 2, "it has read them")
         rig.config.write_text(text + '\n[log]\nlevel = "error"\n')
         daemon.send(signal.SIGHUP)
@@ -103,7 +103,7 @@ async def test_an_edited_hook_answers_only_after_a_reload(tmp_path: Path) -> Non
         assert (status, "rig_hook.py" in reasons, "SIGHUP" in reasons) == (503, True, True)
         await rig.create(1)
         await rig.settle()
-        await hang_up(rig, daemon, "the hook was reloaded: rig_hook:square@")
+        await hang_up(rig, daemon, "hook.reloaded: the hook has new code before=rig_hook:square@")
         await rig.until(lambda: "hook-changed: over" in daemon.log, "the warning is over")
         assert daemon.log.count("hook-changed: ") == 2
         await rig.create(1)
@@ -111,9 +111,9 @@ async def test_an_edited_hook_answers_only_after_a_reload(tmp_path: Path) -> Non
         answers = answered(rig)
         before, version = answers[0][1], answers[3][1]
         assert answers == {0: (1, before), 1: (4, before), 2: (9, before), 3: (8, version)}
-        assert f"{before} is now {version}" in daemon.log
+        assert f"before={before} version={version}" in daemon.log
         hook.write_text("def square(task")
-        await hang_up(rig, daemon, f"the hook was not reloaded and the old code ({version}) goes on: hook.target")
+        await hang_up(rig, daemon, f'the old code of the hook stays version={version} reason="hook.target')
         await rig.create(1)
         await rig.settle()
         assert await daemon.stop() == 0
@@ -125,7 +125,7 @@ async def test_a_hook_that_cannot_be_loaded_yet_is_waited_for(tmp_path: Path) ->
         hook = rig.hook_folder / "rig_hook.py"
         hook.write_text("open(__file__ + '.data')\n" + hook.read_text())
         daemon = await rig.start(ready=False)
-        await rig.until(lambda: "waiting for the hook: " in daemon.log, "it waits")
+        await rig.until(lambda: 'daemon.waiting: the start waits and retries what="the hook"' in daemon.log, "it waits")
         assert daemon.running
         (rig.hook_folder / "rig_hook.py.data").touch()
         await rig.until(lambda: "READY=1" in daemon.hear(), "it is ready")
@@ -141,17 +141,17 @@ async def test_a_wrong_file_changes_nothing_and_costs_one_line(tmp_path: Path) -
         good = rig.config.read_text()
         for number, (broken, words) in enumerate(
             (
-                ("\n[log]\nlevel = 7\n", "the old ones hold: log.level: must be"),
-                ("\n[log\n", f"the old ones hold: {rig.config}: line"),
-                ("\n[hook]\nworkers = 1\n", f"the old ones hold: {rig.config}:"),
+                ("\n[log]\nlevel = 7\n", 'reason="log.level: must be'),
+                ("\n[log\n", f'reason="{rig.config}: line'),
+                ("\n[hook]\nworkers = 1\n", f'reason="{rig.config}:'),
             ),
             1,
         ):
             rig.config.write_text(good.replace("concurrency = 4", "concurrency = 1") + broken)
             await hang_up(rig, daemon, words)
-            assert daemon.log.count("daemon.reload: ") == number
+            assert daemon.log.count("settings.reload_failed: ") == number
         rig.config.unlink()
-        await hang_up(rig, daemon, "the old ones hold")
+        await hang_up(rig, daemon, "settings.reload_failed: ")
         rig.config.write_text(good)
         await rig.create(2)
         await rig.settle()

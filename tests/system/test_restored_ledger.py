@@ -42,7 +42,7 @@ async def test_restored_ledger_answers_no_task_twice(tmp_path: Path) -> None:
         checked = await rig.command("check", "--json")
         assert "copy made by `watcher db backup`" in checked.out or "the ledger knows attempt" in checked.out
         daemon = await rig.start()
-        assert "are held back until their deadlines" in daemon.log
+        assert "ledger.restored: " in daemon.log
         await rig.create()  # of a later block than any answer
         await rig.net.mine()
         await rig.until(lambda: rig.states().get(1) == "accepted", "what is new is answered")

@@ -271,7 +271,7 @@ async def _a_day_of_trouble(rig: Rig, node: Node, found: Collector) -> None:
     for shape in ("text", "json"):
         node.mode = "500"
         daemon = await rig.start(ready=False, WATCHER_LOG__FORMAT=shape)
-        await _said(rig, daemon, "waiting for the chain", 1)
+        await _said(rig, daemon, 'what="the chain"', 1)
         node.mode = "forward"
         rig.net.hosted.faults.add(*API_FAULTS)
         await rig.create(14)
@@ -378,7 +378,7 @@ async def test_a_hook_of_the_daemon_reaches_no_secret(tmp_path: Path) -> None:
         daemon = await rig.start(CREDENTIALS_DIRECTORY=str(credentials))
         await rig.create(1)
         await rig.net.mine(2)
-        await rig.until(lambda: "hook: opened " in daemon.log, "the hook has tried")
-        (line,) = re.findall(r"hook: opened (.*) of (\d+)", daemon.log)
+        await rig.until(lambda: 'line="opened ' in daemon.log, "the hook has tried")
+        (line,) = re.findall(r'line="opened (.*) of (\d+)"', daemon.log)
         assert line[0] == "[]" and int(line[1]) >= 2
         assert await daemon.stop() == 0

@@ -208,6 +208,6 @@ def test_an_url_that_apprise_does_not_know_is_named_by_its_place() -> None:
     section = AlertSettings.model_validate({"urls": ["json://127.0.0.1", "nonsense://aTokenInIt"]})
     settings = Settings.model_construct(alerts=section)
     with pytest.raises(FixConfiguration, match=r"URL 2 is none that Apprise knows") as caught:
-        Delivery.of(settings)
+        Delivery.of(settings.alerts)
     assert "aTokenInIt" not in str(caught.value)
     assert all(isinstance(url, SecretStr) for url in section.urls)

@@ -5,7 +5,7 @@ make a contradiction; a contradiction is reported when two passes in a row show 
 more. Nothing is decided here about any task.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from loguru import logger
@@ -37,7 +37,14 @@ class Contradiction:
 class Consistency:
     """One pass over the newest open tasks per `run`. `messages` are the contradictions that last."""
 
-    def __init__(self, contract: TaskManager, ledger: Ledger) -> None:
+    def __init__(
+        self,
+        contract: TaskManager,
+        ledger: Ledger,
+        report: Callable[[Sequence[str]], None] = lambda _messages: None,
+    ) -> None:
+        """`report` is called with `messages` after each pass."""
+        self._report = report
         self._contract = contract
         self._ledger = ledger
         self._before: dict[str, Contradiction] = {}
@@ -63,6 +70,7 @@ class Consistency:
         for key in self._lasting.keys() - lasting.keys():
             logger.info("{}: {} fits the contract again", _FILE, key)
         self._before, self._lasting = now, lasting
+        self._report(self.messages)
 
     async def _counted(self, at: Header) -> Sequence[Contradiction]:
         view = self._contract.convention.latest_task_num

@@ -30,18 +30,25 @@ WINDOW = "response window"
 
 
 class Drift:
-    """One reading of the contract per `run`, compared with the last. `on_window` hears of another response window."""
+    """One reading of the contract per `run`, compared with the last."""
 
     def __init__(
-        self, nodes: NodePool, contract: TaskManager, watch: Watch, dry_run: DryRun | None, ledger: Ledger
+        self,
+        nodes: NodePool,
+        contract: TaskManager,
+        watch: Watch,
+        dry_run: DryRun | None,
+        ledger: Ledger,
+        on_window: Callable[[int], None] = lambda _window_blocks: None,
     ) -> None:
+        """`on_window` is called with the response window in blocks whenever it changes."""
         self._nodes = nodes
         self._contract = contract
         self._watch = watch
         self._dry_run = dry_run
         self._ledger = ledger
         self._retimed: int | None = None  # the window that all deadlines in the ledger are known to follow
-        self.on_window: list[Callable[[int | None], None]] = []
+        self._on_window = on_window
 
     async def run(self) -> None:
         """Read, compare, tell, and take over what has changed. Raises RetryElsewhere when no node can say."""
@@ -87,8 +94,7 @@ class Drift:
         """Tasks read from now on get this window; those in the ledger too, as soon as that is safe."""
         if window != self._watch.window_blocks:
             self._watch.window_blocks = window
-            for hear in self.on_window:
-                hear(window)
+            self._on_window(window)
         if window == self._retimed:
             return
         known = await self._ledger.read(ledger_source.known, self._ledger.source_id)

@@ -28,9 +28,10 @@ def send_test(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     from watcher.health.alerts import who
     from watcher.health.delivery import Delivery
 
-    delivery = Delivery.of(settings)
+    delivery = Delivery.of(settings.alerts)
+    name = who(settings.chain.chain_id, settings.task_manager.address)
     body = "This is only a test: alerts of this watcher arrive here."
-    failed = asyncio.run(delivery.deliver(Message(f"watcher {who(settings)}: test", body, "info"), SystemClock()))
+    failed = asyncio.run(delivery.deliver(Message(f"watcher {name}: test", body, "info"), SystemClock()))
     if as_json:
         print_json([{"service": name, "arrived": name not in failed} for name in delivery.names])
     else:

@@ -1,6 +1,7 @@
 """`watcher hook try`: run the hook on one task and send nothing."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -45,9 +46,10 @@ def try_(
 
 
 async def _run(settings: Settings, config: Path, task: Task) -> Response | Skip | Later | AttemptFailed:
-    from watcher.daemon import wiring
+    from watcher.daemon import parts
 
-    async with wiring.pool(settings, config) as pool:
+    hidden = parts.hidden_paths(settings.ledger, config, os.environ)
+    async with parts.worker_pool(settings.hook, hidden) as pool:
         try:
             return await pool.run(task)
         except AttemptFailed as failure:

@@ -19,6 +19,7 @@ from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.store import Reader
 from watcher.settings import load as settings_load
 from watcher.settings.model import Settings
+from watcher.text import Redactor
 
 DEFAULT_CONFIG = Path("watcher.toml")
 CONFIG_VARIABLE = "WATCHER_CONFIG"
@@ -54,7 +55,7 @@ def load(config: Path, *, reading_only: bool = False) -> Settings:
     log.report_crashes()
     overrides = {"operator.api": "none"} if reading_only else None
     settings = settings_load.load(config, overrides, warn=lambda words: logger.warning("{}", words))
-    log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, settings.secrets())
+    log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, Redactor(settings.secrets()))
     return settings
 
 

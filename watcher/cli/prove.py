@@ -35,7 +35,7 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
     """The proof of the ledger that the settings name."""
     from watcher.chain.numbering import contradiction, settle
     from watcher.clock import SystemClock
-    from watcher.daemon import wiring
+    from watcher.daemon import parts
 
     comparing = bar.add_task("comparing", total=None)
     with ledger(settings) as (reader, source_id):
@@ -45,10 +45,12 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
                 f"task_manager.start_block: this ledger was begun at block {begun}, not {wanted}; use that number"
             )
         clock = SystemClock()
-        nodes = wiring.endpoints(settings, clock)
+        nodes = parts.node_pool(settings.chain, clock)
         try:
             numbering = await settle(nodes, clock, settings.chain.contract_blocks)
-            contract = wiring.task_manager(settings, nodes)
+            contract = parts.task_manager(
+                settings.task_manager, nodes, settings.chain.max_span_blocks, answers=settings.operator.api != "none"
+            )
             prover = Prover(
                 contract,
                 reader.read,

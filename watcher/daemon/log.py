@@ -11,7 +11,7 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ from watcher.text import Redactor
 if TYPE_CHECKING:
     from loguru import Message, Record
 
-# Libraries that say too much, or say it with whole URLs, below this.
+# Libraries whose records below a warning are too many, or show whole URLs.
 _QUIET = (
     *("aiohttp", "alembic", "apscheduler", "asyncio", "httpcore", "httpx", "pydantic_settings", "sqlalchemy"),
     *("urllib3", "web3", "websockets"),
@@ -37,18 +37,18 @@ _EXTRA_LIMIT_CHARS = 1024
 def set_up(
     level: str = "info",
     format: str = "auto",  # noqa: A002 - the name of the setting
-    secrets: Iterable[str] = (),
+    redactor: Redactor | None = None,
     environ: Mapping[str, str] = os.environ,
     stream: Stream | None = None,
 ) -> None:
-    """Send everything that is logged, by us or by a library, to stderr. May be called again, with more secrets.
+    """Send everything that is logged, by us or by a library, to stderr. May be called again.
 
     Args:
         level: the least important records shown: trace, debug, info, warning, error.
         format: "text", "json", or "auto" for text that is coloured on a terminal.
-        secrets: what must not be seen, as `Settings.secrets()` lists it.
+        redactor: hides the secrets; None hides only what looks like one.
         environ: `JOURNAL_STREAM` (if it names the stream: priority prefix, no time) and `NO_COLOR` are read from it.
-        stream: where to, if not to stderr.
+        stream: the stream to write to; None: stderr.
 
     Raises:
         FixConfiguration: there is no such level.
@@ -57,9 +57,9 @@ def set_up(
         raise FixConfiguration('log level: must be "trace", "debug", "info", "warning" or "error"')
     out = Stderr(stream)
     line_format = choose_format(format, out, environ)
-    redactor = Redactor(secrets)
+    hide = redactor or Redactor()
     logger.remove()
-    logger.configure(patcher=lambda record: _clean(record, redactor))
+    logger.configure(patcher=lambda record: _clean(record, hide))
     # catch=False: loguru's own report of a failing sink would print the record; `_write` lets nothing out.
     logger.add(
         lambda message: _write(message, line_format, out),
@@ -74,7 +74,7 @@ def set_up(
 
 
 def report_crashes() -> None:
-    """Log what nobody caught, in threads and finalizers too, in place of Python's raw traceback on stderr."""
+    """Log uncaught exceptions, in threads and finalizers too, in place of Python's raw traceback on stderr."""
 
     def unhandled(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if not issubclass(kind, KeyboardInterrupt):
@@ -88,7 +88,7 @@ def report_crashes() -> None:
 
 
 def _clean(record: "Record", redactor: Redactor) -> None:
-    """Make the record safe before any sink sees it: all text redacted, on one line; the exception turned to text."""
+    """Make the record safe before any sink sees it: redact all text, on one line; turn the exception into text."""
     try:
         caught = record["exception"]
         record["exception"] = None
@@ -111,7 +111,7 @@ def _plain(value: object, redactor: Redactor) -> object:
 
 
 def _exception_text(error: BaseException) -> str:
-    """The last line first, because it says what went wrong and a long text is cut at the end."""
+    """Return the traceback on one line, its last line first, as a long text is cut at the end."""
     summary = traceback.format_exception_only(error)[-1].strip()
     frames = "".join(traceback.format_exception(type(error), error, error.__traceback__, limit=-_FRAMES))
     return " | ".join([summary, *(line.strip() for line in frames.splitlines() if line.strip(" ^~|+-"))])
@@ -120,7 +120,7 @@ def _exception_text(error: BaseException) -> str:
 def _write(message: "Message", line_format: LineFormat, out: Stderr) -> None:
     try:
         out.write(line_format(message.record))
-    except Exception:  # noqa: BLE001, S110 - there is no other place to complain to
+    except Exception:  # noqa: BLE001, S110 - there is no other place to report it
         pass
 
 

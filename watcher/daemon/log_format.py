@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 PRIORITIES = {"TRACE": 7, "DEBUG": 7, "INFO": 6, "SUCCESS": 5, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
 # The field of a record that holds its exception as text.
 EXCEPTION = "_exception"
-# The function of a record that a library wrote: its text names no event, whatever it looks like.
+# The function of a record that a library wrote: its text never names an event.
 LIBRARY = "_library"
 _COLOURS = {
     "TRACE": "2",
@@ -89,7 +89,7 @@ def _event(record: "Record") -> tuple[str | None, str]:
 
 
 def _sentence(record: "Record") -> str:
-    """The part of a line that follows time and level. A line of a library begins with the library's name."""
+    """Return the part of a line after time and level. A line of a library begins with the library's name."""
     fields = dict(record["extra"])
     exception = fields.pop(EXCEPTION, None)
     event, sentence = _event(record)

@@ -1,4 +1,4 @@
-"""The ledger as the daemon takes it into use: locked, whole, upgraded, compared with its mark, watched while open.
+"""The daemon's own ledger: locked, checked, upgraded, compared with its mark, watched while open.
 
 Invariant: a ledger that knows less than it once did is noticed before anything is sent from it, and the hold it leads
 to is in the ledger before the mark forgets the loss.
@@ -6,7 +6,7 @@ to is in the ledger before the mark forgets the loss.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
 from random import Random
 
@@ -14,17 +14,17 @@ from loguru import logger
 from sqlalchemy.engine import URL
 
 from watcher.clock import Clock
+from watcher.daemon.startup import ChainStart
 from watcher.errors import FixConfiguration, TryLater
-from watcher.ledger import restore, schema
+from watcher.ledger import queries, restore, schema
 from watcher.ledger.engine import integrity, sqlite_path
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import open_mark, sole_writer
 from watcher.ledger.queries import Beginning
 from watcher.ledger.restore import Loss
-from watcher.ledger.store import Ledger, open_ledger
+from watcher.ledger.store import Ledger, Reader, open_ledger
 from watcher.ledger.writer import Observe, Tx
-from watcher.settings.model import Settings
-from watcher.task import Header
+from watcher.settings.model import TaskManager
 
 _LOOK_EVERY_S = 5.0
 _SYNC_EVERY_S = 60.0
@@ -32,7 +32,7 @@ _SYNC_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class OwnLedger:
-    """A ledger held by this process. `mark` is None for PostgreSQL, `loss` where nothing is known to be missing."""
+    """A ledger locked by this process. `mark` is None for PostgreSQL, `loss` if nothing is known to be missing."""
 
     url: URL
     mark: MarkFile | None
@@ -41,7 +41,12 @@ class OwnLedger:
 
 @contextmanager
 def own_ledger(url: URL) -> Iterator[OwnLedger]:
-    """Hold the ledger, upgraded, inside this block. Raises FixConfiguration, TryLater."""
+    """Hold the ledger's lock inside this block, with its schema upgraded.
+
+    Raises:
+        FixConfiguration: the ledger is missing, damaged or of a newer program.
+        TryLater: another daemon holds it, or it cannot be read.
+    """
     path = sqlite_path(url)
     with sole_writer(url):
         if (damage := integrity(url, quick=True)) is not None:
@@ -49,53 +54,87 @@ def own_ledger(url: URL) -> Iterator[OwnLedger]:
         loss = None if path is None else restore.loss_of(path)
         before = schema.upgrade(url)
         if not before.is_current and before.current is not None:
-            logger.info("the ledger was upgraded from schema {} to {}", before.current, before.wanted)
+            logger.info("ledger.upgraded: the schema was upgraded", before=before.current, now=before.wanted)
         with open_mark(url) as mark:
             yield OwnLedger(url, mark, loss)
+
+
+def begun_at(url: URL, chain_id: int, section: TaskManager) -> Beginning | None:
+    """Return the beginning of a contract's ledger, None if it holds nothing of this contract.
+
+    Raises FixConfiguration if task_manager.start_block names another block.
+    """
+    with closing(Reader(url)) as reader:
+        begun = reader.read_now(queries.beginning, chain_id, section.address_bytes)
+    # "latest" is for the first start: afterwards the ledger has the block.
+    if begun is not None and section.start_block not in ("latest", begun.start_block):
+        raise FixConfiguration(
+            f"task_manager.start_block: this ledger was begun at block {begun.start_block}, not "
+            f"{section.start_block}; use that number, or name a new ledger"
+        )
+    return begun
 
 
 @asynccontextmanager
 async def open_own(
     own: OwnLedger,
-    settings: Settings,
     clock: Clock,
+    chain_id: int,
+    section: TaskManager,
     begun: Beginning | None,
-    head: Header,
-    genesis: bytes | None,
+    start: ChainStart,
     on_commit: Callable[[Tx], None],
     observe: Observe,
 ) -> AsyncIterator[Ledger]:
-    """Open the ledger for the task manager of the settings; `begun` is how it was begun, None when it is now.
+    """Open the ledger of a task manager inside this block.
 
-    start_block = "latest" means the block it was begun at, or `head`.
+    Args:
+        own: the ledger, locked.
+        clock: the time of leases and due times.
+        chain_id: the chain.
+        section: the section [task_manager]; start_block = "latest" means the block of `begun`, or the head.
+        begun: the ledger's beginning, None for a new one.
+        start: head and block 0 of the chain.
+        on_commit: called with each committed transaction.
+        observe: called with each batch of the writer.
     """
-    wanted = settings.task_manager
-    latest = begun.start_block if begun else head.number
-    start_block = latest if wanted.start_block == "latest" else wanted.start_block
+    latest = begun.start_block if begun else start.head.number
+    start_block = latest if section.start_block == "latest" else section.start_block
     async with open_ledger(
         own.url,
         clock,
-        settings.chain.chain_id,
-        wanted.address_bytes,
+        chain_id,
+        section.address_bytes,
         start_block,
-        genesis,
+        start.genesis,
         on_commit,
         observe,
         own.mark,
-        head,
+        start.head,
     ) as ledger:
         yield ledger
 
 
 async def hold_back(own: OwnLedger, ledger: Ledger, head_block: int, random: Random, *, release: bool) -> None:
-    """Write into the ledger what it must hold back, or with `release` that it need not. Raises TryLater."""
+    """Write into the ledger the tasks it must hold back, or with `release` that it holds back none.
+
+    Args:
+        own: the ledger, with what is known to be missing.
+        ledger: the same, open.
+        head_block: the head of the chain; tasks up to it may have been answered.
+        random: gives the number of the ledger's new line.
+        release: a person says that the lost ledger answered none of the tasks.
+
+    Raises:
+        TryLater: the ledger or its mark cannot be written.
+    """
     if own.loss is not None:
         block = await ledger.write(restore.note_loss, ledger.source_id, own.loss, head_block)
         logger.error(
-            "{}: tasks up to block {} that it has no answer for are held back until their deadlines; "
-            "docs/service.md says what to do (Restoring a backup)",
-            own.loss.words,
-            block,
+            "ledger.restored: the ledger is an older copy, and tasks without an answer are held back until their "
+            "deadlines; see Restoring a backup in docs/service.md",
+            reason=own.loss.words,
+            up_to_block=block,
         )
     path = sqlite_path(own.url)
     if path is not None and own.mark is not None:
@@ -103,8 +142,8 @@ async def hold_back(own: OwnLedger, ledger: Ledger, head_block: int, random: Ran
         await asyncio.to_thread(restore.start_generation, path, own.mark, own.loss, number, head_block)
     if release and await ledger.read(restore.held_to, ledger.source_id) >= 0:
         await ledger.write(restore.release, ledger.source_id)
-        logger.warning("--release-held: tasks that a restored ledger held back are answered")
-    ledger.held_to_block = await ledger.read(restore.held_to, ledger.source_id)
+        logger.warning("ledger.released: tasks that the restored ledger held back are answered (--release-held)")
+    ledger.hold_to(await ledger.read(restore.held_to, ledger.source_id))
 
 
 async def watch_file(own: OwnLedger, ledger: Ledger, stopping: asyncio.Event, clock: Clock) -> None:

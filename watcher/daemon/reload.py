@@ -1,35 +1,32 @@
-"""Reading the settings again while the daemon runs (SIGHUP), and the API's client that can be changed meanwhile.
+"""The settings, read again while the daemon runs (SIGHUP).
 
-Invariant: either everything that can be taken over is, or nothing is and the old settings stay; what is on its way is
-finished as it began. The hook is loaded again only after the settings were, and then as a whole or not at all.
+Invariant: either everything that can be taken over is, or nothing is and the old settings stay; requests and runs under
+way end as they began. The hook is loaded again only after the settings were, and then as a whole or not at all.
 """
 
 import asyncio
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from operator import attrgetter
 from typing import Any
 
 from loguru import logger
 
 from watcher.clock import Clock
-from watcher.daemon import log, wiring
+from watcher.daemon import log, parts, wiring
 from watcher.daemon.systemd import Notifier
 from watcher.errors import FixConfiguration, TryLater
 from watcher.health.alerts import Alerts
-from watcher.health.observers import DIRECT, Observer
 from watcher.hook.pool import WorkerPool
 from watcher.operator.client import Client
-from watcher.operator.probe import Probe
-from watcher.operator.request import Request
-from watcher.operator.route import Sender
+from watcher.operator.switch import Switch, Switches
 from watcher.settings.model import Settings
 from watcher.settings.problems import FIELDS, Key
 from watcher.stage import Wakeups
-from watcher.task import Refused, Sent
+from watcher.text import Redactor
 
 _DANGER = ("deadline_blocks", "deadline_s")
-# What the running daemon takes over. Everything else is built into what is open: connections, workers, the ledger.
+# The keys that the running daemon takes over. All others are built into connections, workers and the ledger.
 RELOADABLE: frozenset[Key] = frozenset(
     {
         *((section, name) for section, name in FIELDS if section in ("log", "alerts") and name not in _DANGER),
@@ -40,105 +37,49 @@ RELOADABLE: frozenset[Key] = frozenset(
     }
 )
 _CLIENT = frozenset({("operator", "username"), ("operator", "password")})
-# What is not given for it is that of the first.
+# [operator.direct] falls back to the credentials of [operator].
 _DIRECT = _CLIENT | {key for key in RELOADABLE if key[0] == "operator.direct"}
 _ALERTS = frozenset(key for key in RELOADABLE if key[0] == "alerts")
 
 
-class Switch:
-    """Sends with the client of the moment. A client that was replaced is closed after its last request.
-
-    None is an API that is not configured: nothing is sent there.
-    """
-
-    def __init__(self, client: Client | None) -> None:
-        self._client = client
-        self._busy: dict[int, int] = {}
-
-    async def send(self, request: Request) -> Sent:
-        """As the client's."""
-        client = self._client
-        if client is None:
-            return Sent(Refused("not sent: the API was taken out of the configuration"), None, b"", 0)
-        self._busy[id(client)] = self._busy.get(id(client), 0) + 1
-        try:
-            return await client.send(request)
-        finally:
-            self._busy[id(client)] -= 1
-            if client is not self._client:
-                await self._retire(client)
-
-    async def probe(self) -> Probe | None:
-        """As the client's."""
-        return None if self._client is None else await self._client.probe()
-
-    async def tcp_probe(self) -> Probe | None:
-        """As the client's."""
-        return None if self._client is None else await self._client.tcp_probe()
-
-    async def replace(self, client: Client | None) -> None:
-        """Send with this one from now on."""
-        old, self._client = self._client, client
-        if old is not None:
-            await self._retire(old)
-
-    async def aclose(self) -> None:
-        """Close the client of the moment."""
-        if self._client is not None:
-            await self._client.aclose()
-
-    async def _retire(self, client: Client) -> None:
-        if not self._busy.get(id(client)):
-            self._busy.pop(id(client), None)
-            await client.aclose()
-
-
-class Switches:
-    """The two APIs' senders: that of [operator], and that of [operator.direct], which may come and go."""
-
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        self.main = Switch(wiring.client(settings, clock))
-        self.direct = Switch(wiring.direct_client(settings, clock))
-
-    def watched(self, observer: Observer) -> tuple[Sender, Sender]:
-        """Both, as the witness sees them."""
-        return observer.sending(self.main), observer.sending(self.direct, DIRECT)
-
-    @property
-    def by_name(self) -> Mapping[str, Switch]:
-        """Each by the witness's name for it."""
-        return {"": self.main, DIRECT: self.direct}
-
-    async def aclose(self) -> None:
-        """Close both."""
-        await self.main.aclose()
-        await self.direct.aclose()
-
-
 class Reload:
-    """Reads the settings again and hands them round. `load` is how they were read the first time."""
+    """Takes over new settings and new code of the hook."""
 
     def __init__(
         self,
         load: Callable[[], Settings],
         settings: Settings,
-        rooms: wiring.Stages,
-        switches: Switches | None,
-        alerts: Alerts,
+        *,
         clock: Clock,
-        pool: WorkerPool | None = None,
+        redactor: Redactor,
+        alerts: Alerts,
+        stages: wiring.Stages,
+        switches: Switches | None,
+        pool: WorkerPool | None,
     ) -> None:
+        """Take the parts that follow the settings.
+
+        Args:
+            load: loads the settings; raises FixConfiguration.
+            settings: the present settings.
+            clock: the time of new clients.
+            redactor: learns new secrets; old ones stay hidden, as a late reply may still hold one.
+            alerts: follows [alerts].
+            stages: respond and submit follow [hook] and [operator].
+            switches: the senders to the APIs; None where the daemon only observes.
+            pool: the hook's workers; None likewise.
+        """
         self._load = load
         self._settings = settings
-        self._rooms = rooms
-        self._switches = switches
-        self._alerts = alerts
         self._clock = clock
+        self._redactor = redactor
+        self._alerts = alerts
+        self._stages = stages
+        self._switches = switches
         self._pool = pool
-        self._once_secret = frozenset(settings.secrets())
 
     async def follow(self, hangup: asyncio.Event, wakeups: Wakeups, notify: Notifier) -> None:
-        """Read them at each SIGHUP; however many come meanwhile, once more after the last."""
+        """Reload at each `hangup`; several that come during a reload make one more."""
         while True:
             await hangup.wait()
             hangup.clear()
@@ -149,76 +90,83 @@ class Reload:
             notify.ready()  # the next status line follows within seconds
 
     async def run(self) -> bool:
-        """Returns whether the new settings hold. One line in the log says so, or why not."""
+        """Load the settings and take them over. Return False if the old ones stay; the log has the reason."""
         try:
-            wanted = self._load()
-            changed = set(differences(self._settings, wanted))
-            await self._take(adopt(self._settings, wanted), changed & RELOADABLE)
-        except FixConfiguration as wrong:
-            more = f" (and {len(wrong.problems) - 1} problems more, see `watcher check`)" * (len(wrong.problems) > 1)
-            logger.error("the settings were not re-read and the old ones hold: {}{}", wrong.problems[0], more)
+            settings = self._load()
+            changed = set(differences(self._settings, settings))
+            await self._take(adopt(self._settings, settings), changed & RELOADABLE)
+        except FixConfiguration as error:
+            logger.error(
+                "settings.reload_failed: the old settings stay; `watcher check` lists every problem",
+                reason=error.problems[0],
+                problems=len(error.problems),
+            )
             return False
-        except Exception as trouble:  # noqa: BLE001 - whatever it is, the daemon goes on as it was
-            logger.error("the settings were not re-read and the old ones hold: {}", trouble or type(trouble).__name__)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the daemon goes on as it was
+            logger.error(
+                "settings.reload_failed: the old settings stay", reason=str(error) or type(error).__name__, problems=1
+            )
             return False
-        waiting = changed - RELOADABLE
         logger.info(
-            "the settings were re-read: {}{}",
-            f"{_names(changed & RELOADABLE)} changed" if changed & RELOADABLE else "nothing to change",
-            f"; {_names(waiting)} wait for the next start" if waiting else "",
+            "settings.reloaded: the settings were read again",
+            changed=_names(changed & RELOADABLE),
+            at_next_start=_names(changed - RELOADABLE),
         )
         return True
 
     async def load_hook(self) -> bool:
-        """Have the hook's code read again. Returns whether it could be; if not, the old code goes on answering."""
+        """Load the hook's code again. Return False if that failed and the old code goes on answering."""
         if self._pool is None:
             return True
         try:
             before, now = await self._pool.reload()
-        except (FixConfiguration, TryLater) as wrong:
-            logger.error("the hook was not reloaded and the old code ({}) goes on: {}", self._pool.version, wrong)
+        except (FixConfiguration, TryLater) as error:
+            logger.error(
+                "hook.reload_failed: the old code of the hook stays", version=self._pool.version, reason=str(error)
+            )
             return False
         if before == now:
-            logger.info("the hook was reloaded; its code is the same: {}", now)
+            logger.info("hook.reloaded: the code of the hook is the same", version=now)
         else:
-            logger.info("the hook was reloaded: {} is now {}", before, now)
+            logger.info("hook.reloaded: the hook has new code", before=before, version=now)
         return True
 
     async def _take(self, settings: Settings, changed: set[Key]) -> None:
-        """Everything that can fail comes first."""
+        """Take over settings; everything that can fail comes first."""
         fresh: list[tuple[Switch, Client | None]] = []
         try:
             if self._switches is not None and changed & _CLIENT:
-                fresh.append((self._switches.main, wiring.client(settings, self._clock)))
+                fresh.append((self._switches.main, parts.client(settings.operator, self._clock)))
             if self._switches is not None and changed & _DIRECT:
-                fresh.append((self._switches.direct, wiring.direct_client(settings, self._clock)))
+                fresh.append((self._switches.direct, parts.direct_client(settings.operator, self._clock)))
             if changed & _ALERTS:
-                self._alerts.follow(settings)
+                self._alerts.follow(settings.alerts)
         except BaseException:
             for _, client in fresh:
                 if client is not None:
                     await client.aclose()
             raise
+        self._redactor.add(settings.secrets())
         for switch, client in fresh:
             await switch.replace(client)
-        if self._rooms.submit is not None and self._rooms.router is not None:
-            self._rooms.submit.follow(wiring.submit_plan(settings), self._rooms.router(settings))
-        if self._rooms.respond is not None:
-            self._rooms.respond.follow(wiring.respond_plan(settings))
-        self._once_secret |= frozenset(settings.secrets())  # an old password may still come back in an old answer
-        log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, self._once_secret)
+        if self._stages.submit is not None and self._stages.make_router is not None:
+            router = self._stages.make_router(settings.operator)
+            self._stages.submit.follow(wiring.submit_plan(settings.operator), router)
+        if self._stages.respond is not None:
+            self._stages.respond.follow(wiring.respond_plan(settings.hook))
+        log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, self._redactor)
         self._settings = settings
 
 
 def differences(old: Settings, new: Settings) -> Iterator[Key]:
-    """The keys that have another value."""
+    """Yield the keys that have another value."""
     for section, name in FIELDS:
         if _value(old, (section, name)) != _value(new, (section, name)):
             yield section, name
 
 
 def adopt(old: Settings, new: Settings) -> Settings:
-    """The old settings with what can be taken over of the new ones.
+    """Return the old settings with all reloadable values of the new ones.
 
     Raises FixConfiguration where the two halves do not fit together.
     """
@@ -242,4 +190,4 @@ def _table(settings: Settings, path: str) -> Any:
 
 
 def _names(keys: set[Key]) -> str:
-    return ", ".join(sorted(".".join(key) for key in keys))
+    return ", ".join(sorted(".".join(key) for key in keys)) or "nothing"

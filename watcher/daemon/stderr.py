@@ -18,9 +18,10 @@ class Stream(Protocol):
 
 
 class Stderr:
-    """A file descriptor for whole lines. `stream` is only asked for its descriptor; None throws everything away."""
+    """A file descriptor for whole lines; without one, lines are dropped."""
 
     def __init__(self, stream: Stream | None = None) -> None:
+        """`stream` is only asked for its descriptor; None takes sys.stderr."""
         self._handle = _handle_of(sys.stderr if stream is None else stream)
         self._lost_lines = 0
         self._stalled = False
@@ -39,10 +40,10 @@ class Stderr:
         A child process inherits the variable, and may have another standard error.
         """
         try:
-            found = None if self._handle is None else os.fstat(self._handle)
+            status = None if self._handle is None else os.fstat(self._handle)
         except OSError:
             return False
-        return found is not None and named == f"{found.st_dev}:{found.st_ino}"
+        return status is not None and named == f"{status.st_dev}:{status.st_ino}"
 
     def write(self, line: str) -> bool:
         """Write one line. Return False if all or a part of it was lost."""
@@ -66,7 +67,7 @@ class Stderr:
     def _put(self, data: bytes) -> bool:
         view = memoryview(data)
         while view:
-            # Once stalled, wait no more: a daemon that waits for its log at every line is as good as dead.
+            # Once stalled, wait no more: a daemon must not wait for its log at every line.
             if not self._has_room(0 if self._stalled else PATIENCE_MS):
                 self._stalled = True
                 self._torn = self._torn or len(view) < len(data)

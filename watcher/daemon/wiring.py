@@ -1,62 +1,87 @@
-"""Puts the stages together from the settings: the composition root.
+"""The composition root: the stages, put together from their parts.
 
-Invariant: the only place where a stage is handed something of a sibling's, always as a typed callable.
+Invariant: only here is a stage handed something of a sibling's, as a typed callable, and only `_wrap` puts wrappers
+around such a callable.
 """
 
-import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from random import SystemRandom
-
-from loguru import logger
-from pydantic import SecretStr
 
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
 from watcher.chain.dry_run import DryRun
 from watcher.chain.numbering import OWN_BLOCKS, Numbering
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.resolve import Resolver
-from watcher.chain.rpc.batch import Asked
-from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.pace import Pace
-from watcher.chain.rpc.subscription import Subscription
 from watcher.chain.watch import Progress, Watch, WatchPlan
 from watcher.clock import Clock
-from watcher.daemon.routes import router_maker
+from watcher.daemon.routes import MakeRouter, router_maker
 from watcher.errors import AttemptFailed, Quarantine
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.health.observers import DIRECT, Observer
 from watcher.hook.respond import Respond, RespondPlan, RunHook
-from watcher.hook.syscalls import keep_memory_private
-from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.store import Ledger
-from watcher.operator.client import Client
-from watcher.operator.endpoint import Endpoint
 from watcher.operator.pacing import SubmitPlan
-from watcher.operator.route import Router, Sender
+from watcher.operator.route import Sender
 from watcher.operator.submit import Submit
-from watcher.settings.model import Settings
-from watcher.settings.operator import Direct, Operator
+from watcher.settings.model import Chain, Hook, Settings
+from watcher.settings.operator import Operator
 from watcher.stage import Stage
 from watcher.task import Later, Resolve, Response, Skip, Task
 
 _STAGE_IDLE_S = 5.0
-_SYSTEM_CREDENTIALS = "/run/credentials"
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One contract on one chain, the ledger that records its tasks, and the clock of both.
+
+    `window_blocks` is the response window, None where the contract has none.
+    """
+
+    nodes: NodePool
+    contract: TaskManager
+    ledger: Ledger
+    clock: Clock
+    window_blocks: int | None = None
+    numbering: Numbering = OWN_BLOCKS
+    pace: Pace = field(default_factory=Pace)
+
+
+@dataclass(frozen=True, slots=True)
+class Outside:
+    """The hook and the senders to the two APIs; None: there is none. `observer` watches all three."""
+
+    run_hook: RunHook | None = None
+    main: Sender | None = None
+    direct: Sender | None = None
+    observer: Observer | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Listeners:
+    """Callables for news of the stages.
+
+    `progress` gets each new cursor and head, `on_window` each new response window in blocks, `on_contradictions` the
+    present contradictions between contract and convention.
+    """
+
+    progress: Progress = lambda _block, _head: None
+    on_window: Callable[[int], None] = lambda _window_blocks: None
+    on_contradictions: Callable[[Sequence[str]], None] = lambda _messages: None
 
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The stages of a running daemon. `respond` and `submit` are None where it only observes.
+    """The stages and periodic checks of a running daemon. `respond` and `submit` are None where it only observes.
 
-    `router` makes the ways to send anew for settings that have changed.
+    `make_router` makes the routes anew for an [operator] that has changed.
     """
 
     watch: Watch
@@ -68,180 +93,132 @@ class Stages:
     reconcile: Reconcile
     drift: Drift
     consistency: Consistency
-    router: Callable[[Settings], Router] | None
+    make_router: MakeRouter | None
 
     @property
     def stages(self) -> list[Stage]:
-        """Those there are, in the order of a task's way."""
+        """The stages that run, in the order a task travels."""
         every = (self.watch, self.admit, self.respond, self.submit, self.confirm, self.recheck)
         return [stage for stage in every if stage is not None]
 
 
-def endpoints(settings: Settings, clock: Clock, observe: Callable[[Asked], None] = lambda _asked: None) -> NodePool:
-    """The nodes the truth is read from. `observe` is told of every batch of questions."""
-    chain = settings.chain
-    nodes = [
-        Node(
-            url,
-            chain.chain_id,
-            clock,
-            timeout_s=chain.request_timeout_s,
-            body_limit_bytes=chain.body_limit_bytes,
-            observe=observe,
-        )
-        for url in chain.http_urls
-    ]
-    return NodePool(nodes, clock, SystemRandom(), chain.quorum)
+@dataclass(frozen=True, slots=True)
+class _Calls:
+    """The callables that stages are handed, wrapped, and the parts of the verdict that others share."""
+
+    run_hook: RunHook | None
+    main: Sender | None
+    direct: Sender | None
+    resolve: Resolve
+    resolver: Resolver
+    dry_run: DryRun | None
 
 
-def task_manager(settings: Settings, nodes: NodePool) -> TaskManager:
-    """The contract that is watched."""
-    wanted = settings.task_manager
-    file = Path(wanted.convention_file) if wanted.convention_file else None
-    answers = settings.operator.api != "none"
-    shape = convention(wanted.convention, file, wanted.message_limit_bytes, answers=answers)
-    return TaskManager(nodes, wanted.address_bytes, shape, settings.chain.max_span_blocks)
+def _wrap(source: Source, outside: Outside, *, dry_run: bool) -> _Calls:
+    """Wrap a hook run, both senders and the verdict; what is applied last is outermost."""
+    run_hook, main, direct = outside.run_hook, outside.main, outside.direct
+    if outside.observer is not None:
+        observer = outside.observer
+        run_hook = None if run_hook is None else observer.hooked(run_hook)
+        main = None if main is None else observer.sending(main)
+        direct = None if direct is None else observer.sending(direct, DIRECT)
+    if run_hook is not None:
+        run_hook = fitted(run_hook, source.contract)
+    resolver = Resolver(source.nodes, source.contract, source.ledger)
+    rehearsal = DryRun(source.contract, source.clock) if dry_run else None
+    resolve = resolver.resolve if rehearsal is None else rehearsal.before(resolver.resolve)
+    return _Calls(run_hook, main, direct, resolve, resolver, rehearsal)
 
 
-def wakes(settings: Settings, contract: TaskManager, wake: Callable[[], None], clock: Clock) -> list[Subscription]:
-    """What rings when the chain moves: one for each ws URL."""
-    chain, topics0 = settings.chain, contract.convention.topics0
-    return [
-        Subscription(url, chain.chain_id, contract.emitters, topics0, wake, clock, SystemRandom())
-        for url in chain.ws_urls
-    ]
+def fitted(run_hook: RunHook, contract: TaskManager) -> RunHook:
+    """Wrap `run_hook`: it gets every field of the task's event, and its answer must have the contract's type."""
+    convention = contract.convention
 
+    async def run(task: Task) -> Response | Skip | Later:
+        try:
+            answer = await run_hook(replace(task, fields=convention.fields(task)))
+            if isinstance(answer, Response):
+                convention.answer.value_of(answer.resp_message)
+        except Quarantine as unfit:
+            raise AttemptFailed(str(unfit)) from None
+        return answer
 
-def pool(
-    settings: Settings, config: Path | None = None, *, workers: int | None = None, timeout_s: float | None = None
-) -> WorkerPool:
-    """Return the hook's worker processes, which cannot read `config`, the credentials, the ledger or this process.
-
-    Makes this process's memory and environment private first. None takes the number of the settings.
-    """
-    with suppress(OSError):
-        keep_memory_private()
-    hook = settings.hook
-    plan = PoolPlan(
-        workers=workers or hook.workers,
-        timeout_s=timeout_s or hook.timeout_s,
-        landlock=hook.landlock,
-        memory_mb=hook.memory_mb,
-        hidden=hidden_paths(settings, config, os.environ),
-        tasks_per_worker=hook.tasks_per_worker,
-        answer_limit_bytes=hook.answer_limit_bytes,
-    )
-
-    def log(task: Task | None, line: str) -> None:
-        (logger if task is None else logger.bind(task=task.task_index)).info("hook: {}", line)
-
-    return WorkerPool(hook.target, hook.app_dir, plan, log=log)
-
-
-def hidden_paths(settings: Settings, config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
-    """Return what a hook must not reach: the credentials, the configuration and the ledger, as absolute paths."""
-    paths = [str(config.absolute())] if config is not None else []
-    if folder := environ.get("CREDENTIALS_DIRECTORY"):
-        # Those of other services of this user, too.
-        paths.append(_SYSTEM_CREDENTIALS if Path(folder).is_relative_to(_SYSTEM_CREDENTIALS) else folder)
-    ledger = sqlite_path(parse_url(settings.ledger.url))
-    if ledger is not None:
-        paths.append(str(ledger.absolute()))
-    return tuple(paths)
-
-
-def client(settings: Settings, clock: Clock) -> Client:
-    """The hosted operator's API."""
-    operator = settings.operator
-    return _client(settings, operator, operator.username, operator.password, clock)
-
-
-def direct_client(settings: Settings, clock: Clock) -> Client | None:
-    """The operator API beside the proxy, None where there is none."""
-    operator, direct = settings.operator, settings.operator.direct
-    if not direct.url:
-        return None
-    return _client(settings, direct, direct.username or operator.username, direct.password or operator.password, clock)
-
-
-def _client(
-    settings: Settings, place: Operator | Direct, username: str, password: SecretStr | None, clock: Clock
-) -> Client:
-    endpoint = Endpoint(
-        url=place.url,
-        username=username,
-        password=password.get_secret_value() if password else "",
-        timeout_s=settings.operator.timeout_s,
-        body_limit_bytes=settings.operator.body_limit_bytes,
-        concurrency=settings.operator.concurrency,
-        ca_file=Path(place.ca_file) if place.ca_file else None,
-        allow_plain_http=place.allow_plain_http,
-    )
-    return Client(endpoint, clock)
+    return run
 
 
 def build(
-    settings: Settings,
-    nodes: NodePool,
-    contract: TaskManager,
-    ledger: Ledger,
-    clock: Clock,
-    window_blocks: int | None,
-    run_hook: RunHook | None,
-    sender: Sender | None,
-    progress: Progress,
-    direct: Sender | None = None,
-    numbering: Numbering = OWN_BLOCKS,
-    pace: Pace | None = None,
+    settings: Settings, source: Source, outside: Outside | None = None, listeners: Listeners | None = None
 ) -> Stages:
-    """All stages over one ledger. `direct` sends to the operator API beside the proxy."""
-    chain = settings.chain
-    evaluate = Resolver(nodes, contract, ledger)
+    """Return all stages over one ledger.
+
+    Args:
+        settings: the sections chain, task_manager, hook and operator are read.
+        source: chain, contract, ledger and clock.
+        outside: hook and APIs; None: the daemon only observes.
+        listeners: callables for news of the stages.
+    """
+    outside, listeners = outside or Outside(), listeners or Listeners()
+    nodes, contract, ledger, clock = source.nodes, source.contract, source.ledger, source.clock
+    chain, operator = settings.chain, settings.operator
+    calls = _wrap(source, outside, dry_run=settings.task_manager.dry_run)
+    watch = _watch(chain, source, listeners.progress)
+    make_router = None if calls.main is None else router_maker(contract, calls.main, calls.direct, clock)
+    return Stages(
+        watch=watch,
+        admit=Admit(nodes, contract, ledger, clock, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
+        respond=_respond(settings.hook, source, calls),
+        submit=None if make_router is None else _submit(operator, source, calls, make_router),
+        confirm=Confirm(
+            nodes,
+            contract,
+            calls.resolver,
+            ledger,
+            clock,
+            _STAGE_IDLE_S,
+            operator.resolve_after_blocks,
+            calls.dry_run,
+            chain.quorum,
+        ),
+        recheck=Recheck(nodes, contract, watch, ledger, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
+        reconcile=Reconcile(contract, watch, ledger),
+        consistency=Consistency(contract, ledger, listeners.on_contradictions),
+        drift=Drift(nodes, contract, watch, calls.dry_run, ledger, listeners.on_window),
+        make_router=make_router,
+    )
+
+
+def _watch(chain: Chain, source: Source, progress: Progress) -> Watch:
     plan = WatchPlan(
         chain.chain_id,
         chain.finality,
         chain.max_span_blocks,
         chain.poll_interval_s,
         chain.confirmations,
-        numbering,
+        source.numbering,
     )
-    watch = Watch(nodes, contract, ledger, plan, window_blocks, progress)
-    router = None if sender is None else router_maker(contract, sender, direct, clock)
-    dry_run = DryRun(contract, clock) if settings.task_manager.dry_run else None
-    resolve = evaluate.resolve if dry_run is None else dry_run.before(evaluate.resolve)
-    return Stages(
-        watch=watch,
-        admit=Admit(nodes, contract, ledger, clock, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
-        respond=None if run_hook is None else _respond(settings, fitted(run_hook, contract), ledger, clock),
-        submit=None if router is None else _submit(settings, router(settings), resolve, ledger, clock, pace or Pace()),
-        confirm=Confirm(
-            nodes,
-            contract,
-            evaluate,
-            ledger,
-            clock,
-            _STAGE_IDLE_S,
-            settings.operator.resolve_after_blocks,
-            dry_run,
-            chain.quorum,
-        ),
-        recheck=Recheck(nodes, contract, watch, ledger, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
-        reconcile=Reconcile(contract, watch, ledger),
-        consistency=Consistency(contract, ledger),
-        drift=Drift(nodes, contract, watch, dry_run, ledger),
-        router=router,
+    return Watch(source.nodes, source.contract, source.ledger, plan, source.window_blocks, progress)
+
+
+def _respond(hook: Hook, source: Source, calls: _Calls) -> Respond | None:
+    if calls.run_hook is None:
+        return None
+    return Respond(calls.run_hook, source.ledger, source.clock, SystemRandom(), respond_plan(hook))
+
+
+def _submit(operator: Operator, source: Source, calls: _Calls, make_router: MakeRouter) -> Submit:
+    router, pace = make_router(operator), source.pace
+    return Submit(
+        router, calls.resolve, source.ledger, source.clock, SystemRandom(), submit_plan(operator), pace.left_s
     )
 
 
-def respond_plan(settings: Settings) -> RespondPlan:
-    """The numbers of the responding stage."""
-    hook = settings.hook
+def respond_plan(hook: Hook) -> RespondPlan:
+    """Return the numbers of the responding stage."""
     return RespondPlan(hook.workers, hook.timeout_s, hook.max_attempts, hook.retry_base_s, _STAGE_IDLE_S)
 
 
-def submit_plan(settings: Settings) -> SubmitPlan:
-    """The numbers of the submitting stage."""
-    operator = settings.operator
+def submit_plan(operator: Operator) -> SubmitPlan:
+    """Return the numbers of the submitting stage."""
     return SubmitPlan(
         concurrency=operator.concurrency,
         timeout_s=operator.timeout_s,
@@ -250,27 +227,3 @@ def submit_plan(settings: Settings) -> SubmitPlan:
         resolve_after_blocks=operator.resolve_after_blocks,
         idle_s=_STAGE_IDLE_S,
     )
-
-
-def fitted(run_hook: RunHook, contract: TaskManager) -> RunHook:
-    """The hook, given every field of the task's event, and its answer held to the type the contract takes."""
-    convention = contract.convention
-
-    async def run(task: Task) -> Response | Skip | Later:
-        try:
-            verdict = await run_hook(replace(task, fields=convention.fields(task)))
-            if isinstance(verdict, Response):
-                convention.answer.value_of(verdict.resp_message)
-        except Quarantine as unfit:
-            raise AttemptFailed(str(unfit)) from None
-        return verdict
-
-    return run
-
-
-def _respond(settings: Settings, run_hook: RunHook, ledger: Ledger, clock: Clock) -> Respond:
-    return Respond(run_hook, ledger, clock, SystemRandom(), respond_plan(settings))
-
-
-def _submit(settings: Settings, router: Router, resolve: Resolve, ledger: Ledger, clock: Clock, pace: Pace) -> Submit:
-    return Submit(router, resolve, ledger, clock, SystemRandom(), submit_plan(settings), pace.left_s)

@@ -7,7 +7,7 @@ calling it, and what the hosted one does with half a call is not public: so no m
 import asyncio
 
 from watcher.clock import SystemClock
-from watcher.daemon import wiring
+from watcher.daemon import parts
 from watcher.doctor.finding import MEND, UNAVAILABLE, Notes
 from watcher.operator.client import Client
 from watcher.settings.model import Settings
@@ -22,12 +22,10 @@ _METHODS = {"proxy": "operator_createSigTaskResponse", "operator": "operator_cre
 async def check(settings: Settings, notes: Notes) -> None:
     """A line for [operator], and one for [operator.direct] where there is one."""
     operator = settings.operator
-    patient = settings.model_copy(
-        update={"operator": operator.model_copy(update={"timeout_s": min(operator.timeout_s, _TIMEOUT_S)})}
-    )
+    impatient = operator.model_copy(update={"timeout_s": min(operator.timeout_s, _TIMEOUT_S)})
     clock = SystemClock()
-    direct = wiring.direct_client(patient, clock)
-    looks = [_probe("[operator]", operator.api, wiring.client(patient, clock), notes)]
+    direct = parts.direct_client(impatient, clock)
+    looks = [_probe("[operator]", operator.api, parts.client(impatient, clock), notes)]
     if direct is not None:
         looks.append(_probe("[operator.direct]", "operator", direct, notes))
     await asyncio.gather(*looks)

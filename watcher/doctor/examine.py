@@ -11,7 +11,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.numbering import Numbering, contradiction
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
-from watcher.daemon import wiring
+from watcher.daemon import parts
 from watcher.doctor import api, clock, contract, hook, ledger
 from watcher.doctor import node as doctor_node
 from watcher.doctor.finding import UNAVAILABLE, Finding, Notes
@@ -68,7 +68,7 @@ class Examination:
     async def _outside(self) -> None:
         """Node, contract and hook, which need each other in this order."""
         system_clock = SystemClock()
-        nodes = wiring.endpoints(self.settings, system_clock)
+        nodes = parts.node_pool(self.settings.chain, system_clock)
         try:
             manager, sample = self._manager(nodes), None
             head = await self._part(self.node, doctor_node.endpoints(nodes, self.node))
@@ -83,7 +83,7 @@ class Examination:
                 await self._part(self.node, ledger.same_chain(self.settings, nodes, self.node))
                 await self._part(self.node, clock.check(nodes, head, system_clock, self.node))
             if manager is not None:
-                wakes = wiring.wakes(self.settings, manager, lambda: None, system_clock)
+                wakes = parts.subscriptions(self.settings.chain, manager, lambda: None, system_clock)
                 await self._part(self.node, doctor_node.wakes(wakes, self.node))
                 sample = await self._contract(nodes, manager, head)
             if self.settings.operator.api != "none":
@@ -110,7 +110,9 @@ class Examination:
 
     def _manager(self, nodes: NodePool) -> TaskManager | None:
         try:
-            return wiring.task_manager(self.settings, nodes)
+            answers = self.settings.operator.api != "none"
+            span = self.settings.chain.max_span_blocks
+            return parts.task_manager(self.settings.task_manager, nodes, span, answers=answers)
         except FixConfiguration as wrong:
             self.contract.failed("convention", wrong, "docs/conventions.md explains every key")
             return None

@@ -1,10 +1,11 @@
 """The hook: it loads, and answers a sample with something the contract can take. Nothing is sent."""
 
+import os
 import time
 from pathlib import Path
 
 from watcher.chain.contract import TaskManager
-from watcher.daemon import wiring
+from watcher.daemon import parts, wiring
 from watcher.doctor.finding import Notes
 from watcher.doctor.sample import sample_task
 from watcher.errors import AttemptFailed
@@ -20,7 +21,8 @@ async def check(
 ) -> None:
     """Add three findings: loading, protection, and an answer to the contract's newest task, or to one made up."""
     timeout_s = min(settings.hook.timeout_s, _TIMEOUT_S)
-    async with wiring.pool(settings, config, workers=1, timeout_s=timeout_s) as pool:
+    hidden = parts.hidden_paths(settings.ledger, config, os.environ)
+    async with parts.worker_pool(settings.hook, hidden, workers=1, timeout_s=timeout_s) as pool:
         notes.ok("loading", f"loaded {pool.version}")
         _protection(pool.exposed, notes)
         sample = newest

@@ -29,7 +29,7 @@ from watcher.health.delivery import Delivery
 from watcher.health.verdict import Health
 from watcher.ledger.history import BEFORE
 from watcher.ledger.stats import Moved
-from watcher.settings.model import Settings
+from watcher.settings import model
 from watcher.state import State
 from watcher.text import Redactor
 
@@ -50,8 +50,8 @@ class AlertPlan:
     repeat_s: float
 
     @classmethod
-    def of(cls, settings: Settings) -> "AlertPlan":
-        return cls(settings.alerts.interval_s, settings.alerts.hourly_limit, settings.alerts.repeat_s)
+    def of(cls, section: model.Alerts) -> "AlertPlan":
+        return cls(section.interval_s, section.hourly_limit, section.repeat_s)
 
 
 @dataclass(slots=True)
@@ -78,13 +78,17 @@ class Throttle:
     """Turns what is heard into messages. Holds no thread and no clock of its own: `due` is asked every few seconds."""
 
     def __init__(self, who: str, plan: AlertPlan, redactor: Redactor) -> None:
-        self.plan = plan
-        self.redactor = redactor
+        self._plan = plan
+        self._redactor = redactor
         self._who = who
         self._raised: dict[str, _Raised] = {}
         self._happened: dict[str, _Happened] = {}
         self._sent_s: deque[float] = deque()
         self._news_since_s: float | None = None
+
+    def follow(self, plan: AlertPlan) -> None:
+        """Take new limits."""
+        self._plan = plan
 
     def hear(self, health: Health, now_s: float) -> None:
         """Take over what is wrong now."""
@@ -115,12 +119,12 @@ class Throttle:
         if now_s - self._news_since_s < _GATHER_S or not self._may_send(now_s):
             return None
         self._told(now_s)
-        return compose(self._who, news, self.redactor)
+        return compose(self._who, news, self._redactor)
 
     def last(self, key: str, words: str, now_ms: int) -> Message:
         """The last message of a daemon that ends, with whatever was not told yet."""
         pending = [one for one in self._news(float("inf"), now_ms) if one.turn is not Change.LASTS]
-        return compose(self._who, [Item(key, Change.ONCE, words, now_ms, now_ms), *pending], self.redactor)
+        return compose(self._who, [Item(key, Change.ONCE, words, now_ms, now_ms), *pending], self._redactor)
 
     def _news(self, now_s: float, now_ms: int) -> list[Item]:
         news = [
@@ -140,13 +144,13 @@ class Throttle:
             return None if not over else Change.PASSED if known.told_s is None else Change.ENDED
         if known.told_s is None:
             return Change.BEGAN
-        return Change.LASTS if 0 < self.plan.repeat_s <= now_s - known.told_s else None
+        return Change.LASTS if 0 < self._plan.repeat_s <= now_s - known.told_s else None
 
     def _may_send(self, now_s: float) -> bool:
         while self._sent_s and now_s - self._sent_s[0] >= _HOUR_S:
             self._sent_s.popleft()
-        fresh = bool(self._sent_s) and now_s - self._sent_s[-1] < self.plan.interval_s
-        return not fresh and len(self._sent_s) < self.plan.hourly_limit
+        fresh = bool(self._sent_s) and now_s - self._sent_s[-1] < self._plan.interval_s
+        return not fresh and len(self._sent_s) < self._plan.hourly_limit
 
     def _told(self, now_s: float) -> None:
         self._sent_s.append(now_s)
@@ -163,17 +167,27 @@ class Throttle:
 class Alerts:
     """The desk and the couriers of a running daemon. Without URLs it hears and tells nobody."""
 
-    def __init__(self, settings: Settings, clock: Clock) -> None:
-        """Raises FixConfiguration when Apprise does not know what a URL names."""
-        self._clock = clock
-        self._desk = Throttle(who(settings), AlertPlan.of(settings), Redactor(settings.secrets()))
-        self._courier = Delivery.of(settings)
+    def __init__(self, section: model.Alerts, who: str, clock: Clock, redactor: Redactor) -> None:
+        """Connect to the services of [alerts].
 
-    def follow(self, settings: Settings) -> None:
+        Args:
+            section: services and limits.
+            who: which watcher speaks.
+            clock: the time.
+            redactor: hides the secrets in messages.
+
+        Raises:
+            FixConfiguration: Apprise does not know what a URL names.
+        """
+        self._clock = clock
+        self._desk = Throttle(who, AlertPlan.of(section), redactor)
+        self._courier = Delivery.of(section)
+
+    def follow(self, section: model.Alerts) -> None:
         """Take new URLs and limits. Raises FixConfiguration, and then everything stays as it was."""
-        delivery = Delivery.of(settings)
+        delivery = Delivery.of(section)
         old, self._courier = self._courier, delivery
-        self._desk.plan, self._desk.redactor = AlertPlan.of(settings), Redactor(settings.secrets())
+        self._desk.follow(AlertPlan.of(section))
         old.close()
 
     def hear(self, health: Health) -> None:
@@ -212,7 +226,6 @@ class Alerts:
         self._courier.close()
 
 
-def who(settings: Settings) -> str:
-    """Which watcher speaks: its chain and contract."""
-    address = settings.task_manager.address
-    return f"{address[:6]}..{address[-4:]} on chain {settings.chain.chain_id}"
+def who(chain_id: int, address: str) -> str:
+    """Name a watcher by its chain and its task manager's address."""
+    return f"{address[:6]}..{address[-4:]} on chain {chain_id}"

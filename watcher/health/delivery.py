@@ -17,7 +17,7 @@ from loguru import logger
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration
 from watcher.health.alert_text import Message
-from watcher.settings.model import Settings
+from watcher.settings.model import Alerts
 
 _QUEUE_LIMIT = 16
 _TRIES = 3
@@ -121,10 +121,10 @@ class Delivery:
         self._timeout_s = timeout_s
 
     @classmethod
-    def of(cls, settings: Settings) -> "Delivery":
+    def of(cls, section: Alerts) -> "Delivery":
         """Raises FixConfiguration naming each URL that Apprise does not take, by its place."""
-        wanted, timeout_s = settings.alerts, settings.alerts.timeout_s
-        plugins = _plugins([url.get_secret_value() for url in wanted.urls], timeout_s) if wanted.urls else []
+        timeout_s = section.timeout_s
+        plugins = _plugins([url.get_secret_value() for url in section.urls], timeout_s) if section.urls else []
         return cls([_Service(name, apprise, timeout_s) for name, apprise in plugins], timeout_s)
 
     @property

@@ -18,9 +18,11 @@ from watcher.health.metrics import Metrics
 from watcher.health.observers import ChainProgress, Observer
 from watcher.health.prober import KNOCK_S, Prober
 from watcher.health.readings import Limits, NodeSeen, Observations, StageSeen, StoreSeen, WorkSeen
+from watcher.health.status import log_changes
+from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health, evaluate
 from watcher.ledger import stats
-from watcher.ledger.stats import Moved, Work
+from watcher.ledger.stats import Work
 from watcher.ledger.store import Ledger
 from watcher.ledger.writer import NOT_WRITTEN
 from watcher.stage import StageLoop
@@ -40,13 +42,24 @@ _HOOK_FILES_EVERY_S = 5.0
 
 
 class Monitor:
-    """`health` is the last judgement. `listeners` get each new one, `on_move` gets the moves of tasks in order.
+    """The last judgement in `health`, renewed every second by `run`.
 
-    Both are called in the event loop, must not wait, and what they raise is a bug of ours. `prober` looks after the
-    operator's APIs; `contradictions` says what of the convention the contract contradicts.
+    A daemon calls `opened` once the ledger is open, then `started` once the stages run.
     """
 
-    def __init__(self, observer: Observer, metrics: Metrics, clock: Clock, limits: Limits, nodes: NodePool) -> None:
+    def __init__(
+        self,
+        observer: Observer,
+        metrics: Metrics,
+        clock: Clock,
+        limits: Limits,
+        nodes: NodePool,
+        surroundings: Surroundings | None = None,
+        *,
+        observing: bool = False,
+    ) -> None:
+        """`observing`: the watcher sends no answers, so that neither hook nor API is judged."""
+        around = surroundings or Surroundings()
         self._observer = observer
         self._metrics = metrics
         self._clock = clock
@@ -63,14 +76,13 @@ class Monitor:
         self._last_move = 0
         self._moved_s = clock.monotonic_s()
         self._growth = ChainProgress(clock)
-        self.prober = Prober(observer, clock)
-        self.observing = False
-        self.changed_hook_files: Callable[[], Awaitable[str]] | None = None
-        self.contradictions: Callable[[], Sequence[str]] = tuple
+        self._prober = Prober(observer, clock, around.apis, around.on_back)
+        self._observing = observing
+        self._changed_hook_files = around.changed_hook_files
         self.health = Health(clock.now_ms())
         self.judged_s = clock.monotonic_s()
-        self.listeners: list[Callable[[Health], object]] = []
-        self.on_move: list[Callable[[Sequence[Moved]], None]] = [metrics.moved]
+        self._listeners = around.listeners
+        self._on_move = (metrics.moved, *around.on_move)
 
     async def opened(self, ledger: Ledger, danger_blocks: int) -> None:
         """The ledger is open, and no stage runs yet; `danger_blocks` as in Limits. Raises TryLater."""
@@ -105,11 +117,11 @@ class Monitor:
         self._growth.follow(self._nodes.head_block, final_block, self._nodes.head_time_s)
         now_s = self._clock.monotonic_s()
         before, self.health = self.health, evaluate(self._observations(now_s), self._limits, self.health)
-        _tell(before, self.health)
+        log_changes(before, self.health)
         self.judged_s = now_s
         beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
         self._metrics.told(self.health, self._work, beats, self._nodes.seen, self._growth.head_moved_ago_s)
-        for listener in self.listeners:
+        for listener in self._listeners:
             listener(self.health)
         return self.health
 
@@ -131,14 +143,14 @@ class Monitor:
             at_ms=self._clock.now_ms(),
             started=self._started,
             node=self._node(now_s),
-            api=None if self.observing else self._observer.api,
-            hook=None if self.observing else self._observer.hook_now(waiting),
+            api=None if self._observing else self._observer.api,
+            hook=None if self._observing else self._observer.hook_now(waiting),
             store=StoreSeen(
                 self._store_trouble, max(0.0, now_s - asked_s), self._work.held_words if self._work else ""
             ),
             stages=[self._stage(loop, now_s) for loop in self._loops],
             work=self._seen_work(now_s),
-            contradictions=self.contradictions(),
+            contradictions=self._observer.contradictions,
         )
 
     @property
@@ -209,9 +221,9 @@ class Monitor:
             if now_s - self._observer.committed_s > _TOUCH_AFTER_S:
                 self._begin("touch", now_s, self._touch, ledger)
         self._begin("versions", now_s, self._versions)
-        if self.changed_hook_files is not None:
-            self._begin("hook files", now_s, self._compare_hook, self.changed_hook_files)
-        if self.prober.due:
+        if self._changed_hook_files is not None:
+            self._begin("hook files", now_s, self._compare_hook, self._changed_hook_files)
+        if self._prober.due:
             self._begin("knock", now_s, self._knock)
 
     def _begin(self, name: str, now_s: float, job: Callable[..., Awaitable[None]], *given: object) -> None:
@@ -253,7 +265,7 @@ class Monitor:
             moves = await ledger.read(stats.moves_since, ledger.source_id, self._last_move, _MOVES_LIMIT)
             self._last_move = moves[-1].id if moves else newest
             self._moved_s = self._clock.monotonic_s()
-            for listener in self.on_move:
+            for listener in self._on_move:
                 listener(moves)
 
     async def _count(self, ledger: Ledger) -> None:
@@ -279,18 +291,8 @@ class Monitor:
 
     async def _compare_hook(self, changed_files: Callable[[], Awaitable[str]]) -> None:
         self._next_s["hook files"] = self._clock.monotonic_s() + _HOOK_FILES_EVERY_S
-        self._observer.hook_changed = await changed_files()
+        self._observer.hook_compared(await changed_files())
 
     async def _knock(self) -> None:
         self._next_s["knock"] = self._clock.monotonic_s() + KNOCK_S
-        await self.prober.round()
-
-
-def _tell(before: Health, now: Health) -> None:
-    """One line for what went wrong, and one for what is over."""
-    for one in now.conditions:
-        if before.condition(one.key) is None:
-            logger.warning("{}: {}", one.key, one.words)
-    for one in before.conditions:
-        if now.condition(one.key) is None:
-            logger.info("{}: over, after {:.0f} s", one.key, (now.at_ms - one.since_ms) / 1000)
+        await self._prober.round()

@@ -4,7 +4,7 @@ It stands around their callables and passes everything through unchanged. Invari
 delay what it watches.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from watcher.clock import Clock
@@ -92,7 +92,8 @@ class Observer:
         self._apis_at_s = {"": clock.monotonic_s()}
         self.hook = HookSeen()
         self.hook_failed_s = clock.monotonic_s()
-        self.hook_changed = ""
+        self._hook_changed = ""
+        self.contradictions: Sequence[str] = ()
         self._runs = 0
         self._silent_since_s = clock.monotonic_s()
         self._longest_silence_s = 0.0
@@ -149,7 +150,7 @@ class Observer:
             failed_ago_s=self._clock.monotonic_s() - self.hook_failed_s,
             silent_s=self._silent_s if self._runs else 0.0,
             longest_s=self._longest_silence_s,
-            changed=self.hook_changed,
+            changed=self._hook_changed,
         )
 
     def hook_missing(self, message: str) -> None:
@@ -159,6 +160,14 @@ class Observer:
     def hook_loaded(self) -> None:
         """The hook is loaded; no task has been given to it yet."""
         self.hook = HookSeen()
+
+    def hook_compared(self, changed: str) -> None:
+        """Record the files whose content differs from the loaded code, as one text; empty: none."""
+        self._hook_changed = changed
+
+    def contradicted(self, messages: Sequence[str]) -> None:
+        """Record the present contradictions between convention and contract, a line for each."""
+        self.contradictions = messages
 
     def _hook_failed(self, outcome: str, began_s: float, words: str, *, workers: int) -> None:
         self.hook_failed_s = self._clock.monotonic_s()

@@ -29,25 +29,36 @@ class Api(Protocol):
 
 
 class Prober:
-    """`apis` are the operator's, by the witness's names; empty where the watcher only observes.
+    """Asks each of the operator's APIs for a sign of life after a time of silence."""
 
-    `on_back` is called when one that was away or refused us gives a sign of life.
-    """
+    def __init__(
+        self,
+        observer: Observer,
+        clock: Clock,
+        apis: Mapping[str, Api] | None = None,
+        on_back: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Keep the APIs to ask.
 
-    def __init__(self, observer: Observer, clock: Clock) -> None:
+        Args:
+            observer: what is known of each API, by name.
+            clock: paces the probes.
+            apis: the operator's APIs by the observer's names; none where the watcher only observes.
+            on_back: called when an API that was away or refused us gives a sign of life.
+        """
         self._observer = observer
         self._clock = clock
-        self.apis: Mapping[str, Api] = {}
-        self.on_back: list[Callable[[], None]] = []
+        self._apis = apis or {}
+        self._on_back = on_back
 
     @property
     def due(self) -> bool:
         """Whether anything has not been heard of for long enough."""
-        return any(self._idle_s(name) > KNOCK_S for name in self.apis)
+        return any(self._idle_s(name) > KNOCK_S for name in self._apis)
 
     async def round(self) -> None:
         """Look at each once."""
-        await asyncio.gather(*(self._look(name, api) for name, api in self.apis.items()))
+        await asyncio.gather(*(self._look(name, api) for name, api in self._apis.items()))
 
     async def _look(self, name: str, api: Api) -> None:
         seen, idle_s = self._observer.seen_of(name)[0], self._idle_s(name)
@@ -63,8 +74,7 @@ class Prober:
             return
         self._observer.probed(found, name)
         if found.ok and (seen.refuses or seen.failures):
-            for listener in self.on_back:
-                listener()
+            self._on_back()
 
     def _idle_s(self, name: str) -> float:
         return self._clock.monotonic_s() - self._observer.seen_of(name)[1]

@@ -3,11 +3,12 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+from loguru import logger
+
 from watcher.clock import Clock
 from watcher.health.verdict import Health
 from watcher.ledger import queries
 from watcher.ledger.store import Ledger
-from watcher.settings.model import Settings
 from watcher.stage import Wakeups
 
 _QUIET_S = 10.0
@@ -29,12 +30,22 @@ def told(health: Health) -> str:
     return "; ".join([words, *health.reasons])
 
 
+def log_changes(before: Health, now: Health) -> None:
+    """Log a line for each condition that began, and one for each that is over."""
+    for one in now.conditions:
+        if before.condition(one.key) is None:
+            logger.warning("{}: {}", one.key, one.words)
+    for one in before.conditions:
+        if now.condition(one.key) is None:
+            logger.info("{}: over, after {:.0f} s", one.key, (now.at_ms - one.since_ms) / 1000)
+
+
 class Status:
     """Reads the ledger; holds nothing of its own."""
 
-    def __init__(self, ledger: Ledger, settings: Settings, clock: Clock) -> None:
+    def __init__(self, ledger: Ledger, poll_interval_s: float, clock: Clock) -> None:
         self._ledger = ledger
-        self._settings = settings
+        self._poll_interval_s = poll_interval_s
         self._clock = clock
 
     async def line(self) -> str:
@@ -76,4 +87,4 @@ class Status:
 
     @property
     def _quiet_s(self) -> float:
-        return max(_QUIET_S, 3 * self._settings.chain.poll_interval_s)
+        return max(_QUIET_S, 3 * self._poll_interval_s)

@@ -7,7 +7,7 @@ Pure: `evaluate(observations, limits, before)` reads no clock and touches nothin
 For alerts: `Health.conditions` is everything that is wrong now. A `Condition` has a fixed `key` (one of `TROUBLES`),
 `words` for a person and `since_ms`, which stays the same while the trouble lasts: raise an alert when a key appears,
 send the recovery when it is gone. What happened to single tasks (expired, answered by somebody else) is no state of
-the watcher: it comes from `Monitor.on_move`.
+the watcher: it comes from the `on_move` of `Monitor`.
 """
 
 from dataclasses import dataclass

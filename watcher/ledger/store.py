@@ -103,6 +103,10 @@ class Ledger:
         self.read: Read = reader.read
         self.source_id = source_id
 
+    def hold_to(self, block: int) -> None:
+        """Answer tasks up to `block` with what the ledger holds, or not at all; -1 holds nothing back."""
+        self.held_to_block = block
+
     async def write(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Run a verb and return after its commit.
 

@@ -45,16 +45,25 @@ class NodePool:
     RetryElsewhere with the reason of each endpoint, after all were tried or while all rest.
     """
 
-    def __init__(self, nodes: Sequence[Node], clock: Clock, random: Random, quorum: int = 1) -> None:
-        """`quorum`: how many endpoints must give the same readings of the contract before they are believed."""
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        clock: Clock,
+        random: Random,
+        quorum: int = 1,
+        left_s: Callable[[], float | None] = lambda: None,
+    ) -> None:
+        """`quorum`: how many endpoints must give the same readings of the contract before they are believed.
+
+        `left_s` returns the seconds to the nearest deadline of an open task, None while there is none.
+        """
         if not nodes:
             raise FixConfiguration("chain.rpc_urls: at least one http or https URL is needed")
         self._members = [Seat(node) for node in nodes]
         self._clock = clock
         self._random = random
         self._quorum = quorum
-        # Seconds to the nearest deadline of an open task, None while there is none; whoever knows the ledger sets it.
-        self.left_s: Callable[[], float | None] = lambda: None
+        self._left_s = left_s
         self.side = SideQuestions(self._in_service, clock, quorum)
         self._agreement = Agreement(self.answers, [node.name for node in nodes], clock, quorum)
         self.unreached = Unreached(self.answers, clock, quorum)
@@ -128,7 +137,7 @@ class NodePool:
             member.paused_until_s = now + min(error.cool_down_s, COOL_DOWN_MAX_S)
         member.rests_until_s = max(now + rest_s, member.paused_until_s)
         if all(one.reason is not None for one in self._members):
-            pause_s = longest_pause_s(self.left_s())
+            pause_s = longest_pause_s(self._left_s())
             for one in self._members:
                 one.paused_until_s = min(one.paused_until_s, now + pause_s)
                 one.rests_until_s = max(

@@ -1,0 +1,168 @@
+"""The parts that reach outside, each built from its own section of the settings: nodes, contract, workers, APIs."""
+
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from random import SystemRandom
+
+from loguru import logger
+from pydantic import SecretStr
+
+from watcher.chain.contract import TaskManager
+from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.batch import Asked
+from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.rpc.subscription import Subscription
+from watcher.clock import Clock
+from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.syscalls import keep_memory_private
+from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.operator.client import Client
+from watcher.operator.endpoint import Endpoint
+from watcher.settings import model
+from watcher.settings.operator import Direct, Operator
+from watcher.task import Task
+
+_SYSTEM_CREDENTIALS = "/run/credentials"
+
+
+def node_pool(
+    chain: model.Chain,
+    clock: Clock,
+    observe: Callable[[Asked], None] = lambda _asked: None,
+    left_s: Callable[[], float | None] = lambda: None,
+) -> NodePool:
+    """Return the nodes of chain.rpc_urls with http(s) URLs.
+
+    Args:
+        chain: the section [chain].
+        clock: paces retries and rests.
+        observe: called after every batch of requests.
+        left_s: the seconds to the nearest deadline of an open task, None while there is none.
+
+    Raises:
+        FixConfiguration: there is no http(s) URL.
+    """
+    nodes = [
+        Node(
+            url,
+            chain.chain_id,
+            clock,
+            timeout_s=chain.request_timeout_s,
+            body_limit_bytes=chain.body_limit_bytes,
+            observe=observe,
+        )
+        for url in chain.http_urls
+    ]
+    return NodePool(nodes, clock, SystemRandom(), chain.quorum, left_s)
+
+
+def task_manager(
+    section: model.TaskManager, nodes: NodePool, max_span_blocks: int, *, answers: bool = True
+) -> TaskManager:
+    """Return the watched contract.
+
+    Args:
+        section: the section [task_manager].
+        nodes: where its views and logs are read.
+        max_span_blocks: the longest range of blocks in one request.
+        answers: False where the watcher only observes, so that the convention needs no way to answer.
+
+    Raises:
+        FixConfiguration: the convention's file is wrong.
+    """
+    file = Path(section.convention_file) if section.convention_file else None
+    shape = convention(section.convention, file, section.message_limit_bytes, answers=answers)
+    return TaskManager(nodes, section.address_bytes, shape, max_span_blocks)
+
+
+def subscriptions(
+    chain: model.Chain, contract: TaskManager, wake: Callable[[], None], clock: Clock
+) -> list[Subscription]:
+    """Return a subscription for each ws(s) URL; each calls `wake` when the chain or the contract moves."""
+    topics0 = contract.convention.topics0
+    return [
+        Subscription(url, chain.chain_id, contract.emitters, topics0, wake, clock, SystemRandom())
+        for url in chain.ws_urls
+    ]
+
+
+def worker_pool(
+    hook: model.Hook, hidden: tuple[str, ...], *, workers: int | None = None, timeout_s: float | None = None
+) -> WorkerPool:
+    """Return the hook's worker processes, after making this process's memory and environment private.
+
+    Args:
+        hook: the section [hook].
+        hidden: the paths a worker cannot read, as `hidden_paths` returns them.
+        workers: the number of processes; None: hook.workers.
+        timeout_s: the limit of one run; None: hook.timeout_s.
+    """
+    with suppress(OSError):
+        keep_memory_private()
+    plan = PoolPlan(
+        workers=workers or hook.workers,
+        timeout_s=timeout_s or hook.timeout_s,
+        landlock=hook.landlock,
+        memory_mb=hook.memory_mb,
+        hidden=hidden,
+        tasks_per_worker=hook.tasks_per_worker,
+        answer_limit_bytes=hook.answer_limit_bytes,
+    )
+    return WorkerPool(hook.target, hook.app_dir, plan, log=_log_output)
+
+
+def _log_output(task: Task | None, line: str) -> None:
+    (logger if task is None else logger.bind(task=task.task_index)).info("hook.output: the hook printed", line=line)
+
+
+def hidden_paths(ledger: model.Ledger, config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the absolute paths of credentials, configuration and ledger, which a hook must not reach.
+
+    Args:
+        ledger: the section [ledger].
+        config: the configuration file; None: there is none.
+        environ: CREDENTIALS_DIRECTORY is read from it (systemd.exec(5), LoadCredential).
+    """
+    paths = [str(config.absolute())] if config is not None else []
+    if folder := environ.get("CREDENTIALS_DIRECTORY"):
+        # The folder above holds the credentials of this user's other services, too.
+        paths.append(_SYSTEM_CREDENTIALS if Path(folder).is_relative_to(_SYSTEM_CREDENTIALS) else folder)
+    file = sqlite_path(parse_url(ledger.url))
+    if file is not None:
+        paths.append(str(file.absolute()))
+    return tuple(paths)
+
+
+def client(operator: Operator, clock: Clock) -> Client:
+    """Return a client of the API of [operator]. Raises FixConfiguration when its ca_file cannot be used."""
+    return _client(operator, operator, operator.username, operator.password, clock)
+
+
+def direct_client(operator: Operator, clock: Clock) -> Client | None:
+    """Return a client of the API of [operator.direct], None if it has no url.
+
+    Raises FixConfiguration when its ca_file cannot be used.
+    """
+    direct = operator.direct
+    if not direct.url:
+        return None
+    return _client(operator, direct, direct.username or operator.username, direct.password or operator.password, clock)
+
+
+def _client(
+    operator: Operator, address: Operator | Direct, username: str, password: SecretStr | None, clock: Clock
+) -> Client:
+    """Return a client with the limits of `operator` for the API at `address`."""
+    endpoint = Endpoint(
+        url=address.url,
+        username=username,
+        password=password.get_secret_value() if password else "",
+        timeout_s=operator.timeout_s,
+        body_limit_bytes=operator.body_limit_bytes,
+        concurrency=operator.concurrency,
+        ca_file=Path(address.ca_file) if address.ca_file else None,
+        allow_plain_http=address.allow_plain_http,
+    )
+    return Client(endpoint, clock)

@@ -1,0 +1,54 @@
+"""Supervision of the running stages: the watchdog, the first stage that fails, the drain."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from loguru import logger
+
+from watcher.clock import Clock
+from watcher.daemon.systemd import Notifier
+from watcher.daemon.wiring import Stages
+from watcher.settings.model import Chain
+from watcher.stage import StageLoop
+
+_DRAIN_S = 25.0
+_STEP_S = 30.0
+_REQUESTS_PER_NODE = 4
+
+
+def stuck_after_s(chain: Chain) -> float:
+    """Return the seconds after which a step counts as stuck: more than a few requests to each node take."""
+    return _STEP_S + _REQUESTS_PER_NODE * chain.request_timeout_s * len(chain.http_urls)
+
+
+def pinger(loops: Sequence[StageLoop], clock: Clock, stuck_s: float, notify: Notifier) -> Callable[[], None]:
+    """Return a function that pings the service manager's watchdog if every loop came round within `stuck_s`."""
+
+    def ping() -> None:
+        now_s = clock.monotonic_s()
+        if all(now_s - loop.beat_s < stuck_s for loop in loops):
+            notify.watchdog()
+
+    return ping
+
+
+async def first_to_end(working: Sequence[asyncio.Task[None]]) -> None:
+    """Return when all have ended; raise as soon as one raises."""
+    done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
+    for task in done:
+        task.result()
+
+
+async def drain(stages: Stages, working: Sequence[asyncio.Task[None]]) -> None:
+    """Await requests and runs of the hook that are under way, for 25 s at most. The stages have stopped claiming."""
+    try:
+        async with asyncio.timeout(_DRAIN_S):
+            await asyncio.gather(*working, return_exceptions=True)
+            for stage in (stages.respond, stages.submit):
+                if stage is not None:
+                    await stage.drain()
+    except TimeoutError:
+        logger.warning("daemon.cut_off: some requests did not come back in time; the chain decides on them")
+        for task in working:
+            task.cancel()
+        await asyncio.gather(*working, return_exceptions=True)

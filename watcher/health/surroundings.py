@@ -1,0 +1,27 @@
+"""The parts of a daemon that its health asks or calls, handed over in one value."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from watcher.health.prober import Api
+from watcher.health.verdict import Health
+from watcher.ledger.stats import Moved
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Parts of a daemon; all callables run in the event loop and must not wait.
+
+    Attributes:
+        apis: the operator's APIs by the observer's names; none where the watcher only observes.
+        on_back: called when an API that was away or refused us gives a sign of life.
+        changed_hook_files: names the files that differ from the hook's loaded code; None: there is no hook.
+        listeners: called with each new judgement.
+        on_move: called with the moves of tasks, in order.
+    """
+
+    apis: Mapping[str, Api] = field(default_factory=dict)
+    on_back: Callable[[], None] = lambda: None
+    changed_hook_files: Callable[[], Awaitable[str]] | None = None
+    listeners: Sequence[Callable[[Health], object]] = ()
+    on_move: Sequence[Callable[[Sequence[Moved]], None]] = ()
