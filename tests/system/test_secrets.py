@@ -271,7 +271,7 @@ async def _a_day_of_trouble(rig: Rig, node: Node, found: Collector) -> None:
     for shape in ("text", "json"):
         node.mode = "500"
         daemon = await rig.start(ready=False, WATCHER_LOG__FORMAT=shape)
-        await _said(rig, daemon, 'what="the chain"', 1)
+        await _said(rig, daemon, "daemon.waiting", 1)
         node.mode = "forward"
         rig.net.hosted.faults.add(*API_FAULTS)
         await rig.create(14)
