@@ -1,8 +1,10 @@
 """The revisions build the tables of the code, on every database."""
 
+import os
+
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import Column
+from sqlalchemy import Column, create_engine, text
 from sqlalchemy.engine import URL
 
 from watcher.ledger import schema
@@ -33,3 +35,48 @@ def test_the_tables_are_those_of_the_code(url: URL) -> None:
 
 def test_a_second_upgrade_does_nothing(url: URL) -> None:
     assert schema.upgrade(url).is_current
+
+
+_CATALOG = """
+SELECT table_name, column_name, data_type, character_maximum_length::text, numeric_precision::text, is_nullable,
+       column_default
+FROM information_schema.columns WHERE table_schema = current_schema()
+UNION SELECT tablename, indexname, indexdef, '', '', '', '' FROM pg_indexes WHERE schemaname = current_schema()
+UNION SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid), '', '', '', ''
+FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
+"""
+
+
+def test_the_revisions_build_exactly_the_tables_of_a_new_ledger_on_postgresql(postgres: URL) -> None:
+    """Columns, indices with their conditions, and constraints, as the server spells them."""
+    catalogs = []
+    for name, build in (("created", schema.upgrade), ("migrated", _migrate)):
+        name = f"watcher_{name}_{os.getpid()}"
+        admin = create_engine(postgres)
+        with admin.begin() as connection:
+            connection.execute(text(f"CREATE SCHEMA {name}"))
+        try:
+            url = postgres.update_query_dict({"options": f"-csearch_path={name}"})
+            build(url)
+            engine = open_engine(url, read_only=True)
+            with engine.connect() as connection:
+                rows = [
+                    [str(value).replace(f"{name}.", "") for value in row] for row in connection.execute(text(_CATALOG))
+                ]
+            engine.dispose()
+            catalogs.append(sorted(rows))
+        finally:
+            with admin.begin() as connection:
+                connection.execute(text(f"DROP SCHEMA {name} CASCADE"))
+            admin.dispose()
+    created, migrated = catalogs
+    assert created == migrated
+    assert any("ix_tasks_open" in row for row in created)
+
+
+def _migrate(url: URL) -> None:
+    engine = open_engine(url)
+    try:
+        schema.migrate(engine)
+    finally:
+        engine.dispose()

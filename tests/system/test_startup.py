@@ -13,7 +13,7 @@ def _packages(daemon: Daemon) -> set[str]:
     return set(_LOADED.findall(daemon.log))
 
 
-async def test_no_daemon_loads_web3_from_start_to_final_task(tmp_path: Path) -> None:
+async def test_a_daemon_loads_neither_web3_nor_alembic_to_its_final_tasks(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         first = await rig.start(environment=_PROFILE)
         await rig.create(2)
@@ -21,4 +21,6 @@ async def test_no_daemon_loads_web3_from_start_to_final_task(tmp_path: Path) -> 
         assert {"watcher", "aiohttp", "sqlalchemy"} <= _packages(first)
         assert "hook: import time" in first.log  # the workers' modules are among them
         assert not {"web3", "requests", "eth_account", "py_ecc", "apprise"} & _packages(first)
+        # A new ledger is made without the revisions, and one of the newest revision is left alone.
+        assert "alembic" not in _packages(first)
         assert await first.stop() == 0

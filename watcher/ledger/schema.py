@@ -1,13 +1,13 @@
-"""Bring a ledger to the schema this code knows: Alembic's revisions, found in the wheel or in a checkout.
+"""The schema of a ledger: made for a new one, and brought to the newest revision for an older one.
 
-Invariant: a ledger newer than the code is refused, and one that holds data is copied before it is changed.
+Alembic runs the revisions of `migrations/`, which lies in the wheel or in a checkout. Invariant: a ledger newer than
+the code is refused, and one that holds data is copied before it is changed.
 """
 
 import time
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Engine, inspect
+from sqlalchemy import Column, Engine, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, OperationalError
 
@@ -15,6 +15,18 @@ from watcher.errors import FixConfiguration, TryLater
 from watcher.files import shipped
 from watcher.ledger.engine import backup_sqlite, open_engine, sqlite_path
 from watcher.ledger.lock import create_file
+from watcher.ledger.tables import metadata
+
+REVISION = "0006"
+"""The revision of `tables.metadata`."""
+
+# Alembic's own table, as Alembic makes it.
+_VERSION = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +42,15 @@ class SchemaState:
 
 
 def check(url: URL) -> SchemaState:
-    """Where the ledger stands. Raises FixConfiguration when it is newer than the code or no ledger at all."""
+    """Return the ledger's revision and the wanted one.
+
+    Raises:
+        FixConfiguration: the ledger is newer than the code, or is no ledger at all.
+        TryLater: it cannot be read now.
+    """
     path = sqlite_path(url)
     if path is not None and not path.exists():  # to look at it would make it, readable by everybody
-        return SchemaState(None, _wanted(_revisions()))
+        return SchemaState(None, _wanted())
     engine = open_engine(url, read_only=True)
     try:
         return _check(engine)
@@ -62,12 +79,14 @@ def try_writing(url: URL) -> None:
 
 
 def upgrade(url: URL) -> SchemaState:
-    """Bring the ledger to the wanted revision, copying it first when it holds data. Returns where it stood before.
+    """Bring the ledger to the wanted revision, and return the state before. A ledger with data is copied first.
 
     The caller holds the ledger (`sole_writer`), so that two upgrades never meet.
-    """
-    from alembic import command
 
+    Raises:
+        FixConfiguration: as `check` does.
+        TryLater: as `check` does, or the upgrade failed and changed nothing.
+    """
     path = sqlite_path(url)
     if path is not None:
         create_file(path)
@@ -80,10 +99,10 @@ def upgrade(url: URL) -> SchemaState:
         backup_sqlite(path, path.with_name(f"{path.name}.before-{before.wanted}-{stamp}"))
     engine = open_engine(url)
     try:
-        config = _config()
-        with engine.begin() as connection:
-            config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+        if before.current is None:
+            _create(engine)
+        if (before.current or REVISION) != before.wanted:
+            migrate(engine)
     except DatabaseError as error:
         raise TryLater(f"the ledger was not upgraded, and is as it was before: {_words(error)}") from None
     finally:
@@ -91,24 +110,37 @@ def upgrade(url: URL) -> SchemaState:
     return before
 
 
-def _config() -> Any:
+def migrate(engine: Engine) -> None:
+    """Run the revisions from the ledger's own to the newest, in one transaction."""
+    from alembic import command  # late: only an older ledger needs it, and it costs 7 MiB and 0.1 s
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(shipped("migrations")))
-    return config
+    with engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
 
 
-def _revisions() -> Any:
-    from alembic.script import ScriptDirectory
+def _create(engine: Engine) -> None:
+    """Make the tables of the code in an empty database, marked with their revision, in one transaction.
 
-    return ScriptDirectory.from_config(_config())
+    Source: "Building an Up to Date Database from Scratch", https://alembic.sqlalchemy.org/en/latest/cookbook.html.
+    """
+    with engine.begin() as connection:
+        metadata.create_all(connection)
+        _VERSION.create(connection, checkfirst=True)
+        connection.execute(insert(_VERSION).values(version_num=REVISION))
 
 
-def _wanted(revisions: Any) -> str:
-    head = revisions.get_current_head()
-    assert isinstance(head, str), "the program ships no migrations"
-    return head
+def _known() -> list[str]:
+    """Return the shipped revisions, the newest last. A file's name begins with its revision."""
+    files = (shipped("migrations") / "versions").glob("[0-9]*_*.py")
+    return sorted(file.name.partition("_")[0] for file in files)
+
+
+def _wanted() -> str:
+    return _known()[-1]
 
 
 def _words(error: DatabaseError) -> str:
@@ -116,19 +148,15 @@ def _words(error: DatabaseError) -> str:
 
 
 def _check(engine: Engine) -> SchemaState:
-    from alembic.migration import MigrationContext
-
-    revisions = _revisions()
-    wanted = _wanted(revisions)
+    known = _known()
     with engine.connect() as connection:
-        heads = MigrationContext.configure(connection).get_current_heads()
-        strangers = set(inspect(connection).get_table_names()) - {"alembic_version"}
-    unknown = set(heads) - {revision.revision for revision in revisions.walk_revisions()}
-    if unknown:
+        tables = set(inspect(connection).get_table_names())
+        heads = set(connection.scalars(select(_VERSION.c.version_num))) if _VERSION.name in tables else set()
+    if unknown := heads - set(known):
         raise FixConfiguration(
-            f"ledger.url: the ledger has schema {', '.join(sorted(unknown))}, newer than this program's {wanted}; "
+            f"ledger.url: the ledger has schema {', '.join(sorted(unknown))}, newer than this program's {known[-1]}; "
             "install the version that wrote it, or restore the copy made before the upgrade"
         )
-    if not heads and strangers:
+    if not heads and tables - {_VERSION.name}:
         raise FixConfiguration("ledger.url: that database holds tables of something else; name one of its own")
-    return SchemaState(heads[0] if heads else None, wanted)
+    return SchemaState(max(heads, default=None), known[-1])
