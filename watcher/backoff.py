@@ -1,9 +1,28 @@
-"""How long to wait before the next attempt. Pure."""
+"""Exponential back-off: the pause before the next attempt, in seconds. Pure."""
 
 from collections.abc import Callable
 
-# Beyond this the doubled delay exceeds any limit in use, and floats stay finite.
+# The doubled pause is longer than any limit in use by then, and the float stays finite.
 _DOUBLINGS_LIMIT = 60
+
+
+def doubled_s(failures: int, first_s: float, max_s: float) -> float:
+    """Return the pause (s) after so many failures in a row: `first_s` after one, twice as long after each further one.
+
+    Args:
+        failures: how many attempts have failed, at least 1.
+        first_s: the pause after the first failure.
+        max_s: the longest pause.
+    """
+    return min(max_s, first_s * 2.0 ** min(max(failures - 1, 0), _DOUBLINGS_LIMIT))
+
+
+def spread_s(pause_s: float, random: Callable[[], float]) -> float:
+    """Return half of the pause to all of it, so that clients that failed together do not come back together.
+
+    `random` returns numbers in [0, 1).
+    """
+    return pause_s * (0.5 + 0.5 * random())
 
 
 def delay_s(
@@ -15,14 +34,19 @@ def delay_s(
     retry_after_s: float | None = None,
     retry_after_max_s: float = 600.0,
 ) -> float:
-    """Seconds to wait after the failed attempt number `attempt` (the first is 1).
+    """Return the pause (s) with full jitter: uniform between `base_s` and `base_s` doubled once per attempt.
 
-    Full jitter above a floor: uniform between `base_s` and `base_s` doubled per attempt, at most `max_s`. A server's
-    `retry_after_s` is a lower bound as far as `retry_after_max_s`, plus up to `base_s`, so that the tasks it sent away
-    together do not come back together. `random` gives numbers in [0, 1).
+    Args:
+        attempt: the number of the attempt that failed; the first is 1.
+        base_s: the shortest pause.
+        max_s: the longest pause, unless the server asks for more.
+        random: returns numbers in [0, 1).
+        retry_after_s: the pause the server asks for, a lower bound. Up to `base_s` is added, so that the requests that
+            a server sent away together do not come back together.
+        retry_after_max_s: the longest pause that a server gets.
     """
     floor_s = min(base_s, max_s)
-    ceiling_s = min(max_s, base_s * 2.0 ** min(max(attempt, 0), _DOUBLINGS_LIMIT))
+    ceiling_s = doubled_s(attempt + 1, base_s, max_s)
     share = random()
     wait_s = floor_s + share * (ceiling_s - floor_s)
     if retry_after_s is None:

@@ -1,4 +1,4 @@
-"""A text file that a person names: settings, a convention, an ABI. Read within bounds, whatever the path leads to.
+"""Files: those installed with the program, and text that a person names (settings, a convention, an ABI).
 
 Invariant: the only error is `FixConfiguration`, and its words are free of the file's content.
 """
@@ -13,8 +13,18 @@ from typing import Any, NoReturn
 from watcher.errors import FixConfiguration
 
 
+def program_version() -> str:
+    """Return the installed version, "0" in a bare checkout."""
+    from importlib.metadata import PackageNotFoundError, version  # late: it loads 20 ms of modules
+
+    try:
+        return version("avs-task-watcher")
+    except PackageNotFoundError:
+        return "0"
+
+
 def shipped(name: str) -> Path:
-    """The folder `migrations`, `systemd` or `examples`."""
+    """Return the folder `migrations`, `systemd` or `examples`: in the wheel, else in the checkout."""
     package = Path(str(resources.files("watcher")))
     inside = package / name
     return inside if inside.is_dir() else package.parent / name

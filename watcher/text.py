@@ -8,7 +8,7 @@ import base64
 import json
 import re
 import sysconfig
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -176,6 +176,8 @@ def _inside_base64(raw: bytes) -> Iterator[str]:
         yield from {core, core.replace("+", "-").replace("/", "_")}
 
 
+_NAME_LIMIT_CHARS = 100
+_COMPARED_LIMIT_CHARS = 80  # comparing names costs time squared
 REASON_LIMIT = 500  # characters of one reason, error text or skip note
 LINE_LIMIT = 1000  # characters of one line of captured output
 
@@ -186,6 +188,35 @@ def clean(text: str, limit: int = REASON_LIMIT) -> str:
     """Return `text` escaped, cut to `limit` characters."""
     safe = escape(text[:limit])
     return safe if len(text) <= limit and len(safe) <= limit else safe[:limit] + "..."
+
+
+def shorten_list(names: Sequence[object], limit: int, *, each: int = _NAME_LIMIT_CHARS) -> str:
+    """Return the first `limit` names, safe to print, and the number of those left out: `3, 4 and 17 more`.
+
+    `each` limits the characters of one name.
+    """
+    shown = ", ".join(clean(str(name), each) for name in names[:limit])
+    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+
+
+def did_you_mean(name: str, known: Sequence[str], *, show: Callable[[str], str] = str, cutoff: float = 0.6) -> str:
+    """Return `; did you mean X?` with the known name nearest to `name`, or "" where none is near.
+
+    Args:
+        name: what a person wrote.
+        known: the names there are.
+        show: puts the known name into the form the person must write.
+        cutoff: how alike the two must be, from 0 (anything) to 1 (equal), as `difflib.get_close_matches` counts.
+    """
+    import difflib  # late: most starts of a hook's worker need no suggestion
+
+    near = difflib.get_close_matches(name[:_COMPARED_LIMIT_CHARS], known, n=1, cutoff=cutoff)
+    return f"; did you mean {show(clean(near[0], _NAME_LIMIT_CHARS))}?" if near else ""
+
+
+def to_hex(data: bytes) -> str:
+    """Return `0x` and two lower-case digits for each byte."""
+    return "0x" + data.hex()
 
 
 def setting(target: str) -> str:

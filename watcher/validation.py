@@ -1,6 +1,6 @@
-"""What is wrong in a convention file, in words: one for each slip, with its place. Pure."""
+"""Checks of values from outside, and pydantic's errors as sentences for the person who wrote the values. Pure."""
 
-import difflib
+import ipaddress
 from collections.abc import Sequence
 from typing import Any, get_args
 
@@ -8,48 +8,92 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
-from watcher.text import escape
+from watcher.text import clean, did_you_mean, shorten_list
 
 _SHOWN = 10
 _NAME_LIMIT_CHARS = 60
-_WORDS = {
-    "string_type": "must be text in quotes",
+_REASONS = {
     "string_too_short": "must not be empty",
     "list_type": "must be a list",
     "model_type": "must be a table",
-    "bool_type": "must be true or false",
+}
+# By the first word of pydantic's error type: int_type, int_parsing_size, float_type, string_unicode, ...
+_EXPECTED = {
+    "int": "must be a whole number",
+    "float": "must be a number",
+    "finite": "must be a finite number",
+    "bool": "must be true or false",
+    "string": "must be text",
 }
 
 
-def told(error: ValidationError, model: type[BaseModel]) -> str:
-    """Every slip, ten at most, on one line."""
-    slips = list(dict.fromkeys(_slip(one, model) for one in error.errors(include_url=False, include_input=False)))
-    more = len(slips) - _SHOWN
-    return "; ".join(slips if more <= 0 else [*slips[:_SHOWN], f"and {more} more"])
+def is_loopback(host: str) -> bool:
+    """Return True if `host`, a name or an address without brackets, can only be this machine."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def reason(detail: ErrorDetails) -> str | None:
+    """Return what is wrong with one value, or None for a kind of error that has no sentence here.
+
+    The sentence never holds the value: "value_error" is raised by checks of ours, which keep to the same rule.
+    """
+    context: dict[str, Any] = detail.get("ctx", {})
+    match detail["type"]:
+        case "value_error":
+            return str(context.get("error", "is not valid"))
+        case "greater_than_equal":
+            return f"must be {_number(context['ge'])} or more"
+        case "greater_than":
+            return f"must be more than {_number(context['gt'])}"
+        case "less_than_equal":
+            return f"must be {_number(context['le'])} or less"
+        case "literal_error":
+            return "must be " + str(context.get("expected", "another word")).replace("'", '"')
+        case "string_too_long":
+            return f"must have {context['max_length']} characters at most"
+        case "too_long":
+            return f"must have {context['max_length']} entries at most"
+        case kind:
+            return _REASONS.get(kind) or _EXPECTED.get(kind.partition("_")[0])
+
+
+def _number(value: float) -> str:
+    return str(int(value) if value == int(value) else value)
+
+
+def problems(error: ValidationError, model: type[BaseModel]) -> str:
+    """Return the problems of a convention file on one line, each with its key; the first ten of them."""
+    found = list(
+        dict.fromkeys(_problem(detail, model) for detail in error.errors(include_url=False, include_input=False))
+    )
+    more = len(found) - _SHOWN
+    return "; ".join(found if more <= 0 else [*found[:_SHOWN], f"and {more} more"])
 
 
 def shortened(names: Sequence[str]) -> str:
-    """Names from a file, fit to be shown: no more of them, and no more of each, than a person reads."""
-    shown = [brief(one) for one in names[: 2 * _SHOWN]]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more > 0 else "")
+    """Return names from a file, safe to print: the first twenty, each cut."""
+    return shorten_list(names, 2 * _SHOWN, each=_NAME_LIMIT_CHARS)
 
 
 def brief(text: str, limit_chars: int = _NAME_LIMIT_CHARS) -> str:
-    """Text from a file, cut and on one line."""
-    return escape(text if len(text) <= limit_chars else text[:limit_chars] + "...")
+    """Return text from a file, safe to print: on one line, and cut."""
+    return clean(text, limit_chars)
 
 
-def _slip(detail: ErrorDetails, model: type[BaseModel]) -> str:
-    place, field, last = _place(detail["loc"], model)
+def _problem(detail: ErrorDetails, model: type[BaseModel]) -> str:
+    key, field, table = _place(detail["loc"], model)
     if detail["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(str(detail["loc"][-1])[:_NAME_LIMIT_CHARS], list(last.model_fields), n=1)
-        return f"{place}: is not known" + (f"; did you mean {near[0]}?" if near else "")
-    return f"{place}: {_words(detail, field)}"
+        return f"{key}: is not known" + did_you_mean(str(detail["loc"][-1]), list(table.model_fields))
+    return f"{key}: {_reason(detail, field)}"
 
 
 def _place(loc: Sequence[int | str], model: type[BaseModel]) -> tuple[str, FieldInfo | None, type[BaseModel]]:
-    """The key a path leads to, what is known of it, and the table it is in. What lies within its value is left out."""
+    """Return the key that a path leads to, its field and its table. The part of the path inside a value is left out."""
     names: list[str] = []
     field: FieldInfo | None = None
     for part in loc:
@@ -64,34 +108,21 @@ def _place(loc: Sequence[int | str], model: type[BaseModel]) -> tuple[str, Field
 
 def _table(field: FieldInfo | None) -> type[BaseModel] | None:
     kinds = [] if field is None else [field.annotation, *get_args(field.annotation)]
-    plain = [getattr(one, "__origin__", one) if hasattr(one, "__metadata__") else one for one in kinds]
-    return next((one for one in plain if isinstance(one, type) and issubclass(one, BaseModel)), None)
+    plain = [getattr(kind, "__origin__", kind) if hasattr(kind, "__metadata__") else kind for kind in kinds]
+    return next((kind for kind in plain if isinstance(kind, type) and issubclass(kind, BaseModel)), None)
 
 
-def _wanted(field: FieldInfo) -> str | None:
-    """What the key must be, as its type describes it."""
+def _expected(field: FieldInfo) -> str | None:
+    """Return the description of the key's value, from the field or from its type."""
     if field.description:
         return field.description
-    inner = [found for kind in get_args(field.annotation) for found in getattr(kind, "__metadata__", ())]
-    return next((one.description for one in inner if isinstance(one, FieldInfo) and one.description), None)
+    inner = [part for kind in get_args(field.annotation) for part in getattr(kind, "__metadata__", ())]
+    return next((part.description for part in inner if isinstance(part, FieldInfo) and part.description), None)
 
 
-def _words(detail: ErrorDetails, field: FieldInfo | None) -> str:
-    context: dict[str, Any] = detail.get("ctx", {})
-    match detail["type"]:
-        case "value_error":
-            return str(context["error"])
-        case "missing":
-            return "is required" + (f": {field.description}" if field is not None and field.description else "")
-        case _ if field is not None and (wanted := _wanted(field)):
-            return f"must be {wanted}"
-        case "greater_than_equal":
-            return f"must be {context['ge']} or more"
-        case "less_than_equal":
-            return f"must be {context['le']} or less"
-        case "string_too_long":
-            return f"must have {context['max_length']} characters at most"
-        case "too_long":
-            return f"must have {context['max_length']} entries at most"
-        case kind:
-            return _WORDS.get(kind) or detail["msg"].replace("Input should be", "must be")
+def _reason(detail: ErrorDetails, field: FieldInfo | None) -> str:
+    if detail["type"] == "missing":
+        return "is required" + (f": {field.description}" if field is not None and field.description else "")
+    if detail["type"] != "value_error" and field is not None and (expected := _expected(field)):
+        return f"must be {expected}"
+    return reason(detail) or detail["msg"].replace("Input should be", "must be")

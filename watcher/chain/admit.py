@@ -5,10 +5,10 @@ from loguru import logger
 from watcher.chain.absence import AbsenceRule
 from watcher.chain.contract import TaskManager
 from watcher.chain.expiry import Expiry
+from watcher.chain.rpc.evidence import require_height
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
 from watcher.clock import Clock
-from watcher.errors import StaleNode
 from watcher.ledger import outcomes, queries
 from watcher.ledger.store import Ledger
 from watcher.task import Header, OpenTask
@@ -54,8 +54,7 @@ class Admit:
             return self._idle_s
         cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         at = await self._nodes.head()
-        if at.number < cursor.head_block:
-            raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}")
+        require_height(at, cursor.head_block)
         if self._contract.proves_tasks:
             await self._prove(found, at, cursor.final_block)
         else:

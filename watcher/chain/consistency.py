@@ -17,6 +17,7 @@ from watcher.chain.rpc.replies import Unread
 from watcher.errors import RetryElsewhere
 from watcher.ledger import outcomes, queries
 from watcher.ledger.store import Ledger
+from watcher.once import Lasting
 from watcher.task import Header, OpenTask
 
 # Far behind the head the state is not kept, and the contract may not have been there yet.
@@ -47,7 +48,7 @@ class Consistency:
         self._report = report
         self._contract = contract
         self._ledger = ledger
-        self._before: dict[str, Contradiction] = {}
+        self._passes: Lasting[str] = Lasting()
         self._lasting: dict[str, Contradiction] = {}
 
     @property
@@ -63,13 +64,12 @@ class Consistency:
         at = Header(cursor.block, cursor.hash, b"")
         found = [*await self._counted(at), *await self._answered(at)]
         now = {one.key: one for one in found}
-        lasting = {key: one for key, one in now.items() if key in self._before}
-        for key, one in lasting.items():
-            if key not in self._lasting:
-                logger.warning("{}", one.message)
-        for key in self._lasting.keys() - lasting.keys():
+        begun, ended = self._passes.update(now.keys())
+        for key in sorted(begun):
+            logger.warning("{}", now[key].message)
+        for key in sorted(ended):
             logger.info("{}: {} fits the contract again", _FILE, key)
-        self._before, self._lasting = now, lasting
+        self._lasting = {key: one for key, one in now.items() if key in begun or key in self._lasting}
         self._report(self.messages)
 
     async def _counted(self, at: Header) -> Sequence[Contradiction]:

@@ -82,7 +82,7 @@ T = TypeVar("T")
 Held = tuple[bytes | None, bytes | None]  # the contract's hash of a task, and what it holds of the answer
 
 # Where ERC-1967 keeps the address of the code behind a proxy: keccak256("eip1967.proxy.implementation") - 1.
-_IMPLEMENTATION = (int.from_bytes(topic("eip1967.proxy.implementation")) - 1).to_bytes(32)
+IMPLEMENTATION_SLOT = (int.from_bytes(topic("eip1967.proxy.implementation")) - 1).to_bytes(32)
 
 
 class TaskManager:
@@ -195,7 +195,7 @@ class TaskManager:
 
     async def implementation_and_code(self, at: Header) -> tuple[bytes | None, bytes | None]:
         """The word where proxies keep the address of their code, and the code itself; None where no node will say."""
-        return await self._nodes.side.account(self.address, _IMPLEMENTATION, at)
+        return await self._nodes.side.account(self.address, IMPLEMENTATION_SLOT, at)
 
     async def has_no_code(self, at: Header) -> bool:
         """True when a node says that there is no code at the address; False also when none will say."""

@@ -13,15 +13,16 @@ from loguru import logger
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.view import NoSuchView
 from watcher.chain.dry_run import DryRun
+from watcher.chain.rpc.evidence import require_height
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch
-from watcher.errors import StaleNode
 from watcher.ledger import claims, queries
 from watcher.ledger import source as ledger_source
 from watcher.ledger.source import Cursor
 from watcher.ledger.store import Ledger
 from watcher.state import State
 from watcher.task import Header
+from watcher.text import to_hex
 
 IMPLEMENTATION = "implementation"
 CODE = "code hash"
@@ -55,8 +56,7 @@ class Drift:
         source = self._ledger.source_id
         cursor = await self._ledger.read(queries.cursor, source)
         at = await self._nodes.head()
-        if at.number < cursor.head_block:
-            raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}")
+        require_height(at, cursor.head_block)
         aggregator = await self._contract.aggregator(at)
         window = await self._window(at)
         found = await self._code(at) | {AGGREGATOR: _hex(aggregator)}
@@ -106,4 +106,4 @@ class Drift:
 
 
 def _hex(data: bytes | None) -> str | None:
-    return None if data is None else "0x" + data.hex()
+    return None if data is None else to_hex(data)

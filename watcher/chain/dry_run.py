@@ -15,6 +15,7 @@ from watcher.chain.reverts import Meaning, Refusal, refusal
 from watcher.chain.rpc.replies import Reverted, Unread
 from watcher.clock import Clock
 from watcher.errors import Quarantine, RetryElsewhere, StaleNode
+from watcher.once import Once
 from watcher.task import Header, NotYet, OpenTask, Resolve, Verdict, WouldRevert
 
 # A POST waits no longer than this for a rehearsal; after one that failed, the next POSTs do not wait at all.
@@ -34,9 +35,8 @@ class DryRun:
         self._clock = clock
         self._sender: bytes | None = None
         self._off = False
-        self._troubled = False
         self._rests_until_s = 0.0
-        self._told: set[str] = set()
+        self._failing, self._told = Once(), Once(_TOLD_LIMIT)
 
     @property
     def _name(self) -> str:
@@ -48,7 +48,7 @@ class DryRun:
         self._sender = aggregator
         if anew:
             self._off = False
-            self._told.clear()
+            self._told.forget()
 
     def before(self, resolve: Resolve) -> Resolve:
         """`resolve`, and then a dry run of what it would let go for the first time."""
@@ -85,11 +85,10 @@ class DryRun:
             return silence  # a reorg, or a state that is not kept: no fault of the node's
         except (RetryElsewhere, TimeoutError) as trouble:
             self._rests_until_s = self._clock.monotonic_s() + _REST_S
-            if not self._troubled:
+            if self._failing.begins():
                 logger.info("answers are sent without a dry run for now: {}", trouble or "it takes too long")
-            self._troubled = True
             return silence
-        self._troubled = False
+        self._failing.ends()
         return found
 
     async def _play(self, held: Sequence[OpenTask], at: Header) -> list[Refusal | None]:
@@ -145,21 +144,14 @@ class DryRun:
         match refused.meaning:
             case Meaning.WAIT | Meaning.PARK:
                 park = refused.meaning is Meaning.PARK
-                if self._is_new(refused.kind):
+                if self._told.begins(refused.kind):
                     logger.bind(task=index).warning(
                         "not sent {}: {}", "yet" if not park else "until that changes", words
                     )
                 return WouldRevert(at, words if park else f"not sent yet: {words}", park)
-            case Meaning.UNCLEAR if self._is_new(refused.kind):
+            case Meaning.UNCLEAR if self._told.begins(refused.kind):
                 logger.bind(task=index).info("sent all the same: {}; nobody knows what that means", words)
         return NotYet(at)
-
-    def _is_new(self, kind: str) -> bool:
-        """Has this not been told yet? Every task of a kind has the same trouble."""
-        if kind in self._told or len(self._told) >= _TOLD_LIMIT:
-            return False
-        self._told.add(kind)
-        return True
 
     def _turn_off(self, why: str) -> None:
         self._off = True

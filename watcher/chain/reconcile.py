@@ -3,6 +3,8 @@
 The contract numbers tasks without gaps, so that a hole is proof of a log some node withheld.
 """
 
+from collections.abc import Iterable
+
 from loguru import logger
 
 from watcher.chain.contract import TaskManager
@@ -10,7 +12,9 @@ from watcher.chain.watch import Watch
 from watcher.ledger import ingest, queries
 from watcher.ledger.source import Cursor, note_event
 from watcher.ledger.store import Ledger
+from watcher.once import Lasting
 from watcher.task import Header, Task
+from watcher.text import shorten_list
 
 # More holes than this at once are a wrong start block or a lost ledger rather than lost logs.
 _REPAIRS_PER_PASS = 200
@@ -29,7 +33,8 @@ class Reconcile:
         self._ledger = ledger
         self._barren_below: int | None = None  # nothing was found below this index
         self._passes_since = 0
-        self._hidden, self._beyond = _Lasting(), _Lasting()
+        self._hidden: Lasting[int] = Lasting()
+        self._beyond: Lasting[int] = Lasting()
 
     async def run(self) -> int:
         """Repair the holes below the cursor, and tell those that stay. Returns how many tasks were found.
@@ -69,11 +74,13 @@ class Reconcile:
         logger.warning("found {} tasks that no node had shown before: {}", len(found), words)
 
     async def _tell_lasting(self, holes: set[int], count: int, block: int) -> None:
-        if hidden := self._hidden.new(holes):
+        hidden, _ = self._hidden.update(holes)
+        if hidden:
             words = f"the contract counts tasks {_named(hidden)}, and no node has a log of them that can be read"
             await self._tell(words, block)
         more = await self._ledger.read(queries.canonical_from, self._ledger.source_id, count, _REPAIRS_PER_PASS)
-        if beyond := self._beyond.new({*more}):
+        beyond, _ = self._beyond.update({*more})
+        if beyond:
             number = count - self._contract.lowest_index
             await self._tell(f"the contract counts {number} tasks, and the ledger holds tasks {_named(beyond)}", block)
 
@@ -107,20 +114,5 @@ class Reconcile:
         return tasks
 
 
-class _Lasting:
-    """What is found in two passes in a row is no passing thing, and is told once."""
-
-    def __init__(self) -> None:
-        self._before: set[int] = set()
-        self._told: set[int] = set()
-
-    def new(self, found: set[int]) -> list[int]:
-        lasting = (found & self._before) - self._told
-        self._before = found
-        self._told = (self._told & found) | lasting
-        return sorted(lasting)
-
-
-def _named(indices: list[int]) -> str:
-    more = len(indices) - _NAMED
-    return ", ".join(map(str, indices[:_NAMED])) + (f" and {more} more" if more > 0 else "")
+def _named(indices: Iterable[int]) -> str:
+    return shorten_list(sorted(indices), _NAMED)

@@ -7,9 +7,10 @@ as ours only when its event carries our bytes and the contract, as far as it can
 from collections.abc import Sequence
 
 from watcher.chain.contract import TaskManager
+from watcher.chain.rpc.evidence import require_height
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
-from watcher.errors import RetryElsewhere, StaleNode
+from watcher.errors import RetryElsewhere
 from watcher.ledger import outcomes, queries
 from watcher.ledger.source import Cursor
 from watcher.ledger.store import Ledger
@@ -66,8 +67,7 @@ class Resolver:
         # The ledger first: what it knows is then at most as new as the head it is compared with.
         cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         at = await self._nodes.head()
-        if at.number < cursor.head_block:
-            raise StaleNode(f"the node is at block {at.number}, another one was at {cursor.head_block}: no evidence")
+        require_height(at, cursor.head_block)
         return cursor, at
 
     async def at(self, held: Sequence[OpenTask], at: Header) -> Sequence[Verdict]:

@@ -60,8 +60,6 @@ def _task(settings: Settings, index: int | None, message: str | None, file: Path
     if index is not None:
         with ledger(settings) as (reader, source_id):
             found = reader.read_now(queries.tasks_at, source_id, index)
-        if not found:
-            raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
         return open_task(found[0]).task
     fields: dict[str, Any] = {} if message is None else {"message": message}
     if file is not None:

@@ -8,7 +8,6 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +20,7 @@ from watcher.cli import run as running
 from watcher.cli.options import CONFIG_VARIABLE
 from watcher.daemon import log
 from watcher.errors import TryLater, WatcherError
+from watcher.files import program_version
 from watcher.text import escape
 
 _BUG = 70
@@ -61,7 +61,7 @@ def watcher(
 @app.command("version")
 def print_version() -> None:
     """Print the version."""
-    typer.echo(version("avs-task-watcher"))
+    typer.echo(program_version())
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -39,11 +39,10 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
 
     comparing = bar.add_task("comparing", total=None)
     with ledger(settings) as (reader, source_id):
-        begun, wanted = (await reader.read(queries.cursor, source_id)).start_block, settings.task_manager.start_block
-        if wanted not in ("latest", begun):
-            raise FixConfiguration(  # what lies between the two would be proven by neither
-                f"task_manager.start_block: this ledger was begun at block {begun}, not {wanted}; use that number"
-            )
+        # What lies between the two blocks would be proven by neither.
+        begun = queries.Beginning((await reader.read(queries.cursor, source_id)).start_block, None)
+        if (problem := begun.mismatch(settings.task_manager.start_block)) is not None:
+            raise FixConfiguration(problem)
         clock = SystemClock()
         nodes = parts.node_pool(settings.chain, clock)
         try:

@@ -10,7 +10,6 @@ from rich.table import Table
 
 from watcher.cli.console import PlainConsole
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
-from watcher.errors import FixUsage
 from watcher.ledger import queries
 from watcher.report.listing import story_fields, task_fields
 from watcher.state import State
@@ -59,8 +58,6 @@ def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -
     settings = load(config, reading_only=True)
     with ledger(settings) as (reader, source_id):
         found = reader.read_now(queries.tasks_at, source_id, index)
-        if not found:
-            raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
         whole = [task_fields(row) | story_fields(*reader.read_now(queries.story_of, row.id)) for row in found]
     if as_json:
         print_json(whole)

@@ -44,7 +44,7 @@ class Jobs:
     def __init__(self, stages: Stages, clock: Clock) -> None:
         self._stages = stages
         self._clock = clock
-        self._failing: set[str] = set()
+        self._failing = Once()
         self._scheduler = AsyncIOScheduler(
             timezone="UTC", job_defaults={"coalesce": True, "max_instances": 1, "misfire_grace_time": None}
         )
@@ -102,9 +102,8 @@ class Jobs:
         try:
             result = await job()
         except (RetryElsewhere, TryLater) as error:
-            if name not in self._failing:
+            if self._failing.begins(name):
                 logger.info("daemon.job_failed: a periodic job failed and is retried", job=name, reason=str(error))
-            self._failing.add(name)
             return None
-        self._failing.discard(name)
+        self._failing.ends(name)
         return result

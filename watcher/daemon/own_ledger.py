@@ -66,12 +66,8 @@ def begun_at(url: URL, chain_id: int, section: TaskManager) -> Beginning | None:
     """
     with closing(Reader(url)) as reader:
         begun = reader.read_now(queries.beginning, chain_id, section.address_bytes)
-    # "latest" is for the first start: afterwards the ledger has the block.
-    if begun is not None and section.start_block not in ("latest", begun.start_block):
-        raise FixConfiguration(
-            f"task_manager.start_block: this ledger was begun at block {begun.start_block}, not "
-            f"{section.start_block}; use that number, or name a new ledger"
-        )
+    if begun is not None and (problem := begun.mismatch(section.start_block)) is not None:
+        raise FixConfiguration(problem)
     return begun
 
 

@@ -5,12 +5,14 @@ start before anything is sent.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from loguru import logger
 
+from watcher.backoff import doubled_s
 from watcher.chain.contract import TaskManager, genesis_hash
 from watcher.chain.convention.view import NoSuchView
 from watcher.chain.numbering import Numbering, settle
@@ -50,20 +52,18 @@ class Waiting:
             Stopped: a stop was asked for.
             WatcherError: all errors of `ask` but RetryElsewhere and TryLater.
         """
-        pause_s, is_logged = _PAUSE_FIRST_S, False
+        failures = 0
         while not self.stopping.is_set():
             try:
                 return await ask()
             except (RetryElsewhere, TryLater) as error:
-                if not is_logged:
+                failures += 1
+                if failures == 1:
                     logger.warning("daemon.waiting: the start waits and retries", what=what, reason=str(error))
                     self.notify.status(f"waiting for {what}")
-                    is_logged = True
-            try:
-                async with asyncio.timeout(pause_s):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(doubled_s(failures, _PAUSE_FIRST_S, _PAUSE_MAX_S)):
                     await self.stopping.wait()
-            except TimeoutError:
-                pause_s = min(pause_s * 2, _PAUSE_MAX_S)
         raise Stopped
 
 

@@ -75,12 +75,10 @@ def _durable(url: URL, notes: Notes) -> None:
 
 def _begun(settings: Settings, url: URL, notes: Notes) -> None:
     """Where this contract's tasks were begun to be read: that cannot be changed afterwards."""
-    wanted = settings.task_manager
     begun = _beginning(settings, url)
-    if begun is None or wanted.start_block in ("latest", begun.start_block):
-        return
-    words = f"task_manager.start_block: this ledger was begun at block {begun.start_block}, not {wanted.start_block}"
-    notes.wrong("beginning", f"{words}; use that number, or name a new ledger")
+    problem = None if begun is None else begun.mismatch(settings.task_manager.start_block)
+    if problem is not None:
+        notes.wrong("beginning", problem)
 
 
 def _held(settings: Settings, url: URL, notes: Notes) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from watcher.chain.contract import TaskManager
+from watcher.chain.contract import IMPLEMENTATION_SLOT, TaskManager
 from watcher.chain.convention.abi import topic
 from watcher.chain.convention.convention import Convention, convention
 from watcher.chain.convention.schema import NON_SIGNERS, PRESETS
@@ -13,8 +13,6 @@ from watcher.errors import RetryElsewhere
 from watcher.settings.model import Settings
 from watcher.task import Header
 
-# keccak256("eip1967.proxy.implementation") - 1, where ERC-1967 has the address of the code that really runs.
-_IMPLEMENTATION = bytes.fromhex("360894a13ba1a3210667c828492db98dca3e2076cc3735a920a3ca505d382bbc")
 # The whole code of a minimal proxy (ERC-1167): this, 20 bytes of address, and a tail.
 _MINIMAL = bytes.fromhex("363d3d373d3d3d363d73")
 # By these the code of another address runs in this one's place; nothing else can answer for a contract.
@@ -66,7 +64,7 @@ def _advice(code: bytes, shape: Convention) -> str:
 
 async def _behind(nodes: NodePool, address: bytes, head: Header, code: bytes) -> bytes:
     """The code that runs: behind a proxy of the usual kinds, the implementation's."""
-    target = (await nodes.side.slot(address, _IMPLEMENTATION, head.number))[-20:]
+    target = (await nodes.side.slot(address, IMPLEMENTATION_SLOT, head.number))[-20:]
     if code.startswith(_MINIMAL):
         target = code[len(_MINIMAL) : len(_MINIMAL) + 20]
     return await nodes.side.code(target, head.number) if any(target) else code

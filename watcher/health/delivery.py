@@ -17,6 +17,7 @@ from loguru import logger
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration
 from watcher.health.alert_text import Message
+from watcher.once import Once
 from watcher.settings.model import Alerts
 
 _QUEUE_LIMIT = 16
@@ -44,7 +45,7 @@ class _Service:
         self._closing = threading.Event()
         self._began_s: float | None = None
         self._lost = 0
-        self._failing = False
+        self._failing = Once()
         self._stuck = False
         self._thread = threading.Thread(target=self._run, name=f"alerts {name}", daemon=True)
         self._thread.start()
@@ -76,11 +77,10 @@ class _Service:
         while (letter := self._letters.get()) is not None:
             letter.arrived = self._carry(letter)
             letter.done.set()
-            if letter.arrived and self._failing:
-                logger.info("alerts by {} arrive again", self.name)
-                self._failing = False
-            elif not letter.arrived:
+            if not letter.arrived:
                 self._failed("did not take an alert")
+            elif self._failing.ends():
+                logger.info("alerts by {} arrive again", self.name)
             if self._closing.is_set() and self._letters.empty():
                 return
 
@@ -108,9 +108,8 @@ class _Service:
             return False
 
     def _failed(self, words: str) -> None:
-        if not self._failing:
+        if self._failing.begins():
             logger.warning("alerts by {}: it {}; this is told once", self.name, words)
-        self._failing = True
 
 
 class Delivery:

@@ -5,7 +5,6 @@ secret is in any answer; a port that is taken never keeps the daemon from answer
 """
 
 import asyncio
-import ipaddress
 import json
 import logging
 from collections.abc import Awaitable, Callable
@@ -20,6 +19,8 @@ from watcher.clock import Clock
 from watcher.health.monitor import Monitor
 from watcher.health.node_api import NodeApi
 from watcher.health.verdict import Health
+from watcher.once import Once
+from watcher.validation import is_loopback
 
 _BIND_AGAIN_S = 15.0
 _CONNECTIONS_LIMIT = 64
@@ -65,7 +66,7 @@ class Web:
             await runner.cleanup()
 
     async def _bind(self, runner: web.AppRunner) -> asyncio.Server:
-        loop, told = asyncio.get_running_loop(), False
+        loop, taken = asyncio.get_running_loop(), Once()
         serve = runner.server
         assert serve is not None, "set up"
 
@@ -76,7 +77,7 @@ class Web:
             try:
                 return await loop.create_server(protocol, self._host, self._wanted_port, backlog=_CONNECTIONS_LIMIT)
             except OSError as error:
-                if not told:
+                if taken.begins():
                     logger.error(
                         "nobody can ask for health or metrics: http.listen {}:{} cannot be opened ({}); "
                         "tasks are answered all the same, and it is tried again every {:.0f} s",
@@ -85,7 +86,6 @@ class Web:
                         error.strerror or type(error).__name__,
                         _BIND_AGAIN_S,
                     )
-                told = True
             await self._clock.sleep(_BIND_AGAIN_S)
 
     def _application(self) -> web.Application:
@@ -114,7 +114,7 @@ class Web:
 
     def _names_us(self, host: str | None) -> bool:
         """Checked where only this machine is meant to ask; elsewhere any name may lead here."""
-        if host is None or not _is_loopback(self._host):
+        if host is None or not is_loopback(self._host):
             return True
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name.strip("[]").lower() in _LOOPBACK_NAMES | {self._host}
@@ -179,12 +179,3 @@ def _shown(health: Health, ready: bool, stuck: str | None) -> dict[str, object]:
 
 def _json(fields: dict[str, object], status: int) -> web.Response:
     return web.Response(text=json.dumps(fields) + "\n", status=status, content_type="application/json")
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

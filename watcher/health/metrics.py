@@ -9,12 +9,12 @@ import platform
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.member import EndpointSeen
+from watcher.files import program_version
 from watcher.health.process_metrics import OwnProcess
 from watcher.health.readings import DESCRIPTIONS, TROUBLES
 from watcher.health.verdict import Health, Status
@@ -264,11 +264,3 @@ class Metrics:
         for state in State:
             count = self._ended[state] if state in self._ended else work.open_by_state.get(state, 0)
             self._tasks.labels(state).set(count)
-
-
-def program_version() -> str:
-    """The installed version, "0" in a bare checkout."""
-    try:
-        return version("avs-task-watcher")
-    except PackageNotFoundError:
-        return "0"

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from watcher.health.metrics import program_version
+from watcher.files import program_version
 from watcher.health.verdict import Health, Status
 
 SPEC_VERSION = "v0.0.1"

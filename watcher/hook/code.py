@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from watcher.errors import TryLater
-from watcher.text import clean
+from watcher.text import shorten_list
 
 FILES_LIMIT = 2_000
 _NAMES_SHOWN = 3
@@ -67,5 +67,4 @@ class HookCode:
 
 def names(paths: list[str]) -> str:
     """Name a few files, and how many there are."""
-    shown = ", ".join(clean(Path(path).name, 100) for path in sorted(paths)[:_NAMES_SHOWN])
-    return shown if len(paths) <= _NAMES_SHOWN else f"{shown} and {len(paths) - _NAMES_SHOWN} more"
+    return shorten_list([Path(path).name for path in sorted(paths)], _NAMES_SHOWN)

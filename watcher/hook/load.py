@@ -6,12 +6,11 @@ author's module does, the caller sees a Loaded hook, FixConfiguration with one l
 TryLater where the system, and not the code, failed.
 """
 
-import difflib
 import importlib
 import inspect
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -21,7 +20,7 @@ from watcher.errors import FixConfiguration, TryLater
 from watcher.hook import memory
 from watcher.hook.sources import SourceRecorder
 from watcher.task import Task
-from watcher.text import clean, describe, location, setting
+from watcher.text import clean, describe, did_you_mean, location, setting
 
 ENTRY_POINTS = "avs_watcher.hooks"
 
@@ -122,7 +121,7 @@ def _entry_point(name: str) -> str:
         raise _problem(
             name, f"several installed packages offer it ({clean(', '.join(values))}); name one as module:attribute"
         )
-    hint = _did_you_mean(name, (entry.name for entry in found))
+    hint = did_you_mean(name, [entry.name for entry in found])
     raise _problem(name, f"is neither module:attribute nor an entry point in the group {ENTRY_POINTS}{hint}")
 
 
@@ -132,7 +131,7 @@ def _import(target: str, name: str, home: str) -> ModuleType:
     except ModuleNotFoundError as error:
         # No frame of anybody's code below the import machinery: it was the module itself that is missing.
         if location(error.__traceback__) is None:
-            hint = _did_you_mean(name, _modules_in(home))
+            hint = did_you_mean(name, _modules_in(home))
             words = f"there is no module {name} (looked in {clean(home)} and the installed packages){hint}"
             raise _problem(target, words) from None
         raise _problem(target, f"the module {name} raised while importing: {describe(error, home)}") from None
@@ -175,24 +174,19 @@ def _attribute(target: str, module: ModuleType, path: str) -> object:
         try:
             found = getattr(found, name)
         except AttributeError:
-            hint = _did_you_mean(name, (n for n in dir(found) if not n.startswith("_")))
+            hint = did_you_mean(name, [n for n in dir(found) if not n.startswith("_")])
             raise _problem(target, f"the module {module.__name__} has no {path}{hint}") from None
         except BaseException as error:  # noqa: BLE001  a module's __getattr__ is the author's code too
             raise _problem(target, f"looking up {path} raised {describe(error)}") from None
     return found
 
 
-def _modules_in(folder: str) -> Iterable[str]:
+def _modules_in(folder: str) -> list[str]:
     try:
         paths = list(islice(Path(folder).iterdir(), 1000))
     except OSError:
         return []
     return [path.stem for path in paths if path.suffix in ("", ".py")]
-
-
-def _did_you_mean(name: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {clean(close[0], 100)}?" if close else ""
 
 
 def _problem(target: str, words: str) -> FixConfiguration:

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from watcher.backoff import doubled_s
 from watcher.errors import FixConfiguration, TryLater
 from watcher.hook import sandbox
 from watcher.hook.code import CodeChanged, HookCode, names
@@ -217,7 +218,7 @@ class WorkerPool:
             worker = None
 
     async def _replacement(self) -> WorkerProcess:
-        backoff_s = _BACKOFF_FIRST_S
+        failures = 0
         while True:
             self._reloaded.clear()
             try:
@@ -227,10 +228,10 @@ class WorkerPool:
                     self._log(None, f"no new hook worker, tried again until there is one: {problem}")
                 self._trouble = str(problem)
                 self._news.set()
+            failures += 1
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(backoff_s):
+                async with asyncio.timeout(doubled_s(failures, _BACKOFF_FIRST_S, _BACKOFF_LIMIT_S)):
                     await self._reloaded.wait()
-            backoff_s = min(backoff_s * 2, _BACKOFF_LIMIT_S)
 
     async def _started(self) -> WorkerProcess:
         """Return a worker that holds the accepted code. Raises FixConfiguration, TryLater."""

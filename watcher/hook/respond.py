@@ -9,6 +9,7 @@ from random import Random
 
 from loguru import logger
 
+from watcher.backoff import doubled_s, spread_s
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, LostLease, TryLater
 from watcher.inflight import InFlight
@@ -111,8 +112,8 @@ class Respond:
         burnt = held.hook_attempts + 1
         again = None
         if burnt < self._plan.max_attempts:
-            delay_s = min(self._plan.retry_base_s * 2 ** min(held.hook_attempts, 16), _RETRY_MAX_S)
-            again = RetryAt(after_ms=int(delay_s * self._random.uniform(0.5, 1.0) * 1000))
+            pause_s = doubled_s(burnt, self._plan.retry_base_s, _RETRY_MAX_S)
+            again = RetryAt(after_ms=int(spread_s(pause_s, self._random.random) * 1000))
         log = logger.bind(task=held.task.task_index)
         log.warning("the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words)
         await self._ledger.write(hook_results.hook_failed, held, words, duration_ms, again)

@@ -15,7 +15,7 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine, Table, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DatabaseError
+from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from watcher.errors import FixConfiguration, TryLater
 
@@ -33,6 +33,12 @@ _LOCK_TIMEOUT_MS = 30_000
 _CACHE_KIB = 16 * 1024
 _READ_CACHE_KIB = 2 * 1024  # each of several connections has its own, and the system caches the file anyway
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
+
+
+def database_reason(error: SQLAlchemyError) -> str:
+    """Return the database's own reason on one line. The statement and its values, which error texts add, stay out."""
+    lines = str(getattr(error, "orig", None) or "").splitlines()
+    return type(error).__name__ + (f": {lines[0][:200]}" if lines else "")
 
 
 def parse_url(url: str) -> URL:

@@ -57,10 +57,7 @@ def skip(tx: Tx, source_id: int, index: int, reason: str) -> State:
 
 
 def _held(tx: Tx, source_id: int, index: int) -> OpenTask:
-    found = tasks_at(tx.conn, source_id, index)
-    if not found:
-        raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
-    return open_task(found[0])
+    return open_task(tasks_at(tx.conn, source_id, index)[0])
 
 
 def _why_not(state: State) -> str:

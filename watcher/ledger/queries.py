@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, or_, select
 from sqlalchemy.engine import Row
 
+from watcher.errors import FixUsage
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.source import Cursor, cursor_of
 from watcher.ledger.tables import OPEN, attempts, blocks, events, journal, responses, sources, tasks
@@ -57,6 +58,15 @@ class Beginning:
     genesis_hash: bytes | None
     final_blocks: tuple[tuple[int, bytes], ...] = ()
 
+    def mismatch(self, start_block: int | str) -> str | None:
+        """Return what is wrong with `task_manager.start_block`, or None. "latest" is meant for the first start only."""
+        if start_block in ("latest", self.start_block):
+            return None
+        return (
+            f"task_manager.start_block: this ledger was begun at block {self.start_block}, not {start_block}; "
+            "use that number, or name a new ledger"
+        )
+
 
 def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning | None:
     """None where the ledger knows no such contract."""
@@ -93,13 +103,20 @@ def list_tasks(conn: Connection, source_id: int, state: State | None = None) -> 
 
 
 def tasks_at(conn: Connection, source_id: int, index: int) -> Sequence[Row[Any]]:
-    """Every task the ledger ever knew at this index, the canonical one first."""
-    return conn.execute(
+    """Return every task the ledger ever knew at this index, the canonical one first.
+
+    Raises:
+        FixUsage: there is none.
+    """
+    rows = conn.execute(
         select(tasks, sources.c.chain_id, sources.c.task_manager)
         .join(sources)
         .where(tasks.c.source_id == source_id, tasks.c.task_index == index)
         .order_by(tasks.c.canonical.desc(), tasks.c.id.desc())
     ).all()
+    if not rows:
+        raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")
+    return rows
 
 
 def story_of(conn: Connection, task_id: int) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from watcher.errors import FixConfiguration, TryLater
 from watcher.files import shipped
-from watcher.ledger.engine import backup_sqlite, open_engine, sqlite_path
+from watcher.ledger.engine import backup_sqlite, database_reason, open_engine, sqlite_path
 from watcher.ledger.lock import create_file
 from watcher.ledger.tables import metadata
 
@@ -55,9 +55,9 @@ def check(url: URL) -> SchemaState:
     try:
         return _check(engine)
     except OperationalError as error:
-        raise TryLater(f"the ledger cannot be read: {_words(error)}") from None
+        raise TryLater(f"the ledger cannot be read: {database_reason(error)}") from None
     except DatabaseError as error:
-        raise FixConfiguration(f"ledger.url: no ledger of this program: {_words(error)}") from None
+        raise FixConfiguration(f"ledger.url: no ledger of this program: {database_reason(error)}") from None
     finally:
         engine.dispose()
 
@@ -73,7 +73,9 @@ def try_writing(url: URL) -> None:
             connection.exec_driver_sql("UPDATE alembic_version SET version_num = version_num")
             transaction.rollback()
     except DatabaseError as error:
-        raise TryLater(f"the ledger cannot be written: {_words(error)}; see to its rights and its disk") from None
+        raise TryLater(
+            f"the ledger cannot be written: {database_reason(error)}; see to its rights and its disk"
+        ) from None
     finally:
         engine.dispose()
 
@@ -104,7 +106,7 @@ def upgrade(url: URL) -> SchemaState:
         if (before.current or REVISION) != before.wanted:
             migrate(engine)
     except DatabaseError as error:
-        raise TryLater(f"the ledger was not upgraded, and is as it was before: {_words(error)}") from None
+        raise TryLater(f"the ledger was not upgraded, and is as it was before: {database_reason(error)}") from None
     finally:
         engine.dispose()
     return before
@@ -141,10 +143,6 @@ def _known() -> list[str]:
 
 def _wanted() -> str:
     return _known()[-1]
-
-
-def _words(error: DatabaseError) -> str:
-    return str(error.orig).splitlines()[0][:200]
 
 
 def _check(engine: Engine) -> SchemaState:

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater
-from watcher.ledger.engine import open_engine, parse_url
+from watcher.ledger.engine import database_reason, open_engine, parse_url
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import guard_of
 from watcher.ledger.source import note_event, open_source
@@ -76,7 +76,7 @@ class Reader:
             with self._engine.connect() as conn:
                 return question(conn, *args, **kwargs)
         except SQLAlchemyError as error:
-            raise TryLater(f"the ledger could not be read ({_words(error)})") from None
+            raise TryLater(f"the ledger could not be read ({database_reason(error)})") from None
 
     def stream(
         self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
@@ -122,15 +122,9 @@ def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, *
         with engine.begin() as conn:
             return verb(Tx(conn, SystemClock().now_ms()), *args, **kwargs)
     except SQLAlchemyError as error:
-        raise TryLater(f"the ledger could not be written ({_words(error)}); try again") from None
+        raise TryLater(f"the ledger could not be written ({database_reason(error)}); try again") from None
     finally:
         engine.dispose()
-
-
-def _words(error: SQLAlchemyError) -> str:
-    """The database's own reason, on one line; the statement and its values are left out."""
-    told = str(getattr(error, "orig", None) or "").splitlines()
-    return type(error).__name__ + (f": {told[0][:200]}" if told else "")
 
 
 @asynccontextmanager

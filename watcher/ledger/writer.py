@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, ClockStep
 from watcher.errors import TryLater
+from watcher.ledger.engine import database_reason
 from watcher.state import State
 
 T = TypeVar("T")
@@ -178,6 +179,5 @@ class Writer:
 def _as_ours(error: BaseException) -> BaseException:
     """A database that is full, locked or gone is an outside trouble: keep the task, try later."""
     if isinstance(error, DBAPIError):
-        words = str(error.orig).splitlines()[0][:200]
-        return TryLater(f"{NOT_WRITTEN} ({type(error).__name__}: {words})")
+        return TryLater(f"{NOT_WRITTEN} ({database_reason(error)})")
     return error

@@ -9,7 +9,6 @@ import base64
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Self
 
@@ -18,6 +17,7 @@ import httpx
 from httpx_aiohttp import AiohttpTransport
 
 from watcher.clock import Clock
+from watcher.files import program_version
 from watcher.operator import probe, refusal
 from watcher.operator.endpoint import Endpoint
 from watcher.operator.probe import Probe, tcp_probe
@@ -221,15 +221,12 @@ def _transport(endpoint: Endpoint) -> AiohttpTransport:
 
 
 def _headers(endpoint: Endpoint) -> httpx.Headers:
-    headers = {"Content-Type": "application/json", "Accept-Encoding": "identity", "User-Agent": _user_agent()}
+    headers = {
+        "Content-Type": "application/json",
+        "Accept-Encoding": "identity",
+        "User-Agent": f"avs-task-watcher/{program_version()}",
+    }
     if endpoint.username:
         credentials = f"{endpoint.username}:{endpoint.password}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
     return httpx.Headers(headers)
-
-
-def _user_agent() -> str:
-    try:
-        return f"avs-task-watcher/{version('avs-task-watcher')}"
-    except PackageNotFoundError:
-        return "avs-task-watcher/0"

@@ -1,12 +1,12 @@
 """The address, credentials and limits of an operator API, checked once before the first request."""
 
-import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from watcher.errors import FixConfiguration
+from watcher.validation import is_loopback
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,17 +88,8 @@ def _address_problems(parts: SplitResult, endpoint: Endpoint) -> list[str]:
     problems: list[str] = []
     if parts.username is not None or parts.password is not None:
         problems.append("[operator] url contains credentials: set username, and the password outside the file")
-    if parts.scheme == "http" and not endpoint.allow_plain_http and not _is_loopback(parts.hostname or ""):
+    if parts.scheme == "http" and not endpoint.allow_plain_http and not is_loopback(parts.hostname or ""):
         problems.append(
             "[operator] url is plain http to another machine, which shows the password to the network: use https"
         )
     return problems
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

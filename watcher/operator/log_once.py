@@ -3,6 +3,7 @@
 from loguru import logger
 
 from watcher.ledger.claims import Attempt
+from watcher.once import Once
 from watcher.operator.route import Route, reached
 from watcher.state import State
 from watcher.task import Accepted, Sent, Task
@@ -15,17 +16,17 @@ class LogOnce:
     """The problems that are already in the log, so that no task and no attempt repeats them."""
 
     def __init__(self) -> None:
-        self._keys: set[str] = set()
-        self._unreachable: set[str] = set()
+        self._reported = Once(_KEYS_LIMIT)
+        self._unreachable = Once()
 
     def settings_changed(self) -> None:
         """Forget all problems: a new setting may have solved them, and those that last are logged again."""
-        self._keys.clear()
+        self._reported.forget()
 
     def untried_quorums(self, task: Task) -> None:
         """Log that the proxy gets a task with quorums it has not served so far."""
         quorums = list(task.quorum_numbers)
-        if self._is_new(f"quorums {quorums} {task.quorum_threshold}"):
+        if self._reported.begins(f"quorums {quorums} {task.quorum_threshold}"):
             logger.warning(
                 "operator.untried_quorums: the proxy has not served such quorums yet; if the contract refuses its "
                 "calls, configure [operator.direct]",
@@ -36,7 +37,7 @@ class LogOnce:
 
     def parked(self, task: Task, reason: str) -> None:
         """Log that no API can serve a task. Tasks with the same reason are not logged."""
-        if self._is_new(reason):
+        if self._reported.begins(reason):
             logger.warning(
                 "operator.parked: tasks like this one are not sent until the configuration changes",
                 task=task.task_index,
@@ -45,7 +46,7 @@ class LogOnce:
 
     def request_invalid(self, task: Task, reason: str) -> None:
         """Log that the answer does not fit a request. Later ones are not logged."""
-        if self._is_new("request invalid"):
+        if self._reported.begins("request invalid"):
             logger.warning(
                 "operator.request_invalid: tasks like this one are not sent, because the answer does not fit the call",
                 task=task.task_index,
@@ -68,25 +69,17 @@ class LogOnce:
     def is_repeated(self, api: str, sent: Sent) -> bool:
         """Log that an API becomes unreachable or reachable; return True if it already was unreachable before `sent`."""
         if reached(sent):
-            if api in self._unreachable:
-                self._unreachable.discard(api)
+            if self._unreachable.ends(api):
                 logger.info("operator.reachable: the API replies again", api=api)
             return False
-        if api in self._unreachable:
+        if not self._unreachable.begins(api):
             return True
-        self._unreachable.add(api)
         logger.warning(
             "operator.unreachable: the API cannot be reached (further attempts are not logged)",
             api=api,
             reason=sent.words,
         )
         return False
-
-    def _is_new(self, key: str) -> bool:
-        if key in self._keys or len(self._keys) >= _KEYS_LIMIT:
-            return False
-        self._keys.add(key)
-        return True
 
 
 def log_attempt(attempt: Attempt, api: str, sent: Sent, state: State, warning: str | None, *, repeated: bool) -> None:

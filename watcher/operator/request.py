@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from watcher.task import Accepted, Call, Outcome, Task
+from watcher.text import to_hex
 
 PROXY_METHOD = "operator_createSigTaskResponse"
 OPERATOR_METHOD = "operator_createSigTask"
@@ -58,9 +59,9 @@ def proxy_request(
     params = {
         "method": method,
         "task_created_block": task.created_block,
-        "message": _hex(task.message),
+        "message": to_hex(task.message),
         "task_index": task.task_index,
-        "resp_message": _hex(resp_message),
+        "resp_message": to_hex(resp_message),
     }
     return _request(PROXY_METHOD, params, request_id, params_style, sig_hash)
 
@@ -80,11 +81,11 @@ def operator_request(
     params = {
         "avs_name": avs_name,
         "method": method or call.method,
-        "params_raw": _hex(call.params_raw),
+        "params_raw": to_hex(call.params_raw),
         "reference_block_number": call.reference_block,
         "quorum_numbers": list(call.quorum_numbers),
         "quorum_threshold_percentages": list(call.quorum_thresholds),
-        "sig_hash": _hex(call.sig_hash),
+        "sig_hash": to_hex(call.sig_hash),
     }
     return _request(OPERATOR_METHOD, params, request_id, params_style, call.sig_hash)
 
@@ -98,7 +99,7 @@ def disagreement(request: Request, outcome: Outcome) -> str | None:
         return None
     if outcome.sig_hash == request.sig_hash:
         return None
-    return f"the API signed {_hex(outcome.sig_hash)}, the digest of our answer is {_hex(request.sig_hash)}"
+    return f"the API signed {to_hex(outcome.sig_hash)}, the digest of our answer is {to_hex(request.sig_hash)}"
 
 
 def probe_request(request_id: int) -> Request:
@@ -117,7 +118,3 @@ def _request(
 
 def _json(value: dict[str, Any]) -> bytes:
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")
-
-
-def _hex(data: bytes) -> str:
-    return "0x" + data.hex()

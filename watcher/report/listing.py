@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from watcher.ledger.tables import attempts, tasks
+from watcher.text import to_hex
 
 # The end of the year 9999; what lasts longer has no end.
 _LAST_S = 253_402_300_799
@@ -57,8 +58,8 @@ def _field(column: str, value: Any) -> tuple[str, Any]:
 
 
 def hexed(data: bytes | None) -> str | None:
-    """Bytes as lower-case 0x hex."""
-    return None if data is None else "0x" + data.hex()
+    """Return bytes as JSON shows them: lower-case 0x hex, null where there are none."""
+    return None if data is None else to_hex(data)
 
 
 def second_of(s: int | None) -> str | None:

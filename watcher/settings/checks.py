@@ -1,15 +1,16 @@
 """What one value of the settings must look like, beyond its type.
 
-Imports nothing of ours. Each check takes the value, returns it (made uniform), and raises ValueError with the words a
+Each check takes the value, returns it (made uniform), and raises ValueError with the words a
 person needs. Invariant: the words never hold the value, because it may be, or hide, a secret.
 """
 
-import ipaddress
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
+
+from watcher.validation import is_loopback
 
 URL_LIMIT_CHARS = 2048
 MAX_ENDPOINTS = 16
@@ -65,7 +66,7 @@ def operator_url(text: str, *, plain_http: bool) -> str:
         raise ValueError("must not hold a user or password: use operator.username and WATCHER_OPERATOR__PASSWORD")
     if url.fragment:
         raise ValueError("must not have a #fragment")
-    if url.scheme == "http" and not plain_http and not _is_loopback(url.hostname or ""):
+    if url.scheme == "http" and not plain_http and not is_loopback(url.hostname or ""):
         raise ValueError("must be https:// to another machine (or set operator.allow_plain_http = true)")
     return text
 
@@ -271,12 +272,3 @@ def _port_of(url: SplitResult) -> int | None:
     if url.port == 0:
         raise ValueError("port 0")
     return url.port
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost" or host.endswith(".localhost"):
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

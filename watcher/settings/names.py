@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from watcher.settings.model import Settings
-from watcher.settings.problems import Key, did_you_mean
+from watcher.settings.problems import Key
+from watcher.text import did_you_mean
 
 PREFIX = "WATCHER_"
 # Names of ours that are no settings.

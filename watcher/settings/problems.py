@@ -4,18 +4,18 @@ Imports `settings` for the names of the keys. Invariant: a line never holds the 
 nor the value of a key it does not know.
 """
 
-import difflib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from watcher import validation
 from watcher.settings.model import Settings
 from watcher.settings.operator import NEEDED
 from watcher.settings.section import Section
-from watcher.text import HIDDEN, Redactor, escape, hide_urls
+from watcher.text import HIDDEN, Redactor, did_you_mean, escape, hide_urls
 
 MAX_PROBLEMS = 100
 _NAME_LIMIT_CHARS = 80
@@ -55,12 +55,6 @@ def shown_name(name: object) -> str:
     """A name from outside, fit to be shown: it may be a pasted URL, or longer than a screen."""
     text = escape(hide_urls(str(name)[: 4 * _NAME_LIMIT_CHARS]))
     return text if len(text) <= _NAME_LIMIT_CHARS else text[:_NAME_LIMIT_CHARS] + "..."
-
-
-def did_you_mean(name: str, known: Sequence[str], *, show: Callable[[str], str] = str, cutoff: float = 0.6) -> str:
-    """`; did you mean X?`, or nothing where no known name is near."""
-    near = difflib.get_close_matches(name[:_NAME_LIMIT_CHARS], known, n=1, cutoff=cutoff)
-    return f"; did you mean {show(near[0])}?" if near else ""
 
 
 def limited(problems: Sequence[str]) -> list[str]:
@@ -131,38 +125,7 @@ def _elsewhere(name: str) -> str:
 
 
 def _words(detail: ErrorDetails) -> str:
-    context = detail.get("ctx", {})
-    match detail["type"]:
-        case "missing":
-            return NEEDED
-        case "value_error":
-            return str(context.get("error", "is not valid"))  # raised by `checks` and `settings`, without the value
-        case "greater_than_equal":
-            return f"must be {_bound(context['ge'])} or more"
-        case "greater_than":
-            return f"must be more than {_bound(context['gt'])}"
-        case "less_than_equal":
-            return f"must be {_bound(context['le'])} or less"
-        case "literal_error":
-            return "must be " + str(context.get("expected", "another word")).replace("'", '"')
-        case "string_too_long":
-            return f"must have {context.get('max_length')} characters at most"
-        case kind:
-            return _EXPECTED.get(kind.partition("_")[0], "is not valid")
-
-
-def _bound(value: float) -> str:
-    return str(int(value) if value == int(value) else value)
-
-
-# By the first word of pydantic's error type: int_type, int_parsing_size, float_type, string_unicode, ...
-_EXPECTED = {
-    "int": "must be a whole number",
-    "float": "must be a number",
-    "finite": "must be a finite number",
-    "bool": "must be true or false",
-    "string": "must be text",
-}
+    return NEEDED if detail["type"] == "missing" else validation.reason(detail) or "is not valid"
 
 
 def _got(

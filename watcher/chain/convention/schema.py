@@ -231,7 +231,7 @@ def load_schema(name: str, file: Path | None = None, *, answers: bool = True) ->
     try:
         schema = model.model_validate(_tables(text))
     except ValidationError as error:
-        raise FixConfiguration(f"{label}: {validation.told(error, model)}") from None
+        raise FixConfiguration(f"{label}: {validation.problems(error, model)}") from None
     except FixConfiguration as error:
         raise FixConfiguration(f"{label}: {error}") from None
     return schema, _abi(schema, file) if schema.abi else []

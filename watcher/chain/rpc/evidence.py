@@ -7,6 +7,7 @@ a block counts when `quorum` nodes show it at its height; a node alone ahead cou
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from watcher.errors import StaleNode
 from watcher.task import Header
 
 NUMBER_LIMIT = 2**62
@@ -33,6 +34,16 @@ class Shown:
         """Return True if the node shows this very block at its height."""
         there = self.blocks.get(block.number)
         return there is not None and there.hash == block.hash
+
+
+def require_height(at: Header, height: int) -> None:
+    """Check that a reading at block `at` is evidence: the head was at `height` before.
+
+    Raises:
+        StaleNode: the block is lower, so the nodes asked are behind another one.
+    """
+    if at.number < height:
+        raise StaleNode(f"the node is at block {at.number}, another one was at {height}: no evidence")
 
 
 @dataclass(frozen=True, slots=True)

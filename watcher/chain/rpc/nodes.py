@@ -12,6 +12,7 @@ from typing import TypeVar
 
 from loguru import logger
 
+from watcher.backoff import doubled_s, spread_s
 from watcher.chain.rpc.agreement import Agreement, Final
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.errors import COOL_DOWN_MAX_S, Paused, WrongChain
@@ -131,8 +132,7 @@ class NodePool:
             return  # another question failed at the same time: that is one failure, not two
         member.failures += 1
         member.wrong_chain = member.wrong_chain + 1 if wrong_chain else 0
-        rest_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(member.failures - 1, 10), _BACK_OFF_MAX_S)
-        rest_s *= self._random.uniform(0.5, 1.0)
+        rest_s = spread_s(doubled_s(member.failures, _BACK_OFF_FIRST_S, _BACK_OFF_MAX_S), self._random.random)
         if isinstance(error, Paused) and error.cool_down_s is not None:
             member.paused_until_s = now + min(error.cool_down_s, COOL_DOWN_MAX_S)
         member.rests_until_s = max(now + rest_s, member.paused_until_s)

@@ -18,10 +18,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
 
 from watcher import files
+from watcher.backoff import doubled_s, spread_s
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.errors import clean
 from watcher.chain.rpc.transport import Url
 from watcher.clock import Clock
+from watcher.once import Once
 
 _BACK_OFF_FIRST_S = 0.5
 _BACK_OFF_MAX_S = 60.0
@@ -72,7 +74,7 @@ class Subscription:
         self._random = random
         self._silence_s = silence_s
         self._message_limit_bytes = message_limit_bytes
-        self._up = False
+        self._up, self._down = False, Once()
 
     @property
     def name(self) -> str:
@@ -89,10 +91,10 @@ class Subscription:
             except Exception as error:  # noqa: BLE001 - a wake-up must outlive whatever a server can provoke
                 reason = _words(error)
             steady = self._up and self._clock.monotonic_s() - began_s >= _STEADY_S
-            self._log_down(reason, first=failures == 0)
+            self._log_down(reason)
             failures = 1 if steady else failures + 1
-            wait_s = min(_BACK_OFF_FIRST_S * 2.0 ** min(failures - 1, 10), _BACK_OFF_MAX_S)
-            await self._clock.sleep(wait_s * self._random.uniform(0.5, 1.0))
+            wait_s = doubled_s(failures, _BACK_OFF_FIRST_S, _BACK_OFF_MAX_S)
+            await self._clock.sleep(spread_s(wait_s, self._random.random))
 
     async def trial(self) -> str | None:
         """Connects and subscribes once, and rings nothing. None where that works, else why it does not."""
@@ -106,6 +108,7 @@ class Subscription:
         async with self._subscribed() as socket:
             logger.info("wake-up connection {} is up", self._url.origin)
             self._up = True
+            self._down.ends()
             while True:
                 # Something may have happened while nobody listened, so it rings once before the first message too.
                 self._ring()
@@ -139,8 +142,8 @@ class Subscription:
             if not isinstance(answer.get("result"), str):
                 raise _Lost(f"it refuses the subscription to {params[0]}")
 
-    def _log_down(self, reason: str, *, first: bool) -> None:
-        if self._up or first:
+    def _log_down(self, reason: str) -> None:
+        if self._down.begins():
             logger.warning("wake-up connection {} is down, polling goes on: {}", self._url.origin, reason)
         self._up = False
 

@@ -1,0 +1,27 @@
+"""A condition is reported when it begins and when it ends, however often it is met in between."""
+
+from watcher.once import Lasting, Once
+
+
+def test_condition_begins_once_and_ends_once() -> None:
+    down = Once()
+    assert not down.ends("a")
+    assert [down.begins("a"), down.begins("a"), down.begins("b")] == [True, False, True]
+    assert [down.ends("a"), down.ends("a")] == [True, False]
+    assert down.begins("a")
+
+
+def test_no_more_conditions_than_the_limit_are_reported() -> None:
+    once = Once(limit=2)
+    assert [once.begins(key) for key in (1, 2, 3)] == [True, True, False]
+    once.forget()
+    assert [once.begins(key) for key in (3, 3)] == [True, False]
+
+
+def test_lasting_condition_begins_in_the_second_pass_that_meets_it() -> None:
+    holes: Lasting[int] = Lasting()
+    assert holes.update({1, 2}) == (set(), set())
+    assert holes.update({2, 3}) == ({2}, set())
+    assert holes.update({2, 3}) == ({3}, set())
+    assert holes.update(set()) == (set(), {2, 3})
+    assert holes.update({2}) == (set(), set())
