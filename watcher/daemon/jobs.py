@@ -17,6 +17,7 @@ from loguru import logger
 from watcher.clock import Clock, ClockStep
 from watcher.daemon.wiring import Stages
 from watcher.errors import RetryElsewhere, TryLater
+from watcher.once import Once
 
 T = TypeVar("T")
 
