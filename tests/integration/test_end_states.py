@@ -38,12 +38,13 @@ ZERO = "0x" + "00" * 32
 
 
 class Ahead(SystemClock):
-    """The system's clock, moved on by hand."""
+    """The system's clock, moved on by hand; `stepped_s` is by how much the wall clock alone was set forward."""
 
     ahead_s = 0.0
+    stepped_s = 0.0
 
     def now_ms(self) -> int:
-        return super().now_ms() + round(self.ahead_s * 1000)
+        return super().now_ms() + round((self.ahead_s + self.stepped_s) * 1000)
 
     def monotonic_s(self) -> float:
         return super().monotonic_s() + self.ahead_s
@@ -185,11 +186,37 @@ async def test_zeros_of_one_height_are_one_reading_however_old(rig: Rig) -> None
     assert await rig.state() == "seen"
 
 
-async def test_the_first_reading_outlives_a_restart(rig: Rig) -> None:
+async def test_a_restart_measures_the_time_between_two_readings_anew(rig: Rig) -> None:
     await final_task(rig)
     rig.lie(zeros)
     await rig.step()
     rig.restart()
+    await rig.later()
+    assert await rig.state() == "seen", "how long the daemon was away is not known"
+    await rig.later()
+    assert await rig.state() == "quarantined"
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+async def test_a_clock_set_forward_is_no_time_between_two_readings(rig: Rig, restarts: bool) -> None:
+    await final_task(rig)
+    rig.lie(zeros)
+    await rig.step()
+    if restarts:
+        rig.restart()
+    rig.clock.stepped_s += 3600
+    await rig.later(seconds=0)
+    assert await rig.state() == "seen"
+    await rig.later()
+    assert await rig.state() == "quarantined", "six seconds and a block later"
+
+
+async def test_a_clock_set_back_puts_no_second_reading_off(rig: Rig) -> None:
+    await final_task(rig)
+    rig.lie(zeros)
+    await rig.step()
+    rig.clock.stepped_s -= 3600
+    await rig.later()
     await rig.later()
     assert await rig.state() == "quarantined"
 

@@ -1,7 +1,8 @@
-"""Zero is what every empty cache says: when a reading that shows nothing of a task, or of its response, is evidence.
+"""When a reading of zero, which is also what every empty cache says, is evidence that a task or its response is absent.
 
 Invariant: no task ends by one reading of zero. It takes the same reading from `quorum` endpoints, or two readings at
-different heights and `APART_S` seconds apart. A hash that differs and is not zero is evidence at once.
+different heights and `APART_S` seconds apart on a clock that no one can set. A hash that differs and is not zero is
+evidence at once.
 """
 
 from collections.abc import Sequence
@@ -12,21 +13,26 @@ from watcher.ledger import absences
 from watcher.ledger.store import Ledger
 from watcher.task import Absence, Absent, Header, OpenTask
 
-# Caches of providers and replicas that restart are empty for seconds. Deadlines are past when this is asked, and nobody
-# waits for the end of such a task.
+# Caches of providers and replicas that restart are empty for seconds. Deadlines are past when this is asked, and the
+# end of such a task is not urgent.
 APART_S = 6.0
+# Tasks that are settled in another way leave their entry behind: beyond so many, those of this age are forgotten.
+_MOST_MEASURED = 100_000
+_FORGET_AFTER_S = 600.0
 
 
 class AbsenceRule:
-    """Keeps the first reading of zero in the ledger, where a restart does not lose it, and accepts the second.
+    """Keeps the first reading of zero in the ledger, and accepts the second.
 
-    `quorum`: the number of endpoints that have given each reading alike (`NodePool`).
+    The time between both is measured on the monotonic clock, so a restart begins it anew: the wall clock may have been
+    set forward meanwhile. `quorum`: the number of endpoints that have given each reading alike (`NodePool`).
     """
 
     def __init__(self, ledger: Ledger, clock: Clock, quorum: int) -> None:
         self._ledger = ledger
         self._clock = clock
         self._quorum = quorum
+        self._since_s: dict[int, float] = {}  # by row, oldest first: the first reading of this process
 
     async def proven(self, held: Sequence[OpenTask], of: Absent, at: Header) -> list[OpenTask]:
         """Return the tasks whose `of` was read as zero at `at` and may be taken as absent.
@@ -35,16 +41,29 @@ class AbsenceRule:
         """
         if self._quorum > 1 or not held:
             return list(held)
-        now_ms = self._clock.now_ms()
+        now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()
+        self._forget(now_s - _FORGET_AFTER_S)
         proven, waiting = [], []
         for task in held:
             first = _first(task, of, at, now_ms)
-            if at.number > first.block_number and now_ms - first.at_ms >= APART_S * 1000:
+            since_s = self._measured_from(task, now_s, is_first=first != task.absence)
+            if at.number > first.block_number and now_s - since_s >= APART_S:
                 proven.append(task)
+                del self._since_s[task.row_id]
             else:
                 waiting.append(replace(task, absence=first))
         await self._ledger.write(absences.record, waiting, round(APART_S * 1000), at.number + 1)
         return proven
+
+    def _measured_from(self, task: OpenTask, now_s: float, *, is_first: bool) -> float:
+        """Return when this process took the first reading of the task; now, where this reading is the first."""
+        if is_first:
+            self._since_s.pop(task.row_id, None)
+        return self._since_s.setdefault(task.row_id, now_s)
+
+    def _forget(self, before_s: float) -> None:
+        while len(self._since_s) > _MOST_MEASURED and next(iter(self._since_s.values())) < before_s:
+            del self._since_s[next(iter(self._since_s))]
 
 
 def _first(task: OpenTask, of: Absent, at: Header, now_ms: int) -> Absence:
