@@ -44,7 +44,7 @@ def postgres() -> Iterator[URL]:
 
 @pytest.fixture(scope="session")
 def migrated_schema(postgres: URL) -> Iterator[URL]:
-    """A migrated PostgreSQL schema of our own, whatever else the database holds; it is emptied before each test."""
+    """A migrated PostgreSQL schema of our own. It keeps the rows of earlier tests: a ledger's test takes `empty_schema`."""
     name = f"watcher_tests_{os.getpid()}"
     of_its_own = postgres.update_query_dict({"options": f"-csearch_path={name}"})
     admin = create_engine(postgres)
@@ -59,6 +59,16 @@ def migrated_schema(postgres: URL) -> Iterator[URL]:
         admin.dispose()
 
 
+@pytest.fixture
+def empty_schema(migrated_schema: URL) -> URL:
+    """The migrated PostgreSQL schema without a row."""
+    engine = create_engine(migrated_schema, poolclass=NullPool)
+    with engine.begin() as connection:
+        names = ", ".join(table.name for table in metadata.sorted_tables)
+        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
+    return migrated_schema
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
     """The address of a fresh, migrated ledger."""
@@ -67,12 +77,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
         shutil.copy(request.getfixturevalue("migrated_file"), path)
         yield URL.create("sqlite", database=str(path))
         return
-    emptied: URL = request.getfixturevalue("migrated_schema")
-    engine = create_engine(emptied, poolclass=NullPool)
-    with engine.begin() as connection:
-        names = ", ".join(table.name for table in metadata.sorted_tables)
-        connection.execute(text(f"TRUNCATE {names} RESTART IDENTITY"))
-    yield emptied
+    yield request.getfixturevalue("empty_schema")
 
 
 @pytest.fixture

@@ -111,9 +111,9 @@ def test_pooled_connection_commits_to_disk(mode: str, role_without_durability: U
         assert durability(pooled)[1] is True
 
 
-async def test_verbs_go_through_a_pooler_in_transaction_mode(migrated_schema: URL, postgres: URL) -> None:
+async def test_verbs_go_through_a_pooler_in_transaction_mode(empty_schema: URL, postgres: URL) -> None:
     """More connections than the pooler has, and the same statement often enough for a driver to prepare it."""
-    name = str(migrated_schema.query["options"]).removeprefix("-csearch_path=")
+    name = str(empty_schema.query["options"]).removeprefix("-csearch_path=")
     admin = create_engine(postgres)
     with admin.begin() as connection:
         connection.execute(text(f"ALTER ROLE CURRENT_USER SET search_path = {name}"))
