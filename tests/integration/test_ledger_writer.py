@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import URL
+from sqlalchemy.exc import OperationalError
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_task
 from watcher.errors import TryLater
@@ -219,6 +220,19 @@ async def test_a_full_disk_is_told_to_every_waiter_and_passes(writer: Writer, en
     limit(str(2**30))
     assert await writer.do(lambda tx: grow(tx, 7)) == 7
     assert numbers(url) == [0, 7]
+
+
+@pytest.mark.parametrize("message", ["", "\n"])
+async def test_writer_survives_a_database_error_without_text(writer: Writer, message: str) -> None:
+    """A driver may give no reason; the thread that all stages wait for must not end by that."""
+
+    def fail(_tx: Tx) -> None:
+        raise OperationalError("INSERT", {}, sqlite3.OperationalError(message))
+
+    async with asyncio.timeout(10):
+        with pytest.raises(TryLater, match="OperationalError"):
+            await writer.do(fail)
+        assert await writer.do(lambda _tx: 7) == 7
 
 
 async def test_a_ledger_locked_by_somebody_else_is_tried_later(url: URL, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,11 @@ class Done:
 
     @property
     def json(self) -> Any:
-        return json.loads(self.out)
+        """Stdout, decoded. Raises AssertionError with all that the command left when it is no JSON."""
+        try:
+            return json.loads(self.out)
+        except ValueError:
+            raise AssertionError(f"no JSON on stdout: {self}") from None
 
 
 class Daemon:

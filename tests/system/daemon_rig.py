@@ -13,10 +13,11 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,10 @@ class Rig(LedgerReading):
         self.ledger = folder / "watcher.db"
         self.log = folder / "daemon.log"
         self.hook_folder = folder / "hook"
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), **QUICK, **net.environment}
+        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONFAULTHANDLER": "1", **QUICK, **net.environment}
         self._stack = stack
         self._numbers = 1
+        self._daemons: list[Daemon] = []
         self.hook_folder.mkdir()
         shutil.copy(HOOK, self.hook_folder)
         self.write_config(target=f"rig_hook:{hook}", **toml)
@@ -77,6 +79,7 @@ class Rig(LedgerReading):
         """`watcher run`; returns once it has said READY, or at once with `ready=False`."""
         given = {**self.environment, **(environment or {}), **more}
         daemon = await launch(["--config", str(self.config), *arguments], given, self.log)
+        self._daemons.append(daemon)
         self._stack.push_async_callback(daemon.reap)
         if ready:
             await self.until(
@@ -124,8 +127,17 @@ class Rig(LedgerReading):
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline_s:
+                await self._dump_stacks()
                 raise AssertionError(f"not within {timeout_s:g} s: {what}\n{self.story()}")
             await asyncio.sleep(POLL_S)
+
+    async def _dump_stacks(self) -> None:
+        """Have each running daemon write the stacks of its threads into its log; it ends by that."""
+        for daemon in self._daemons:
+            if daemon.running:
+                daemon.send(signal.SIGABRT)
+                with suppress(AssertionError):
+                    await daemon.wait(timeout_s=5)
 
     async def caught_up(self) -> None:
         """Waits until the ledger has read up to the head."""
@@ -226,7 +238,11 @@ class Rig(LedgerReading):
             counts[state] += 1
         tail = self.log.read_text(errors="replace")[-5000:] if self.log.exists() else ""
         some = dict(list(self.states().items())[:30])
-        return f"cursor {self.cursor()}, states {dict(counts)}, first {some}\n--- end of the daemon's log\n{tail}"
+        ends = [daemon.process.returncode for daemon in self._daemons]
+        return (
+            f"cursor {self.cursor()}, states {dict(counts)}, first {some}, daemons' exit codes {ends} (None: running)\n"
+            f"--- end of the daemon's log\n{tail}"
+        )
 
 
 @asynccontextmanager

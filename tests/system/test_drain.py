@@ -9,9 +9,9 @@ from watcher.devnet.faults import Fault, FaultKind
 
 async def test_sigterm_awaits_the_posts_in_flight_and_writes_down_what_became_of_them(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
-        daemon = await rig.start(WATCHER_OPERATOR__TIMEOUT_S="6")
-        # One answer drips in for about two seconds, the other never comes.
-        drip = Fault(FaultKind.SLOW_DRIP, times=1, seconds=0.01)
+        daemon = await rig.start(WATCHER_OPERATOR__TIMEOUT_S="10")
+        # One answer drips in for about a second, several on a loaded machine; the other never comes.
+        drip = Fault(FaultKind.SLOW_DRIP, times=1, seconds=0.005)
         rig.net.hosted.faults.add(Fault(FaultKind.TIMEOUT, times=1, after=True), drip)
         await rig.create(2)
         await rig.net.mine()

@@ -72,6 +72,10 @@ class Prometheus:
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url
 
+    async def ready(self) -> bool:
+        async with self._session.get(f"{self._url}/-/ready") as response:
+            return response.status == 200
+
     async def ask(self, path: str) -> dict[str, object]:
         async with self._session.get(f"{self._url}/api/v1/{path}") as response:
             found: dict[str, dict[str, object]] = await response.json()
@@ -115,7 +119,11 @@ async def prometheus(folder: Path, target: str) -> AsyncIterator[Prometheus]:
             assert process.returncode is None and time.monotonic() - began_s < IN_TIME_S, log.read_text()
             await asyncio.sleep(0.05)
         async with aiohttp.ClientSession(trust_env=False) as session:
-            yield Prometheus(session, f"http://{found[1]}")
+            server = Prometheus(session, f"http://{found[1]}")
+            while not await server.ready():  # it listens before it can answer
+                assert time.monotonic() - began_s < IN_TIME_S, log.read_text()
+                await asyncio.sleep(0.05)
+            yield server
     finally:
         if process.returncode is None:
             process.terminate()
