@@ -2,20 +2,29 @@
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import typer
+from loguru import logger
 from rich.progress import Progress
 from rich.table import Table
 
 from watcher.cli.console import PlainConsole
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
-from watcher.errors import FixConfiguration
+from watcher.clock import Clock
+from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.ledger import queries
+from watcher.ledger.store import Read
 from watcher.report.prove import Proof, Prover
 from watcher.settings.model import Settings
 
+if TYPE_CHECKING:
+    from watcher.chain.rpc.nodes import NodePool
+
 _SHOWN = 20
+# The proof of a long ledger asks thousands of questions: a node that is slow for a moment must not cost all of it.
+_RETRY_AFTER_S = (1.0, 3.0)
 
 
 def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
@@ -33,7 +42,6 @@ def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 async def prove_now(settings: Settings, bar: Progress) -> Proof:
     """The proof of the ledger that the settings name."""
-    from watcher.chain.numbering import contradiction, settle
     from watcher.clock import SystemClock
     from watcher.daemon import parts
 
@@ -46,21 +54,45 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
         clock = SystemClock()
         nodes = parts.node_pool(settings.chain, clock)
         try:
-            numbering = await settle(nodes, clock, settings.chain.contract_blocks)
-            contract = parts.task_manager(
-                settings.task_manager, nodes, settings.chain.max_span_blocks, answers=settings.operator.api != "none"
-            )
-            prover = Prover(
-                contract,
-                reader.read,
-                source_id,
-                settings.chain.chain_id,
-                contract.address,
-                lambda task: contradiction(task, numbering),
-            )
-            return await prover.prove(lambda done, total: bar.update(comparing, completed=done, total=total))
+
+            async def attempt() -> Proof:
+                prover = await _prover(settings, nodes, clock, reader.read, source_id)
+                return await prover.prove(lambda done, total: bar.update(comparing, completed=done, total=total))
+
+            return await retried(attempt, clock)
         finally:
             await nodes.close()
+
+
+async def retried(prove: Callable[[], Awaitable[Proof]], clock: Clock) -> Proof:
+    """Return what `prove` returns; try it again, three times in all, while it raises RetryElsewhere."""
+    for rest_s in _RETRY_AFTER_S:
+        try:
+            return await prove()
+        except RetryElsewhere as error:
+            logger.warning(
+                "rpc.proof_retried: a node gave no answer; the proof begins again", reason=str(error), rest_s=rest_s
+            )
+            await clock.sleep(rest_s)
+    return await prove()
+
+
+async def _prover(settings: Settings, nodes: "NodePool", clock: Clock, read: Read, source_id: int) -> Prover:
+    from watcher.chain.numbering import contradiction, settle
+    from watcher.daemon import parts
+
+    numbering = await settle(nodes, clock, settings.chain.contract_blocks)
+    contract = parts.task_manager(
+        settings.task_manager, nodes, settings.chain.max_span_blocks, answers=settings.operator.api != "none"
+    )
+    return Prover(
+        contract,
+        read,
+        source_id,
+        settings.chain.chain_id,
+        contract.address,
+        lambda task: contradiction(task, numbering),
+    )
 
 
 def print_proof(proof: Proof) -> None:
