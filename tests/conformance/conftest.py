@@ -44,7 +44,7 @@ def postgres() -> Iterator[URL]:
 
 @pytest.fixture(scope="session")
 def migrated_schema(postgres: URL) -> Iterator[URL]:
-    """A migrated PostgreSQL schema of our own. It keeps the rows of earlier tests: a ledger's test takes `empty_schema`."""
+    """A migrated PostgreSQL schema of our own. It keeps rows: a ledger's test takes `empty_schema`."""
     name = f"watcher_tests_{os.getpid()}"
     of_its_own = postgres.update_query_dict({"options": f"-csearch_path={name}"})
     admin = create_engine(postgres)

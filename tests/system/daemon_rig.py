@@ -54,7 +54,8 @@ class Rig(LedgerReading):
         self.ledger = folder / "watcher.db"
         self.log = folder / "daemon.log"
         self.hook_folder = folder / "hook"
-        self.environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONFAULTHANDLER": "1", **QUICK, **net.environment}
+        basics = {"PATH": os.environ["PATH"], "HOME": str(folder), "PYTHONFAULTHANDLER": "1"}
+        self.environment = {**basics, **QUICK, **net.environment}
         self._stack = stack
         self._numbers = 1
         self._daemons: list[Daemon] = []
