@@ -12,7 +12,8 @@ from watcher.chain.rpc.replies import LogPage
 from watcher.clock import SystemClock
 from watcher.daemon import log, wiring
 from watcher.daemon.parts import client as api_client
-from watcher.daemon.parts import node_pool, task_manager, worker_pool
+from watcher.daemon.parts import hook_runner, node_pool, task_manager
+from watcher.hook.pool import WorkerPool
 from watcher.ledger import ingest as ledger_ingest
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
@@ -77,7 +78,8 @@ async def burst(order: Order) -> Measured:
     finish = _Finish(wakeups)
     async with AsyncExitStack() as stack:
         nodes = await stack.enter_async_context(_nodes(settings))
-        pool = await stack.enter_async_context(worker_pool(settings.hook, ()))
+        pool = await stack.enter_async_context(hook_runner(settings.hook, ()))
+        assert isinstance(pool, WorkerPool)
         while pool.alive < order.workers:  # noqa: ASYNC110 - the pool has no event for it; outside the measurement
             await asyncio.sleep(0.01)
         client = await stack.enter_async_context(api_client(settings.operator, clock))

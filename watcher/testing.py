@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from watcher.hook.load import fit
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.pool import PoolPlan
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES, Answer, checked_result
+from watcher.hook.runner import open_runner
 from watcher.hook.worker import Caller
 from watcher.task import Response, Sighting, Task
 
@@ -84,8 +85,8 @@ def run_hook(
 
 
 async def _run_target(target: str, app_dir: Path, plan: PoolPlan, task: Task) -> Answer:
-    async with WorkerPool(target, app_dir, plan) as pool:
-        verdict = await pool.run(task)
+    async with open_runner(target, plan, app_dir=app_dir) as runner:
+        verdict = await runner.run(task)
     return verdict.resp_message if isinstance(verdict, Response) else verdict
 
 

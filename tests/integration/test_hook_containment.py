@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 import watcher
 from tests.integration.test_hook_crew import ended
@@ -217,17 +218,19 @@ async def test_what_a_hook_writes_is_never_the_answer_to_another_task(app_dir: P
         assert await answer(pool, "echo calm") == b"calm"
 
 
-async def test_a_worker_with_words_in_its_channel_gets_no_task(app_dir: Path) -> None:
+async def test_worker_gets_no_task_when_its_channel_holds_bytes(app_dir: Path) -> None:
     lines: list[str] = []
-    async with crewed(app_dir, lines) as pool:
+    sink = logger.add(lines.append, format="{message}")
+    async with crewed(app_dir) as pool:
         worker = await answer(pool, "pid")
         assert await answer(pool, "forge_later") == b"own"
-        (process,) = pool._staff
+        (process,) = pool._workers
         async with asyncio.timeout(10):
             while process.is_quiet:  # noqa: ASYNC110  until the thread has written
                 await asyncio.sleep(0.01)
         assert await answer(pool, "pid") != worker, "no attempt was lost"
-    assert any("wrote into its worker's channel" in line for line in lines)
+    logger.remove(sink)
+    assert any(line.startswith("hook.channel_abused") for line in lines)
 
 
 async def test_a_fork_the_interpreter_does_not_see_answers_once(app_dir: Path) -> None:

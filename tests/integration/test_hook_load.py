@@ -9,9 +9,19 @@ from pathlib import Path
 import pytest
 
 from watcher.errors import FixConfiguration, TryLater
-from watcher.hook.pool import WorkerPool, check_hook
+from watcher.hook.output import Log
+from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.runner import open_runner
 from watcher.task import Response
 from watcher.testing import make_task, run_hook
+
+
+async def check_hook(target: str, app_dir: Path, *, timeout_s: float = 60.0, log: Log | None = None) -> str:
+    """Load the hook as the daemon does and return its version."""
+    plan = PoolPlan(workers=1, start_timeout_s=timeout_s)
+    async with open_runner(target, plan, app_dir=app_dir, log=log) as runner:
+        return runner.version
+
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "squaring"
 

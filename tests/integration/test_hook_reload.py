@@ -7,11 +7,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from loguru import logger
 
 from tests.integration.test_hook_crew import until
 from watcher.errors import FixConfiguration, TryLater
 from watcher.hook.pool import PoolPlan, WorkerPool
-from watcher.task import Response, Task
+from watcher.task import Response
 from watcher.testing import make_task
 
 HOOK = """
@@ -171,14 +172,11 @@ async def test_a_worker_stays_beyond_its_share_when_none_could_follow(app_dir: P
         assert [await answer(pool, "code") for _ in range(5)] == ["1 h1 p1"] * 5
 
 
-async def test_nothing_starts_before_a_reload_when_the_crew_is_empty(app_dir: Path) -> None:
+async def test_pool_starts_no_worker_before_a_reload_when_code_has_changed(app_dir: Path) -> None:
     """A reload brings back a pool that lost every worker to changed code."""
     lines: list[str] = []
-
-    def log(_task: Task | None, line: str) -> None:
-        lines.append(line)
-
-    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=2, timeout_s=20), log=log) as pool:
+    sink = logger.add(lines.append, format="{message} {extra}")
+    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=2, timeout_s=20)) as pool:
         await until(lambda: pool.alive == 2)
         edit(app_dir / "hook.py", '"1 ', '"2 ')
         for _ in range(2):
@@ -187,4 +185,7 @@ async def test_nothing_starts_before_a_reload_when_the_crew_is_empty(app_dir: Pa
             await pool.run(make_task(b"code"))
         await pool.reload()
         assert await answer(pool, "code") == "2 h1 p1"
-    assert sum("code has changed" in line for line in lines) <= 2, "told once, not at every try"
+    logger.remove(sink)
+    told = [line for line in lines if line.startswith("hook.no_worker")]
+    assert 1 <= len(told) <= 2, "logged once, not at every try"
+    assert "code has changed" in told[0]

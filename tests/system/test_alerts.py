@@ -131,7 +131,7 @@ async def test_a_task_the_hook_never_answered_is_told_and_not_only_that_the_hook
         await receiver.until(lambda: told() == [0, 1], "that both were given up")
         assert {one.turn for one in receiver.lines if one.subject == "a task was given up"} == {"happened"}
         assert await daemon.stop() == 0
-        given_up = [one for one in daemon.log.splitlines() if "given up after 2 attempts" in one]
+        given_up = [one for one in daemon.log.splitlines() if "task.failed" in one]
         assert len(given_up) == 2 and all(" ERROR " in one for one in given_up)
 
 

@@ -48,7 +48,7 @@ BY_HAND: Mapping[str, list[str]] = {
     "task_manager.address": ['""', '"0x12"', f'"0x{"0" * 40}"', f'"{SECRET}"', f'"0x{"aB" * 20}"'],
     "task_manager.start_block": ['""', '"newest"', "-1", "1.5", "true", "99999999999999999999"],
     "task_manager.convention": ['""', '"incredible"'],
-    "hook.target": ['""', '"a b"', '":respond"', '"squaring:"', '"exec:"'],
+    "hook.target": ['""', '"a b"', '":respond"', '"squaring:"', '"exec:"', '"exec:/bin/true"'],
     "hook.app_dir": ['""'],
     "operator.api": ['""', '"prox"', '"Proxy"'],
     "operator.url": ['""', '"here"', '"ftp://127.0.0.1"', f'"http://u:{SECRET}@127.0.0.1"', '"http://10.0.0.1"'],
@@ -425,7 +425,6 @@ async def test_an_api_that_is_down_is_no_matter_of_settings(check: Checker) -> N
         ({"target": "empty:respond"}, "has no respond"),
         ({"target": "rig_hook:HERE"}, "not callable"),
         ({"target": "no-such-entry-point"}, "entry point"),
-        ({"target": "exec:/bin/true"}, "not available in this version"),
         ({"app_dir": "/nowhere/at/all"}, "hook.app_dir"),
     ],
 )

@@ -100,7 +100,7 @@ def test_nesting_without_end_and_numbers_without_end_are_broken_frames() -> None
 
 def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
     with pytest.raises(wire.BrokenMessage, match="4,294,967,295 bytes"):
-        wire.length(b"\xff\xff\xff\xff", wire.frame_limit_bytes(LIMIT))
+        wire.length(b"\xff\xff\xff\xff", wire.message_limit_bytes(LIMIT))
 
 
 def test_an_answer_over_the_limit_is_refused_on_the_daemons_side_too() -> None:

@@ -55,6 +55,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("task_manager.dry_run", '"yes"', "must be true or false"),
     ("hook.target", '"no spaces:here please"', "module:attribute"),
     ("hook.target", '""', "is required"),
+    ("hook.target", '"exec:/bin/true"', "not available in this version"),
+    ("hook.target", '"https://user:canary@host/x"', "not available in this version"),
     ("hook.app_dir", '""', "path of a folder"),
     ("hook.timeout_s", "0", "must be more than 0"),
     ("hook.workers", "0", "must be 1 or more"),

@@ -49,7 +49,7 @@ async def _run(settings: Settings, config: Path, task: Task) -> Response | Skip 
     from watcher.daemon import parts
 
     hidden = parts.hidden_paths(settings.ledger, config, os.environ)
-    async with parts.worker_pool(settings.hook, hidden) as pool:
+    async with parts.hook_runner(settings.hook, hidden) as pool:
         try:
             return await pool.run(task)
         except AttemptFailed as failure:

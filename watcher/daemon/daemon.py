@@ -32,7 +32,7 @@ from watcher.health.service import HealthPlan, HealthService, danger_blocks
 from watcher.health.status import Status, told
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
-from watcher.hook.pool import WorkerPool
+from watcher.hook.runner import Runner
 from watcher.ledger import claims
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger
@@ -88,7 +88,7 @@ class Daemon:
         self._redactor = Redactor(settings.secrets())
         name = who(settings.chain.chain_id, settings.task_manager.address)
         self._alerts = Alerts(settings.alerts, name, self._clock, self._redactor)
-        self._pool: WorkerPool | None = None
+        self._pool: Runner | None = None
         self._stages: wiring.Stages | None = None
         self._is_ready = False
 
@@ -190,7 +190,7 @@ class Daemon:
         """
         hidden = parts.hidden_paths(self._settings.ledger, self._config, os.environ)
         try:
-            self._pool = await stack.enter_async_context(parts.worker_pool(self._settings.hook, hidden))
+            self._pool = await stack.enter_async_context(parts.hook_runner(self._settings.hook, hidden))
         except TryLater as error:
             health.observer.hook_missing(str(error))
             raise

@@ -15,7 +15,8 @@ from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import Clock
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.pool import PoolPlan
+from watcher.hook.runner import Runner, open_runner
 from watcher.hook.syscalls import keep_memory_private
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.operator.client import Client
@@ -88,16 +89,19 @@ def subscriptions(
     ]
 
 
-def worker_pool(
+def hook_runner(
     hook: model.Hook, hidden: tuple[str, ...], *, workers: int | None = None, timeout_s: float | None = None
-) -> WorkerPool:
-    """Return the hook's worker processes, after making this process's memory and environment private.
+) -> Runner:
+    """Return the runner of the hook, after making this process's memory and environment private.
 
     Args:
         hook: the section [hook].
         hidden: the paths a worker cannot read, as `hidden_paths` returns them.
         workers: the number of processes; None: hook.workers.
         timeout_s: the limit of one run; None: hook.timeout_s.
+
+    Raises:
+        FixConfiguration: no transport runs this form of hook.target.
     """
     with suppress(OSError):
         keep_memory_private()
@@ -110,7 +114,7 @@ def worker_pool(
         tasks_per_worker=hook.tasks_per_worker,
         answer_limit_bytes=hook.answer_limit_bytes,
     )
-    return WorkerPool(hook.target, hook.app_dir, plan, log=_log_output)
+    return open_runner(hook.target, plan, app_dir=hook.app_dir, log=_log_output)
 
 
 def _log_output(task: Task | None, line: str) -> None:

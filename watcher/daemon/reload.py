@@ -17,7 +17,7 @@ from watcher.daemon import log, parts, wiring
 from watcher.daemon.systemd import Notifier
 from watcher.errors import FixConfiguration, TryLater
 from watcher.health.alerts import Alerts
-from watcher.hook.pool import WorkerPool
+from watcher.hook.runner import Runner
 from watcher.operator.client import Client
 from watcher.operator.switch import Switch, Switches
 from watcher.settings.model import Settings
@@ -55,7 +55,7 @@ class Reload:
         alerts: Alerts,
         stages: wiring.Stages,
         switches: Switches | None,
-        pool: WorkerPool | None,
+        pool: Runner | None,
     ) -> None:
         """Take the parts that follow the settings.
 

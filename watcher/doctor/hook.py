@@ -22,7 +22,7 @@ async def check(
     """Add three findings: loading, protection, and an answer to the contract's newest task, or to one made up."""
     timeout_s = min(settings.hook.timeout_s, _TIMEOUT_S)
     hidden = parts.hidden_paths(settings.ledger, config, os.environ)
-    async with parts.worker_pool(settings.hook, hidden, workers=1, timeout_s=timeout_s) as pool:
+    async with parts.hook_runner(settings.hook, hidden, workers=1, timeout_s=timeout_s) as pool:
         notes.ok("loading", f"loaded {pool.version}")
         _protection(pool.exposed, notes)
         sample = newest

@@ -1,6 +1,6 @@
-"""The code of a hook as the daemon accepted it, and how it compares with what a worker loaded or the disk holds.
+"""The accepted code of a hook, and its comparison with the code a worker loaded and with the disk.
 
-Invariant: only `watcher.hook.pool` replaces it, on request; a file that changes on the disk changes nothing here.
+Invariant: only a reload replaces the accepted code (`watcher.hook.pool`); a file that changes on the disk does not.
 """
 
 import hashlib
@@ -12,59 +12,67 @@ from watcher.text import shorten_list
 
 FILES_LIMIT = 2_000
 _NAMES_SHOWN = 3
-_RELOAD = "reload it (SIGHUP, systemctl reload) to use what is on the disk, or put the old files back"
+_RELOAD = "reload it (SIGHUP, systemctl reload) to use the files on the disk, or put the old files back"
 
-_Mark = tuple[int, int, int, int]
+_FileStamp = tuple[int, int, int, int]  # inode, size in bytes, mtime and ctime in ns
 
 
 class CodeChanged(TryLater):
-    """A worker holds other code than the daemon accepted. Its answers are not used."""
+    """A worker holds other code than the accepted one; its answers are not used."""
 
 
 class HookCode:
-    """`version` names the code; `files` maps paths to their SHA-256 in hex. At most FILES_LIMIT are compared."""
+    """The accepted code: its version, and the SHA-256 (hex) of each file by path, at most FILES_LIMIT of them."""
 
     def __init__(self, version: str, files: Mapping[str, str]) -> None:
         self.version = version
         self.files = dict(list(files.items())[:FILES_LIMIT])
-        self._unchanged: dict[str, _Mark] = {}
+        self._unchanged: dict[str, _FileStamp] = {}
 
     def check_start(self, version: str, files: Mapping[str, str]) -> None:
-        """Compare with what a new worker loaded. Raises CodeChanged, naming the files."""
+        """Compare with the code that a new worker loaded.
+
+        Raises:
+            CodeChanged: it differs; names the files.
+        """
         if version != self.version:
-            differ = [path for path, digest in files.items() if self.files.get(path) != digest]
-            what = names(differ) if differ else "the set of its modules"
-            raise CodeChanged(f"the hook's code has changed since it was loaded ({what}; {self.version}); {_RELOAD}")
+            changed = [path for path, digest in files.items() if self.files.get(path) != digest]
+            shown = names(changed) if changed else "the set of its modules"
+            raise CodeChanged(f"the hook's code has changed since it was loaded ({shown}; {self.version}); {_RELOAD}")
 
     def add(self, files: Mapping[str, str]) -> None:
-        """Take over modules that a worker loaded during a run. Raises CodeChanged where a known one is different."""
-        differ = [path for path, digest in files.items() if self.files.get(path, digest) != digest]
-        if differ:
+        """Accept the modules that a worker loaded during a run.
+
+        Raises:
+            CodeChanged: a known module differs.
+        """
+        changed = [path for path, digest in files.items() if self.files.get(path, digest) != digest]
+        if changed:
             raise CodeChanged(
-                f"a worker loaded changed code during a run, and its answer is not used ({names(differ)}); {_RELOAD}"
+                f"a worker loaded changed code during a run, and its answer is not used ({names(changed)}); {_RELOAD}"
             )
         room = FILES_LIMIT - len(self.files)
-        self.files |= dict([one for one in files.items() if one[0] not in self.files][:room])
+        self.files |= dict([(path, digest) for path, digest in files.items() if path not in self.files][:room])
 
     def changed_on_disk(self) -> list[str]:
-        """Return the paths whose content on the disk is another, or gone. Blocks: reads what was touched."""
+        """Return the paths whose file on the disk has other content, or is gone. Blocks: reads files touched since."""
         return [path for path, digest in list(self.files.items()) if self._differs(path, digest)]
 
     def _differs(self, path: str, digest: str) -> bool:
         try:
-            seen = Path(path).stat()
-            mark = (seen.st_ino, seen.st_size, seen.st_mtime_ns, seen.st_ctime_ns)
-            if self._unchanged.get(path) == mark:
+            status = Path(path).stat()
+            stamp = (status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+            if self._unchanged.get(path) == stamp:
                 return False
             with Path(path).open("rb") as source:
                 differs = hashlib.file_digest(source, "sha256").hexdigest() != digest
         except (OSError, ValueError):
             return True
         if not differs:
-            self._unchanged[path] = mark
+            self._unchanged[path] = stamp
         return differs
 
 
 def names(paths: list[str]) -> str:
-    """Name a few files, and how many there are."""
+    """Return the names of a few files, and the number of the others."""
     return shorten_list([Path(path).name for path in sorted(paths)], _NAMES_SHOWN)

@@ -1,9 +1,9 @@
-"""From the name of a hook to the function itself.
+"""The import of a hook by its target.
 
 A target is `module:attribute` (the attribute may be dotted) or the name of an entry point in the group
-`avs_watcher.hooks`. Loading runs the author's code, so only the worker process calls `load`. Invariant: whatever the
-author's module does, the caller sees a Loaded hook, FixConfiguration with one line that says what to change, or
-TryLater where the system, and not the code, failed.
+`avs_watcher.hooks`. Loading runs the author's code, so only a worker process calls `load`. Invariant: any behaviour of
+the author's module ends as a Loaded hook, as FixConfiguration with one line that says what to change, or as TryLater if
+the system failed and not the code.
 """
 
 import importlib
@@ -25,18 +25,19 @@ from watcher.text import clean, describe, did_you_mean, location, setting
 ENTRY_POINTS = "avs_watcher.hooks"
 
 _MODULE_AND_ATTRIBUTE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-# No exception of these becomes right with time; ImportError includes a missing module, SyntaxError bad indentation.
+# Errors of the code, which time does not mend; ImportError includes a missing module, SyntaxError bad indentation.
 _LASTING = (ImportError, AttributeError, NameError, SyntaxError, TypeError, KeyboardInterrupt)
+# Errors of the system, which may pass.
 _PASSING = (OSError, TimeoutError, MemoryError)
 _CAUSES_LIMIT = 50
-_NOT_YET = re.compile(r"(exec|https?):")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A hook that can be called. `version` is the target and a short hash of the source it was loaded from.
+    """A loaded hook.
 
-    `new_files` returns path and SHA-256 of the modules loaded since it was last called (`watcher.hook.sources`).
+    `version` is its path and a short hash of its source. `new_files` returns path and SHA-256 (hex) of each module that
+    was loaded since its last call (`watcher.hook.sources`).
     """
 
     function: Callable[[Task], object]
@@ -46,12 +47,12 @@ class Loaded:
 
 
 def load(target: str, app_dir: str) -> Loaded:
-    """Import the hook, with `app_dir` first on the import path. Raises FixConfiguration, TryLater."""
-    if _NOT_YET.match(target):
-        scheme = target.split(":", 1)[0]
-        raise _problem(
-            target, f"{scheme}: hooks are not available in this version; name a Python function, module:attribute"
-        )
+    """Import the hook, with `app_dir` first on the import path.
+
+    Raises:
+        FixConfiguration: the target or its module is wrong.
+        TryLater: the system failed, for example a missing mount.
+    """
     home = str(Path(app_dir).absolute())
     _check_folder(Path(home))
     sys.path.insert(0, home)
@@ -69,12 +70,17 @@ def load(target: str, app_dir: str) -> Loaded:
 
 
 def _check_folder(home: Path) -> None:
-    """Raises FixConfiguration for a folder that is not there, TryLater where it may be a missing mount."""
+    """Check that the folder exists.
+
+    Raises:
+        FixConfiguration: it does not.
+        TryLater: it does not, and may be a mount that is missing.
+    """
     try:
         if home.is_dir():
             return
         nearest = next(parent for parent in home.parents if parent.is_dir())
-        # The folder of a mount is empty until it is mounted; beside a misspelt name lies something.
+        # A mount point is empty until it is mounted; a folder with a misspelt child is not.
         is_unmounted = nearest != home.parents[-1] and not any(nearest.iterdir())
     except OSError as error:
         raise TryLater(f"hook.app_dir: the folder {clean(str(home))} cannot be read now: {error.strerror}") from None
@@ -86,42 +92,51 @@ def _check_folder(home: Path) -> None:
 
 
 def fit(function: object, name: str, version: str) -> Loaded:
-    """Check that this can be called with one task and returns rather than yields. Raises FixConfiguration."""
+    """Return the hook if it can be called with one task and returns its answer.
+
+    Args:
+        function: the object that the target names.
+        name: the target, for messages.
+        version: the name of its code.
+
+    Raises:
+        FixConfiguration: it is no such function.
+    """
     if inspect.isclass(function):
         raise _problem(name, "is a class; name a function, or an instance that can be called")
     if not callable(function):
         raise _problem(name, f"is not callable: it is of type {clean(type(function).__name__, 100)}")
-    # An instance is as async as its __call__.
+    # An instance is async if its __call__ is.
     code = function if inspect.isroutine(function) or hasattr(function, "func") else type(function).__call__
     if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
         raise _problem(name, "is a generator; use `return`, not `yield`")
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        signature = None  # some built-ins have none; calling them will tell
+        signature = None  # Some built-ins have none; a wrong one fails when it is called.
     if signature is not None:
         try:
             signature.bind(None)
         except TypeError:
-            given = clean(str(signature), 200)
+            shown = clean(str(signature), 200)
             raise _problem(
-                name, f"takes the wrong number of arguments: it is called with one, the task, and has {given}"
+                name, f"takes the wrong number of arguments: it is called with one, the task, and has {shown}"
             ) from None
     return Loaded(function, version, inspect.iscoroutinefunction(code))
 
 
 def _entry_point(name: str) -> str:
-    from importlib.metadata import entry_points  # 20 ms that most hooks need not pay
+    from importlib.metadata import entry_points  # It costs 20 ms, which most hooks need not pay.
 
-    found = entry_points(group=ENTRY_POINTS)
-    values = sorted({entry.value for entry in found if entry.name == name})
+    entries = entry_points(group=ENTRY_POINTS)
+    values = sorted({entry.value for entry in entries if entry.name == name})
     if len(values) == 1:
         return values[0].split("[")[0].replace(" ", "")
     if values:
         raise _problem(
             name, f"several installed packages offer it ({clean(', '.join(values))}); name one as module:attribute"
         )
-    hint = did_you_mean(name, [entry.name for entry in found])
+    hint = did_you_mean(name, [entry.name for entry in entries])
     raise _problem(name, f"is neither module:attribute nor an entry point in the group {ENTRY_POINTS}{hint}")
 
 
@@ -129,56 +144,57 @@ def _import(target: str, name: str, home: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
-        # No frame of anybody's code below the import machinery: it was the module itself that is missing.
+        # No frame outside the import machinery: the target's own module is missing, not one that it imports.
         if location(error.__traceback__) is None:
             hint = did_you_mean(name, _modules_in(home))
-            words = f"there is no module {name} (looked in {clean(home)} and the installed packages){hint}"
-            raise _problem(target, words) from None
+            reason = f"there is no module {name} (looked in {clean(home)} and the installed packages){hint}"
+            raise _problem(target, reason) from None
         raise _problem(target, f"the module {name} raised while importing: {describe(error, home)}") from None
-    except BaseException as error:  # noqa: BLE001  a module may raise SystemExit as well as anything else
-        words = f"the module {name} raised while importing: {describe(error, home)}"
+    except BaseException as error:  # noqa: BLE001  a module may raise anything, SystemExit included
+        reason = f"the module {name} raised while importing: {describe(error, home)}"
         if may_pass(error):
-            raise TryLater(f"{setting(target)}: {words}") from None
-        raise _problem(target, words) from None
+            raise TryLater(f"{setting(target)}: {reason}") from None
+        raise _problem(target, reason) from None
 
 
 def may_pass(error: BaseException) -> bool:
-    """Return True if the import failed for a reason that may pass: the network, a file system, memory, a time-out.
+    """Return True if an import failed for a reason that may pass: network, file system, memory, time-out.
 
-    Libraries wrap such errors in their own, which need not be OSErrors, so the causes count too. A module, a name or
-    a syntax that is wrong stays wrong, whatever the system did before.
+    Libraries wrap such errors in their own, so the causes count too. A wrong module, name or syntax does not pass,
+    even if a system error caused it.
     """
     if isinstance(error, _LASTING) or (isinstance(error, MemoryError) and memory.is_limited()):
         return False
-    return any(isinstance(one, _PASSING) for one in _causes(error))
+    return any(isinstance(cause, _PASSING) for cause in _causes(error))
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
-    waiting: list[BaseException] = [error]
+    """Yield the error, its causes and contexts, and the members of groups."""
+    pending: list[BaseException] = [error]
     seen: set[int] = set()
-    while waiting and len(seen) < _CAUSES_LIMIT:
-        one = waiting.pop()
-        if id(one) in seen:
+    while pending and len(seen) < _CAUSES_LIMIT:
+        error = pending.pop()
+        if id(error) in seen:
             continue
-        seen.add(id(one))
-        yield one
-        cause = one.__cause__ if one.__suppress_context__ else one.__cause__ or one.__context__
-        waiting += [cause] if cause is not None else []
-        if isinstance(one, BaseExceptionGroup):
-            waiting += one.exceptions
+        seen.add(id(error))
+        yield error
+        cause = error.__cause__ if error.__suppress_context__ else error.__cause__ or error.__context__
+        pending += [cause] if cause is not None else []
+        if isinstance(error, BaseExceptionGroup):
+            pending += error.exceptions
 
 
 def _attribute(target: str, module: ModuleType, path: str) -> object:
-    found: object = module
+    value: object = module
     for name in path.split("."):
         try:
-            found = getattr(found, name)
+            value = getattr(value, name)
         except AttributeError:
-            hint = did_you_mean(name, [n for n in dir(found) if not n.startswith("_")])
+            hint = did_you_mean(name, [known for known in dir(value) if not known.startswith("_")])
             raise _problem(target, f"the module {module.__name__} has no {path}{hint}") from None
         except BaseException as error:  # noqa: BLE001  a module's __getattr__ is the author's code too
             raise _problem(target, f"looking up {path} raised {describe(error)}") from None
-    return found
+    return value
 
 
 def _modules_in(folder: str) -> list[str]:
@@ -189,5 +205,5 @@ def _modules_in(folder: str) -> list[str]:
     return [path.stem for path in paths if path.suffix in ("", ".py")]
 
 
-def _problem(target: str, words: str) -> FixConfiguration:
-    return FixConfiguration(f"{setting(target)}: {words}")
+def _problem(target: str, reason: str) -> FixConfiguration:
+    return FixConfiguration(f"{setting(target)}: {reason}")

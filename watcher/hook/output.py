@@ -1,6 +1,6 @@
-"""What a worker prints: read without ever blocking it, cut to a limit per run, escaped, handed on line by line.
+"""The output of a worker: read at once, cut to a limit per run, escaped, and passed on line by line.
 
-Invariant: no more than `limit_bytes` of one run are kept, and a hook that prints without end is never held up.
+Invariant: at most `limit_bytes` of one run are kept, and a hook that prints without end never has to wait.
 """
 
 import asyncio
@@ -12,7 +12,7 @@ from watcher.text import LINE_LIMIT, clean
 
 OUTPUT_LIMIT_BYTES = 16_384
 
-# Called with the task that was running (None while a worker starts or rests) and one safe line.
+# Called with the running task (None while a worker starts or is idle) and one safe line.
 Log = Callable[[Task | None, str], None]
 
 _READ_BYTES = 65_536  # a pipe's capacity
@@ -20,7 +20,7 @@ _DRAIN_READS = 16
 
 
 class Output:
-    """Reads the pipe that is a worker's stdout and stderr. Owns the descriptor."""
+    """The read end of the pipe that is a worker's stdout and stderr. Owns the descriptor."""
 
     def __init__(self, fd: int, log: Log, limit_bytes: int = OUTPUT_LIMIT_BYTES) -> None:
         os.set_blocking(fd, False)
@@ -36,24 +36,24 @@ class Output:
         self._loop.add_reader(fd, self._read)
 
     def begin(self, task: Task | None) -> None:
-        """What is printed from now on belongs to this task, with a fresh limit."""
+        """Attribute the output from now on to a task, with a new limit."""
         self._drain()
         self._flush()
         self._task, self._left_bytes, self._dropped_bytes = task, self._limit_bytes, 0
 
     def end(self) -> None:
-        """Hand on everything printed so far."""
+        """Pass on everything printed so far."""
         self._drain()
         self._flush()
         self._task = None
 
     def close(self) -> None:
-        """Hand on the rest and close. A child of the hook that still holds the other end gets a broken pipe."""
+        """Pass on the rest and close. A child of the hook that still holds the write end gets a broken pipe."""
         self.end()
         self._close()
 
     def _drain(self) -> None:
-        # Bounded: a thread of the hook may write faster than we read.
+        # Bounded: a thread of the hook may write faster than this reads.
         for _ in range(_DRAIN_READS):
             if not self._read():
                 return
@@ -77,17 +77,17 @@ class Output:
         self._dropped_bytes += len(data) - len(kept)
         *lines, self._partial = (self._partial + kept).split(b"\n")
         for line in lines:
-            self._hand_on(line)
+            self._pass_on(line)
 
     def _flush(self) -> None:
         if self._partial:
-            self._hand_on(self._partial)
+            self._pass_on(self._partial)
             self._partial = b""
         if self._dropped_bytes:
             self._log(self._task, f"({self._dropped_bytes:,} more bytes of output are not shown)")
             self._dropped_bytes = 0
 
-    def _hand_on(self, line: bytes) -> None:
+    def _pass_on(self, line: bytes) -> None:
         if line.strip():
             self.last_line = clean(line.decode("utf-8", "backslashreplace").rstrip(), LINE_LIMIT)
             self._log(self._task, self.last_line)

@@ -1,8 +1,8 @@
-"""One worker process, seen from the daemon: started, asked, killed, reaped.
+"""One worker process as the daemon sees it: start, run, kill, reap.
 
-The daemon's child is the worker's supervisor (`watcher.hook.supervisor`). It ends with the worker, once everything the
-worker started has ended too, and with the worker's exit status. Closing the life line, a pipe, ends them all; so does
-the end of the daemon. Invariant: a reply counts only with the number of its run, which no other run can know.
+The daemon's child is the worker's supervisor (`watcher.hook.supervisor`). It ends after the worker and all processes
+that the worker started, with the worker's exit status. Closing the parent pipe ends them all; so does the end of the
+daemon. Invariant: a reply counts only with the number of its run, which no other run can know.
 """
 
 import asyncio
@@ -22,27 +22,27 @@ from watcher.text import setting
 
 _CHANNEL_CLOSED = "the hook closed the worker's channel to the daemon"
 _RUN_BYTES = 7
-_EXIT_GRACE_S = 2.0  # for a dismissed worker's exit handlers
-_KILL_GRACE_S = 10.0  # for a supervisor to end everything, before it is killed itself
-_STATUS_GRACE_S = 1.0  # between a closed channel and the news of the exit
+_EXIT_GRACE_S = 2.0  # for the exit handlers of a stopped worker
+_KILL_GRACE_S = 10.0  # for a supervisor to end all processes, before it is killed itself
+_STATUS_GRACE_S = 1.0  # between a closed channel and the exit status
 
 
 class WorkerProcess:
-    """A running worker. Made by `start`; gone when `ended` is set. Runs one task at a time."""
+    """A running worker, made by `start`. Runs one task at a time; `ended` is set once it is gone."""
 
-    def __init__(self, order: wire.LoadRequest, log: Log, temp_dir: str | None = None) -> None:
-        self._limit_bytes = wire.frame_limit_bytes(order.answer_limit_bytes)
-        self._order = order
+    def __init__(self, request: wire.LoadRequest, log: Log, temp_dir: str | None = None) -> None:
+        self._limit_bytes = wire.message_limit_bytes(request.answer_limit_bytes)
+        self._request = request
         self._loop = asyncio.get_running_loop()
         spawned = spawn(temp_dir)
         self._popen, self._pidfd = spawned.popen, spawned.pidfd
-        self._channel, self._life_fd = spawned.channel, spawned.life_fd
+        self._channel, self._parent_fd = spawned.channel, spawned.parent_fd
         self._output = Output(spawned.output_fd, log)
         self._loop.add_reader(self._pidfd, self._reap)
-        self._busy = True  # with loading the hook: what it says of that may still have to be read when it has ended
-        self._doomed = False
-        self._grace: asyncio.TimerHandle | None = None
-        self._last_resort: asyncio.TimerHandle | None = None
+        self._busy = True  # loading: its reply may still have to be read after the process has ended
+        self._stopping = False
+        self._stop_timer: asyncio.TimerHandle | None = None
+        self._kill_timer: asyncio.TimerHandle | None = None
         self.ended = asyncio.Event()
         self.version = ""
         self.exposed = ""
@@ -52,16 +52,24 @@ class WorkerProcess:
 
     @classmethod
     async def start(
-        cls, order: wire.LoadRequest, *, timeout_s: float, log: Log, temp_dir: str | None = None
+        cls, request: wire.LoadRequest, *, timeout_s: float, log: Log, temp_dir: str | None = None
     ) -> "WorkerProcess":
-        """Start a worker and have it load the hook. `temp_dir` takes the place of the folder for temporary files.
+        """Start a worker and return it once it has loaded the hook.
 
-        Raises FixConfiguration when the hook cannot be loaded, TryLater when that may pass or there is no process.
+        Args:
+            request: the hook, and the limits of its process.
+            timeout_s: the limit of loading, in seconds.
+            log: gets the output, line by line.
+            temp_dir: the worker's folder for temporary files; None: the usual one.
+
+        Raises:
+            FixConfiguration: the hook cannot be loaded.
+            TryLater: it cannot be loaded now, or the system has no process.
         """
-        worker = cls(order, log, temp_dir)
+        worker = cls(request, log, temp_dir)
         try:
-            start = await worker._load(timeout_s)
-            worker.version, worker.files, worker.exposed = start.version, start.files, start.exposed
+            ready = await worker._load(timeout_s)
+            worker.version, worker.files, worker.exposed = ready.version, ready.files, ready.exposed
         except BaseException:
             worker.kill()
             await worker.ended.wait()
@@ -71,58 +79,63 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """That of the supervisor."""
+        """Return the process id of the supervisor."""
         return self._popen.pid
 
     @property
     def usable(self) -> bool:
-        """True while it may be given another task."""
-        return not self.ended.is_set() and not self._doomed
+        """Return True while the worker may be given another task."""
+        return not self.ended.is_set() and not self._stopping
 
     async def run(self, task: Task, timeout_s: float) -> Answer:
-        """Have the hook answer. Raises AttemptFailed; the worker survives only what the hook said in good order."""
+        """Return the hook's answer to a task. The worker survives only if a well-formed reply comes in time.
+
+        Raises:
+            AttemptFailed: the hook raised, gave no answer, took longer than `timeout_s` seconds, or its worker ended.
+        """
         self.runs += 1
-        # Not a counter: what a hook writes into the channel during one run must not pass for the reply to a later one.
+        # Not a counter: bytes that a hook writes to the channel during one run must not pass
+        # for the reply to a later run.
         run = int.from_bytes(os.urandom(_RUN_BYTES))
         self._busy = True
         self._output.begin(task)
-        unharmed = False
+        is_well_formed = False
         try:
             async with asyncio.timeout(timeout_s):
                 await self._send(wire.write_task(run, task))
                 reply = await self._receive()
             if wire.read_run(reply) != run:
-                raise wire.BrokenMessage("an answer to another run")
+                raise wire.BrokenMessage("a reply to another run")
             self.new_files |= wire.read_files(reply)
-            unharmed = True
+            is_well_formed = True
             if wire.is_last(reply):
                 self.stop()
-            return wire.read_answer(reply, self._order.answer_limit_bytes)
+            return wire.read_answer(reply, self._request.answer_limit_bytes)
         except TimeoutError:
             raise AttemptFailed(f"the hook took longer than timeout_s = {timeout_s:g} s and was killed") from None
         except OSError:
-            raise AttemptFailed(f"while the hook ran, {await self._how_it_ended()}") from None
-        except wire.BrokenMessage as nonsense:
-            unharmed = False
-            raise AttemptFailed(f"the worker sent something that is no answer ({nonsense}) and was killed") from None
+            raise AttemptFailed(f"while the hook ran, {await self._exit_reason()}") from None
+        except wire.BrokenMessage as error:
+            is_well_formed = False
+            raise AttemptFailed(f"the worker sent a malformed reply ({error}) and was killed") from None
         finally:
             self._output.end()
-            if not unharmed:
+            if not is_well_formed:
                 self.kill()
             self._busy = False
             self._close_if_over()
 
     def kill(self) -> None:
-        """End the worker and everything it started, now. `ended` follows."""
-        self._doomed = True
-        if self._life_fd >= 0:
-            os.close(self._life_fd)
-            self._life_fd = -1
-            self._last_resort = self._loop.call_later(_KILL_GRACE_S, self._popen.kill)
+        """Kill the worker and every process it started, now. `ended` follows."""
+        self._stopping = True
+        if self._parent_fd >= 0:
+            os.close(self._parent_fd)
+            self._parent_fd = -1
+            self._kill_timer = self._loop.call_later(_KILL_GRACE_S, self._popen.kill)
 
     @property
     def is_quiet(self) -> bool:
-        """Return True if nothing waits in the channel, as it must be between two runs."""
+        """Return True if the channel is empty, as it must be between two runs."""
         try:
             self._channel.recv(1, socket.MSG_PEEK)
         except BlockingIOError:
@@ -132,33 +145,33 @@ class WorkerProcess:
         return False
 
     def stop(self) -> None:
-        """Let an idle worker end by itself, with its exit handlers, and kill it if that takes too long."""
+        """Let an idle worker exit, with its exit handlers; kill it if that takes too long."""
         if self.usable:
-            self._doomed = True
-            self._grace = self._loop.call_later(_EXIT_GRACE_S, self.kill)
+            self._stopping = True
+            self._stop_timer = self._loop.call_later(_EXIT_GRACE_S, self.kill)
             with contextlib.suppress(OSError):
                 self._channel.shutdown(socket.SHUT_WR)
 
     async def _load(self, timeout_s: float) -> wire.Ready:
-        name = setting(self._order.target)
+        name = setting(self._request.target)
         try:
             async with asyncio.timeout(timeout_s):
-                await self._send(wire.write_load(self._order))
-                start = wire.read_start(await self._receive())
+                await self._send(wire.write_load(self._request))
+                reply = wire.read_start(await self._receive())
         except TimeoutError:
             raise TryLater(f"{name}: importing the module took longer than {timeout_s:g} s") from None
         except (OSError, wire.BrokenMessage):
-            how = await self._how_it_ended()
+            reason = await self._exit_reason()
             last = f"; it last printed: {self._output.last_line}" if self._output.last_line else ""
-            words = f"{name}: while importing the module, {how}{last}"
-            is_killed = self._popen.returncode == -signal.SIGKILL  # by the system, for want of memory
-            raise (TryLater if is_killed else FixConfiguration)(words) from None
+            message = f"{name}: while importing the module, {reason}{last}"
+            is_killed = self._popen.returncode == -signal.SIGKILL  # by the kernel, which was out of memory
+            raise (TryLater if is_killed else FixConfiguration)(message) from None
         finally:
             self._busy = False
             self._close_if_over()
-        if isinstance(start, wire.NotLoaded):
-            raise TryLater(start.words) if start.may_pass else FixConfiguration(start.words)
-        return start
+        if isinstance(reply, wire.NotLoaded):
+            raise TryLater(reply.reason) if reply.may_pass else FixConfiguration(reply.reason)
+        return reply
 
     async def _send(self, fields: wire.Fields) -> None:
         await self._loop.sock_sendall(self._channel, wire.pack(fields))
@@ -176,14 +189,15 @@ class WorkerProcess:
             data += part
         return bytes(data)
 
-    async def _how_it_ended(self) -> str:
+    async def _exit_reason(self) -> str:
+        """Return why the worker ended, as the end of a sentence."""
         try:
             async with asyncio.timeout(_STATUS_GRACE_S):
                 await self.ended.wait()
         except TimeoutError:
             return _CHANNEL_CLOSED
         status = self._popen.returncode
-        limit = memory.hint(self._order.memory_mb)
+        limit = memory.hint(self._request.memory_mb)
         if status == wire.CHANNEL_LOST:
             return _CHANNEL_CLOSED
         if status == wire.NO_MEMORY:
@@ -192,23 +206,23 @@ class WorkerProcess:
             return f"the worker process ended with exit code {status}"
         name = _signal_name(-status)
         hint = " (out of memory, or killed by hand)" if -status == signal.SIGKILL else ""
-        # Libraries in C end the process where memory is refused.
-        why = limit if -status in (signal.SIGABRT, signal.SIGSEGV) else ""
-        return f"the worker process was killed by {name}{hint}{why}"
+        # Libraries in C abort or crash when memory is refused.
+        limit_hint = limit if -status in (signal.SIGABRT, signal.SIGSEGV) else ""
+        return f"the worker process was killed by {name}{hint}{limit_hint}"
 
     def _reap(self) -> None:
-        """The processes have ended: reap the supervisor, and wake whoever waits for a reply."""
+        """Reap the ended supervisor, and end the wait for a reply."""
         self._loop.remove_reader(self._pidfd)
         os.close(self._pidfd)
         self._popen.wait()
-        if self._life_fd >= 0:
-            os.close(self._life_fd)
-            self._life_fd = -1
+        if self._parent_fd >= 0:
+            os.close(self._parent_fd)
+            self._parent_fd = -1
         self._output.close()
-        # A reply already sent can still be read; after it comes the end, whoever else holds the other side.
+        # A reply already sent can still be read; then the channel ends, even if another process holds the other side.
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_RDWR)
-        for timer in (self._grace, self._last_resort):
+        for timer in (self._stop_timer, self._kill_timer):
             if timer:
                 timer.cancel()
         self.ended.set()

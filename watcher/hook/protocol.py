@@ -1,14 +1,13 @@
-"""What a hook is, and the one judge of what it returns.
+"""The contract of a hook, and the check of its answers.
 
-A hook is a plain function that takes a `Task` and returns an answer; `def` and `async def` both do:
+A hook is a plain function, `def` or `async def`, that takes a `Task` and returns an answer:
 
     from watcher import Later, Skip, Task
 
     def respond(task: Task) -> bytes | Skip | Later:
         return hashlib.sha256(task.message).digest()
 
-Invariant: the answer of a hook is exactly `bytes`, `Skip` or `Later`. Nothing is guessed or converted, because these
-bytes are signed.
+Invariant: an answer is exactly `bytes`, `Skip` or `Later`. No other type is converted, because the bytes are signed.
 """
 
 import inspect
@@ -22,28 +21,31 @@ from watcher.text import clean
 
 Answer = bytes | Skip | Later
 
-# What fits into a transaction that a node will take from a stranger (128 KiB, go-ethereum's limit).
+# The largest transaction that nodes take from others is 128 KiB (go-ethereum, txMaxSize).
 ANSWER_LIMIT_BYTES = 131_072
-# A verdict of `Later` is asked again at least this often, so that a slip of the pen cannot park a task for good.
+# The longest pauses of `Later`, so that a wrong number cannot park a task for good.
 LATER_LIMIT_BLOCKS = 100_000
 LATER_LIMIT_S = 86_400.0
 
 
 class Hook(Protocol):
-    """Decides what to answer to one task.
+    """A function that decides the answer to one task.
 
-    It is called once per attempt, in a process of its own making, and may be called again for the same task after a
-    failure or a crash; the first answer is the one that counts. Raising, hanging beyond `timeout_s` or dying costs
-    the task one attempt.
+    It is called once per attempt, in a worker process, and may be called again for the same task after a failure or a
+    crash; only the first answer counts. An exception, a run beyond `timeout_s` or the death of the process costs the
+    task one attempt.
     """
 
     def __call__(self, task: Task, /) -> Answer | Awaitable[Answer]: ...
 
 
 def checked_result(answer: object, limit_bytes: int = ANSWER_LIMIT_BYTES) -> Answer:
-    """Return the answer if it keeps the contract, with reasons made safe and `Later` held within its limits.
+    """Return the answer if it keeps the contract, with safe reasons and `Later` within its limits.
 
-    Raises AttemptFailed, with words that say what to return instead. Subclasses of bytes (such as HexBytes) are bytes.
+    Subclasses of bytes (such as HexBytes) become bytes.
+
+    Raises:
+        AttemptFailed: it does not; the message says what to return instead.
     """
     if isinstance(answer, bytes):
         if len(answer) > limit_bytes:
@@ -82,7 +84,7 @@ def _kind(value: object) -> str:
 
 
 def _advice(value: object) -> str:
-    """Say what to write instead, for the slips that happen."""
+    """Return what to write instead, for the frequent mistakes."""
     if isinstance(value, str):
         return "return bytes: bytes.fromhex(text.removeprefix('0x')) for hex, text.encode() for text"
     if isinstance(value, bytearray | memoryview):

@@ -1,6 +1,6 @@
-"""Stage: ready -> computed. Run the hook on each task and write its first answer down.
+"""The respond stage: ready -> computed, skipped or failed. Run the hook on each task and store its first answer.
 
-Invariant: the answer is in the ledger before anything can send it; what the hook does to one task costs no other.
+Invariant: the answer is in the ledger before anything can send it; a hook's failure on one task costs no other task.
 """
 
 from collections.abc import Awaitable, Callable
@@ -16,20 +16,28 @@ from watcher.inflight import InFlight
 from watcher.ledger import claims, hook_results, queries
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.store import Ledger
+from watcher.once import Once
 from watcher.state import State
 from watcher.task import Later, OpenTask, Response, Skip, Task
 
 RunHook = Callable[[Task], Awaitable[Response | Skip | Later]]
 
 _RETRY_MAX_S = 300.0
-_OUT_OF_ORDER_S = 5.0
-# Claimed ahead per worker, so that a fast hook never waits for the ledger.
+# The pause of a task that was released because no worker, or no ledger, could take it.
+_UNAVAILABLE_S = 5.0
+# Reasons of releases that are logged at WARNING before a hook runs again.
+_REASONS_LOGGED = 20
+# Tasks claimed per worker, so that a fast hook never waits for the ledger.
 _AHEAD = 8
 
 
 @dataclass(frozen=True, slots=True)
 class RespondPlan:
-    """How to run the hook. `max_attempts` counts failures of one task; `retry_base_s` doubles with each."""
+    """The settings of the respond stage.
+
+    `max_attempts` counts the failed runs of one task; the pause between them begins at `retry_base_s` seconds and
+    doubles.
+    """
 
     workers: int
     timeout_s: float
@@ -39,7 +47,7 @@ class RespondPlan:
 
 
 class Respond:
-    """Keeps the workers busy with the tasks nearest to their deadline. `run_hook` is the crew's `run`."""
+    """The respond stage: keeps the workers busy, nearest deadline first. `run_hook` is a runner's `run`."""
 
     name = "respond"
 
@@ -49,96 +57,143 @@ class Respond:
         self._clock = clock
         self._random = random
         self._plan = plan
+        self._unavailable = Once(_REASONS_LOGGED)
         self._in_flight = InFlight(plan.workers * _AHEAD)
-        # Half of what is claimed keeps the workers busy; claiming one by one would keep the ledger busy instead.
+        # Claim at least half of what fits: claims one by one would keep the ledger busy instead of the workers.
         self._least_room = plan.workers * _AHEAD // 2
 
     async def step(self) -> float:
-        """Claim what there is room for and start the hook on it. Returns the seconds until the next look."""
+        """Claim as many tasks as there is room for and start the hook on them. Return the seconds to the next step."""
         room = self._in_flight.room
         if room < self._least_room:
             await self._in_flight.wait_for_room(self._plan.idle_s, self._least_room)
             return 0
         lease_ms = int((self._plan.timeout_s * (_AHEAD + 1) + 60) * 1000)
-        held = await self._ledger.write(
+        claimed = await self._ledger.write(
             claims.claim, self._ledger.source_id, [State.READY], room, lease_ms, self._ledger.held_to_block
         )
-        for one in held:
-            self._in_flight.start(self._answer(one), f"hook {one.task.task_index}")
-        if len(held) == room:
+        for open_task in claimed:
+            self._in_flight.start(self._answer(open_task), f"hook {open_task.task.task_index}")
+        if len(claimed) == room:
             return 0
         now_ms = self._clock.now_ms()
         return await self._ledger.read(queries.rest_s, self._ledger.source_id, [State.READY], now_ms, self._plan.idle_s)
 
     def follow(self, plan: RespondPlan) -> None:
-        """Take new numbers for the attempts that begin from now on. How many run at once stays."""
+        """Use new settings for the next attempts; the number of concurrent runs stays."""
         self._plan = plan
 
     async def drain(self) -> None:
-        """Let the running hooks finish; nothing is claimed any more."""
+        """Wait for the running hooks; claim nothing more."""
         await self._in_flight.drain()
 
-    async def _answer(self, held: OpenTask) -> None:
+    async def _answer(self, open_task: OpenTask) -> None:
         try:
-            if held.response is not None:
-                await self._ledger.write(hook_results.keep_old_answer, held)
+            if open_task.response is not None:
+                await self._ledger.write(hook_results.keep_old_answer, open_task)
             else:
-                await self._ask_hook(held)
-        except LostLease as lost:
-            logger.bind(task=held.task.task_index).info("the hook's answer was dropped: {}", lost)
-        except TryLater as trouble:
-            logger.bind(task=held.task.task_index).warning("{}", trouble)
-            await self._give_back(held, str(trouble))
+                await self._ask_hook(open_task)
+            self._unavailable.forget()
+        except LostLease as error:
+            logger.info(
+                "response.dropped: the hook's answer is not stored, because the task has changed",
+                task=open_task.task.task_index,
+                reason=str(error),
+            )
+        except TryLater as error:
+            self._log_unavailable(open_task.task, str(error))
+            await self._release(open_task, str(error))
 
-    async def _ask_hook(self, held: OpenTask) -> None:
+    async def _ask_hook(self, open_task: OpenTask) -> None:
         began_s = self._clock.monotonic_s()
         try:
-            verdict = await self._run_hook(held.task)
-        except AttemptFailed as failure:
-            await self._failed(held, str(failure), self._since_ms(began_s))
+            verdict = await self._run_hook(open_task.task)
+        except AttemptFailed as error:
+            await self._failed(open_task, str(error), self._since_ms(began_s))
             return
-        self._in_flight.release_slot()  # the worker is free; writing its answer down keeps nobody waiting
+        self._in_flight.release_slot()  # The worker is idle; the ledger write must keep no other task waiting.
         match verdict:
             case Response():
-                await self._ledger.write(hook_results.keep_answer, held, verdict)
+                await self._ledger.write(hook_results.keep_answer, open_task, verdict)
             case Skip(reason):
-                await self._ledger.write(hook_results.hook_skipped, held, reason, self._since_ms(began_s))
+                await self._ledger.write(hook_results.hook_skipped, open_task, reason, self._since_ms(began_s))
             case Later():
                 await self._ledger.write(
-                    hook_results.postpone, held, verdict, await self._after(verdict), self._since_ms(began_s)
+                    hook_results.postpone,
+                    open_task,
+                    verdict,
+                    await self._retry_at(verdict),
+                    self._since_ms(began_s),
                 )
+        _log_verdict(open_task.task, verdict)
 
-    async def _failed(self, held: OpenTask, words: str, duration_ms: int) -> None:
-        burnt = held.hook_attempts + 1
-        again = None
-        if burnt < self._plan.max_attempts:
-            pause_s = doubled_s(burnt, self._plan.retry_base_s, _RETRY_MAX_S)
-            again = RetryAt(after_ms=int(spread_s(pause_s, self._random.random) * 1000))
-        log = logger.bind(task=held.task.task_index)
-        log.warning("the hook failed ({} of {} attempts): {}", burnt, self._plan.max_attempts, words)
-        await self._ledger.write(hook_results.hook_failed, held, words, duration_ms, again)
-        if again is None:
-            log.error(
-                "given up after {} attempts; correct the hook, reload it (SIGHUP), then `watcher tasks retry`", burnt
+    async def _failed(self, open_task: OpenTask, reason: str, duration_ms: int) -> None:
+        attempt, index = open_task.hook_attempts + 1, open_task.task.task_index
+        retry_at = None
+        if attempt < self._plan.max_attempts:
+            pause_s = doubled_s(attempt, self._plan.retry_base_s, _RETRY_MAX_S)
+            retry_at = RetryAt(after_ms=int(spread_s(pause_s, self._random.random) * 1000))
+        logger.warning(
+            "hook.failed: the hook gave no answer",
+            task=index,
+            attempt=attempt,
+            max_attempts=self._plan.max_attempts,
+            reason=reason,
+        )
+        await self._ledger.write(hook_results.hook_failed, open_task, reason, duration_ms, retry_at)
+        if retry_at is None:
+            logger.error(
+                "task.failed: the hook failed in every attempt; correct it, reload it (SIGHUP), then run "
+                "`watcher tasks retry`",
+                task=index,
+                attempts=attempt,
             )
 
-    async def _after(self, later: Later) -> RetryAt:
+    async def _retry_at(self, later: Later) -> RetryAt:
         cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
         at_block = cursor.head_block + later.blocks if later.blocks else 0
         return RetryAt(after_ms=int(later.seconds * 1000), at_block=at_block)
 
-    async def _give_back(self, held: OpenTask, words: str) -> None:
-        """As soon as the ledger takes it: the lease of a slow hook would keep the task for long after."""
-        again = RetryAt(after_ms=int(_OUT_OF_ORDER_S * 1000))
+    async def _release(self, open_task: OpenTask, reason: str) -> None:
+        """Release a task as soon as the ledger takes writes: the lease of a slow hook would keep it for long."""
+        retry_at = RetryAt(after_ms=int(_UNAVAILABLE_S * 1000))
         while True:
             try:
-                await self._ledger.write(claims.release, held, again, words)
+                await self._ledger.write(claims.release, open_task, retry_at, reason)
             except LostLease:
                 return
             except TryLater:
-                await self._clock.sleep(_OUT_OF_ORDER_S)
+                await self._clock.sleep(_UNAVAILABLE_S)
             else:
                 return
 
+    def _log_unavailable(self, task: Task, reason: str) -> None:
+        """Log why a task is released: at WARNING once per reason, then at DEBUG until a hook runs again."""
+        level = "WARNING" if self._unavailable.begins(reason) else "DEBUG"
+        logger.log(level, "hook.unavailable: the hook cannot run now; tasks wait", task=task.task_index, reason=reason)
+
     def _since_ms(self, began_s: float) -> int:
         return round((self._clock.monotonic_s() - began_s) * 1000)
+
+
+def _log_verdict(task: Task, verdict: Response | Skip | Later) -> None:
+    """Log a stored verdict. Answers are DEBUG, because each is followed by `task.sent`."""
+    match verdict:
+        case Response(answer, version, duration_ms):
+            logger.debug(
+                "task.computed: the hook's answer is stored",
+                task=task.task_index,
+                answer_bytes=len(answer),
+                hook_version=version,
+                duration_ms=duration_ms,
+            )
+        case Skip(reason):
+            logger.info("task.skipped: the hook skips the task", task=task.task_index, reason=reason)
+        case Later(blocks, seconds, reason):
+            logger.debug(
+                "task.postponed: the hook asks for the task again later",
+                task=task.task_index,
+                blocks=blocks,
+                seconds=seconds,
+                reason=reason,
+            )

@@ -1,7 +1,7 @@
-"""Which source files a hook is made of, by name and SHA-256.
+"""The source files of a hook, by path and SHA-256.
 
-Runs in the worker. Standard library only. Invariant: the bytes that are hashed are the bytes that are compiled; the
-bytecode cache is not used for them, because it is chosen by time and size and may belong to another text.
+Runs in the worker. Standard library only. Invariant: the hashed bytes are the compiled bytes; the bytecode cache is not
+used, because it is chosen by time and size and may belong to another text.
 """
 
 import hashlib
@@ -17,10 +17,10 @@ _VERSION_CHARS = 12
 
 
 class SourceRecorder:
-    """A finder, first on `sys.meta_path`, that records what the others find below `home` and in the hook's package.
+    """A finder, first on `sys.meta_path`, that records the modules which the other finders load.
 
-    `files` maps the path of each module that was loaded to the hash of its content. Recorded are the modules below
-    `home`, without installed packages and this interpreter's own, and the package that holds the hook, wherever it is.
+    `files` maps the path of each recorded module to the SHA-256 (hex) of its content. Recorded are the modules below
+    `home`, except installed packages and the interpreter's own, and the package of the hook at any place.
     """
 
     def __init__(self, home: str, hook_module: str) -> None:
@@ -33,7 +33,7 @@ class SourceRecorder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return what the other finders find, with a loader that hashes what it compiles."""
+        """Return the spec of the other finders, with a loader that hashes the source it compiles."""
         for finder in sys.meta_path:
             find = None if finder is self else getattr(finder, "find_spec", None)
             spec: ModuleSpec | None = find(name, path, target) if find else None
@@ -44,7 +44,7 @@ class SourceRecorder:
         return None
 
     def add(self, module: ModuleType) -> None:
-        """Record the hook's module where it was loaded before this recorder: a built-in one has no file."""
+        """Record the hook's module if it was loaded before this recorder. A built-in module has no file."""
         file = getattr(module, "__file__", None)
         if file and file not in self.files:
             try:
@@ -53,20 +53,20 @@ class SourceRecorder:
                 return
 
     def loaded(self, name: str, path: str, content: bytes) -> None:
-        """Record a file as it is loaded."""
+        """Record the content of a module that is being loaded."""
         self._names[path] = name
         self.files[path] = hashlib.sha256(content).hexdigest()
 
     @property
     def version(self) -> str:
-        """A short hash of the names and contents of all recorded modules; it does not depend on where they lie."""
+        """Return a short hash of the names and contents of all recorded modules; their folder does not matter."""
         if not self.files:
             return NO_SOURCE
         lines = sorted(f"{self._names[path]} {digest}\n" for path, digest in self.files.items())
         return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:_VERSION_CHARS]
 
     def take_new(self) -> Mapping[str, str]:
-        """Return the files recorded, or loaded with another content, since the last call."""
+        """Return the files recorded since the last call, or loaded again with other content."""
         new = {path: digest for path, digest in self.files.items() if self._reported.get(path) != digest}
         self._reported |= new
         return new
@@ -87,15 +87,15 @@ class SourceRecorder:
         if type(spec.loader) is SourceFileLoader:
             spec.loader = _HashingLoader(spec.loader.name, origin, self)
             return
-        # Compiled modules are read by the system's linker: hashed right before it does.
+        # The system's linker reads compiled modules: hash them right before.
         try:
             self.loaded(spec.name, origin, Path(origin).read_bytes())
         except OSError:
-            return  # then the import fails in its own words
+            return  # The import itself then fails and says why.
 
 
 class _HashingLoader(SourceFileLoader):
-    """Compiles the source it reads, never a cached copy, and records its hash."""
+    """A loader that compiles the source it reads, never a cached copy, and records its hash."""
 
     def __init__(self, name: str, path: str, recorder: SourceRecorder) -> None:
         super().__init__(name, path)

@@ -1,8 +1,9 @@
-"""The parent of one worker: ends whatever the worker has started, in whatever session, as soon as the worker ends.
+"""The parent of one worker, which kills all processes that the worker has started as soon as the worker ends.
 
-Between daemon and worker, because a process that made a session of its own is found by nothing but its parent: orphans
-become children of this process (a subreaper), and it kills its children until there are none. Standard library only.
-Invariant: it ends with the worker's own exit status, after the worker and all descendants, or `_SWEEP_LIMIT_S` later.
+Only its parent can find a process that made a session of its own. So this process stands between daemon and worker: it
+is a subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)), orphans become its children, and it kills its children until there
+are none. Standard library only. Invariant: it ends with the worker's exit status, after the worker and all descendants,
+or `_SWEEP_LIMIT_S` after the worker.
 """
 
 import os
@@ -17,13 +18,13 @@ from pathlib import Path
 from watcher.hook import worker
 from watcher.hook.syscalls import die_with_parent, reap_orphans
 
-_SWEEP_LIMIT_S = 5.0  # a fork bomb may outrun this; the limits of the service end it
+_SWEEP_LIMIT_S = 5.0  # A fork bomb may outrun this; the limits of the service unit end it.
 _SWEEP_POLL_MS = 20
 _KILLED = 128 + signal.SIGKILL
 
 
-def main(channel_fd: int, life_fd: int) -> None:
-    """Fork the worker and wait for its end, or for that of the daemon, which holds the other end of `life_fd`."""
+def main(channel_fd: int, parent_fd: int) -> None:
+    """Fork the worker, and wait until it ends or the daemon closes the other end of `parent_fd`."""
     wake_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
@@ -34,15 +35,15 @@ def main(channel_fd: int, life_fd: int) -> None:
     child = os.fork()
     if child == 0:
         _become_worker(parent, (wake_fd, write_fd))
-        worker.main(channel_fd, life_fd)
+        worker.main(channel_fd, parent_fd)
         return
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)  # the daemon decides when a worker ends
+        signal.signal(number, lambda *_: None)  # The daemon decides when a worker ends.
     os.close(channel_fd)
     null_fd = os.open(os.devnull, os.O_RDWR)
     for fd in (1, 2):
         os.dup2(null_fd, fd)
-    status = _wait(child, life_fd, wake_fd)
+    status = _wait(child, parent_fd, wake_fd)
     _exit_as(_sweep(child, status, wake_fd))
 
 
@@ -58,14 +59,14 @@ def _become_worker(parent: int, fds: tuple[int, ...]) -> None:
         sys.exit(_KILLED)
 
 
-def _wait(child: int, life_fd: int, wake_fd: int) -> int | None:
-    """Return the worker's wait status, or None as soon as the daemon has closed the life line."""
+def _wait(child: int, parent_fd: int, wake_fd: int) -> int | None:
+    """Return the wait status of the worker, or None as soon as the daemon has closed the parent pipe."""
     poll = select.poll()
-    for fd in (life_fd, wake_fd):
+    for fd in (parent_fd, wake_fd):
         poll.register(fd, select.POLLIN)
     while True:
         for fd, _ in poll.poll():
-            if fd == life_fd:
+            if fd == parent_fd:
                 return None
             os.read(wake_fd, 4096)
         for pid, status in _reaped():
@@ -74,7 +75,7 @@ def _wait(child: int, life_fd: int, wake_fd: int) -> int | None:
 
 
 def _sweep(child: int, status: int | None, wake_fd: int) -> int | None:
-    """Kill children until there are none. Returns the worker's status, None where it did not end."""
+    """Kill children until there are none. Return the wait status of the worker; None: it did not end."""
     poll = select.poll()
     poll.register(wake_fd, select.POLLIN)
     end_s = time.monotonic() + _SWEEP_LIMIT_S
@@ -82,8 +83,8 @@ def _sweep(child: int, status: int | None, wake_fd: int) -> int | None:
         for pid in _children():
             with suppress(OSError):
                 os.kill(pid, signal.SIGKILL)
-        for pid, its in _reaped():
-            status = its if pid == child else status
+        for pid, child_status in _reaped():
+            status = child_status if pid == child else status
         if not _has_children():
             break
         if poll.poll(_SWEEP_POLL_MS):
@@ -108,9 +109,9 @@ def _has_children() -> bool:
 def _children() -> list[int]:
     pid = os.getpid()
     try:
-        return [int(one) for one in Path(f"/proc/self/task/{pid}/children").read_text().split()]
-    except FileNotFoundError:  # a kernel built without it
-        return [int(one) for one in os.listdir("/proc") if one.isdigit() and _parent_of(one) == pid]  # noqa: PTH208
+        return [int(child) for child in Path(f"/proc/self/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:  # The kernel is built without this file.
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and _parent_of(name) == pid]  # noqa: PTH208
 
 
 def _parent_of(pid: str) -> int | None:
@@ -121,7 +122,7 @@ def _parent_of(pid: str) -> int | None:
 
 
 def _exit_as(status: int | None) -> None:
-    """End this process the way the worker ended, so that the daemon can say how."""
+    """End this process the way the worker ended, so that the daemon sees its exit code or signal."""
     if status is None or not os.WIFSIGNALED(status):
         os._exit(_KILLED if status is None else os.WEXITSTATUS(status))
     number = os.WTERMSIG(status)

@@ -1,7 +1,7 @@
-"""What daemon and worker say to each other: JSON objects, each after its length in four bytes, big-endian.
+"""The messages between daemon and worker: JSON objects, each after its length in four bytes, big-endian. Pure.
 
-Pure. Invariant: what comes from a worker is hostile; every `read_*` returns a value of the right kind or raises
-BrokenFrame, whatever the bytes. Byte strings travel as hex.
+Invariant: messages of a worker are hostile; for any bytes every `read_*` returns a value of the right type or raises
+BrokenMessage. Byte strings travel as hex.
 """
 
 import json
@@ -22,33 +22,32 @@ _BYTES = "0x"
 
 
 def to_json(value: Any) -> Any:
-    """What stands for the value in a frame."""
+    """Return the JSON form of a value: bytes become `{"0x": hex}`."""
     if isinstance(value, bytes):
         return {_BYTES: value.hex()}
     if isinstance(value, Mapping):
-        return {name: to_json(one) for name, one in value.items()}
+        return {name: to_json(item) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [to_json(one) for one in value]
+        return [to_json(item) for item in value]
     return value
 
 
 def from_json(value: Any) -> Any:
-    """The value again. Raises ValueError for hex that is none."""
+    """Return the value of a JSON form. Raises ValueError for malformed hex."""
     if isinstance(value, dict):
         if value.keys() == {_BYTES}:
             return bytes.fromhex(value[_BYTES])
-        return {name: from_json(one) for name, one in value.items()}
+        return {name: from_json(item) for name, item in value.items()}
     if isinstance(value, list):
-        return [from_json(one) for one in value]
+        return [from_json(item) for item in value]
     return value
 
 
 LENGTH = struct.Struct(">I")
-# How a worker exits that has lost its channel (os.EX_OSERR).
+# Exit codes of a worker that has lost its channel (os.EX_OSERR), or has no memory left for a reply.
 CHANNEL_LOST = 71
-# How a worker exits that has no memory left for a reply.
 NO_MEMORY = 72
-# Beside the answer itself: keys, reasons, the words of a failure, the names of source files.
+# The room beside the answer: keys, reasons, the text of a failure, the names of source files.
 _ROOM_BYTES = 1 << 20
 
 _FILES_LIMIT = 2_000
@@ -58,14 +57,14 @@ Fields = Mapping[str, object]
 
 
 class BrokenMessage(WatcherError):
-    """The other side does not speak this protocol; the process behind it is of no more use."""
+    """The message does not follow the protocol; the process that sent it must not be used again."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoadRequest:
-    """The daemon's first frame to a worker: which hook to load, from where, and what to keep it from.
+    """The daemon's first message to a worker: the hook to load, and the limits of its process.
 
-    `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0 for no limit.
+    `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0: no limit.
     """
 
     target: str
@@ -78,9 +77,9 @@ class LoadRequest:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The hook is loaded. `version` names its source; `files` maps path to SHA-256 (`watcher.hook.sources`).
+    """A loaded hook: its version, and the SHA-256 (hex) of each source file by path (`watcher.hook.sources`).
 
-    `exposed` says why the worker can reach what it should not (`watcher.hook.sandbox`); empty where it cannot.
+    `exposed` says why the worker can reach hidden paths (`watcher.hook.sandbox`); "": it cannot.
     """
 
     version: str
@@ -90,25 +89,25 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class NotLoaded:
-    """The hook cannot be loaded; the words say why. `may_pass`: it is worth another try, nobody has to change it."""
+    """A hook that cannot be loaded. `may_pass`: the system failed and not the code, so a retry may succeed."""
 
-    words: str
+    reason: str
     may_pass: bool = False
 
 
-def frame_limit_bytes(answer_limit_bytes: int) -> int:
-    """Return the longest frame a worker may send: the answer as hex, and some room."""
+def message_limit_bytes(answer_limit_bytes: int) -> int:
+    """Return the length of the longest message of a worker: the answer as hex, and room for the rest."""
     return 2 * answer_limit_bytes + _ROOM_BYTES
 
 
 def pack(fields: Fields) -> bytes:
-    """Return the frame that carries `fields`."""
+    """Return the bytes of a message."""
     body = json.dumps(fields, separators=(",", ":")).encode()
     return LENGTH.pack(len(body)) + body
 
 
 def unpack(body: bytes) -> Fields:
-    """Return the object inside a frame. Raises BrokenFrame."""
+    """Return the fields of a message's body. Raises BrokenMessage if it is no JSON object."""
     try:
         fields = watcher_files.parse(body)
     except ValueError:
@@ -119,68 +118,62 @@ def unpack(body: bytes) -> Fields:
 
 
 def length(head: bytes, limit_bytes: int) -> int:
-    """Return the length a frame's first four bytes announce. Raises BrokenFrame beyond the limit."""
+    """Return the body's length from a message's first four bytes. Raises BrokenMessage beyond the limit."""
     (size,) = LENGTH.unpack(head)
     if size > limit_bytes:
-        raise BrokenMessage(f"a frame of {size:,} bytes; the limit is {limit_bytes:,}")
+        raise BrokenMessage(f"a message of {size:,} bytes; the limit is {limit_bytes:,}")
     return int(size)
 
 
-def write_load(order: LoadRequest) -> Fields:
-    return asdict(order)
+def write_load(request: LoadRequest) -> Fields:
+    return asdict(request)
 
 
 def read_load(fields: Fields) -> LoadRequest:
-    hidden = fields.get("hidden")
-    if not isinstance(hidden, list) or not all(isinstance(path, str) for path in hidden):
-        raise BrokenMessage("hidden is not a list of paths")
-    return LoadRequest(
-        _text(fields, "target"),
-        _text(fields, "app_dir"),
-        _int(fields, "answer_limit_bytes"),
-        _text(fields, "landlock"),
-        tuple(hidden),
-        _int(fields, "memory_mb"),
-    )
+    return LoadRequest(**_read_plain(fields, {item.name: item.type for item in fields_of(LoadRequest)}))
 
 
 def write_start(start: Ready | NotLoaded) -> Fields:
     if isinstance(start, NotLoaded):
-        return {"not_loaded": start.words, "may_pass": start.may_pass}
+        return {"not_loaded": start.reason, "may_pass": start.may_pass}
     return {"version": start.version, "exposed": start.exposed, **write_files(start.files)}
 
 
 def read_start(fields: Fields) -> Ready | NotLoaded:
     if "not_loaded" in fields:
-        # One problem may list names and places; more than two reasons' worth is noise.
+        # A problem may list names and places, so it gets more room than a reason.
         return NotLoaded(clean(_text(fields, "not_loaded"), 2000), fields.get("may_pass") is True)
     return Ready(clean(_text(fields, "version"), 300), read_files(fields), clean(_text(fields, "exposed")))
 
 
 def write_files(files: Mapping[str, str]) -> Fields:
-    """Return the part of a frame that names loaded files; nothing where there are none. Cut to the limits."""
-    known = ((path, digest) for path, digest in files.items() if len(path) <= _PATH_LIMIT_CHARS)
-    return {"files": dict(islice(known, _FILES_LIMIT))} if files else {}
+    """Return the part of a message that names loaded files, cut to the limits; {} if there are none."""
+    short = ((path, digest) for path, digest in files.items() if len(path) <= _PATH_LIMIT_CHARS)
+    return {"files": dict(islice(short, _FILES_LIMIT))} if files else {}
 
 
 def read_files(fields: Fields) -> Mapping[str, str]:
-    """Return path and SHA-256 in hex of the files a worker has loaded since its last frame. Raises BrokenFrame."""
-    given = fields.get("files", {})
-    if not isinstance(given, dict) or len(given) > _FILES_LIMIT:
+    """Return path and SHA-256 (hex) of the files that a worker has loaded since its last message.
+
+    Raises:
+        BrokenMessage: they are no table of paths and hashes, or too many.
+    """
+    files = fields.get("files", {})
+    if not isinstance(files, dict) or len(files) > _FILES_LIMIT:
         raise BrokenMessage("files are not a table of some paths")
-    for path, digest in given.items():
+    for path, digest in files.items():
         if len(path) > _PATH_LIMIT_CHARS or not isinstance(digest, str) or len(digest) != 64:
             raise BrokenMessage("a file without its hash")
-    return given
+    return files
 
 
-# The fields of a task that travel one by one, with their types; the log stays in the daemon.
-_PLAIN_FIELDS = {one.name: one.type for one in fields_of(Task) if one.name not in ("seen_at", "fields", "log")}
-_SIGHTING_FIELDS = {one.name: one.type for one in fields_of(Sighting)}
+# The fields of a task that travel one by one, by type. The log stays in the daemon.
+_PLAIN_FIELDS = {item.name: item.type for item in fields_of(Task) if item.name not in ("seen_at", "fields", "log")}
+_SIGHTING_FIELDS = {item.name: item.type for item in fields_of(Sighting)}
 
 
 def write_task(run: int, task: Task) -> Fields:
-    """Return the request to run the hook on `task`; `run` numbers it."""
+    """Return the request to run the hook on a task; `run` is its number."""
     seen_at = list(_write_plain(task.seen_at, _SIGHTING_FIELDS).values())
     return {"run": run, **_write_plain(task, _PLAIN_FIELDS), "fields": to_json(task.fields), "seen_at": seen_at}
 
@@ -197,7 +190,7 @@ def read_task(fields: Fields) -> tuple[int, Task]:
 
 def _write_plain(value: object, types: Mapping[str, object]) -> dict[str, object]:
     plain = {name: getattr(value, name) for name in types}
-    return {name: one.hex() if isinstance(one, bytes) else one for name, one in plain.items()}
+    return {name: item.hex() if isinstance(item, bytes) else item for name, item in plain.items()}
 
 
 def _read_plain(fields: Fields, types: Mapping[str, object]) -> dict[str, Any]:
@@ -205,11 +198,11 @@ def _read_plain(fields: Fields, types: Mapping[str, object]) -> dict[str, Any]:
 
 
 def _values(fields: Fields) -> dict[str, object]:
-    given = fields.get("fields")
-    if not isinstance(given, dict):
+    values = fields.get("fields")
+    if not isinstance(values, dict):
         raise BrokenMessage("no fields")
     try:
-        return {name: from_json(one) for name, one in given.items()}
+        return {name: from_json(item) for name, item in values.items()}
     except (ValueError, TypeError):
         raise BrokenMessage("fields that cannot be read") from None
 
@@ -222,23 +215,28 @@ def write_answer(run: int, answer: Answer) -> Fields:
     return {"run": run, "answer": answer.hex()}
 
 
-def write_failure(run: int, words: str, *, is_last: bool = False) -> Fields:
-    """`is_last`: the worker wants no further task."""
-    return {"run": run, "failed": words, **({"last": True} if is_last else {})}
+def write_failure(run: int, reason: str, *, is_last: bool = False) -> Fields:
+    """Return the reply of a run that failed. `is_last`: the worker takes no further task."""
+    return {"run": run, "failed": reason, **({"last": True} if is_last else {})}
 
 
 def is_last(fields: Fields) -> bool:
-    """Return True if the worker wants no further task."""
+    """Return True if the worker takes no further task."""
     return fields.get("last") is True
 
 
 def read_run(fields: Fields) -> int:
-    """Return which run a reply belongs to."""
+    """Return the number of the run that a reply belongs to."""
     return _int(fields, "run")
 
 
 def read_answer(fields: Fields, limit_bytes: int) -> Answer:
-    """Return what the hook answered, judged again on this side. Raises AttemptFailed for a failure, BrokenFrame."""
+    """Return the hook's answer from a reply, checked again on this side.
+
+    Raises:
+        AttemptFailed: the run failed.
+        BrokenMessage: it is no reply to a run.
+    """
     if "failed" in fields:
         raise AttemptFailed(clean(_text(fields, "failed"), 1200))
     if "skip" in fields:
@@ -271,14 +269,27 @@ def _bytes(fields: Fields, key: str) -> bytes:
         value = bytes.fromhex(text)
     except ValueError:
         raise BrokenMessage(f"{key} is not hex") from None
-    if len(text) != 2 * len(value):  # fromhex lets white space pass
+    if len(text) != 2 * len(value):  # fromhex ignores white space.
         raise BrokenMessage(f"{key} is not hex")
     return value
+
+
+def _texts(fields: Fields, key: str) -> tuple[str, ...]:
+    values = fields.get(key)
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise BrokenMessage(f"{key} is not a list of texts")
+    return tuple(values)
 
 
 def _int_or_none(fields: Fields, key: str) -> int | None:
     return None if fields.get(key) is None else _int(fields, key)
 
 
-# How a plain field is read, by its type.
-_READERS: Mapping[object, Callable[[Fields, str], object]] = {int: _int, int | None: _int_or_none, bytes: _bytes}
+# The reader of a plain field, by its type.
+_READERS: Mapping[object, Callable[[Fields, str], object]] = {
+    int: _int,
+    int | None: _int_or_none,
+    bytes: _bytes,
+    str: _text,
+    tuple[str, ...]: _texts,
+}

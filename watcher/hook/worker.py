@@ -1,6 +1,6 @@
-"""The child process that runs the hook: one order, then one task after another, until the channel ends.
+"""The process that runs the hook: one load request, then one task after another, until the channel ends.
 
-Forked by `supervisor`, never imported by the daemon. Standard library only, so that a worker starts in a tenth of a
+`supervisor` forks it; the daemon never imports it. Standard library only, so that a worker starts in a tenth of a
 second. Invariant: after every task either a reply has been sent or this process has ended.
 """
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Caller:
-    """Calls the hook; an async one always on the same event loop, so that its clients survive from task to task."""
+    """The calls of a hook. An async hook runs on one event loop, so that its clients survive from task to task."""
 
     def __init__(self, hook: Loaded) -> None:
         self._hook = hook
@@ -44,19 +44,19 @@ class Caller:
 
     def _wait(self, answer: Coroutine[Any, Any, object]) -> object:
         if self._runner is None:
-            import asyncio  # 50 ms that a sync hook need not pay
+            import asyncio  # It costs 50 ms, which a sync hook need not pay.
 
             self._runner = asyncio.Runner()
         return self._runner.run(answer)
 
 
-# The daemon is trusted, but a length that is not one must not become an allocation.
-_ORDER_LIMIT_BYTES = 1 << 30
-_HELD_BACK = (signal.SIGINT, signal.SIGTERM)
+# The daemon is trusted, but a corrupt length must not become an allocation.
+_REQUEST_LIMIT_BYTES = 1 << 30
+_IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Channel:
-    """The socket to the daemon. It is not inherited by anything the hook starts."""
+    """The socket to the daemon, closed to every process that the hook starts."""
 
     def __init__(self, fd: int) -> None:
         self._socket = socket.socket(fileno=fd)
@@ -66,22 +66,22 @@ class Channel:
         os.register_at_fork(after_in_child=self._socket.close)
 
     def receive(self) -> wire.Fields | None:
-        """Return the next frame, or None when the daemon has closed the channel."""
+        """Return the next message, or None if the daemon has closed the channel."""
         self._check_owner()
         head = self._read(wire.LENGTH.size)
-        return wire.unpack(self._read(wire.length(head, _ORDER_LIMIT_BYTES))) if head else None
+        return wire.unpack(self._read(wire.length(head, _REQUEST_LIMIT_BYTES))) if head else None
 
     def send(self, fields: wire.Fields) -> None:
         self._check_owner()
-        # A hook that closes all descriptors and opens a file must not find our reply in that file.
+        # If the hook has closed all descriptors and opened a file, the reply must not go to that file.
         if os.fstat(self._socket.fileno()).st_ino != self._inode:
-            raise OSError("the hook took the channel away")
+            raise OSError("the hook closed the channel")
         self._socket.sendall(wire.pack(fields))
 
     def _check_owner(self) -> None:
-        """A child forked past `register_at_fork` must neither answer nor take the next task."""
+        """Refuse in a child that forked past `register_at_fork`: it must neither reply nor take the next task."""
         if os.getpid() != self._pid:
-            raise OSError("the channel is the parent's")
+            raise OSError("the channel belongs to the parent")
 
     def _read(self, size: int) -> bytes:
         data = bytearray()
@@ -93,12 +93,12 @@ class Channel:
         return bytes(data)
 
 
-def main(channel_fd: int, life_fd: int) -> None:
-    """Serve until the daemon closes the channel. Exits without a traceback when the channel is lost."""
-    _die_with_the_daemon(life_fd)
-    _leave_signals_to_the_daemon()
+def main(channel_fd: int, parent_fd: int) -> None:
+    """Serve until the daemon closes the channel. Exit without a traceback if the channel is lost."""
+    _die_with_daemon(parent_fd)
+    _ignore_signals()
     for stream in (sys.stdout, sys.stderr):
-        _write_lines(stream)
+        _buffer_lines(stream)
     channel = Channel(channel_fd)
     try:
         _serve(channel)
@@ -112,73 +112,74 @@ def _serve(channel: Channel) -> None:
     first = channel.receive()
     if first is None:
         return
-    order = wire.read_load(first)
+    request = wire.read_load(first)
     try:
-        memory.limit(order.memory_mb)
-        exposed = sandbox.enter(order.landlock, order.hidden, order.app_dir)
-        hook = load(order.target, order.app_dir)
-    except (FixConfiguration, TryLater) as problem:
-        why = memory.hint(order.memory_mb) if "MemoryError" in str(problem) else ""
-        channel.send(wire.write_start(wire.NotLoaded(f"{problem}{why}", may_pass=isinstance(problem, TryLater))))
+        memory.limit(request.memory_mb)
+        exposed = sandbox.enter(request.landlock, request.hidden, request.app_dir)
+        hook = load(request.target, request.app_dir)
+    except (FixConfiguration, TryLater) as error:
+        hint = memory.hint(request.memory_mb) if "MemoryError" in str(error) else ""
+        channel.send(wire.write_start(wire.NotLoaded(f"{error}{hint}", may_pass=isinstance(error, TryLater))))
         return
     channel.send(wire.write_start(wire.Ready(hook.version, hook.new_files(), exposed)))
     with Caller(hook) as call:
         while (fields := channel.receive()) is not None:
             run, task = wire.read_task(fields)
-            reply = _run(call, run, task, order)
+            reply = _run(call, run, task, request)
             _flush()
             channel.send({**reply, **wire.write_files(hook.new_files())})
 
 
-def _run(call: Caller, run: int, task: Task, order: wire.LoadRequest) -> wire.Fields:
+def _run(call: Caller, run: int, task: Task, request: wire.LoadRequest) -> wire.Fields:
     try:
-        return wire.write_answer(run, checked_result(call(task), order.answer_limit_bytes))
-    except AttemptFailed as refused:
-        return wire.write_failure(run, str(refused))
-    except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures like any other
-        why = sandbox.explain(error, order.hidden) + memory.explain(error, order.memory_mb)
-        # What has filled the memory may still be held.
-        is_full = order.memory_mb > 0 and isinstance(error, MemoryError)
-        return wire.write_failure(run, f"the hook raised {describe(error, order.app_dir)}{why}", is_last=is_full)
+        return wire.write_answer(run, checked_result(call(task), request.answer_limit_bytes))
+    except AttemptFailed as error:
+        return wire.write_failure(run, str(error))
+    except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures too
+        hint = sandbox.explain(error, request.hidden) + memory.explain(error, request.memory_mb)
+        # The hook may keep the objects that filled the memory.
+        is_full = request.memory_mb > 0 and isinstance(error, MemoryError)
+        return wire.write_failure(run, f"the hook raised {describe(error, request.app_dir)}{hint}", is_last=is_full)
 
 
-def _die_with_the_daemon(life_fd: int) -> None:
-    """Have the kernel kill this process group the moment the daemon is gone.
+def _die_with_daemon(parent_fd: int) -> None:
+    """Let the kernel kill this process group the moment the daemon is gone.
 
-    The daemon holds the only other end of this pipe and never writes to it. Its close, even by SIGKILL, signals the
-    group: it works in the middle of a hook call, with the interpreter lock held, and for the hook's children too.
+    The daemon holds the only other end of this pipe and never writes to it. When that end closes, even by SIGKILL of
+    the daemon, the kernel signals the group (F_SETSIG, fcntl(2)). This works in the middle of a hook call, while a
+    library holds the interpreter lock, and for the hook's children too.
     """
-    fcntl.fcntl(life_fd, fcntl.F_SETOWN, -os.getpgrp())
-    fcntl.fcntl(life_fd, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(life_fd, fcntl.F_SETFL, fcntl.fcntl(life_fd, fcntl.F_GETFL) | os.O_ASYNC)
-    if select.select([life_fd], [], [], 0)[0]:
-        os._exit(wire.CHANNEL_LOST)  # it was gone before we asked
-    os.set_inheritable(life_fd, False)
+    fcntl.fcntl(parent_fd, fcntl.F_SETOWN, -os.getpgrp())
+    fcntl.fcntl(parent_fd, fcntl.F_SETSIG, signal.SIGKILL)
+    fcntl.fcntl(parent_fd, fcntl.F_SETFL, fcntl.fcntl(parent_fd, fcntl.F_GETFL) | os.O_ASYNC)
+    if select.select([parent_fd], [], [], 0)[0]:
+        os._exit(wire.CHANNEL_LOST)  # The daemon was gone before the signal was set.
+    os.set_inheritable(parent_fd, False)
 
 
-def _leave_signals_to_the_daemon() -> None:
-    """Ignore a stop sent to every process of the service: the daemon decides when a running hook is cut short.
+def _ignore_signals() -> None:
+    """Ignore a stop sent to every process of the service: the daemon decides when a running hook ends.
 
-    Handlers that do nothing, not SIG_IGN, which programs started by the hook would inherit. What it forks without an
-    exec gets the defaults back; the signals are held meanwhile, so that none falls between the two.
+    The handlers do nothing; SIG_IGN would be inherited by programs that the hook starts. A child that is forked without
+    an exec gets the default handlers; the signals are blocked during the fork, so that none arrives between the two.
     """
-    for number in _HELD_BACK:
+    for number in _IGNORED_SIGNALS:
         signal.signal(number, lambda *_: None)
     os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK),
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _IGNORED_SIGNALS),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED_SIGNALS),
         after_in_child=_default_signals,
     )
 
 
 def _default_signals() -> None:
-    for number in _HELD_BACK:
+    for number in _IGNORED_SIGNALS:
         signal.signal(number, signal.SIG_DFL)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _IGNORED_SIGNALS)
 
 
-def _write_lines(stream: TextIO) -> None:
-    # Line by line, so that the last words of a hook that is killed are not lost in a buffer.
+def _buffer_lines(stream: TextIO) -> None:
+    # Line by line, so that a killed hook leaves no output in a buffer.
     stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[attr-defined]
 
 
@@ -186,5 +187,5 @@ def _flush() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except BaseException:  # noqa: BLE001, S110  the hook may have closed or replaced it
+        except BaseException:  # noqa: BLE001, S110  the hook may have closed or replaced the stream
             pass

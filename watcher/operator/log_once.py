@@ -95,9 +95,13 @@ def log_attempt(attempt: Attempt, api: str, sent: Sent, state: State, warning: s
     """
     fields = {"task": attempt.held.task.task_index, "attempt": attempt.held.attempts, "api": api}
     if state is not State.ACCEPTED:
-        level = "DEBUG" if repeated else "WARNING"
-        sentence = "task.not_accepted: the API did not accept the answer, or its reply is missing or unclear"
-        logger.log(level, sentence, **fields, state=str(state), reason=sent.words)
+        logger.log(
+            "DEBUG" if repeated else "WARNING",
+            "task.not_accepted: the API did not accept the answer, or its reply is missing or unclear",
+            **fields,
+            state=str(state),
+            reason=sent.words,
+        )
         return
     if warning is not None:
         logger.warning("operator.digest_differs: the API signed another digest", **fields, reason=warning)

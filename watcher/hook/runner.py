@@ -1,0 +1,82 @@
+"""The place where a hook runs, as stages and commands see it, and the one function that makes it.
+
+A transport is one file with a class of the shape of `Runner`; `open_runner` chooses it by the form of the target.
+"""
+
+import re
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+from watcher.errors import FixConfiguration
+from watcher.hook.output import Log
+from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.task import Later, Response, Skip, Task
+from watcher.text import setting
+
+# Forms of a target that are reserved for other transports.
+_RESERVED = re.compile(r"(exec|https?):")
+
+
+class Runner(Protocol):
+    """A hook that is loaded while the runner is entered, as an async context manager."""
+
+    @property
+    def version(self) -> str:
+        """Return the name of the code that answers; "" before it is loaded."""
+
+    @property
+    def exposed(self) -> str:
+        """Return why the hook can reach secrets; "" if it cannot."""
+
+    async def run(self, task: Task) -> Response | Skip | Later:
+        """Return the hook's answer to one task.
+
+        Raises:
+            AttemptFailed: the hook gave no answer.
+            TryLater: the runner cannot run hooks now; the task is not at fault.
+        """
+
+    async def reload(self) -> tuple[str, str]:
+        """Load the code anew; return the old version and the new one. The old code stays if this raises.
+
+        Raises:
+            FixConfiguration: the new code cannot be loaded.
+            TryLater: it cannot be loaded now.
+        """
+
+    async def changed_files(self) -> str:
+        """Return the names of source files that differ from the loaded code; "" if none do."""
+
+    async def __aenter__(self) -> Self:
+        """Load the hook.
+
+        Raises:
+            FixConfiguration: the hook cannot be loaded.
+            TryLater: it cannot be loaded now.
+        """
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop the hook; runs that are not finished are killed."""
+
+
+def open_runner(target: str, plan: PoolPlan, *, app_dir: str | Path = ".", log: Log | None = None) -> Runner:
+    """Return the runner for a target, to be entered with `async with`.
+
+    Args:
+        target: the setting hook.target.
+        plan: the numbers and limits of runs; a transport uses those that apply to it.
+        app_dir: the folder that modules are imported from.
+        log: gets what the hook prints, line by line, escaped and cut.
+
+    Raises:
+        FixConfiguration: no transport runs this form of target.
+    """
+    if reserved := _RESERVED.match(target):
+        raise FixConfiguration(
+            f"{setting(target)}: {reserved[1]}: hooks are not available in this version; "
+            "name a Python function, module:attribute"
+        )
+    return WorkerPool(target, app_dir, plan, log=log)
