@@ -4,11 +4,13 @@ import asyncio
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from sqlalchemy import create_engine, text
@@ -18,7 +20,9 @@ from tests.conformance.postgres import _as_somebody
 from tests.conformance.rig import make_task, opened
 from watcher.doctor.finding import Notes
 from watcher.doctor.ledger import _durable
-from watcher.ledger.engine import durability, open_engine
+from watcher.errors import FixConfiguration
+from watcher.ledger import schema
+from watcher.ledger.engine import _settle_session, durability, open_engine
 from watcher.state import State
 
 pytestmark = pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="changes its server, so only one of its own")
@@ -134,9 +138,69 @@ async def test_verbs_go_through_a_pooler_in_transaction_mode(empty_schema: URL, 
         admin.dispose()
 
 
-def test_pooler_in_statement_mode_is_named(postgres: URL) -> None:
-    with pooler(postgres, "statement") as pooled, pytest.raises(Exception, match="statement pooling mode"):
-        reads(pooled, "synchronous_commit")
+@pytest.mark.parametrize("opening", [schema.check, schema.upgrade, durability, lambda url: reads(url, "lock_timeout")])
+def test_pooler_in_statement_mode_is_refused_by_name(opening: Callable[[URL], object], postgres: URL) -> None:
+    with pooler(postgres, "statement") as pooled, pytest.raises(FixConfiguration, match="pool_mode = transaction"):
+        opening(pooled)
+
+
+def test_commands_end_with_78_when_a_pooler_is_in_statement_mode(postgres: URL, tmp_path: Path) -> None:
+    (tmp_path / "watcher.toml").write_text(
+        f"""
+[chain]
+rpc_urls = ["http://127.0.0.1:1"]
+chain_id = 1
+[task_manager]
+address = "0x{"11" * 20}"
+start_block = 1
+convention = "wizard"
+[operator]
+api = "none"
+[hook]
+target = "watcher.testing:echo"
+"""
+    )
+    with pooler(postgres, "statement") as pooled:
+        environment = os.environ | {"WATCHER_LEDGER__URL": pooled.render_as_string()}
+        for command in (["run"], ["check"], ["db", "check"], ["tasks", "list"]):
+            done = subprocess.run(
+                [sys.executable, "-m", "watcher", *command],
+                cwd=tmp_path,
+                env=environment,
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            said = done.stdout + done.stderr
+            assert "pool_mode = transaction" in " ".join(said.split()), (command, said)
+            assert done.returncode == 78, (command, said)
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_statements_that_do_not_share_a_transaction_are_refused(split: bool) -> None:
+    """Any pooler that hands each statement to another transaction, whatever it says."""
+    times = iter([1, 2] if split else [1, 1])
+
+    class Pooled:
+        info = SimpleNamespace(backend_pid=0)
+
+        def execute(self, _: str) -> "Pooled":
+            return self
+
+        def fetchone(self) -> tuple[int, int]:
+            return 7, next(times)
+
+        def commit(self) -> None:
+            pass
+
+    record = SimpleNamespace(info={})
+    if split:
+        with pytest.raises(FixConfiguration, match="pool_mode = transaction"):
+            _settle_session(Pooled(), record)
+    else:
+        _settle_session(Pooled(), record)
+        assert record.info == {"pooled": True}
 
 
 def test_check_is_red_when_the_server_may_lose_commits(postgres: URL) -> None:

@@ -76,7 +76,7 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
             # A pooler in transaction mode hands each transaction to another session, which knows no statement of ours.
             connect_args={**limits, "prepare_threshold": None},
         )
-        event.listen(engine, "connect", _settle_session)
+        event.listen(engine, "connect", _settle_session, insert=True)  # before SQLAlchemy's own first statement
         event.listen(engine, "begin", _settle_transaction)
         return engine
     path = sqlite_path(url)
@@ -102,10 +102,29 @@ _SETTLE_TRANSACTION = _SETTLE_SESSION.replace("false)", "true)")
 _DURABILITY = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
 
 
+_PID_AND_TIME = "SELECT pg_backend_pid(), transaction_timestamp()"
+_STATEMENT_MODE = (
+    "ledger.url: the pooler gives each statement a transaction of its own (statement mode), and the ledger would lose"
+    " or double work; set pool_mode = transaction or session in the pooler, or name the server itself"
+)
+
+
 def _settle_session(connection: Any, record: Any) -> None:
-    """Set the session up, or where a pooler stands between us and the server, leave that to each transaction."""
-    pid = connection.execute("SELECT pg_backend_pid()").fetchone()[0]
-    record.info["pooled"] = pid != connection.info.backend_pid  # a pooler names no process of the server
+    """Set the session up; behind a pooler, each transaction does that itself.
+
+    Raises FixConfiguration where two statements do not share a transaction.
+    """
+    try:
+        pid, began = connection.execute(_PID_AND_TIME).fetchone()
+        record.info["pooled"] = pid != connection.info.backend_pid  # a pooler names no process of the server
+        # The time of a transaction is that of its first statement, whatever a pooler says of itself.
+        is_split = record.info["pooled"] and connection.execute(_PID_AND_TIME).fetchone()[1] != began
+    except Exception as error:
+        if "statement pooling" not in str(error):  # as PgBouncer refuses BEGIN
+            raise
+        is_split = True
+    if is_split:
+        raise FixConfiguration(_STATEMENT_MODE)
     if not record.info["pooled"]:
         connection.execute(_SETTLE_SESSION)
     connection.commit()
