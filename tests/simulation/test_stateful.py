@@ -100,7 +100,6 @@ TestMachine = Machine.TestCase
 TestMachine.settings = settings(
     max_examples=RUNS,
     stateful_step_count=25,
-    deadline=None,
     database=None,
     print_blob=True,
     derandomize="WATCHER_TEST_MACHINES" not in os.environ,

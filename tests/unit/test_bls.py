@@ -75,7 +75,7 @@ def test_infinity_is_written_as_zeros() -> None:
 
 
 @given(SCALARS, DIGESTS)
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_multiplication_in_g1_agrees_with_py_ecc(scalar: int, digest: bytes) -> None:
     point = bls.hash_to_g1(digest)
     assert oracle.is_on_curve(oracle_g1(point), oracle.b)
@@ -83,7 +83,7 @@ def test_multiplication_in_g1_agrees_with_py_ecc(scalar: int, digest: bytes) -> 
 
 
 @given(SCALARS)
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 def test_both_public_keys_agree_with_py_ecc(secret: int) -> None:
     g1, g2 = bls.public_keys(secret)
     assert oracle.eq(oracle_g1(g1), oracle.multiply(oracle.G1, secret % bls.R))
@@ -91,7 +91,7 @@ def test_both_public_keys_agree_with_py_ecc(secret: int) -> None:
 
 
 @given(SCALARS, SCALARS)
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 def test_sums_of_multiples_are_multiples_of_sums(a: int, b: int) -> None:
     assert bls.g1_sum([bls.g1_mul(bls.G1, a), bls.g1_mul(bls.G1, b)]) == bls.g1_mul(bls.G1, a + b)
     assert bls.g2_sum([bls.g2_mul(bls.G2, a), bls.g2_mul(bls.G2, b)]) == bls.g2_mul(bls.G2, a + b)
@@ -114,7 +114,7 @@ def test_a_signature_satisfies_the_pairing_equation_and_another_digest_does_not(
 
 
 @given(DIGESTS, st.sets(st.integers(0, 3), max_size=3))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_the_aggregate_is_the_sum_of_the_signatures_once_per_quorum(digest: bytes, absent: set[int]) -> None:
     members = [make_operator(f"op {i}", 10 * (i + 1), b"\x00\x01" if i % 2 else b"\x00") for i in range(4)]
     made = Operators(members).aggregate(digest, b"\x00\x01", 5, absent)

@@ -136,7 +136,7 @@ def test_finality_is_the_quorumth_lowest_when_nodes_differ(
 _NODES = st.lists(st.tuples(st.integers(90, 110), st.integers(0, 2), st.integers(85, 110)), min_size=1, max_size=5)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(_NODES, st.integers(1, 5), st.integers(85, 110))
 def test_any_head_is_the_highest_that_a_quorum_shows(
     drawn: list[tuple[int, int, int]], quorum: int, anchor: int
@@ -152,7 +152,7 @@ def test_any_head_is_the_highest_that_a_quorum_shows(
     assert all(sum(each.holds(one) for each in nodes) < quorum for one in higher)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(max_examples=200)
 @given(st.lists(st.integers(0, 150), max_size=5), st.integers(0, 2), st.integers(1, 4), st.integers(0, 5))
 def test_any_final_block_is_called_final_by_a_quorum(finals: list[int], away: int, quorum: int, depth: int) -> None:
     found = evidence.proven_final(finals, len(finals) + away, 100, quorum, depth)

@@ -6,36 +6,35 @@ import pytest
 
 from watcher.inflight import InFlight
 
-LONG_S = 30.0
+LONG_S = 10.0
 
 
 async def _wait(gate: asyncio.Event) -> None:
     await gate.wait()
 
 
-async def test_landing_waits_for_as_much_room_as_asked() -> None:
-    flight, gates = InFlight(3), [asyncio.Event() for _ in range(3)]
+async def test_wait_ends_when_as_many_slots_are_free_as_asked_for() -> None:
+    jobs, gates = InFlight(3), [asyncio.Event() for _ in range(3)]
     for gate in gates:
-        flight.start(_wait(gate), "piece")
-    waiting = asyncio.create_task(flight.wait_for_room(LONG_S, 2))
-    gates[0].set()
-    await flight.wait_for_room(LONG_S)
-    assert flight.room == 1
-    # The second wait has taken the place of the first: a flight has one owner.
-    waiting.cancel()
-    waiting = asyncio.create_task(flight.wait_for_room(LONG_S, 2))
-    await asyncio.sleep(0)
-    assert not waiting.done()
-    gates[1].set()
-    await asyncio.wait_for(waiting, LONG_S)
-    assert flight.room == 2
+        jobs.start(_wait(gate), "job")
+    async with asyncio.timeout(LONG_S):  # shorter than the waits' own: none may end by that
+        gates[0].set()
+        await jobs.wait_for_room(10 * LONG_S)
+        assert jobs.room == 1
+        waiting = asyncio.create_task(jobs.wait_for_room(10 * LONG_S, 2))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        gates[1].set()
+        await waiting
+        assert jobs.room == 2
     gates[2].set()
-    await flight.drain()
+    await jobs.drain()
 
 
 async def test_landing_returns_at_once_where_there_is_room_and_in_time_where_there_is_none() -> None:
     flight, gate = InFlight(1), asyncio.Event()
-    await flight.wait_for_room(LONG_S)
+    async with asyncio.timeout(LONG_S):
+        await flight.wait_for_room(10 * LONG_S)
     flight.start(_wait(gate), "piece")
     await flight.wait_for_room(0.01)
     assert flight.room == 0
@@ -51,7 +50,7 @@ async def test_a_piece_that_raises_ends_the_wait_and_comes_out_of_the_next_call(
         raise ValueError("a bug")
 
     flight.start(fails(), "piece")
-    waiting = asyncio.create_task(flight.wait_for_room(LONG_S, 2))
+    waiting = asyncio.create_task(flight.wait_for_room(10 * LONG_S, 2))
     await asyncio.sleep(0)
     gate.set()
     await asyncio.wait_for(waiting, LONG_S)
@@ -71,7 +70,7 @@ async def test_a_piece_that_is_ending_takes_no_room_and_is_awaited_all_the_same(
         told.append("written")
 
     flight.start(piece(), "piece")
-    waiting = asyncio.create_task(flight.wait_for_room(LONG_S))
+    waiting = asyncio.create_task(flight.wait_for_room(10 * LONG_S))
     await asyncio.sleep(0)
     assert flight.room == 0
     landed.set()

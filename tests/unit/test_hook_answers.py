@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.errors import AttemptFailed, FixConfiguration
@@ -92,7 +92,6 @@ def test_a_reason_is_text_and_is_cut() -> None:
         checked_result(Skip(not_text))
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])  # the first text builds a table
 @given(st.text(st.characters(), max_size=200), st.integers(1, 60))
 def test_clean_text_is_one_bounded_line_and_cleaning_it_again_changes_nothing(text: str, limit: int) -> None:
     safe = clean(text, limit)

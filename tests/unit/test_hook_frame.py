@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
@@ -39,8 +39,6 @@ json_values = st.recursive(
 )
 keys = st.sampled_from(["run", "answer", "skip", "later", "failed", "version", "not_loaded"])
 LIMIT = 1000
-# The first text of a run builds a table of all characters, which takes a second on a busy machine.
-patient = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def through(fields: wire.Fields) -> wire.Fields:
@@ -50,13 +48,11 @@ def through(fields: wire.Fields) -> wire.Fields:
     return wire.unpack(body)
 
 
-@patient
 @given(st.integers(0), tasks)
 def test_a_task_arrives_as_it_was_sent(run: int, task: Task) -> None:
     assert wire.read_task(through(wire.write_task(run, task))) == (run, task)
 
 
-@patient
 @given(st.integers(0), answers)
 def test_an_answer_arrives_as_it_was_sent(run: int, answer: Answer) -> None:
     fields = through(wire.write_answer(run, answer))

@@ -159,7 +159,7 @@ def test_an_exception_is_one_line_with_its_cause_and_no_local_values(stream: IO[
     assert "localvalue" not in line
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.text(), st.text(), st.sampled_from(["text", "json"]))
 def test_text_from_outside_stays_on_its_line(message: str, words: str, form: str) -> None:
     read, write = os.pipe()

@@ -145,7 +145,7 @@ def test_commits_that_failed_are_not_timed() -> None:
     assert now["avs_watcher_ledger_failures_total",] == 1
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.lists(st.text(max_size=300), max_size=40))
 def test_however_often_a_node_renames_itself_the_series_stay_few_and_readable(names: list[str]) -> None:
     metrics = Metrics()

@@ -7,7 +7,7 @@ import time
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from watcher.text import HIDDEN, TEXT_LIMIT_CHARS, Redactor, escape, hide_urls, show_url
@@ -18,7 +18,6 @@ secrets = st.text(st.characters(codec="utf-8"), min_size=4, max_size=30).filter(
 around = st.text(alphabet=string.ascii_letters + " =,.", max_size=12)
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_escaped_text_is_printable_and_plain_text_stays_as_it_is(text: str) -> None:
     shown = escape(text)
@@ -67,7 +66,6 @@ def test_one_url_is_shown_by_its_origin(url: str, shown: str) -> None:
     assert show_url(url) == shown
 
 
-@settings(deadline=None)
 @given(secrets, around, around, st.binary(max_size=9), st.binary(max_size=9))
 @example("päss:wörd/%", "x", "y", b"", b"")
 @example("a//b://c/d?e", "x", "y", b"ad", b"")
@@ -92,7 +90,6 @@ def test_a_secret_is_hidden_in_every_form(secret: str, before: str, after: str, 
     assert encoded not in redactor(f"Authorization: Basic {encoded}")
 
 
-@settings(deadline=None)
 @given(st.binary(max_size=12), st.binary(max_size=12))
 def test_what_is_left_of_base64_does_not_give_the_secret_back(head: bytes, tail: bytes) -> None:
     secret = b"correct horse"

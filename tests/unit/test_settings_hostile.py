@@ -84,7 +84,7 @@ def _inline(value: Any) -> str:
     return json.dumps("null" if value is None else value)
 
 
-FAST = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+FAST = settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 
 
 @fuzzed
