@@ -22,8 +22,9 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.doctor import counting
 from watcher.doctor.finding import Finding, Notes
+from watcher.doctor.newest_task import check_count
+from watcher.doctor.subject import Subject
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
@@ -104,7 +105,8 @@ class Rig:
         )
         newest = self.contract.convention.decode_task(made[-1], self.net.chain_id, None)
         count, notes = await self.contract.latest_task_num(head), Notes("contract")
-        await counting.check(settings, self.nodes, self.contract, head, count, newest, made[:1], notes)
+        subject = Subject(self.nodes, self.contract, head, settings.chain, settings.task_manager)
+        await check_count(subject, count, newest, made[:1], notes)
         return list(notes.findings)
 
 

@@ -16,11 +16,14 @@ from watcher.chain.convention.schema import PRESETS
 from watcher.chain.convention.signature import parse_signature
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
-from watcher.doctor import clock, contract, disk, method, values
+from watcher.doctor import contract
 from watcher.doctor.finding import Finding, Notes
-from watcher.doctor.sample import sample_task
-from watcher.doctor.signatures import closest_signature
-from watcher.doctor.topics import told
+from watcher.doctor.hook import sample_task
+from watcher.doctor.ledger import check_disk, file_system
+from watcher.doctor.newest_task import check_values
+from watcher.doctor.node import clock_doubt
+from watcher.doctor.signatures import closest_signature, describe_topics
+from watcher.doctor.subject import Subject
 from watcher.settings.model import Settings
 from watcher.task import Header, Sighting, Task
 
@@ -43,7 +46,7 @@ MINIMAL = bytes.fromhex("363d3d373d3d3d363d73") + IMPLEMENTATION + bytes.fromhex
     ],
 )
 def test_the_age_of_the_newest_block_tells_of_clocks(age_s: int, block_time_s: float, words: str | None) -> None:
-    said = clock.suspicion(age_s, block_time_s)
+    said = clock_doubt(age_s, block_time_s)
     assert (said is None) == (words is None)
     assert words is None or words in (said or "")
 
@@ -73,27 +76,26 @@ tmpfs /srv tmpfs rw 0 0
     ],
 )
 def test_the_file_system_of_a_folder_is_found(folder: str, kind: str) -> None:
-    assert disk.kind_of(Path(folder), MOUNTS) == kind
-    assert disk.kind_of(Path(folder), "") == ""
+    assert file_system(Path(folder), MOUNTS) == kind
+    assert file_system(Path(folder), "") == ""
 
 
-def test_a_disk_that_forgets_or_is_far_away_is_warned_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_that_forgets_or_is_far_away_is_warned_of(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
-    monkeypatch.setattr(disk, "_MOUNTS", mounts)
     for kind, words in (("tmpfs", "lies in memory (tmpfs)"), ("nfs4", "on a network disk (nfs4)"), ("ext4", None)):
         mounts.write_text(f"x / {kind} rw 0 0\n")
         notes = Notes("ledger")
-        disk.check(tmp_path, notes)
+        check_disk(tmp_path, notes, mounts)
         found = [one.words for one in notes.findings if one.check == "file system"]
         assert (len(found), words is None or words in found[0]) == (words is not None, True)
 
 
 def test_topics_are_named_the_commonest_first_and_five_at_most() -> None:
     stranger = bytes.fromhex("5a" * 32)
-    assert told([]) == ""
-    said = told([convention("chainbase").created_topic, stranger, stranger])
+    assert describe_topics([]) == ""
+    said = describe_topics([convention("chainbase").created_topic, stranger, stranger])
     assert said == "0x5a5a5a5a… ×2, NewTaskCreated of chainbase 0xb456431e… ×1"
-    assert told([bytes([one]) * 32 for one in range(9)]).endswith(", 4 more kinds")
+    assert describe_topics([bytes([one]) * 32 for one in range(9)]).endswith(", 4 more kinds")
 
 
 def managing(shape: Convention) -> TaskManager:
@@ -158,7 +160,7 @@ def code_with(*selectors: bytes) -> bytes:
 WIZARD = convention("wizard")
 VIEWS = [view.selector for view in (WIZARD.latest_task_num, WIZARD.all_task_hashes) if view is not None]
 TASK, REQUEST = WIZARD.selector("respondToTask"), WIZARD.selector("respondToRequest")
-MACH = topic(method._MACH)[:4]
+MACH = topic(contract._MACH)[:4]
 SQUARING = convention("incredible-squaring").selector()
 
 
@@ -214,7 +216,8 @@ async def line_about(shape: Convention, name: str, code: bytes, behind: bytes | 
     target = bytes(20) if behind is None or code == MINIMAL else IMPLEMENTATION
     nodes = cast("NodePool", Codes({ADDRESS: code, IMPLEMENTATION: behind or b""}, target))
     notes, head = Notes("contract"), Header(1, bytes(32), bytes(32))
-    await method.check(settings, nodes, managing(shape), head, code, notes)
+    subject = Subject(nodes, managing(shape), head, settings.chain, settings.task_manager)
+    await contract.check_method(subject, settings.operator, code, notes)
     (line,) = notes.findings
     return line
 
@@ -268,7 +271,7 @@ def test_values_nobody_can_have_meant_are_told(
 ) -> None:
     plain = Task(1, ADDRESS, 3, bytes(32), 100, b"", b"\0", 66, None, Sighting(100, bytes(32), bytes(32), 0))
     notes = Notes("contract")
-    values.check(replace(plain, **change), Header(200, bytes(32), bytes(32)), window, notes)
+    check_values(replace(plain, **change), Header(200, bytes(32), bytes(32)), window, notes)
     assert [(one.check, one.verdict) for one in notes.findings] == ([] if line is None else [(line[0], "warning")])
     assert line is None or line[1] in notes.findings[0].words
 
@@ -293,6 +296,6 @@ def test_confirmations_are_taken_from_a_window_in_the_same_blocks(
     l1_blocks: bool, confirmations: int, window: int, verdict: str, words: str
 ) -> None:
     notes = Notes("contract")
-    contract.look_at_window(confirmations, window, notes, l1_blocks=l1_blocks)
+    contract.check_window(confirmations, window, notes, l1_blocks=l1_blocks)
     assert [(one.check, one.verdict) for one in notes.findings] == [("window", verdict)]
     assert words in notes.findings[0].words

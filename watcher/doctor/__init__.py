@@ -1,1 +1,1 @@
-"""`watcher check`: each part of an installation, examined and explained."""
+"""`watcher check`: each part of an installation, checked and explained."""

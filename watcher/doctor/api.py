@@ -1,7 +1,7 @@
-"""The hosted operator's APIs: reachable, and they take our credentials.
+"""Check of the hosted operator's APIs: reachable, and they take our credentials.
 
-Invariant: nothing is asked that could be taken for an answer to sign. Whether an API knows a method is told only by
-calling it, and what the hosted one does with half a call is not public: so no method it may have is ever called.
+Invariant: no request could be taken for an answer to sign. Only a call shows whether an API knows a method, and the
+hosted one does not document its reaction to half a call: so no method it may have is ever called.
 """
 
 import asyncio
@@ -10,38 +10,37 @@ from watcher.clock import SystemClock
 from watcher.daemon import parts
 from watcher.doctor.finding import MEND, UNAVAILABLE, Notes
 from watcher.operator.client import Client
-from watcher.settings.model import Settings
+from watcher.settings.operator import Operator
 
-# A refusal by name takes no time; what takes longer does not answer.
+# A refusal of a name takes no time; an API that takes longer does not answer.
 _TIMEOUT_S = 20.0
-# It asks for patience, whoever it is.
+# HTTP status codes that ask for patience.
 _MAY_PASS = (408, 425, 429)
 _METHODS = {"proxy": "operator_createSigTaskResponse", "operator": "operator_createSigTask"}
 
 
-async def check(settings: Settings, notes: Notes) -> None:
-    """A line for [operator], and one for [operator.direct] where there is one."""
-    operator = settings.operator
+async def check_api(operator: Operator, notes: Notes) -> None:
+    """Add a finding for [operator], and one for [operator.direct] where it has a url."""
     impatient = operator.model_copy(update={"timeout_s": min(operator.timeout_s, _TIMEOUT_S)})
     clock = SystemClock()
     direct = parts.direct_client(impatient, clock)
-    looks = [_probe("[operator]", operator.api, parts.client(impatient, clock), notes)]
+    probes = [_probe("[operator]", operator.api, parts.client(impatient, clock), notes)]
     if direct is not None:
-        looks.append(_probe("[operator.direct]", "operator", direct, notes))
-    await asyncio.gather(*looks)
+        probes.append(_probe("[operator.direct]", "operator", direct, notes))
+    await asyncio.gather(*probes)
 
 
 async def _probe(table: str, api: str, client: Client, notes: Notes) -> None:
     async with client:
-        found = await client.probe()
-    said = found.words.replace("[operator]", table)  # a client does not know which of the two it is
-    if found.ok:
-        words = f"{said}; {_METHODS[api]} is not called for a test"
-        notes.ok("authorised", words if table == "[operator]" else f"{table} {words}")
-    elif found.http_status in (401, 403):
-        notes.wrong("credentials", f"{table} {said}", MEND)
-    elif found.http_status is not None and found.http_status < 500 and found.http_status not in _MAY_PASS:
-        advice = "" if "url" in found.words else "; correct its url"
-        notes.wrong("address", f"{table} {said}{advice}", MEND)
+        probe = await client.probe()
+    shown = probe.words.replace("[operator]", table)  # a client does not know which of the two it is
+    if probe.ok:
+        message = f"{shown}; {_METHODS[api]} is not called for a test"
+        notes.ok("authorised", message if table == "[operator]" else f"{table} {message}")
+    elif probe.http_status in (401, 403):
+        notes.wrong("credentials", f"{table} {shown}", MEND)
+    elif probe.http_status is not None and probe.http_status < 500 and probe.http_status not in _MAY_PASS:
+        advice = "" if "url" in probe.words else "; correct its url"
+        notes.wrong("address", f"{table} {shown}{advice}", MEND)
     else:
-        notes.wrong("reachable", f"{table} {said}; wait until it is back, or correct its url", UNAVAILABLE)
+        notes.wrong("reachable", f"{table} {shown}; wait until it is back, or correct its url", UNAVAILABLE)

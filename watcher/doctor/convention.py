@@ -1,59 +1,61 @@
-"""Whether the contract emits the events of its convention. A wrong signature is silent otherwise: no task, no error.
+"""Check of the convention: does the contract emit its events? A wrong signature is silent otherwise: no task, no error.
 
-Invariant: red only by what the contract itself says, its count and its hashes, against logs that were really read.
+Invariant: a red line rests on the contract's own count and hashes, against logs that were really read.
 """
 
+from collections.abc import Sequence
+
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.view import NoSuchView
-from watcher.chain.rpc.nodes import NodePool
-from watcher.chain.rpc.replies import Log, Unread
-from watcher.doctor import answers, counting, values
+from watcher.chain.rpc.replies import Log
 from watcher.doctor.finding import Notes
 from watcher.doctor.log_search import Search, Stretch
-from watcher.doctor.signatures import closest_signature
-from watcher.doctor.topics import presets_by_topic, told
-from watcher.errors import Quarantine
-from watcher.settings.model import Settings
-from watcher.task import Header, Task
+from watcher.doctor.newest_task import check_answer, check_count, check_task, check_values
+from watcher.doctor.signatures import closest_signature, describe_topics, event_name, event_text, presets_by_topic
+from watcher.doctor.subject import Subject
+from watcher.task import Task
 
 
-async def check(
-    settings: Settings,
-    nodes: NodePool,
-    contract: TaskManager,
-    head: Header,
-    count: int | None,
-    window: int | None,
-    notes: Notes,
-) -> Task | None:
-    """The newest task that was found, after a green or red line about the event that made it."""
-    search = Search(nodes, contract, head, settings.chain.max_span_blocks)
-    start_block = settings.task_manager.start_block
+async def check_convention(subject: Subject, count: int | None, window_blocks: int | None, notes: Notes) -> Task | None:
+    """Add findings on the events of the convention, and on the newest task. Return that task, None if there is none.
+
+    Args:
+        subject: the contract.
+        count: the next index at the head, None where the contract does not count its tasks.
+        window_blocks: the response window, None where the event has the deadline.
+        notes: takes the findings.
+
+    Raises:
+        RetryElsewhere: no node answered.
+    """
+    contract, start_block = subject.contract, subject.section.start_block
+    search = Search(subject.nodes, contract, subject.head, subject.chain.max_span_blocks)
     newest = await search.newest()
-    seen = [newest]
+    stretches = [newest]
     if isinstance(start_block, int) and start_block < newest.first:
-        seen.append(await search.oldest(start_block))
-    logs = [log for stretch in seen for log in stretch.logs]
-    made = _made(contract, logs) or await _far_away(search, contract, seen, count)
-    if made:
-        task = await _compare(settings, contract, head, made[-1], newest, window, notes)
-        if task is not None:
-            values.check(task, head, window, notes)
-            if count is not None:
-                first = _made(contract, _since(start_block, seen))[:1]
-                await counting.check(settings, nodes, contract, head, count, task, first, notes)
-        await answers.check(contract, head, logs, notes)
-        return task
-    await _missing(search, contract, head, seen, count, notes)
-    return None
+        stretches.append(await search.oldest(start_block))
+    logs = [log for stretch in stretches for log in stretch.logs]
+    created = _task_logs(contract, logs) or await _search_by_topic(search, contract, stretches, count)
+    if not created:
+        await _no_task(search, subject, stretches, count, notes)
+        return None
+    others = describe_topics(_other_topics(contract, [newest]))
+    task = await check_task(subject, created[-1], newest, window_blocks, others, notes)
+    if task is not None:
+        check_values(task, subject.head, window_blocks, notes)
+        if count is not None:
+            first = _task_logs(contract, _logs_since(start_block, stretches))[:1]
+            await check_count(subject, count, task, first, notes)
+    await check_answer(subject, logs, notes)
+    return task
 
 
-def _made(contract: TaskManager, logs: list[Log]) -> list[Log]:
-    made = [log for log in logs if contract.creates_task(log)]
-    return sorted(made, key=lambda log: (log.block_number, log.log_index))
+def _task_logs(contract: TaskManager, logs: Sequence[Log]) -> list[Log]:
+    """Return the logs that create tasks, the newest last."""
+    created = [log for log in logs if contract.creates_task(log)]
+    return sorted(created, key=lambda log: (log.block_number, log.log_index))
 
 
-def _since(start_block: int | str, seen: list[Stretch]) -> list[Log]:
+def _logs_since(start_block: int | str, stretches: Sequence[Stretch]) -> list[Log]:
     """Return the logs from `start_block` on, where a stretch that was read begins at or before it.
 
     The newest stretch may begin earlier: its older logs are of tasks the contract had counted by then.
@@ -62,144 +64,95 @@ def _since(start_block: int | str, seen: list[Stretch]) -> list[Log]:
         return []
     return [
         log
-        for one in seen
-        if one.first <= start_block <= one.last
-        for log in one.logs
+        for stretch in stretches
+        if stretch.first <= start_block <= stretch.last
+        for log in stretch.logs
         if log.block_number >= start_block
     ]
 
 
-def _others(contract: TaskManager, seen: list[Stretch]) -> list[bytes]:
-    ours = contract.convention.topics0
+def _other_topics(contract: TaskManager, stretches: Sequence[Stretch]) -> list[bytes]:
+    """Return the topic of each log that is not of the convention's events."""
+    own = contract.convention.topics0
     unique = {
         (log.block_number, log.tx_hash, log.log_index, log.topics[0]): log.topics[0]
-        for stretch in seen
+        for stretch in stretches
         for log in stretch.logs
     }
-    return [one for one in unique.values() if one not in ours]
+    return [topic for topic in unique.values() if topic not in own]
 
 
-async def _far_away(search: Search, contract: TaskManager, seen: list[Stretch], count: int | None) -> list[Log]:
-    """The newest task where it lies between the ends that were read: by its topic alone."""
-    if count == contract.lowest_index or _known(_others(contract, seen)):
+async def _search_by_topic(
+    search: Search, contract: TaskManager, stretches: list[Stretch], count: int | None
+) -> list[Log]:
+    """Return the newest log of a task between the stretches, and add the searched blocks to them."""
+    if count == contract.lowest_index or _presets(_other_topics(contract, stretches)):
         return []
     found = await search.created(None if count is None else count - 1)
-    seen.append(Stretch((), found.first, found.last))
+    stretches.append(Stretch((), found.first, found.last))
     return list(found.logs)
 
 
-def _known(topics: list[bytes]) -> list[str]:
-    """The conventions whose tasks were seen among these topics."""
-    return sorted({name for one in topics for name in presets_by_topic().get(one, ())})
-
-
-async def _compare(
-    settings: Settings,
-    contract: TaskManager,
-    head: Header,
-    log: Log,
-    newest: Stretch,
-    window: int | None,
-    notes: Notes,
-) -> Task | None:
-    """The newest task against what the contract holds of it, and its answer against the event for answers."""
-    try:
-        task = contract.convention.decode_task(log, settings.chain.chain_id, window)
-    except Quarantine as unfit:
-        notes.wrong("events", f"task_manager.convention: a log of its event cannot be read: {unfit}; correct the event")
-        return None
-    try:
-        (found,) = await contract.hashes_and_responses([task.task_index], head)
-    except NoSuchView:
-        return task  # reported already
-    if isinstance(found, Unread):
-        words = f"task_manager.convention: its event shows task {task.task_index}, and {found.reason}"
-        (notes.wrong if found.reverted else notes.warn)("events", f"{words}; correct task.index or task.hash_view")
-        return task
-    held, answered = found
-    here = await contract.header(log.block_number)
-    if here is not None and task.created_block != here.contract_block:
-        words = (
-            f"task {task.task_index} says block {task.created_block}, its log is in block {here.contract_block}: either"
-        )
-        notes.warn(
-            "created block", f"{words} task.created_block is wrong, or this chain's contracts count other blocks"
-        )
-    index, shown = task.task_index, [one for one in newest.logs if contract.shows_answer(one)]
-    if contract.proves_tasks and held is None:
-        words = (
-            f"task_manager.convention: the contract holds no hash of task {index}; if that stays so, correct task.index"
-        )
-        notes.warn("events", words)
-    elif contract.proves_tasks and not contract.is_task(held, task.task_hash):
-        words = f"task_manager.convention: the contract holds another hash of task {index} than its event gives"
-        notes.wrong("events", f"{words}; correct task.event or task.hash")
-    elif answered is not None and contract.shows_answers and log.block_number >= newest.first and not shown:
-        words = (
-            f"task_manager.convention: task {index} is answered, and no log is {_event(contract, responded=True)}: your"
-        )
-        notes.wrong("events", f"{words} signature of the event for answers does not match; correct response.event")
-    else:
-        others = told(_others(contract, [newest]))
-        words = f"{_brief(contract)} was seen: task {index} in block {log.block_number}"
-        notes.ok("events", words + (f"; other events: {others}" if others else ""))
-    return task
-
-
-async def _missing(
-    search: Search, contract: TaskManager, head: Header, seen: list[Stretch], count: int | None, notes: Notes
+async def _no_task(
+    search: Search, subject: Subject, stretches: Sequence[Stretch], count: int | None, notes: Notes
 ) -> None:
-    others = _others(contract, seen)
-    alike = _alike(contract, others)
-    if count == contract.lowest_index or (count is None and not alike):
-        besides = f"; other events: {told(others)}" if others else ""
-        if count is not None:
-            notes.ok("events", f"no task yet to compare {_brief(contract)} with{besides}")
-        else:
-            words = f"no {_event(contract)} was seen; if the contract has made tasks, its event is another one"
-            notes.warn("events", words + besides)
+    """Add a finding for a contract of which no log of a task was found."""
+    contract = subject.contract
+    topics = _other_topics(contract, stretches)
+    remedy = _remedy(contract, topics)
+    if count == contract.lowest_index or (count is None and not remedy):
+        _none_expected(contract, topics, count, notes)
         return
-    if not alike and count is not None and not any(one.first == 0 and one.last == head.number for one in seen):
+    was_all_read = any(stretch.first == 0 and stretch.last == subject.head.number for stretch in stretches)
+    if not remedy and count is not None and not was_all_read:
         block = await search.counted(count)
         if block is None:
-            words = (
-                f"{count - contract.lowest_index} tasks, and no {_event(contract)} in the blocks that were searched; no"
+            notes.warn(
+                "events",
+                f"{count - contract.lowest_index} tasks, and no {event_text(contract.convention.created)} in the blocks"
+                " that were searched; no node keeps the state that would tell whether there should be one: name an"
+                " archive node",
             )
-            words += " node keeps the state"
-            notes.warn("events", f"{words} that would tell whether there should be one: name an archive node")
             return
-        here = await search.block(block)
-        if _made(contract, list(here)):
-            notes.ok("events", f"{_brief(contract)} was seen in block {block}")
+        logs = await search.block(block)
+        if _task_logs(contract, logs):
+            notes.ok("events", f"{event_name(contract.convention.created)} was seen in block {block}")
             return
-        others = [log.topics[0] for log in here]
-        alike = _alike(contract, others)
+        topics = [log.topics[0] for log in logs]
+        remedy = _remedy(contract, topics)
     tasks = "tasks were made" if count is None else f"the contract counts {count - contract.lowest_index} tasks"
-    words = f"task_manager.convention: your event signature does not match: {tasks}, and no log is {_event(contract)}"
-    notes.wrong("events", f"{words}; {_instead(others, alike)}")
+    notes.wrong(
+        "events",
+        f"task_manager.convention: your event signature does not match: {tasks}, and no log is "
+        f"{event_text(contract.convention.created)}; {_seen_instead(topics, remedy)}",
+    )
 
 
-def _alike(contract: TaskManager, others: list[bytes]) -> str:
-    """What the contract emits instead, as the setting to make; "" where nobody knows."""
-    if known := _known(others):
-        return f"this looks like {' or '.join(known)}: set that"
-    meant = closest_signature(contract.convention.created.signature, others)
-    return "" if meant is None else f"its event is {meant}: correct task.event"
+def _none_expected(contract: TaskManager, topics: Sequence[bytes], count: int | None, notes: Notes) -> None:
+    """Add a finding for a contract that has made no task, or does not count them."""
+    created = contract.convention.created
+    others = f"; other events: {describe_topics(topics)}" if topics else ""
+    if count is not None:
+        notes.ok("events", f"no task yet to compare {event_name(created)} with{others}")
+    else:
+        message = f"no {event_text(created)} was seen; if the contract has made tasks, its event is another one"
+        notes.warn("events", message + others)
 
 
-def _instead(others: list[bytes], alike: str) -> str:
-    if not others:
-        return (
-            "there is no log at all: name another node if this one keeps no old logs, else describe the event it emits"
-        )
-    return f"seen instead: {told(others)}; {alike or 'describe the event that makes its tasks'}"
+def _presets(topics: Sequence[bytes]) -> list[str]:
+    """Return the names of the presets whose tasks are among these topics."""
+    return sorted({name for topic in topics for name in presets_by_topic().get(topic, ())})
 
 
-def _event(contract: TaskManager, *, responded: bool = False) -> str:
-    event = contract.convention.responded if responded else contract.convention.created
-    assert event is not None, "asked only where there is one"
-    return f"{event.signature} (0x{event.topic.hex()[:8]}…)"
+def _remedy(contract: TaskManager, topics: Sequence[bytes]) -> str:
+    """Return the setting to make, by the events that the contract emits instead; "" if they do not show it."""
+    if presets := _presets(topics):
+        return f"this looks like {' or '.join(presets)}: set that"
+    closest = closest_signature(contract.convention.created.signature, topics)
+    return "" if closest is None else f"its event is {closest}: correct task.event"
 
 
-def _brief(contract: TaskManager) -> str:
-    return f"{contract.convention.created.signature.name} 0x{contract.convention.created_topic.hex()[:8]}…"
+def _seen_instead(topics: Sequence[bytes], remedy: str) -> str:
+    if not topics:
+        return "there is no log at all: name another node if this one keeps no old logs, else describe its event"
+    return f"seen instead: {describe_topics(topics)}; {remedy or 'describe the event that makes its tasks'}"

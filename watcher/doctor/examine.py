@@ -1,4 +1,4 @@
-"""Every part looked at, side by side where one does not need the other, and each within its time."""
+"""The examination: every part checked, in parallel where one does not need the other, each within its time."""
 
 import asyncio
 import os
@@ -10,35 +10,44 @@ from typing import TypeVar
 from watcher.chain.contract import TaskManager
 from watcher.chain.numbering import Numbering, contradiction
 from watcher.chain.rpc.nodes import NodePool
-from watcher.clock import SystemClock
+from watcher.clock import Clock, SystemClock
 from watcher.daemon import parts
-from watcher.doctor import api, clock, contract, hook, ledger
-from watcher.doctor import node as doctor_node
+from watcher.doctor.api import check_api
+from watcher.doctor.contract import check_contract
 from watcher.doctor.finding import UNAVAILABLE, Finding, Notes
+from watcher.doctor.hook import check_hook
+from watcher.doctor.ledger import check_genesis, check_ledger
+from watcher.doctor.node import check_clock, check_endpoints, check_history, check_numbering, check_subscriptions
+from watcher.doctor.subject import Subject
 from watcher.errors import FixConfiguration, WatcherError
 from watcher.settings.credentials import exposed, words_about
 from watcher.settings.model import Settings
 from watcher.task import Header, Task
 
-# Beyond what one request may take: several are made in a row.
+# More than one request may take: a part makes several in a row.
 _PATIENCE_S = 60.0
 
-# What to do where a part comes to nothing in the middle.
+# The remedy where a part fails half-way.
 _ENDPOINT = "try again, or name another endpoint"
-_CHAIN = "docs/chains.md tells which chains can be served"
-_LEDGER = "see to ledger.url, or restore a copy (docs/service.md)"
+_CHAIN = "docs/chains.md lists the chains that can be served"
+_LEDGER = "correct ledger.url, or restore a copy (docs/service.md)"
 _HOOK = "correct the hook, or correct hook.target and hook.app_dir"
 
 T = TypeVar("T")
-Told = Callable[[str], None]
 
 
 @dataclass(slots=True)
 class Examination:
-    """One check of everything. `told` is called with what is being looked at; `config` is hidden from the hook."""
+    """One check of every part.
+
+    Attributes:
+        settings: the settings to try.
+        on_part: called with the name of each part when its check begins.
+        config: the configuration file, hidden from the hook; None: there is none.
+    """
 
     settings: Settings
-    told: Told = lambda _what: None
+    on_part: Callable[[str], None] = lambda _what: None
     config: Path | None = None
     ledger: Notes = field(default_factory=lambda: Notes("ledger"))
     node: Notes = field(default_factory=lambda: Notes("node"))
@@ -48,97 +57,106 @@ class Examination:
     numbering: Numbering | None = None
 
     async def run(self) -> list[Finding]:
-        """All lines, part by part."""
-        await asyncio.gather(
-            self._part(self.ledger, ledger.check(self.settings, self.ledger), "reading", _LEDGER),
-            self._outside(),
-            self._api(),
-        )
-        parts = (self.ledger, self.node, self.contract, self.api, self.hook)
+        """Return all findings, part by part."""
+        settings = self.settings
+        ledger = check_ledger(settings.ledger, settings.chain.chain_id, settings.task_manager, self.ledger)
+        await asyncio.gather(self._part(self.ledger, ledger, "reading", _LEDGER), self._outside(), self._api())
+        every = (self.ledger, self.node, self.contract, self.api, self.hook)
         return [
             Finding("settings", "complete", "ok", "complete and valid"),
-            *self._secrets(),
-            *(f for one in parts for f in one.findings),
+            *_secrets(),
+            *(finding for notes in every for finding in notes.findings),
         ]
 
-    def _secrets(self) -> list[Finding]:
-        names = exposed(os.environ.get("CREDENTIALS_DIRECTORY", ""))
-        return [Finding("settings", "secrets", "warning", words_about(names))] if names else []
-
     async def _outside(self) -> None:
-        """Node, contract and hook, which need each other in this order."""
-        system_clock = SystemClock()
-        nodes = parts.node_pool(self.settings.chain, system_clock)
+        """Check nodes, contract and hook, which need each other in this order."""
+        settings, clock = self.settings, SystemClock()
+        nodes = parts.node_pool(settings.chain, clock)
         try:
-            manager, sample = self._manager(nodes), None
-            head = await self._part(self.node, doctor_node.endpoints(nodes, self.node))
+            manager, newest = self._manager(nodes), None
+            head = await self._part(self.node, check_endpoints(nodes, self.node))
             if head is not None:
-                self.numbering = await self._part(
-                    self.node,
-                    doctor_node.numbering(self.settings, nodes, system_clock, self.node),
-                    "block numbers",
-                    _CHAIN,
-                )
-                await self._part(self.node, doctor_node.history(self.settings, nodes, head, self.node))
-                await self._part(self.node, ledger.same_chain(self.settings, nodes, self.node))
-                await self._part(self.node, clock.check(nodes, head, system_clock, self.node))
+                await self._chain(nodes, head, clock)
             if manager is not None:
-                wakes = parts.subscriptions(self.settings.chain, manager, lambda: None, system_clock)
-                await self._part(self.node, doctor_node.wakes(wakes, self.node))
-                sample = await self._contract(nodes, manager, head)
-            if self.settings.operator.api != "none":
-                await self._part(
-                    self.hook, hook.check(self.settings, self.config, manager, sample, self.hook), "loading", _HOOK
-                )
+                subscriptions = parts.subscriptions(settings.chain, manager, lambda: None, clock)
+                await self._part(self.node, check_subscriptions(subscriptions, self.node))
+                newest = await self._contract(nodes, manager, head)
+            if settings.operator.api != "none":
+                hidden = parts.hidden_paths(settings.ledger, self.config, os.environ)
+                hook = check_hook(settings.hook, hidden, manager, settings.chain.chain_id, newest, self.hook)
+                await self._part(self.hook, hook, "loading", _HOOK)
         finally:
             await nodes.close()
 
+    async def _chain(self, nodes: NodePool, head: Header, clock: Clock) -> None:
+        chain, section, notes = self.settings.chain, self.settings.task_manager, self.node
+        self.numbering = await self._part(notes, check_numbering(chain, nodes, clock, notes), "block numbers", _CHAIN)
+        history = check_history(chain, section.address_bytes, section.start_block, nodes, head, notes)
+        await self._part(notes, history)
+        await self._part(notes, check_genesis(self.settings.ledger, chain.chain_id, section, nodes, notes))
+        await self._part(notes, check_clock(nodes, head, clock, notes))
+
     async def _contract(self, nodes: NodePool, manager: TaskManager, head: Header | None) -> Task | None:
+        """Check the contract and return its newest task."""
         if head is None:
-            codes = [one.exit_code for one in self.node.findings if one.exit_code]
-            words = "cannot be looked at without a node: mend that first"
-            self.contract.wrong("code", words, max(codes, default=UNAVAILABLE))
+            codes = [finding.exit_code for finding in self.node.findings if finding.exit_code]
+            message = "cannot be checked without a node: repair that first"
+            self.contract.wrong("code", message, max(codes, default=UNAVAILABLE))
             return None
         l1_blocks = self.numbering is not None and self.numbering.l1_blocks
-        sample = await self._part(
-            self.contract, contract.check(self.settings, nodes, manager, head, self.contract, l1_blocks=l1_blocks)
+        subject = Subject(nodes, manager, head, self.settings.chain, self.settings.task_manager)
+        newest = await self._part(
+            self.contract, check_contract(subject, self.settings.operator, self.contract, l1_blocks=l1_blocks)
         )
-        reason = contradiction(sample, self.numbering) if sample and self.numbering else None
+        reason = contradiction(newest, self.numbering) if newest and self.numbering else None
         if reason is not None:
             self.contract.wrong("created block", reason)
-        return sample
+        return newest
 
     def _manager(self, nodes: NodePool) -> TaskManager | None:
+        """Return the contract with its convention; None, with a finding, if the convention cannot be read."""
+        answers, span_blocks = self.settings.operator.api != "none", self.settings.chain.max_span_blocks
         try:
-            answers = self.settings.operator.api != "none"
-            span = self.settings.chain.max_span_blocks
-            return parts.task_manager(self.settings.task_manager, nodes, span, answers=answers)
-        except FixConfiguration as wrong:
-            self.contract.failed("convention", wrong, "docs/conventions.md explains every key")
+            return parts.task_manager(self.settings.task_manager, nodes, span_blocks, answers=answers)
+        except FixConfiguration as error:
+            self.contract.failed("convention", error, "docs/conventions.md explains every key")
             return None
 
     async def _api(self) -> None:
         if self.settings.operator.api != "none":
-            await self._part(self.api, api.check(self.settings, self.api))
+            await self._part(self.api, check_api(self.settings.operator, self.api))
 
     async def _part(
         self, notes: Notes, work: Awaitable[T], check: str = "reading", advice: str = _ENDPOINT
     ) -> T | None:
-        """What the work gives; None, and a red line, where it comes to nothing or takes too long."""
-        self.told(notes.what)
+        """Return the result of `work`; None, with a red line, if it fails or takes too long.
+
+        Args:
+            notes: the findings of the part.
+            work: the check.
+            check: the aspect to name if it fails.
+            advice: the remedy to name if it fails.
+        """
+        self.on_part(notes.what)
         limit_s = _PATIENCE_S + 3 * self.settings.chain.request_timeout_s
         try:
             async with asyncio.timeout(limit_s):
                 return await work
         except TimeoutError:
-            words = f"not done within {limit_s:g} s: something answers very slowly; try again, or name another endpoint"
-            notes.wrong("time", words, UNAVAILABLE)
+            message = f"not done within {limit_s:g} s: an endpoint answers very slowly; try again, or name another one"
+            notes.wrong("time", message, UNAVAILABLE)
         except WatcherError as error:
             notes.failed(check, error, advice)
         return None
 
 
+def _secrets() -> list[Finding]:
+    """Return a finding on credential files that every user can read."""
+    names = exposed(os.environ.get("CREDENTIALS_DIRECTORY", ""))
+    return [Finding("settings", "secrets", "warning", words_about(names))] if names else []
+
+
 def exit_code(findings: Sequence[Finding]) -> int:
-    """What a person must mend comes before what may pass by itself."""
-    codes = [one.exit_code for one in findings if one.exit_code]
+    """Return the exit code of a check: an error for a person to correct comes before one that may pass."""
+    codes = [finding.exit_code for finding in findings if finding.exit_code]
     return FixConfiguration.exit_code if FixConfiguration.exit_code in codes else codes[0] if codes else 0

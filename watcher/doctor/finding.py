@@ -1,6 +1,6 @@
-"""What the check says, line by line.
+"""The findings of a check, line by line.
 
-Invariant: a red line says what to do, and carries the exit code that fits it.
+Invariant: a red line names the remedy, and carries the exit code that fits it.
 """
 
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ MEND = FixConfiguration.exit_code
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line. `what` is the part, `check` what of it was looked at; `exit_code` is 0 unless it is wrong."""
+    """One line. `what` is the part, `check` the aspect of it; `exit_code` is 0 unless the verdict is "wrong"."""
 
     what: str
     check: str
@@ -27,27 +27,23 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """The lines of one part, in the order they were found."""
+    """The findings about one part, in the order they were made."""
 
     what: str
     findings: list[Finding] = field(default_factory=list)
 
-    def ok(self, check: str, words: str) -> None:
-        """Green: as it should be."""
-        self.findings.append(Finding(self.what, check, "ok", words))
+    def ok(self, check: str, message: str) -> None:
+        """Add a green line: the aspect is in order."""
+        self.findings.append(Finding(self.what, check, "ok", message))
 
-    def warn(self, check: str, words: str) -> None:
-        """Yellow: it works, and a person should know."""
-        self.findings.append(Finding(self.what, check, "warning", words))
+    def warn(self, check: str, message: str) -> None:
+        """Add a yellow line: the daemon works, and a person should know."""
+        self.findings.append(Finding(self.what, check, "warning", message))
 
-    def wrong(self, check: str, words: str, exit_code: int = MEND) -> None:
-        """Red: it does not work. The words say what to do."""
-        self.findings.append(Finding(self.what, check, "wrong", words, exit_code))
+    def wrong(self, check: str, message: str, exit_code: int = MEND) -> None:
+        """Add a red line: the daemon does not work. The message names the remedy."""
+        self.findings.append(Finding(self.what, check, "wrong", message, exit_code))
 
     def failed(self, check: str, error: WatcherError, advice: str) -> None:
-        """Red, in the words of an error a person would meet, and what to do about it."""
+        """Add a red line from `error`, followed by `advice`."""
         self.wrong(check, f"{error}; {advice}", error.exit_code)
-
-    @property
-    def has_wrong(self) -> bool:
-        return any(one.verdict == "wrong" for one in self.findings)

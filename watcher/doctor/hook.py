@@ -1,44 +1,65 @@
-"""The hook: it loads, and answers a sample with something the contract can take. Nothing is sent."""
+"""Check of the hook: it loads, and answers a sample with a value of the contract's type. Nothing is sent."""
 
-import os
 import time
-from pathlib import Path
+from typing import Any
+
+from eth_abi.grammar import TupleType, parse
 
 from watcher.chain.contract import TaskManager
+from watcher.chain.convention.abi import Codec
+from watcher.chain.rpc.replies import Log
 from watcher.daemon import parts, wiring
 from watcher.doctor.finding import Notes
-from watcher.doctor.sample import sample_task
-from watcher.errors import AttemptFailed
-from watcher.settings.model import Settings
+from watcher.errors import AttemptFailed, Quarantine
+from watcher.settings import model
 from watcher.task import Later, Response, Skip, Task
 
 # A hook may be given hours; a check is not.
 _TIMEOUT_S = 30.0
+# 32 bytes, the length of most messages, and not zero, as some hooks take zero for nothing.
+_WORD = (2).to_bytes(32)
 
 
-async def check(
-    settings: Settings, config: Path | None, contract: TaskManager | None, newest: Task | None, notes: Notes
+async def check_hook(
+    hook: model.Hook,
+    hidden: tuple[str, ...],
+    contract: TaskManager | None,
+    chain_id: int,
+    newest: Task | None,
+    notes: Notes,
 ) -> None:
-    """Add three findings: loading, protection, and an answer to the contract's newest task, or to one made up."""
-    timeout_s = min(settings.hook.timeout_s, _TIMEOUT_S)
-    hidden = parts.hidden_paths(settings.ledger, config, os.environ)
-    async with parts.hook_runner(settings.hook, hidden, workers=1, timeout_s=timeout_s) as pool:
+    """Add findings on loading, protection, and an answer to the newest task or to a sample.
+
+    Args:
+        hook: the section [hook].
+        hidden: the paths a worker cannot read.
+        contract: gives the type of an answer; None where the convention cannot be read.
+        chain_id: the chain of the sample.
+        newest: the contract's newest task, None if it is not known.
+        notes: takes the findings.
+
+    Raises:
+        FixConfiguration: the hook is wrong.
+        TryLater: the hook cannot be loaded for a reason that may pass.
+    """
+    timeout_s = min(hook.timeout_s, _TIMEOUT_S)
+    async with parts.hook_runner(hook, hidden, workers=1, timeout_s=timeout_s) as pool:
         notes.ok("loading", f"loaded {pool.version}")
         _protection(pool.exposed, notes)
-        sample = newest
-        if sample is None and contract is not None:
-            sample = sample_task(contract, settings.chain.chain_id)
-        if sample is None or contract is None:
+        task = newest
+        if task is None and contract is not None:
+            task = sample_task(contract, chain_id)
+        if task is None or contract is None:
             return
-        which = f"task {sample.task_index} of the contract" if newest is not None else "a made-up task"
+        name = f"task {task.task_index} of the contract" if newest is not None else "a made-up task"
         began_s = time.monotonic()
         try:
-            verdict = await wiring.fitted(pool.run, contract)(sample)
-        except AttemptFailed as failed:
-            took_s = time.monotonic() - began_s
-            _failed(settings, f"no answer to {which}: {failed}", newest is not None, took_s >= timeout_s, notes)
+            answer = await wiring.fitted(pool.run, contract)(task)
+        except AttemptFailed as error:
+            is_slow = time.monotonic() - began_s >= timeout_s and hook.timeout_s > _TIMEOUT_S
+            _failed(f"no answer to {name}: {error}", newest is not None, is_slow, notes)
         else:
-            notes.ok("sample", _told(which, verdict))
+            notes.ok("sample", _described(name, answer))
 
 
 def _protection(exposed: str, notes: Notes) -> None:
@@ -48,20 +69,60 @@ def _protection(exposed: str, notes: Notes) -> None:
         notes.ok("protection", "the hook cannot read credentials, configuration, ledger or this process")
 
 
-def _failed(settings: Settings, words: str, is_real: bool, is_slow: bool, notes: Notes) -> None:
-    if is_slow and settings.hook.timeout_s > _TIMEOUT_S:
-        notes.warn("sample", f"{words}; hook.timeout_s allows more than this check waits: use `watcher hook try`")
+def _failed(message: str, is_real: bool, is_slow: bool, notes: Notes) -> None:
+    if is_slow:
+        notes.warn("sample", f"{message}; hook.timeout_s allows more than this check waits: use `watcher hook try`")
     elif is_real:
-        notes.wrong("sample", f"hook.target: {words}; correct the hook, and see `watcher hook try`")
+        notes.wrong("sample", f"hook.target: {message}; correct the hook, and try it with `watcher hook try`")
     else:
-        notes.warn("sample", f"{words}; that may be the sample's fault: try your own with `watcher hook try --message`")
+        notes.warn("sample", f"{message}; the sample may not suit it: try your own with `watcher hook try --message`")
 
 
-def _told(which: str, verdict: Response | Skip | Later) -> str:
-    match verdict:
+def _described(name: str, answer: Response | Skip | Later) -> str:
+    match answer:
         case Response(message, _, duration_ms):
-            return f"answers {which} with {len(message)} bytes, as the contract takes them, in {duration_ms} ms"
+            return f"answers {name} with {len(message)} bytes, as the contract takes them, in {duration_ms} ms"
         case Skip(reason):
-            return f"skips {which}: {reason}"
+            return f"skips {name}: {reason}"
         case Later(_, _, reason):
-            return f"asks for {which} to come back later: {reason}"
+            return f"asks for {name} to come back later: {reason}"
+
+
+def sample_task(contract: TaskManager, chain_id: int, window_blocks: int | None = None) -> Task | None:
+    """Return a task for a contract that has none yet, read from a log of its event with plain values.
+
+    Every number is 2 and every text "sample". None where the convention refuses such a log.
+    """
+    event = contract.convention.created
+    topics, plain, types = [event.topic], [], []
+    for value in event.signature.inputs:
+        if value.indexed:
+            topics.append(_WORD if value.is_hashed else Codec(value.type).encode([_value(value.type)]))
+        else:
+            plain.append(_value(value.type))
+            types.append(value.type)
+    log = Log(contract.address, tuple(topics), Codec(*types).encode(plain), 1, bytes(32), bytes(32), 0)
+    try:
+        return contract.convention.decode_task(log, chain_id, window_blocks)
+    except Quarantine:
+        return None
+
+
+def _value(kind: str) -> Any:
+    """Return a plain value of an ABI type."""
+    parsed = parse(kind)
+    if parsed.arrlist:
+        length = parsed.arrlist[-1]
+        return [_value(kind[: kind.rindex("[")])] * (length[0] if length else 0)
+    if isinstance(parsed, TupleType):
+        return tuple(_value(component.to_type_str()) for component in parsed.components)
+    plain = {
+        "bytes": _WORD,
+        "string": "sample",
+        "address": "0x" + "00" * 19 + "02",
+        "bool": False,
+        "function": bytes(24),
+    }
+    if parsed.base in ("uint", "int"):
+        return 2
+    return bytes(int(parsed.sub)) if parsed.base == "bytes" and parsed.sub else plain.get(parsed.base)

@@ -1,6 +1,7 @@
-"""The ledger: there or makeable, of our schema, writable, with room."""
+"""Check of the ledger: it exists or can be made, has our schema, is writable, and its disk has room and keeps data."""
 
 import asyncio
+import shutil
 import tempfile
 from contextlib import closing
 from pathlib import Path
@@ -9,23 +10,44 @@ from sqlalchemy.engine import URL
 
 from watcher.chain.contract import genesis_hash
 from watcher.chain.rpc.nodes import NodePool
-from watcher.doctor import disk
-from watcher.doctor.finding import Notes
+from watcher.daemon.own_ledger import begun_at
+from watcher.doctor.finding import MEND, Notes
 from watcher.errors import FixConfiguration, TryLater, WatcherError
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import durability, parse_url, sqlite_path
 from watcher.ledger.lock import refuse_missing_ledger
 from watcher.ledger.restore import held_to, loss_of
 from watcher.ledger.store import Reader
-from watcher.settings.model import Settings
+from watcher.settings.model import Ledger, TaskManager
+
+_MIB = 1024 * 1024
+_LOW_SPACE_BYTES = 200 * _MIB
+_NO_SPACE_BYTES = 10 * _MIB
+_MOUNTS = Path("/proc/self/mounts")
+_IN_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+_OVER_A_NETWORK = frozenset(
+    {"nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "virtiofs", "afs", "ceph", "glusterfs"}
+    | {"fuse.sshfs", "fuse.glusterfs"}
+)
 
 
-async def check(settings: Settings, notes: Notes) -> None:
-    """Lines about the file or the server, and about the disk."""
-    url = parse_url(settings.ledger.url)
+async def check_ledger(section: Ledger, chain_id: int, task_manager: TaskManager, notes: Notes) -> None:
+    """Add findings on the file or the server, and on the disk.
+
+    Args:
+        section: the section [ledger].
+        chain_id: the chain.
+        task_manager: the section [task_manager].
+        notes: takes the findings.
+
+    Raises:
+        FixConfiguration: the ledger is missing, damaged or of a newer program.
+        TryLater: the ledger cannot be read now.
+    """
+    url = parse_url(section.url)
     path = sqlite_path(url)
     if path is None:
-        await _content(settings, url, "PostgreSQL", notes)
+        await _content(url, "PostgreSQL", chain_id, task_manager, notes)
         await asyncio.to_thread(_durable, url, notes)
         return
     folder = path.parent
@@ -34,19 +56,19 @@ async def check(settings: Settings, notes: Notes) -> None:
         return
     refuse_missing_ledger(path)
     if (loss := await asyncio.to_thread(loss_of, path)) is not None:
-        words = "tasks it has no answer for will be held back until their deadlines; see Restoring a backup"
-        notes.warn("restored", f"{loss.words}: {words} in docs/service.md")
+        advice = "tasks it has no answer for will be held back until their deadlines; see Restoring a backup"
+        notes.warn("restored", f"{loss.words}: {advice} in docs/service.md")
     if path.exists():
-        await _content(settings, url, str(path), notes)
-    elif trouble := await asyncio.to_thread(_not_writable, folder):
-        words = f"ledger.url: nothing can be written in {folder} ({trouble}); give this user the right, or name another"
-        notes.wrong("folder", words)
+        await _content(url, str(path), chain_id, task_manager, notes)
+    elif reason := await asyncio.to_thread(_not_writable, folder):
+        message = f"ledger.url: no file can be made in {folder} ({reason}); let this user write there, or name another"
+        notes.wrong("folder", message)
     else:
         notes.ok("file", f"{path} will be made at the first start")
-    await asyncio.to_thread(disk.check, folder, notes)
+    await asyncio.to_thread(check_disk, folder, notes)
 
 
-async def _content(settings: Settings, url: URL, name: str, notes: Notes) -> None:
+async def _content(url: URL, name: str, chain_id: int, task_manager: TaskManager, notes: Notes) -> None:
     state = await asyncio.to_thread(schema.check, url)
     if state.current is None:
         notes.ok("schema", f"{name}, empty; filled at the first start")
@@ -59,75 +81,120 @@ async def _content(settings: Settings, url: URL, name: str, notes: Notes) -> Non
     else:
         notes.ok("schema", f"{name}, writable, schema {state.current}{upgrade}")
     if state.is_current:
-        await asyncio.to_thread(_begun, settings, url, notes)
-        await asyncio.to_thread(_held, settings, url, notes)
+        try:
+            await asyncio.to_thread(begun_at, url, chain_id, task_manager)
+        except FixConfiguration as error:
+            notes.wrong("beginning", str(error))
+        await asyncio.to_thread(_held_back, url, chain_id, task_manager, notes)
 
 
 def _durable(url: URL, notes: Notes) -> None:
-    """Whether a commit of the server outlives a power cut."""
+    """Add a finding: does a commit of the server survive a power cut?"""
     weak, pooled = durability(url)
     if weak:
-        words = f"the server may lose what it has committed ({'; '.join(weak)}): a task could be answered twice"
-        notes.wrong("durability", f"{words}; set them to on")
+        message = f"the server may lose what it has committed ({'; '.join(weak)}): a task could be answered twice"
+        notes.wrong("durability", f"{message}; set them to on")
     else:
         notes.ok("durability", "commits are on the disk" + (", through a pooler" if pooled else ""))
 
 
-def _begun(settings: Settings, url: URL, notes: Notes) -> None:
-    """Where this contract's tasks were begun to be read: that cannot be changed afterwards."""
-    begun = _beginning(settings, url)
-    problem = None if begun is None else begun.mismatch(settings.task_manager.start_block)
-    if problem is not None:
-        notes.wrong("beginning", problem)
-
-
-def _held(settings: Settings, url: URL, notes: Notes) -> None:
-    """Tasks that an earlier start on a restored ledger holds back."""
+def _held_back(url: URL, chain_id: int, task_manager: TaskManager, notes: Notes) -> None:
+    """Add a finding on tasks that an earlier start on a restored ledger holds back."""
     with closing(Reader(url)) as reader:
-        wanted = settings.task_manager.address_bytes
-        cursor = reader.read_now(queries.find_source, settings.chain.chain_id, wanted)
+        cursor = reader.read_now(queries.find_source, chain_id, task_manager.address_bytes)
         block = -1 if cursor is None else reader.read_now(held_to, cursor.source_id)
-    if cursor is not None and block >= 0:
-        words = f"it was restored: tasks up to block {block} are answered with what it holds, or not at all"
-        notes.warn("restored", f"{words}; `watcher run --release-held` ends that (docs/service.md)")
+    if block >= 0:
+        message = f"it was restored: tasks up to block {block} are answered with what it holds, or not at all"
+        notes.warn("restored", f"{message}; `watcher run --release-held` ends that (docs/service.md)")
 
 
-async def same_chain(settings: Settings, nodes: NodePool, notes: Notes) -> None:
-    """A line where the nodes serve another chain of the same id than the one the ledger was begun on."""
-    begun = await asyncio.to_thread(_begun_on, settings)
+async def check_genesis(
+    section: Ledger, chain_id: int, task_manager: TaskManager, nodes: NodePool, notes: Notes
+) -> None:
+    """Add a finding where the nodes serve another chain of the same id than the ledger's.
+
+    Args:
+        section: the section [ledger].
+        chain_id: the chain.
+        task_manager: the section [task_manager].
+        nodes: the endpoints.
+        notes: takes the finding.
+
+    Raises:
+        RetryElsewhere: no node answers.
+    """
+    begun = await asyncio.to_thread(_beginning, section, chain_id, task_manager)
     if begun is None:
         return
     try:
-        shown = await genesis_hash(nodes, begun)
-    except FixConfiguration as other:
-        notes.wrong("genesis", str(other))
+        genesis = await genesis_hash(nodes, begun)
+    except FixConfiguration as error:
+        notes.wrong("genesis", str(error))
         return
-    begun_on = begun.genesis_hash
-    if shown is not None and begun_on is not None and shown != begun_on:
-        words = f"block 0 is 0x{shown.hex()[:8]}…, and the ledger was begun on a chain where it is"
-        notes.wrong("genesis", f"{words} 0x{begun_on.hex()[:8]}…; a chain that was reset needs a new ledger.url")
+    if genesis is not None and begun.genesis_hash is not None and genesis != begun.genesis_hash:
+        message = f"block 0 is 0x{genesis.hex()[:8]}…, and the ledger was begun on a chain where it is"
+        advice = "a chain that was reset needs a new ledger.url"
+        notes.wrong("genesis", f"{message} 0x{begun.genesis_hash.hex()[:8]}…; {advice}")
 
 
-def _begun_on(settings: Settings) -> queries.Beginning | None:
-    """The chain as the ledger has it; None without a ledger of today's schema, which `check` reports."""
-    url = parse_url(settings.ledger.url)
+def _beginning(section: Ledger, chain_id: int, task_manager: TaskManager) -> queries.Beginning | None:
+    """Return the ledger's beginning; None without a ledger of today's schema, which `check_ledger` reports."""
+    url = parse_url(section.url)
     try:
         if not schema.check(url).is_current:
             return None
-        return _beginning(settings, url)
+        with closing(Reader(url)) as reader:
+            return reader.read_now(queries.beginning, chain_id, task_manager.address_bytes)
     except WatcherError:
         return None
 
 
-def _beginning(settings: Settings, url: URL) -> queries.Beginning | None:
-    with closing(Reader(url)) as reader:
-        return reader.read_now(queries.beginning, settings.chain.chain_id, settings.task_manager.address_bytes)
-
-
 def _not_writable(folder: Path) -> str | None:
-    """Why no file can be made in a folder, None where it can. The file has no name, and leaves nothing behind."""
+    """Return the reason why no file can be made in a folder, None if one can. The probe has no name and is gone."""
     try:
         with tempfile.TemporaryFile(dir=folder):
             return None
     except OSError as error:
         return error.strerror or type(error).__name__
+
+
+def check_disk(folder: Path, notes: Notes, mounts: Path = _MOUNTS) -> None:
+    """Add findings on the file system of a folder; `mounts` is read as proc(5), /proc/self/mounts."""
+    _space(folder, notes)
+    try:
+        kind = file_system(folder.resolve(), mounts.read_text(errors="replace"))
+    except OSError:
+        return  # a system without /proc
+    if kind in _IN_MEMORY:
+        message = f"ledger.url: {folder} lies in memory ({kind}): a restart of the machine deletes every answer"
+        notes.warn("file system", f"{message}; name a disk")
+    elif kind in _OVER_A_NETWORK:
+        message = f"ledger.url: {folder} is on a network disk ({kind}), where SQLite's locks may not hold"
+        notes.warn("file system", f"{message}; name a local disk, or use PostgreSQL")
+
+
+def file_system(folder: Path, mounts: str) -> str:
+    """Return the kind of the folder's file system by the text of /proc/mounts, "" if no line fits.
+
+    Of the nearest mount points the one mounted last counts.
+    """
+    depth, kind = -1, ""
+    for line in mounts.splitlines():
+        fields = line.split(" ")
+        if len(fields) < 3:
+            continue
+        point = Path(fields[1].encode().decode("unicode_escape"))  # a space is written \\040
+        if folder.is_relative_to(point) and len(point.parts) >= depth:
+            depth, kind = len(point.parts), fields[2]
+    return kind
+
+
+def _space(folder: Path, notes: Notes) -> None:
+    free_bytes = shutil.disk_usage(folder).free
+    if free_bytes < _NO_SPACE_BYTES:
+        message = f"{free_bytes // _MIB} MiB free in {folder}: the ledger cannot be written; free disk space"
+        notes.wrong("space", message, MEND)
+    elif free_bytes < _LOW_SPACE_BYTES:
+        notes.warn("space", f"less than {_LOW_SPACE_BYTES // _MIB} MiB free in {folder}; free disk space")
+    else:
+        notes.ok("space", f"{free_bytes // _MIB} MiB free in {folder}")

@@ -1,7 +1,6 @@
-"""Logs of the contract, found with few requests: at both ends of its history, by topic, by the count of tasks.
+"""Search for logs of the contract with few requests: at both ends of its history, by topic, by the count of tasks.
 
-Invariant: what was searched is told together with what was found, so that nothing is concluded from an empty answer
-about blocks nobody looked at.
+Invariant: a result names the blocks that were searched, so that an empty one proves nothing about other blocks.
 """
 
 from dataclasses import dataclass
@@ -14,13 +13,13 @@ from watcher.errors import NarrowRange, RetryElsewhere
 from watcher.task import Header
 
 _REQUESTS = 8
-# A filtered search returns next to nothing, so its spans may be far longer than those of the watch.
+# A filtered search returns few logs, so its spans may be far longer than those of the watch.
 _FILTERED = 50
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """The logs of some blocks, from `first` to `last`, both included."""
+    """The logs of the blocks from `first` to `last`, both included."""
 
     logs: tuple[Log, ...]
     first: int
@@ -28,45 +27,47 @@ class Stretch:
 
 
 class Search:
-    """Questions about one contract's logs up to one head. All raise RetryElsewhere."""
+    """Searches for one contract's logs up to one head. Every method raises RetryElsewhere if no node answers."""
 
     def __init__(self, nodes: NodePool, contract: TaskManager, head: Header, span_blocks: int) -> None:
         self._nodes, self._contract, self._head, self._span = nodes, contract, head, span_blocks
 
     async def newest(self) -> Stretch:
-        """All logs of the newest blocks."""
+        """Return all logs of the newest blocks."""
         return await self._all(max(0, self._head.number - self._span + 1), self._head.number, keep_last=True)
 
     async def oldest(self, first: int) -> Stretch:
-        """All logs from a block on."""
+        """Return all logs of the blocks from `first` on."""
         return await self._all(first, min(first + self._span - 1, self._head.number), keep_last=False)
 
     async def block(self, number: int) -> tuple[Log, ...]:
-        """All logs of one block."""
+        """Return all logs of one block."""
         return (await self._all(number, number, keep_last=True)).logs
 
     async def created(self, index: int | None) -> Stretch:
-        """The newest logs that create tasks (this one, where an index is given and can be asked for), downwards."""
-        convention = self._contract.convention
-        wanted = None if index is None else convention.index_topic(index)
+        """Return the newest logs that create tasks, searched downwards from the head.
+
+        With an `index`, and where the event has it as a topic, only that task's log counts.
+        """
+        convention, address = self._contract.convention, self._contract.address
+        index_topic = None if index is None else convention.index_topic(index)
         last, step = self._head.number, self._span * _FILTERED
         for _ in range(_REQUESTS):
             first = max(0, last - step + 1)
             try:
-                address, topic = self._contract.address, convention.created_topic
-                logs = await self._nodes.find(address, topic, wanted, first, last)
-                found = tuple(log for log in logs if self._contract.creates_task(log))
+                logs = await self._nodes.find(address, convention.created_topic, index_topic, first, last)
             except NarrowRange:
                 step = max(1, step // 4)
                 continue
+            created = tuple(log for log in logs if self._contract.creates_task(log))
             last = first
-            if found or first == 0:
-                return Stretch(found, first, self._head.number)
+            if created or first == 0:
+                return Stretch(created, first, self._head.number)
             last = first - 1
         return Stretch((), last + 1, self._head.number)
 
     async def counted(self, count: int) -> int | None:
-        """The block in which the number of tasks became `count`, by the contract's own word; None where no node says.
+        """Return the block in which the contract's count of tasks became `count`; None if no node has the state.
 
         Steps back twice as far each time, then halves: some forty readings for a chain of a hundred million blocks.
         """
@@ -99,11 +100,10 @@ class Search:
             return None
 
     async def _all(self, first: int, last: int, *, keep_last: bool) -> Stretch:
-        """All logs between two blocks, or of as many at one end as the node gives at once."""
+        """Return all logs between two blocks, or of as many blocks at one end as the node gives at once."""
         while True:
             try:
-                found = await self._nodes.find(self._contract.emitters, None, None, first, last)
-                return Stretch(found, first, last)
+                return Stretch(await self._nodes.find(self._contract.emitters, None, None, first, last), first, last)
             except NarrowRange:
                 half = (last - first + 1) // 2
                 first, last = (last - half + 1, last) if keep_last else (first, first + half - 1)
