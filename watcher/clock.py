@@ -4,27 +4,27 @@ import asyncio
 import time
 from typing import Protocol
 
-# Between the two readings the process may have been held up, and nobody minds a second.
-_LEAST_MS = 1000
+# The process may be held up between the two readings, and a step of less than a second harms nothing.
+_STEP_MIN_MS = 1000
 
 
 class Clock(Protocol):
     """The only source of time for the stages and the ledger."""
 
     def now_ms(self) -> int:
-        """Wall clock, milliseconds since 1970 UTC. For records and due times; deadlines are blocks."""
+        """Return the wall clock in milliseconds since 1970 UTC. For records and due times; deadlines are blocks."""
 
     def monotonic_s(self) -> float:
-        """Seconds on a clock that never jumps. For durations."""
+        """Return seconds on a clock that never steps. For durations."""
 
     async def sleep(self, seconds: float) -> None:
-        """Wait without blocking the loop."""
+        """Wait without blocking the event loop."""
 
 
 class ClockStep:
-    """Notices that the wall clock was set back while the other clock went on.
+    """Steps of the wall clock backwards, measured against the monotonic clock.
 
-    Set forward, it makes what was to come due early, which mends itself; set back, it would make it wait.
+    A step forwards makes pending timers due early, which mends itself; a step backwards would make them wait longer.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -32,14 +32,14 @@ class ClockStep:
         self._lead_ms = self._read()
 
     def ms(self) -> int:
-        """By how much it was set back, as far as that was not `taken` yet; 0 for less than a second."""
+        """Return by how much (ms) the clock stepped back since the last `taken`; 0 for less than a second."""
         lead_ms = self._read()
         self._lead_ms = max(self._lead_ms, lead_ms)
         back_ms = self._lead_ms - lead_ms
-        return back_ms if back_ms >= _LEAST_MS else 0
+        return back_ms if back_ms >= _STEP_MIN_MS else 0
 
     def taken(self, back_ms: int) -> None:
-        """What `ms` said has been seen to."""
+        """Mark a step that `ms` returned as handled."""
         self._lead_ms -= back_ms
 
     def _read(self) -> int:

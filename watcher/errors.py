@@ -1,7 +1,7 @@
-"""Every error of the program, named for what must be done about it.
+"""Every error of the program, named for the action it asks for.
 
-Imports nothing of ours. Invariant: an error that reaches a person carries words that say what to do next, and an
-expected result (refused, skipped, not yet) is a value, never one of these.
+Imports nothing of ours. Invariant: an error that reaches a person says what to do next. An expected result (refused,
+skipped, not yet) is a value, never one of these.
 """
 
 from collections.abc import Sequence
@@ -14,13 +14,13 @@ class WatcherError(Exception):
 
 
 class FixUsage(WatcherError):
-    """The command line asks for something that cannot be done."""
+    """The command line asks for something impossible."""
 
     exit_code = 64
 
 
 class FixConfiguration(WatcherError):
-    """A person must change the configuration; restarting will not help.
+    """A person must change the configuration; a restart does not help.
 
     `problems` holds one line per problem, so that all of them are shown at once.
     """
@@ -33,7 +33,7 @@ class FixConfiguration(WatcherError):
 
 
 class RetryElsewhere(WatcherError):
-    """An endpoint gave no usable answer: ask another one, or the same one later."""
+    """No usable reply of a node: ask another one, or the same one later."""
 
     exit_code = 69
 
@@ -46,32 +46,32 @@ class NarrowRange(RetryElsewhere):
 
 
 class StaleNode(RetryElsewhere):
-    """The node has not reached the height the question is about, so its answer is no evidence."""
+    """The node has not reached the height of the question, so its reply is no evidence."""
 
 
 class TryLater(WatcherError):
-    """Something outside is busy (another daemon holds the ledger, a lock is taken)."""
+    """An outside resource is busy: another daemon holds the ledger, or the database is locked, full or gone."""
 
     exit_code = 75
 
 
 class Halt(WatcherError):
-    """The chain broke a promise we rely on: a block called final has changed. No more answers until a person looks."""
+    """The chain broke a promise: a block called final has changed. Nothing is sent until a person has looked."""
 
     exit_code = 1
 
 
 class Quarantine(WatcherError):
-    """Outside data that cannot be what the contract emitted; set it aside, never let it stop the cursor."""
+    """Outside data that the contract cannot have emitted: set it aside, never stop the cursor for it."""
 
 
 class AttemptFailed(WatcherError):
-    """The hook gave no answer. Costs this task one attempt and no other task anything."""
+    """The hook gave no answer. Costs this task one attempt, and other tasks nothing."""
 
 
 class IllegalMove(WatcherError):
-    """A bug of ours: a task was moved along an edge the state machine does not have."""
+    """A bug of ours: a transition that the state machine does not have."""
 
 
 class LostLease(WatcherError):
-    """Another worker has taken this piece of work since; drop the result."""
+    """Another worker has taken the task since; drop the result."""

@@ -1,6 +1,6 @@
 """Files: those installed with the program, and text that a person names (settings, a convention, an ABI).
 
-Invariant: the only error is `FixConfiguration`, and its words are free of the file's content.
+Invariant: reading raises no error but `FixConfiguration`, and the message holds nothing of the file's content.
 """
 
 import json
@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from watcher.errors import FixConfiguration
+
+_DEPTH_MAX = 64
+_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def program_version() -> str:
@@ -36,14 +39,15 @@ def preset_names() -> tuple[str, ...]:
     return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
 
 
-_DEPTH_MAX = 64
-_NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-
-
 def parse(body: bytes, *, unique_names: bool = False) -> Any:
-    """The value in `body`, UTF-8 without a byte order mark. Raises ValueError for everything else, NaN included.
+    """Return the JSON value in `body`, UTF-8 without a byte order mark.
 
-    `unique_names` refuses an object that names a member twice, at the price of a call per object.
+    Args:
+        body: the document.
+        unique_names: refuse an object with two members of one name, at the cost of a call per object.
+
+    Raises:
+        ValueError: the document is not JSON (RFC 8259), is nested more than 64 deep, or contains NaN or Infinity.
     """
     if is_too_deep(body):
         raise ValueError("nested too deep")
@@ -56,9 +60,10 @@ def parse(body: bytes, *, unique_names: bool = False) -> Any:
 
 
 def is_too_deep(body: bytes) -> bool:
-    """Whether brackets, of JSON or of TOML, are left after peeling one level of nesting at a time.
+    """Return True if the brackets of a JSON or TOML document nest more than 64 deep.
 
-    Brackets inside strings count as well; a few that stand alone there are forgiven.
+    Removes the innermost pairs, one level at a time. Brackets inside strings count too; up to 64 unpaired ones are
+    forgiven.
     """
     brackets = body.translate(None, _NOT_BRACKETS)
     for _ in range(_DEPTH_MAX):
@@ -72,7 +77,7 @@ def is_too_deep(body: bytes) -> bool:
 
 
 def values_at_most(body: bytes) -> int:
-    """How many values the document may hold: each but the first follows a comma or an opening bracket."""
+    """Return an upper bound of the values in a document: each but the first follows a comma or an opening bracket."""
     return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
 
 
@@ -81,20 +86,20 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         raise ValueError("a name is there twice")
-    return found
+    return members
 
 
 def read_text(path: Path, limit_bytes: int) -> str:
-    """The file as text, without a byte-order mark.
+    """Return a file's text without its byte-order mark.
 
     Raises:
-        FixConfiguration: it is no readable file of UTF-8 text within the limit.
+        FixConfiguration: the path leads to no regular, readable file of UTF-8 text within `limit_bytes`.
     """
     try:
-        # O_NONBLOCK: to open a pipe that nobody writes to would wait for ever.
+        # O_NONBLOCK: opening a pipe without a writer would block.
         handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             mode = os.fstat(handle).st_mode

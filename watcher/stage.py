@@ -1,7 +1,7 @@
-"""The one loop every stage runs in: do a step, then wait for the bell or for the next due time.
+"""The loop of every stage, and the wake-ups between them.
 
-Invariant: trouble outside never ends a stage, and is told once when it begins and once when it is over; what ends the
-daemon is a broken promise of the chain, a configuration no restart can mend, or a bug of ours.
+Invariant: an outside failure never ends a stage, and is logged when it begins and when it ends. Only a broken promise
+of the chain, a configuration that no restart can mend, or a bug ends the daemon.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ from typing import Protocol
 
 from loguru import logger
 
+from watcher.backoff import doubled_s
 from watcher.clock import Clock
 from watcher.errors import LostLease, RetryElsewhere, TryLater
 from watcher.ledger.writer import Tx
@@ -22,32 +23,36 @@ _WOKEN_BY_STATE = {
     State.WAITING: "submit",
     State.BLOCKED: "submit",
     State.UNKNOWN: "confirm",
-    # The endpoint takes requests: what it had blocked can go on. Confirming waits for blocks, which ring by themselves.
+    # The endpoint takes requests: the tasks it had blocked can be sent. Confirming waits for blocks, which wake it.
     State.ACCEPTED: "submit",
     State.RESPONDED: "confirm",
     State.RESPONDED_OTHER: "confirm",
 }
 # Confirmations, due blocks and finality are counted in blocks.
 _WOKEN_BY_BLOCKS = ("admit", "respond", "submit", "confirm", "recheck")
+_RETRY_FIRST_S = 0.5
+_RETRY_MAX_S = 15.0
+_LOST_LEASE_S = 0.05
 
 
 class Wakeups:
-    """One bell per stage name."""
+    """One event per stage, which ends the stage's rest."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        self._wakeups = {name: asyncio.Event() for name in names}
+        self._events = {name: asyncio.Event() for name in names}
 
     def wake(self, name: str) -> None:
-        """Wake one stage, if it is there."""
-        if name in self._wakeups:
-            self._wakeups[name].set()
+        """Wake one stage, if it runs."""
+        if name in self._events:
+            self._events[name].set()
 
     def wake_all(self) -> None:
-        for bell in self._wakeups.values():
-            bell.set()
+        """Wake every stage."""
+        for event in self._events.values():
+            event.set()
 
     def committed(self, tx: Tx) -> None:
-        """Wake whoever has work after this commit."""
+        """Wake the stages that a commit has made work for."""
         for state in tx.entered & _WOKEN_BY_STATE.keys():
             self.wake(_WOKEN_BY_STATE[state])
         if tx.cursor_moved:
@@ -55,19 +60,15 @@ class Wakeups:
                 self.wake(name)
 
     async def wait(self, name: str, timeout_s: float) -> None:
-        """Wait for the bell, `timeout_s` at most, and silence it."""
-        bell = self._wakeups[name]
+        """Wait until the stage is woken, `timeout_s` at most."""
+        event = self._events[name]
         try:
             async with asyncio.timeout(timeout_s):
-                await bell.wait()
+                await event.wait()
         except TimeoutError:
             return
         finally:
-            bell.clear()
-
-
-_TROUBLE_FIRST_S = 0.5
-_TROUBLE_MAX_S = 15.0
+            event.clear()
 
 
 class Stage(Protocol):
@@ -76,23 +77,29 @@ class Stage(Protocol):
     name: str
 
     async def step(self) -> float:
-        """Do one bounded piece of work. Returns the seconds it may rest when nobody rings."""
+        """Do one bounded piece of work. Return the seconds to rest unless woken before; 0 to go on at once.
+
+        Raises:
+            LostLease: another worker has taken the task; retried at once.
+            RetryElsewhere: no node gave a usable reply; retried with back-off.
+            TryLater: ledger or system are busy; retried with back-off.
+        """
 
 
 class StageLoop:
-    """Runs one stage until told to stop. `beat_s` is when it last came round, on the clock that never jumps."""
+    """The loop of one stage. `beat_s` is the end of the last step (monotonic), `condition` the present failure."""
 
     def __init__(self, stage: Stage, wakeups: Wakeups, clock: Clock, stopping: asyncio.Event) -> None:
         self.stage = stage
         self._wakeups = wakeups
         self._clock = clock
         self._stopping = stopping
-        self._troubled = 0
+        self._failures = 0
         self.beat_s = clock.monotonic_s()
         self.condition: str | None = None
 
     async def run(self) -> None:
-        """Raises what a person or a programmer has to mend; everything else is tried again."""
+        """Run steps until a stop is asked for. Raises the errors of `step` that a retry cannot mend."""
         while not self._stopping.is_set():
             rest_s = await self._step()
             self.beat_s = self._clock.monotonic_s()
@@ -105,17 +112,19 @@ class StageLoop:
         try:
             rest_s = await self.stage.step()
         except LostLease:
-            return 0.05  # somebody else has moved it on; look again
-        except (RetryElsewhere, TryLater) as condition:
-            return self._in_trouble(str(condition))
-        if self._troubled:
-            logger.info("{} goes on", self.stage.name)
-        self._troubled, self.condition = 0, None
+            return _LOST_LEASE_S
+        except (RetryElsewhere, TryLater) as error:
+            return self._failed(str(error))
+        if self._failures:
+            logger.info("stage.recovered: the stage works again", stage=self.stage.name, failures=self._failures)
+        self._failures, self.condition = 0, None
         return rest_s
 
-    def _in_trouble(self, words: str) -> float:
-        if not self._troubled:
-            logger.warning("{} waits: {}", self.stage.name, words)
-        self._troubled += 1
-        self.condition = words
-        return float(min(_TROUBLE_FIRST_S * 2 ** min(self._troubled - 1, 8), _TROUBLE_MAX_S))
+    def _failed(self, reason: str) -> float:
+        self._failures += 1
+        if self._failures == 1:
+            logger.warning(
+                "stage.retrying: a step of the stage failed and is retried", stage=self.stage.name, reason=reason
+            )
+        self.condition = reason
+        return doubled_s(self._failures, _RETRY_FIRST_S, _RETRY_MAX_S)

@@ -1,4 +1,4 @@
-"""The values that flow through the program, and the moves a task may make.
+"""The values that flow through the program.
 
 Standard library only. Invariant: a task is identified by (chain_id, task_manager, task_index, task_hash); the same
 index with other content after a reorg is another task, the same content mined again at the same height is the same.
@@ -14,7 +14,7 @@ from watcher.state import State
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Where on the chain a log was seen. Hashes are 32 bytes."""
+    """The place of a log on the chain. Hashes are 32 bytes."""
 
     block_number: int
     block_hash: bytes
@@ -24,14 +24,14 @@ class Sighting:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the chain asked for.
+    """A task, as the event of its creation describes it.
 
     `created_block` is the contract's own `taskCreatedBlock`, which on some chains differs from the block number of
-    the log. `deadline_block` is the last block in which a response is admissible, or None where there is no window.
-    Both are numbers as the contract counts; compare them with a header's `closed_block` and `contract_block`.
-    `deadline_s` the same as a time (seconds since 1970, by the block's own timestamp), where the contract says it so.
-    `log` is topics and data of the event, from which the convention reads every value again; `fields` are those values
-    by name, for the hook.
+    the log. `deadline_block` is the last block in which a response is admissible, None without a response window. Both
+    are numbers as the contract counts; compare them with `closed_block` and `contract_block` of a header. `deadline_s`
+    is a deadline that the contract gives as a time (seconds since 1970, by the timestamps of blocks). `log` holds the
+    topics and data of the event, from which the convention reads every value again; `fields` holds those values by
+    name, for the hook.
     """
 
     chain_id: int
@@ -51,10 +51,10 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Responded:
-    """A log that shows an answer, such as `TaskResponded`.
+    """A response event of the contract, such as `TaskResponded`.
 
-    `response_hash` is what the contract stores of it, keccak256(abi.encode(response, metadata)) as a rule. `log` is its
-    topics and data, so that anybody can compute the hash again.
+    `response_hash` is the hash that the contract stores, as a rule keccak256(abi.encode(response, metadata)). `log`
+    holds topics and data, from which anybody can compute the hash again.
     """
 
     task_index: int
@@ -66,7 +66,7 @@ class Responded:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """A block as far as we need it: its height and the hashes that chain it.
+    """The part of a block header that the program uses: height, hashes and time.
 
     `l1_block` is the parent chain's block as this block's transactions see it in `block.number`, on chains whose
     contracts count those (Arbitrum, Orbit); None where contracts count the chain's own blocks.
@@ -75,17 +75,17 @@ class Header:
     number: int
     hash: bytes
     parent_hash: bytes
-    timestamp_s: int = field(default=0, compare=False)  # 0 where it is not known
+    timestamp_s: int = field(default=0, compare=False)  # 0: unknown
     l1_block: int | None = None
 
     @property
     def contract_block(self) -> int:
-        """The number of this block as a contract sees it."""
+        """Return `block.number` as a contract sees it in this block."""
         return self.number if self.l1_block is None else self.l1_block
 
     @property
     def closed_block(self) -> int:
-        """The highest block, as contracts count, that no later block belongs to: compare deadlines with this one.
+        """Return the highest block, as contracts count, to which no later block belongs. Compare deadlines with it.
 
         The next block may still belong to the same block of the parent chain.
         """
@@ -94,7 +94,7 @@ class Header:
 
 @dataclass(frozen=True, slots=True)
 class Response:
-    """What the hook answered. Written once; every attempt to send carries exactly these bytes."""
+    """The answer of the hook. Stored once; every attempt to send carries exactly these bytes."""
 
     resp_message: bytes
     hook_version: str
@@ -103,14 +103,14 @@ class Response:
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """The hook's verdict: this task is not to be answered."""
+    """A hook's result: do not answer this task."""
 
     reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """The hook's verdict: ask again after so many blocks or seconds, whichever is later. Burns no attempt."""
+    """A hook's result: ask again after so many blocks or seconds, whichever is later. Does not count as an attempt."""
 
     blocks: int = 0
     seconds: float = 0.0
@@ -119,7 +119,7 @@ class Later:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """An answer as the contract takes it, and what the operators sign for it.
+    """An answer as the contract takes it, with the digest that the operators sign.
 
     `params_raw` is abi.encode of the arguments of `method`, without the last one (NonSignerStakesAndSignature) and the
     selector. The signatures are checked against the stakes of `reference_block`, for each of `quorum_numbers` with the
@@ -136,7 +136,7 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The API said yes. `tx_hash` is None when it named none (32 zero bytes count as none). Both are claims."""
+    """The API accepted the answer. `tx_hash` is None without a claim (32 zero bytes count as none). Both are claims."""
 
     tx_hash: bytes | None = None
     sig_hash: bytes | None = None
@@ -145,7 +145,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """Certainly not accepted. `endpoint` is True when the refusal is about us (401, 403, 404), not about the task."""
+    """The answer is certainly not accepted. `endpoint`: the API refuses us (401, 403, 404), not the task."""
 
     words: str
     code: int | None = None
@@ -155,7 +155,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Nobody can say whether it was accepted: time-out, reset, 5xx, nonsense. Only the chain resolves it."""
+    """The answer may or may not be accepted: time-out, reset, 5xx, unreadable reply. Only the chain resolves it."""
 
     why: str
     retry_after_s: float | None = None
@@ -166,50 +166,50 @@ Outcome = Accepted | Refused | Unknown
 
 @dataclass(frozen=True, slots=True)
 class Sent:
-    """One finished attempt to send: the outcome and the evidence kept of it."""
+    """One finished attempt to send: the outcome, and the evidence of it."""
 
     outcome: Outcome
     http_status: int | None
-    answer: bytes  # what came back, cut to a limit
+    answer: bytes  # the body of the reply, cut to a limit
     duration_ms: int
 
     @property
     def words(self) -> str:
-        """What the API said, or why nothing was heard."""
+        """Return the message of the API, or why there is no usable reply."""
         return self.outcome.why if isinstance(self.outcome, Unknown) else self.outcome.words
 
 
 @dataclass(frozen=True, slots=True)
 class RespondedByUs:
-    """The chain shows our bytes: event and stored hash agree."""
+    """The chain holds our response: event and stored hash agree."""
 
     response: Responded
 
 
 @dataclass(frozen=True, slots=True)
 class RespondedOtherwise:
-    """The chain shows a response whose bytes are not ours."""
+    """The chain holds a response with other bytes than ours."""
 
     response: Responded
 
 
 @dataclass(frozen=True, slots=True)
 class NotYet:
-    """A node that has reached `at` holds the task and no response to it, and the window is open in the next block."""
+    """A node that has reached `at` shows the task and no response to it; the window is open in the next block."""
 
     at: Header
 
 
 @dataclass(frozen=True, slots=True)
 class Expired:
-    """A node that has reached `at` holds no response, and no block after `at` is within the window."""
+    """A node that has reached `at` shows no response, and no block after `at` is within the window."""
 
     at: Header
 
 
 @dataclass(frozen=True, slots=True)
 class Orphaned:
-    """At `at` the contract holds another hash at this index, or none (`empty`), which an empty cache says as well."""
+    """At `at` the contract holds another hash at this index, or none (`empty`), as an empty cache would show too."""
 
     at: Header
     empty: bool = False
@@ -228,9 +228,9 @@ class NoEvidence:
 
 @dataclass(frozen=True, slots=True)
 class WouldRevert:
-    """As NotYet, and a dry run at `at` says that the contract would refuse our answer.
+    """NotYet, and in a dry run at `at` the contract reverts.
 
-    `park`: it will go on doing so until a person or an upgrade changes something; else the next block may be enough.
+    `park`: it reverts until a person or an upgrade changes something; otherwise a later block may be enough.
     """
 
     at: Header
@@ -240,12 +240,12 @@ class WouldRevert:
 
 Verdict = RespondedByUs | RespondedOtherwise | NotYet | WouldRevert | Expired | Orphaned | NoEvidence
 
-# What `app` hands the submitter, so that no stage imports another: one verdict per task, in order.
+# Handed to the submitter by the wiring, so that no stage imports another: one verdict per task, in order.
 Resolve = Callable[[Sequence["OpenTask"]], Awaitable[Sequence[Verdict]]]
 
 
 class Absent(StrEnum):
-    """What a reading does not show."""
+    """The thing that a reading does not show."""
 
     TASK = "task"  # a view is zero: no hash at the task's index
     RESPONSE = "response"  # a view is zero: no response to the task
@@ -254,7 +254,7 @@ class Absent(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """The first reading that did not show something, while another one is awaited: what was absent, where and when."""
+    """The first of two readings that do not show something: the thing, the block and the time of the reading."""
 
     of: Absent
     block_number: int
@@ -263,7 +263,7 @@ class Absence:
 
 @dataclass(frozen=True, slots=True)
 class OpenTask:
-    """A task as a stage takes it from the ledger: its row id, the fence of the lease, and what is known so far."""
+    """A task as a stage takes it from the ledger: row id, fence of the lease, and the progress so far."""
 
     row_id: int
     task: Task

@@ -1,4 +1,4 @@
-"""For authors of hooks: make a task, run the hook on it, see the answer as the daemon would take it.
+"""Help for the tests of hooks: make a task, run the hook on it, get the answer as the daemon would take it.
 
     from watcher.testing import make_task, run_hook
 
@@ -39,7 +39,7 @@ def make_task(
     seen_at: Sighting | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> Task:
-    """Return a task with plausible values for what is not given.
+    """Return a task with plausible values for the arguments left out.
 
     The default `task_hash` is 32 bytes that depend on the index and the message; a real one is the keccak of the
     contract's struct, which a hook has no need to compute. `fields` are the values of the event by name.
@@ -68,13 +68,21 @@ def run_hook(
     timeout_s: float = 30.0,
     answer_limit_bytes: int = ANSWER_LIMIT_BYTES,
 ) -> Answer:
-    """Run a hook on one task and return its answer, judged by the daemon's own rules.
+    """Run a hook on one task and return its answer, checked by the daemon's rules. Not for a running event loop.
 
-    A function is called here, so that a debugger and pytest see into it: what it raises reaches you, and `timeout_s`
-    does not apply. A target (`"module:attribute"`) runs exactly as in the daemon, in a worker process.
+    A function runs in this process, where a debugger sees it; its exceptions reach the caller, and `timeout_s` does not
+    apply. A target (`"module:attribute"`) runs exactly as in the daemon, in a worker process.
 
-    Raises AttemptFailed when the daemon would take the answer for a failure, FixConfiguration when it would not
-    accept the hook. Not to be called from a running event loop.
+    Args:
+        hook: the function, or its target.
+        task: the task, from `make_task` for example.
+        app_dir: the folder from which a target is imported.
+        timeout_s: the time limit of a run.
+        answer_limit_bytes: the longest answer.
+
+    Raises:
+        AttemptFailed: the daemon would count the run as a failure.
+        FixConfiguration: the daemon would not accept the hook.
     """
     if not isinstance(hook, str):
         loaded = fit(hook, getattr(hook, "__qualname__", "the hook"), "in this process")

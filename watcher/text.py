@@ -1,7 +1,7 @@
-"""Keeping secrets and control characters out of everything a person or a log collector reads.
+"""Safe text: no secrets and no control characters in anything that a person or a log collector reads.
 
-Standard library only, no state. Invariant: what leaves `Redactor` is one line, shows no known secret in any of the
-forms it usually travels in, and of a URL no more than scheme, host and port.
+Standard library only, no state. Invariant: the result of a `Redactor` is one line, shows no known secret in any of the
+forms in which secrets travel, and of a URL no more than scheme, host and port.
 """
 
 import base64
@@ -15,8 +15,8 @@ from urllib.parse import quote, quote_plus, unquote, urlsplit
 HIDDEN = "[redacted]"
 TEXT_LIMIT_CHARS = 8192
 
-# A shorter secret is hidden only where it stands as a word of its own: cutting two letters out of every word would make
-# the log unreadable, and the pattern of the holes would give the letters away.
+# A shorter secret is hidden only where it stands as a word of its own: without its two letters every word of the log
+# would be unreadable, and the pattern of the gaps would show the letters.
 _SHORT_CHARS = 4
 # Shorter path segments ("v2", "rpc", "mainnet") are words, not keys.
 _KEY_SEGMENT_CHARS = 8
@@ -25,7 +25,7 @@ _WORK_LIMIT_CHARS = 1 << 20
 # The scheme is bounded, so that a long run of letters costs linear time.
 _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})(:\\?/\\?/)([^\s\"'<>`|]+)")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#\\\[\]]+)(:[0-9]{1,5})?")
-# With a digit, capital or = in it, or "basic authentication" would be taken for a header.
+# With a digit, capital or =, else "basic authentication" would count as a header.
 _AUTHORIZATION = re.compile(r"\b([Bb]asic|[Bb]earer)(\s+)(?=\S*[0-9A-Z=])[A-Za-z0-9+/=_.~-]{8,}")
 _REMOTE_SCHEMES = ("http", "ws", "postgres")
 _PATH_SCHEMES = frozenset({"sqlite", "file"})  # a local path, which people need to see
@@ -33,9 +33,10 @@ _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
 def escape(text: str) -> str:
-    """`text` on one line, with every character spelled out that could move the cursor, reorder or hide other text.
+    """Return `text` on one line, with an escape for every character that could move the cursor or hide other text.
 
-    That is all Unicode calls unprintable: controls, line separators, bidirectional and zero-width marks, surrogates.
+    These are the unprintable characters of Unicode: controls, line separators, bidirectional and zero-width marks,
+    surrogates.
     """
     return text if text.isprintable() else "".join(char if char.isprintable() else _spell(char) for char in text)
 
@@ -47,13 +48,13 @@ def _spell(char: str) -> str:
 
 
 def hide_urls(text: str) -> str:
-    """`text` with every URL cut to scheme, host and port; user, password, path, query and fragment are dropped."""
-    # Nothing else is a URL to the pattern, and looking for schemes in the hex of an answer costs twenty times as much.
+    """Return `text` with every URL cut to scheme, host and port, without user, password, path, query and fragment."""
+    # The pattern needs these characters; running it over the hex of an answer costs twenty times as much.
     return _URL.sub(_cut, text) if ":/" in text or ":\\/" in text else text
 
 
 def show_url(url: str) -> str:
-    """What may be shown of one URL: `scheme://host:port`, or `scheme://...` where that cannot be told safely."""
+    """Return the public part of a URL: `scheme://host:port`, or `scheme://...` if the host is not certain."""
     match = _URL.match(url.strip())
     if match is None:
         return HIDDEN
@@ -65,27 +66,27 @@ def _cut(match: re.Match[str]) -> str:
     scheme, slashes, rest = match.groups()
     if scheme.lower() in _PATH_SCHEMES:
         return match.group()
-    # Known secrets are hidden before: a hidden user is no part of the host, a hidden path is still a path.
+    # Known secrets are hidden by now: a hidden user is no part of the host, a hidden path still is a path.
     rest = rest.replace(f"{HIDDEN}@", "").replace(HIDDEN, "/")
     authority = re.split(r"[/?#\\]", rest, maxsplit=1)[0]
     beyond = rest[len(authority) :]
     place = authority.rpartition("@")[2]
     host = _HOST.match(place)
-    # An @ further on may mean that a password with a slash in it was taken for the host.
+    # With an @ further on, the "host" may be the first half of a password with a slash.
     if host is None or "@" in beyond:
         return f"{scheme}{slashes}..."
     after_host = place[host.end() :]
     tail = "/..." if beyond.strip("/\\") else beyond
-    # Punctuation that ends a sentence stays; anything else glued to the host is not a host, and may be anything.
+    # Punctuation that ends a sentence stays; anything else behind the host may be a secret.
     return f"{scheme}{slashes}{host.group()}{after_host if set(after_host) <= set(').,;:!]}') else '...'}{tail}"
 
 
 class Redactor:
-    """Hides the given secrets, in the forms they travel in, and everything of `escape` and `hide_urls`.
+    """A filter for text that hides known secrets in all their spellings, cuts URLs, and escapes.
 
-    A secret that is a URL counts for its user, password, path and query, each alone too: libraries log them apart.
-    Other secrets are also hidden percent-encoded, JSON-escaped, in hex, and inside base64 at any offset, which is how
-    a password sits in a basic authentication header. A secret shorter than 4 characters is hidden as a whole word only.
+    Of a secret that is a URL the user, password, path and query are hidden, also each alone: libraries log them apart.
+    Other secrets are also hidden percent-encoded, JSON-escaped, in hex, and inside base64 at any offset, as in a header
+    of basic authentication. A secret shorter than 4 characters is hidden as a whole word only.
     """
 
     __slots__ = ("_forms", "_longest", "_words")
@@ -103,10 +104,10 @@ class Redactor:
         self._words = re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
 
     def __call__(self, text: str) -> str:
-        """`text` on one line of at most `TEXT_LIMIT_CHARS` characters, without secrets."""
+        """Return `text` on one line of at most `TEXT_LIMIT_CHARS` characters, without secrets."""
         cut = len(text) > _WORK_LIMIT_CHARS
         hidden = self.hide(text[:_WORK_LIMIT_CHARS])
-        if cut:  # the cut may have left the first half of a secret at the end
+        if cut:  # the first half of a secret may be left at the end
             hidden = hidden[: max(0, len(hidden) - self._longest)]
         shown = escape(hidden)
         if cut or len(shown) > TEXT_LIMIT_CHARS:
@@ -114,7 +115,7 @@ class Redactor:
         return shown
 
     def hide(self, text: str) -> str:
-        """`text` of any length without secrets, its line breaks kept."""
+        """Return `text` of any length without secrets. Line breaks stay."""
         text = _AUTHORIZATION.sub(rf"\1\2{HIDDEN}", text)
         if self._words is not None:
             text = self._words.sub(HIDDEN, text)
@@ -130,7 +131,7 @@ def _pattern(form: str) -> str:
 
 
 def _parts(secret: str) -> Iterator[str]:
-    """What of a secret must not be seen on its own."""
+    """Yield the parts of a secret that are secrets on their own."""
     try:
         url = urlsplit(secret.strip())
     except ValueError:
@@ -151,7 +152,7 @@ def _parts(secret: str) -> Iterator[str]:
 
 
 def _forms(secret: str) -> Iterator[str]:
-    """The spellings of one secret."""
+    """Yield the spellings of one secret."""
     plain = secret.strip("\r\n")
     if not plain:
         return
@@ -167,7 +168,7 @@ def _forms(secret: str) -> Iterator[str]:
 
 
 def _inside_base64(raw: bytes) -> Iterator[str]:
-    """The characters that `raw` alone decides when it is encoded behind 0, 1 or 2 other bytes, whatever follows it."""
+    """Yield the base64 characters that depend on `raw` alone when 0, 1 or 2 other bytes precede it."""
     for offset in range(3):
         encoded = base64.b64encode(bytes(offset) + raw).decode()
         start = (offset * 8 + 5) // 6
@@ -185,7 +186,7 @@ _STDLIB = sysconfig.get_path("stdlib") + "/"
 
 
 def clean(text: str, limit: int = REASON_LIMIT) -> str:
-    """Return `text` escaped, cut to `limit` characters."""
+    """Return `text` escaped and cut to `limit` characters."""
     safe = escape(text[:limit])
     return safe if len(text) <= limit and len(safe) <= limit else safe[:limit] + "..."
 
@@ -220,12 +221,12 @@ def to_hex(data: bytes) -> str:
 
 
 def setting(target: str) -> str:
-    """Name the setting a problem is about, with its value; of a URL only what is no secret."""
+    """Return the setting of the hook with its value, as a message names it; of a URL only the public part."""
     return f"hook.target = {clean(hide_urls(target), 200)!r}"
 
 
 def describe(error: BaseException, app_dir: str | None = None) -> str:
-    """Say what was raised and where, in one line: `ValueError: no such pair (squaring.py:12)`. Never raises."""
+    """Return an exception and its place on one line: `ValueError: no such pair (squaring.py:12)`. Never raises."""
     try:
         text = str(error)
     except BaseException as second:  # noqa: BLE001  a hook's __str__ may raise anything, SystemExit included
@@ -234,15 +235,15 @@ def describe(error: BaseException, app_dir: str | None = None) -> str:
         f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else location(error.__traceback__, app_dir)
     )
     name = clean(type(error).__name__, 100)
-    said = f"{name}: {clean(text)}" if text else name
-    return f"{said} ({clean(where, 300)})" if where else said
+    message = f"{name}: {clean(text)}" if text else name
+    return f"{message} ({clean(where, 300)})" if where else message
 
 
 def location(trace: TracebackType | None, app_dir: str | None = None) -> str | None:
-    """Return `file:line` of the innermost frame that is the author's, or None if none is.
+    """Return `file:line` of the innermost frame in the author's code, or None if there is none.
 
-    A frame under `app_dir` is preferred, then one outside the standard library: an error raised deep inside a library
-    is understood at the line that called it. Frames of this package and of the import machinery do not count.
+    A frame under `app_dir` comes first, then one outside the standard library: the line that called a library explains
+    an error from deep inside it. Frames of this package and of the import machinery do not count.
     """
     best, best_rank = None, 0
     home = f"{app_dir}/" if app_dir else None

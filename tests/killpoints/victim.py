@@ -141,8 +141,8 @@ def _final(conn: Connection) -> int:
 def _impatient() -> Iterator[None]:
     with (
         mock.patch.object(wiring, "_STAGE_IDLE_S", 0.1),
-        mock.patch.object(stage, "_TROUBLE_FIRST_S", 0.02),
-        mock.patch.object(stage, "_TROUBLE_MAX_S", 0.2),
+        mock.patch.object(stage, "_RETRY_FIRST_S", 0.02),
+        mock.patch.object(stage, "_RETRY_MAX_S", 0.2),
     ):
         yield
 

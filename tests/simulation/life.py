@@ -92,7 +92,7 @@ class Life:
             rooms = wiring.build(self._settings, source, wiring.Outside(world.hook.run, world.api))
         self.rooms = rooms
         await self._patiently(rooms.watch.step)
-        names = [name for name in self.wakeups._wakeups if getattr(rooms, name, None) is not None]
+        names = [name for name in self.wakeups._events if getattr(rooms, name, None) is not None]
         loops = [StageLoop(getattr(rooms, name), self.wakeups, world.clock, self._stopping) for name in names]
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
         housekeeping = asyncio.create_task(self._reconcile(rooms), name="reconcile")

@@ -14,6 +14,11 @@ def rewinds(rig: Rig) -> int:
     return int(rig.query("SELECT count(*) FROM events WHERE kind = 'rewind'")[0][0])
 
 
+def watch_lines(log: str, event: str) -> list[str]:
+    """Return the lines of an event of the stage `watch`."""
+    return [line for line in log.splitlines() if event in line and "stage=watch" in line]
+
+
 async def test_a_node_that_goes_away_and_comes_back_is_caught_up_with(tmp_path: Path) -> None:
     async with running_rig(tmp_path, persist=True) as rig:
         daemon = await rig.start()
@@ -22,12 +27,13 @@ async def test_a_node_that_goes_away_and_comes_back_is_caught_up_with(tmp_path: 
         await rig.until(lambda: rig.in_pool() == 2, "both responses are in the pool")
         await rig.create(2)  # mines the responses; these two wait for their confirmation
         await rig.net.anvil.stop()  # and this forgets the pool
-        await rig.until(lambda: "watch waits" in daemon.log, "the outage is noticed")
+        await rig.until(lambda: bool(watch_lines(daemon.log, "stage.retrying")), "the outage is noticed")
         await rig.net.restart_chain()
         await rig.create(3)
         await rig.settle()
         assert len(await rig.verify()) == 7
-        assert daemon.log.count("watch waits") == daemon.log.count("watch goes on") == 1, "told once, not each time"
+        for event in ("stage.retrying", "stage.recovered"):
+            assert len(watch_lines(daemon.log, event)) == 1, "logged once, not each time"
         assert await daemon.stop() == 0
 
 

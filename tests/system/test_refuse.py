@@ -90,7 +90,9 @@ async def test_a_chain_that_is_reset_under_a_running_daemon_stops_it(tmp_path: P
         await _with_history(rig)
         daemon = await rig.start()
         await rig.net.anvil.stop()
-        await rig.until(lambda: "watch waits" in daemon.log, "the outage is noticed")
+        await rig.until(
+            lambda: "stage.retrying: " in daemon.log and "stage=watch" in daemon.log, "the outage is noticed"
+        )
         await _another_chain(rig)
         await rig.net.mine(40)
         await _refuses(rig, daemon, 1, "was final and has changed")

@@ -117,4 +117,6 @@ def test_an_installation_in_the_middle_of_an_upgrade_is_no_reason_to_stay_down(t
         command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 70
-    assert done.stderr.splitlines()[-1] == "watcher: the program is not whole (ImportError: half of it is there)"
+    assert done.stderr.splitlines()[-1] == (
+        "watcher: the installation is broken (ImportError: half of it is there); install the package again"
+    )
