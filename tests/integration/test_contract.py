@@ -22,7 +22,7 @@ from watcher.devnet.contract import (
     NEW_TASK_CREATED,
     RESPONSE,
     TASK_RESPONDED,
-    TaskWords,
+    TaskStruct,
     artifact,
     call_data,
     response_digest,
@@ -46,7 +46,7 @@ async def devnet() -> AsyncIterator[Devnet]:
         yield running
 
 
-async def made_task(devnet: Devnet, threshold: int = 66, quorum_numbers: bytes = b"\x00") -> tuple[int, TaskWords]:
+async def made_task(devnet: Devnet, threshold: int = 66, quorum_numbers: bytes = b"\x00") -> tuple[int, TaskStruct]:
     index = await devnet.manager.create_task(b"\x01\x02", threshold, quorum_numbers)
     task, held = await devnet.manager.task_at(index, await devnet.chain.head())
     assert task is not None
@@ -55,7 +55,7 @@ async def made_task(devnet: Devnet, threshold: int = 66, quorum_numbers: bytes =
 
 
 def signed(
-    devnet: Devnet, task: TaskWords, index: int, answer: bytes = ANSWER, absent: Collection[int] = ()
+    devnet: Devnet, task: TaskStruct, index: int, answer: bytes = ANSWER, absent: Collection[int] = ()
 ) -> Aggregate:
     digest = response_digest(index, answer)
     return devnet.operators.aggregate(digest, task.quorum_numbers, task.created_block, absent)
@@ -63,7 +63,7 @@ def signed(
 
 async def respond(
     devnet: Devnet,
-    task: TaskWords,
+    task: TaskStruct,
     index: int,
     aggregate: Aggregate,
     *,
@@ -71,7 +71,7 @@ async def respond(
     sender: str | None = None,
 ) -> int:
     """The block it was mined in. Raises Reverted."""
-    data = call_data("respondToTask", task.words(), (index, answer), aggregate.words())
+    data = call_data("respondToTask", task.values(), (index, answer), aggregate.words())
     account = sender or devnet.manager.roles.aggregator
     receipt = await devnet.chain.run(account, devnet.task_manager, data, gas=2_000_000)
     return int(receipt["blockNumber"], 16)
@@ -198,7 +198,7 @@ async def test_an_empty_signature_meets_the_length_check_once_all_other_checks_p
     await devnet.chain.mine()
     nothing: list[int] = []
     empty = (nothing, nothing, nothing, ((0, 0), (0, 0)), (0, 0), nothing, nothing, nothing)
-    data = call_data("respondToTask", task.words(), (index, ANSWER), empty)
+    data = call_data("respondToTask", task.values(), (index, ANSWER), empty)
     with pytest.raises(Reverted, match="input quorum length mismatch"):
         await devnet.chain.call(devnet.task_manager, data, sender=devnet.manager.roles.aggregator)
 
@@ -243,7 +243,7 @@ async def test_many_tasks_in_one_transaction_get_indices_without_gaps(devnet: De
     assert await devnet.manager.count() == 7
     block = await devnet.chain.head()
     task, held = await devnet.manager.task_at(6, block)
-    assert task == TaskWords(block, 66, b"\x06", b"\x00")
+    assert task == TaskStruct(block, 66, b"\x06", b"\x00")
     assert task.hash() == held
 
 

@@ -14,8 +14,8 @@ import aiohttp
 import pytest
 from eth_abi.abi import encode
 
-from watcher.devnet.contract import RESPONSE, TASK, TaskWords, response_digest
-from watcher.devnet.faults import Answer, Fault, FaultBook, FaultKind, Where
+from watcher.devnet.contract import RESPONSE, TASK, TaskStruct, response_digest
+from watcher.devnet.faults import Answer, Fault, FaultKind, FaultQueue, Where
 from watcher.devnet.journal import answers_by_task, read_journal
 from watcher.devnet.world import Devnet, DevnetOptions
 
@@ -81,11 +81,11 @@ def proxy_request(index: int, block: int, answer: bytes = ANSWER, request_id: An
     return {"id": request_id, "jsonrpc": "2.0", "method": "operator_createSigTaskResponse", "params": [params]}
 
 
-def operator_request(task: TaskWords, index: int, digest: bytes) -> dict[str, Any]:
+def operator_request(task: TaskStruct, index: int, digest: bytes) -> dict[str, Any]:
     params = {
         "avs_name": "devnet",
         "method": "respondToTask",
-        "params_raw": "0x" + encode([TASK, RESPONSE], [task.words(), (index, ANSWER)]).hex(),
+        "params_raw": "0x" + encode([TASK, RESPONSE], [task.values(), (index, ANSWER)]).hex(),
         "reference_block_number": task.created_block,
         "quorum_numbers": list(task.quorum_numbers),
         "quorum_threshold_percentages": [task.threshold],
@@ -539,7 +539,7 @@ async def test_an_impossible_fault_is_refused_with_words(devnet: Devnet, client:
 
 def test_chance_is_seeded_and_about_as_often_as_asked() -> None:
     def struck(seed: int) -> list[bool]:
-        ledger = FaultBook(random.Random(seed))
+        ledger = FaultQueue(random.Random(seed))
         ledger.add(Fault(K.RESET, probability=0.25))
         return [ledger.draw(Where.BEFORE) is not None for _ in range(1000)]
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from watcher.devnet import bls
-from watcher.devnet.contract import RESPONSE, TASK, TaskWords, decode_params_raw, response_digest, selector
+from watcher.devnet.contract import RESPONSE, TASK, TaskStruct, decode_params_raw, response_digest, selector
 from watcher.devnet.operators import Operators, make_operator
 
 SCALARS = st.integers(min_value=0, max_value=bls.R + 5)
@@ -138,7 +138,7 @@ def test_a_secret_key_is_not_in_the_repr() -> None:
 
 
 def test_digest_and_task_hash_match_the_known_vectors() -> None:
-    task = TaskWords(3003011, 66, bytes.fromhex("1234"), b"\x00")
+    task = TaskStruct(3003011, 66, bytes.fromhex("1234"), b"\x00")
     assert task.hash().hex() == "a4ab598f7807886a600c9c1116d8266ebfe68efdf642e926df14d5d6d9512a0d"
     assert (
         response_digest(100, bytes.fromhex("abcd")).hex()
@@ -150,5 +150,5 @@ def test_digest_and_task_hash_match_the_known_vectors() -> None:
 
 @given(st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1), st.binary(max_size=99), st.binary(max_size=9))
 def test_params_raw_is_read_back_as_it_was_written(index: int, block: int, message: bytes, quorums: bytes) -> None:
-    task = TaskWords(block, 66, message, quorums)
-    assert decode_params_raw(encode([TASK, RESPONSE], [task.words(), (index, message)])) == (task, index, message)
+    task = TaskStruct(block, 66, message, quorums)
+    assert decode_params_raw(encode([TASK, RESPONSE], [task.values(), (index, message)])) == (task, index, message)

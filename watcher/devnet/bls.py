@@ -1,8 +1,8 @@
 """BLS signatures on BN254 (alt_bn128) as EigenLayer's contracts check them, in plain integers.
 
 Signatures and one public key live in G1, the other public key in G2. Points are affine tuples; None is infinity.
-A coordinate in G2 is `(real, imaginary)` here and `[imaginary, real]` in Solidity (EIP-197): `g2_words` swaps.
-Not constant in time and therefore only for keys that guard nothing, like those of a local chain.
+A coordinate in G2 is `(real, imaginary)` here and `[imaginary, real]` in Solidity (EIP-197); `g2_words` swaps them.
+The code is not constant in time, so it must sign only with keys of a local chain.
 """
 
 from collections.abc import Iterable
@@ -30,7 +30,7 @@ G2: G2Point = (
 
 
 class _Field(Generic[T]):
-    """The few operations the curve formulas need, so that one set of formulas serves both groups."""
+    """The operations that the curve formulas need, so that one set of formulas serves both groups."""
 
     zero: T
     one: T
@@ -84,7 +84,7 @@ class _Fp2(_Field[Fp2]):
 
 
 class _Curve(Generic[T]):
-    """y^2 = x^3 + b in Jacobian coordinates (X/Z^2, Y/Z^3); Z = 0 is infinity. b itself is never needed."""
+    """The curve y^2 = x^3 + b in Jacobian coordinates (X/Z^2, Y/Z^3); Z = 0 is infinity. No formula needs b."""
 
     def __init__(self, field: _Field[T]) -> None:
         self.f: _Field[T] = field
@@ -131,7 +131,7 @@ class _Curve(Generic[T]):
         return self.f.mul(p[0], square), self.f.mul(p[1], self.f.mul(square, inverse))
 
     def times(self, point: tuple[T, T] | None, scalar: int) -> tuple[T, T] | None:
-        """Four bits at a time: a quarter of the additions of the plain ladder."""
+        """Multiply four bits at a time, with a quarter of the additions of the plain ladder."""
         table = [self.lift(None), self.lift(point)]
         while len(table) < 16:
             table.append(self.plus(table[-1], table[1]))
@@ -162,7 +162,7 @@ def g2_mul(point: G2Point, scalar: int) -> G2Point:
 
 
 def g1_sum(points: Iterable[G1Point]) -> G1Point:
-    """The aggregate of signatures, or of keys in G1. Nothing to add gives infinity."""
+    """Return the sum of signatures or of keys in G1; of no points it is infinity."""
     return _g1.sum(points)
 
 
@@ -175,7 +175,10 @@ def g1_negate(point: G1Point) -> G1Point:
 
 
 def hash_to_g1(digest: bytes) -> tuple[int, int]:
-    """Try and increment from x = digest mod P; takes the root the exponent gives, whatever its sign."""
+    """Map a digest to a point by try-and-increment from x = digest mod P, as EigenLayer's BN254.hashToG1 does.
+
+    The root is the one that the exponent (P + 1) / 4 gives, of either sign.
+    """
     x = int.from_bytes(digest, "big") % P
     while True:
         square = (x * x * x + 3) % P
@@ -186,7 +189,7 @@ def hash_to_g1(digest: bytes) -> tuple[int, int]:
 
 
 def sign(secret: int, digest: bytes) -> G1Point:
-    """The signature of a 32-byte digest; the digest is signed as it is, without any prefix."""
+    """Return the signature of a 32-byte digest, signed without a prefix."""
     return g1_mul(hash_to_g1(digest), secret)
 
 
@@ -195,10 +198,10 @@ def public_keys(secret: int) -> tuple[G1Point, G2Point]:
 
 
 def g1_words(point: G1Point) -> tuple[int, int]:
-    """As Solidity has it: infinity is (0, 0)."""
+    """Return a point as Solidity has it: infinity is (0, 0)."""
     return (0, 0) if point is None else point
 
 
 def g2_words(point: G2Point) -> tuple[tuple[int, int], tuple[int, int]]:
-    """As Solidity has it: ([x imaginary, x real], [y imaginary, y real])."""
+    """Return a point as Solidity has it: ([x imaginary, x real], [y imaginary, y real])."""
     return ((0, 0), (0, 0)) if point is None else ((point[0][1], point[0][0]), (point[1][1], point[1][0]))

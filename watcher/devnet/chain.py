@@ -1,4 +1,4 @@
-"""The local chain as a toy: transactions, blocks on demand, reorgs, roll-backs."""
+"""The control of a local chain: transactions, blocks on demand, reorgs, roll-backs."""
 
 import asyncio
 from collections import defaultdict
@@ -16,7 +16,7 @@ CREATION_GAS_LIMIT = 300_000_000
 
 
 class Reverted(RetryElsewhere):
-    """A call or transaction was refused by the contract; `reason` is the contract's own text."""
+    """The contract refused a call or transaction; `reason` is its text."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(f"the contract refused: {reason}")
@@ -25,7 +25,7 @@ class Reverted(RetryElsewhere):
 
 @dataclass(frozen=True, slots=True)
 class Transaction:
-    """A transaction as it can be sent again. `offset` counts blocks from the first one of the range it came from."""
+    """A transaction to be sent again. `offset` counts blocks from the first one of the replaced range."""
 
     request: dict[str, str]
     offset: int
@@ -37,27 +37,29 @@ class Transaction:
         return cls(request, int(mined["blockNumber"], 16) - first_block, mined["hash"])
 
 
-# Given a transaction of the blocks taken back: the offset at which to mine it again, or None to drop it.
+# Returns the offset at which a transaction of replaced blocks is mined again; None: it is dropped.
 Place = Callable[[Transaction], int | None]
 
 
 def drop(_: Transaction) -> int | None:
+    """Drop the transaction."""
     return None
 
 
 def keep(transaction: Transaction) -> int | None:
+    """Keep the transaction in its block."""
     return transaction.offset
 
 
 class Chain:
-    """What tests do to a chain. Accounts are anvil's own, which it signs for.
+    """A local chain under control. The accounts are anvil's own, which it signs for.
 
-    `impatient`: `run` mines a block for its transaction instead of waiting for one.
+    `impatient`: `run` mines a block for its transaction and does not wait for one.
     """
 
     def __init__(self, rpc: Rpc, *, impatient: bool = False) -> None:
         self.rpc, self.impatient = rpc, impatient
-        # anvil picks the nonce on arrival; two sends at once from one account can get the same one, and one is lost.
+        # anvil picks the nonce on arrival: of two concurrent sends of one account, one could be lost.
         self._turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def accounts(self) -> list[str]:
@@ -68,13 +70,23 @@ class Chain:
         return int(await self.rpc.call("eth_blockNumber"), 16)
 
     async def block(self, tag: int | str) -> dict[str, Any] | None:
-        """By number or tag ("latest", "safe", "finalized"), with transaction hashes."""
+        """Return a block by number or tag ("latest", "safe", "finalized"), with transaction hashes; None: unknown."""
         name = hex(tag) if isinstance(tag, int) else tag
-        found: dict[str, Any] | None = await self.rpc.call("eth_getBlockByNumber", name, False)
-        return found
+        block: dict[str, Any] | None = await self.rpc.call("eth_getBlockByNumber", name, False)
+        return block
 
     async def call(self, to: str, data: bytes, *, sender: str | None = None, tag: str = "latest") -> bytes:
-        """An eth_call. Raises Reverted with the contract's reason."""
+        """Return the result of an eth_call.
+
+        Args:
+            to: the contract.
+            data: selector and arguments.
+            sender: the calling account; None: the node's default.
+            tag: the block whose state is read.
+
+        Raises:
+            Reverted: the contract refused the call.
+        """
         request = {"to": to, "data": "0x" + data.hex()} | ({"from": sender} if sender else {})
         try:
             return bytes.fromhex((await self.rpc.call("eth_call", request, tag))[2:])
@@ -84,26 +96,40 @@ class Chain:
             raise
 
     async def send(self, sender: str, to: str | None, data: bytes, *, gas: int) -> str:
-        """Puts a transaction into the pool and returns its hash. `gas` is fixed, so nothing is estimated or refused."""
+        """Put a transaction into the pool and return its hash. With a fixed `gas` the node estimates nothing."""
         request = {"from": sender, "data": "0x" + data.hex(), "gas": hex(gas)} | ({"to": to} if to else {})
         async with self._turn[sender]:
             tx_hash: str = await self.rpc.call("eth_sendTransaction", request)
         return tx_hash
 
     async def receipt(self, tx_hash: str, *, timeout_s: float = RECEIPT_TIMEOUT_S) -> dict[str, Any]:
-        """Waits until it is mined. Raises RetryElsewhere after `timeout_s`."""
+        """Wait until a transaction is mined, and return its receipt.
+
+        Raises:
+            RetryElsewhere: it is not mined within `timeout_s` seconds.
+        """
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
-                    found: dict[str, Any] | None = await self.rpc.call("eth_getTransactionReceipt", tx_hash)
-                    if found is not None:
-                        return found
+                    receipt: dict[str, Any] | None = await self.rpc.call("eth_getTransactionReceipt", tx_hash)
+                    if receipt is not None:
+                        return receipt
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise RetryElsewhere(f"transaction {tx_hash} was not mined within {timeout_s:g} s") from None
 
     async def run(self, sender: str, to: str | None, data: bytes, *, gas: int = CREATION_GAS_LIMIT) -> dict[str, Any]:
-        """Sends, waits, and raises Reverted with the reason when the transaction failed."""
+        """Send a transaction, wait until it is mined, and return its receipt.
+
+        Args:
+            sender: the account that sends.
+            to: the contract; None: create one.
+            data: the call data, or the code of the new contract.
+            gas: the gas limit.
+
+        Raises:
+            Reverted: the transaction failed.
+        """
         tx_hash = await self.send(sender, to, data, gas=gas)
         if self.impatient:
             await self.mine()
@@ -113,7 +139,7 @@ class Chain:
         return receipt
 
     async def failure(self, tx_hash: str) -> str:
-        """Why a mined transaction failed; a receipt does not say, so it is executed again."""
+        """Return why a mined transaction failed. A receipt does not say, so the transaction is traced."""
         trace = await self.rpc.call("debug_traceTransaction", tx_hash, {"tracer": "callTracer"})
         output = str(trace.get("output") or "0x")
         return (
@@ -121,14 +147,19 @@ class Chain:
         )
 
     async def mine(self, blocks: int = 1) -> int:
-        """Makes blocks at once, whatever the mining mode, and returns the new head."""
+        """Make blocks at once, in any mining mode, and return the new head."""
         await self.rpc.call("anvil_mine", hex(blocks))
         return await self.head()
 
     async def wait_for_block(self, number: int, *, timeout_s: float = RECEIPT_TIMEOUT_S) -> None:
+        """Wait until the head has reached a block.
+
+        Raises:
+            RetryElsewhere: it has not within `timeout_s` seconds.
+        """
         try:
             async with asyncio.timeout(timeout_s):
-                while await self.head() < number:  # noqa: ASYNC110 - the chain has no event to wait for over HTTP
+                while await self.head() < number:  # noqa: ASYNC110 - there are no events over HTTP
                     await asyncio.sleep(POLL_S)
         except TimeoutError:
             raise RetryElsewhere(f"the chain did not reach block {number} within {timeout_s:g} s") from None
@@ -136,20 +167,26 @@ class Chain:
     async def reorg(
         self, depth: int, place: Place = drop, extra: Sequence[tuple[dict[str, str], int]] = ()
     ) -> Sequence[Transaction]:
-        """Replaces the last `depth` blocks by others of the same height and returns the transactions they held.
+        """Replace the last `depth` blocks by others of the same height. Order within a block is kept.
 
-        `place` decides on each old transaction: the same offset keeps it, another one moves it, None drops it (anvil
-        does not put it back into the pool). `extra` adds transactions at an offset. Order within a block is kept.
+        Args:
+            depth: the number of blocks.
+            place: decides on each old transaction: the same offset keeps it, another one moves it, None drops it
+                (anvil does not put it back into the pool).
+            extra: further transactions, each with its offset.
+
+        Returns:
+            The transactions of the replaced blocks.
         """
         first = await self.head() - depth + 1
         blocks = await self.rpc.batch([("eth_getBlockByNumber", (hex(first + i), True)) for i in range(depth)])
         old = [Transaction.of(mined, first) for block in blocks for mined in block["transactions"]]
         placed = [(transaction.request, place(transaction)) for transaction in old]
-        again = [[request, offset] for request, offset in placed if offset is not None]
-        again += [[request, offset] for request, offset in extra]
-        await self.rpc.call("anvil_reorg", depth, sorted(again, key=lambda pair: pair[1]))
+        new = [[request, offset] for request, offset in placed if offset is not None]
+        new += [[request, offset] for request, offset in extra]
+        await self.rpc.call("anvil_reorg", depth, sorted(new, key=lambda pair: pair[1]))
         return old
 
     async def rollback(self, blocks: int) -> None:
-        """The head goes back, and no subscriber hears of it."""
+        """Take blocks off the head. Subscribers get no event of it."""
         await self.rpc.call("anvil_rollback", blocks)

@@ -1,7 +1,6 @@
-"""The task manager's artifacts, and how to speak to it: call data, events, hashes.
+"""The task manager's artifacts and codec: call data, events, hashes. The default convention is the wizard's.
 
-Written apart from `watcher.chain` on purpose: the devnet judges the program, so it must not share its codec. Where no
-convention is named, it is the wizard's.
+The devnet checks the program, so this codec shares no code with `watcher.chain`.
 """
 
 import json
@@ -23,7 +22,7 @@ RESPONSE = WIZARD.response
 METADATA = "(uint32,bytes32)"
 NON_SIGNERS = f"(uint32[],{G1}[],{G1}[],{G2},{G1},uint32[],uint32[],uint32[][])"
 
-_OF_ALL: Mapping[str, tuple[str, ...]] = {
+_COMMON_FUNCTIONS: Mapping[str, tuple[str, ...]] = {
     "registerOperator": (G1, G2, G1, "bytes", "uint96"),
     "registrationDigest": ("bytes32",),
     "verifySignature": ("bytes32", G1, G2, G1),
@@ -36,12 +35,12 @@ _OF_ALL: Mapping[str, tuple[str, ...]] = {
     "aggregator": (),
     "generator": (),
 }
-_OF_PROXY: Mapping[str, tuple[str, ...]] = {"upgradeTo": ("address",)}
+_PROXY_FUNCTIONS: Mapping[str, tuple[str, ...]] = {"upgradeTo": ("address",)}
 
 
 @cache
 def arguments_of(convention: Convention, *, coded: bool = False) -> Mapping[str, tuple[str, ...]]:
-    """Every function of a task manager with its types: the contract's, or those they are coded with."""
+    """Return the argument types of each function: the contract's, or those of the encoding (`coded`)."""
     content = convention.coded_content if coded else convention.content
     task = convention.coded_task if coded else convention.task
     response = convention.coded_response if coded else convention.response
@@ -50,15 +49,15 @@ def arguments_of(convention: Convention, *, coded: bool = False) -> Mapping[str,
         "createManyTasks": (f"{content}[]", "uint32", "bytes"),
         convention.respond: (task, response, NON_SIGNERS),
     }
-    return {**own, **_OF_ALL, **dict.fromkeys(convention.views, ())}
+    return {**own, **_COMMON_FUNCTIONS, **dict.fromkeys(convention.views, ())}
 
 
 ARGUMENTS = arguments_of(WIZARD)
 
 
 @dataclass(frozen=True, slots=True)
-class TaskWords:
-    """The contract's `Task` struct, whatever the order and the names of its fields there."""
+class TaskStruct:
+    """The contract's `Task` struct, with the same names in every convention."""
 
     created_block: int
     threshold: int
@@ -66,8 +65,8 @@ class TaskWords:
     quorum_numbers: bytes
     convention: Convention = field(default=WIZARD, repr=False)
 
-    def words(self) -> tuple[Any, ...]:
-        """The fields in the contract's order."""
+    def values(self) -> tuple[Any, ...]:
+        """Return the fields in the contract's order."""
         values = {
             "created_block": self.created_block,
             "threshold": self.threshold,
@@ -77,13 +76,13 @@ class TaskWords:
         return tuple(values[name] for name in self.convention.task_fields)
 
     def hash(self) -> bytes:
-        """What `allTaskHashes` holds: keccak256(abi.encode(task))."""
-        return keccak(encode([self.convention.coded_task], [self.words()]))
+        """Return keccak256(abi.encode(task)), as `allTaskHashes` stores it."""
+        return keccak(encode([self.convention.coded_task], [self.values()]))
 
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A `TaskResponded` event and where it was mined."""
+    """A `TaskResponded` event and its place on the chain."""
 
     index: int
     message: bytes
@@ -93,9 +92,9 @@ class Answered:
 
 @cache
 def artifact(name: str = WIZARD.artifact) -> dict[str, Any]:
-    """ABI, bytecode and how they were compiled; see contracts/compile.mjs."""
-    loaded: dict[str, Any] = json.loads(files(__package__).joinpath(f"{name}.json").read_text())
-    return loaded
+    """Return ABI, bytecode and compiler settings of a contract, written by contracts/compile.mjs."""
+    content: dict[str, Any] = json.loads(files(__package__).joinpath(f"{name}.json").read_text())
+    return content
 
 
 @cache
@@ -105,7 +104,7 @@ def selector(function: str, convention: Convention = WIZARD) -> bytes:
 
 
 def _types(function: str, arguments: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    return arguments[function] if function in arguments else _OF_PROXY[function]
+    return arguments[function] if function in arguments else _PROXY_FUNCTIONS[function]
 
 
 @cache
@@ -128,7 +127,7 @@ def call_data(function: str, *arguments: Any, convention: Convention = WIZARD) -
 
 
 def deploy_data(window_blocks: int, aggregator: str, generator: str, convention: Convention = WIZARD) -> bytes:
-    # Nothing is dynamic, so the arguments are words side by side and the first may be left out.
+    # No argument is dynamic, so they are words side by side, and the first may be left out.
     window = encode(["uint32"], [window_blocks]) if convention.has_window else b""
     return _code(convention.artifact) + window + encode(["address", "address"], [aggregator, generator])
 
@@ -142,37 +141,38 @@ def _code(name: str) -> bytes:
 
 
 def response_digest(index: int, message: bytes, convention: Convention = WIZARD) -> bytes:
-    """What operators sign: keccak256(abi.encode(TaskResponse))."""
+    """Return the digest that operators sign: keccak256(abi.encode(TaskResponse))."""
     return keccak(encode([convention.coded_response], [(index, convention.word(message))]))
 
 
-def decode_task(data: bytes, convention: Convention = WIZARD) -> TaskWords:
-    """The data of a `NewTaskCreated` log."""
-    (words,) = decode([convention.coded_task], data)
-    return _task_of(words, convention)
+def decode_task(data: bytes, convention: Convention = WIZARD) -> TaskStruct:
+    """Return the task of a `NewTaskCreated` log's data."""
+    (values,) = decode([convention.coded_task], data)
+    return _task_of(values, convention)
 
 
 def decode_response(data: bytes, convention: Convention = WIZARD) -> tuple[int, bytes]:
-    """Index and message from the data of a `TaskResponded` log; nothing of it is indexed."""
+    """Return index and message of a `TaskResponded` log's data; the event has no indexed fields."""
     (index, message), _ = decode([convention.coded_response, METADATA], data)
     return index, message
 
 
-def decode_params_raw(params_raw: bytes, convention: Convention = WIZARD) -> tuple[TaskWords, int, bytes]:
-    """The operator API's `params_raw`: the response function's arguments without the last one, and no selector.
+def decode_params_raw(params_raw: bytes, convention: Convention = WIZARD) -> tuple[TaskStruct, int, bytes]:
+    """Return task, index and message of the operator API's `params_raw`.
 
-    Raises eth_abi's DecodingError when the bytes are something else.
+    It holds the arguments of the respond function without the last one, and no selector. Raises eth_abi's DecodingError
+    for other bytes.
     """
-    words, (index, message) = decode([convention.coded_task, convention.coded_response], params_raw)
-    return _task_of(words, convention), index, message
+    values, (index, message) = decode([convention.coded_task, convention.coded_response], params_raw)
+    return _task_of(values, convention), index, message
 
 
-def _task_of(words: tuple[Any, ...], convention: Convention) -> TaskWords:
-    return TaskWords(**dict(zip(convention.task_fields, words, strict=True)), convention=convention)
+def _task_of(values: tuple[Any, ...], convention: Convention) -> TaskStruct:
+    return TaskStruct(**dict(zip(convention.task_fields, values, strict=True)), convention=convention)
 
 
 def revert_reason(data: bytes) -> str:
-    """The text of `Error(string)`, or the bytes as hex."""
+    """Return the text of `Error(string)`, or the bytes as hex."""
     if data[:4] == keccak(b"Error(string)")[:4]:
         return str(decode(["string"], data[4:])[0])
     return "0x" + data.hex()

@@ -1,9 +1,9 @@
-"""The conventions of task managers the devnet can play, as data: what differs between them, and nothing else.
+"""The conventions of the devnet's task managers, as data.
 
-Written apart from `watcher.chain` on purpose: the devnet judges the program, so it must not share its knowledge.
+The devnet checks the program, so this file shares nothing with the presets of `watcher.chain`.
 
-Content is `bytes` everywhere in here, whatever the contract calls it: a `string` is its UTF-8, a `uint256` its 32
-bytes. Their encodings are those of `bytes` and `bytes32`, so only names (selectors, topics) use the contract's types.
+Content is `bytes` here in every convention: a `string` is its UTF-8, a `uint256` its 32 bytes. These have the encodings
+of `bytes` and `bytes32`, so only names (selectors, topics) use the contract's types.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
 
-# How content of a type travels: the type that has the same encoding and whose values are bytes.
+# The type with the same encoding whose values are bytes.
 _CODED = {"bytes": "bytes", "string": "bytes", "uint256": "bytes32"}
 _WORD_BYTES = 32
 
@@ -20,11 +20,19 @@ Name = Literal["wizard", "wizard-bridge", "incredible-squaring", "chainbase"]
 
 @dataclass(frozen=True, slots=True)
 class Convention:
-    """`content` is the type of what a task asks and of what a response says: bytes, string or uint256.
+    """One convention.
 
-    `task_fields` is the order of the struct `Task`, in the names of `contract.TaskWords`. `views` are the functions
-    that not every convention has. `api` is the hosted API that can serve it: the proxy builds the task itself and
-    knows the wizard's struct only. `hook` is the example's target, and `question` makes a task it can answer.
+    Attributes:
+        name: the name of the preset in watcher.toml.
+        artifact: the name of the compiled contract.
+        content: the type of a task's message and of an answer: bytes, string or uint256.
+        task_fields: the fields of the struct `Task` in order, by the names of `contract.TaskStruct`.
+        create: the function that creates a task.
+        respond: the function that takes an answer.
+        views: the functions that not every convention has.
+        api: the hosted API that serves it. The proxy builds the task itself, and has only the wizard's struct.
+        hook: the target of the example.
+        question: returns the message of a task that the example can answer, by number.
     """
 
     name: Name
@@ -40,12 +48,12 @@ class Convention:
 
     @property
     def task(self) -> str:
-        """The struct `Task` as a type."""
+        """Return the type of the struct `Task`."""
         return self._task_of(self.content)
 
     @property
     def response(self) -> str:
-        """The struct `TaskResponse` as a type."""
+        """Return the type of the struct `TaskResponse`."""
         return f"(uint32,{self.content})"
 
     @property
@@ -62,7 +70,7 @@ class Convention:
 
     @property
     def has_window(self) -> bool:
-        """Is there a last block for an answer? The window is an argument of the constructor then."""
+        """Return True if answers have a last block; the constructor then takes the window."""
         return "TASK_RESPONSE_WINDOW_BLOCK" in self.views
 
     def _task_of(self, content: str) -> str:
@@ -70,7 +78,7 @@ class Convention:
         return f"({','.join(types[field] for field in self.task_fields)})"
 
     def word(self, content: bytes) -> bytes:
-        """The content as it is encoded: a number fills its word. Raises ValueError for one that does not fit."""
+        """Return content as it is encoded: a number fills its 32-byte word. Raises ValueError if it does not fit."""
         if self.content != "uint256":
             return content
         if len(content) > _WORD_BYTES:

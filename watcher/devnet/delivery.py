@@ -1,4 +1,4 @@
-"""How an answer of the emulator reaches the client: whole, cut, dripping, or not at all."""
+"""The delivery of an emulator's reply: whole, cut, byte by byte, or not at all."""
 
 import asyncio
 import socket
@@ -12,6 +12,7 @@ CHUNK = b" " * 65536
 
 
 async def deliver(request: web.Request, answer: Answer) -> web.StreamResponse:
+    """Send a reply the way it says."""
     if answer.delivery is Delivery.HANG:
         await _hang(request, answer.seconds)
     if answer.delivery in (Delivery.HANG, Delivery.RESET):
@@ -24,7 +25,7 @@ async def deliver(request: web.Request, answer: Answer) -> web.StreamResponse:
         await response.prepare(request)
         await _write(response, request, answer)
     except ConnectionError:
-        pass  # the client had enough, as it should
+        pass  # The client has closed the connection, as it should.
     return response
 
 
@@ -47,7 +48,7 @@ async def _write(response: web.StreamResponse, request: web.Request, answer: Ans
 
 
 async def _hang(request: web.Request, seconds: float) -> None:
-    """Until the time is over or the client has gone."""
+    """Wait until the time is over or the client has closed the connection."""
     try:
         async with asyncio.timeout(seconds):
             while request.transport is not None and not request.transport.is_closing():  # noqa: ASYNC110
@@ -57,7 +58,7 @@ async def _hang(request: web.Request, seconds: float) -> None:
 
 
 def _reset(request: web.Request, answer: Answer) -> web.Response:
-    """A reset (RST), not an orderly end: lingering for zero seconds makes the kernel send one."""
+    """Reset the connection: with SO_LINGER of 0 seconds the kernel sends RST (socket(7))."""
     if (transport := request.transport) is not None:
         raw = transport.get_extra_info("socket")
         if raw is not None:

@@ -1,8 +1,8 @@
-"""The emulator's misbehaviours, as one table.
+"""The emulator's faults, as one table.
 
-A fault strikes in one of three places: instead of the work (`BEFORE`: the request is not accepted), on the answer
-(`AFTER`: the work is done, only the answer lies), or at the chain (`LANDING`: the answer is fine, the transaction is
-not). `after` moves a fault of the first two kinds to the other place.
+A fault applies in one of three places: instead of the work (`BEFORE`: the request is not accepted), to the reply
+(`AFTER`: the work is done, but the reply is wrong), or on the chain (`LANDING`: the reply is right, but the transaction
+is not). `after` moves a fault of the first two places to the other one.
 """
 
 import gzip
@@ -18,24 +18,26 @@ MEBIBYTE = 1024 * 1024
 
 
 class Where(Enum):
+    """The place where a fault applies."""
+
     BEFORE = "before"
     AFTER = "after"
     LANDING = "landing"
 
 
 class Delivery(StrEnum):
-    """How the bytes of an answer reach the client."""
+    """The way the bytes of a reply reach the client."""
 
     WHOLE = "whole"
-    RESET = "reset"  # the connection breaks, nothing is answered
-    HANG = "hang"  # nothing is answered for `seconds`, then the connection breaks
+    RESET = "reset"  # the connection is reset without a reply
+    HANG = "hang"  # no reply for `seconds`, then a reset
     TRUNCATED = "truncated"  # half of the body, then the connection ends
     DRIP = "drip"  # one byte every `seconds`
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer before it is delivered. `pad_bytes` of filler follow the body."""
+    """An HTTP reply before its delivery. `pad_bytes` of filler follow the body."""
 
     status: int
     body: bytes
@@ -46,9 +48,11 @@ class Answer:
 
 
 class FaultKind(StrEnum):
+    """The kinds of faults; docs in `Fault` and at the members."""
+
     RESET = "reset"
     TIMEOUT = "timeout"
-    STATUS = "status"  # `status` with an HTML page, as a gateway answers
+    STATUS = "status"  # `status` with an HTML page, as of a gateway
     TRANSIENT_400 = "transient_400"
     ALREADY_RESPONDED = "already_responded"
     REDIRECT = "redirect"
@@ -71,20 +75,20 @@ class FaultKind(StrEnum):
     NEVER_LANDS = "never_lands"
     LANDS_LATE = "lands_late"  # `blocks` later
     REVERTS = "reverts"
-    RIVAL = "rival"  # another answer, `text` as hex, lands instead
+    RIVAL = "rival"  # another answer (`text`, hex) lands instead
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One misbehaviour. Lasts for `times` requests it strikes (None: until cleared), each with `probability`."""
+    """One fault. It applies to `times` requests (None: until cleared), to each with `probability`."""
 
     kind: FaultKind
     times: int | None = None
     probability: float = 1.0
-    after: bool | None = None  # None: where the table says
+    after: bool | None = None  # None: as in TABLE
     status: int = 502
-    retry_after: str | None = None  # the header of a STATUS answer, in seconds or as an HTTP date
-    seconds: float = 600.0  # how long a TIMEOUT hangs; between two bytes for SLOW_DRIP
+    retry_after: str | None = None  # the header of a STATUS reply, in seconds or as an HTTP date
+    seconds: float = 600.0  # the length of a TIMEOUT; the pause between two bytes of a SLOW_DRIP
     blocks: int = 3
     size_bytes: int = 64 * MEBIBYTE
     text: str | None = None
@@ -98,19 +102,19 @@ class Fault:
         return Where.AFTER if self.after else Where.BEFORE
 
     @classmethod
-    def from_json(cls, given: Any) -> Self:
-        """From the body of a control request. Raises ValueError with words that say what is wrong."""
-        if not isinstance(given, dict):
+    def from_json(cls, body: Any) -> Self:
+        """Return the fault of a control request. Raises ValueError with a message for a person."""
+        if not isinstance(body, dict):
             raise ValueError("a fault is a JSON object with a kind")
-        unknown = set(given) - set(cls.__dataclass_fields__)
+        unknown = set(body) - set(cls.__dataclass_fields__)
         if unknown:
             raise ValueError(f"unknown: {', '.join(sorted(unknown))}; known: {', '.join(cls.__dataclass_fields__)}")
-        values: dict[str, Any] = given | {"kind": FaultKind(str(given.get("kind")))}
+        values: dict[str, Any] = body | {"kind": FaultKind(str(body.get("kind")))}
         fault = cls(**values)
         for name in ("probability", "seconds", "blocks", "size_bytes", "status"):
             value = getattr(fault, name)
             if isinstance(value, bool) or not isinstance(value, (int, float)) or value < 0:
-                raise ValueError(f"{name} must be a number that is not negative")
+                raise ValueError(f"{name} must be a number, 0 or more")
         if fault.times is not None and not isinstance(fault.times, int):
             raise ValueError("times must be a whole number, or null for until cleared")
         if fault.kind is FaultKind.RIVAL:
@@ -118,6 +122,7 @@ class Fault:
         return fault
 
     def spoil(self, answer: Answer) -> Answer:
+        """Return the reply with this fault."""
         return TABLE[self.kind].spoil(self, answer)
 
     def to_json(self) -> dict[str, Any]:
@@ -126,17 +131,19 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Row:
+    """A row of TABLE: the place of a kind of fault, and its change of a reply."""
+
     where: Where
     spoil: Callable[[Fault, Answer], Answer]
 
 
 def _rpc(change: Callable[[Fault, dict[str, Any]], dict[str, Any]]) -> Callable[[Fault, Answer], Answer]:
-    """A fault inside a well-formed answer."""
+    """Return a change inside a well-formed JSON-RPC reply."""
     return lambda fault, answer: replace(answer, body=json.dumps(change(fault, json.loads(answer.body))).encode())
 
 
 def _result(**values: Any) -> Callable[[Fault, Answer], Answer]:
-    """A fault inside the result; None removes a field. An answer that holds an error stays as it is."""
+    """Return a change of the result; None removes a field. A reply with an error stays unchanged."""
 
     def change(_: Fault, rpc: dict[str, Any]) -> dict[str, Any]:
         if isinstance(rpc.get("result"), dict):
@@ -156,14 +163,14 @@ def _error(code: int, default_text: str) -> Callable[[Fault, Answer], Answer]:
 
 
 def _page(fault: Fault, _: Answer) -> Answer:
-    words = fault.text or f"{fault.status} from the gateway"
-    body = f"<html>\r\n<head><title>{words}</title></head>\r\n<body><center><h1>{words}</h1></center></body></html>\r\n"
+    text = fault.text or f"{fault.status} from the gateway"
+    body = f"<html>\r\n<head><title>{text}</title></head>\r\n<body><center><h1>{text}</h1></center></body></html>\r\n"
     headers = {"Content-Type": "text/html"} | ({"Retry-After": fault.retry_after} if fault.retry_after else {})
     return Answer(fault.status, _bytes(body), headers)
 
 
 def _bytes(text: str) -> bytes:
-    """Any text, half a character included: what is no UTF-8 is what a fault is for."""
+    """Return any text as bytes, lone surrogates included: a fault may send malformed UTF-8."""
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -216,11 +223,11 @@ TABLE: Mapping[FaultKind, Row] = {
 }
 
 
-class FaultBook:
-    """The faults in force, oldest first. Each request draws at most one for its answer and one for its landing."""
+class FaultQueue:
+    """The active faults, oldest first. A request draws at most one for its reply and one for its landing."""
 
-    def __init__(self, chance: random.Random) -> None:
-        self._chance = chance
+    def __init__(self, rng: random.Random) -> None:
+        self._rng = rng
         self._active: list[Fault] = []
 
     def add(self, *faults: Fault) -> None:
@@ -234,9 +241,9 @@ class FaultBook:
         return tuple(self._active)
 
     def draw(self, *places: Where) -> Fault | None:
-        """The first fault for these places that strikes now, or None."""
+        """Return the first fault for these places that applies now, and use it up; None: none does."""
         for position, fault in enumerate(self._active):
-            if fault.where in places and self._chance.random() < fault.probability:
+            if fault.where in places and self._rng.random() < fault.probability:
                 if fault.times is not None:
                     left = replace(fault, times=fault.times - 1)
                     self._active[position : position + 1] = [left] if fault.times > 1 else []

@@ -1,8 +1,8 @@
 """EMULATOR of AltLayer's hosted operator: its two JSON-RPC methods over HTTP with basic authentication.
 
 It is not AltLayer's software and shares no code with it; it follows the public documentation and the behaviour of
-public relatives. Every request is in the journal before it is answered. `POST /_emulator/faults` (JSON: one fault or a
-list) makes it misbehave, `GET` lists what is in force, `DELETE` clears it.
+public relatives. Every request is in the journal before its reply is sent. `POST /_emulator/faults` (JSON: one fault or
+a list) adds faults, `GET` lists them, `DELETE` clears them.
 """
 
 import base64
@@ -20,25 +20,25 @@ from watcher.devnet.aggregator import Aggregator, Declined, Quorums, Round
 from watcher.devnet.contract import decode_params_raw
 from watcher.devnet.conventions import Convention
 from watcher.devnet.delivery import deliver
-from watcher.devnet.faults import Answer, Fault, FaultBook, Where
+from watcher.devnet.faults import Answer, Fault, FaultQueue, Where
 from watcher.devnet.journal import Journal
 from watcher.devnet.rpc_server import ZERO_HASH, BadRequest, Call, Fields, declined, parse, refusal, success
 
 BODY_LIMIT_BYTES = 1024 * 1024
 FAULTS_PATH = "/_emulator/faults"
 _PROXY, _OPERATOR, _CONFIG = "operator_createSigTaskResponse", "operator_createSigTask", "operator_getConfig"
-# The generic operator takes any contract; the proxy is told of a message, and so knows the wizard's struct only.
+# The operator API serves any contract; the proxy builds the struct from a message, so it serves only the wizard's.
 _SERVED = {"proxy": (_PROXY, _OPERATOR), "operator": (_OPERATOR,)}
 
 
 class HostedOperator:
-    """The server. `faults` may be changed at any time from the same loop, or over HTTP from another process."""
+    """The server. `faults` may change at any time: from the same event loop, or over HTTP."""
 
     def __init__(
         self, aggregator: Aggregator, journal: Journal, username: str, password: str, *, seed: int = 0
     ) -> None:
         self.aggregator, self.journal = aggregator, journal
-        self.faults = FaultBook(random.Random(seed))
+        self.faults = FaultQueue(random.Random(seed))
         self.port = 0
         self._credentials = base64.b64encode(f"{username}:{password}".encode()).decode()
         self._numbers = itertools.count(1)
@@ -53,13 +53,13 @@ class HostedOperator:
         return self.aggregator.manager.convention
 
     async def start(self) -> None:
-        """Listens; the first time on a free port unless one was set, later on the same one."""
+        """Listen: on `port`, or the first time on a free one if that is 0."""
         app = web.Application(client_max_size=BODY_LIMIT_BYTES)
         app.router.add_route("POST", FAULTS_PATH, self._add_faults)
         app.router.add_route("GET", FAULTS_PATH, self._list_faults)
         app.router.add_route("DELETE", FAULTS_PATH, self._clear_faults)
         app.router.add_route("*", "/{path:.*}", self._serve)
-        # Hanging requests are a feature here: do not wait for them on the way out.
+        # Some requests hang on purpose: do not wait for them.
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", self.port)
@@ -67,13 +67,13 @@ class HostedOperator:
         self.port = self._runner.addresses[0][1]
 
     async def stop(self) -> None:
-        """Connections are refused from now on. `start` opens the same port again; nothing is forgotten."""
+        """Refuse connections. `start` opens the same port again; rounds and counter stay."""
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
 
     async def restart(self) -> None:
-        """Down, up, and nothing remembered: rounds, counter. The journal goes on."""
+        """Stop and start, and lose rounds and counter. The journal continues."""
         await self.stop()
         self.aggregator.forget()
         await self.start()
@@ -107,7 +107,10 @@ class HostedOperator:
         return await deliver(request, answer)
 
     async def _answer(self, body: bytes, landing: Fault | None, *, execute: bool) -> tuple[bool, Answer]:
-        """Was it accepted, and what would an honest server answer? Not executed, it answers as if it had been."""
+        """Return whether the request is accepted, and the correct reply.
+
+        Without `execute` no work is done, and the reply is the one of an accepted request.
+        """
         try:
             call = parse(body)
             if call.method == _CONFIG:
@@ -116,13 +119,13 @@ class HostedOperator:
                 raise BadRequest(404, 1, f"got unsupported method name: {call.method}", call.id)
             if not execute:
                 return False, success(call.id, {"task_index": 0, "tx_hash": ZERO_HASH, "sig_hash": ZERO_HASH})
-            opened = await (self._proxy if call.method == _PROXY else self._operator)(call, landing)
-        except BadRequest as refused:
-            return False, refusal(refused)
-        except Declined as refused:
-            return False, declined(call.id, refused, proxy=call.method == _PROXY)
-        # There is no transaction yet, and no version of the real one was ever seen to wait for it: the hash is zero.
-        result = {"task_index": opened.number, "tx_hash": ZERO_HASH, "sig_hash": "0x" + opened.digest.hex()}
+            round_ = await (self._proxy if call.method == _PROXY else self._operator)(call, landing)
+        except BadRequest as error:
+            return False, refusal(error)
+        except Declined as error:
+            return False, declined(call.id, error, proxy=call.method == _PROXY)
+        # There is no transaction yet, and the real API does not wait for it either: the hash is zero.
+        result = {"task_index": round_.number, "tx_hash": ZERO_HASH, "sig_hash": "0x" + round_.digest.hex()}
         return True, success(call.id, result)
 
     async def _proxy(self, call: Call, landing: Fault | None) -> Round:
@@ -138,7 +141,7 @@ class HostedOperator:
         )
 
     async def _operator(self, call: Call, landing: Fault | None) -> Round:
-        """As the generic one does it: the arguments pass through, and only the quorums asked for decide who signs."""
+        """Open a round for the operator API: the arguments pass through, and the named quorums decide who signs."""
         fields = Fields(call)
         avs, method = fields.text("avs_name"), fields.text("method")
         if method != self._convention.respond:
@@ -170,15 +173,15 @@ class HostedOperator:
         await self.journal.write("received", request=number, **fields)
 
     def _authorised(self, request: web.Request) -> bool:
-        given = request.headers.get("Authorization", "")
-        return hmac.compare_digest(given.encode(), f"Basic {self._credentials}".encode())
+        header = request.headers.get("Authorization", "")
+        return hmac.compare_digest(header.encode(), f"Basic {self._credentials}".encode())
 
     async def _add_faults(self, request: web.Request) -> web.Response:
         if not self._authorised(request):
             return _page(401)
         try:
-            given = files.parse(await request.read())
-            faults = [Fault.from_json(one) for one in (given if isinstance(given, list) else [given])]
+            body = files.parse(await request.read())
+            faults = [Fault.from_json(item) for item in (body if isinstance(body, list) else [body])]
         except ValueError as error:
             return web.json_response({"error": str(error)}, status=400)
         self.faults.add(*faults)
@@ -197,6 +200,6 @@ class HostedOperator:
 
 
 def _page(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    """As the gateway in front of the real one answers: HTML."""
+    """Return a page in HTML, as the gateway in front of the real API sends it."""
     body = f"<html><head><title>{status}</title></head><body><center><h1>{status}</h1></center></body></html>\r\n"
     return web.Response(status=status, text=body, content_type="text/html", headers=headers)

@@ -1,6 +1,6 @@
-"""What the emulator writes down: the evidence for "never two different answers for one task".
+"""The emulator's journal: the evidence for "never two different answers for one task".
 
-One JSON object per line, appended and on the disk before anything is answered, so it outlives a killed emulator.
+One JSON object per line, on the disk before any reply is sent, so it survives a killed emulator.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ from typing import Any
 
 
 class Journal:
-    """Append only. `write` returns when the line is on the disk; lines that wait together share one fsync."""
+    """An append-only file. `write` returns when the line is on the disk; concurrent lines share one fsync."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -24,7 +24,7 @@ class Journal:
         self._turn = asyncio.Lock()
 
     async def write(self, what: str, **fields: Any) -> None:
-        """`what` is received, answered, sent, mined, or note."""
+        """Append a record. `what` is received, answered, sent, mined or note."""
         record = {"at_ms": time.time_ns() // 1_000_000, "what": what, **fields}
         self._waiting.append(json.dumps(record).encode() + b"\n")
         async with self._turn:
@@ -42,7 +42,7 @@ class Journal:
 
 
 def read_journal(path: Path) -> Iterator[dict[str, Any]]:
-    """The records in order. A last line cut short by a kill is not a record."""
+    """Yield the records in order. A last line that a kill has cut is not a record."""
     with path.open("rb") as file:
         for line in file:
             if line.endswith(b"\n"):
@@ -50,10 +50,10 @@ def read_journal(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def answers_by_task(path: Path) -> Mapping[int, set[str]]:
-    """For each task index, every different `resp_message` that anybody ever asked the emulator to sign."""
-    found: defaultdict[int, set[str]] = defaultdict(set)
+    """Return for each task index every different `resp_message` of the requests."""
+    answers: defaultdict[int, set[str]] = defaultdict(set)
     for record in read_journal(path):
         index, answer = record.get("task_index"), record.get("resp_message")
         if record["what"] == "received" and isinstance(index, int) and isinstance(answer, str):
-            found[index].add(answer)
-    return dict(found)
+            answers[index].add(answer)
+    return dict(answers)

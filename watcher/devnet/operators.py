@@ -1,4 +1,4 @@
-"""The operators of the local AVS: keys, stakes, signatures, and what an aggregator makes of them."""
+"""The operators of the local AVS: keys, stakes, signatures, and their aggregate."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from watcher.devnet import bls
 
 @dataclass(frozen=True, slots=True)
 class Operator:
-    """One operator. `registered_block` decides for which tasks it counts, as in the contract."""
+    """One operator. It counts for tasks from `registered_block` on, as in the contract."""
 
     secret: int = field(repr=False)
     pk_g1: bls.G1Point
@@ -27,7 +27,7 @@ class Operator:
 
 
 def make_operator(seed: str, stake: int, quorum_numbers: bytes, registered_block: int = 0) -> Operator:
-    """The same seed gives the same keys, so that two runs of the devnet are alike."""
+    """Return an operator whose keys depend on the seed alone, so that runs of the devnet can be repeated."""
     secret = int.from_bytes(keccak(seed.encode()), "big") % bls.R
     pk_g1, pk_g2 = bls.public_keys(secret)
     operator_id = keccak(encode(["uint256", "uint256"], bls.g1_words(pk_g1)))
@@ -36,7 +36,7 @@ def make_operator(seed: str, stake: int, quorum_numbers: bytes, registered_block
 
 @dataclass(frozen=True, slots=True)
 class Aggregate:
-    """One aggregated signature. `percents` is the stake behind it, quorum by quorum."""
+    """One aggregated signature. `percents` is the signed share of the stake of each quorum."""
 
     non_signers: Sequence[Operator]  # ascending by id
     quorum_apks: Sequence[bls.G1Point]
@@ -47,11 +47,11 @@ class Aggregate:
 
     @property
     def percent_signed(self) -> float:
-        """In the weakest quorum."""
+        """Return the signed share of the stake in the weakest quorum, in percent."""
         return min(self.percents, default=0.0)
 
     def words(self) -> tuple[Any, ...]:
-        """The contract's `NonSignerStakesAndSignature`. The devnet's contract looks indices up itself: zeros do."""
+        """Return the contract's `NonSignerStakesAndSignature`. The devnet's contract ignores its indices: all are 0."""
         quorums = len(self.quorum_apks)
         return (
             [0] * len(self.non_signers),
@@ -70,20 +70,26 @@ class Operators:
 
     def __init__(self, members: Sequence[Operator] = ()) -> None:
         self.members = list(members)
-        # A burst of tasks asks for the same few key sums again and again; a sum in G2 costs as much as a signature.
+        # A burst of tasks needs the same few key sums; a sum in G2 costs as much as a signature.
         self._apks: dict[tuple[bytes, bytes], tuple[Sequence[bls.G1Point], bls.G2Point]] = {}
 
     def any_in(self, quorum_numbers: bytes, reference_block: int) -> bool:
-        """Was anybody in one of these quorums by that block?"""
+        """Return True if an operator was in one of these quorums at that block."""
         present = (o for o in self.members if o.registered_block <= reference_block)
         return any(set(quorum_numbers) & set(o.quorum_numbers) for o in present)
 
     def aggregate(
         self, digest: bytes, quorum_numbers: bytes, reference_block: int, absent: Collection[int] = ()
     ) -> Aggregate:
-        """Signs with everybody registered by `reference_block` except the members whose position is in `absent`.
+        """Return the aggregated signature of all operators registered by `reference_block`, except the absent ones.
 
-        A signer counts once for each of the task's quorums it is in, in the signature as in the key.
+        A signer counts once for each of the quorums it is in, in the signature and in the key.
+
+        Args:
+            digest: the 32 bytes to sign.
+            quorum_numbers: the quorums, a byte each.
+            reference_block: the block whose operators count.
+            absent: the positions of operators that do not sign.
         """
         present = [(i, o) for i, o in enumerate(self.members) if o.registered_block <= reference_block]
         quorums = [[(i, o) for i, o in present if q in o.quorum_numbers] for q in quorum_numbers]

@@ -1,4 +1,4 @@
-"""A small JSON-RPC client for the devnet's own use."""
+"""A small JSON-RPC client of the devnet."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ BODY_LIMIT_BYTES = 256 * 1024 * 1024
 
 
 class NodeError(RetryElsewhere):
-    """The node answered with an error. `data` holds revert data where there is some."""
+    """The node replied with an error. `data` is the revert data, if any."""
 
     def __init__(self, method: str, code: int, message: str, data: Any = None) -> None:
         super().__init__(f"the local chain refused {method}: {message[:500]} (code {code})")
@@ -21,7 +21,7 @@ class NodeError(RetryElsewhere):
 
 
 class Rpc:
-    """Calls to one node. Raises NodeError, or RetryElsewhere when there is no usable answer."""
+    """Calls to one node. Each raises NodeError, or RetryElsewhere if there is no usable reply."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session, self._url = session, url
@@ -30,13 +30,13 @@ class Rpc:
         return _result(method, await self._post(_request(0, method, params)))
 
     async def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
-        """The results in order; the first error is raised."""
+        """Return the results in order; raise the first error."""
         if not calls:
             return []
-        answers = await self._post([_request(i, method, params) for i, (method, params) in enumerate(calls)])
-        if not isinstance(answers, list) or len(answers) != len(calls):
-            raise RetryElsewhere("the local chain answered a batch with something else")
-        by_id = {answer["id"]: answer for answer in answers}
+        replies = await self._post([_request(i, method, params) for i, (method, params) in enumerate(calls)])
+        if not isinstance(replies, list) or len(replies) != len(calls):
+            raise RetryElsewhere("the local chain sent a malformed reply to a batch")
+        by_id = {reply["id"]: reply for reply in replies}
         return [_result(method, by_id[i]) for i, (method, _) in enumerate(calls)]
 
     async def _post(self, payload: Any) -> Any:
@@ -47,19 +47,19 @@ class Rpc:
                 while chunk := await response.content.read(BODY_LIMIT_BYTES):
                     body += chunk
                     if len(body) > BODY_LIMIT_BYTES:
-                        raise RetryElsewhere(f"the local chain answered with more than {BODY_LIMIT_BYTES} bytes")
+                        raise RetryElsewhere(f"the local chain sent more than {BODY_LIMIT_BYTES} bytes")
             return json.loads(body)
         except (aiohttp.ClientError, TimeoutError, ValueError) as error:
-            raise RetryElsewhere(f"the local chain gave no answer: {type(error).__name__}") from error
+            raise RetryElsewhere(f"the local chain cannot be reached: {type(error).__name__}") from error
 
 
 def _request(number: int, method: str, params: Sequence[Any]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": number, "method": method, "params": list(params)}
 
 
-def _result(method: str, answer: Any) -> Any:
-    if not isinstance(answer, dict) or ("result" not in answer and "error" not in answer):
-        raise RetryElsewhere(f"the local chain answered {method} with something else")
-    if error := answer.get("error"):
+def _result(method: str, reply: Any) -> Any:
+    if not isinstance(reply, dict) or ("result" not in reply and "error" not in reply):
+        raise RetryElsewhere(f"the local chain sent a malformed reply to {method}")
+    if error := reply.get("error"):
         raise NodeError(method, error.get("code", 0), str(error.get("message", "")), error.get("data"))
-    return answer["result"]
+    return reply["result"]

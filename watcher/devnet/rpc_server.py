@@ -1,7 +1,7 @@
-"""The hosted operator's dialect of JSON-RPC, as its public relatives speak it.
+"""The hosted operator's dialect of JSON-RPC, after its public relatives.
 
-Codes are small and not negative, every refusal is HTTP 400 or 404, an answer to a body that could not be parsed has
-id 0, and a request without an id is answered too.
+Codes are small and not negative, every refusal is HTTP 400 or 404, the reply to a malformed body has id 0, and a
+request without an id gets a reply too.
 """
 
 import json
@@ -18,7 +18,7 @@ _UINT32 = 2**32
 
 
 class BadRequest(Exception):
-    """Refused before any work: HTTP status, JSON-RPC code and text. `id` is what the answer must carry."""
+    """A refusal before any work: HTTP status, JSON-RPC code and text, and the id of the reply."""
 
     def __init__(self, status: int, code: int, text: str, request_id: int | str = 0) -> None:
         super().__init__(text)
@@ -27,7 +27,7 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A parsed request. `params` is the first element of the array, or the object itself: both styles are alive."""
+    """A parsed request. `params` is the first element of the array, or the object itself; both styles are in use."""
 
     id: int | str
     method: str
@@ -35,7 +35,11 @@ class Call:
 
 
 def parse(body: bytes) -> Call:
-    """Raises BadRequest."""
+    """Return the request of a body.
+
+    Raises:
+        BadRequest: it is none.
+    """
     try:
         request = files.parse(body)
     except ValueError as error:
@@ -65,17 +69,17 @@ def _is_int64(value: int | str) -> bool:
 
 
 class Fields:
-    """Reads the fields of a request's object. Each method raises BadRequest with code 3 when the field does not fit."""
+    """The fields of a request's object. Each method raises BadRequest with code 3 for another type."""
 
     def __init__(self, call: Call) -> None:
         self._call = call
         if not isinstance(call.params, dict):
-            raise self._unfit("params is not an object")
+            raise self._invalid("params is not an object")
 
     def uint32(self, name: str) -> int:
         value = self._call.params.get(name)
         if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < _UINT32:
-            raise self._unfit(f"{name} is not a number that fits 32 bits")
+            raise self._invalid(f"{name} is not a number that fits 32 bits")
         return value
 
     def hex_bytes(self, name: str, length: int | None = None) -> bytes:
@@ -85,39 +89,39 @@ class Fields:
                 raise ValueError
             decoded = bytes.fromhex(value[2:])
         except ValueError:
-            raise self._unfit(f"{name} is not a hex string with 0x prefix") from None
+            raise self._invalid(f"{name} is not a hex string with 0x prefix") from None
         if length is not None and len(decoded) != length:
-            raise self._unfit(f"{name} is not {length} bytes long")
+            raise self._invalid(f"{name} is not {length} bytes long")
         return decoded
 
     def text(self, name: str) -> str:
         value = self._call.params.get(name)
         if not isinstance(value, str) or not value:
-            raise self._unfit(f"{name} is missing")
+            raise self._invalid(f"{name} is missing")
         return value
 
     def numbers(self, name: str) -> list[int]:
         value = self._call.params.get(name, [])
         if not isinstance(value, list) or not all(type(n) is int and 0 <= n < 256 for n in value):
-            raise self._unfit(f"{name} is not a list of numbers below 256")
+            raise self._invalid(f"{name} is not a list of numbers below 256")
         return value
 
-    def _unfit(self, words: str) -> BadRequest:
-        return BadRequest(400, 3, f"failed to unmarshal alert bundle params: {words}", self._call.id)
+    def _invalid(self, reason: str) -> BadRequest:
+        return BadRequest(400, 3, f"failed to unmarshal alert bundle params: {reason}", self._call.id)
 
 
 def success(request_id: int | str, result: Any) -> Answer:
     return _answer(200, {"id": request_id, "result": result, "jsonrpc": "2.0"})
 
 
-def refusal(refused: BadRequest) -> Answer:
-    error = {"code": refused.code, "message": refused.text, "data": None}
-    return _answer(refused.status, {"id": refused.id, "error": error, "jsonrpc": "2.0"})
+def refusal(error: BadRequest) -> Answer:
+    fields = {"code": error.code, "message": error.text, "data": None}
+    return _answer(error.status, {"id": error.id, "error": fields, "jsonrpc": "2.0"})
 
 
-def declined(request_id: int | str, refused: Declined, *, proxy: bool) -> Answer:
-    """The proxy loses the code on the way and wraps the text; the operator API keeps both."""
-    code, text = refused.code, refused.text
+def declined(request_id: int | str, error: Declined, *, proxy: bool) -> Answer:
+    """Return the reply to a declined request. The proxy drops the code and wraps the text."""
+    code, text = error.code, error.text
     if proxy and code:
         code, text = 0, f"failed to call alert: create sig task failed: {text}"
     return refusal(BadRequest(400, code, text, request_id))

@@ -1,4 +1,4 @@
-"""The deployed task manager as the devnet uses it: operators join, tasks are made, answers are read."""
+"""The deployed task manager: registers operators, creates tasks, sends and reads responses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from watcher.devnet import bls
 from watcher.devnet.chain import Chain
 from watcher.devnet.contract import (
     Answered,
-    TaskWords,
+    TaskStruct,
     call_data,
     created_topic,
     decode_response,
@@ -30,7 +30,7 @@ GAS_PER_BYTE = 100
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """Accounts of the local chain and what each is for. One nonce each, so none can hold another up."""
+    """The accounts of the local chain by role. Each has its own nonce, so that none delays another."""
 
     owner: str
     aggregator: str
@@ -40,21 +40,29 @@ class Roles:
 async def deploy(
     chain: Chain, roles: Roles, window_blocks: int, convention: Convention = WIZARD, *, upgradeable: bool = False
 ) -> "TaskManager":
-    """With `upgradeable`, the address is a proxy's, and `TaskManager.upgrade` changes the code behind it."""
+    """Deploy a task manager.
+
+    Args:
+        chain: the chain.
+        roles: its accounts.
+        window_blocks: the response window.
+        convention: the contract's convention.
+        upgradeable: put it behind a proxy, whose code `TaskManager.upgrade` replaces.
+    """
     data = deploy_data(window_blocks, roles.aggregator, roles.generator, convention)
     receipt = await chain.run(roles.owner, None, data)
     if upgradeable:
         receipt = await chain.run(roles.owner, None, deploy_proxy_data(str(receipt["contractAddress"])))
     address, block = str(receipt["contractAddress"]), int(receipt["blockNumber"], 16)
     if upgradeable:
-        # What the constructor stored is the implementation's, not the proxy's.
+        # The constructor has written the storage of the implementation, not of the proxy.
         await chain.run(roles.owner, address, call_data("setAggregator", roles.aggregator))
         await chain.run(roles.owner, address, call_data("setGenerator", roles.generator))
     return TaskManager(chain, roles, address, block, convention)
 
 
 class TaskManager:
-    """Raises Reverted with the contract's reason, NodeError and RetryElsewhere as `Chain` does."""
+    """A deployed task manager. Methods raise Reverted, NodeError and RetryElsewhere as `Chain` does."""
 
     def __init__(
         self, chain: Chain, roles: Roles, address: str, deployed_block: int, convention: Convention = WIZARD
@@ -66,7 +74,7 @@ class TaskManager:
         return await self.chain.call(self.address, self._data(function, *arguments))
 
     async def upgrade(self, window_blocks: int, convention: Convention | None = None) -> None:
-        """Puts new code behind the proxy: another window, or another convention. Tasks, answers and operators stay."""
+        """Put new code behind the proxy, with another window or convention. Tasks, answers and operators stay."""
         convention = convention or self.convention
         data = deploy_data(window_blocks, self.roles.aggregator, self.roles.generator, convention)
         receipt = await self.chain.run(self.roles.owner, None, data)
@@ -77,28 +85,28 @@ class TaskManager:
         return call_data(function, *arguments, convention=self.convention)
 
     async def register(self, seed: str, stake: int, quorum_numbers: bytes) -> Operator:
-        """Adds an operator; it counts for tasks made in the same block or later."""
+        """Register an operator; it counts for tasks of the same block and later."""
         new = make_operator(seed, stake, quorum_numbers)
         proof = new.sign(await self.view("registrationDigest", new.id))
-        words = bls.g1_words(new.pk_g1), bls.g2_words(new.pk_g2), bls.g1_words(proof), quorum_numbers, stake
-        receipt = await self.chain.run(self.roles.owner, self.address, self._data("registerOperator", *words))
+        arguments = bls.g1_words(new.pk_g1), bls.g2_words(new.pk_g2), bls.g1_words(proof), quorum_numbers, stake
+        receipt = await self.chain.run(self.roles.owner, self.address, self._data("registerOperator", *arguments))
         return make_operator(seed, stake, quorum_numbers, int(receipt["blockNumber"], 16))
 
     async def create_task(self, message: bytes, threshold: int = 66, quorum_numbers: bytes = b"\x00") -> int:
-        """Makes one task, waits until it is mined, and returns its index."""
+        """Create one task, wait until it is mined, and return its index."""
         data = self._data(self.convention.create, self.convention.word(message), threshold, quorum_numbers)
         return (await self._created(await self.chain.run(self.roles.generator, self.address, data)))[0]
 
     async def create_tasks(
         self, messages: Sequence[bytes], threshold: int = 66, quorum_numbers: bytes = b"\x00"
     ) -> list[int]:
-        """Makes many tasks, some hundred in each transaction, and returns their indices."""
-        made: list[int] = []
+        """Create many tasks, CREATION_BATCH in each transaction, and return their indices."""
+        indices: list[int] = []
         for start in range(0, len(messages), CREATION_BATCH):
             part = [self.convention.word(message) for message in messages[start : start + CREATION_BATCH]]
             data = self._data("createManyTasks", part, threshold, quorum_numbers)
-            made += await self._created(await self.chain.run(self.roles.generator, self.address, data))
-        return made
+            indices += await self._created(await self.chain.run(self.roles.generator, self.address, data))
+        return indices
 
     async def _created(self, receipt: dict[str, Any]) -> list[int]:
         return [int(log["topics"][1], 16) for log in receipt["logs"]]
@@ -106,21 +114,21 @@ class TaskManager:
     async def count(self) -> int:
         return int.from_bytes(await self.view("latestTaskNum"), "big")
 
-    async def task_at(self, index: int, created_block: int) -> tuple[TaskWords | None, bytes]:
-        """The task with this index made in that block, if there is one, and the hash the contract holds for the index.
+    async def task_at(self, index: int, created_block: int) -> tuple[TaskStruct | None, bytes]:
+        """Return the task with this index that the block created, if any, and the contract's hash for the index.
 
-        One round trip. The index is a topic and the block is known, so the node has one block to look through.
+        It takes one round trip: the index is a topic, and the node searches one block.
         """
         topics = [_hex(created_topic(self.convention)), _hex(index.to_bytes(32, "big"))]
         block = hex(created_block)
         span = {"address": self.address, "topics": topics, "fromBlock": block, "toBlock": block}
         request = {"to": self.address, "data": _hex(self._data("allTaskHashes", index))}
-        logs, held = await self.chain.rpc.batch([("eth_getLogs", [span]), ("eth_call", [request, "latest"])])
+        logs, task_hash = await self.chain.rpc.batch([("eth_getLogs", [span]), ("eth_call", [request, "latest"])])
         task = decode_task(bytes.fromhex(logs[0]["data"][2:]), self.convention) if logs else None
-        return task, bytes.fromhex(held[2:])
+        return task, bytes.fromhex(task_hash[2:])
 
     async def answers(self) -> list[Answered]:
-        """Every `TaskResponded` on the chain, in order."""
+        """Return every `TaskResponded` event on the chain, in order."""
         topics = [_hex(responded_topic(self.convention))]
         span = {"address": self.address, "topics": topics, "fromBlock": "0x0", "toBlock": "latest"}
         logs = await self.chain.rpc.call("eth_getLogs", span)
@@ -130,20 +138,20 @@ class TaskManager:
             for (index, message), log in zip(answers, logs, strict=True)
         ]
 
-    async def respond(self, task: TaskWords, index: int, message: bytes, aggregate: Aggregate) -> str:
-        """Sends the response from the aggregator's account, without waiting; returns the transaction's hash.
+    async def respond(self, task: TaskStruct, index: int, message: bytes, aggregate: Aggregate) -> str:
+        """Send the response from the aggregator's account, do not wait, and return the transaction's hash.
 
-        The gas is fixed: an estimate at the head of the creating block would fail, although the transaction, mined one
-        block later, would not.
+        The gas is fixed: an estimate at the head of the creating block would fail, but not the transaction, which is
+        mined a block later.
         """
         convention = task.convention
-        words = task.words(), (index, convention.word(message)), aggregate.words()
-        data = call_data(convention.respond, *words, convention=convention)
+        arguments = task.values(), (index, convention.word(message)), aggregate.words()
+        data = call_data(convention.respond, *arguments, convention=convention)
         gas = RESPONSE_GAS_LIMIT + GAS_PER_BYTE * len(data)
         return await self.chain.send(self.roles.aggregator, self.address, data, gas=gas)
 
     async def quorum(self, number: int, block: int) -> tuple[int, bls.G1Point]:
-        """Total stake and aggregate key of a quorum at a block."""
+        """Return total stake and aggregate key of a quorum at a block."""
         _, total, x, y = decode(["uint32", "uint96", "uint256", "uint256"], await self.view("quorumAt", number, block))
         return total, (x, y)
 

@@ -1,4 +1,4 @@
-"""The whole devnet in one object: chain, contract, operators, and the emulator of the hosted operator."""
+"""The devnet in one object: chain, contract, operators, and the emulator of the hosted operator."""
 
 import secrets
 import tempfile
@@ -25,13 +25,22 @@ from watcher.devnet.tasks import TaskManager, deploy, roles_of
 
 @dataclass(frozen=True, slots=True)
 class DevnetOptions:
-    """`directory` receives the logs, the chain's state and the emulator's journal; None takes a temporary one.
+    """The options of a devnet. The operators have equal stakes: of 3, a threshold of 66 percent needs two.
 
-    `persist` makes the chain survive a clean restart of anvil, `state_interval_s` a killed one too. `mining` and
-    `slots_in_epoch` are explained at AnvilOptions: with 2 slots the finalized block is 4 blocks behind the head.
-    The operators have equal stakes, so that thresholds are easy to reason about: of 3, 66 percent needs two.
-    `upgradeable` puts the task manager behind a proxy, for `manager.upgrade`. `proxy_quorum_numbers` and
-    `proxy_threshold` are explained at Aggregator: what the proxy API believes every task was made with.
+    Attributes:
+        anvil: the binary; None: search for one.
+        directory: where logs, the chain's state and the emulator's journal go; None: a temporary one.
+        mining: see AnvilOptions.
+        slots_in_epoch: see AnvilOptions; with 2 the finalized block is 4 blocks behind the head.
+        persist: the chain survives a clean restart of anvil.
+        state_interval_s: it also survives a kill, up to this many seconds back.
+        convention: the convention of the task manager.
+        upgradeable: the task manager is behind a proxy, for `manager.upgrade`.
+        window_blocks: the response window.
+        proxy_quorum_numbers: see Aggregator.
+        proxy_threshold: see Aggregator.
+        confirmations: the chain.confirmations of `Devnet.toml`.
+        seed: of the random faults.
     """
 
     anvil: Path | None = None
@@ -57,7 +66,10 @@ class DevnetOptions:
 
 
 class Devnet:
-    """`async with Devnet(options) as devnet:`. Raises what finding and starting anvil raise."""
+    """A devnet, as an async context manager: `async with Devnet(options) as devnet:`.
+
+    Entering raises the errors of `find_anvil` and `Anvil.start`.
+    """
 
     anvil: Anvil
     chain: Chain
@@ -104,11 +116,11 @@ class Devnet:
         self.chain.impatient = o.mining == "manual"
 
     async def _quiet(self) -> None:
-        # anvil logs each call otherwise, and a test run makes hundreds of thousands.
+        # anvil would log each of the hundreds of thousands of calls of a test run.
         await self.chain.rpc.call("anvil_setLoggingEnabled", False)
 
     async def restart_chain(self, *, kill: bool = False) -> None:
-        """The node goes away and comes back on its port; the emulator stays."""
+        """Restart the node on its port; the emulator keeps running."""
         await self.anvil.restart(kill=kill)
         await self._quiet()
 
@@ -140,7 +152,7 @@ class Devnet:
 
     @property
     def convention(self) -> Convention:
-        """The present one: an upgrade may change it."""
+        """Return the convention now: an upgrade may change it."""
         return self.manager.convention
 
     @property
@@ -165,7 +177,7 @@ class Devnet:
 
     @property
     def environment(self) -> Mapping[str, str]:
-        """What a watcher needs besides the TOML: the secret that must not stand in it."""
+        """Return the variables a watcher needs beside the TOML: the password, which must not be in the file."""
         return {"WATCHER_OPERATOR__PASSWORD": self.options.password}
 
     def toml(
@@ -179,9 +191,16 @@ class Devnet:
         hook_timeout_s: float = 30,
         api_timeout_s: float = 60,
     ) -> str:
-        """A ready watcher.toml for this devnet. The password is in `environment`, not here.
+        """Return a complete watcher.toml for this devnet; the password is in `environment`.
 
-        `target` is the convention's example and `api` the one that serves the convention, unless told otherwise.
+        Args:
+            target: the hook; None: the convention's example.
+            app_dir: the folder of the hook.
+            ledger_url: the ledger.
+            listen: the address of health and metrics; "": none.
+            api: the operator API; None: the one that serves the convention.
+            hook_timeout_s: the limit of a hook's run, in seconds.
+            api_timeout_s: the limit of a request, in seconds.
         """
         convention = self.convention
         api = api or convention.api
@@ -220,9 +239,9 @@ listen = {_quoted(listen)}
 """
 
     async def create_tasks(self, messages: Sequence[bytes], threshold: int = 66) -> list[int]:
-        """Makes the tasks in as few blocks as possible and returns their indices.
+        """Create tasks in as few blocks as possible and return their indices.
 
-        A message is the UTF-8 where the convention asks a text, and a big-endian number where it asks a number.
+        A message is UTF-8 if the convention's content is a text, and a big-endian number if it is a number.
         """
         return await self.manager.create_tasks(messages, threshold, self.options.quorum_numbers)
 
@@ -231,6 +250,6 @@ listen = {_quoted(listen)}
 
 
 def _quoted(text: str) -> str:
-    """A TOML basic string: JSON's escapes are a subset of TOML's."""
+    """Return a TOML basic string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"')
     return f'"{escaped}"'
