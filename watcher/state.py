@@ -1,30 +1,77 @@
-"""The states of a task, and the legal transitions between them. docs/guarantees.md says who enters and leaves each."""
+"""The states of a task, and the legal transitions between them.
+
+`make docs` writes docs/states.md, with its drawing, from the paragraphs and the table below.
+"""
 
 from collections.abc import Mapping
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Where a task stands. The comment says who acts next."""
+    """The state of a task. Each paragraph says who enters it, who leaves it, and what a crash does."""
 
-    SEEN = "seen"  # admit: wait for confirmations, prove the log against the contract
-    READY = "ready"  # respond: run the hook
-    COMPUTED = "computed"  # submit: the answer is fixed, nothing was sent yet
-    SENDING = "sending"  # submit: an attempt is on its way
-    UNKNOWN = "unknown"  # confirm: sent, with no usable answer; only the chain can tell
-    ACCEPTED = "accepted"  # confirm: the API says yes, which is a claim
-    WAITING = "waiting"  # submit: certainly not accepted, next attempt when due
-    BLOCKED = "blocked"  # submit: the endpoint refuses us, not the task
-    RESPONDED = "responded"  # confirm: our bytes are on the canonical chain, not final yet
-    RESPONDED_OTHER = "responded_other"  # confirm: other bytes are on the canonical chain, not final yet
-    FINAL = "final"  # end: our answer is on the chain for good
-    FINAL_OTHER = "final_other"  # end: somebody else's answer is
-    EXPIRED = "expired"  # end: a final head is past the deadline and there is no response
-    DELIVERED = "delivered"  # end: the API has it, and this contract shows nothing that could confirm it
-    ORPHANED = "orphaned"  # end, unless the chain brings the task back: its block is gone
-    FAILED = "failed"  # end: the hook never answered; a person may retry
-    SKIPPED = "skipped"  # end: the hook, or a person, said not to answer
-    QUARANTINED = "quarantined"  # end: the contract does not know this task; a person may retry
+    SEEN = "seen"
+    """The log of the task was read.
+    Entered by watch, in the commit that moves the cursor. Left by admit to READY once the block has its confirmations
+    and the contract holds the hash. A crash changes nothing: admit claims the task again."""
+    READY = "ready"
+    """The contract holds the hash of the task at its index.
+    Entered by admit. Left by respond with what the hook returns: COMPUTED, SKIPPED, or FAILED after the last attempt.
+    A crash loses the run alone: the lease ends, and the hook runs again."""
+    COMPUTED = "computed"
+    """The response is fixed, and nothing was sent.
+    Entered by respond, which writes the response once and for good. Left by submit to SENDING. A crash changes
+    nothing: every later attempt carries the same bytes."""
+    SENDING = "sending"
+    """A POST may be on the wire.
+    Entered by submit, in the commit before the POST. Left by submit with the outcome. After a crash the next start
+    moves it to UNKNOWN, because nobody can tell whether the POST arrived."""
+    UNKNOWN = "unknown"
+    """A POST may have arrived, and no usable reply came: a time-out, a reset, a 5xx, or a crash.
+    Entered by submit, at the start, and when a reorg takes a response back. Left by confirm as the chain decides, or
+    to WAITING when the chain shows nothing after `operator.resolve_after_blocks`. A crash changes nothing."""
+    ACCEPTED = "accepted"
+    """The API accepted the response, which is a claim.
+    Entered by submit. Left by confirm when the chain shows a response, to WAITING when it shows none, or to DELIVERED
+    where the contract can show none. A crash changes nothing."""
+    WAITING = "waiting"
+    """The response certainly was not accepted, or the chain does not show it. The next attempt has a due time.
+    Entered by submit and confirm. Left by submit to SENDING when due. A crash changes nothing."""
+    BLOCKED = "blocked"
+    """The API refuses the operator, not the task (401, 403, 404).
+    Entered by submit. Left by submit to SENDING once the API takes requests again. A crash changes nothing."""
+    RESPONDED = "responded"
+    """The chain shows our response, and its block is not final.
+    Entered by confirm. Left by confirm to FINAL, or to UNKNOWN when a reorg takes the block. A crash changes
+    nothing."""
+    RESPONDED_OTHER = "responded_other"
+    """The chain shows a response with other bytes than ours, and its block is not final.
+    Entered by confirm. Left by confirm to FINAL_OTHER; a reorg takes it back to UNKNOWN where we have a response, and
+    to SEEN where we have none. A crash changes nothing."""
+    FINAL = "final"
+    """Our response is in a final block. An end.
+    Entered by confirm. Left only when a block that too few nodes called final changes."""
+    FINAL_OTHER = "final_other"
+    """A response of somebody else is in a final block. An end.
+    Entered by confirm. Left only when a block that too few nodes called final changes."""
+    EXPIRED = "expired"
+    """A final block is past the deadline, and the contract is proven to hold no response. An end.
+    Entered by confirm. Left when a response is shown later, or when that finality is taken back."""
+    DELIVERED = "delivered"
+    """The API accepted the response, and this contract shows nothing that could confirm it. An end.
+    Entered by confirm. Never left."""
+    ORPHANED = "orphaned"
+    """The block of the task is gone from the final chain, or the contract holds another task at its index. An end.
+    Entered by watch at finality, and by confirm. Left to SEEN when the chain brings the task back."""
+    FAILED = "failed"
+    """The hook returned no response in `hook.max_attempts` runs. An end.
+    Entered by respond. Left by `watcher tasks retry` to READY, or when the chain shows a response."""
+    SKIPPED = "skipped"
+    """The hook, or a person with `watcher tasks skip`, decided against a response. An end.
+    Entered by respond and by a person. Left by `watcher tasks retry` to READY, or when the chain shows a response."""
+    QUARANTINED = "quarantined"
+    """The contract is proven not to hold the task: its log is forged, or a node hid the hash. An end.
+    Entered by admit. Left to SEEN when the contract shows the hash later, and by `watcher tasks retry`."""
 
 
 _S = State

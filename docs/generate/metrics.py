@@ -2,8 +2,13 @@
 
 from collections.abc import Iterable
 
+from watcher.health.conditions import (
+    CONDITION_KEYS,
+)
 from watcher.health.metrics import API_OUTCOMES, HOOK_OUTCOMES, Metrics
-from watcher.health.readings import DESCRIPTIONS, TROUBLES
+from watcher.health.readings import (
+    SERVICES,
+)
 from watcher.state import State
 
 _INTRODUCTION = """\
@@ -26,8 +31,8 @@ def metrics_page() -> str:
         "avs_name": "`[operator] avs_name`",
         "method": "the JSON-RPC methods the watcher uses",
         "client_version": "what the node says it is; `unknown` until it was asked, `other` after eight different ones",
-        "service": _listed(DESCRIPTIONS),
-        "key": _listed(TROUBLES),
+        "service": _listed(SERVICES),
+        "key": _listed(CONDITION_KEYS),
         "state": _listed(State),
         "stage": _listed(("watch", "admit", "respond", "submit", "confirm", "recheck")),
         "endpoint": "the nodes of `[chain] rpc_urls`",
@@ -37,7 +42,7 @@ def metrics_page() -> str:
     }
     described = Metrics().described
     rows = [
-        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.words} |"
+        f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in one.labels)} | {one.meaning} |"
         for one in described
     ]
     used = {label for one in described for label in one.labels}

@@ -1,4 +1,4 @@
-"""The reference pages under `docs/`, made from the code they describe.
+"""The reference pages, and the rules for Prometheus, made from the code they describe.
 
 `python -m docs.generate.pages` writes them, with `--check` it only compares (exit code 1 on a difference).
 Invariant: a page is a pure function of the code, so a test can demand that the committed one is the current one.
@@ -14,8 +14,10 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from docs.generate.alerts import alerts_page, rules_file, rules_test_file
 from docs.generate.commands import commands_page
 from docs.generate.metrics import metrics_page
+from docs.generate.states import states_page
 from watcher.settings.model import MAX_INT
 from watcher.settings.names import credential_name, env_name
 from watcher.settings.problems import FIELDS, SECTIONS, is_private
@@ -58,11 +60,15 @@ def settings_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
-# One function a page.
+# One function a file, by its path.
 PAGES: Mapping[str, Callable[[], str]] = {
-    "settings.md": settings_page,
-    "commands.md": commands_page,
-    "metrics.md": metrics_page,
+    "docs/settings.md": settings_page,
+    "docs/commands.md": commands_page,
+    "docs/metrics.md": metrics_page,
+    "docs/alerts.md": alerts_page,
+    "docs/states.md": states_page,
+    "monitoring/alerts.yml": rules_file,
+    "monitoring/alerts_test.yml": rules_test_file,
 }
 
 
@@ -118,10 +124,10 @@ def _type_name(annotation: Any) -> str:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Write or check every page under `docs/` of the working directory."""
+    """Write or check every generated file below the working directory."""
     stale = []
     for name, page in PAGES.items():
-        path, text = Path("docs") / name, page()
+        path, text = Path(name), page()
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             stale.append(str(path))
             if "--check" not in arguments:

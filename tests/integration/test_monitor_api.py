@@ -10,10 +10,15 @@ from tests.integration.operator_rig import Api, Behaviour, Seen, answers, client
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
+from watcher.health.conditions import (
+    API,
+)
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
-from watcher.health.readings import API, Limits
+from watcher.health.readings import (
+    Limits,
+)
 from watcher.health.surroundings import Surroundings
 from watcher.operator.client import Client
 
@@ -42,11 +47,11 @@ class Watched:
     async def after(self, seconds: float) -> str:
         """What is true of the API so much later, once what was to be asked has been answered."""
         self.clock.now_s += seconds
-        self.monitor.look()
-        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "monitor knock"))
-        found = self.monitor.look().service(API)
+        self.monitor.step()
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "monitor probe"))
+        found = self.monitor.step().service(API)
         assert found is not None
-        return f"{found.status}: {found.words}"
+        return f"{found.status}: {found.message}"
 
 
 @asynccontextmanager

@@ -34,7 +34,7 @@ WELL = Observations(
     work=WorkSeen(cursor_block=100, head_block=100, final_block=90, open_tasks=2, nearest_deadline_block=130),
 )
 STARTING = replace(WELL, started=False, work=None)
-API_DOWN = replace(WELL, api=ApiSeen(refuses=True, words="HTTP 401"))
+API_DOWN = replace(WELL, api=ApiSeen(refuses=True, reason="HTTP 401"))
 STORE_DOWN = replace(WELL, store=StoreSeen(condition="disk is full"))
 
 
@@ -173,17 +173,17 @@ async def test_whoever_asks_for_a_format_nobody_knows_gets_plain_text_and_costs_
             assert list(text_string_to_metric_families(body))
     finally:
         logger.remove(sink)
-    assert not [one for one in said if "could not be answered" in one]
+    assert not [one for one in said if "health.request_failed" in one]
 
 
 async def test_livez_is_about_this_process_only() -> None:
     async with serving() as served:
         served.say(STORE_DOWN)
         assert (await served.get("/livez"))[0] == 200
-        served.monitor.judged_s -= 3600
+        served.monitor.evaluated_s -= 3600
         status, body, _ = await served.get("/livez")
         assert status == 503
-        assert json.loads(body)["reasons"] == ["the watcher has stopped looking at itself"]
+        assert json.loads(body)["reasons"] == ["the watcher does not evaluate its health any more"]
         served.say(WELL)
         assert (await served.get("/readyz"))[0] == 503, "what was true an hour ago is not known to be true"
 
@@ -264,7 +264,7 @@ async def test_a_taken_port_is_told_once_and_taken_over_when_it_is_free() -> Non
             await asyncio.sleep(0.2)  # some more tries: that nothing more is said has no event to wait for
             assert served.web.port == 0
             assert len(said) == 1
-            assert "cannot be opened (" in said[0] and "tasks are answered all the same" in said[0]
+            assert said[0].startswith("health.cannot_listen: ")
             blocker.close()
             await until(lambda: served.web.port, "it listens")
             assert (await served.get("/livez"))[0] == 200

@@ -177,8 +177,8 @@ class Watched:
 async def watched(rig: Rig) -> AsyncIterator[Watched]:
     async with listening() as receiver, aiohttp.ClientSession(trust_env=False) as session:
         daemon = await rig.start(environment=QUICK, WATCHER_ALERTS__URLS=receiver.url)
-        await rig.until(lambda: "health and metrics on" in daemon.log, "it serves")
-        found = re.search(r"health and metrics on (http://\S+)", daemon.log)
+        await rig.until(lambda: "health.listening" in daemon.log, "it serves")
+        found = re.search(r"health.listening.* url=(http://\S+)", daemon.log)
         assert found is not None
         yield Watched(rig, daemon, session, found[1], receiver)
 

@@ -136,8 +136,8 @@ async def test_an_api_that_refuses_us_rings_in_prometheus_and_falls_silent_when_
     toml = {"listen": "127.0.0.1:0"}
     async with running_rig(tmp_path, hook="square", toml=toml, mining=0.5, window_blocks=400) as rig:
         daemon = await rig.start()
-        await rig.until(lambda: "health and metrics on" in daemon.log, "it serves")
-        found = re.search(r"health and metrics on http://(\S+)", daemon.log)
+        await rig.until(lambda: "health.listening" in daemon.log, "it serves")
+        found = re.search(r"health.listening.* url=http://(\S+)", daemon.log)
         assert found is not None
         async with prometheus(tmp_path, found[1]) as server:
             await rig.create()

@@ -8,10 +8,20 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from watcher.errors import FixConfiguration
-from watcher.health.alert_text import FINALITY, MISSED, OTHERWISE, STOPPED, TITLES, Message, harmless
+from watcher.health.alert_text import Message, harmless
 from watcher.health.alerts import ONCE_BY_STATE, AlertPlan, Throttle
+from watcher.health.conditions import (
+    CONDITION_KEYS,
+    CONDITIONS,
+    FINALITY,
+    INCIDENTS,
+    KINDS,
+    MEASURES,
+    MISSED,
+    OTHERWISE,
+    STOPPED,
+)
 from watcher.health.delivery import Delivery
-from watcher.health.readings import API, DEADLINE, NODE_BEHIND, RPC, STORE, TROUBLES
 from watcher.health.verdict import Condition, Health
 from watcher.settings import checks
 from watcher.settings.model import Alerts as AlertSettings
@@ -45,7 +55,7 @@ class Time:
         end_s = self.now_s + seconds
         while self.now_s < end_s:
             found = tuple(Condition(key, words, self._since[key]) for key, words in conditions.items())
-            self.throttle.hear(Health(self.now_ms, conditions=found), self.now_s)
+            self.throttle.update(Health(self.now_ms, conditions=found), self.now_s)
             message = self.throttle.due(self.now_s, self.now_ms)
             if message is not None:
                 self.sent.append((self.now_s, message))
@@ -60,7 +70,7 @@ def test_a_trouble_is_told_within_seconds_and_its_end_too() -> None:
     assert began.kind == "failure"
     assert "the operator API does not take answers" in began.title
     assert "refuses us (401)" in began.body
-    assert "-> check the API's" in began.body
+    assert "-> 401, 403: correct the password" in began.body
     (over,) = time.passes(40)
     assert time.sent[1][0] - 20 <= 30
     assert over.kind == "success"
@@ -149,17 +159,17 @@ def test_the_last_words_carry_what_was_not_told() -> None:
     assert SECRET not in message.body
 
 
-def test_every_trouble_and_every_event_has_words() -> None:
-    assert set(TITLES) == {*TROUBLES, *ONCE_BY_STATE.values(), FINALITY, STOPPED}
-    assert {API, DEADLINE, NODE_BEHIND, RPC, STORE} <= set(TITLES)
+def test_table_has_a_row_for_every_condition_and_incident() -> None:
+    assert set(KINDS) >= {*CONDITION_KEYS, *ONCE_BY_STATE.values(), FINALITY, STOPPED}
+    assert len(KINDS) == len((*CONDITIONS, *INCIDENTS, *MEASURES)), "a key is there twice"
     # A state that is told once must not be left and entered again by ordinary work.
     assert State.EXPIRED not in LEGAL[State.EXPIRED]
 
 
-def test_the_page_for_operators_explains_every_alert() -> None:
+def test_alerts_page_explains_every_row() -> None:
     page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
-    for title, _ in TITLES.values():
-        assert f"| {title} |" in page
+    for kind in KINDS.values():
+        assert f"| {kind.title} | `{kind.key}`, `{kind.rule.name}`" in page
 
 
 @given(st.text(max_size=2000))
@@ -206,8 +216,7 @@ def test_the_settings_count_alert_urls_among_their_secrets() -> None:
 
 def test_an_url_that_apprise_does_not_know_is_named_by_its_place() -> None:
     section = AlertSettings.model_validate({"urls": ["json://127.0.0.1", "nonsense://aTokenInIt"]})
-    settings = Settings.model_construct(alerts=section)
-    with pytest.raises(FixConfiguration, match=r"URL 2 is none that Apprise knows") as caught:
-        Delivery.of(settings.alerts)
+    with pytest.raises(FixConfiguration, match=r"URL 2: not a service that Apprise supports") as caught:
+        Delivery.of(section)
     assert "aTokenInIt" not in str(caught.value)
     assert all(isinstance(url, SecretStr) for url in section.urls)

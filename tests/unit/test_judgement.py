@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.health.readings import (
+from watcher.health.conditions import (
     API,
+    CONDITION_KEYS,
     CONVENTION,
     DEADLINE,
     FINALITY_AT_HEAD,
@@ -17,9 +18,10 @@ from watcher.health.readings import (
     NODES_DISAGREE,
     RPC,
     STORE,
-    TROUBLES,
     UNSHOWN,
     WATCH,
+)
+from watcher.health.readings import (
     ApiSeen,
     HookSeen,
     Limits,
@@ -29,7 +31,7 @@ from watcher.health.readings import (
     StoreSeen,
     WorkSeen,
 )
-from watcher.health.status import told
+from watcher.health.status import status_line
 from watcher.health.verdict import Health, Status, evaluate
 
 LIMITS = Limits(quiet_node_s=15, stuck_s=60, slow_store_s=15, danger_blocks=10)
@@ -59,7 +61,7 @@ def test_when_all_is_well_nothing_is_wrong() -> None:
     assert health.status is Status.UP
     assert standings(health) == dict.fromkeys((RPC, API, HOOK, STORE, WATCH), Status.UP)
     assert (health.reasons, health.conditions, health.blocks_left) == ((), (), None)
-    assert told(health) == "block 100, 0 open"
+    assert status_line(health) == "block 100, 0 open"
 
 
 def test_before_anything_was_seen_it_is_starting_and_not_down() -> None:
@@ -82,25 +84,25 @@ def test_who_only_observes_has_no_api_no_hook_and_no_deadline_to_keep() -> None:
     ("change", "service", "words"),
     [
         (
-            {"node": NodeSeen(answered_ago_s=16, words="http://a: no connection")},
+            {"node": NodeSeen(answered_ago_s=16, reason="http://a: no connection")},
             RPC,
             "no good answer for 16 s (http://a",
         ),
-        ({"node": NodeSeen(words="http://a: no connection")}, RPC, "http://a: no connection"),
-        ({"api": ApiSeen(refuses=True, words="HTTP 401")}, API, "refuses us (HTTP 401)"),
-        ({"api": ApiSeen(failures=2, words="reset")}, API, "2 requests in a row failed (reset)"),
-        ({"hook": HookSeen(failures=2, words="ValueError")}, HOOK, "the last 2 runs failed (ValueError)"),
+        ({"node": NodeSeen(reason="http://a: no connection")}, RPC, "http://a: no connection"),
+        ({"api": ApiSeen(refuses=True, reason="HTTP 401")}, API, "refuses us (HTTP 401)"),
+        ({"api": ApiSeen(failures=2, reason="reset")}, API, "2 requests in a row failed (reset)"),
+        ({"hook": HookSeen(failures=2, reason="ValueError")}, HOOK, "the last 2 runs failed (ValueError)"),
         ({"hook": HookSeen(failures=2, failed_ago_s=900, waiting=1)}, HOOK, "the last 2 runs failed"),
         (
-            {"hook": HookSeen(failures=1, workers=0, words="oh")},
+            {"hook": HookSeen(failures=1, workers=0, reason="oh")},
             HOOK,
             "no worker can be started (oh)",
         ),
-        ({"hook": HookSeen(silent_s=21, longest_s=13)}, HOOK, "nothing has come from it for 21 s"),
+        ({"hook": HookSeen(silent_s=21, longest_s=13)}, HOOK, "no result for 21 s"),
         ({"store": StoreSeen(condition="disk is full")}, STORE, "disk is full"),
         ({"store": StoreSeen(waits_s=16)}, STORE, "a write has been waiting for 16 s"),
         ({"stages": (StageSeen("admit", beat_ago_s=61),)}, WATCH, "stage admit has not come round for 61 s"),
-        ({"stages": (StageSeen("admit", condition="disagree", troubled_s=15),)}, WATCH, "waiting for 15 s (disagree)"),
+        ({"stages": (StageSeen("admit", condition="disagree", waiting_s=15),)}, WATCH, "waiting for 15 s (disagree)"),
         ({"work": replace(WORK, overdue_s=61, moved_ago_s=70)}, WATCH, "tasks wait and none has moved for 70 s"),
     ],
 )
@@ -114,19 +116,19 @@ def test_what_is_down_is_told_with_its_reason_and_nothing_else_is(
     assert reason.startswith(f"{service}: ") and words in reason
     assert health.status is (Status.DOWN if service in (RPC, STORE, WATCH) else Status.INITIALIZING)
     assert not health.ready
-    assert told(health).endswith(reason)
+    assert status_line(health).endswith(reason)
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        {"node": NodeSeen(answered_ago_s=15, words="http://a: no connection", head_block=100)},
-        {"api": ApiSeen(failures=1, words="reset", used=True)},
-        {"hook": HookSeen(failures=1, words="ValueError")},
+        {"node": NodeSeen(answered_ago_s=15, reason="http://a: no connection", head_block=100)},
+        {"api": ApiSeen(failures=1, reason="reset", used=True)},
+        {"hook": HookSeen(failures=1, reason="ValueError")},
         {"hook": HookSeen(failures=9, failed_ago_s=301)},
         {"hook": HookSeen(silent_s=20)},
         {"hook": HookSeen(silent_s=44, longest_s=30)},
-        {"stages": (StageSeen("admit", beat_ago_s=60, condition="no node", troubled_s=14),)},
+        {"stages": (StageSeen("admit", beat_ago_s=60, condition="no node", waiting_s=14),)},
         {"work": replace(WORK, overdue_s=61, moved_ago_s=5)},
         {"work": replace(WORK, overdue_s=5, moved_ago_s=600)},
         {"work": replace(WORK, cursor_block=81)},
@@ -137,13 +139,13 @@ def test_one_failure_a_short_wait_or_an_old_failure_is_no_trouble(change: dict[s
 
 
 def test_what_another_service_explains_is_not_told_twice() -> None:
-    waiting = (StageSeen("watch", condition="no endpoint can answer", troubled_s=50),)
+    waiting = (StageSeen("watch", condition="no endpoint can answer", waiting_s=50),)
     health = evaluate(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
     assert keys(health) == {RPC}
 
 
 def test_a_stage_that_has_not_noticed_yet_that_a_service_is_back_is_no_trouble_of_its_own() -> None:
-    waiting = (StageSeen("watch", condition="no endpoint can answer", troubled_s=98),)
+    waiting = (StageSeen("watch", condition="no endpoint can answer", waiting_s=98),)
     down = evaluate(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
     back = evaluate(replace(WELL, at_ms=2_000, stages=waiting), LIMITS, down)
     assert back.ready
@@ -154,7 +156,7 @@ def test_a_stage_that_has_not_noticed_yet_that_a_service_is_back_is_no_trouble_o
 
 def test_a_hook_that_hangs_stays_down_until_an_answer_comes() -> None:
     silent = evaluate(replace(WELL, hook=HookSeen(silent_s=25)), LIMITS)
-    ended = evaluate(replace(WELL, hook=HookSeen(failures=1, words="took too long")), LIMITS, silent)
+    ended = evaluate(replace(WELL, hook=HookSeen(failures=1, reason="took too long")), LIMITS, silent)
     assert ended.reasons == ("handler: the last run failed (took too long)",)
     assert not evaluate(replace(WELL, hook=HookSeen(failures=1, silent_s=1)), LIMITS, ended).ready
     assert evaluate(replace(WELL, hook=HookSeen()), LIMITS, ended).ready
@@ -173,7 +175,7 @@ def test_a_deadline_in_danger_is_told_with_the_blocks_left() -> None:
     assert health.blocks_left == 7
     assert "2 tasks are within 10 blocks of the deadline" in health.reasons[0]
     assert health.status is Status.INITIALIZING
-    assert told(health).startswith("block 100, 4 open, nearest deadline in 7 blocks; deadline: ")
+    assert status_line(health).startswith("block 100, 4 open, nearest deadline in 7 blocks; deadline: ")
 
 
 def test_deadlines_that_are_times_are_in_danger_like_those_in_blocks() -> None:
@@ -181,7 +183,7 @@ def test_deadlines_that_are_times_are_in_danger_like_those_in_blocks() -> None:
     health = evaluate(replace(WELL, work=timed), LIMITS)
     assert (keys(health), health.ready, health.seconds_left) == ({DEADLINE}, False, 41.6)
     assert health.reasons[0] == "deadline: 1 task is within 120 s of the deadline and unanswered, 42 s left"
-    assert told(health).startswith("block 100, 4 open, nearest deadline in 42 s; deadline: ")
+    assert status_line(health).startswith("block 100, 4 open, nearest deadline in 42 s; deadline: ")
     both = evaluate(replace(WELL, work=replace(timed, nearest_deadline_block=103, endangered=2)), LIMITS)
     assert "2 tasks are within 10 blocks" in both.reasons[0]
     assert "1 task is within 120 s" in both.reasons[0]
@@ -197,7 +199,7 @@ def test_contradictions_of_the_convention_are_a_condition_for_observers_too() ->
 
 
 def test_accepted_answers_that_never_show_are_a_condition_from_five_on() -> None:
-    lost = replace(WORK, unshown=4, unshown_words="task 3: the transaction failed")
+    lost = replace(WORK, unshown=4, unshown_reason="task 3: the transaction failed")
     assert evaluate(replace(WELL, work=lost), LIMITS).ready
     health = evaluate(replace(WELL, work=replace(lost, unshown=5)), LIMITS)
     assert keys(health) == {UNSHOWN}
@@ -256,7 +258,7 @@ def test_a_chain_that_goes_on_without_finality_is_told() -> None:
 
 
 def test_since_stays_while_it_lasts_and_begins_anew_after_it_was_over() -> None:
-    down = replace(WELL, api=ApiSeen(refuses=True, words="HTTP 401"))
+    down = replace(WELL, api=ApiSeen(refuses=True, reason="HTTP 401"))
     first = evaluate(replace(down, at_ms=5_000), LIMITS, evaluate(WELL, LIMITS))
     second = evaluate(replace(down, at_ms=9_000), LIMITS, first)
     assert [one.since_ms for one in second.conditions] == [5_000]
@@ -295,7 +297,7 @@ SEEN = st.builds(
 def test_whatever_is_seen_the_judgement_is_consistent(seen: Observations, earlier: Observations | None) -> None:
     health = evaluate(seen, LIMITS, None if earlier is None else evaluate(earlier, LIMITS))
     assert health.ready == (not health.reasons)
-    assert keys(health) <= set(TROUBLES)
+    assert keys(health) <= set(CONDITION_KEYS)
     assert len(keys(health)) == len(health.conditions)
     down = {one for one, status in standings(health).items() if status is Status.DOWN}
     assert down == keys(health) - {DEADLINE, NODE_BEHIND, FINALITY_BEHIND}

@@ -12,8 +12,17 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.member import EndpointSeen
+from watcher.health.conditions import (
+    CONDITION_KEYS,
+)
 from watcher.health.metrics import Metrics
-from watcher.health.readings import TROUBLES, ApiSeen, Limits, NodeSeen, Observations, WorkSeen
+from watcher.health.readings import (
+    ApiSeen,
+    Limits,
+    NodeSeen,
+    Observations,
+    WorkSeen,
+)
 from watcher.health.verdict import evaluate
 from watcher.ledger.source import Cursor
 from watcher.ledger.stats import Moved, Work
@@ -43,7 +52,7 @@ def test_every_series_a_rule_may_ask_for_is_there_before_anything_happens() -> N
     assert now["eigen_performance_score", "my avs"] == 100
     assert now["avs_watcher_ready",] == 0
     assert {key[1] for key in now if key[0] == "avs_watcher_tasks"} == set(State)
-    assert {key[1] for key in now if key[0] == "avs_watcher_trouble"} == set(TROUBLES)
+    assert {key[1] for key in now if key[0] == "avs_watcher_trouble"} == set(CONDITION_KEYS)
     assert now["avs_watcher_task_moves_total", "expired"] == 0
     assert now["avs_watcher_api_requests_total", "unknown"] == 0
     assert math.isnan(now["avs_watcher_nearest_deadline_blocks",])
@@ -94,7 +103,7 @@ def test_the_state_is_what_the_judgement_and_the_ledger_say() -> None:
     )
     metrics.counted({State.FINAL: 40})
     metrics.moved([moved(State.FINAL, from_=State.RESPONDED), moved(State.READY, from_=State.FAILED)])
-    metrics.told(
+    metrics.evaluated(
         health, work, {"watch": 1.5}, [EndpointSeen(NODE, 1.0, None), EndpointSeen("http://b", 1.0, "no")], 7.0
     )
     now = samples(metrics)
@@ -167,5 +176,5 @@ def test_rules_and_dashboard_ask_only_for_metrics_that_exist() -> None:
         used = set(re.findall(r"\b(?:avs_watcher|eigen)_[a-z_]+", text))
         assert used, name
         assert used <= known, f"{name}: {sorted(used - known)}"
-    for key in TROUBLES:
+    for key in CONDITION_KEYS:
         assert f'key="{key}"' in texts["alerts.yml"], key

@@ -7,10 +7,16 @@ from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.errors import TryLater
+from watcher.health.conditions import (
+    STORE,
+    WATCH,
+)
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
-from watcher.health.readings import STORE, WATCH, Limits
+from watcher.health.readings import (
+    Limits,
+)
 from watcher.health.verdict import Status
 from watcher.ledger.writer import NOT_WRITTEN, Batch
 from watcher.stage import StageLoop, Wakeups
@@ -45,9 +51,9 @@ async def test_the_store_is_down_until_no_stage_waits_for_it_whatever_smaller_wr
     monitor.started([loop])
 
     def store() -> tuple[Status, str]:
-        found = monitor.look().service(STORE)
+        found = monitor.step().service(STORE)
         assert found is not None
-        return found.status, found.words
+        return found.status, found.message
 
     async def until(condition: str | None) -> None:
         async with asyncio.timeout(10):

@@ -7,9 +7,16 @@ import pytest
 
 from watcher.clock import SystemClock
 from watcher.errors import AttemptFailed, TryLater
+from watcher.health.conditions import (
+    API,
+    HOOK,
+)
 from watcher.health.metrics import Metrics
 from watcher.health.observers import Observer
-from watcher.health.readings import API, HOOK, Limits, Observations
+from watcher.health.readings import (
+    Limits,
+    Observations,
+)
 from watcher.health.verdict import Status, evaluate
 from watcher.ledger.writer import Batch
 from watcher.operator.probe import Probe
@@ -68,7 +75,7 @@ async def test_the_api_is_judged_by_what_it_last_did(answers: list[Sent], expect
         async def send(self, request: Request) -> Sent:
             return left.pop(0)
 
-    sender = seen.sending(Api())
+    sender = seen.observe_sender(Api())
     assert [await sender.send(probe_request(1)) for _ in answers] == answers
     assert status(seen, API) is expected
 
@@ -99,9 +106,9 @@ async def test_a_verdict_of_the_hook_is_passed_on_and_ends_its_failures(verdict:
     seen = observer()
     for _ in range(2):
         with pytest.raises(AttemptFailed, match="boom"):
-            await seen.hooked(hook(AttemptFailed("boom")))(make_task())
+            await seen.observe_hook(hook(AttemptFailed("boom")))(make_task())
     assert status(seen, HOOK) is Status.DOWN
-    assert await seen.hooked(hook(verdict))(make_task()) is verdict
+    assert await seen.observe_hook(hook(verdict))(make_task()) is verdict
     assert status(seen, HOOK) is Status.UP
 
 
@@ -113,7 +120,7 @@ async def test_a_silence_is_measured_from_the_last_run_that_ended_and_only_while
         await gates[task.task_index].wait()
         return Skip("why not")
 
-    run = seen.hooked(answer)
+    run = seen.observe_hook(answer)
     clock.now_s += 100
     assert seen.hook_now(0).silent_s == 0
     runs = [asyncio.ensure_future(run(make_task(task_index=index))) for index in (0, 1)]
@@ -133,19 +140,19 @@ async def test_a_silence_is_measured_from_the_last_run_that_ended_and_only_while
 async def test_without_a_worker_the_hook_is_down_at_once() -> None:
     seen = observer()
     with pytest.raises(TryLater):
-        await seen.hooked(hook(TryLater("no new worker")))(make_task())
+        await seen.observe_hook(hook(TryLater("no new worker")))(make_task())
     assert status(seen, HOOK) is Status.DOWN
 
 
 async def test_no_secret_is_kept_whoever_says_it() -> None:
     seen = observer()
     with pytest.raises(AttemptFailed):
-        await seen.hooked(hook(AttemptFailed(f"ValueError: {SECRET}")))(make_task())
+        await seen.observe_hook(hook(AttemptFailed(f"ValueError: {SECRET}")))(make_task())
     seen.committed(Batch(1, 0.1, f"no access for {SECRET}"))
     seen.sent(sent(Unknown(f"said {SECRET}"), None))
-    assert seen.hook.words and seen.api.words and seen.store_trouble
-    assert SECRET not in seen.hook.words + seen.api.words + seen.store_trouble
+    assert seen.hook.reason and seen.api.reason and seen.store_condition
+    assert SECRET not in seen.hook.reason + seen.api.reason + seen.store_condition
     seen.sent(sent(Refused(f"said {SECRET}", endpoint=True), 401))
-    assert SECRET not in seen.api.words
+    assert SECRET not in seen.api.reason
     seen.probed(Probe(ok=False, words=f"said {SECRET}", http_status=401, duration_ms=1))
-    assert SECRET not in seen.api.words
+    assert SECRET not in seen.api.reason

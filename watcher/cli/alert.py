@@ -25,11 +25,11 @@ def send_test(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         )
     from watcher.clock import SystemClock
     from watcher.health.alert_text import Message
-    from watcher.health.alerts import who
+    from watcher.health.alerts import watcher_name
     from watcher.health.delivery import Delivery
 
     delivery = Delivery.of(settings.alerts)
-    name = who(settings.chain.chain_id, settings.task_manager.address)
+    name = watcher_name(settings.chain.chain_id, settings.task_manager.address)
     body = "This is only a test: alerts of this watcher arrive here."
     failed = asyncio.run(delivery.deliver(Message(f"watcher {name}: test", body, "info"), SystemClock()))
     if as_json:

@@ -25,11 +25,11 @@ from watcher.daemon.startup import Stopped, Waiting, read_chain
 from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s
 from watcher.daemon.systemd import Notifier, watchdog_interval_s
 from watcher.errors import TryLater
-from watcher.health.alerts import Alerts, who
+from watcher.health.alerts import Alerts, watcher_name
 from watcher.health.monitor import Monitor
 from watcher.health.observers import DIRECT
 from watcher.health.service import HealthPlan, HealthService, danger_blocks
-from watcher.health.status import Status, told
+from watcher.health.status import Status, status_line
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
 from watcher.hook.runner import Runner
@@ -86,7 +86,7 @@ class Daemon:
         self._pace = Pace()
         self._stuck_s = stuck_after_s(settings.chain)
         self._redactor = Redactor(settings.secrets())
-        name = who(settings.chain.chain_id, settings.task_manager.address)
+        name = watcher_name(settings.chain.chain_id, settings.task_manager.address)
         self._alerts = Alerts(settings.alerts, name, self._clock, self._redactor)
         self._pool: Runner | None = None
         self._stages: wiring.Stages | None = None
@@ -115,7 +115,7 @@ class Daemon:
                 except Stopped:
                     return
                 except Exception as error:
-                    await self._alerts.last_words(error)
+                    await self._alerts.report_end(error)
                     raise
 
     def _stop(self, number: int) -> None:
@@ -154,7 +154,7 @@ class Daemon:
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
         outside = wiring.Outside(run_hook, main, direct, health.observer)
         listeners = wiring.Listeners(
-            self._progress, lambda window: monitor.endangers(in_danger(window)), health.observer.contradicted
+            self._progress, lambda window: monitor.set_danger_blocks(in_danger(window)), health.observer.contradicted
         )
         self._stages = wiring.build(settings, source, outside, listeners)
         await self._run_stages(self._stages, source, own, switches, monitor)
@@ -175,10 +175,13 @@ class Daemon:
             apis={} if switches is None else {"": switches.main, DIRECT: switches.direct},
             on_back=self._api_is_back,
             changed_hook_files=None if switches is None else self._changed_hook_files,
-            listeners=(self._alerts.hear, self._show_status),
+            listeners=(self._alerts.update, self._show_status),
             on_move=(self._alerts.moved,),
         )
-        plan = HealthPlan.of(self._settings, self._stuck_s)
+        sections = self._settings
+        plan = HealthPlan.of(
+            sections.chain, sections.operator, sections.alerts, sections.hook, sections.http, self._stuck_s
+        )
         return HealthService(plan, self._clock, self._redactor, surroundings)
 
     async def _load_hook(self, stack: AsyncExitStack, health: HealthService) -> None:
@@ -210,7 +213,7 @@ class Daemon:
 
     def _show_status(self, health: Health) -> None:
         if self._is_ready:  # before, the service manager shows the part that is waited for
-            self._notify.status(told(health))
+            self._notify.status(status_line(health))
 
     async def _recover(self, ledger: Ledger) -> None:
         """Leave attempts that the last stop cut off to the chain's verdict."""

@@ -119,9 +119,9 @@ def _wrap(source: Source, outside: Outside, *, dry_run: bool) -> _Calls:
     run_hook, main, direct = outside.run_hook, outside.main, outside.direct
     if outside.observer is not None:
         observer = outside.observer
-        run_hook = None if run_hook is None else observer.hooked(run_hook)
-        main = None if main is None else observer.sending(main)
-        direct = None if direct is None else observer.sending(direct, DIRECT)
+        run_hook = None if run_hook is None else observer.observe_hook(run_hook)
+        main = None if main is None else observer.observe_sender(main)
+        direct = None if direct is None else observer.observe_sender(direct, DIRECT)
     if run_hook is not None:
         run_hook = fitted(run_hook, source.contract)
     resolver = Resolver(source.nodes, source.contract, source.ledger)

@@ -1,8 +1,8 @@
-"""Alerts: hears what is true about the watcher, and decides what is told to people and when.
+"""Alerts: which changes of conditions people get to know, and when.
 
-Invariant: hearing never waits and never raises; each trouble is told once when it begins and once when it is over,
-with reminders between; together there are no more messages than the limits allow, and nothing is dropped for that, it
-only goes together.
+Invariant: an update never waits and never raises. Each condition is reported once when it begins and once when it ends,
+with reminders between. No more messages are sent than the limits allow, and nothing is dropped for that: the next
+message carries it.
 """
 
 from collections import deque
@@ -13,29 +13,19 @@ from loguru import logger
 
 from watcher.clock import Clock
 from watcher.errors import Halt
-from watcher.health.alert_text import (
-    FINALITY,
-    GIVEN_UP,
-    MISSED,
-    OTHERWISE,
-    STOPPED,
-    Change,
-    Item,
-    Message,
-    compose,
-    indices,
-)
+from watcher.health.alert_text import Change, Item, Message, compose, indices
+from watcher.health.conditions import FINALITY, GIVEN_UP, MISSED, OTHERWISE, STOPPED
 from watcher.health.delivery import Delivery
 from watcher.health.verdict import Health
 from watcher.ledger.history import BEFORE
 from watcher.ledger.stats import Moved
-from watcher.settings import model
+from watcher.settings.model import Alerts as AlertSettings
 from watcher.state import State
 from watcher.text import Redactor
 
 _HOUR_S = 3600.0
-_CALM_S = 5.0  # gone for so long counts as over
-_GATHER_S = 2.0  # what breaks together is told together
+_CALM_S = 5.0  # a condition that is gone for this long has ended
+_GATHER_S = 2.0  # changes within this time share a message
 _INDICES_KEPT = 20
 
 ONCE_BY_STATE = {State.EXPIRED: MISSED, State.RESPONDED_OTHER: OTHERWISE, State.FAILED: GIVEN_UP}
@@ -50,182 +40,183 @@ class AlertPlan:
     repeat_s: float
 
     @classmethod
-    def of(cls, section: model.Alerts) -> "AlertPlan":
+    def of(cls, section: AlertSettings) -> "AlertPlan":
         return cls(section.interval_s, section.hourly_limit, section.repeat_s)
 
 
 @dataclass(slots=True)
 class _Raised:
-    """A trouble as people know it. `told_s` is None until a message has carried it, `gone_s` while it is there."""
+    """A condition as people know it. `reported_s` is None until a message carries it, `gone_s` while it lasts."""
 
-    words: str
+    message: str
     since_ms: int
-    told_s: float | None = None
+    reported_s: float | None = None
     gone_s: float | None = None
     ended_ms: int = 0
 
 
 @dataclass(slots=True)
-class _Happened:
-    """Things that happened to tasks since the last message."""
+class _Incidents:
+    """Tasks that something happened to since the last message; `first` are some of their indices."""
 
     count: int = 0
-    some: list[int] = field(default_factory=list)
+    first: list[int] = field(default_factory=list)
     since_ms: int = 0
 
 
 class Throttle:
-    """Turns what is heard into messages. Holds no thread and no clock of its own: `due` is asked every few seconds."""
+    """Messages from changes, within the limits. Holds no thread and no clock; `due` is called every second."""
 
-    def __init__(self, who: str, plan: AlertPlan, redactor: Redactor) -> None:
+    def __init__(self, watcher: str, plan: AlertPlan, redactor: Redactor) -> None:
         self._plan = plan
         self._redactor = redactor
-        self._who = who
+        self._watcher = watcher
         self._raised: dict[str, _Raised] = {}
-        self._happened: dict[str, _Happened] = {}
+        self._incidents: dict[str, _Incidents] = {}
         self._sent_s: deque[float] = deque()
-        self._news_since_s: float | None = None
+        self._pending_since_s: float | None = None
 
     def follow(self, plan: AlertPlan) -> None:
-        """Take new limits."""
+        """Use new limits."""
         self._plan = plan
 
-    def hear(self, health: Health, now_s: float) -> None:
-        """Take over what is wrong now."""
-        here = {one.key: one for one in health.conditions}
-        for key, condition in here.items():
-            known = self._raised.setdefault(key, _Raised(condition.words, condition.since_ms))
-            known.words, known.gone_s = condition.words, None
-        for key, known in self._raised.items():
-            if key not in here and known.gone_s is None:
-                known.gone_s, known.ended_ms = now_s, health.at_ms
+    def update(self, health: Health, now_s: float) -> None:
+        """Record the conditions that hold now."""
+        present = {condition.key: condition for condition in health.conditions}
+        for key, condition in present.items():
+            raised = self._raised.setdefault(key, _Raised(condition.message, condition.since_ms))
+            raised.message, raised.gone_s = condition.message, None
+        for key, raised in self._raised.items():
+            if key not in present and raised.gone_s is None:
+                raised.gone_s, raised.ended_ms = now_s, health.at_ms
 
     def happened(self, key: str, task_indices: Sequence[int], at_ms: int) -> None:
-        """Something happened to these tasks, which nothing undoes."""
+        """Record the incident `key` of these tasks; nothing ends it."""
         if not task_indices:
             return
-        found = self._happened.setdefault(key, _Happened(since_ms=at_ms))
-        found.count += len(task_indices)
-        found.some += task_indices[: _INDICES_KEPT - len(found.some)]
+        incidents = self._incidents.setdefault(key, _Incidents(since_ms=at_ms))
+        incidents.count += len(task_indices)
+        incidents.first += task_indices[: _INDICES_KEPT - len(incidents.first)]
 
     def due(self, now_s: float, now_ms: int) -> Message | None:
-        """The message to send now, None when there is nothing to tell or it is not yet time."""
-        news = self._news(now_s, now_ms)
-        if not news:
-            self._news_since_s = None
+        """Return the message to send now, or None if nothing has changed or the limits say later."""
+        items = self._items(now_s, now_ms)
+        if not items:
+            self._pending_since_s = None
             return None
-        if self._news_since_s is None:
-            self._news_since_s = now_s
-        if now_s - self._news_since_s < _GATHER_S or not self._may_send(now_s):
+        if self._pending_since_s is None:
+            self._pending_since_s = now_s
+        if now_s - self._pending_since_s < _GATHER_S or not self._may_send(now_s):
             return None
-        self._told(now_s)
-        return compose(self._who, news, self._redactor)
+        self._mark_sent(now_s)
+        return compose(self._watcher, items, self._redactor)
 
-    def last(self, key: str, words: str, now_ms: int) -> Message:
-        """The last message of a daemon that ends, with whatever was not told yet."""
-        pending = [one for one in self._news(float("inf"), now_ms) if one.turn is not Change.LASTS]
-        return compose(self._who, [Item(key, Change.ONCE, words, now_ms, now_ms), *pending], self._redactor)
+    def last(self, key: str, message: str, now_ms: int) -> Message:
+        """Return the last message of a daemon that ends, with every change that no message has carried."""
+        pending = [item for item in self._items(float("inf"), now_ms) if item.change is not Change.LASTS]
+        return compose(self._watcher, [Item(key, Change.ONCE, message, now_ms, now_ms), *pending], self._redactor)
 
-    def _news(self, now_s: float, now_ms: int) -> list[Item]:
-        news = [
-            Item(key, Change.ONCE, indices(one.count, one.some), one.since_ms, now_ms)
-            for key, one in self._happened.items()
+    def _items(self, now_s: float, now_ms: int) -> list[Item]:
+        items = [
+            Item(key, Change.ONCE, indices(incidents.count, incidents.first), incidents.since_ms, now_ms)
+            for key, incidents in self._incidents.items()
         ]
-        for key, known in self._raised.items():
-            turn = self._turn(known, now_s)
-            if turn is not None:
-                end_ms = now_ms if known.gone_s is None else known.ended_ms
-                news.append(Item(key, turn, known.words, known.since_ms, end_ms))
-        return news
+        for key, raised in self._raised.items():
+            change = self._change(raised, now_s)
+            if change is not None:
+                end_ms = now_ms if raised.gone_s is None else raised.ended_ms
+                items.append(Item(key, change, raised.message, raised.since_ms, end_ms))
+        return items
 
-    def _turn(self, known: _Raised, now_s: float) -> Change | None:
-        if known.gone_s is not None:
-            over = now_s - known.gone_s >= _CALM_S
-            return None if not over else Change.PASSED if known.told_s is None else Change.ENDED
-        if known.told_s is None:
+    def _change(self, raised: _Raised, now_s: float) -> Change | None:
+        if raised.gone_s is not None:
+            is_over = now_s - raised.gone_s >= _CALM_S
+            return None if not is_over else Change.PASSED if raised.reported_s is None else Change.ENDED
+        if raised.reported_s is None:
             return Change.BEGAN
-        return Change.LASTS if 0 < self._plan.repeat_s <= now_s - known.told_s else None
+        return Change.LASTS if 0 < self._plan.repeat_s <= now_s - raised.reported_s else None
 
     def _may_send(self, now_s: float) -> bool:
         while self._sent_s and now_s - self._sent_s[0] >= _HOUR_S:
             self._sent_s.popleft()
-        fresh = bool(self._sent_s) and now_s - self._sent_s[-1] < self._plan.interval_s
-        return not fresh and len(self._sent_s) < self._plan.hourly_limit
+        is_too_soon = bool(self._sent_s) and now_s - self._sent_s[-1] < self._plan.interval_s
+        return not is_too_soon and len(self._sent_s) < self._plan.hourly_limit
 
-    def _told(self, now_s: float) -> None:
+    def _mark_sent(self, now_s: float) -> None:
         self._sent_s.append(now_s)
-        self._news_since_s = None
-        self._happened.clear()
-        for key, known in list(self._raised.items()):
-            match self._turn(known, now_s):
+        self._pending_since_s = None
+        self._incidents.clear()
+        for key, raised in list(self._raised.items()):
+            match self._change(raised, now_s):
                 case Change.ENDED | Change.PASSED:
                     del self._raised[key]
                 case Change.BEGAN | Change.LASTS:
-                    known.told_s = now_s
+                    raised.reported_s = now_s
 
 
 class Alerts:
-    """The desk and the couriers of a running daemon. Without URLs it hears and tells nobody."""
+    """The throttle and the delivery of a running daemon. Without URLs nothing is sent."""
 
-    def __init__(self, section: model.Alerts, who: str, clock: Clock, redactor: Redactor) -> None:
-        """Connect to the services of [alerts].
+    def __init__(self, section: AlertSettings, watcher: str, clock: Clock, redactor: Redactor) -> None:
+        """Build the alerts of one daemon.
 
         Args:
-            section: services and limits.
-            who: which watcher speaks.
-            clock: the time.
+            section: [alerts], services and limits.
+            watcher: the name of the watcher in the titles, see `watcher_name`.
+            clock: paces the messages.
             redactor: hides the secrets in messages.
 
         Raises:
-            FixConfiguration: Apprise does not know what a URL names.
+            FixConfiguration: Apprise does not support a URL.
         """
         self._clock = clock
-        self._desk = Throttle(who, AlertPlan.of(section), redactor)
-        self._courier = Delivery.of(section)
+        self._throttle = Throttle(watcher, AlertPlan.of(section), redactor)
+        self._delivery = Delivery.of(section)
 
-    def follow(self, section: model.Alerts) -> None:
-        """Take new URLs and limits. Raises FixConfiguration, and then everything stays as it was."""
+    def follow(self, section: AlertSettings) -> None:
+        """Use new URLs and limits.
+
+        Raises:
+            FixConfiguration: Apprise does not support a URL; nothing has changed then.
+        """
         delivery = Delivery.of(section)
-        old, self._courier = self._courier, delivery
-        self._desk.follow(AlertPlan.of(section))
+        old, self._delivery = self._delivery, delivery
+        self._throttle.follow(AlertPlan.of(section))
         old.close()
 
-    def hear(self, health: Health) -> None:
-        """A listener for `Monitor`: called with every judgement."""
-        self._desk.hear(health, self._clock.monotonic_s())
+    def update(self, health: Health) -> None:
+        """Record each new evaluation: a listener of `Monitor`."""
+        self._throttle.update(health, self._clock.monotonic_s())
         self.tick()
 
     def moved(self, moves: Sequence[Moved]) -> None:
-        """A listener for `Monitor.on_move`: tasks have changed their states. Of what was over before nobody is told."""
+        """Record incidents of tasks: a listener of `Monitor.on_move`. Skips what was over before the ledger began."""
         for state, key in ONCE_BY_STATE.items():
-            found = [one.task_index for one in moves if one.to_state == state and not one.why.endswith(BEFORE)]
-            self._desk.happened(key, found, self._clock.now_ms())
+            tasks = [move.task_index for move in moves if move.to_state == state and not move.why.endswith(BEFORE)]
+            self._throttle.happened(key, tasks, self._clock.now_ms())
 
     def tick(self) -> None:
-        """Send what is due."""
-        message = self._desk.due(self._clock.monotonic_s(), self._clock.now_ms())
+        """Send the message that is due."""
+        message = self._throttle.due(self._clock.monotonic_s(), self._clock.now_ms())
         if message is not None:
-            self._courier.post(message)
-        self._courier.look()
+            self._delivery.post(message)
+        self._delivery.check()
 
-    async def last_words(self, error: BaseException) -> None:
-        """Tell that the daemon ends because of an error, and wait for it, within the time limit."""
-        key = FINALITY if isinstance(error, Halt) else STOPPED
-        words = str(error).partition("\n")[0] or type(error).__name__
+    async def report_end(self, error: BaseException) -> None:
+        """Send that the daemon ends because of `error`, and wait for it, within the time limit."""
         if not isinstance(error, Exception):
             return
-        await self._deliver(self._desk.last(key, words, self._clock.now_ms()))
-
-    async def _deliver(self, message: Message) -> None:
-        failed = await self._courier.deliver(message, self._clock)
-        if failed:
-            logger.warning("the last alert did not reach {}", ", ".join(failed))
+        key = FINALITY if isinstance(error, Halt) else STOPPED
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        message = self._throttle.last(key, reason, self._clock.now_ms())
+        if failed := await self._delivery.deliver(message, self._clock):
+            logger.warning("alert.last_lost: the last alert was not delivered", services=", ".join(failed))
 
     def close(self) -> None:
-        """Let the couriers go; what they carry is delivered or lost with the process."""
-        self._courier.close()
+        """Close the delivery; messages under way are delivered or lost with the process."""
+        self._delivery.close()
 
 
-def who(chain_id: int, address: str) -> str:
-    """Name a watcher by its chain and its task manager's address."""
+def watcher_name(chain_id: int, address: str) -> str:
+    """Return the name of a watcher in alerts, from its chain and its task manager's address."""
     return f"{address[:6]}..{address[-4:]} on chain {chain_id}"

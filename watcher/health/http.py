@@ -1,7 +1,7 @@
-"""The HTTP server on `[http] listen`: /livez, /readyz, /metrics and the Node API. It reads, and changes nothing.
+"""The HTTP server on `[http] listen`: /livez, /readyz, /metrics and the Node API. Read-only.
 
-Invariants: a request costs no query and waits for nothing, all is told from the last judgement; nothing but GET; no
-secret is in any answer; a port that is taken never keeps the daemon from answering tasks.
+Invariants: a request costs no query and waits for nothing, every reply comes from the last evaluation; nothing but GET;
+no reply holds a secret; a port that is taken never keeps the daemon from answering tasks.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ from watcher.health.verdict import Health
 from watcher.once import Once
 from watcher.validation import is_loopback
 
-_BIND_AGAIN_S = 15.0
+_BIND_RETRY_S = 15.0
 _CONNECTIONS_LIMIT = 64
 _BODY_LIMIT_BYTES = 1024
 _HEADERS = {
@@ -40,14 +40,14 @@ class Web:
     """The server. `port` is the one it listens on, 0 while it does not."""
 
     def __init__(self, address: tuple[str, int], monitor: Monitor, registry: CollectorRegistry, clock: Clock) -> None:
-        self._host, self._wanted_port = address
+        self._host, self._port = address
         self._monitor = monitor
         self._registry = registry
         self._clock = clock
         self.port = 0
 
     async def run(self) -> None:
-        """Serve until cancelled. While the address is taken it says so once and tries again and again."""
+        """Serve until cancelled. While the address is taken, log that once and retry."""
         runner = web.AppRunner(
             self._application(), access_log=None, shutdown_timeout=1, keepalive_timeout=15, logger=_RequestLog("http")
         )
@@ -57,7 +57,7 @@ class Web:
             server = await self._bind(runner)
             self.port = server.sockets[0].getsockname()[1]
             shown = f"[{self._host}]" if ":" in self._host else self._host
-            logger.info("health and metrics on http://{}:{}", shown, self.port)
+            logger.info("health.listening: health and metrics are served", url=f"http://{shown}:{self.port}")
             await asyncio.Event().wait()
         finally:
             self.port = 0
@@ -75,18 +75,17 @@ class Web:
 
         while True:
             try:
-                return await loop.create_server(protocol, self._host, self._wanted_port, backlog=_CONNECTIONS_LIMIT)
+                return await loop.create_server(protocol, self._host, self._port, backlog=_CONNECTIONS_LIMIT)
             except OSError as error:
                 if taken.begins():
                     logger.error(
-                        "nobody can ask for health or metrics: http.listen {}:{} cannot be opened ({}); "
-                        "tasks are answered all the same, and it is tried again every {:.0f} s",
-                        self._host,
-                        self._wanted_port,
-                        error.strerror or type(error).__name__,
-                        _BIND_AGAIN_S,
+                        "health.cannot_listen: health and metrics are off, http.listen cannot be opened; "
+                        "tasks are answered, and the watcher retries",
+                        address=f"{self._host}:{self._port}",
+                        reason=error.strerror or type(error).__name__,
+                        retry_s=_BIND_RETRY_S,
                     )
-            await self._clock.sleep(_BIND_AGAIN_S)
+            await self._clock.sleep(_BIND_RETRY_S)
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard], client_max_size=_BODY_LIMIT_BYTES)
@@ -98,7 +97,7 @@ class Web:
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         if not self._names_us(request.headers.get("Host")):
-            # A page in somebody's browser that points its own name at this machine must not read anything.
+            # A web page that points its own host name at this machine (DNS rebinding) must not read anything.
             response: web.StreamResponse = web.Response(status=403, text="this name is not served here\n")
         else:
             try:
@@ -106,14 +105,14 @@ class Web:
             except web.HTTPException as refusal:
                 headers = {"Allow": "GET"} if refusal.status == 405 else {}
                 response = web.Response(status=refusal.status, text=f"{refusal.reason}\n", headers=headers)
-            except Exception:  # noqa: BLE001 - the answer the Node API asks for; the log has the rest
-                logger.exception("a request could not be answered")
+            except Exception:  # noqa: BLE001 - the Node API asks for this reply; the log has the rest
+                logger.exception("health.request_failed: a request failed; this is a bug, please report it")
                 response = web.json_response({"message": "Internal server error"}, status=500)
         response.headers.update(_HEADERS)
         return response
 
     def _names_us(self, host: str | None) -> bool:
-        """Checked where only this machine is meant to ask; elsewhere any name may lead here."""
+        """Return True if the Host header names us. On a loopback address only loopback names do, elsewhere any name."""
         if host is None or not is_loopback(self._host):
             return True
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
@@ -126,19 +125,19 @@ class Web:
     async def _readyz(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
         stuck, health = self._monitor.stuck, self._monitor.health
         ready = stuck is None and health.ready
-        return _json(_shown(health, ready, stuck), 200 if ready else 503)
+        return _json(_readyz_fields(health, ready, stuck), 200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "")
         try:
             encode, content_type = choose_encoder(accept)
-        except (TypeError, ValueError):  # it compares what it is given for a version
+        except (TypeError, ValueError):  # it compares whatever stands there for a version
             encode, content_type = choose_encoder("")
         return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
 
 
 class _RequestLog(logging.LoggerAdapter[logging.Logger]):
-    """What aiohttp says about requests. Whoever can reach the port can send nonsense: that is no error of ours."""
+    """The log of aiohttp's server. Anybody who reaches the port can send nonsense: that is no error of ours."""
 
     def __init__(self, name: str) -> None:
         super().__init__(logging.getLogger(name))
@@ -152,23 +151,27 @@ class _RequestLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class _Refuse(asyncio.Protocol):
-    """For connections beyond the limit."""
+    """The protocol of connections beyond the limit: it closes them."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
 
 
-def _shown(health: Health, ready: bool, stuck: str | None) -> dict[str, object]:
-    """The body of /readyz. Fields may be added, none is taken away or changes its meaning."""
+def _readyz_fields(health: Health, ready: bool, stuck: str | None) -> dict[str, object]:
+    """Return the body of /readyz. Fields may be added; none is removed or changes its meaning."""
     work = health.work
     return {
         "ready": ready,
         "reasons": [*([stuck] if stuck else []), *health.reasons],
         "at_ms": health.at_ms,
         "services": {
-            one.id: {"status": one.status, "words": one.words, "since_ms": one.since_ms} for one in health.services
+            service.id: {"status": service.status, "words": service.message, "since_ms": service.since_ms}
+            for service in health.services
         },
-        "troubles": [{"key": one.key, "words": one.words, "since_ms": one.since_ms} for one in health.conditions],
+        "troubles": [
+            {"key": condition.key, "words": condition.message, "since_ms": condition.since_ms}
+            for condition in health.conditions
+        ],
         "cursor_block": None if work is None else work.cursor_block,
         "head_block": None if work is None else work.head_block,
         "open_tasks": None if work is None else work.open_tasks,

@@ -1,7 +1,7 @@
-"""What Prometheus scrapes: the three `eigen_` metrics of the AVS specification that mean something here, and our own.
+"""The metrics for Prometheus: the three `eigen_` metrics of the AVS specification that apply here, and our own.
 
-Invariants: label sets are fixed (states, services, our own words, configured endpoints by their origin), never data of
-a task; everything is counted as it happens or copied from the last judgement, so that a scrape reads no database.
+Invariants: label sets are fixed (states, services, outcomes, configured endpoints by their origin), never data of a
+task; everything is counted as it happens or copied from the last evaluation, so that a scrape reads no database.
 """
 
 import math
@@ -15,8 +15,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.member import EndpointSeen
 from watcher.files import program_version
+from watcher.health.conditions import (
+    CONDITION_KEYS,
+)
 from watcher.health.process_metrics import OwnProcess
-from watcher.health.readings import DESCRIPTIONS, TROUBLES
+from watcher.health.readings import (
+    SERVICES,
+)
 from watcher.health.verdict import Health, Status
 from watcher.ledger.stats import Moved, Work
 from watcher.ledger.writer import Batch
@@ -27,28 +32,28 @@ _TASK_SECONDS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
 _VERBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 API_OUTCOMES = ("accepted", "refused", "refuses_us", "not_sent", "unknown")
 HOOK_OUTCOMES = ("answered", "skipped", "later", "failed", "no_worker")
-# A node names its own version; more different ones than this are one.
+# A node names its own version; versions beyond this number share one label.
 _VERSIONS_LIMIT = 8
 _OTHER = "other"
-# The score speaks of the last tasks that an answer was due for.
+# The score covers the last tasks that were due for a response.
 _SCORE_OVER = 100
 _COUNTED = {State.FINAL: 1, State.FINAL_OTHER: 0, State.EXPIRED: 0, State.FAILED: 0}
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """One metric as the reference page shows it."""
+    """A metric as the reference page shows it."""
 
     name: str
     kind: str
     labels: tuple[str, ...]
-    words: str
+    meaning: str
 
 
 class Metrics:
-    """All of them, in a registry of their own. Not for use from several threads."""
+    """All metrics, in a registry of their own. Not thread-safe."""
 
-    def __init__(self, avs_name: str = "", services: Sequence[str] = tuple(DESCRIPTIONS)) -> None:
+    def __init__(self, avs_name: str = "", services: Sequence[str] = tuple(SERVICES)) -> None:
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         self.described: list[Described] = []
@@ -56,7 +61,7 @@ class Metrics:
         self._versions: dict[str, str] = {}
         self._versions_ever: set[str] = set()
         self._services = services
-        self._lately: deque[int] = deque(maxlen=_SCORE_OVER)
+        self._recent: deque[int] = deque(maxlen=_SCORE_OVER)
         self._ended = dict.fromkeys(sorted(ENDED), 0)
         self._spec_metrics()
         self._state_metrics()
@@ -64,17 +69,17 @@ class Metrics:
         self._begin()
         OwnProcess(self.registry)
 
-    def _gauge(self, name: str, words: str, *labels: str) -> Gauge:
-        self.described.append(Described(name, "gauge", labels, words))
-        return Gauge(name, words, labels, registry=self.registry)
+    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
+        self.described.append(Described(name, "gauge", labels, meaning))
+        return Gauge(name, meaning, labels, registry=self.registry)
 
-    def _counter(self, name: str, words: str, *labels: str) -> Counter:
-        self.described.append(Described(name, "counter", labels, words))
-        return Counter(name, words, labels, registry=self.registry)
+    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
+        self.described.append(Described(name, "counter", labels, meaning))
+        return Counter(name, meaning, labels, registry=self.registry)
 
-    def _histogram(self, name: str, words: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        self.described.append(Described(name, "histogram", labels, words))
-        return Histogram(name, words, labels, buckets=buckets, registry=self.registry)
+    def _histogram(self, name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Histogram:
+        self.described.append(Described(name, "histogram", labels, meaning))
+        return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
 
     def _spec_metrics(self) -> None:
         self._score = self._gauge(
@@ -96,13 +101,15 @@ class Metrics:
 
     def _state_metrics(self) -> None:
         gauge = self._gauge
-        self._build = gauge("avs_watcher_build_info", "1; the labels say what runs.", "version", "python")
+        self._build = gauge("avs_watcher_build_info", "1; the labels name the versions.", "version", "python")
         self._ready = gauge("avs_watcher_ready", "1 while /readyz says 200.")
         self._up = gauge("avs_watcher_service_up", "1 while the service is up.", "service")
-        self._trouble = gauge("avs_watcher_trouble", "1 while this is wrong; keys as in /readyz.", "key")
-        self._judged = gauge("avs_watcher_judged_timestamp_seconds", "When all this was last judged, Unix time.")
+        self._trouble = gauge("avs_watcher_trouble", "1 while the condition lasts; keys as in /readyz.", "key")
+        self._evaluated = gauge("avs_watcher_judged_timestamp_seconds", "Unix time of the last evaluation.")
         self._tasks = gauge("avs_watcher_tasks", "Tasks in the ledger by state.", "state")
-        self._moves = self._counter("avs_watcher_task_moves_total", "Moves of tasks, by the state entered.", "state")
+        self._moves = self._counter(
+            "avs_watcher_task_moves_total", "Transitions of tasks by the state entered.", "state"
+        )
         self._head = gauge("avs_watcher_head_block", "The highest block any node has shown.")
         self._cursor = gauge("avs_watcher_cursor_block", "The block up to which the ledger has read the chain.")
         self._final = gauge("avs_watcher_final_block", "The newest block that counts as final.")
@@ -119,9 +126,11 @@ class Metrics:
             "Seconds left to the nearest deadline that is a time, of an unanswered task. NaN when there is none.",
         )
         self._endangered = gauge("avs_watcher_tasks_in_danger", "Unanswered tasks close to their deadline.")
-        self._queue_age = gauge("avs_watcher_queue_age_seconds", "Age of the oldest task that waits for hook or POST.")
-        self._beat = gauge("avs_watcher_stage_beat_age_seconds", "Time since the stage last came round.", "stage")
-        self._broken = gauge("avs_watcher_finality_broken", "1 when a final block was ever seen to change.")
+        self._queue_age = gauge(
+            "avs_watcher_queue_age_seconds", "Age of the oldest task that waits for a run or a POST."
+        )
+        self._beat = gauge("avs_watcher_stage_beat_age_seconds", "Time since the last step of the stage.", "stage")
+        self._broken = gauge("avs_watcher_finality_broken", "1 if a final block has ever changed.")
 
     def _outside_metrics(self) -> None:
         histogram, counter = self._histogram, self._counter
@@ -132,18 +141,20 @@ class Metrics:
             "avs_watcher_response_delay_seconds", "From seeing a task to seeing our answer on the chain.", _TASK_SECONDS
         )
         self._api = counter("avs_watcher_api_requests_total", "Requests to the operator's API.", "outcome")
-        self._api_seconds = histogram("avs_watcher_api_request_duration_seconds", "Time of a request to it.", _SECONDS)
+        self._api_seconds = histogram("avs_watcher_api_request_duration_seconds", "Time of a request.", _SECONDS)
         self._hook = counter("avs_watcher_hook_runs_total", "Runs of the hook.", "outcome")
-        self._hook_seconds = histogram("avs_watcher_hook_duration_seconds", "Time of one, waiting included.", _SECONDS)
-        self._rpc = counter("avs_watcher_rpc_batches_total", "Batches put to a node.", "endpoint", "outcome")
-        self._rpc_seconds = histogram("avs_watcher_rpc_batch_duration_seconds", "Time of one.", _SECONDS, "endpoint")
+        self._hook_seconds = histogram("avs_watcher_hook_duration_seconds", "Time of a run and its wait.", _SECONDS)
+        self._rpc = counter("avs_watcher_rpc_batches_total", "Batches sent to a node.", "endpoint", "outcome")
+        self._rpc_seconds = histogram(
+            "avs_watcher_rpc_batch_duration_seconds", "Time of a batch.", _SECONDS, "endpoint"
+        )
         self._endpoint = self._gauge("avs_watcher_endpoint_up", "1 while the node is in use.", "endpoint")
         self._commit = histogram("avs_watcher_ledger_commit_duration_seconds", "Time of a ledger commit.", _SECONDS)
         self._verbs = histogram("avs_watcher_ledger_commit_writes", "Writes that shared one commit.", _VERBS)
-        self._store_failures = counter("avs_watcher_ledger_failures_total", "Commits the database did not take.")
+        self._store_failures = counter("avs_watcher_ledger_failures_total", "Commits that failed.")
 
     def _begin(self) -> None:
-        """A series that is there from the start shows its first increment; rules then need no special case."""
+        """Create every known series: one that is there from the start shows its first increment to rules."""
         self._score.labels(self._avs).set(100)
         self._build.labels(program_version(), platform.python_version()).set(1)
         self._left.set(math.nan)
@@ -155,15 +166,15 @@ class Metrics:
         for state in State:
             self._tasks.labels(state)
             self._moves.labels(state)
-        for key in TROUBLES:
+        for key in CONDITION_KEYS:
             self._trouble.labels(key)
         for service in self._services:
             self._up.labels(service)
 
-    # -- as it happens -----------------------------------------------------------------------------------------------
+    # -- counted as it happens -----------------------------------------------------------------------------------------
 
     def named(self, endpoint: str, client_version: str) -> None:
-        """What software a node says it is."""
+        """Record the software that a node reports (web3_clientVersion)."""
         if client_version not in self._versions_ever and len(self._versions_ever) >= _VERSIONS_LIMIT:
             client_version = _OTHER  # a series lives as long as the process
         else:
@@ -171,7 +182,7 @@ class Metrics:
         self._versions[endpoint] = client_version or "unknown"
 
     def asked(self, asked: Asked) -> None:
-        """A node was asked."""
+        """Record a batch sent to a node."""
         client_version = self._versions.get(asked.endpoint, "unknown")
         for method in asked.methods:
             self._eigen_total.labels(self._avs, method, client_version).inc()
@@ -181,17 +192,17 @@ class Metrics:
         self._rpc_seconds.labels(asked.endpoint).observe(asked.seconds)
 
     def sent(self, outcome: str, seconds: float) -> None:
-        """A request to the API came back; `outcome` is one of API_OUTCOMES."""
+        """Record a request to the API; `outcome` is one of API_OUTCOMES."""
         self._api.labels(outcome).inc()
         self._api_seconds.observe(seconds)
 
     def hook_ran(self, outcome: str, seconds: float) -> None:
-        """The hook ran; `outcome` is one of HOOK_OUTCOMES."""
+        """Record a run of the hook; `outcome` is one of HOOK_OUTCOMES."""
         self._hook.labels(outcome).inc()
         self._hook_seconds.observe(seconds)
 
     def committed(self, batch: Batch) -> None:
-        """The ledger committed, or could not."""
+        """Record a commit of the ledger, or that it failed."""
         if batch.condition is not None:
             self._store_failures.inc()
             return
@@ -199,29 +210,29 @@ class Metrics:
         self._verbs.observe(batch.verbs)
 
     def moved(self, moves: Sequence[Moved]) -> None:
-        """Tasks have moved."""
-        for one in moves:
-            self._moves.labels(one.to_state).inc()
-            if one.to_state in self._ended:
-                self._ended[one.to_state] += 1
-            if one.from_state in self._ended:
-                self._ended[one.from_state] -= 1
-            delay_s = max(0, one.at_ms - one.seen_at_ms) / 1000
-            if one.to_state is State.SENDING and one.number == 1:
+        """Record transitions of tasks."""
+        for move in moves:
+            self._moves.labels(move.to_state).inc()
+            if move.to_state in self._ended:
+                self._ended[move.to_state] += 1
+            if move.from_state in self._ended:
+                self._ended[move.from_state] -= 1
+            delay_s = max(0, move.at_ms - move.seen_at_ms) / 1000
+            if move.to_state is State.SENDING and move.number == 1:
                 self._to_post.observe(delay_s)
-            elif one.to_state is State.RESPONDED:
+            elif move.to_state is State.RESPONDED:
                 self._to_answer.observe(delay_s)
-            if one.to_state in _COUNTED:
-                self._lately.append(_COUNTED[one.to_state])
-                self._score.labels(self._avs).set(100 * sum(self._lately) / len(self._lately))
+            if move.to_state in _COUNTED:
+                self._recent.append(_COUNTED[move.to_state])
+                self._score.labels(self._avs).set(100 * sum(self._recent) / len(self._recent))
 
-    # -- as it stands ------------------------------------------------------------------------------------------------
+    # -- copied from the last evaluation -------------------------------------------------------------------------------
 
     def counted(self, ended: Mapping[State, int]) -> None:
-        """How many tasks of the whole ledger have ended in each way."""
+        """Set the number of tasks in each end state, over the whole ledger."""
         self._ended = {state: ended.get(state, 0) for state in self._ended}
 
-    def told(
+    def evaluated(
         self,
         health: Health,
         work: Work | None,
@@ -229,13 +240,21 @@ class Metrics:
         endpoints: Sequence[EndpointSeen],
         head_age_s: float,
     ) -> None:
-        """The judgement, and what it rests on."""
-        self._judged.set(health.at_ms / 1000)
+        """Copy an evaluation and its observations.
+
+        Args:
+            health: the evaluation.
+            work: the last measure of the ledger, None before the first.
+            beats: seconds since the last step, by stage.
+            endpoints: the nodes.
+            head_age_s: seconds since the head last moved.
+        """
+        self._evaluated.set(health.at_ms / 1000)
         self._ready.set(health.ready)
         for service in health.services:
             self._up.labels(service.id).set(service.status is Status.UP)
         wrong = {condition.key for condition in health.conditions}
-        for key in TROUBLES:
+        for key in CONDITION_KEYS:
             self._trouble.labels(key).set(key in wrong)
         for stage, age_s in beats.items():
             self._beat.labels(stage).set(age_s)
@@ -245,7 +264,8 @@ class Metrics:
         if work is not None and health.work is not None:
             self._work(health, work)
 
-    def broken(self) -> None:
+    def finality_broken(self) -> None:
+        """Record that a final block has changed."""
         self._broken.set(1)
 
     def _work(self, health: Health, work: Work) -> None:

@@ -1,13 +1,12 @@
-"""Looks at the whole daemon every second, has it judged, and tells the metrics and whoever listens.
+"""The monitor: evaluates the whole daemon every second, for the metrics and for its listeners.
 
-Invariants: a look never waits for the database or for a node, so that the judgement goes on when those hang; the work
-of a look follows what is open, not what the ledger holds.
+Invariants: a step never waits for the database or for a node, so that the evaluation goes on when those hang. The work
+of a step follows the open tasks, not the size of the ledger.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import TypeVar
 
 from loguru import logger
 
@@ -16,7 +15,7 @@ from watcher.clock import Clock
 from watcher.errors import RetryElsewhere, TryLater
 from watcher.health.metrics import Metrics
 from watcher.health.observers import ChainProgress, Observer
-from watcher.health.prober import KNOCK_S, Prober
+from watcher.health.prober import PROBE_EVERY_S, Prober
 from watcher.health.readings import Limits, NodeSeen, Observations, StageSeen, StoreSeen, WorkSeen
 from watcher.health.status import log_changes
 from watcher.health.surroundings import Surroundings
@@ -28,10 +27,8 @@ from watcher.ledger.writer import NOT_WRITTEN
 from watcher.stage import StageLoop
 from watcher.state import State
 
-T = TypeVar("T")
-
-LOOK_EVERY_S = 1.0
-# A ledger with a long backlog takes a while to measure: it is done so rarely that it costs a tenth of one thread.
+_STEP_EVERY_S = 1.0
+# A ledger with a long backlog takes a while to measure: it is measured so rarely that it costs a tenth of one thread.
 _MEASURE_SHARE = 10
 _MOVES_LIMIT = 2000
 _TOUCH_AFTER_S = 10.0
@@ -42,7 +39,7 @@ _HOOK_FILES_EVERY_S = 5.0
 
 
 class Monitor:
-    """The last judgement in `health`, renewed every second by `run`.
+    """The last evaluation in `health`, renewed every second by `run`.
 
     A daemon calls `opened` once the ledger is open, then `started` once the stages run.
     """
@@ -58,7 +55,7 @@ class Monitor:
         *,
         observing: bool = False,
     ) -> None:
-        """`observing`: the watcher sends no answers, so that neither hook nor API is judged."""
+        """`observing`: the watcher sends no answers, so that neither hook nor API is evaluated."""
         around = surroundings or Surroundings()
         self._observer = observer
         self._metrics = metrics
@@ -70,9 +67,9 @@ class Monitor:
         self._started = False
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._next_s: dict[str, float] = {}
-        self._troubled_since_s: dict[str, float] = {}
+        self._waiting_since_s: dict[str, float] = {}
         self._work: Work | None = None
-        self._reading_trouble: str | None = None
+        self._read_error: str | None = None
         self._last_move = 0
         self._moved_s = clock.monotonic_s()
         self._growth = ChainProgress(clock)
@@ -80,61 +77,65 @@ class Monitor:
         self._observing = observing
         self._changed_hook_files = around.changed_hook_files
         self.health = Health(clock.now_ms())
-        self.judged_s = clock.monotonic_s()
+        self.evaluated_s = clock.monotonic_s()
         self._listeners = around.listeners
         self._on_move = (metrics.moved, *around.on_move)
 
     async def opened(self, ledger: Ledger, danger_blocks: int) -> None:
-        """The ledger is open, and no stage runs yet; `danger_blocks` as in Limits. Raises TryLater."""
-        # What moved before this start is counted, and not told again.
+        """Use the ledger, which is open while no stage runs yet; `danger_blocks` as in Limits.
+
+        Raises:
+            TryLater: the ledger cannot be read.
+        """
+        # Transitions before this start are counted, and not reported again.
         self._last_move = await ledger.read(stats.last_move)
         self._ledger = ledger
         self._limits = replace(self._limits, danger_blocks=danger_blocks)
 
-    def endangers(self, danger_blocks: int) -> None:
-        """Take another number of blocks, as in Limits."""
+    def set_danger_blocks(self, danger_blocks: int) -> None:
+        """Use another number of blocks, as in Limits."""
         self._limits = replace(self._limits, danger_blocks=danger_blocks)
 
     def started(self, loops: Sequence[StageLoop]) -> None:
-        """The stages run."""
+        """Use the loops of the stages, which run from now on."""
         self._loops, self._started = loops, True
 
     async def run(self) -> None:
-        """Look until cancelled."""
+        """Evaluate every second until cancelled."""
         try:
             while True:
-                self.look()
-                await self._clock.sleep(LOOK_EVERY_S)
+                self.step()
+                await self._clock.sleep(_STEP_EVERY_S)
         finally:
             for job in self._jobs.values():
                 job.cancel()
             await asyncio.gather(*self._jobs.values(), return_exceptions=True)
 
-    def look(self) -> Health:
-        """Judge what is known now, and begin to find out more."""
+    def step(self) -> Health:
+        """Evaluate what is known now, hand it to the listeners, and start the jobs that are due."""
         self._begin_jobs()
         final_block = self._work.cursor.final_block if self._work else None
         self._growth.follow(self._nodes.head_block, final_block, self._nodes.head_time_s)
         now_s = self._clock.monotonic_s()
         before, self.health = self.health, evaluate(self._observations(now_s), self._limits, self.health)
         log_changes(before, self.health)
-        self.judged_s = now_s
+        self.evaluated_s = now_s
         beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
-        self._metrics.told(self.health, self._work, beats, self._nodes.seen, self._growth.head_moved_ago_s)
+        self._metrics.evaluated(self.health, self._work, beats, self._nodes.seen, self._growth.head_moved_ago_s)
         for listener in self._listeners:
             listener(self.health)
         return self.health
 
     @property
     def stuck(self) -> str | None:
-        """Why this process does not come round any more, None while it does. Says nothing about the outside."""
+        """Why this process makes no progress, None while it does. Independent of everything outside."""
         now_s = self._clock.monotonic_s()
-        if now_s - self.judged_s > self._limits.stuck_s:
-            return "the watcher has stopped looking at itself"
+        if now_s - self.evaluated_s > self._limits.stuck_s:
+            return "the watcher does not evaluate its health any more"
         late = [loop.stage.name for loop in self._loops if now_s - loop.beat_s > self._limits.stuck_s]
         return f"stage {late[0]} does not come round" if late else None
 
-    # -- what is seen ------------------------------------------------------------------------------------------------
+    # -- observations --------------------------------------------------------------------------------------------------
 
     def _observations(self, now_s: float) -> Observations:
         waiting = self._work.open_by_state.get(State.READY, 0) if self._work else 0
@@ -146,7 +147,7 @@ class Monitor:
             api=None if self._observing else self._observer.api,
             hook=None if self._observing else self._observer.hook_now(waiting),
             store=StoreSeen(
-                self._store_trouble, max(0.0, now_s - asked_s), self._work.held_words if self._work else ""
+                self._store_condition, max(0.0, now_s - asked_s), self._work.held_words if self._work else ""
             ),
             stages=[self._stage(loop, now_s) for loop in self._loops],
             work=self._seen_work(now_s),
@@ -154,19 +155,19 @@ class Monitor:
         )
 
     @property
-    def _store_trouble(self) -> str | None:
-        # A small write may find room where those of a stage do not: it is over when no stage waits for the ledger.
-        waits = (one.condition for one in self._loops if one.condition and one.condition.startswith(NOT_WRITTEN))
-        return self._observer.store_trouble or self._reading_trouble or next(waits, None)
+    def _store_condition(self) -> str | None:
+        # A small write may find room where those of a stage do not: the condition ends when no stage waits for it.
+        waits = (loop.condition for loop in self._loops if loop.condition and loop.condition.startswith(NOT_WRITTEN))
+        return self._observer.store_condition or self._read_error or next(waits, None)
 
     def _node(self, now_s: float) -> NodeSeen:
         seen = self._nodes.seen
-        answered = [one.served_s for one in seen if one.served_s is not None]
-        words = "; ".join(one.reason for one in seen if one.reason is not None)
+        answered = [node.served_s for node in seen if node.served_s is not None]
+        reason = "; ".join(node.reason for node in seen if node.reason is not None)
         progress, disagreement = self._growth, self._nodes.disagreement
         return NodeSeen(
             now_s - max(answered) if answered else None,
-            words,
+            reason,
             progress.head_block,
             progress.head_moved_ago_s,
             progress.usual_interval_s,
@@ -179,8 +180,8 @@ class Monitor:
     def _stage(self, loop: StageLoop, now_s: float) -> StageSeen:
         name = loop.stage.name
         if loop.condition is None:
-            self._troubled_since_s.pop(name, None)
-        since_s = self._troubled_since_s.setdefault(name, now_s) if loop.condition is not None else now_s
+            self._waiting_since_s.pop(name, None)
+        since_s = self._waiting_since_s.setdefault(name, now_s) if loop.condition is not None else now_s
         return StageSeen(name, now_s - loop.beat_s, loop.condition, now_s - since_s)
 
     def _seen_work(self, now_s: float) -> WorkSeen | None:
@@ -201,19 +202,19 @@ class Monitor:
             seconds_left=None if work.nearest_deadline_s is None else work.nearest_deadline_s - self._chain_time_s,
             endangered_by_time=work.endangered_by_time,
             unshown=work.unshown.count,
-            unshown_words=f"task {work.unshown.task_index}: {work.unshown.why}" if work.unshown.count else "",
+            unshown_reason=f"task {work.unshown.task_index}: {work.unshown.why}" if work.unshown.count else "",
         )
 
     @property
     def _chain_time_s(self) -> float:
-        """The time contracts go by; this machine's until a head was seen."""
+        """The time contracts use, in seconds since 1970; the machine's until a head was seen."""
         chain_s = self._growth.chain_time_s
         return self._clock.now_ms() / 1000 if chain_s is None else chain_s
 
-    # -- what is found out meanwhile ---------------------------------------------------------------------------------
+    # -- jobs in the background ----------------------------------------------------------------------------------------
 
     def _begin_jobs(self) -> None:
-        """One of each kind at most: what hangs must not pile up."""
+        """Start the jobs that are due, one of each kind at most, so that those that hang do not pile up."""
         now_s = self._clock.monotonic_s()
         ledger = self._ledger
         if ledger is not None:
@@ -224,18 +225,18 @@ class Monitor:
         if self._changed_hook_files is not None:
             self._begin("hook files", now_s, self._compare_hook, self._changed_hook_files)
         if self._prober.due:
-            self._begin("knock", now_s, self._knock)
+            self._begin("probe", now_s, self._probe)
 
-    def _begin(self, name: str, now_s: float, job: Callable[..., Awaitable[None]], *given: object) -> None:
+    def _begin(self, name: str, now_s: float, job: Callable[..., Awaitable[None]], *arguments: object) -> None:
         if name in self._jobs or now_s < self._next_s.get(name, 0.0):
             return
         self._next_s[name] = now_s
 
         async def run() -> None:
             try:
-                await job(*given)
+                await job(*arguments)
             except (TryLater, RetryElsewhere) as condition:
-                logger.debug("{}: {}", name, condition)
+                logger.debug("health.job_failed: a background job will be tried again", job=name, reason=str(condition))
             finally:
                 del self._jobs[name]
 
@@ -255,9 +256,9 @@ class Monitor:
             )
             await self._count(ledger)
             await self._follow_moves(ledger, self._work.last_move)
-            self._reading_trouble = None
+            self._read_error = None
         except TryLater as condition:
-            self._reading_trouble = str(condition)
+            self._read_error = str(condition)
         self._next_s["measure"] = self._clock.monotonic_s() + _MEASURE_SHARE * (self._clock.monotonic_s() - began_s)
 
     async def _follow_moves(self, ledger: Ledger, newest: int) -> None:
@@ -272,7 +273,7 @@ class Monitor:
         if self._clock.monotonic_s() < self._next_s.get("count", 0.0):
             return
         if await ledger.read(stats.finality_broken, ledger.source_id):
-            self._metrics.broken()
+            self._metrics.finality_broken()
         counts, upto = await ledger.read(stats.ended, ledger.source_id)
         await self._follow_moves(ledger, upto)
         self._metrics.counted(counts)
@@ -293,6 +294,6 @@ class Monitor:
         self._next_s["hook files"] = self._clock.monotonic_s() + _HOOK_FILES_EVERY_S
         self._observer.hook_compared(await changed_files())
 
-    async def _knock(self) -> None:
-        self._next_s["knock"] = self._clock.monotonic_s() + KNOCK_S
-        await self._prober.round()
+    async def _probe(self) -> None:
+        self._next_s["probe"] = self._clock.monotonic_s() + PROBE_EVERY_S
+        await self._prober.probe_all()

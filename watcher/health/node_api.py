@@ -1,7 +1,8 @@
 """The EigenLayer AVS Node API, specification v0.0.1, over our `Health`.
 
-`/eigen/node`, `/eigen/node/health`, `/eigen/node/services`, `/eigen/node/services/{id}/health`; the two about health
-answer by status code alone: 200 healthy, 206 partially healthy, 503 not.
+Paths: `/eigen/node`, `/eigen/node/health`, `/eigen/node/services`, `/eigen/node/services/{id}/health`. The two health
+paths reply by status code alone: 200 healthy, 206 partially healthy, 503 unhealthy.
+https://docs.eigenlayer.xyz/eigenlayer/avs-guides/spec/api
 """
 
 from collections.abc import Awaitable, Callable
@@ -19,7 +20,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class NodeApi:
-    """The four handlers. `health` gives the present judgement."""
+    """The four handlers. `health` returns the last evaluation."""
 
     def __init__(self, health: Callable[[], Health]) -> None:
         self._health = health
@@ -43,8 +44,13 @@ class NodeApi:
 
     async def _services(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
         services = [
-            {"id": one.id, "name": one.name, "description": one.description, "status": one.status}
-            for one in self._health().services
+            {
+                "id": service.id,
+                "name": service.name,
+                "description": service.description,
+                "status": service.status,
+            }
+            for service in self._health().services
         ]
         return web.json_response({"services": services})
 
@@ -54,7 +60,7 @@ class NodeApi:
 
 
 def _versioned(handler: Handler) -> Handler:
-    """Refuses `?version=` of a specification that is not ours."""
+    """Return `handler` with a check of `?version=`: 404 for another specification."""
 
     async def answer(request: web.Request) -> web.StreamResponse:
         if request.query.get("version", SPEC_VERSION) != SPEC_VERSION:

@@ -1,7 +1,7 @@
-"""Sees what the hook, the operator's API and the ledger do, without any of them knowing.
+"""Observers of the hook, the operator's API, the ledger and the chain's progress.
 
-It stands around their callables and passes everything through unchanged. Invariant: nothing it does can change or
-delay what it watches.
+They wrap callables and pass everything through unchanged. Invariant: an observer neither changes nor delays what it
+observes.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +23,7 @@ _INTERVALS = 10
 
 
 class ChainProgress:
-    """Told of the head and of the final block again and again. Times are ages in seconds by the monotonic clock."""
+    """The pace of head and final block. Times are ages in seconds by the monotonic clock."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -56,32 +56,32 @@ class ChainProgress:
 
     @property
     def chain_time_s(self) -> float | None:
-        """The timestamp a block may have that is made now: the head's, and the time since. None while it is unknown."""
+        """The timestamp of a block made now: the head's plus the time since, in seconds since 1970; None if unknown."""
         return self._head_time_s + self.head_moved_ago_s if self._head_time_s else None
 
     @property
     def usual_interval_s(self) -> float | None:
-        """Between two blocks, None before enough were seen."""
+        """Seconds between two blocks on average, None before enough were seen."""
         if self._head_moves < _INTERVALS:
             return None
         return (self._head_moved_s - self._head_first_s) / self._head_moves
 
     @property
     def final_left_behind_s(self) -> float:
-        """For how long the head has been moving on without the final block. A chain that rests leaves none behind."""
+        """For how long the head has moved on without the final block; 0 while the chain stands still."""
         return 0.0 if self._left_behind_s is None else self._clock.monotonic_s() - self._left_behind_s
 
 
 _TOO_MANY_REQUESTS = 429
 _REFUSES_US = (401, 403, 404)
-# The name of the API beside the first, whose own is empty.
+# The name of the second API; that of the first is empty.
 DIRECT = "[operator.direct]"
 
 
 class Observer:
-    """What the outside has shown so far, of each API by its name.
+    """The observations so far, for each API by its name.
 
-    Its words are kept without the secrets `redact` knows: a hook, say, may put anything into what it raises.
+    `redact` removes secrets from every reason that is kept: a hook may put anything into an exception.
     """
 
     def __init__(self, clock: Clock, metrics: Metrics, redact: Callable[[str], str] = str) -> None:
@@ -97,22 +97,22 @@ class Observer:
         self._runs = 0
         self._silent_since_s = clock.monotonic_s()
         self._longest_silence_s = 0.0
-        self.store_trouble: str | None = None
+        self.store_condition: str | None = None
         self.committed_s = clock.monotonic_s()
 
     @property
     def api(self) -> ApiSeen:
-        """What the APIs show; where there are two, the trouble of either, by name."""
-        worst = max(self._apis.values(), key=lambda one: (one.refuses, one.failures))
-        told = [f"{name}: {one.words}" if name else one.words for name, one in self._apis.items() if one.words]
-        return replace(worst, words="; ".join(told), used=any(one.used for one in self._apis.values()))
+        """The worse of the APIs, with the reasons of both."""
+        worst = max(self._apis.values(), key=lambda api: (api.refuses, api.failures))
+        reasons = [f"{name}: {api.reason}" if name else api.reason for name, api in self._apis.items() if api.reason]
+        return replace(worst, reason="; ".join(reasons), used=any(api.used for api in self._apis.values()))
 
     def seen_of(self, name: str) -> tuple[ApiSeen, float]:
-        """What this one shows, and when it last showed something, on the clock that never jumps."""
+        """Return the state of the API called `name`, and its monotonic time in seconds."""
         return self._apis.get(name, ApiSeen()), self._apis_at_s.setdefault(name, self._clock.monotonic_s())
 
-    def hooked(self, run_hook: RunHook) -> RunHook:
-        """The same hook, watched."""
+    def observe_hook(self, run_hook: RunHook) -> RunHook:
+        """Return `run_hook` with an observer around it."""
 
         async def run(task: Task) -> Response | Skip | Later:
             began_s = self._clock.monotonic_s()
@@ -120,7 +120,7 @@ class Observer:
                 self._silent_since_s = began_s
             self._runs += 1
             try:
-                verdict = await run_hook(task)
+                result = await run_hook(task)
             except AttemptFailed as failure:
                 self._hook_failed("failed", began_s, str(failure), workers=1)
                 raise
@@ -131,10 +131,10 @@ class Observer:
                 self._runs -= 1
                 silent_s, self._silent_since_s = self._silent_s, self._clock.monotonic_s()
             self._longest_silence_s = max(self._longest_silence_s, silent_s)
-            outcome = {Response: "answered", Skip: "skipped", Later: "later"}[type(verdict)]
+            outcome = {Response: "answered", Skip: "skipped", Later: "later"}[type(result)]
             self._metrics.hook_ran(outcome, self._clock.monotonic_s() - began_s)
             self.hook = HookSeen()
-            return verdict
+            return result
 
         return run
 
@@ -143,7 +143,7 @@ class Observer:
         return self._clock.monotonic_s() - self._silent_since_s
 
     def hook_now(self, waiting: int) -> HookSeen:
-        """The hook at this moment, `waiting` tasks before it."""
+        """Return the state of the hook now, with `waiting` tasks in front of it."""
         return replace(
             self.hook,
             waiting=waiting,
@@ -154,11 +154,11 @@ class Observer:
         )
 
     def hook_missing(self, message: str) -> None:
-        """The hook cannot be loaded at the start; it is tried again."""
-        self.hook = HookSeen(failures=self.hook.failures + 1, words=self._redact(message), workers=0)
+        """Record that the hook cannot be loaded at the start; the daemon tries again."""
+        self.hook = HookSeen(failures=self.hook.failures + 1, reason=self._redact(message), workers=0)
 
     def hook_loaded(self) -> None:
-        """The hook is loaded; no task has been given to it yet."""
+        """Record that the hook is loaded."""
         self.hook = HookSeen()
 
     def hook_compared(self, changed: str) -> None:
@@ -169,59 +169,59 @@ class Observer:
         """Record the present contradictions between convention and contract, a line for each."""
         self.contradictions = messages
 
-    def _hook_failed(self, outcome: str, began_s: float, words: str, *, workers: int) -> None:
+    def _hook_failed(self, outcome: str, began_s: float, reason: str, *, workers: int) -> None:
         self.hook_failed_s = self._clock.monotonic_s()
         self._metrics.hook_ran(outcome, self.hook_failed_s - began_s)
-        self.hook = HookSeen(failures=self.hook.failures + 1, words=self._redact(words), workers=workers)
+        self.hook = HookSeen(failures=self.hook.failures + 1, reason=self._redact(reason), workers=workers)
 
-    def sending(self, sender: Sender, name: str = "") -> Sender:
-        """The same sender, watched."""
-        return _Watched(sender, self, name)
+    def observe_sender(self, sender: Sender, name: str = "") -> Sender:
+        """Return `sender`, which posts to the API called `name`, with an observer around it."""
+        return _ObservedSender(sender, self, name)
 
     def sent(self, sent: Sent, name: str = "") -> None:
-        """The API gave this answer, or none."""
+        """Record the reply of the API called `name`, or that there was none."""
         self._apis_at_s[name] = self._clock.monotonic_s()
         outcome = _outcome(sent)
         self._metrics.sent(outcome, sent.duration_ms / 1000)
         match sent.outcome:
-            case Refused(words=words, endpoint=True):
-                self._apis[name] = ApiSeen(refuses=True, words=self._redact(words), used=True)
-            case Refused(words=words) if outcome == "not_sent" or sent.http_status == _TOO_MANY_REQUESTS:
-                self._api_failed(words, name)
-            case Unknown(why=words):
-                self._api_failed(words, name)
+            case Refused(words=reason, endpoint=True):
+                self._apis[name] = ApiSeen(refuses=True, reason=self._redact(reason), used=True)
+            case Refused(words=reason) if outcome == "not_sent" or sent.http_status == _TOO_MANY_REQUESTS:
+                self._api_failed(reason, name)
+            case Unknown(why=reason):
+                self._api_failed(reason, name)
             case _:  # also a refusal of this very task: the API is there and takes our requests
                 self._apis[name] = ApiSeen(used=True)
 
     def probed(self, probe: Probe, name: str = "") -> None:
-        """The API was asked for nothing but a sign of life."""
+        """Record the result of a probe of the API called `name`."""
         self._apis_at_s[name] = self._clock.monotonic_s()
         if probe.ok:
             self._apis[name] = ApiSeen(used=True)
         elif probe.http_status in _REFUSES_US:
-            self._apis[name] = ApiSeen(refuses=True, words=self._redact(probe.words), used=True)
+            self._apis[name] = ApiSeen(refuses=True, reason=self._redact(probe.words), used=True)
         else:
             self._api_failed(probe.words, name)
 
-    def gone(self, name: str) -> None:
-        """There is no such API in the configuration any more, or not yet."""
+    def remove(self, name: str) -> None:
+        """Forget the API called `name`, which is not in the configuration."""
         self._apis.pop(name, None)
         self._apis_at_s.pop(name, None)
 
-    def _api_failed(self, words: str, name: str) -> None:
+    def _api_failed(self, reason: str, name: str) -> None:
         failures = self._apis.get(name, ApiSeen()).failures + 1
-        self._apis[name] = ApiSeen(failures=failures, words=self._redact(words), used=True)
+        self._apis[name] = ApiSeen(failures=failures, reason=self._redact(reason), used=True)
 
     def committed(self, batch: Batch) -> None:
-        """The ledger committed, or could not."""
+        """Record a commit of the ledger, or that it failed."""
         self._metrics.committed(batch)
-        self.store_trouble = None if batch.condition is None else self._redact(batch.condition)
+        self.store_condition = None if batch.condition is None else self._redact(batch.condition)
         if batch.condition is None:
             self.committed_s = self._clock.monotonic_s()
 
 
-class _Watched:
-    """A Sender that tells the witness."""
+class _ObservedSender:
+    """A Sender with an observer around it."""
 
     def __init__(self, sender: Sender, observer: Observer, name: str) -> None:
         self._sender = sender
@@ -235,7 +235,7 @@ class _Watched:
 
 
 def _outcome(sent: Sent) -> str:
-    """One of metrics.API_OUTCOMES."""
+    """Return one of `metrics.API_OUTCOMES`."""
     match sent.outcome:
         case Accepted():
             return "accepted"

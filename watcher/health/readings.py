@@ -1,26 +1,15 @@
-"""What is seen of the watcher at one moment: the plain values `health.evaluate` rests on.
+"""Observations of the watcher at one moment: the plain values that `verdict.evaluate` rests on.
 
-Imports nothing of ours. Times are ages in seconds, so that the values hold no clock; an age of None means never.
+Times are ages in seconds, so that the values hold no clock; an age of None means never.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-RPC, API, HOOK, STORE, WATCH = "chain-rpc", "operator-api", "handler", "store", "watch"
-DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-behind"
-HOOK_CHANGED = "hook-changed"
-CONVENTION, UNSHOWN = "convention", "answers-not-shown"
-NODES_DISAGREE, FINALITY_AT_HEAD = "nodes-disagree", "finality-at-head"
-RESTORED = "ledger-restored"
-# Every key a trouble can have.
-TROUBLES = (
-    RPC, API, HOOK, STORE, WATCH, DEADLINE, NODE_BEHIND, FINALITY_BEHIND, HOOK_CHANGED,
-    NODES_DISAGREE, FINALITY_AT_HEAD, CONVENTION, UNSHOWN, RESTORED,
-)  # fmt: skip
-# True of some chains: it is said, and the watcher is ready all the same.
-WARNINGS = frozenset({FINALITY_AT_HEAD})
+from watcher.health.conditions import API, HOOK, RPC, STORE, WATCH
 
-DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
+# The backing services: name and description, as the Node API shows them.
+SERVICES: Mapping[str, tuple[str, str]] = {
     RPC: ("Chain RPC", "The nodes the chain is read from"),
     API: ("Operator API", "The hosted operator that signs and sends the answers"),
     HOOK: ("Handler", "The hook that computes the answers"),
@@ -31,15 +20,14 @@ DESCRIPTIONS: Mapping[str, tuple[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class NodeSeen:
-    """The nodes together. `answered_ago_s` is None before the first good answer, `head_block` is what they show now.
+    """The nodes together. `answered_ago_s` is None before the first good reply; `head_block` is the head they show.
 
-    `final_left_behind_s` is for how long the head has been moving on without the final block, `final_at_head_s` for how
-    long it has been moving on together with it; `disagreement` says how endpoints contradict each other, for
-    `disagreeing_s`.
+    `final_left_behind_s`: for how long the head has moved on without the final block. `final_at_head_s`: for how long
+    both have moved together. `disagreement`: how endpoints contradict each other, for `disagreeing_s`.
     """
 
     answered_ago_s: float | None = None
-    words: str = ""
+    reason: str = ""
     head_block: int | None = None
     head_moved_ago_s: float = 0.0
     usual_interval_s: float | None = None
@@ -51,25 +39,25 @@ class NodeSeen:
 
 @dataclass(frozen=True, slots=True)
 class ApiSeen:
-    """The operator's API. `failures` in a row; `refuses` when it refuses us, whatever the task (401, 403, 404)."""
+    """The operator's API. `failures` in a row; `refuses`: it refuses us whatever the task (401, 403, 404)."""
 
     refuses: bool = False
     failures: int = 0
-    words: str = ""
+    reason: str = ""
     used: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HookSeen:
-    """The hook. `failures` in a row over all tasks; `waiting` is how many tasks wait for an answer of it.
+    """The hook. `failures` in a row over all tasks; `waiting`: the number of tasks that wait for a run.
 
-    `silent_s` is for how long runs have been going on without one that ended, `longest_s` the longest such silence
-    that an answer ended. `changed` names the source files that differ from what the workers loaded.
+    `silent_s`: for how long runs have gone on without one that ended; `longest_s`: the longest such silence that ended
+    with a result. `changed` names the source files that differ from those the workers loaded.
     """
 
     failures: int = 0
     failed_ago_s: float = 0.0
-    words: str = ""
+    reason: str = ""
     waiting: int = 0
     workers: int = 1
     silent_s: float = 0.0
@@ -79,37 +67,36 @@ class HookSeen:
 
 @dataclass(frozen=True, slots=True)
 class StoreSeen:
-    """The ledger. `condition` is why the last write or reading failed, None when it did not.
+    """The ledger. `condition`: why the last write or reading failed, None when it succeeded.
 
-    `waits_s` is how long the oldest write has been waiting for its commit, 0 when none is. `held` says what a restored
-    ledger holds back.
+    `waits_s`: how long the oldest write has waited for its commit, 0 without one. `held_back` says which tasks a
+    restored ledger holds back.
     """
 
     condition: str | None = None
     waits_s: float = 0.0
-    held: str = ""
+    held_back: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class StageSeen:
-    """One stage: when it last came round, and the trouble outside that it waits for."""
+    """A stage: the age of its last step, and the condition that it waits for, for `waiting_s`."""
 
     name: str
     beat_ago_s: float = 0.0
     condition: str | None = None
-    troubled_s: float = 0.0
+    waiting_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class WorkSeen:
-    """The ledger's own account. Blocks are heights.
+    """The ledger's own numbers. Blocks are heights.
 
-    `nearest_deadline_block` is that of the open tasks that the chain does not show answered; `endangered` counts those
-    within `Limits.danger_blocks` of the head. `closed_block` is the head as deadlines are compared with it, None where
-    that is its height. `seconds_left` and `endangered_by_time` say the same of deadlines that are times, by the
-    chain's own time. `unshown` counts answers in a row that the API accepted and the chain never showed. `overdue_s`
-    is for how long the oldest task that could move has not
-    been taken up, `moved_ago_s` when any task last moved.
+    `nearest_deadline_block`: of the open tasks without a response on the chain; `endangered` counts those within
+    `Limits.danger_blocks` of the head. `closed_block`: the head as deadlines are compared with it, None where that is
+    its height. `seconds_left` and `endangered_by_time`: the same for deadlines that are times, by the chain's own
+    time. `unshown`: responses in a row that the API accepted and the chain never showed. `overdue_s`: for how long the
+    oldest task that is due has not been claimed; `moved_ago_s`: the age of the last transition of any task.
     """
 
     cursor_block: int
@@ -124,7 +111,7 @@ class WorkSeen:
     seconds_left: float | None = None
     endangered_by_time: int = 0
     unshown: int = 0
-    unshown_words: str = ""
+    unshown_reason: str = ""
 
     @property
     def blocks_left(self) -> int | None:
@@ -134,7 +121,7 @@ class WorkSeen:
         return self.nearest_deadline_block - (self.head_block if self.closed_block is None else self.closed_block)
 
     def left_s(self, block_s: float) -> float | None:
-        """Seconds to the nearest deadline of an unanswered task, where a block comes every `block_s` seconds."""
+        """Return the seconds to the nearest deadline of an unanswered task; a block comes every `block_s` seconds."""
         by_block = None if self.blocks_left is None else self.blocks_left * block_s
         return min((left for left in (by_block, self.seconds_left) if left is not None), default=None)
 
@@ -145,9 +132,9 @@ class WorkSeen:
 
 @dataclass(frozen=True, slots=True)
 class Observations:
-    """Everything the judgement rests on. `api` and `hook` are None where the watcher only observes.
+    """Everything that an evaluation rests on. `api` and `hook` are None where the watcher only observes.
 
-    `work` is None until the ledger has been read once. `contradictions` are those between convention and contract.
+    `work` is None until the ledger has been read once. `contradictions`: between the convention and the contract.
     """
 
     at_ms: int
@@ -163,12 +150,13 @@ class Observations:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Where normal ends. `danger_blocks`: an unanswered task with no more blocks left than this is in danger;
-    `danger_s`: the same in seconds, for deadlines that are times. `unshown`: so many accepted answers in a row.
+    """The limits of normal.
 
-    `silent_hook_s`: a hook from which nothing comes for longer is told, before its time limit ends the run.
-    `slow_finality_s`: Ethereum makes blocks final every 6 minutes, roll-ups every 15 to 30. `disagreeing_s`: nodes that
-    follow a reorg contradict each other for a moment.
+    `danger_blocks`: an unanswered task with this many blocks left, or fewer, is in danger; `danger_s`: the same in
+    seconds, for deadlines that are times. `unshown`: accepted responses in a row that the chain does not show.
+    `silent_hook_s`: a hook without a result for longer is reported, before its time limit ends the run.
+    `slow_finality_s`: Ethereum makes blocks final every 6 minutes, roll-ups every 15 to 30. `disagreeing_s`: nodes
+    that follow a reorg contradict each other for a moment.
     """
 
     quiet_node_s: float = 15.0

@@ -12,13 +12,21 @@ from loguru import logger
 
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
+from watcher.health.conditions import (
+    API,
+    HOOK,
+)
 from watcher.health.http import Web
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
-from watcher.health.readings import API, DESCRIPTIONS, HOOK, Limits
+from watcher.health.readings import (
+    SERVICES,
+    Limits,
+)
 from watcher.health.surroundings import Surroundings
-from watcher.settings.model import Settings
+from watcher.settings.model import Alerts, Chain, Hook, Http
+from watcher.settings.operator import Operator
 from watcher.text import Redactor
 
 _QUIET_NODE_S = 10.0
@@ -29,9 +37,9 @@ _DANGER_SHARE = 4
 
 @dataclass(frozen=True, slots=True)
 class HealthPlan:
-    """The numbers and names that health goes by.
+    """The settings that health depends on.
 
-    `observing`: the watcher sends no answers. `address` is the host and port to serve on, None: health is not served.
+    `observing`: the watcher sends no answers. `address`: host and port of the HTTP server, None: no server.
     """
 
     limits: Limits
@@ -40,17 +48,18 @@ class HealthPlan:
     address: tuple[str, int] | None = None
 
     @classmethod
-    def of(cls, settings: Settings, stuck_s: float) -> "HealthPlan":
-        """Return the plan for all sections; `stuck_s` is the longest time one step of a stage may take."""
+    def of(
+        cls, chain: Chain, operator: Operator, alerts: Alerts, hook: Hook, http: Http, stuck_s: float
+    ) -> "HealthPlan":
+        """Return the plan for these sections; `stuck_s` is the longest time one step of a stage may take."""
         limits = Limits(
-            quiet_node_s=_QUIET_NODE_S + 2 * settings.chain.poll_interval_s,
+            quiet_node_s=_QUIET_NODE_S + 2 * chain.poll_interval_s,
             stuck_s=stuck_s,
-            danger_s=settings.alerts.deadline_s,
+            danger_s=alerts.deadline_s,
             # Before the limit of a run has passed: a condition that comes with it leaves a person less time.
-            silent_hook_s=max(_SILENT_HOOK_S, settings.hook.timeout_s * 2 / 3),
+            silent_hook_s=max(_SILENT_HOOK_S, hook.timeout_s * 2 / 3),
         )
-        operator = settings.operator
-        return cls(limits, operator.api == "none", operator.avs_name, settings.http.address)
+        return cls(limits, operator.api == "none", operator.avs_name, http.address)
 
 
 class HealthService:
@@ -60,14 +69,14 @@ class HealthService:
         self._plan = plan
         self._clock = clock
         self._surroundings = surroundings
-        services = [name for name in DESCRIPTIONS if not (plan.observing and name in (API, HOOK))]
+        services = [name for name in SERVICES if not (plan.observing and name in (API, HOOK))]
         self.metrics = Metrics(plan.avs_name, services)
         self.observer = Observer(clock, self.metrics, redactor)
         self._monitor: Monitor | None = None
 
     @asynccontextmanager
     async def running(self, nodes: NodePool) -> AsyncIterator[Monitor]:
-        """Judge every second, and serve on [http] listen, inside this block."""
+        """Evaluate every second, and serve on [http] listen, inside this block."""
         monitor = self._monitor = Monitor(
             self.observer,
             self.metrics,

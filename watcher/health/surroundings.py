@@ -1,4 +1,4 @@
-"""The parts of a daemon that its health asks or calls, handed over in one value."""
+"""The parts of a daemon that its health asks or calls, in one value."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,10 +14,10 @@ class Surroundings:
 
     Attributes:
         apis: the operator's APIs by the observer's names; none where the watcher only observes.
-        on_back: called when an API that was away or refused us gives a sign of life.
+        on_back: called when an API that was away, or refused us, is back.
         changed_hook_files: names the files that differ from the hook's loaded code; None: there is no hook.
-        listeners: called with each new judgement.
-        on_move: called with the moves of tasks, in order.
+        listeners: called with each new evaluation.
+        on_move: called with the transitions of tasks, in order.
     """
 
     apis: Mapping[str, Api] = field(default_factory=dict)

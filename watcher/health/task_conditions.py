@@ -1,40 +1,32 @@
-"""What endangers tasks, beside the services: deadlines, lost answers, a wrong convention, a changed hook. Pure."""
+"""Conditions of the work: deadlines, responses that do not appear, a wrong convention, a changed hook. Pure."""
 
 from collections.abc import Iterator
 
-from watcher.health.readings import (
-    CONVENTION,
-    DEADLINE,
-    HOOK_CHANGED,
-    RESTORED,
-    UNSHOWN,
-    Limits,
-    Observations,
-    WorkSeen,
-)
+from watcher.health.conditions import CONVENTION, DEADLINE, HOOK_CHANGED, RESTORED, UNSHOWN
+from watcher.health.readings import Limits, Observations, WorkSeen
 
 _REASON_LIMIT_CHARS = 300
 
 
 def conditions_of_tasks(seen: Observations, limits: Limits) -> dict[str, str]:
     """Return the conditions by their keys, each with a message for a person."""
-    wrong: dict[str, str] = {}
+    conditions: dict[str, str] = {}
     work = seen.work
-    # Who only observes has no deadline to keep.
+    # A watcher that only observes has no deadline to keep.
     if seen.api is not None and work is not None and (work.endangered or work.endangered_by_time):
-        wrong[DEADLINE] = "; ".join(_deadlines(work, limits))
+        conditions[DEADLINE] = "; ".join(_deadlines(work, limits))
     if seen.hook is not None and seen.hook.changed:
-        wrong[HOOK_CHANGED] = (
+        conditions[HOOK_CHANGED] = (
             f"the hook's files on the disk are not the code that answers ({seen.hook.changed}): "
             "SIGHUP (systemctl reload) loads them; putting the old ones back ends this"
         )
-    if seen.api is not None and seen.store.held:
-        wrong[RESTORED] = seen.store.held
+    if seen.api is not None and seen.store.held_back:
+        conditions[RESTORED] = seen.store.held_back
     if seen.contradictions:
-        wrong[CONVENTION] = "; ".join(seen.contradictions)
+        conditions[CONVENTION] = "; ".join(seen.contradictions)
     if work is not None and work.unshown >= limits.unshown:
-        wrong[UNSHOWN] = _unshown(work)
-    return wrong
+        conditions[UNSHOWN] = _unshown(work)
+    return conditions
 
 
 def _deadlines(work: WorkSeen, limits: Limits) -> Iterator[str]:
@@ -53,5 +45,5 @@ def _tasks(count: int) -> str:
 
 def _unshown(work: WorkSeen) -> str:
     message = f"the API accepted {work.unshown} answers in a row, and the chain shows none of them"
-    reason = f" ({work.unshown_words[:_REASON_LIMIT_CHARS]})" if work.unshown_words else ""
+    reason = f" ({work.unshown_reason[:_REASON_LIMIT_CHARS]})" if work.unshown_reason else ""
     return f"{message}{reason}; compare [signed] with the contract"
