@@ -111,7 +111,7 @@ async def test_missed_tasks_are_told_once_they_are_final(tmp_path: Path) -> None
         assert "task 0" in missed["message"]
         assert await daemon.stop() == 0
         (line,) = [one for one in daemon.log.splitlines() if "missed" in one]
-        assert " ERROR " in line and "task 0: " in line
+        assert " ERROR " in line and "task=0" in line
 
 
 async def test_a_task_the_hook_never_answered_is_told_and_not_only_that_the_hook_works_again(tmp_path: Path) -> None:
