@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from tests.conformance.rig import ANSWER, CHAIN_ID, MANAGER, LedgerRig, header, make_response, make_task
-from watcher.ledger import outcomes, queries
+from watcher.ledger import ingest, outcomes, queries
 from watcher.report.prove import Proof, Prover
+from watcher.report.second_reading import read_again
 from watcher.state import State
 from watcher.task import Header, Task
 
@@ -131,3 +132,21 @@ async def test_response_of_orders_logs_within_one_block(ledger: LedgerRig) -> No
     assert await ledger.read(outcomes.response_of, ledger.source, 3, None, 110, early.seen_at) == seen
     assert await ledger.read(outcomes.response_of, ledger.source, 3, None, 110, late.seen_at) is None
     assert seen.message == ANSWER
+
+
+async def test_a_proof_fails_when_a_second_reader_reads_other_values(ledger: LedgerRig) -> None:
+    tasks = [make_task(index) for index in range(3)]
+    await ledger.write(ingest.record, ledger.source, tasks, [], header(110), 110)
+    proof = await proved(ledger, Contract())
+    assert (proof.ok, proof.read_twice) == (True, 0)
+    readings = {0: True, 1: False, 2: None}
+    await read_again(proof, ledger.read, ledger.source, lambda task: readings[task.task_index])
+    assert (proof.ok, proof.read_twice, proof.read_differently) == (False, 2, [1])
+
+
+async def test_twenty_logs_of_five_hundred_are_read_again(ledger: LedgerRig) -> None:
+    tasks = [make_task(index) for index in range(600)]
+    await ledger.write(ingest.record, ledger.source, tasks, [], header(110), 110)
+    proof = await proved(ledger, Contract())
+    await read_again(proof, ledger.read, ledger.source, lambda _task: True)
+    assert (proof.read_twice, proof.ok) == (40, True)

@@ -17,9 +17,11 @@ from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.ledger import queries
 from watcher.ledger.store import Read
 from watcher.report.prove import Proof, Prover
+from watcher.report.second_reading import read_again
 from watcher.settings.model import Settings
 
 if TYPE_CHECKING:
+    from watcher.chain.contract import TaskManager
     from watcher.chain.rpc.nodes import NodePool
 
 _SHOWN = 20
@@ -42,6 +44,7 @@ def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 async def prove_now(settings: Settings, bar: Progress) -> Proof:
     """The proof of the ledger that the settings name."""
+    from watcher.chain.convention.web3_reader import Web3Reader
     from watcher.clock import SystemClock
     from watcher.daemon import parts
 
@@ -53,13 +56,18 @@ async def prove_now(settings: Settings, bar: Progress) -> Proof:
             raise FixConfiguration(problem)
         clock = SystemClock()
         nodes = parts.node_pool(settings.chain, clock)
+        contract = parts.task_manager(
+            settings.task_manager, nodes, settings.chain.max_span_blocks, answers=settings.operator.api != "none"
+        )
         try:
 
             async def attempt() -> Proof:
-                prover = await _prover(settings, nodes, clock, reader.read, source_id)
+                prover = await _prover(settings, contract, nodes, clock, reader.read, source_id)
                 return await prover.prove(lambda done, total: bar.update(comparing, completed=done, total=total))
 
-            return await retried(attempt, clock)
+            proof = await retried(attempt, clock)
+            await read_again(proof, reader.read, source_id, Web3Reader(contract.convention.created).agrees)
+            return proof
         finally:
             await nodes.close()
 
@@ -77,14 +85,12 @@ async def retried(prove: Callable[[], Awaitable[Proof]], clock: Clock) -> Proof:
     return await prove()
 
 
-async def _prover(settings: Settings, nodes: "NodePool", clock: Clock, read: Read, source_id: int) -> Prover:
+async def _prover(
+    settings: Settings, contract: "TaskManager", nodes: "NodePool", clock: Clock, read: Read, source_id: int
+) -> Prover:
     from watcher.chain.numbering import contradiction, settle
-    from watcher.daemon import parts
 
     numbering = await settle(nodes, clock, settings.chain.contract_blocks)
-    contract = parts.task_manager(
-        settings.task_manager, nodes, settings.chain.max_span_blocks, answers=settings.operator.api != "none"
-    )
     return Prover(
         contract,
         read,
@@ -105,6 +111,7 @@ def print_proof(proof: Proof) -> None:
     table.add_row("answered by us", str(proof.answered_by_us))
     for name in ("answered_otherwise", "expired", "open", "missing", "mismatched"):
         table.add_row(name.replace("_", " "), _list(getattr(proof, name)))
+    table.add_row("read by web3, too", _readings(proof))
     if proof.unproven:
         table.add_row("not shown by the contract", f"{', '.join(proof.unproven)}: the logs alone tell of them")
     table.add_row("proven", "yes" if proof.ok else "NO")
@@ -115,6 +122,14 @@ def _range(first: int, count: int | None) -> str:
     if count is None:
         return "the contract does not count them"
     return f"{first} to {count - 1}" if count > first else "none"
+
+
+def _readings(proof: Proof) -> str:
+    if not proof.read_twice:
+        return "none: web3 reads no log of this event" if proof.known else "none"
+    if proof.read_differently:
+        return f"other values in {_list(proof.read_differently)}"
+    return f"{proof.read_twice} logs, with the same values"
 
 
 def _list(indices: Sequence[int]) -> str:

@@ -3,13 +3,14 @@
 Invariant: a red line rests on the contract's own count and hashes, against logs that were really read.
 """
 
+import asyncio
 from collections.abc import Sequence
 
 from watcher.chain.contract import TaskManager
 from watcher.chain.rpc.replies import Log
 from watcher.doctor.finding import Notes
 from watcher.doctor.log_search import Search, Stretch
-from watcher.doctor.newest_task import check_answer, check_count, check_task, check_values
+from watcher.doctor.newest_task import check_answer, check_count, check_readers, check_task, check_values
 from watcher.doctor.signatures import closest_signature, describe_topics, event_name, event_text, presets_by_topic
 from watcher.doctor.subject import Subject
 from watcher.task import Task
@@ -42,6 +43,7 @@ async def check_convention(subject: Subject, count: int | None, window_blocks: i
     task = await check_task(subject, created[-1], newest, window_blocks, others, notes)
     if task is not None:
         check_values(task, subject.head, window_blocks, notes)
+        await asyncio.to_thread(check_readers, contract.convention.created, task, notes)
         if count is not None:
             first = _task_logs(contract, _logs_since(start_block, stretches))[:1]
             await check_count(subject, count, task, first, notes)

@@ -6,6 +6,7 @@ Where they differ, the daemon waits for an answer that it cannot recognise, or f
 from collections.abc import Sequence
 
 from watcher.chain.contract import TaskManager
+from watcher.chain.convention.event import Event
 from watcher.chain.convention.view import NoSuchView
 from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.chain.rpc.replies import Log, Unread
@@ -108,6 +109,20 @@ def check_values(task: Task, head: Header, window_blocks: int | None, notes: Not
         notes.warn("quorums", f"{message}; see task.quorum_threshold and task.threshold_scale")
     if window_blocks is None and (reason := _odd_deadline(task, head)) is not None:
         notes.warn("deadline", f"{name} {reason}")
+
+
+def check_readers(event: Event, task: Task, notes: Notes) -> None:
+    """Add a finding: does web3 read the same values as our decoder in the log that created the task?"""
+    from watcher.chain.convention.web3_reader import Web3Reader  # late: web3 takes half a second of CPU to import
+
+    agrees, log = Web3Reader(event).agrees(task), f"the log of task {task.task_index}"
+    if agrees is None:
+        notes.warn("second reader", f"web3 reads no values in {log}, so our decoder's stand alone")
+    elif agrees:
+        notes.ok("second reader", f"web3 reads the same values in {log}")
+    else:
+        message = f"web3 and our decoder read different values in {log}"
+        notes.wrong("second reader", f"{message}: stop the daemon, and report a bug with the log")
 
 
 def _odd_deadline(task: Task, head: Header) -> str | None:

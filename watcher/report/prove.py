@@ -75,7 +75,8 @@ class Proof:
     """What `watcher prove` prints. The field names are an interface: they are only ever added to.
 
     `latest_task_num` is the next index, and None where the contract does not count its tasks; `unproven` names what
-    such a contract leaves to the logs alone: "completeness", "tasks", "answers".
+    such a contract leaves to the logs alone: "completeness", "tasks", "answers". `read_twice` counts the tasks whose
+    logs second_reading.py has compared; `read_differently` are those with other values.
     """
 
     chain_id: int
@@ -92,11 +93,13 @@ class Proof:
     expired: list[int] = field(default_factory=list)
     open: list[int] = field(default_factory=list)
     unproven: list[str] = field(default_factory=list)
+    read_twice: int = 0
+    read_differently: list[int] = field(default_factory=list)
 
     @property
     def ok(self) -> bool:
-        """No hole, and nothing in the ledger that the chain contradicts."""
-        return not self.missing and not self.mismatched
+        """True without a hole, and if neither the chain nor the second reader contradicts the ledger."""
+        return not (self.missing or self.mismatched or self.read_differently)
 
     def as_json(self) -> dict[str, Any]:
         """The object `--json` prints."""
