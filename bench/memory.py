@@ -27,6 +27,7 @@ from watcher.chain.convention.abi import Codec
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
+from watcher.chain.source import Source
 from watcher.clock import SystemClock
 from watcher.daemon import log, parts, wiring
 from watcher.daemon.daemon import _STAGES
@@ -211,7 +212,7 @@ class Run:
         nodes = NodePool(cast("Any", [self._street]), clock, SystemRandom(), 1)
         async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, on_commit=self._wakeups.committed) as ledger:
             contract = parts.task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
-            source = wiring.Source(nodes, contract, ledger, clock, _WINDOW)
+            source = Source(nodes, contract, ledger, clock, _WINDOW)
             rooms = wiring.build(settings, source, wiring.Outside(_hook, self._street))
             stopping = asyncio.Event()
             loops = [StageLoop(one, self._wakeups, clock, stopping) for one in rooms.stages]

@@ -9,6 +9,7 @@ from pathlib import Path
 from bench.order import Measured, Order, cpu_s, measuring
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import LogPage
+from watcher.chain.source import Source
 from watcher.clock import SystemClock
 from watcher.daemon import log, wiring
 from watcher.daemon.parts import client as api_client
@@ -38,7 +39,7 @@ async def ingest(order: Order) -> Measured:
         contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         head = await nodes.head()
         window = await contract.response_window(head)
-        rooms = wiring.build(settings, wiring.Source(nodes, contract, ledger, SystemClock(), window))
+        rooms = wiring.build(settings, Source(nodes, contract, ledger, SystemClock(), window))
         with measuring(order.ground.tasks) as measured:
             while (await ledger.read(queries.cursor, ledger.source_id)).block < head.number:
                 await rooms.watch.step()
@@ -53,7 +54,7 @@ async def parts(order: Order) -> Measured:
         contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         head = await nodes.head()
         window = await contract.response_window(head)
-        watch = wiring.build(settings, wiring.Source(nodes, contract, ledger, SystemClock(), window)).watch
+        watch = wiring.build(settings, Source(nodes, contract, ledger, SystemClock(), window)).watch
         spent = {"read": 0.0, "decode": 0.0, "ledger": 0.0}
         with measuring(order.ground.tasks) as measured:
             for first in range(order.ground.start_block, head.number + 1, order.span_blocks):
@@ -61,7 +62,7 @@ async def parts(order: Order) -> Measured:
                 marks = [cpu_s()]
                 page = await _page(nodes, contract.address, contract.convention.topics0, first, last)
                 marks.append(cpu_s())
-                tasks, responses, _ = watch.decoded(page.logs)
+                tasks, responses, _ = watch.reader.decode(page.logs)
                 marks.append(cpu_s())
                 await ledger.write(ledger_ingest.record, ledger.source_id, tasks, responses, page.last, head.number)
                 marks.append(cpu_s())
@@ -87,7 +88,7 @@ async def burst(order: Order) -> Measured:
         ledger = await stack.enter_async_context(_ledger(settings, wakeups, finish))
         contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         window = await contract.response_window(await nodes.head())
-        source = wiring.Source(nodes, contract, ledger, clock, window)
+        source = Source(nodes, contract, ledger, clock, window)
         rooms = wiring.build(settings, source, wiring.Outside(pool.run, finish))
         stopping = asyncio.Event()
         stages = [stage for stage in (rooms.watch, rooms.admit, rooms.respond, rooms.submit, rooms.confirm) if stage]

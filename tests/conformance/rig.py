@@ -118,9 +118,9 @@ class LedgerRig:
     async def record(
         self, *found: Task, answered: Sequence[Responded] = (), upto: int = 110, head: int | None = None, fork: int = 0
     ) -> int:
-        """Record what the blocks up to `upto` hold; the head is there too unless given."""
+        """Record the content of the blocks up to `upto`, the head unless given. Return the number of new tasks."""
         head = upto if head is None else head
-        return await self.write(ingest.record, self.source, found, answered, header(upto, fork), head)
+        return len(await self.write(ingest.record, self.source, found, answered, header(upto, fork), head))
 
     async def claim(self, *states: State, limit: int = 100, lease_ms: int = LEASE_MS) -> list[OpenTask]:
         return await self.write(claims.claim, self.source, states, limit, lease_ms)

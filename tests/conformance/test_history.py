@@ -43,8 +43,8 @@ async def test_answers_of_others_are_history_up_to_the_beginning(
     events = [make_response(0, 105, b"theirs"), make_response(1, 115, b"theirs")]
     await ledger.record(make_task(0), make_task(1), answered=events, upto=120)
     held = await ledger.held(State.SEEN)
-    found = await ledger.write(outcomes.answered, list(zip(held, events, strict=True)), by_us=False)
-    assert {one.task.task_index for one in held if one.row_id in found} == over
+    fresh = await ledger.write(outcomes.answered, list(zip(held, events, strict=True)), by_us=False)
+    assert {task.task.task_index for task in held if task not in fresh} == over
     reasons = await last_reasons(ledger)
     assert {index for index, why in reasons.items() if why.endswith(history.BEFORE)} == over
 
@@ -56,8 +56,8 @@ async def test_deadlines_are_history_in_the_numbers_of_the_contract(
     await begin(ledger, None if closed is None else 1_000_000, closed)
     await ledger.record(make_task(0, deadline=120), make_task(1, deadline=140), upto=1_000_100)
     held = await ledger.held(State.SEEN)
-    found = await ledger.write(outcomes.expired, held)
-    assert {one.task.task_index for one in held if one.row_id in found} == over
+    fresh = await ledger.write(outcomes.expired, held)
+    assert {task.task.task_index for task in held if task not in fresh} == over
 
 
 async def test_deadline_by_time_is_history_when_past_at_the_beginning(ledger: LedgerRig) -> None:
@@ -67,8 +67,8 @@ async def test_deadline_by_time_is_history_when_past_at_the_beginning(ledger: Le
     await ledger.record(*tasks, upto=200)
     await ledger.write(ingest.finalise, ledger.source, replace(header(200), timestamp_s=now_s + 60))
     held = await ledger.held(State.SEEN)
-    found = await ledger.write(outcomes.expired, held)
-    assert [one.row_id in found for one in held] == [True, False]
+    fresh = await ledger.write(outcomes.expired, held)
+    assert [task not in fresh for task in held] == [True, False]
 
 
 async def test_history_counts_what_nobody_could_have_answered(ledger: LedgerRig) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import update
 
 from tests.conformance.rig import ANSWER, LedgerRig, header, make_response, make_task
 from watcher.chain.rpc.agreement import Final
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import Halt
 from watcher.ledger import ingest, marks, outcomes, queries
@@ -151,7 +152,8 @@ class Nodes:
 
 
 def watch_of(ledger: LedgerRig, nodes: Nodes) -> Watch:
-    return Watch(cast("Any", nodes), cast("Any", None), ledger.store, WatchPlan(1, "finalized", 100, 1.0), 30)
+    source = Source(cast("Any", nodes), cast("Any", None), ledger.store, ledger.clock, 30)
+    return Watch(source, WatchPlan(1, "finalized", 100, 1.0))
 
 
 async def test_a_poisoned_head_is_lowered_when_nodes_show_less(ledger: LedgerRig) -> None:

@@ -18,6 +18,7 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
@@ -70,9 +71,10 @@ async def rigged(folder: Path, *changes: tuple[str, str]) -> AsyncIterator[Rig]:
         url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
         schema.upgrade(url)
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 4, 100, 1), 100)
-        recheck = Recheck(nodes, contract, watch, ledger, 0, 100, 1)
-        yield Rig(net, relay, watch, recheck, Consistency(contract, ledger))
+        source = Source(nodes, contract, ledger, clock, window_blocks=100)
+        watch = Watch(source, WatchPlan(net.chain_id, 4, 100, 1))
+        recheck = Recheck(source, watch.reader, 0, 100, 1)
+        yield Rig(net, relay, watch, recheck, Consistency(source))
 
 
 async def test_consistency_reports_nothing_when_the_convention_is_right(tmp_path: Path) -> None:
@@ -167,7 +169,7 @@ async def test_consistency_reports_a_count_view_the_contract_lacks(tmp_path: Pat
 
 async def test_consistency_logs_each_contradiction_once(tmp_path: Path) -> None:
     said: list[str] = []
-    sink = logger.add(lambda message: said.append(message.record["message"]), level="WARNING")
+    sink = logger.add(lambda message: said.append(str(message.record["extra"].get("reason"))), level="WARNING")
     try:
         async with rigged(tmp_path, ('count_view = "latestTaskNum()"', 'count_view = "taskCount()"')) as rig:
             await rig.net.mine(3)

@@ -19,6 +19,7 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
@@ -85,7 +86,7 @@ class Rig:
 
     async def messages(self) -> tuple[str, ...]:
         """What housekeeping says of the convention after two passes."""
-        consistency = Consistency(self.contract, self.ledger)
+        consistency = Consistency(Source(self.nodes, self.contract, self.ledger, SystemClock()))
         for _ in range(2):
             await consistency.run()
         return consistency.messages
@@ -131,8 +132,9 @@ class Rigs:
         schema.upgrade(url)
         start_block = int(made["blockNumber"], 16)
         ledger = await self._stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, start_block))
-        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 1, 100, 1), None)
-        admit = Admit(nodes, contract, ledger, clock, 0, 1)
+        source = Source(nodes, contract, ledger, clock)
+        watch = Watch(source, WatchPlan(net.chain_id, 1, 100, 1))
+        admit = Admit(source, 0, 1)
         return Rig(net, str(made["contractAddress"]), nodes, contract, ledger, watch, admit, start_block)
 
 
@@ -165,7 +167,7 @@ async def test_no_hole_is_seen_when_the_file_says_how_is_counted(first: int, cou
     assert (await rig.prove()).ok
     await rig.create("one", "two", "three")
     assert await rig.contract.latest_task_num(await rig.head()) == first + 3
-    reconcile = Reconcile(rig.contract, rig.watch, rig.ledger)
+    reconcile = Reconcile(Source(rig.nodes, rig.contract, rig.ledger, SystemClock()), rig.watch.reader)
     for _ in range(2):
         assert await reconcile.run() == 0
     events = await rig.ledger.read(queries.recent_events, rig.ledger.source_id)

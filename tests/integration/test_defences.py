@@ -15,9 +15,9 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
-from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
@@ -43,6 +43,7 @@ class Rig:
     nodes: NodePool
     contract: TaskManager
     ledger: Ledger
+    source: Source
     watch: Watch
     admit: Admit
     confirm: Confirm
@@ -84,17 +85,19 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
+        source = Source(nodes, contract, ledger, clock, WINDOW)
+        watch = Watch(source, WatchPlan(net.chain_id, DEPTH, 100, 1))
         yield Rig(
             net,
             relays,
             nodes,
             contract,
             ledger,
+            source,
             watch,
-            Admit(nodes, contract, ledger, clock, 0, 1),
-            Confirm(nodes, contract, Resolver(nodes, contract, ledger), ledger, clock, 1),
-            Recheck(nodes, contract, watch, ledger, 0, 100, 1),
+            Admit(source, 0, 1),
+            Confirm(source, 1),
+            Recheck(source, watch.reader, 0, 100, 1),
         )
 
 
@@ -152,7 +155,7 @@ async def told(rig: Rig) -> list[str]:
 
 
 async def test_a_task_that_no_node_shows_at_all_is_told_once(rig: Rig) -> None:
-    reconcile = Reconcile(rig.contract, rig.watch, rig.ledger)
+    reconcile = Reconcile(rig.source, rig.watch.reader)
     await rig.net.create_tasks([b"shown"])
     await rig.catch_up()
     twist(rig, withholding, withholding)
@@ -169,7 +172,7 @@ async def test_a_task_that_no_node_shows_at_all_is_told_once(rig: Rig) -> None:
 
 
 async def test_tasks_that_the_contract_no_longer_counts_are_told_once(rig: Rig) -> None:
-    reconcile = Reconcile(rig.contract, rig.watch, rig.ledger)
+    reconcile = Reconcile(rig.source, rig.watch.reader)
     await rig.net.create_tasks([b"known", b"too"])
     await rig.catch_up()
     assert await reconcile.run() == 0

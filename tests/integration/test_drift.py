@@ -14,6 +14,7 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import call_data
@@ -69,9 +70,10 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, DEPTH, 100, 1), WINDOW)
+        source = Source(nodes, contract, ledger, clock, WINDOW)
+        watch = Watch(source, WatchPlan(net.chain_id, DEPTH, 100, 1))
         windows: list[int | None] = []
-        drift = Drift(nodes, contract, watch, None, ledger, windows.append)
+        drift = Drift(source, watch.reader, None, windows.append)
         yield Rig(net, relay, nodes, ledger, watch, drift, windows)
 
 
@@ -107,7 +109,7 @@ async def test_a_longer_window_holds_at_once_for_what_is_open_and_what_comes(rig
     await rig.net.manager.upgrade(window_blocks=50)
     await rig.drift.run()
     assert await rig.deadlines() == [50]
-    assert (rig.windows, rig.watch.window_blocks) == ([50], 50)
+    assert (rig.windows, rig.watch.reader.window_blocks) == ([50], 50)
     changed = [words.partition(" was ")[0] for words in await rig.told()]
     assert changed == ["its implementation", "its response window"]
     await rig.net.create_tasks([b"after"])
@@ -145,7 +147,7 @@ async def test_a_shorter_window_takes_nothing_away_before_it_is_final(rig: Rig) 
     await rig.read()
     await rig.drift.run()
     assert await rig.deadlines() == [WINDOW]
-    assert rig.watch.window_blocks == 10
+    assert rig.watch.reader.window_blocks == 10
     await rig.net.mine(DEPTH + 1)
     await rig.read()
     await rig.drift.run()
@@ -166,7 +168,7 @@ async def test_an_upgrade_that_a_reorg_takes_away_leaves_the_deadlines_as_they_w
     await rig.read()
     await rig.drift.run()
     assert await rig.deadlines() == [WINDOW]
-    assert rig.watch.window_blocks == WINDOW
+    assert rig.watch.reader.window_blocks == WINDOW
 
 
 async def test_a_node_that_is_behind_teaches_nothing(rig: Rig) -> None:

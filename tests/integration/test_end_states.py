@@ -5,7 +5,7 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
@@ -21,6 +21,7 @@ from watcher.chain.reconcile import Reconcile
 from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
@@ -67,12 +68,12 @@ class Rig:
         self.restart()
 
     def restart(self) -> None:
-        given = (self.nodes, self.contract, self.ledger)
-        self.watch = Watch(*given, WatchPlan(self.net.chain_id, DEPTH, 100, 1), self.window)
-        self.admit = Admit(*given, self.clock, 0, 1, self.quorum)
-        self.confirm = Confirm(*given[:2], Resolver(*given), self.ledger, self.clock, 1, quorum=self.quorum)
-        self.recheck = Recheck(self.nodes, self.contract, self.watch, self.ledger, 0, 100, 1)
-        self.reconcile = Reconcile(self.contract, self.watch, self.ledger)
+        self.source = Source(self.nodes, self.contract, self.ledger, self.clock, self.window)
+        self.watch = Watch(self.source, WatchPlan(self.net.chain_id, DEPTH, 100, 1))
+        self.admit = Admit(self.source, 0, 1, self.quorum)
+        self.confirm = Confirm(self.source, 1, quorum=self.quorum)
+        self.recheck = Recheck(self.source, self.watch.reader, 0, 100, 1)
+        self.reconcile = Reconcile(self.source, self.watch.reader)
 
     def lie(self, *twists: Twist) -> None:
         for relay, twist in zip(self.relays, twists or (honest,) * len(self.relays), strict=True):
@@ -337,13 +338,13 @@ async def test_a_response_hidden_from_every_look_is_found_before_the_deadline(tm
 
 async def test_a_response_window_of_zero_is_no_reading(rig: Rig) -> None:
     """A daemon that took it would give each task a deadline in its own block, and every task would expire."""
-    drift = Drift(rig.nodes, rig.contract, rig.watch, None, rig.ledger)
+    drift = Drift(rig.source, rig.watch.reader, None)
     await drift.run()
     await final_task(rig)
     rig.lie(zeros)
     with pytest.raises(RetryElsewhere, match="is 0 at block"):
         await drift.run()
-    assert rig.watch.window_blocks == WINDOW
+    assert rig.watch.reader.window_blocks == WINDOW
     rig.lie()
     await drift.run()
     await rig.step()
@@ -376,7 +377,7 @@ async def test_one_of_two_nodes_that_shows_zeros_ends_nothing(tmp_path: Path) ->
         assert await rig.state() == "ready"
 
 
-async def test_work_past_its_deadline_that_fails_holds_up_nothing_else(rig: Rig) -> None:
+async def test_failing_work_past_its_deadline_holds_up_nothing_else(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     """The judge cannot say anything of old tasks; the event of a new one is still believed, and the trouble told."""
     await final_task(rig)
     await rig.net.mine(WINDOW + DEPTH)
@@ -388,13 +389,12 @@ async def test_work_past_its_deadline_that_fails_holds_up_nothing_else(rig: Rig)
     await rig.respond(1, created_block, b"an answer")
     while await rig.watch.step() == 0:
         pass
-    resolver = Resolver(rig.nodes, rig.contract, rig.ledger)
 
-    async def broken(_: Any) -> Any:
+    async def broken(*_: Any) -> Any:
         raise RetryElsewhere("the state is gone")
 
-    cast("Any", resolver).past_deadline = broken
-    confirm = Confirm(rig.nodes, rig.contract, resolver, rig.ledger, rig.clock, 1)
+    monkeypatch.setattr(Resolver, "past_deadline", broken)
+    confirm = Confirm(rig.source, 1)
     with pytest.raises(RetryElsewhere, match="the state is gone"):
         await confirm.step()
     assert await rig.state(1) == "responded_other"

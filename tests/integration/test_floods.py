@@ -17,6 +17,7 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
@@ -68,9 +69,10 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 30, 100, 1), WINDOW)
-        admit = Admit(nodes, contract, ledger, clock, 0, 1)
-        yield Rig(net, relay, ledger, watch, admit, Recheck(nodes, contract, watch, ledger, 0, 100, 1))
+        source = Source(nodes, contract, ledger, clock, WINDOW)
+        watch = Watch(source, WatchPlan(net.chain_id, 30, 100, 1))
+        admit = Admit(source, 0, 1)
+        yield Rig(net, relay, ledger, watch, admit, Recheck(source, watch.reader, 0, 100, 1))
 
 
 def flooding(size: int, forge: Callable[[int, Log], Log]) -> Callable[[Answers, Answers], Answers]:

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, relaying, running_chain
 from tests.system.daemon_rig import running_rig
-from watcher.chain.contract import genesis_hash
+from watcher.chain.genesis import genesis_hash
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
@@ -104,7 +104,7 @@ async def test_answers_that_are_made_up_are_none(pair: tuple[Relay, Relay, NodeP
 async def test_those_that_are_silent_may_know_better(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), broken
-    with pytest.raises(RetryElsewhere, match="not that of the ledger's chain"):
+    with pytest.raises(RetryElsewhere, match="another block 0 than the ledger's chain has"):
         await genesis_hash(nodes, begun(OURS))
     second.twist = broken
     first.twist = broken

@@ -15,9 +15,9 @@ from watcher.chain.confirm import Confirm
 from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
-from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
@@ -87,10 +87,11 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 2, 100, 1), None)
-        confirm = Confirm(nodes, contract, Resolver(nodes, contract, ledger), ledger, clock, 1)
-        admit = Admit(nodes, contract, ledger, clock, 0, 1)
-        yield Rig(net, mailbox, ledger, watch, admit, confirm, Consistency(contract, ledger))
+        source = Source(nodes, contract, ledger, clock)
+        watch = Watch(source, WatchPlan(net.chain_id, 2, 100, 1))
+        confirm = Confirm(source, 1)
+        admit = Admit(source, 0, 1)
+        yield Rig(net, mailbox, ledger, watch, admit, confirm, Consistency(source))
 
 
 async def test_observer_records_what_the_mailbox_shows_of_its_avs(rig: Rig) -> None:

@@ -122,7 +122,7 @@ def test_a_known_task_is_looked_up_by_its_identity(engine: Engine) -> None:
     """Recording reads and writes by (source, index), however many tasks there are."""
 
     def record(conn: Connection) -> int:
-        return ingest.record(Tx(conn, NOW_MS), 1, [make_task(7)], [make_response(7, 105)], header(111), 111)
+        return len(ingest.record(Tx(conn, NOW_MS), 1, [make_task(7)], [make_response(7, 105)], header(111), 111))
 
     _, sent = statements(engine, record)
     for statement, parameters in sent:

@@ -18,6 +18,7 @@ from watcher.chain.numbering import Numbering, UnknownNumbering, contradiction, 
 from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
@@ -40,6 +41,9 @@ class NoWaitClock(SystemClock):
 
     def now_ms(self) -> int:
         return super().now_ms() + round(self.ahead_s * 1000)
+
+    def monotonic_s(self) -> float:
+        return super().monotonic_s() + self.ahead_s
 
     async def sleep(self, seconds: float) -> None:
         self.ahead_s += seconds
@@ -191,11 +195,12 @@ class Stages:
         self.net, self.relay, self.nodes, self.ledger = net, relay, nodes, ledger
         self.clock = clock
         self.contract = TaskManager(nodes, book_address(net), convention("wizard"), 100)
-        plan = WatchPlan(net.chain_id, "finalized", 10_000, 1, numbering=numbering)
-        self.watch = Watch(nodes, self.contract, ledger, plan, WINDOW)
-        self.resolver = Resolver(nodes, self.contract, ledger)
-        self.admit = Admit(nodes, self.contract, ledger, clock, 0, 1)
-        self.confirm = Confirm(nodes, self.contract, self.resolver, ledger, clock, 1)
+        source = Source(nodes, self.contract, ledger, clock, WINDOW, numbering)
+        plan = WatchPlan(net.chain_id, "finalized", 10_000, 1)
+        self.watch = Watch(source, plan)
+        self.resolver = Resolver(source)
+        self.admit = Admit(source, 0, 1)
+        self.confirm = Confirm(source, 1)
 
     async def catch_up(self) -> None:
         while await self.watch.step() == 0:

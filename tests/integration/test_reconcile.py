@@ -15,6 +15,7 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
@@ -35,6 +36,7 @@ class Rig:
     net: Devnet
     contract: TaskManager
     ledger: Ledger
+    source: Source
     watch: Watch
     admit: Admit
     start_block: int
@@ -69,7 +71,7 @@ class Rig:
 
     async def repair(self) -> int:
         self.searched.clear()
-        return await Reconcile(self.contract, self.watch, self.ledger).run()
+        return await Reconcile(self.source, self.watch.reader).run()
 
     async def create(self) -> int:
         """One task in a block of its own, with empty ones around it; the block it stands in."""
@@ -107,8 +109,9 @@ async def rigged(tmp_path: Path, *, before: int) -> AsyncIterator[Rig]:
         schema.upgrade(url)
         start_block = await net.chain.head() + 1
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, start_block))
-        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 4, SPAN, 1), 100)
-        rig = Rig(net, contract, ledger, watch, Admit(nodes, contract, ledger, clock, 0, 1), start_block)
+        source = Source(nodes, contract, ledger, clock, 100)
+        watch = Watch(source, WatchPlan(net.chain_id, 4, SPAN, 1))
+        rig = Rig(net, contract, ledger, source, watch, Admit(source, 0, 1), start_block)
         relay.twist = rig.twist
         yield rig
 
@@ -171,7 +174,7 @@ async def test_a_contract_without_tasks_has_no_holes(tmp_path: Path) -> None:
 async def test_where_no_task_is_ours_yet_all_blocks_are_searched_once_and_for_every_new_one(rig: Rig) -> None:
     rig.hidden = rig.withheld = {3}
     await rig.net.mine(25)
-    reconcile = Reconcile(rig.contract, rig.watch, rig.ledger)
+    reconcile = Reconcile(rig.source, rig.watch.reader)
     searches = []
     for step in range(4):
         if step == 2:

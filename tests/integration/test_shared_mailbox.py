@@ -24,6 +24,7 @@ from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet import chain as devnet_chain
@@ -130,7 +131,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         schema.upgrade(url)
         start_block = int(made[0]["blockNumber"], 16)
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, start_block))
-        watch = Watch(nodes, contract, ledger, WatchPlan(net.chain_id, 0, 100, 1), None)
+        source = Source(nodes, contract, ledger, clock)
+        watch = Watch(source, WatchPlan(net.chain_id, 0, 100, 1))
         yield Rig(
             net,
             mailbox,
@@ -138,9 +140,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             contract,
             ledger,
             watch,
-            Resolver(nodes, contract, ledger),
-            Admit(nodes, contract, ledger, clock, 0, 1),
-            Recheck(nodes, contract, watch, ledger, 0, 100, 1),
+            Resolver(source),
+            Admit(source, 0, 1),
+            Recheck(source, watch.reader, 0, 100, 1),
         )
 
 

@@ -27,6 +27,7 @@ from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.nodes import Replica
 from watcher import stage
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.daemon import parts, wiring
 from watcher.errors import TryLater
 from watcher.ledger import claims, hook_results, ingest
@@ -160,7 +161,7 @@ async def live(folder: Path, settings: Settings, memory: Memory, at_writer: Call
     async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, genesis.hash, wakeups.committed) as opened:
         ledger = cast("Ledger", _Told(opened, memory))
         await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=2)
-        source = wiring.Source(nodes, contract, ledger, clock, window)
+        source = Source(nodes, contract, ledger, clock, window)
         rooms = wiring.build(settings, source, wiring.Outside(_answer, client))
         working = [asyncio.create_task(StageLoop(one, wakeups, clock, stopping).run()) for one in rooms.stages]
         rounds = 0

@@ -17,8 +17,9 @@ from tests.simulation.books import open_ledger
 from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
 from watcher.chain.contract import TaskManager as Contract
-from watcher.chain.contract import genesis_hash
+from watcher.chain.genesis import genesis_hash
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.source import Source
 from watcher.daemon import daemon, parts, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater
 from watcher.ledger import claims
@@ -88,7 +89,7 @@ class Life:
         world.source_id = cursor.source_id
         await self._patiently(lambda: ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True))
         with seeded(world):
-            source = wiring.Source(self.nodes, contract, ledger, world.clock, window)
+            source = Source(self.nodes, contract, ledger, world.clock, window)
             rooms = wiring.build(self._settings, source, wiring.Outside(world.hook.run, world.api))
         self.rooms = rooms
         await self._patiently(rooms.watch.step)

@@ -15,7 +15,7 @@ from tests.simulation.rules import Rules
 from tests.simulation.scenario import settle
 from tests.simulation.world import World
 from watcher.chain.confirm import Confirm
-from watcher.chain.resolve import Resolver
+from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.daemon import startup
 from watcher.errors import RetryElsewhere, StaleNode, TryLater
@@ -104,8 +104,7 @@ async def test_finality_that_moves_between_two_questions_of_confirmation_does_no
 
         ledger.store.read = ask
         nodes, contract = cast("Any", Nodes()), cast("Any", Contract())
-        resolver = Resolver(nodes, contract, ledger.store)
-        confirm = Confirm(nodes, contract, resolver, ledger.store, ledger.clock, 5.0)
+        confirm = Confirm(Source(nodes, contract, ledger.store, ledger.clock), 5.0)
         await confirm.step()
         assert await ledger.state(0) in (State.RESPONDED, State.FINAL)
         await ledger.write(ingest.finalise, ledger.source, header(110))
@@ -136,7 +135,8 @@ async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: 
                 return header(which, fork=1) if which > 104 else None
 
         plan = WatchPlan(CHAIN_ID, "finalized", 100, 1.0)
-        watch = Watch(cast("Any", Nodes()), cast("Any", None), ledger.store, plan, 30)
+        source = Source(cast("Any", Nodes()), cast("Any", None), ledger.store, ledger.clock, 30)
+        watch = Watch(source, plan)
         with pytest.raises(RetryElsewhere, match="block 104, which is final"):
             await watch.step()
     engine.dispose()

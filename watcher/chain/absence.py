@@ -1,8 +1,8 @@
-"""When a reading of zero, which is also what every empty cache says, is evidence that a task or its response is absent.
+"""The evidence that a task or its response is absent: a reading of zero, which every empty cache gives too.
 
 Invariant: no task ends by one reading of zero. It takes the same reading from `quorum` endpoints, or two readings at
-different heights and `APART_S` seconds apart on a clock that no one can set. A hash that differs and is not zero is
-evidence at once.
+different heights and `APART_S` seconds apart on the monotonic clock. A hash that differs and is not zero is evidence at
+once.
 """
 
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from watcher.ledger import absences
 from watcher.ledger.store import Ledger
 from watcher.task import Absence, Absent, Header, OpenTask
 
-# Caches of providers and replicas that restart are empty for seconds. Deadlines are past when this is asked, and the
-# end of such a task is not urgent.
+# Caches of providers and replicas that restart are empty for seconds. The deadline is past by then, and the end of such
+# a task is not urgent.
 APART_S = 6.0
-# Tasks that are settled in another way leave their entry behind: beyond so many, those of this age are forgotten.
+# A task that is settled in another way leaves its entry behind: beyond so many, entries of this age are forgotten.
 _MOST_MEASURED = 100_000
 _FORGET_AFTER_S = 600.0
 
@@ -25,7 +25,7 @@ class AbsenceRule:
     """Keeps the first reading of zero in the ledger, and accepts the second.
 
     The time between both is measured on the monotonic clock, so a restart begins it anew: the wall clock may have been
-    set forward meanwhile. `quorum`: the number of endpoints that have given each reading alike (`NodePool`).
+    set forward meanwhile. `quorum`: the number of endpoints that gave each reading alike (`NodePool`).
     """
 
     def __init__(self, ledger: Ledger, clock: Clock, quorum: int) -> None:
@@ -34,17 +34,22 @@ class AbsenceRule:
         self._quorum = quorum
         self._since_s: dict[int, float] = {}  # by row, oldest first: the first reading of this process
 
-    async def proven(self, held: Sequence[OpenTask], of: Absent, at: Header) -> list[OpenTask]:
-        """Return the tasks whose `of` was read as zero at `at` and may be taken as absent.
+    async def proven(self, tasks: Sequence[OpenTask], of: Absent, at: Header) -> list[OpenTask]:
+        """Return the tasks that are proven absent. The others have their first reading recorded.
 
-        The first reading of the others is recorded; they are due for the second one block and `APART_S` later.
+        The second reading of those is due one block and `APART_S` later.
+
+        Args:
+            tasks: the tasks with a reading of zero at `at`.
+            of: the subject of the reading: the task, its response or its event.
+            at: the block of the reading.
         """
-        if self._quorum > 1 or not held:
-            return list(held)
+        if self._quorum > 1 or not tasks:
+            return list(tasks)
         now_ms, now_s = self._clock.now_ms(), self._clock.monotonic_s()
         self._forget(now_s - _FORGET_AFTER_S)
         proven, waiting = [], []
-        for task in held:
+        for task in tasks:
             first = _first(task, of, at, now_ms)
             since_s = self._measured_from(task, now_s, is_first=first != task.absence)
             if at.number > first.block_number and now_s - since_s >= APART_S:
@@ -67,7 +72,7 @@ class AbsenceRule:
 
 
 def _first(task: OpenTask, of: Absent, at: Header, now_ms: int) -> Absence:
-    """The reading this one is compared with: itself where no other is kept, or the clock has stepped back since."""
+    """Return the first reading: the recorded one; this one if none is recorded, or the clock stepped back since."""
     kept = task.absence
     if kept is None or kept.of is not of or kept.at_ms > now_ms or kept.block_number > at.number:
         return Absence(of, at.number, now_ms)

@@ -1,29 +1,24 @@
-"""Stage: what was sent, or can no longer be sent -> its outcome on the chain.
+"""Stage: the outcome on the chain of every task that was sent, or that can no longer be sent.
 
-Invariant: a task is answered when our own reading of the chain says so, final only at finality, and expired only when
-a final head is past its deadline.
+Invariant: a task is answered when our own reading of the chain shows the response, final only at finality, and expired
+only when a final head is past its deadline.
 """
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
-from loguru import logger
 
 from watcher.chain.absence import AbsenceRule
-from watcher.chain.contract import TaskManager
 from watcher.chain.dry_run import DryRun
 from watcher.chain.event_search import EventSearch
 from watcher.chain.expiry import Expiry
+from watcher.chain.outcome_lines import OutcomeLines
 from watcher.chain.resend import Pause, pause
 from watcher.chain.resolve import Resolver
-from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
-from watcher.clock import Clock
+from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
-from watcher.ledger import absences, claims, outcomes, queries, stats
+from watcher.ledger import absences, claims, outcomes, stats
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Ledger
 from watcher.state import NOT_HELD, State
 from watcher.task import (
     Absent,
@@ -39,23 +34,10 @@ from watcher.task import (
     Verdict,
 )
 
-if TYPE_CHECKING:
-    from loguru import Logger
-
 _BATCH = 200
-_NAMED = 20
 _SENT = frozenset({State.UNKNOWN, State.ACCEPTED})
-# The ends that rest on an absence are looked at again so often.
+# The ends that rest on an absence are resolved again after so long.
 _REVIEW_S = 60.0
-
-
-def _log(held: OpenTask) -> "Logger":
-    return logger.bind(task=held.task.task_index)
-
-
-def _log_back(held: Sequence[OpenTask]) -> None:
-    some = ", ".join(str(task.task.task_index) for task in held[:_NAMED])
-    logger.warning("taken up again, the contract holds them after all: {} tasks, among them {}", len(held), some)
 
 
 class Confirm:
@@ -65,214 +47,212 @@ class Confirm:
 
     def __init__(
         self,
-        nodes: NodePool,
-        contract: TaskManager,
-        resolver: Resolver,
-        ledger: Ledger,
-        clock: Clock,
+        source: Source,
         idle_s: float,
         patience_blocks: int = 5,
         dry_run: DryRun | None = None,
         quorum: int = 1,
     ) -> None:
-        """`patience_blocks`: what the chain gets to show an attempt nobody waits for any more.
+        """Set up the stage.
 
-        `dry_run` tells what the contract has against an answer that never came. `quorum`: the number of endpoints
-        that give each reading of the contract alike.
+        Args:
+            source: nodes, contract, ledger and clock.
+            idle_s: seconds between two steps when there is nothing to do.
+            patience_blocks: blocks after which an attempt that another process left behind counts as over.
+            dry_run: finds the contract's reason against an answer that never came.
+            quorum: the number of endpoints that give each reading of the contract alike.
         """
-        self._nodes = nodes
-        self._contract = contract
-        self._resolver = resolver
-        self._ledger = ledger
-        self._clock = clock
+        self._source = source
+        self._nodes = source.nodes
+        self._contract = source.contract
+        self._ledger = source.ledger
+        self._clock = source.clock
+        self._resolver = Resolver(source)
         self._idle_s = idle_s
         self._patience_blocks = patience_blocks
         self._dry_run = dry_run
-        self._absence = AbsenceRule(ledger, clock, quorum)
-        self._expiry = Expiry(nodes, contract, ledger, self._absence, dry_run)
-        self._search = EventSearch(ledger, clock)
+        self._absence = AbsenceRule(source.ledger, source.clock, quorum)
+        self._expiry = Expiry(source, self._absence, dry_run)
+        self._search = EventSearch(source.ledger, source.clock)
+        self._lines = OutcomeLines(source.clock)
         self._reviewed_s: float | None = None
 
     async def step(self) -> float:
-        """Look at one batch of each kind, whatever becomes of the others. Returns the seconds until the next look.
+        """Handle one batch of each kind, whatever comes of the others. Return the seconds until the next step.
 
-        Raises the first RetryElsewhere of a kind once every kind has had its turn.
+        Raises:
+            RetryElsewhere: the first error of a kind, once every kind has had its turn.
         """
         await self._ledger.write(
             claims.recover_stale, self._ledger.source_id, all_of_them=False, patience_blocks=self._patience_blocks
         )
-        trouble: RetryElsewhere | None = None
+        first_error: RetryElsewhere | None = None
         is_full = False
         for kind in (self._confirm, self._look_again, self._finalise, self._end, self._review):
             try:
                 is_full |= await kind() == _BATCH
             except RetryElsewhere as error:
-                trouble = trouble or error
-        if trouble is not None:
-            raise trouble
+                first_error = first_error or error
+        if first_error is not None:
+            raise first_error
         return 0 if is_full else self._idle_s
 
     async def _confirm(self) -> int:
-        """Tasks that were sent, and may have been answered or lost meanwhile. Returns how many there were."""
+        """Resolve the tasks that were sent, and may have been answered or lost. Return their number."""
         sent = await self._ledger.read(outcomes.to_confirm, self._ledger.source_id, self._clock.now_ms(), _BATCH)
-        held = sent if self._contract.shows_answers else await self._deliver(sent)
-        if held:
-            cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
-            await self._apply(held, await self._resolver.resolve(held), cursor)
+        tasks = sent if self._contract.shows_answers else await self._deliver(sent)
+        if tasks:
+            cursor = await self._source.cursor()
+            await self._apply(tasks, await self._resolver.resolve(tasks), cursor)
         return len(sent)
 
     async def _end(self) -> int:
-        """Tasks whose deadline is past at finality. Returns how many there were."""
+        """Resolve the tasks whose deadline is past at finality. Return their number."""
         past = await self._ledger.read(outcomes.past_deadline, self._ledger.source_id, self._clock.now_ms(), _BATCH)
-        held = past if self._contract.shows_answers else await self._deliver(past)
-        if held:
-            cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
-            verdicts = await self._resolver.past_deadline(held)
-            late = [(task, v.at) for task, v in zip(held, verdicts, strict=True) if isinstance(v, Expired)]
-            gone = [(task, v) for task, v in zip(held, verdicts, strict=True) if isinstance(v, Orphaned)]
-            rest = [(task, v) for task, v in zip(held, verdicts, strict=True) if not isinstance(v, Expired | Orphaned)]
+        tasks = past if self._contract.shows_answers else await self._deliver(past)
+        if tasks:
+            cursor = await self._source.cursor()
+            resolved = list(zip(tasks, await self._resolver.past_deadline(tasks), strict=True))
+            late = [(task, verdict.at) for task, verdict in resolved if isinstance(verdict, Expired)]
+            gone = [(task, verdict) for task, verdict in resolved if isinstance(verdict, Orphaned)]
+            rest = [(task, verdict) for task, verdict in resolved if not isinstance(verdict, Expired | Orphaned)]
             await self._apply([task for task, _ in rest], [verdict for _, verdict in rest], cursor)
             for empty in (False, True):
-                unknown = [(task, verdict.at) for task, verdict in gone if verdict.empty is empty]
-                if unknown:
-                    await self._expiry.not_held([task for task, _ in unknown], unknown[0][1], empty=empty)
+                not_held = [(task, verdict.at) for task, verdict in gone if verdict.empty is empty]
+                if not_held:
+                    await self._expiry.not_held([task for task, _ in not_held], not_held[0][1], empty=empty)
             if late:
                 await self._expiry.unanswered([task for task, _ in late], late[0][1])
         return len(past)
 
-    async def _deliver(self, held: Sequence[OpenTask]) -> list[OpenTask]:
-        """No outcome will ever show: what the API has accepted is done, and the rest goes on."""
-        await self._ledger.write(outcomes.delivered, [one for one in held if one.state is State.ACCEPTED])
-        return [one for one in held if one.state is not State.ACCEPTED]
+    async def _deliver(self, tasks: Sequence[OpenTask]) -> list[OpenTask]:
+        """End the accepted tasks of a contract that shows no outcome. Return the other tasks."""
+        await self._ledger.write(outcomes.delivered, [task for task in tasks if task.state is State.ACCEPTED])
+        return [task for task in tasks if task.state is not State.ACCEPTED]
 
-    async def _apply(self, held: Sequence[OpenTask], verdicts: Sequence[Verdict], before: Cursor) -> None:
-        """`before`: the cursor as it stood before the chain was asked."""
+    async def _apply(self, tasks: Sequence[OpenTask], verdicts: Sequence[Verdict], before: Cursor) -> None:
+        """Record the verdicts; `before` is the cursor as it was before the chain was asked."""
         ours: list[tuple[OpenTask, Responded]] = []
         others: list[tuple[OpenTask, Responded]] = []
         missing: list[tuple[OpenTask, Header]] = []
         unclear: list[OpenTask] = []
-        unshown: list[OpenTask] = []
-        for one, verdict in zip(held, verdicts, strict=True):
+        unlogged: list[OpenTask] = []
+        for task, verdict in zip(tasks, verdicts, strict=True):
             match verdict:
                 case RespondedByUs(event):
-                    ours.append((one, event))
+                    ours.append((task, event))
                 case RespondedOtherwise(event):
-                    others.append((one, event))
+                    others.append((task, event))
                 case NoEvidence(event_missing=True):
-                    unshown.append(one)
-                case NotYet(at) if one.state in _SENT:
-                    missing.append((one, at))
+                    unlogged.append(task)
+                case NotYet(at) if task.state in _SENT:
+                    missing.append((task, at))
                 case _:
-                    unclear.append(one)
-        await self._ledger.write(outcomes.answered, ours, by_us=True)
-        history = await self._ledger.write(outcomes.answered, others, by_us=False)
-        for one, event in others:
-            if one.row_id not in history:
-                _log(one).warning("answered by somebody else in block {}", event.seen_at.block_number)
-        await self._search.run(unshown, before)
+                    unclear.append(task)
+        self._lines.landed(await self._ledger.write(outcomes.answered, ours, by_us=True), ours)
+        self._lines.answered_by_other(await self._ledger.write(outcomes.answered, others, by_us=False), others)
+        await self._search.run(unlogged, before)
         if missing:
-            said = await self._said([one for one, _ in missing], missing[0][1])
-            await self._send_again(missing, said)
+            refusals = await self._refusals([task for task, _ in missing], missing[0][1])
+            await self._send_again(missing, refusals)
         if unclear:
-            # The block after the one known then: an answer read meanwhile came with it, and is looked at now.
+            # Due at the block after `before`: an answer that was read meanwhile came with it, and is resolved now.
             await self._ledger.write(outcomes.look_again, unclear, before.head_block + 1)
 
     async def _look_again(self) -> int:
-        """Tasks of which an event says that they were answered, or that were set aside and whose log is there again."""
+        """Resolve the tasks that a response event names, or whose log is there again. Return their number."""
         named = await self._ledger.read(outcomes.to_look_again, self._ledger.source_id, _BATCH)
         if named:
-            answered = await self._look([one.held for one in named])
-            unfounded = [one for one in named if one.held.row_id not in answered]
+            answered = await self._reconsider([entry.held for entry in named])
+            unfounded = [entry for entry in named if entry.held.row_id not in answered]
             await self._ledger.write(outcomes.nothing_new, unfounded)
         return len(named)
 
     async def _review(self) -> int:
-        """The newest ends that rest on an absence: a node may show now what it did not show then."""
+        """Resolve the newest ends that rest on an absence: a node may show now what no node showed then."""
         now_s = self._clock.monotonic_s()
         if self._reviewed_s is None or now_s - self._reviewed_s >= _REVIEW_S:
             ended = await self._ledger.read(absences.ended_lately, self._ledger.source_id, _BATCH)
             if ended:
-                await self._look(ended)
+                await self._reconsider(ended)
             self._reviewed_s = now_s
         return 0
 
-    async def _look(self, held: Sequence[OpenTask]) -> set[int]:
-        """Ask the chain about tasks in whatever state. Returns the rows of those it shows a response to."""
-        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
-        verdicts = await self._resolver.resolve(held)
+    async def _reconsider(self, tasks: Sequence[OpenTask]) -> set[int]:
+        """Resolve tasks in any state. Return the rows of those that the chain shows a response to."""
+        cursor = await self._source.cursor()
+        verdicts = await self._resolver.resolve(tasks)
         answered: list[tuple[OpenTask, Verdict]] = []
         back: list[OpenTask] = []
-        unread: list[OpenTask] = []
-        for task, verdict in zip(held, verdicts, strict=True):
+        unlogged: list[OpenTask] = []
+        for task, verdict in zip(tasks, verdicts, strict=True):
             if task.state in NOT_HELD:
                 if self._contract.proves_tasks and not isinstance(verdict, Orphaned):
                     back.append(task)
             elif isinstance(verdict, RespondedByUs | RespondedOtherwise):
                 answered.append((task, verdict))
             elif task.state is State.EXPIRED and isinstance(verdict, NoEvidence) and verdict.event_missing:
-                unread.append(task)
+                unlogged.append(task)
         await self._apply([task for task, _ in answered], [verdict for _, verdict in answered], cursor)
         if back:
-            _log_back(back)
+            self._lines.held_again(back)
             await self._ledger.write(absences.held_after_all, self._ledger.source_id, back)
-        await self._search.run(unread, cursor)
+        await self._search.run(unlogged, cursor)
         return {task.row_id for task, _ in answered}
 
-    async def _said(self, held: Sequence[OpenTask], at: Header) -> Sequence[str | None]:
-        return [None] * len(held) if self._dry_run is None else await self._dry_run.explain(held, at)
+    async def _refusals(self, tasks: Sequence[OpenTask], at: Header) -> Sequence[str | None]:
+        return [None] * len(tasks) if self._dry_run is None else await self._dry_run.explain(tasks, at)
 
-    async def _send_again(self, missing: Sequence[tuple[OpenTask, Header]], said: Sequence[str | None]) -> None:
-        """At once, but where accepted answers never show: then ever more slowly, for the same bytes fail alike."""
+    async def _send_again(self, missing: Sequence[tuple[OpenTask, Header]], refusals: Sequence[str | None]) -> None:
+        """Make the tasks due at once; ever more slowly where accepted answers never show, as the same bytes fail."""
         lost = (await self._ledger.read(stats.unshown, self._ledger.source_id)).count
-        lost += sum(one.state is State.ACCEPTED for one, _ in missing)
-        pauses = [
-            pause(one, at, self._patience_blocks) if lost >= stats.UNSHOWN_LIMIT else Pause() for one, at in missing
-        ]
-        each = zip(missing, said, pauses, strict=True)
-        await asyncio.gather(*(self._send_one_again(one, words, rest) for (one, _), words, rest in each))
+        lost += sum(task.state is State.ACCEPTED for task, _ in missing)
+        is_slow = lost >= stats.UNSHOWN_LIMIT
+        pauses = [pause(task, at, self._patience_blocks) if is_slow else Pause() for task, at in missing]
+        each = zip(missing, refusals, pauses, strict=True)
+        await asyncio.gather(*(self._resend(task, refusal, rest) for (task, _), refusal, rest in each))
 
-    async def _send_one_again(self, held: OpenTask, said: str | None, rest: Pause) -> None:
-        why = await self._why_not(held)
-        if said:
-            why = f"{why}; {said}"
+    async def _resend(self, task: OpenTask, refusal: str | None, rest: Pause) -> None:
+        reason = await self._why_not(task)
+        if refusal:
+            reason = f"{reason}; {refusal}"
         if rest != Pause():
-            why = f"{why}; accepted answers never show on the chain: compare [signed] with the contract"
-        _log(held).warning("{}; it will be sent again", why)
-        await self._ledger.write(outcomes.not_there, held, why, rest.at_block, rest.after_ms)
+            reason = f"{reason}; accepted answers never show on the chain: compare [signed] with the contract"
+        self._lines.sent_again(task, reason)
+        await self._ledger.write(outcomes.not_there, task, reason, rest.at_block, rest.after_ms)
 
-    async def _why_not(self, held: OpenTask) -> str:
-        if held.tx_hash is None:
+    async def _why_not(self, task: OpenTask) -> str:
+        if task.tx_hash is None:
             return "the chain shows no response"
-        receipt = await self._nodes.side.transaction_receipt(held.tx_hash)
+        receipt = await self._nodes.side.transaction_receipt(task.tx_hash)
         if isinstance(receipt, Unread):
             return "the chain shows no response"
         if receipt is None:
             return "the chain shows no response, and does not know the transaction the API named"
-        return (
-            "the transaction the API named failed"
-            if not receipt.status
-            else "the transaction the API named is mined and carries no response to this task"
-        )
+        if not receipt.status:
+            return "the transaction the API named failed"
+        return "the transaction the API named is mined and carries no response to this task"
 
     async def _finalise(self) -> int:
-        """Tasks whose response is in a final block. Returns how many there were.
+        """Finalise the tasks whose response is in a final block. Return their number.
 
-        The event is in a final block, and the state at the head agrees with it: the state of the final block itself,
-        which full nodes drop, says nothing more.
+        The event is in a final block, and the state at the head agrees with it. The state of the final block, which
+        full nodes drop, would show nothing more.
         """
-        held = await self._ledger.read(outcomes.to_finalise, self._ledger.source_id, self._clock.now_ms(), _BATCH)
-        if not held:
+        tasks = await self._ledger.read(outcomes.to_finalise, self._ledger.source_id, self._clock.now_ms(), _BATCH)
+        if not tasks:
             return 0
-        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
+        cursor = await self._source.cursor()
         if cursor.final_hash is None:
-            return 0  # a reorg has just taken back what was called final
+            return 0  # a reorg has just taken back the block that was called final
         final = Header(cursor.final_block, cursor.final_hash, b"")
         if not self._contract.proves_answers:
-            await self._ledger.write(outcomes.final, held, final)  # the events alone tell, and theirs are final blocks
-            return len(held)
-        at, found = await self._resolver.response_hashes(held)
-        there, gone, empty, unread = [], [], [], []
-        for task, response in zip(held, found, strict=True):
+            # The events alone decide, and they are in final blocks.
+            self._lines.final(await self._ledger.write(outcomes.final, tasks, final), final)
+            return len(tasks)
+        at, readings = await self._resolver.response_hashes(tasks)
+        held, gone, empty, unread = [], [], [], []
+        for task, response in zip(tasks, readings, strict=True):
             if isinstance(response, Unread):
                 unread.append(task)
             elif response is None:
@@ -280,9 +260,9 @@ class Confirm:
             elif self._contract.names_answers and response != task.response_hash:
                 gone.append(task)
             else:
-                there.append(task)
+                held.append(task)
         gone += await self._absence.proven(empty, Absent.RESPONSE, at)
-        await self._ledger.write(outcomes.final, there, final)
+        self._lines.final(await self._ledger.write(outcomes.final, held, final), final)
         await self._ledger.write(outcomes.taken_back, gone, at)
         await self._ledger.write(outcomes.look_again, unread, at.number + 1)
-        return len(held)
+        return len(tasks)

@@ -1,8 +1,8 @@
-"""The dry run: what the contract would say to an answer, asked by eth_call before the answer is sent first.
+"""The dry run: an answer is tried with eth_call before it is sent for the first time.
 
-The call is the response function's, from `aggregator()`, with nobody's signature. Contracts check the signatures last,
-so a refusal of those means that all else holds (reverts.py). Invariant: a convenience, never a gate. Only a refusal
-that is known for what it is holds an answer back; no node's silence, slowness or nonsense does.
+The call is the response function's, from `aggregator()`, with an empty signature. Contracts check the signatures last,
+so a refusal of the signatures means that all else holds (reverts.py). Invariant: a convenience, never a gate. Only a
+refusal of known meaning holds an answer back; a node's silence, slowness or malformed reply does not.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from watcher.errors import Quarantine, RetryElsewhere, StaleNode
 from watcher.once import Once
 from watcher.task import Header, NotYet, OpenTask, Resolve, Verdict, WouldRevert
 
-# A POST waits no longer than this for a rehearsal; after one that failed, the next POSTs do not wait at all.
+# A POST waits no longer than this for a dry run; after a dry run that failed, the next POSTs do not wait at all.
 _PATIENCE_S = 3.0
 _REST_S = 60.0
-# Nodes bound the size of a request; what is larger than this by itself goes unrehearsed.
+# Nodes bound the size of a request. A call that is larger than this has no dry run.
 _BATCH_BYTES = 256 * 1024
-_TOLD_LIMIT = 100
-_NOTHING = Refusal(Meaning.PASSES, "nothing against it", "")
+_KINDS_LOGGED = 100
+_PASSES = Refusal(Meaning.PASSES, "nothing against it", "")
 
 
 class DryRun:
-    """Rehearses answers. Who may answer is read from the contract, and again when it does not fit any more."""
+    """Dry runs of answers. The sender is read from the contract, and again when the contract refuses it."""
 
     def __init__(self, contract: TaskManager, clock: Clock) -> None:
         self._contract = contract
@@ -36,130 +36,144 @@ class DryRun:
         self._sender: bytes | None = None
         self._off = False
         self._rests_until_s = 0.0
-        self._failing, self._told = Once(), Once(_TOLD_LIMIT)
+        self._failing, self._logged = Once(), Once(_KINDS_LOGGED)
 
     @property
-    def _name(self) -> str:
+    def _view_name(self) -> str:
         view = self._contract.convention.aggregator
-        return "view of who may answer" if view is None else view.signature
+        return "view of its aggregator" if view is None else view.signature
 
     def follow(self, aggregator: bytes | None, *, anew: bool) -> None:
-        """The contract was read again: answers come from this address. `anew`: it is not what it was."""
+        """Take `aggregator` (20 bytes) as the sender. `anew`: the contract has changed, so start over."""
         self._sender = aggregator
         if anew:
             self._off = False
-            self._told.forget()
+            self._logged.forget()
 
     def before(self, resolve: Resolve) -> Resolve:
-        """`resolve`, and then a dry run of what it would let go for the first time."""
+        """Return `resolve` followed by a dry run of each answer that it would let go for the first time."""
 
-        async def resolved(held: Sequence[OpenTask]) -> Sequence[Verdict]:
-            verdicts = list(await resolve(held))
+        async def resolved(tasks: Sequence[OpenTask]) -> Sequence[Verdict]:
+            verdicts = list(await resolve(tasks))
             first = [
-                place for place, one in enumerate(held) if not one.attempts and isinstance(verdicts[place], NotYet)
+                place for place, task in enumerate(tasks) if not task.attempts and isinstance(verdicts[place], NotYet)
             ]
             if first:
                 at = _block_of(verdicts[first[0]])
-                said = await self.refusals([held[place] for place in first], at)
-                for place, refused in zip(first, said, strict=True):
+                refusals = await self.refusals([tasks[place] for place in first], at)
+                for place, refused in zip(first, refusals, strict=True):
                     if refused is not None:
-                        verdicts[place] = self._judged(held[place], refused, at)
+                        verdicts[place] = self._verdict(tasks[place], refused, at)
             return verdicts
 
         return resolved
 
-    async def explain(self, held: Sequence[OpenTask], at: Header) -> list[str | None]:
-        """What a dry run at `at` says to each answer, in words; None where there is none, or no node can tell."""
-        said = await self.refusals(held, at)
-        return [None if one is None else _words(one, at) for one in said]
+    async def explain(self, tasks: Sequence[OpenTask], at: Header) -> list[str | None]:
+        """Return the refusal of each answer at block `at` as a sentence; None where there is none or it is unknown."""
+        refusals = await self.refusals(tasks, at)
+        return [None if refused is None else _sentence(refused, at) for refused in refusals]
 
-    async def refusals(self, held: Sequence[OpenTask], at: Header) -> list[Refusal | None]:
-        """What the contract says to each answer at `at`, None where nobody can tell. All in one batch."""
-        silence: list[Refusal | None] = [None] * len(held)
+    async def refusals(self, tasks: Sequence[OpenTask], at: Header) -> list[Refusal | None]:
+        """Return the contract's reply to each answer at block `at`, None where it is unknown. All in one batch."""
+        unknown: list[Refusal | None] = [None] * len(tasks)
         if self._off or self._clock.monotonic_s() < self._rests_until_s:
-            return silence
+            return unknown
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                found = await self._play(held, at)
+                refusals = await self._try(tasks, at)
         except StaleNode:
-            return silence  # a reorg, or a state that is not kept: no fault of the node's
-        except (RetryElsewhere, TimeoutError) as trouble:
+            return unknown  # a reorg, or a state that is not kept: no fault of the node's
+        except (RetryElsewhere, TimeoutError) as error:
             self._rests_until_s = self._clock.monotonic_s() + _REST_S
             if self._failing.begins():
-                logger.info("answers are sent without a dry run for now: {}", trouble or "it takes too long")
-            return silence
+                logger.info(
+                    "chain.dry_run_paused: dry runs fail; answers are sent without one for now",
+                    reason=str(error) or "it takes too long",
+                    rest_s=_REST_S,
+                )
+            return unknown
         self._failing.ends()
-        return found
+        return refusals
 
-    async def _play(self, held: Sequence[OpenTask], at: Header) -> list[Refusal | None]:
-        calls = {place: call for place, one in enumerate(held) if (call := self._call(one)) is not None}
-        said: dict[int, Refusal] = {}
-        if calls and await self._casts(at):
-            said = await self._say(calls, at)
-            if any(one.meaning is Meaning.CALLER for one in said.values()):
-                said = await self._recast(calls, said, at)
-        return [said.get(place) for place in range(len(held))]
+    async def _try(self, tasks: Sequence[OpenTask], at: Header) -> list[Refusal | None]:
+        calls = {place: call for place, task in enumerate(tasks) if (call := self._call(task)) is not None}
+        refusals: dict[int, Refusal] = {}
+        if calls and await self._find_sender(at):
+            refusals = await self._run(calls, at)
+            if any(refused.meaning is Meaning.CALLER for refused in refusals.values()):
+                refusals = await self._retry_with_new_sender(calls, refusals, at)
+        return [refusals.get(place) for place in range(len(tasks))]
 
-    async def _casts(self, at: Header) -> bool:
-        """Is it known whose part we play?"""
+    async def _find_sender(self, at: Header) -> bool:
+        """Read the sender from the contract unless it is known. Return True if there is one."""
         if self._sender is None:
             self._sender = await self._contract.aggregator(at)
         if self._sender is None:
-            self._turn_off(f"the contract has no {self._name}, so that nobody's part can be played")
+            self._turn_off(f"the contract has no {self._view_name}, so the sender is unknown")
         return self._sender is not None
 
-    async def _recast(self, calls: dict[int, bytes], said: dict[int, Refusal], at: Header) -> dict[int, Refusal]:
-        """The contract takes answers from somebody else by now; or not from its aggregator() at all."""
+    async def _retry_with_new_sender(
+        self, calls: dict[int, bytes], refusals: dict[int, Refusal], at: Header
+    ) -> dict[int, Refusal]:
+        """Run again if the contract has a new aggregator; turn off if it refuses its own aggregator."""
         before, self._sender = self._sender, None
-        if not await self._casts(at):
+        if not await self._find_sender(at):
             return {}
         if self._sender != before:
-            said = await self._say(calls, at)
-        if all(one.meaning is Meaning.CALLER for one in said.values()):
-            self._turn_off(f"the contract does not take answers from its own {self._name}")
-        return {place: one for place, one in said.items() if one.meaning is not Meaning.CALLER}
+            refusals = await self._run(calls, at)
+        if all(refused.meaning is Meaning.CALLER for refused in refusals.values()):
+            self._turn_off(f"the contract does not take answers from its own {self._view_name}")
+        return {place: refused for place, refused in refusals.items() if refused.meaning is not Meaning.CALLER}
 
-    async def _say(self, calls: dict[int, bytes], at: Header) -> dict[int, Refusal]:
-        assert self._sender is not None, "the part is cast before it is played"
-        said: dict[int, Refusal] = {}
+    async def _run(self, calls: dict[int, bytes], at: Header) -> dict[int, Refusal]:
+        assert self._sender is not None, "the caller has found the sender"
+        refusals: dict[int, Refusal] = {}
         for batch in _batches(calls):
-            found = await self._contract.simulate([calls[place] for place in batch], self._sender, at)
-            for place, one in zip(batch, found, strict=True):
-                if isinstance(one, Unread):
+            replies = await self._contract.simulate([calls[place] for place in batch], self._sender, at)
+            for place, reply in zip(batch, replies, strict=True):
+                if isinstance(reply, Unread):
                     continue
-                said[place] = refusal(one, self._contract.convention.errors) if isinstance(one, Reverted) else _NOTHING
-        return said
+                errors = self._contract.convention.errors
+                refusals[place] = refusal(reply, errors) if isinstance(reply, Reverted) else _PASSES
+        return refusals
 
-    def _call(self, held: OpenTask) -> bytes | None:
-        if held.response is None:
+    def _call(self, task: OpenTask) -> bytes | None:
+        if task.response is None:
             return None
         try:
-            call = self._contract.convention.dry_run(held.task, held.response)
+            call = self._contract.convention.dry_run(task.task, task.response)
         except Quarantine:
-            return None  # whoever builds the request will say so
+            return None  # the builder of the request reports it
         return call if len(call) <= _BATCH_BYTES else None
 
-    def _judged(self, held: OpenTask, refused: Refusal, at: Header) -> Verdict:
-        index, words = held.task.task_index, _words(refused, at)
+    def _verdict(self, task: OpenTask, refused: Refusal, at: Header) -> Verdict:
+        index, sentence = task.task.task_index, _sentence(refused, at)
         match refused.meaning:
             case Meaning.WAIT | Meaning.PARK:
                 park = refused.meaning is Meaning.PARK
-                if self._told.begins(refused.kind):
-                    logger.bind(task=index).warning(
-                        "not sent {}: {}", "yet" if not park else "until that changes", words
+                if self._logged.begins(refused.kind):
+                    logger.warning(
+                        "response.held_back: the contract would refuse the answer; it is not sent now",
+                        task=index,
+                        reason=sentence,
+                        until="the contract or a person changes something" if park else "a later block",
                     )
-                return WouldRevert(at, words if park else f"not sent yet: {words}", park)
-            case Meaning.UNCLEAR if self._told.begins(refused.kind):
-                logger.bind(task=index).info("sent all the same: {}; nobody knows what that means", words)
+                return WouldRevert(at, sentence if park else f"not sent yet: {sentence}", park)
+            case Meaning.UNCLEAR if self._logged.begins(refused.kind):
+                logger.info(
+                    "response.dry_run_unclear: the dry run reverted for an unknown reason; the answer is sent anyway",
+                    task=index,
+                    reason=sentence,
+                )
         return NotYet(at)
 
-    def _turn_off(self, why: str) -> None:
+    def _turn_off(self, reason: str) -> None:
         self._off = True
-        logger.info("answers are sent without a dry run: {}", why)
+        logger.info("chain.dry_run_off: answers are sent without a dry run", reason=reason)
 
 
 def _block_of(verdict: Verdict) -> Header:
-    assert isinstance(verdict, NotYet), "only what may be sent is rehearsed"
+    assert isinstance(verdict, NotYet), "only answers that may be sent have a dry run"
     return verdict.at
 
 
@@ -175,6 +189,6 @@ def _batches(calls: dict[int, bytes]) -> Iterator[list[int]]:
     yield batch
 
 
-def _words(refused: Refusal, at: Header) -> str:
-    said = f"a dry run at block {at.number} says: {refused.words}"
-    return f"{said} (all but the signatures holds)" if refused.meaning is Meaning.PASSES else said
+def _sentence(refused: Refusal, at: Header) -> str:
+    sentence = f"a dry run at block {at.number} says: {refused.words}"
+    return f"{sentence} (all but the signatures holds)" if refused.meaning is Meaning.PASSES else sentence

@@ -1,9 +1,9 @@
-"""Whose blocks the contracts of a chain count: the chain's own, or those of the parent chain.
+"""The blocks that the contracts of a chain count: the chain's own, or those of the parent chain.
 
 On Arbitrum and Orbit chains `block.number` is a block of the first ancestor that is no Arbitrum chain; nodes show it as
 `l1BlockNumber` in each block (docs.arbitrum.io, "Block numbers and time"). Deadlines are in the contract's numbers, all
-else is in the chain's. Invariant: a chain whose contracts count something that its blocks do not show is refused, for
-every deadline would be wrong there; one odd reading, or one of several endpoints, refuses none.
+other blocks in the chain's. Invariant: a chain is refused whose contracts count blocks that its own blocks do not show,
+because every deadline would be wrong there; one odd reading, or one of several endpoints, refuses no chain.
 """
 
 from collections import Counter
@@ -21,28 +21,28 @@ from watcher.task import Header, Task
 
 Counted = Literal["auto", "own", "parent"]
 
-# A node that makes its readings up does not make up the same one several times.
+# A node that invents its readings does not invent the same one several times.
 _READINGS = 3
 _BETWEEN_S = 1.0
 # Some clients run a call as if it were in the next block.
 _TOLERANCE_BLOCKS = 1
-# A contract may name a block somewhat before its own as the one a task was created in, never one so far away.
+# A contract may name a block somewhat before its own as the created block of a task, but none so far away.
 _FAR_BLOCKS = 10_000
 _ADVICE = (
-    'if its contracts count the chain\'s own blocks all the same, set chain.contract_blocks = "own"; otherwise this '
-    "chain cannot be served (docs/chains.md)"
+    'if its contracts do count the chain\'s own blocks, set chain.contract_blocks = "own"; otherwise this chain cannot '
+    "be served (docs/chains.md)"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Numbering:
-    """`l1_blocks`: contracts count the parent chain's blocks. `proved`: a contract was asked, or a person says so."""
+    """The blocks that contracts count. `l1_blocks`: the parent chain's. `proved`: by a call, or by a setting."""
 
     l1_blocks: bool
     proved: bool
 
     def read(self, header: Header) -> Header:
-        """A header that was read before this was known, as it is read from now on."""
+        """Return a header that was read before the numbering was known as it is read from now on."""
         return header if self.l1_blocks else replace(header, l1_block=None)
 
 
@@ -50,15 +50,22 @@ OWN_BLOCKS = Numbering(l1_blocks=False, proved=True)
 
 
 class UnknownNumbering(FixConfiguration):
-    """Contracts count blocks that the nodes do not show."""
+    """The contracts count blocks that the nodes do not show."""
 
 
 async def settle(nodes: NodePool, clock: Clock, counted: Counted = "auto") -> Numbering:
-    """Find out what contracts count, and have the nodes read headers accordingly. `counted` as chain.contract_blocks.
+    """Return the numbering, and have the nodes read headers by it.
 
-    Raises UnknownNumbering when it cannot be known, RetryElsewhere when no node answers or they disagree.
+    Args:
+        nodes: the nodes of the chain.
+        clock: for the pauses between readings.
+        counted: the setting chain.contract_blocks.
+
+    Raises:
+        UnknownNumbering: contracts count blocks that the nodes do not show.
+        RetryElsewhere: no endpoint answers, or the endpoints disagree.
     """
-    numbering = Numbering(counted == "parent", proved=True) if counted != "auto" else await _found(nodes, clock)
+    numbering = Numbering(counted == "parent", proved=True) if counted != "auto" else await _observed(nodes, clock)
     if counted == "parent" and not any(await nodes.opinions(_shows_l1_block)):
         raise UnknownNumbering(
             'chain.contract_blocks is "parent", and no node shows l1BlockNumber in its blocks; name other nodes in '
@@ -67,43 +74,43 @@ async def settle(nodes: NodePool, clock: Clock, counted: Counted = "auto") -> Nu
     for node in nodes.nodes:
         node.l1_blocks = numbering.l1_blocks
     if numbering.l1_blocks:
-        logger.info("contracts on this chain count the parent chain's blocks: deadlines are in those")
+        logger.info("chain.parent_blocks: contracts on this chain count the parent chain's blocks, and so do deadlines")
     return numbering
 
 
-async def _found(nodes: NodePool, clock: Clock) -> Numbering:
+async def _observed(nodes: NodePool, clock: Clock) -> Numbering:
     for reading in range(_READINGS):
         if reading:
             await clock.sleep(_BETWEEN_S)
-        found = await nodes.opinions(_read)
-        if not found:
+        opinions = await nodes.opinions(_read)
+        if not opinions:
             raise RetryElsewhere("no endpoint of chain.rpc_urls answers now")
-        known = [one for one in found if isinstance(one, Numbering)]
-        proved = [one for one in known if one.proved]
-        if proved or (known and len(known) == len(found)):
+        known = [opinion for opinion in opinions if isinstance(opinion, Numbering)]
+        proved = [numbering for numbering in known if numbering.proved]
+        if proved or (known and len(known) == len(opinions)):
             return _agreed(proved or known)
-    words = next(one for one in found if isinstance(one, str))
-    raise UnknownNumbering(f"chain.contract_blocks: {words}; {_ADVICE}")
+    reason = next(opinion for opinion in opinions if isinstance(opinion, str))
+    raise UnknownNumbering(f"chain.contract_blocks: {reason}; {_ADVICE}")
 
 
-def _agreed(found: Sequence[Numbering]) -> Numbering:
-    (most, count), *_ = Counter(found).most_common()
-    if 2 * count <= len(found):
+def _agreed(numberings: Sequence[Numbering]) -> Numbering:
+    (most, count), *_ = Counter(numberings).most_common()
+    if 2 * count <= len(numberings):
         raise RetryElsewhere("the endpoints of chain.rpc_urls do not agree on which blocks contracts count")
     return most
 
 
 async def _read(node: Node) -> Numbering | str:
-    """The numbering as one node shows it; in words what is wrong if contracts count what its blocks do not show."""
+    """Return the numbering as one node shows it; the reason if contracts count blocks that it does not show."""
     at = await node.head()
     counted = await node.contract_block(at)
     if counted is None:
         return Numbering(l1_blocks=at.l1_block is not None, proved=False)
-    for l1_blocks, shown in ((True, at.l1_block), (False, at.number)):
-        if shown is not None and abs(counted - shown) <= _TOLERANCE_BLOCKS:
+    for l1_blocks, block in ((True, at.l1_block), (False, at.number)):
+        if block is not None and abs(counted - block) <= _TOLERANCE_BLOCKS:
             return Numbering(l1_blocks, proved=True)
-    shows = "shows no l1BlockNumber" if at.l1_block is None else f"shows {at.l1_block} as l1BlockNumber"
-    return f"contracts on this chain see block {counted} where {node.name} is at block {at.number} and {shows}"
+    l1_block = "shows no l1BlockNumber" if at.l1_block is None else f"shows {at.l1_block} as l1BlockNumber"
+    return f"contracts on this chain see block {counted} where {node.name} is at block {at.number} and {l1_block}"
 
 
 async def _shows_l1_block(node: Node) -> bool:
@@ -111,9 +118,9 @@ async def _shows_l1_block(node: Node) -> bool:
 
 
 def contradiction(task: Task, numbering: Numbering) -> str | None:
-    """What a task says against a numbering that was only supposed, in words; None if nothing.
+    """Return how a task contradicts a numbering that is not proved; None if it does not.
 
-    The contract writes `created_block` from `block.number`: far from the block of the log, it counts others.
+    The contract writes `created_block` from `block.number`: far from the block of the log, it counts other blocks.
     """
     if numbering.proved or numbering.l1_blocks or abs(task.created_block - task.seen_at.block_number) <= _FAR_BLOCKS:
         return None
@@ -127,20 +134,27 @@ def contradiction(task: Task, numbering: Numbering) -> str | None:
 async def last_block(nodes: NodePool, deadline_block: int, low_block: int, high: Header) -> Header | None:
     """Return the last block, from `low_block` to `high`, that a contract counts as `deadline_block` or lower.
 
-    None if no node has it.
+    Numbers of the parent chain rise slowly and skip some, so a bisection finds the block in some thirty requests.
 
-    Numbers of the parent chain rise slowly and skip some: halving finds the block in some thirty questions at most.
+    Args:
+        nodes: the nodes of the chain.
+        deadline_block: a block as contracts count.
+        low_block: the lowest block of the search, as the chain counts.
+        high: the highest block of the search.
+
+    Returns:
+        The block; None if no node has it.
     """
     if high.l1_block is None:
         return await nodes.header(deadline_block)
     first, last = low_block, high.number
-    found: Header | None = None
+    newest: Header | None = None
     while first <= last:
         middle = await nodes.header((first + last) // 2)
         if middle is None:
             return None
         if middle.contract_block <= deadline_block:
-            found, first = middle, middle.number + 1
+            newest, first = middle, middle.number + 1
         else:
             last = middle.number - 1
-    return found
+    return newest

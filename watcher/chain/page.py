@@ -1,21 +1,24 @@
-"""A page of logs as tasks and responses, and what of it is set aside. A flood of logs costs one event and one line."""
+"""Logs as tasks and responses, with the logs set aside. A flood of logs costs one event and one line."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from watcher.chain.contract import TaskManager
-from watcher.chain.rpc.replies import Log
-from watcher.errors import RetryElsewhere
+from watcher.chain.rpc.replies import Log, LogPage
+from watcher.errors import Quarantine, RetryElsewhere
 from watcher.task import Header, Responded, Task
 
 _EXAMPLES = 3
+# The decoding of more logs than this runs in a thread, so that the event loop does not stall.
+_DECODE_ASIDE = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Decoded:
-    """What a page holds. `refused` are the logs that cannot be decoded, each with the reason.
+    """The content of a page. `refused` are the logs that cannot be decoded, each with the reason.
 
-    `beyond` are tasks whose index the contract has not given out; `count` is how many it counts.
+    `beyond` are tasks whose index the contract has not given out yet; `count` is the number of tasks it counts.
     """
 
     tasks: list[Task]
@@ -25,27 +28,62 @@ class Decoded:
     count: int = 0
 
     def refusals(self) -> str:
-        """The refused logs in words: how many, and three of them."""
-        shown = [f"log {log.log_index} in block {log.block_number}: {why}" for log, why in self.refused[:_EXAMPLES]]
+        """Return a sentence about the refused logs: their number, and three of them."""
+        shown = [
+            f"log {log.log_index} in block {log.block_number}: {reason}" for log, reason in self.refused[:_EXAMPLES]
+        ]
         return _summary(len(self.refused), "logs cannot be decoded", shown)
 
     def inventions(self) -> str:
-        """The tasks beyond the count in words: how many, and three of them."""
+        """Return a sentence about the tasks beyond the count: their number, and three of them."""
         shown = [f"task {task.task_index} in block {task.seen_at.block_number}" for task in self.beyond[:_EXAMPLES]]
         return _summary(len(self.beyond), f"tasks are shown beyond the {self.count} that the contract counts", shown)
 
 
-def _summary(count: int, what: str, shown: Sequence[str]) -> str:
-    return f"{count} {what}: {'; '.join(shown)}{f'; and {count - len(shown)} more' if count > len(shown) else ''}"
+def _summary(count: int, subject: str, shown: Sequence[str]) -> str:
+    more = f"; and {count - len(shown)} more" if count > len(shown) else ""
+    return f"{count} {subject}: {'; '.join(shown)}{more}"
+
+
+class LogReader:
+    """The decoder of the contract's logs. New tasks get the response window `window_blocks`, None for no window."""
+
+    def __init__(self, contract: TaskManager, chain_id: int, window_blocks: int | None) -> None:
+        self._contract = contract
+        self._chain_id = chain_id
+        self.window_blocks = window_blocks
+
+    async def read(self, page: LogPage) -> Decoded:
+        """Return the tasks and responses of a page, with the tasks beyond the contract's count apart."""
+        if len(page.logs) > _DECODE_ASIDE:
+            tasks, responses, refused = await asyncio.to_thread(self.decode, page.logs)
+        else:
+            tasks, responses, refused = self.decode(page.logs)
+        tasks, beyond, count = await within_count(self._contract, tasks, page.last)
+        return Decoded(tasks, responses, refused, beyond, count)
+
+    def decode(self, logs: Sequence[Log]) -> tuple[list[Task], list[Responded], list[tuple[Log, str]]]:
+        """Return logs as tasks and responses, and the logs that cannot be decoded with the reason."""
+        convention = self._contract.convention
+        tasks, responses, refused = [], [], []
+        for log in logs:
+            try:
+                if self._contract.creates_task(log):
+                    tasks.append(convention.decode_task(log, self._chain_id, self.window_blocks))
+                elif self._contract.shows_answer(log):
+                    responses.append(convention.decode_response(log))
+            except Quarantine as error:
+                refused.append((log, str(error)))
+        return tasks, responses, refused
 
 
 async def within_count(contract: TaskManager, tasks: list[Task], at: Header) -> tuple[list[Task], list[Task], int]:
-    """Split tasks into those whose index the contract has given out by block `at`, and those beyond; and its count.
+    """Split tasks by the contract's count at block `at`. Return the tasks within it, the others, and the count.
 
-    The count is read at the page's own last block, so that it cannot lag behind the logs. Nothing is beyond a count
-    that cannot be read (old state is not kept everywhere: each task is proved by its hash later), nor beyond no task at
-    all, which every empty cache says. The index right at the count stays: a file that does not say that the contract
-    counts from 1 loses no task by it.
+    `at` is the last block of the page, so that the count cannot lag behind the logs. No task is beyond a count that
+    cannot be read (not every node keeps old state; the task's hash proves it later), nor beyond a count of zero, which
+    every empty cache reports. The index equal to the count is within it: so a file that does not say that the contract
+    counts from 1 loses no task.
     """
     if not tasks or not contract.counts_tasks:
         return tasks, [], 0
@@ -56,5 +94,5 @@ async def within_count(contract: TaskManager, tasks: list[Task], at: Header) -> 
     count = next_index - contract.lowest_index
     if count == 0:
         return tasks, [], 0
-    given_out = [task for task in tasks if task.task_index <= next_index]
-    return given_out, [task for task in tasks if task.task_index > next_index], count
+    within = [task for task in tasks if task.task_index <= next_index]
+    return within, [task for task in tasks if task.task_index > next_index], count

@@ -1,21 +1,20 @@
-"""Stage: look at the same blocks again, once when they are confirmed and once when they are final.
+"""Stage: read the same blocks again, once when they are confirmed and once when they are final.
 
-A node may show a block before it has indexed all of its logs, and answer "none" in good faith. What the first look
-missed is found by a later one, from another endpoint where there is one.
+A node may show a block before it has indexed all of its logs, and reply "none" in good faith. A later reading, from
+another endpoint where there is one, finds the missing logs.
 """
 
 from loguru import logger
 
-from watcher.chain.contract import TaskManager
-from watcher.chain.rpc.nodes import NodePool
-from watcher.chain.watch import Watch
+from watcher.chain.page import LogReader
+from watcher.chain.source import Source
+from watcher.chain.task_lines import SeenLines
 from watcher.errors import NarrowRange
-from watcher.ledger import queries, rescan
+from watcher.ledger import rescan
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Ledger
 from watcher.task import Header
 
-# Deep enough for any indexer to have caught up, where `confirmations` is less.
+# The least depth of the first pass: any indexer has caught up by then, even with fewer `confirmations`.
 _DEPTH_MIN_BLOCKS = 3
 
 
@@ -25,29 +24,37 @@ class Recheck:
     name = "recheck"
 
     def __init__(
-        self,
-        nodes: NodePool,
-        contract: TaskManager,
-        watch: Watch,
-        ledger: Ledger,
-        confirmations: int,
-        max_span_blocks: int,
-        idle_s: float,
+        self, source: Source, reader: LogReader, confirmations: int, max_span_blocks: int, idle_s: float
     ) -> None:
-        self._nodes = nodes
-        self._contract = contract
-        self._watch = watch
-        self._ledger = ledger
+        """Set up the stage.
+
+        Args:
+            source: nodes, contract, ledger and clock.
+            reader: decodes logs.
+            confirmations: depth in blocks of the first pass, three at least.
+            max_span_blocks: the longest range of blocks in one request.
+            idle_s: seconds between two steps when there is nothing to do.
+        """
+        self._source = source
+        self._nodes = source.nodes
+        self._contract = source.contract
+        self._ledger = source.ledger
+        self._reader = reader
+        self._lines = SeenLines(source.clock)
         self._depth_blocks = max(confirmations, _DEPTH_MIN_BLOCKS)
         self._max_span_blocks = max_span_blocks
         self._span = max_span_blocks
         self._idle_s = idle_s
 
     async def step(self) -> float:
-        """Look at one range of each pass. Returns the seconds until the next look."""
-        cursor = await self._ledger.read(queries.cursor, self._ledger.source_id)
+        """Read one range of each pass. Return the seconds until the next step.
+
+        Raises:
+            RetryElsewhere: no endpoint answers.
+        """
+        cursor = await self._source.cursor()
         if cursor.hash is None or cursor.block < cursor.head_block:
-            return self._idle_s  # the first look comes first
+            return self._idle_s  # the cursor goes first
         try:
             more = await self._look(cursor, rescan.FINAL, min(cursor.final_block, cursor.block), cursor.start_block)
             more |= await self._look(
@@ -63,7 +70,7 @@ class Recheck:
         return 0 if more else self._idle_s
 
     async def _look(self, cursor: Cursor, name: str, upto: int, earliest: int) -> bool:
-        """Read the next range of one pass. Returns whether there is more to read at once."""
+        """Read the next range of one pass. Return True if there is more to read at once."""
         reached = await self._ledger.read(rescan.reached, self._ledger.source_id, name)
         first = earliest if reached is None else max(reached + 1, earliest)
         last = min(upto, first + self._span - 1)
@@ -74,9 +81,18 @@ class Recheck:
             self._contract.emitters, self._contract.convention.topics0, first, last, here
         )
         if not page.continuous:
-            return False  # a reorg is about to be noticed
-        found = await self._watch.read(page)
-        new = await self._ledger.write(rescan.look, self._ledger.source_id, name, found.tasks, found.responses, last)
-        if new:
-            logger.warning("{} logs in blocks {} to {} had been missed by the first look", new, first, last)
+            return False  # the watch is about to notice a reorg
+        decoded = await self._reader.read(page)
+        tasks, responses = await self._ledger.write(
+            rescan.look, self._ledger.source_id, name, decoded.tasks, decoded.responses, last
+        )
+        if tasks or responses:
+            logger.warning(
+                "chain.late_logs: a second reading of blocks shows logs that the first did not",
+                first_block=first,
+                last_block=last,
+                tasks=len(tasks),
+                responses=len(responses),
+            )
+        self._lines.seen(tasks, cursor.begun_block)
         return last < upto

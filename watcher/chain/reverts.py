@@ -1,7 +1,7 @@
-"""What a task manager means when it refuses an answer: revert data -> words and meaning. Pure.
+"""The meaning of a task manager's refusal of an answer, from its revert data. Pure.
 
-Contracts word the same refusal in their own ways, so texts are looked for as parts, in any case. Only what is known
-for certain holds an answer back; whatever is not recognised is UNCLEAR, and lets it go.
+Contracts word the same refusal differently, so a text is recognised by a part of it, in any case. Only a refusal of
+known meaning holds an answer back; an unknown one is UNCLEAR, and the answer is sent.
 """
 
 import re
@@ -16,21 +16,22 @@ from watcher.chain.convention.signature import Signature
 from watcher.chain.rpc.errors import WORDS_LIMIT, clean
 from watcher.chain.rpc.replies import Reverted
 from watcher.errors import Quarantine
+from watcher.text import to_hex
 
 
 class Meaning(StrEnum):
-    """What a refusal says about an answer that nobody has signed yet."""
+    """The consequence of a refusal for an answer that is not signed yet."""
 
-    PASSES = "passes"  # the convention's own checks hold: it stumbles over the signatures, which are not there
-    WAIT = "wait"  # it may pass in a later block, without anybody doing anything about the task
-    PARK = "park"  # it passes only when a person, or an upgrade, changes something
-    CALLER = "caller"  # the contract takes answers from another address than the one we played
-    UNCLEAR = "unclear"  # we do not know what it means
+    PASSES = "passes"  # all checks but the signatures hold, and the signatures are missing
+    WAIT = "wait"  # the answer may pass in a later block, without any action
+    PARK = "park"  # the answer passes only after a person, or an upgrade, changes something
+    CALLER = "caller"  # the contract takes answers from another address than the sender of the call
+    UNCLEAR = "unclear"  # the meaning is unknown
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """`words` are printable and of limited length; `kind` is what they have in common for tasks of the same trouble."""
+    """A refusal. `words` are printable and of limited length; `kind` is the same for tasks with the same cause."""
 
     meaning: Meaning
     words: str
@@ -39,20 +40,20 @@ class Refusal:
 
 _M = Meaning
 
-# In this order. The texts are those of AltLayer's wizard, of incredible squaring, of the contracts that descend from
-# them, and of EigenLayer's BLSSignatureChecker; see docs/contract.md.
+# In this order. The texts are from AltLayer's wizard, incredible squaring, the contracts that descend from them, and
+# EigenLayer's BLSSignatureChecker; see docs/contract.md.
 _TEXTS: tuple[tuple[str, Meaning], ...] = (
     ("aggregator must be the caller", _M.CALLER),
     ("supplied task does not match the one recorded", _M.PARK),
-    ("already responded to the task", _M.WAIT),  # the judge will see the answer, or its event, in a moment
+    ("already responded to the task", _M.WAIT),  # the resolver will see the answer, or its event, in a moment
     ("aggregator has responded too late", _M.PARK),
     ("responded to the task too late", _M.PARK),
     ("empty quorum input", _M.PARK),
     ("quorum does not exist", _M.PARK),
-    ("invalid reference block", _M.WAIT),  # at the block that made the task its stakes are not settled
+    ("invalid reference block", _M.WAIT),  # the stakes at the task's own block count only from the next block on
     ("withdrawaldelayblocks window", _M.WAIT),
     ("pausable:", _M.WAIT),
-    ("signatories do not own", _M.PASSES),  # nobody has signed: of course not
+    ("signatories do not own", _M.PASSES),  # the call has no signatures
     ("length mismatch", _M.PASSES),
     ("quorumapk hash in storage", _M.PASSES),
     ("nonsignerpubkeys not sorted", _M.PASSES),
@@ -61,7 +62,7 @@ _TEXTS: tuple[tuple[str, Meaning], ...] = (
     ("pairing precompile call failed", _M.PASSES),
 )
 
-# Later versions of the checker say the same in custom errors without arguments.
+# Later versions of the checker use custom errors without arguments.
 _CUSTOM: tuple[tuple[str, Meaning], ...] = (
     ("InputEmptyQuorumNumbers", _M.PARK),
     ("InvalidReferenceBlocknumber", _M.WAIT),
@@ -90,9 +91,9 @@ _PANICS = {
     0x41: "out of memory",
     0x51: "a call of an uninitialised function",
 }
-# A string is laid out as bytes are, and need not be UTF-8.
+# A string has the layout of bytes, and need not be UTF-8.
 _STRING = Codec("bytes")
-# What nodes put in front of a reason when they say it in words.
+# The text that nodes put in front of a reason.
 _PREAMBLE = re.compile(
     r"(error: )?(vm exception while processing transaction[: ]*)?"
     r"(vm execution error|execution reverted|reverted|revert)[:. ]*(with reason string)?[: ]*",
@@ -100,23 +101,23 @@ _PREAMBLE = re.compile(
 )
 
 
-def refusal(said: Reverted, own: Mapping[bytes, Signature] = _NO_ERRORS) -> Refusal:
-    """What a failed call means. Never raises, whatever the node has sent.
+def refusal(reverted: Reverted, own: Mapping[bytes, Signature] = _NO_ERRORS) -> Refusal:
+    """Return the meaning of a failed call. Never raises, whatever the node has sent.
 
-    `own`: the custom errors of the contract, by selector. What they mean for a task nobody has told us.
+    `own`: the custom errors of the contract, by selector. Their names are known, and their meaning is UNCLEAR.
     """
-    data = said.data or b""
+    data = reverted.data or b""
     if data[:4] in _BY_SELECTOR:
         name, meaning = _BY_SELECTOR[data[:4]]
         return Refusal(meaning, name, name)
     if data[:4] in own:
         return Refusal(Meaning.UNCLEAR, _named(own[data[:4]], data[4:])[:WORDS_LIMIT], own[data[:4]].name)
-    words = (decoded(data) or _bare(said.words))[:WORDS_LIMIT] or "nothing: it gives no reason"
-    return Refusal(_meaning(words), words, words)
+    reason = (decoded(data) or _bare(reverted.words))[:WORDS_LIMIT] or "nothing: it gives no reason"
+    return Refusal(_meaning(reason), reason, reason)
 
 
 def decoded(data: bytes) -> str:
-    """Revert data as words: a text, a panic, a custom error's selector. "" where there is none."""
+    """Return revert data as text: the reason, a panic, a custom error's selector; "" where there is none."""
     if data[:4] == _ERROR:
         try:
             (text,), _ = _STRING.decode(data[4:])
@@ -133,27 +134,28 @@ def decoded(data: bytes) -> str:
 
 def _named(error: Signature, data: bytes) -> str:
     try:
-        values, _ = Codec(*(one.type for one in error.inputs)).decode(data)
+        values, _ = Codec(*(parameter.type for parameter in error.inputs)).decode(data)
     except Quarantine:
         return f"{error.name}, with values that cannot be decoded"
     pairs = zip(error.inputs, values, strict=True)
-    shown = ", ".join(f"{one.name}={_shown(value)}" if one.name else _shown(value) for one, value in pairs)
-    return f"{error.name}({shown})"
+    named = (f"{parameter.name}=" * bool(parameter.name) + _text(value) for parameter, value in pairs)
+    return f"{error.name}({', '.join(named)})"
 
 
-def _shown(value: Any) -> str:
+def _text(value: Any) -> str:
     if isinstance(value, bytes):
-        return "0x" + value[:WORDS_LIMIT].hex()
+        return to_hex(value[:WORDS_LIMIT])
     if isinstance(value, tuple | list):
-        return f"({', '.join(map(_shown, value[:WORDS_LIMIT]))})"
+        return f"({', '.join(map(_text, value[:WORDS_LIMIT]))})"
     return clean(str(value))
 
 
-def _bare(words: str) -> str:
-    found = _PREAMBLE.match(words)
-    return words[found.end() :].strip("'\"") if found else words
+def _bare(reason: str) -> str:
+    """Return the reason without the text that nodes put in front of it."""
+    preamble = _PREAMBLE.match(reason)
+    return reason[preamble.end() :].strip("'\"") if preamble else reason
 
 
-def _meaning(words: str) -> Meaning:
-    said = words.lower()
-    return next((meaning for text, meaning in _TEXTS if text in said), Meaning.UNCLEAR)
+def _meaning(reason: str) -> Meaning:
+    lower = reason.lower()
+    return next((meaning for text, meaning in _TEXTS if text in lower), Meaning.UNCLEAR)

@@ -16,6 +16,7 @@ from random import SystemRandom
 from loguru import logger
 
 from watcher.chain.rpc.pace import Pace
+from watcher.chain.source import Source
 from watcher.clock import Clock, SystemClock
 from watcher.daemon import parts, wiring
 from watcher.daemon.jobs import Jobs
@@ -149,7 +150,7 @@ class Daemon:
 
         await monitor.opened(ledger, in_danger(start.window_blocks))
         await self._recover(ledger)
-        source = wiring.Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace)
+        source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace)
         run_hook = None if self._pool is None else self._pool.run
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
         outside = wiring.Outside(run_hook, main, direct, health.observer)
@@ -227,7 +228,7 @@ class Daemon:
     async def _run_stages(
         self,
         stages: wiring.Stages,
-        source: wiring.Source,
+        source: Source,
         own: OwnLedger,
         switches: Switches | None,
         monitor: Monitor,
@@ -264,7 +265,7 @@ class Daemon:
             logger.info("daemon.stopped: the stages have ended", status=await status.line())
 
     def _start_helpers(
-        self, stages: wiring.Stages, source: wiring.Source, switches: Switches | None, jobs: Jobs
+        self, stages: wiring.Stages, source: Source, switches: Switches | None, jobs: Jobs
     ) -> list[asyncio.Task[None]]:
         """Start the wake-ups over WebSocket, the watch over the clock and the reload on SIGHUP."""
         subscriptions = parts.subscriptions(

@@ -13,8 +13,9 @@ from typing import TypeVar
 from loguru import logger
 
 from watcher.backoff import doubled_s
-from watcher.chain.contract import TaskManager, genesis_hash
+from watcher.chain.contract import TaskManager
 from watcher.chain.convention.view import NoSuchView
+from watcher.chain.genesis import genesis_hash
 from watcher.chain.numbering import Numbering, settle
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock

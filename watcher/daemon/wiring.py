@@ -5,7 +5,7 @@ around such a callable.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from random import SystemRandom
 
 from watcher.chain.admit import Admit
@@ -14,19 +14,15 @@ from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
 from watcher.chain.drift import Drift
 from watcher.chain.dry_run import DryRun
-from watcher.chain.numbering import OWN_BLOCKS, Numbering
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.resolve import Resolver
-from watcher.chain.rpc.nodes import NodePool
-from watcher.chain.rpc.pace import Pace
+from watcher.chain.source import Source
 from watcher.chain.watch import Progress, Watch, WatchPlan
-from watcher.clock import Clock
 from watcher.daemon.routes import MakeRouter, router_maker
 from watcher.errors import AttemptFailed, Quarantine
 from watcher.health.observers import DIRECT, Observer
 from watcher.hook.respond import Respond, RespondPlan, RunHook
-from watcher.ledger.store import Ledger
 from watcher.operator.pacing import SubmitPlan
 from watcher.operator.route import Sender
 from watcher.operator.submit import Submit
@@ -36,22 +32,6 @@ from watcher.stage import Stage
 from watcher.task import Later, Resolve, Response, Skip, Task
 
 _STAGE_IDLE_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """One contract on one chain, the ledger that records its tasks, and the clock of both.
-
-    `window_blocks` is the response window, None where the contract has none.
-    """
-
-    nodes: NodePool
-    contract: TaskManager
-    ledger: Ledger
-    clock: Clock
-    window_blocks: int | None = None
-    numbering: Numbering = OWN_BLOCKS
-    pace: Pace = field(default_factory=Pace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +84,12 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class _Calls:
-    """The callables that stages are handed, wrapped, and the parts of the verdict that others share."""
+    """The callables that stages are handed, wrapped, and the dry run that others share."""
 
     run_hook: RunHook | None
     main: Sender | None
     direct: Sender | None
     resolve: Resolve
-    resolver: Resolver
     dry_run: DryRun | None
 
 
@@ -124,10 +103,10 @@ def _wrap(source: Source, outside: Outside, *, dry_run: bool) -> _Calls:
         direct = None if direct is None else observer.observe_sender(direct, DIRECT)
     if run_hook is not None:
         run_hook = fitted(run_hook, source.contract)
-    resolver = Resolver(source.nodes, source.contract, source.ledger)
+    resolver = Resolver(source)
     rehearsal = DryRun(source.contract, source.clock) if dry_run else None
     resolve = resolver.resolve if rehearsal is None else rehearsal.before(resolver.resolve)
-    return _Calls(run_hook, main, direct, resolve, resolver, rehearsal)
+    return _Calls(run_hook, main, direct, resolve, rehearsal)
 
 
 def fitted(run_hook: RunHook, contract: TaskManager) -> RunHook:
@@ -158,31 +137,22 @@ def build(
         listeners: callables for news of the stages.
     """
     outside, listeners = outside or Outside(), listeners or Listeners()
-    nodes, contract, ledger, clock = source.nodes, source.contract, source.ledger, source.clock
     chain, operator = settings.chain, settings.operator
     calls = _wrap(source, outside, dry_run=settings.task_manager.dry_run)
     watch = _watch(chain, source, listeners.progress)
-    make_router = None if calls.main is None else router_maker(contract, calls.main, calls.direct, clock)
+    make_router = None
+    if calls.main is not None:
+        make_router = router_maker(source.contract, calls.main, calls.direct, source.clock)
     return Stages(
         watch=watch,
-        admit=Admit(nodes, contract, ledger, clock, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
+        admit=Admit(source, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
         respond=_respond(settings.hook, source, calls),
         submit=None if make_router is None else _submit(operator, source, calls, make_router),
-        confirm=Confirm(
-            nodes,
-            contract,
-            calls.resolver,
-            ledger,
-            clock,
-            _STAGE_IDLE_S,
-            operator.resolve_after_blocks,
-            calls.dry_run,
-            chain.quorum,
-        ),
-        recheck=Recheck(nodes, contract, watch, ledger, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
-        reconcile=Reconcile(contract, watch, ledger),
-        consistency=Consistency(contract, ledger, listeners.on_contradictions),
-        drift=Drift(nodes, contract, watch, calls.dry_run, ledger, listeners.on_window),
+        confirm=Confirm(source, _STAGE_IDLE_S, operator.resolve_after_blocks, calls.dry_run, chain.quorum),
+        recheck=Recheck(source, watch.reader, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
+        reconcile=Reconcile(source, watch.reader),
+        consistency=Consistency(source, listeners.on_contradictions),
+        drift=Drift(source, watch.reader, calls.dry_run, listeners.on_window),
         make_router=make_router,
     )
 
@@ -194,9 +164,8 @@ def _watch(chain: Chain, source: Source, progress: Progress) -> Watch:
         chain.max_span_blocks,
         chain.poll_interval_s,
         chain.confirmations,
-        source.numbering,
     )
-    return Watch(source.nodes, source.contract, source.ledger, plan, source.window_blocks, progress)
+    return Watch(source, plan, progress)
 
 
 def _respond(hook: Hook, source: Source, calls: _Calls) -> Respond | None:

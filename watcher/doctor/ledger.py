@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.engine import URL
 
-from watcher.chain.contract import genesis_hash
+from watcher.chain.genesis import genesis_hash
 from watcher.chain.rpc.nodes import NodePool
 from watcher.daemon.own_ledger import begun_at
 from watcher.doctor.finding import MEND, Notes

@@ -32,8 +32,8 @@ def record(
     upto: Header,
     head_block: int,
     head_l1_block: int | None = None,
-) -> int:
-    """Store what the blocks up to `upto` hold, and move the cursor there. Returns how many tasks were new.
+) -> list[Task]:
+    """Store what the blocks up to `upto` hold, and move the cursor there. Return the tasks that are new.
 
     `head_block` is the chain's head, `head_l1_block` the parent chain's block as that head shows it, if it does.
     """
@@ -62,10 +62,10 @@ def record(
     return new
 
 
-def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> int:
-    """Insert the tasks not known yet and refresh where the known ones were seen. Returns how many were new."""
+def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> list[Task]:
+    """Insert the tasks not known yet and refresh where the known ones were seen. Return the new ones."""
     if not found:
-        return 0
+        return []
     known = {
         (row.task_index, row.task_hash): row
         for chunk in chunks(sorted({task.task_index for task in found}))
@@ -86,7 +86,7 @@ def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> int:
         row = known.get(key)
         if row is not None and not (row.canonical and row.block_hash == task.seen_at.block_hash):
             _seen_again(tx, row.id, State(row.state), task)
-    return len(new)
+    return new
 
 
 def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:

@@ -168,10 +168,10 @@ def delivered(tx: Tx, held: Sequence[OpenTask]) -> None:
     move_all(tx, held, State.DELIVERED, "the API has it; this contract shows no answers, so nothing can confirm it")
 
 
-def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool) -> frozenset[int]:
+def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool) -> list[OpenTask]:
     """The chain shows these responses: ours, or somebody else's. A transaction the API named wrongly is pointed out.
 
-    Returns the rows that somebody else had answered before the ledger was begun.
+    Return the tasks that moved, without those that another party had answered before the ledger was begun.
 
     A reorg may have been recorded since the chain was asked: what it took back stays as it is, free to be taken again.
     """
@@ -198,13 +198,11 @@ def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool)
 
     there = [one for one, _ in held if one.row_id in shown]
     if by_us:
-        move_all(tx, there, State.RESPONDED, "the chain shows our answer", columns)
-        return frozenset()
+        return move_all(tx, there, State.RESPONDED, "the chain shows our answer", columns)
     before = over_before(tx.conn, there, {row: response.seen_at.block_number for row, response in shown.items()})
     why = "the chain shows an answer that is not ours"
-    move_all(tx, [one for one in there if one.row_id not in before], State.RESPONDED_OTHER, why, columns)
     move_all(tx, [one for one in there if one.row_id in before], State.RESPONDED_OTHER, f"answered {BEFORE}", columns)
-    return before
+    return move_all(tx, [one for one in there if one.row_id not in before], State.RESPONDED_OTHER, why, columns)
 
 
 def _events_of(conn: Connection, rows: Sequence[int]) -> Mapping[int, frozenset[_Event]]:
@@ -220,11 +218,11 @@ def _events_of(conn: Connection, rows: Sequence[int]) -> Mapping[int, frozenset[
     return {row: frozenset(events) for row, events in found.items()}
 
 
-def final(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:
-    """The responses are still there in a final block."""
+def final(tx: Tx, held: Sequence[OpenTask], at: Header) -> list[OpenTask]:
+    """The responses are still there in a final block. Return the tasks that moved."""
     why = f"final at block {at.number}"
-    move_all(tx, [one for one in held if one.state is State.RESPONDED], State.FINAL, why)
-    move_all(tx, [one for one in held if one.state is State.RESPONDED_OTHER], State.FINAL_OTHER, why)
+    ours = move_all(tx, [one for one in held if one.state is State.RESPONDED], State.FINAL, why)
+    return ours + move_all(tx, [one for one in held if one.state is State.RESPONDED_OTHER], State.FINAL_OTHER, why)
 
 
 def taken_back(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:
@@ -232,16 +230,15 @@ def taken_back(tx: Tx, held: Sequence[OpenTask], at: Header) -> None:
     reopen(tx, held, f"block {at.number} does not hold the response we saw")
 
 
-def expired(tx: Tx, held: Sequence[OpenTask]) -> frozenset[int]:
+def expired(tx: Tx, held: Sequence[OpenTask]) -> list[OpenTask]:
     """A final head is past the deadline and the contract holds no response.
 
-    Returns the rows whose deadline was past before the ledger was begun.
+    Return the tasks that moved, without those whose deadline was past before the ledger was begun.
     """
     before = over_before(tx.conn, held)
     why = "a final block is past the deadline, and the contract holds no response"
-    move_all(tx, [one for one in held if one.row_id not in before], State.EXPIRED, why)
     move_all(tx, [one for one in held if one.row_id in before], State.EXPIRED, f"past its deadline {BEFORE}")
-    return before
+    return move_all(tx, [one for one in held if one.row_id not in before], State.EXPIRED, why)
 
 
 def explained(tx: Tx, words: Mapping[int, str]) -> None:

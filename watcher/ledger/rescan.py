@@ -32,8 +32,8 @@ def repeat(tx: Tx, source_id: int, name: str, first_block: int) -> None:
 
 def look(
     tx: Tx, source_id: int, name: str, found: Sequence[Task], answered: Sequence[Responded], upto_block: int
-) -> int:
-    """Store what a later look has found, and how far it has come. Returns how many logs were new to the ledger."""
+) -> tuple[list[Task], list[Responded]]:
+    """Store what a later look has found, and how far it has come. Return the tasks and responses that are new."""
     known = {
         (row.block_hash, row.tx_hash, row.log_index, row.task_index, row.response_hash)
         for row in tx.conn.execute(
@@ -50,15 +50,15 @@ def look(
         )
     }
     late = [one for one in answered if _identity(one) not in known]
-    new = store_tasks(tx, source_id, found) + len(late)
+    new = store_tasks(tx, source_id, found)
     store_responses(tx, source_id, late)
     statement = insert_into(passes, tx.conn.dialect.name).values(source_id=source_id, name=name, block=upto_block)
     tx.conn.execute(
         statement.on_conflict_do_update(index_elements=["source_id", "name"], set_={"block": statement.excluded.block})
     )
-    if new:
-        note_event(tx, source_id, "late logs", upto_block, f"the {name} look found {new} logs the first had not")
-    return new
+    if count := len(new) + len(late):
+        note_event(tx, source_id, "late logs", upto_block, f"the {name} look found {count} logs the first had not")
+    return new, late
 
 
 def _identity(event: Responded) -> tuple[bytes, bytes, int, int, bytes]:

@@ -77,9 +77,14 @@ def move_all(
     to: State,
     why: str,
     columns: Callable[[OpenTask], dict[str, Any]] = lambda _: {},
-) -> None:
-    """Move those of several tasks that are still as they were taken; `columns` gives the same names for each."""
-    move_held(tx, still_held(tx, held), to, why, columns)
+) -> list[OpenTask]:
+    """Move those of several tasks that are still as they were taken, and return them.
+
+    `columns` gives the same names for each.
+    """
+    still = still_held(tx, held)
+    move_held(tx, still, to, why, columns)
+    return still
 
 
 def still_held(tx: Tx, held: Sequence[OpenTask]) -> list[OpenTask]:

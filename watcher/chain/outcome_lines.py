@@ -1,0 +1,92 @@
+"""The log lines of confirmation: the response to a task is on the chain, is final, or has to be sent again."""
+
+from collections.abc import Sequence
+
+from loguru import logger
+
+from watcher.chain.task_lines import TaskLines, fields, summary
+from watcher.clock import Clock
+from watcher.state import State
+from watcher.task import Header, OpenTask, Responded
+
+Answered = Sequence[tuple[OpenTask, Responded]]
+
+
+class OutcomeLines:
+    """One line for each task and outcome, within the bound of `TaskLines`."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._landed, self._other = TaskLines(clock), TaskLines(clock)
+        self._final, self._held_again = TaskLines(clock), TaskLines(clock)
+
+    def landed(self, moved: Sequence[OpenTask], answered: Answered) -> None:
+        """Log the tasks in `moved` that the chain shows our response to; `answered` holds the events."""
+        events = {task.row_id: event for task, event in answered}
+        shown, more = self._landed.split(moved)
+        for task in shown:
+            event = events[task.row_id]
+            logger.info(
+                "task.landed: our response is on the chain",
+                **fields(task.task),
+                block=event.seen_at.block_number,
+                tx=event.seen_at.tx_hash,
+                attempts=task.attempts,
+                answered_by="us",
+            )
+        if more:
+            logger.info("task.landed_more: our responses are on the chain", **_summary(more), answered_by="us")
+
+    def answered_by_other(self, moved: Sequence[OpenTask], answered: Answered) -> None:
+        """Log the tasks in `moved` that the chain shows another party's response to."""
+        events = {task.row_id: event for task, event in answered}
+        shown, more = self._other.split(moved)
+        for task in shown:
+            event = events[task.row_id]
+            logger.warning(
+                "task.answered_by_other: the response on the chain is not ours",
+                **fields(task.task),
+                block=event.seen_at.block_number,
+                tx=event.seen_at.tx_hash,
+                answered_by="other",
+            )
+        if more:
+            logger.warning(
+                "task.answered_by_other_more: responses on the chain are not ours",
+                **_summary(more),
+                answered_by="other",
+            )
+
+    def final(self, moved: Sequence[OpenTask], at: Header) -> None:
+        """Log the tasks whose response is in a final block; `at` is that or a later final block."""
+        shown, more = self._final.split(moved)
+        for task in shown:
+            logger.info(
+                "task.final: the response is in a final block",
+                **fields(task.task),
+                block=task.responded_block,
+                final_block=at.number,
+                answered_by="us" if task.state is State.RESPONDED else "other",
+            )
+        if more:
+            logger.info("task.final_more: responses are in final blocks", **_summary(more), final_block=at.number)
+
+    def held_again(self, tasks: Sequence[OpenTask]) -> None:
+        """Log the tasks that were set aside and that the contract holds now."""
+        shown, more = self._held_again.split(tasks)
+        for task in shown:
+            logger.warning("task.held_again: the contract holds the task after all; it is open", **fields(task.task))
+        if more:
+            logger.warning("task.held_again_more: the contract holds tasks after all; they are open", **_summary(more))
+
+    def sent_again(self, task: OpenTask, reason: str) -> None:
+        """Log a task whose answer does not show on the chain, and is due to be sent again."""
+        logger.warning(
+            "response.not_on_chain: the answer does not show on the chain; it will be sent again",
+            **fields(task.task),
+            attempts=task.attempts,
+            reason=reason,
+        )
+
+
+def _summary(tasks: Sequence[OpenTask]) -> dict[str, object]:
+    return summary([task.task for task in tasks])

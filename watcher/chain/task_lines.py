@@ -1,0 +1,84 @@
+"""Log lines about single tasks: their fields, and a bound on their number.
+
+Invariant: a history of thousands of tasks, read at once, costs `_LINES_PER_MINUTE` lines and one line per batch.
+"""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from loguru import logger
+
+from watcher.clock import Clock
+from watcher.task import Task
+
+T = TypeVar("T")
+
+_LINES_PER_MINUTE = 100
+# 9999-12-31 23:59:59 UTC, the last second a date can show; contracts name later ones.
+_LAST_TIME_S = 253_402_300_799
+
+
+class TaskLines:
+    """The budget of lines for one event."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._minute_s = clock.monotonic_s()
+        self._left = _LINES_PER_MINUTE
+
+    def split(self, tasks: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
+        """Return the tasks that have a line each, and the others, which the caller reports in one line."""
+        now_s = self._clock.monotonic_s()
+        if now_s - self._minute_s >= 60:
+            self._minute_s, self._left = now_s, _LINES_PER_MINUTE
+        count = min(self._left, len(tasks))
+        self._left -= count
+        return tasks[:count], tasks[count:]
+
+
+class SeenLines:
+    """The lines about new tasks."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._lines = TaskLines(clock)
+
+    def seen(self, tasks: Sequence[Task], begun_block: int | None) -> None:
+        """Log new tasks. Those up to `begun_block`, where the ledger was begun, are history and share one line."""
+        fresh = [task for task in tasks if begun_block is None or task.seen_at.block_number > begun_block]
+        shown, _ = self._lines.split(fresh)
+        for task in shown:
+            logger.info(
+                "task.seen: a new task is on the chain",
+                **fields(task),
+                block=task.seen_at.block_number,
+                tx=task.seen_at.tx_hash,
+            )
+        if len(shown) < len(tasks):
+            logged = {(task.task_index, task.task_hash) for task in shown}
+            rest = [task for task in tasks if (task.task_index, task.task_hash) not in logged]
+            blocks = [task.seen_at.block_number for task in rest]
+            logger.info(
+                "task.seen_more: new tasks are on the chain",
+                **summary(rest),
+                first_block=min(blocks),
+                last_block=max(blocks),
+            )
+
+
+def fields(task: Task) -> dict[str, object]:
+    """Return the fields of a line about a task: its index, and its deadline (None: no answer is too late)."""
+    return {"task": task.task_index, "deadline": deadline(task)}
+
+
+def summary(tasks: Sequence[Task]) -> dict[str, object]:
+    """Return the fields of a line about several tasks: their number, the lowest and the highest index."""
+    indices = [task.task_index for task in tasks]
+    return {"tasks": len(indices), "lowest": min(indices), "highest": max(indices)}
+
+
+def deadline(task: Task) -> str | None:
+    """Return the deadline as the contract names it: a block, or a time where the contract names one."""
+    if task.deadline_s is not None:
+        return datetime.fromtimestamp(min(task.deadline_s, _LAST_TIME_S), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    return None if task.deadline_block is None else f"block {task.deadline_block}"
