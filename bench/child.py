@@ -1,4 +1,4 @@
-"""One run of one side in a process of its own: `python -m bench.child ORDER_JSON`. Prints what it measured."""
+"""One run of one side in a process of its own: `python -m bench.child SPEC_JSON`. Prints its measurement as JSON."""
 
 import asyncio
 import sys
@@ -9,31 +9,31 @@ from eth_abi.codec import ABICodec
 from eth_abi.registry import registry
 
 from bench import naive, shim
-from bench.order import Measured, Order
+from bench.run_spec import Measured, RunSpec
 from watcher.chain.convention import abi
 from watcher.errors import Quarantine
 
 
-def _ingest(order: Order) -> Measured:
+def _ingest(spec: RunSpec) -> Measured:
     from bench import ours
 
-    return asyncio.run(ours.ingest(order))
+    return asyncio.run(ours.ingest(spec))
 
 
-def _parts(order: Order) -> Measured:
+def _parts(spec: RunSpec) -> Measured:
     from bench import ours
 
-    return asyncio.run(ours.parts(order))
+    return asyncio.run(ours.parts(spec))
 
 
-def _burst(order: Order) -> Measured:
+def _burst(spec: RunSpec) -> Measured:
     from bench import ours
 
-    return asyncio.run(ours.burst(order))
+    return asyncio.run(ours.burst(spec))
 
 
-def _with_eth_abi(side: Callable[[Order], Measured]) -> Callable[[Order], Measured]:
-    """The same, with eth-abi alone in place of our decoder. What it read counts as canonical without being encoded."""
+def _with_eth_abi(side: Callable[[RunSpec], Measured]) -> Callable[[RunSpec], Measured]:
+    """Return a side that decodes with eth-abi alone, and does not check that the data are canonical."""
     codec = ABICodec(registry)
 
     def decode(self: abi.Codec, data: bytes) -> tuple[tuple[Any, ...], bytes]:
@@ -42,14 +42,14 @@ def _with_eth_abi(side: Callable[[Order], Measured]) -> Callable[[Order], Measur
         except Exception as error:
             raise Quarantine("not the data of such a log") from error
 
-    def run(order: Order) -> Measured:
+    def run(spec: RunSpec) -> Measured:
         abi.Codec.decode = decode  # type: ignore[method-assign]
-        return side(order)
+        return side(spec)
 
     return run
 
 
-SIDES: Mapping[str, Callable[[Order], Measured]] = {
+SIDES: Mapping[str, Callable[[RunSpec], Measured]] = {
     "ours ingest": _ingest,
     "ours parts": _parts,
     "ours ingest, eth-abi": _with_eth_abi(_ingest),
@@ -62,9 +62,9 @@ SIDES: Mapping[str, Callable[[Order], Measured]] = {
 
 
 def main() -> None:
-    order = Order.from_json(sys.argv[1])
-    shim.verify(order.folder)
-    print(SIDES[order.side](order).to_json())
+    spec = RunSpec.from_json(sys.argv[1])
+    shim.verify(spec.folder)
+    print(SIDES[spec.side](spec).to_json())
 
 
 if __name__ == "__main__":

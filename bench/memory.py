@@ -1,8 +1,8 @@
-"""What the daemon's memory does over many tasks: `python -m bench.memory`. Prints the figures, one line each.
+"""The daemon's memory over many tasks: `python -m bench.memory`. Prints one line for each number of tasks.
 
-All stages as the daemon runs them, over a real ledger, with a chain, a hook and an API in this process that answer at
-once and remember next to nothing (a few bytes a task, which count against us). Each block brings new tasks and the
-answers to the last ones; every task goes its whole way to `final`.
+All stages run as in the daemon, over a real ledger. Chain, hook and API are in this process; they reply at once and
+keep a few bytes per task, which the figures include. Each block creates tasks and contains the responses to the last
+ones; every task reaches `final`.
 """
 
 import asyncio
@@ -56,16 +56,16 @@ _NAMES = {
 }
 
 
-class Street:
-    """A chain, its node and the hosted API in one. Everything follows from the numbers, so hardly anything is kept."""
+class World:
+    """A chain, its node and the hosted API in one. All values follow from block numbers and indices."""
 
     name = "memory"
 
     def __init__(self, per_block: int) -> None:
         self._per_block = per_block
-        self._creates = bytearray(1)  # whether a block brings new tasks
-        self._answers = [array("L")]  # the tasks answered in each block
-        self._answered_in = array("L")  # the block of each task's answer, 0 for none
+        self._creates = bytearray(1)  # whether a block creates tasks
+        self._answers = [array("L")]  # the tasks with a response in each block
+        self._answered_in = array("L")  # the block of each task's response; 0: none
         self._first_of = array("L", [0])  # the first index of each block
         self._posted: list[int] = []
         self.sent = 0
@@ -79,7 +79,7 @@ class Street:
         return len(self._creates) - 1
 
     def mine(self, *, create: bool) -> None:
-        """The next block: new tasks, and the answers that have come."""
+        """Add a block with the posted responses, and with new tasks if `create`."""
         posted, self._posted = self._posted, []
         self._first_of.append(self.count)
         self._creates.append(create)
@@ -89,9 +89,9 @@ class Street:
         self._answered_in.extend([0] * (self._per_block if create else 0))
 
     async def send(self, request: Request) -> Sent:
-        """The API's client."""
-        asked = json.loads(request.body)["params"][0]
-        self._posted.append(asked["task_index"])
+        """Accept a request, as the API does."""
+        params = json.loads(request.body)["params"][0]
+        self._posted.append(params["task_index"])
         self.sent += 1
         return Sent(Accepted(), 200, b"{}", 1)
 
@@ -142,22 +142,22 @@ class Street:
         return keccak(_answer_data(index, block)) if 0 < block <= at else bytes(32)
 
     def _task_data(self, index: int) -> bytes:
-        return _TASK.encode([(self._born(index), 66, index.to_bytes(32), b"\0")])
+        return _TASK.encode([(self._created_block(index), 66, index.to_bytes(32), b"\0")])
 
-    def _born(self, index: int) -> int:
+    def _created_block(self, index: int) -> int:
         return bisect_right(self._first_of, index) - 1
 
     def _logs(self, number: int) -> list[Log]:
         first = self._first_of[number]
-        found: list[tuple[tuple[bytes, ...], bytes]] = [
+        logs: list[tuple[tuple[bytes, ...], bytes]] = [
             ((WIZARD.created_topic, index.to_bytes(32)), self._task_data(index))
             for index in range(first, first + self._per_block * self._creates[number])
         ]
-        found += [((WIZARD.topics0[-1],), _answer_data(index, number)) for index in self._answers[number]]
+        logs += [((WIZARD.topics0[-1],), _answer_data(index, number)) for index in self._answers[number]]
         hash_ = _header(number).hash
         return [
             Log(MANAGER, topics, data, number, hash_, _digest("tx", number, place), place)
-            for place, (topics, data) in enumerate(found)
+            for place, (topics, data) in enumerate(logs)
         ]
 
 
@@ -183,7 +183,7 @@ async def _hook(task: Task) -> Response:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """How much was resident once so many tasks were final."""
+    """The resident memory once so many tasks are final."""
 
     tasks: int
     resident_bytes: int
@@ -191,54 +191,55 @@ class Point:
 
 
 def resident_bytes() -> int:
-    """What of this process is in memory now."""
+    """Return the resident memory of this process."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 class Run:
-    """One daemon's worth of stages, driven block by block."""
+    """All stages of a daemon, driven block by block."""
 
     def __init__(self, folder: Path, per_block: int) -> None:
         self._folder = folder
-        self._street = Street(per_block)
+        self._world = World(per_block)
         self._wakeups = Wakeups(_STAGES)
         self._began_s = time.monotonic()
 
-    async def points(self, wanted: Sequence[int]) -> list[Point]:
+    async def points(self, counts: Sequence[int]) -> list[Point]:
+        """Return a measurement for each number of tasks, in rising order."""
         settings = _settings(self._folder)
         log.set_up("error")
         url, clock = parse_url(settings.ledger.url), SystemClock()
         schema.upgrade(url)
-        nodes = NodePool(cast("Any", [self._street]), clock, SystemRandom(), 1)
+        nodes = NodePool(cast("Any", [self._world]), clock, SystemRandom(), 1)
         async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, on_commit=self._wakeups.committed) as ledger:
             contract = parts.task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
             source = Source(nodes, contract, ledger, clock, _WINDOW)
-            rooms = wiring.build(settings, source, wiring.Outside(_hook, self._street))
+            stages = wiring.build(settings, source, wiring.Outside(_hook, self._world))
             stopping = asyncio.Event()
-            loops = [StageLoop(one, self._wakeups, clock, stopping) for one in rooms.stages]
-            working = [asyncio.create_task(loop.run()) for loop in loops]
+            loops = [StageLoop(stage, self._wakeups, clock, stopping) for stage in stages.stages]
+            running = [asyncio.create_task(loop.run()) for loop in loops]
             try:
-                return [await self._reach(tasks, ledger) for tasks in wanted]
+                return [await self._reach(tasks, ledger) for tasks in counts]
             finally:
                 stopping.set()
                 self._wakeups.wake_all()
-                await asyncio.gather(*working)
+                await asyncio.gather(*running)
 
     async def _reach(self, tasks: int, ledger: Ledger) -> Point:
-        street = self._street
-        while street.count < tasks:
+        world = self._world
+        while world.count < tasks:
             await self._block(create=True)
-        while (await ledger.read(queries.count_by_state, ledger.source_id)).get(State.FINAL, 0) < street.count:
+        while (await ledger.read(queries.count_by_state, ledger.source_id)).get(State.FINAL, 0) < world.count:
             await self._block(create=False)
             await asyncio.sleep(0.05)
-        return Point(street.count, resident_bytes(), time.monotonic() - self._began_s)
+        return Point(world.count, resident_bytes(), time.monotonic() - self._began_s)
 
     async def _block(self, *, create: bool) -> None:
-        """One block; the next one comes when all of its tasks have been sent."""
-        self._street.mine(create=create)
+        """Add a block, and wait until all of its tasks have been sent."""
+        self._world.mine(create=create)
         self._wakeups.wake("watch")
         async with asyncio.timeout(_STEP_TIMEOUT_S):
-            while self._street.sent < self._street.count:  # noqa: ASYNC110 - the street has no event for it
+            while self._world.sent < self._world.count:  # noqa: ASYNC110 - there is no event for it
                 await asyncio.sleep(0.002)
 
 
@@ -260,11 +261,11 @@ def _settings(folder: Path) -> Settings:
 
 
 def main(
-    few: Annotated[int, typer.Option(min=100, help="Tasks after which the size is taken first.")] = 1_000,
-    many: Annotated[int, typer.Option(min=200, help="Tasks after which it is compared.")] = 100_000,
+    few: Annotated[int, typer.Option(min=100, help="Tasks before the first measurement.")] = 1_000,
+    many: Annotated[int, typer.Option(min=200, help="Tasks before the last measurement.")] = 100_000,
     per_block: Annotated[int, typer.Option(min=1, help="New tasks in each block.")] = 500,
 ) -> None:
-    """Resident size after many tasks against that after few. Exits 1 when it has grown by half or more."""
+    """Compare the resident memory after many tasks with that after few. Exit with 1 if it grows by more than half."""
     with tempfile.TemporaryDirectory(prefix="bench-memory-") as folder:
         points = asyncio.run(Run(Path(folder), per_block).points([few, many // 10, many // 2, many]))
     for point in points:

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from bench.order import Measured, Order, cpu_s, measuring
+from bench.run_spec import Measured, RunSpec, cpu_s, measuring
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import LogPage
 from watcher.chain.source import Source
@@ -32,33 +32,33 @@ _STAGES = ("watch", "admit", "respond", "submit", "confirm")
 _FINISH_TIMEOUT_S = 300
 
 
-async def ingest(order: Order) -> Measured:
-    """The watch stage, from the first block to the head."""
-    wakeups, settings = Wakeups(_STAGES), _settings(order)
+async def ingest(spec: RunSpec) -> Measured:
+    """Run the watch stage from the first block to the head."""
+    wakeups, settings = Wakeups(_STAGES), _settings(spec)
     async with _nodes(settings) as nodes, _ledger(settings, wakeups) as ledger:
         contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         head = await nodes.head()
         window = await contract.response_window(head)
-        rooms = wiring.build(settings, Source(nodes, contract, ledger, SystemClock(), window))
-        with measuring(order.ground.tasks) as measured:
+        stages = wiring.build(settings, Source(nodes, contract, ledger, SystemClock(), window))
+        with measuring(spec.task_chain.tasks) as measured:
             while (await ledger.read(queries.cursor, ledger.source_id)).block < head.number:
-                await rooms.watch.step()
-        await _verify(ledger, order, State.SEEN)
+                await stages.watch.step()
+        await _verify(ledger, spec, State.SEEN)
     return measured
 
 
-async def parts(order: Order) -> Measured:
-    """The same work with each part on its own: reading and checking the logs, decoding them, writing them down."""
-    wakeups, settings = Wakeups(_STAGES), _settings(order)
+async def parts(spec: RunSpec) -> Measured:
+    """Do the work of `ingest` part by part: read and check the logs, decode them, write them to the ledger."""
+    wakeups, settings = Wakeups(_STAGES), _settings(spec)
     async with _nodes(settings) as nodes, _ledger(settings, wakeups) as ledger:
         contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         head = await nodes.head()
         window = await contract.response_window(head)
         watch = wiring.build(settings, Source(nodes, contract, ledger, SystemClock(), window)).watch
-        spent = {"read": 0.0, "decode": 0.0, "ledger": 0.0}
-        with measuring(order.ground.tasks) as measured:
-            for first in range(order.ground.start_block, head.number + 1, order.span_blocks):
-                last = min(head.number, first + order.span_blocks - 1)
+        spent_s = {"read": 0.0, "decode": 0.0, "ledger": 0.0}
+        with measuring(spec.task_chain.tasks) as measured:
+            for first in range(spec.task_chain.start_block, head.number + 1, spec.span_blocks):
+                last = min(head.number, first + spec.span_blocks - 1)
                 marks = [cpu_s()]
                 page = await _page(nodes, contract.address, contract.convention.topics0, first, last)
                 marks.append(cpu_s())
@@ -66,22 +66,22 @@ async def parts(order: Order) -> Measured:
                 marks.append(cpu_s())
                 await ledger.write(ledger_ingest.record, ledger.source_id, tasks, responses, page.last, head.number)
                 marks.append(cpu_s())
-                for name, began_s, ended_s in zip(spent, marks, marks[1:], strict=False):
-                    spent[name] += ended_s - began_s
-        await _verify(ledger, order, State.SEEN)
-    measured.parts = {name: seconds / order.ground.tasks * 1e6 for name, seconds in spent.items()}
+                for name, began_s, ended_s in zip(spent_s, marks, marks[1:], strict=False):
+                    spent_s[name] += ended_s - began_s
+        await _verify(ledger, spec, State.SEEN)
+    measured.parts = {name: seconds / spec.task_chain.tasks * 1e6 for name, seconds in spent_s.items()}
     return measured
 
 
-async def burst(order: Order) -> Measured:
-    """All stages of the daemon, from the first look at the chain to the commit of the last outcome."""
-    wakeups, settings, clock = Wakeups(_STAGES), _settings(order), SystemClock()
+async def burst(spec: RunSpec) -> Measured:
+    """Run all stages, from the first poll of the chain to the commit of the last outcome."""
+    wakeups, settings, clock = Wakeups(_STAGES), _settings(spec), SystemClock()
     finish = _Finish(wakeups)
     async with AsyncExitStack() as stack:
         nodes = await stack.enter_async_context(_nodes(settings))
         pool = await stack.enter_async_context(hook_runner(settings.hook, ()))
         assert isinstance(pool, WorkerPool)
-        while pool.alive < order.workers:  # noqa: ASYNC110 - the pool has no event for it; outside the measurement
+        while pool.alive < spec.workers:  # noqa: ASYNC110 - there is no event for it; outside of the measurement
             await asyncio.sleep(0.01)
         client = await stack.enter_async_context(api_client(settings.operator, clock))
         finish.sender = client
@@ -89,22 +89,24 @@ async def burst(order: Order) -> Measured:
         contract = task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks)
         window = await contract.response_window(await nodes.head())
         source = Source(nodes, contract, ledger, clock, window)
-        rooms = wiring.build(settings, source, wiring.Outside(pool.run, finish))
+        stages = wiring.build(settings, source, wiring.Outside(pool.run, finish))
         stopping = asyncio.Event()
-        stages = [stage for stage in (rooms.watch, rooms.admit, rooms.respond, rooms.submit, rooms.confirm) if stage]
+        running = [
+            stage for stage in (stages.watch, stages.admit, stages.respond, stages.submit, stages.confirm) if stage
+        ]
         began_s, began_cpu_s = time.perf_counter(), cpu_s()
-        working = [asyncio.create_task(StageLoop(one, wakeups, clock, stopping).run()) for one in stages]
+        loops = [asyncio.create_task(StageLoop(stage, wakeups, clock, stopping).run()) for stage in running]
         async with asyncio.timeout(_FINISH_TIMEOUT_S):
-            await finish.all_settled(ledger, order.ground.tasks)
-        measured = Measured(order.ground.tasks, finish.last_commit_s - began_s, cpu_s() - began_cpu_s)
+            await finish.all_settled(ledger, spec.task_chain.tasks)
+        measured = Measured(spec.task_chain.tasks, finish.last_commit_s - began_s, cpu_s() - began_cpu_s)
         stopping.set()
         wakeups.wake_all()
-        await asyncio.gather(*working)
+        await asyncio.gather(*loops)
     return measured
 
 
 class _Finish:
-    """Counts what was sent and notes when an outcome was committed last. Hears every commit, as the daemon does."""
+    """The end of a burst: counts requests, and keeps the time of the last commit of an outcome."""
 
     def __init__(self, wakeups: Wakeups) -> None:
         self._wakeups = wakeups
@@ -131,34 +133,37 @@ class _Finish:
             self._committed.clear()
             if self._sent < tasks:
                 continue
-            found = await ledger.read(queries.count_by_state, ledger.source_id)
-            if found == {State.ACCEPTED: tasks} and self._sent == tasks:
+            counts = await ledger.read(queries.count_by_state, ledger.source_id)
+            if counts == {State.ACCEPTED: tasks} and self._sent == tasks:
                 return
 
 
-def _settings(order: Order) -> Settings:
-    ground = order.ground
+def _settings(spec: RunSpec) -> Settings:
+    task_chain = spec.task_chain
     operator = {"api": "none"}
-    if order.api_url:
+    if spec.api_url:
         operator = {
             "api": "proxy",
-            "url": order.api_url,
-            "username": order.username,
-            "password": order.password,
-            "concurrency": order.concurrency,  # type: ignore[dict-item]
+            "url": spec.api_url,
+            "username": spec.username,
+            "password": spec.password,
+            "concurrency": spec.concurrency,  # type: ignore[dict-item]
         }
     tables: dict[str, object] = {
-        "chain": {"rpc_urls": (ground.rpc_url,), "chain_id": ground.chain_id, "max_span_blocks": order.span_blocks},
-        "task_manager": {"address": ground.task_manager, "start_block": ground.start_block},
-        "hook": {"target": "trivial:respond", "app_dir": str(Path(__file__).parent), "workers": order.workers},
+        "chain": {
+            "rpc_urls": (task_chain.rpc_url,),
+            "chain_id": task_chain.chain_id,
+            "max_span_blocks": spec.span_blocks,
+        },
+        "task_manager": {"address": task_chain.task_manager, "start_block": task_chain.start_block},
+        "hook": {"target": "trivial:respond", "app_dir": str(Path(__file__).parent), "workers": spec.workers},
         "operator": operator,
-        "ledger": {"url": f"sqlite:///{order.folder / 'ours.db'}"},
+        "ledger": {"url": f"sqlite:///{spec.folder / 'ours.db'}"},
         "http": {"listen": ""},
     }
     settings = Settings(**tables)  # type: ignore[arg-type]
-    log.set_up(
-        settings.log.level, settings.log.format, Redactor(settings.secrets())
-    )  # logging is part of what a task costs
+    # Logging is part of the cost of a task.
+    log.set_up(settings.log.level, settings.log.format, Redactor(settings.secrets()))
     return settings
 
 
@@ -175,11 +180,11 @@ async def _nodes(settings: Settings) -> AsyncIterator[NodePool]:
 async def _ledger(settings: Settings, wakeups: Wakeups, finish: _Finish | None = None) -> AsyncIterator[Ledger]:
     url = parse_url(settings.ledger.url)
     schema.upgrade(url)
-    wanted = settings.task_manager
-    assert isinstance(wanted.start_block, int)
+    section = settings.task_manager
+    assert isinstance(section.start_block, int)
     on_commit = finish.committed if finish else wakeups.committed
     async with open_ledger(
-        url, SystemClock(), settings.chain.chain_id, wanted.address_bytes, wanted.start_block, on_commit=on_commit
+        url, SystemClock(), settings.chain.chain_id, section.address_bytes, section.start_block, on_commit=on_commit
     ) as ledger:
         yield ledger
 
@@ -188,7 +193,7 @@ async def _page(nodes: NodePool, address: bytes, topics0: Sequence[bytes], first
     return await nodes.page(address, topics0, first, last, None)
 
 
-async def _verify(ledger: Ledger, order: Order, state: State) -> None:
-    found = await ledger.read(queries.count_by_state, ledger.source_id)
-    if found != {state: order.ground.tasks}:
-        raise RuntimeError(f"our side has {found}, not {order.ground.tasks} tasks in state {state}")
+async def _verify(ledger: Ledger, spec: RunSpec, state: State) -> None:
+    counts = await ledger.read(queries.count_by_state, ledger.source_id)
+    if counts != {state: spec.task_chain.tasks}:
+        raise RuntimeError(f"our side has {counts}, not {spec.task_chain.tasks} tasks in state {state}")

@@ -1,4 +1,4 @@
-"""What was measured, as a table for people and as JSON for programs."""
+"""The results, as tables for people and as JSON for programs."""
 
 import os
 import platform
@@ -10,13 +10,16 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bench.order import Measured
 from bench.rounds import Results
+from bench.run_spec import Measured
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """One benchmark: its sides, the one they are compared with, and the ratio aimed at (None: no aim)."""
+    """One benchmark: the results of its sides, the side they are compared with, and the aimed ratio of one side.
+
+    `aim` None: there is no aim.
+    """
 
     name: str
     results: Results
@@ -25,14 +28,14 @@ class Comparison:
     aimed: str = ""
 
     def ratios(self, side: str) -> list[float]:
-        """How many times the rate of `against`, pair by pair, lowest first."""
+        """Return the rate of a side divided by that of `against`, pair by pair, lowest first."""
         pairs = zip(self.results[side], self.results[self.against], strict=True)
-        return sorted(one.per_s / other.per_s for one, other in pairs)
+        return sorted(run.per_s / other.per_s for run, other in pairs)
 
 
 @dataclass(slots=True)
 class Report:
-    """All that was run; `skipped` says what was not, and why."""
+    """The results of all benchmarks; `skipped` lists those that did not run, and why."""
 
     comparisons: list[Comparison] = field(default_factory=list)
     parts: dict[str, Sequence[Measured]] = field(default_factory=dict)
@@ -50,39 +53,37 @@ class Report:
         return {
             "conditions": self._conditions,
             "system": platform.platform(),
-            "comparisons": [_comparison(one) for one in self.comparisons],
+            "comparisons": [_comparison(comparison) for comparison in self.comparisons],
             "parts_cpu_us_per_task": {side: _parts(runs) for side, runs in self.parts.items()},
             "skipped": self.skipped,
         }
 
     def show(self, console: Console) -> None:
-        for one in self.comparisons:
-            console.print(_table(one))
+        for comparison in self.comparisons:
+            console.print(_table(comparison))
         if self.parts:
             console.print(_parts_table(self.parts))
-        for words in self.skipped:
-            console.print(f"skipped: {words}")
+        for reason in self.skipped:
+            console.print(f"skipped: {reason}")
         console.print(self._conditions + ".")
-        console.print(
-            "Rates and CPU belong to this machine and this moment; ratios are medians over neighbouring runs."
-        )
+        console.print("Rates and CPU hold for this machine and this moment; ratios are medians over neighbouring runs.")
 
 
-def _comparison(one: Comparison) -> dict[str, Any]:
+def _comparison(comparison: Comparison) -> dict[str, Any]:
     return {
-        "name": one.name,
-        "against": one.against,
-        "aim": one.aim,
+        "name": comparison.name,
+        "against": comparison.against,
+        "aim": comparison.aim,
         "sides": {
             side: {
                 "tasks": runs[0].tasks,
                 "tasks_per_s": [round(run.per_s, 1) for run in runs],
                 "tasks_per_s_median": round(median(run.per_s for run in runs), 1),
                 "cpu_us_per_task_median": round(median(run.cpu_us for run in runs), 1),
-                "ratio_median": round(median(one.ratios(side)), 2),
-                "ratios": [round(ratio, 2) for ratio in one.ratios(side)],
+                "ratio_median": round(median(comparison.ratios(side)), 2),
+                "ratios": [round(ratio, 2) for ratio in comparison.ratios(side)],
             }
-            for side, runs in one.results.items()
+            for side, runs in comparison.results.items()
         },
     }
 
@@ -91,13 +92,13 @@ def _parts(runs: Sequence[Measured]) -> dict[str, float]:
     return {name: round(median(run.parts[name] for run in runs), 1) for name in runs[0].parts}
 
 
-def _table(one: Comparison) -> Table:
-    table = Table(title=one.name, title_justify="left")
+def _table(comparison: Comparison) -> Table:
+    table = Table(title=comparison.name, title_justify="left")
     for name in ("side", "tasks", "tasks/s", "CPU us/task", "ratio", "lowest to highest", "aim"):
         table.add_column(name, justify="left" if name == "side" else "right")
-    for side, runs in one.results.items():
-        ratios = one.ratios(side)
-        compared = side != one.against
+    for side, runs in comparison.results.items():
+        ratios = comparison.ratios(side)
+        compared = side != comparison.against
         table.add_row(
             side,
             f"{runs[0].tasks:,}",
@@ -105,7 +106,7 @@ def _table(one: Comparison) -> Table:
             f"{median(run.cpu_us for run in runs):,.0f}",
             f"{median(ratios):.1f}" if compared else "1",
             f"{ratios[0]:.1f} to {ratios[-1]:.1f}" if compared else "",
-            f"{one.aim:g}" if one.aim and side == one.aimed else "",
+            f"{comparison.aim:g}" if comparison.aim and side == comparison.aimed else "",
         )
     return table
 

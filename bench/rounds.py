@@ -1,6 +1,6 @@
-"""Runs the sides in turn, each run in a fresh process, and keeps what they measured.
+"""The runs of the sides in turn, each in a new process.
 
-Whatever else the machine does then falls on neighbours alike, which is why ratios are taken pair by pair.
+Other load of the machine then meets neighbouring runs alike, so ratios are taken pair by pair.
 """
 
 import os
@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from bench.order import Measured, Order
+from bench.run_spec import Measured, RunSpec
 
 _RUN_TIMEOUT_S = 600
 Results = Mapping[str, Sequence[Measured]]
@@ -19,27 +19,38 @@ Progress = Callable[[str], None]
 
 
 class Failed(Exception):
-    """A run ended without a measurement; the words are the end of what it said."""
+    """A run ended without a result; the message has the end of its output."""
 
 
 def alternate(
-    orders: Sequence[Order], repeats: int, environment: Mapping[str, str], directory: Path, progress: Progress
+    specs: Sequence[RunSpec], repeats: int, environment: Mapping[str, str], directory: Path, progress: Progress
 ) -> Results:
-    """Run every order `repeats` times: A B C, C B A, A B C ... Raises Failed."""
-    results: dict[str, list[Measured]] = {order.side: [] for order in orders}
+    """Run every spec `repeats` times, in the order A B C, C B A, A B C ...
+
+    Args:
+        specs: the runs to repeat.
+        repeats: how often.
+        environment: added to the environment of each run.
+        directory: where the runs' folders go.
+        progress: gets a line before each run.
+
+    Raises:
+        Failed: a run ended without a result.
+    """
+    results: dict[str, list[Measured]] = {spec.side: [] for spec in specs}
     for repeat in range(repeats):
-        for order in orders if repeat % 2 == 0 else reversed(orders):
-            progress(f"{order.side}, {repeat + 1} of {repeats}")
-            results[order.side].append(_run(order, environment, directory))
+        for spec in specs if repeat % 2 == 0 else reversed(specs):
+            progress(f"{spec.side}, {repeat + 1} of {repeats}")
+            results[spec.side].append(_run(spec, environment, directory))
     return results
 
 
-def _run(order: Order, environment: Mapping[str, str], directory: Path) -> Measured:
+def _run(spec: RunSpec, environment: Mapping[str, str], directory: Path) -> Measured:
     with tempfile.TemporaryDirectory(dir=directory, prefix="run-") as folder:
-        said = Path(folder) / "stderr"
-        with said.open("wb") as stderr:
+        output = Path(folder) / "stderr"
+        with output.open("wb") as stderr:
             done = subprocess.run(
-                [sys.executable, "-m", "bench.child", replace(order, directory=folder).to_json()],
+                [sys.executable, "-m", "bench.child", replace(spec, directory=folder).to_json()],
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 env={**os.environ, **environment},
@@ -47,5 +58,5 @@ def _run(order: Order, environment: Mapping[str, str], directory: Path) -> Measu
                 check=False,
             )
         if done.returncode:
-            raise Failed(f"{order.side} ended with code {done.returncode}: {said.read_text()[-1500:]}")
+            raise Failed(f"{spec.side} ended with code {done.returncode}: {output.read_text()[-1500:]}")
     return Measured.from_json(done.stdout.decode().splitlines()[-1])

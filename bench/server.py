@@ -1,7 +1,7 @@
-"""The hosted operator's proxy API as fast as it can be answered: a process of its own, no delay, no faults.
+"""The hosted operator's proxy API without delay or faults, in a process of its own.
 
-It checks what a benchmark must not get wrong (credentials, the method, that no task is answered twice differently) and
-answers in the proxy's shape, with the true digest. HTTP is parsed by hand, so that the server is not what is measured.
+It checks credentials and methods, and replies in the proxy's shape with the true digest. It parses HTTP by hand, so
+that the benchmark does not measure the server.
 """
 
 import asyncio
@@ -20,11 +20,11 @@ _START_TIMEOUT_S = 30
 
 
 class _Exchange(asyncio.Protocol):
-    """One connection: requests one after the other, each answered at once."""
+    """One connection: requests one after the other, each with an immediate reply."""
 
     def __init__(self, authorization: bytes) -> None:
         self._authorization = authorization
-        self._held = b""
+        self._buffer = b""
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -33,13 +33,13 @@ class _Exchange(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         assert self._transport is not None
-        self._held += data
-        while (end := self._held.find(b"\r\n\r\n")) >= 0:
-            head = self._held[:end]
+        self._buffer += data
+        while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
+            head = self._buffer[:end]
             size = _content_length(head)
-            if len(self._held) < end + 4 + size:
+            if len(self._buffer) < end + 4 + size:
                 return
-            body, self._held = self._held[end + 4 : end + 4 + size], self._held[end + 4 + size :]
+            body, self._buffer = self._buffer[end + 4 : end + 4 + size], self._buffer[end + 4 + size :]
             self._transport.write(_reply(head, body, self._authorization))
 
 
@@ -56,20 +56,20 @@ def _reply(head: bytes, body: bytes, authorization: bytes) -> bytes:
     params = call["params"][0]
     if call["method"] != _METHOD or params["method"] != "respondToTask":
         return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-    signed = response_digest(params["task_index"], bytes.fromhex(params["resp_message"][2:]))
-    # As the real one does: a counter of its own, and no transaction yet.
-    result = {"task_index": 0, "tx_hash": "0x" + "00" * 32, "sig_hash": "0x" + signed.hex()}
+    digest = response_digest(params["task_index"], bytes.fromhex(params["resp_message"][2:]))
+    # As in the real API: a counter of its own, and no transaction yet.
+    result = {"task_index": 0, "tx_hash": "0x" + "00" * 32, "sig_hash": "0x" + digest.hex()}
     text = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": result}).encode()
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
 
 
 async def _listen(authorization: bytes, parent: Connection) -> None:
     loop = asyncio.get_running_loop()
-    gone = asyncio.Event()
-    loop.add_reader(parent.fileno(), gone.set)  # the parent never writes: readable means that it has ended
+    parent_ended = asyncio.Event()
+    loop.add_reader(parent.fileno(), parent_ended.set)  # The parent never writes: readable means that it has ended.
     async with await loop.create_server(lambda: _Exchange(authorization), "127.0.0.1", 0) as server:
         parent.send(server.sockets[0].getsockname()[1])
-        await gone.wait()
+        await parent_ended.wait()
 
 
 def _main(authorization: bytes, parent: Connection) -> None:
@@ -79,17 +79,17 @@ def _main(authorization: bytes, parent: Connection) -> None:
 
 @contextmanager
 def instant_api(username: str, password: str) -> Iterator[str]:
-    """The server in a process of its own, and its URL."""
+    """Run the server in a process of its own, and yield its URL."""
     authorization = b"Basic " + base64.b64encode(f"{username}:{password}".encode())
     spawn = multiprocessing.get_context("spawn")
-    ours, theirs = spawn.Pipe()
-    process = spawn.Process(target=_main, args=(authorization, theirs), daemon=True)
+    connection, child_connection = spawn.Pipe()
+    process = spawn.Process(target=_main, args=(authorization, child_connection), daemon=True)
     process.start()
-    theirs.close()
+    child_connection.close()
     try:
-        if not ours.poll(_START_TIMEOUT_S):
+        if not connection.poll(_START_TIMEOUT_S):
             raise RuntimeError("the local API did not start")
-        yield f"http://127.0.0.1:{ours.recv()}/"
+        yield f"http://127.0.0.1:{connection.recv()}/"
     finally:
-        ours.close()
+        connection.close()
         process.join()

@@ -1,4 +1,4 @@
-"""Slow syncs for a child process, by a small library compiled on the spot and preloaded."""
+"""Slow fsyncs for a child process, by a small library that is compiled here and preloaded (LD_PRELOAD, ld.so(8))."""
 
 import os
 import shutil
@@ -13,11 +13,15 @@ _COMPILE_TIMEOUT_S = 60
 
 
 class NoShim(Exception):
-    """Syncs cannot be slowed down here; the words say why."""
+    """Fsyncs cannot be slowed down on this machine; the message says why."""
 
 
 def build(directory: Path) -> Path:
-    """Compile the library into `directory`. Raises NoShim without a C compiler."""
+    """Compile the library into `directory` and return its path.
+
+    Raises:
+        NoShim: there is no C compiler, or it fails.
+    """
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         raise NoShim("no C compiler (cc, gcc or clang) to build the slow fsync with")
@@ -30,14 +34,14 @@ def build(directory: Path) -> Path:
 
 
 def environment(library: Path | None, slow_ms: float) -> Mapping[str, str]:
-    """What a child needs in its environment; `library` None leaves syncs as they are."""
+    """Return the variables of a child with slow fsyncs; `library` None: they stay as they are."""
     if library is None:
         return {}
     return {"LD_PRELOAD": str(library), "SLOW_FSYNC_US": str(int(slow_ms * 1000))}
 
 
 def verify(folder: Path) -> float:
-    """How long one fsync takes in this process, in ms. Raises RuntimeError when a preloaded delay has no effect."""
+    """Return the time of one fsync in this process, in ms. Raises RuntimeError if a preloaded delay has no effect."""
     with tempfile.NamedTemporaryFile(dir=folder) as file:
         took_ms = float("inf")
         for _ in range(5):
@@ -46,7 +50,7 @@ def verify(folder: Path) -> float:
             began_s = time.perf_counter()
             os.fsync(file.fileno())
             took_ms = min(took_ms, (time.perf_counter() - began_s) * 1000)
-    wanted_ms = int(os.environ.get("SLOW_FSYNC_US", "0")) / 1000
-    if took_ms < wanted_ms:
-        raise RuntimeError(f"an fsync takes {took_ms:.2f} ms where {wanted_ms:g} ms were added: the shim has no effect")
+    delay_ms = int(os.environ.get("SLOW_FSYNC_US", "0")) / 1000
+    if took_ms < delay_ms:
+        raise RuntimeError(f"the shim has no effect: an fsync takes {took_ms:.2f} ms, and {delay_ms:g} ms are added")
     return took_ms

@@ -1,7 +1,7 @@
 """CPU and memory of a daemon that starts: `python -m bench.startup`. Prints one line for each kind of start.
 
 `watcher run` as a service manager starts it, against a local anvil with the devnet's contract, two hook workers and
-an API that nobody listens on. Both figures are taken from /proc at the moment of READY=1. A new ledger costs its
+an API without a server. Both figures are taken from /proc at the moment of READY=1. A new ledger costs its
 migrations besides; a restart finds the ledger of the start before.
 """
 
@@ -18,9 +18,9 @@ from typing import Annotated
 
 import typer
 
-from bench.ground import anvil_chain, lay
-from bench.order import Ground
 from bench.rounds import Failed
+from bench.run_spec import TaskChain
+from bench.task_chain import anvil_chain, deploy_with_tasks
 
 _READY_TIMEOUT_S = 120
 _STOP_TIMEOUT_S = 60
@@ -96,18 +96,18 @@ def _resident_mib(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
-def _write_settings(folder: Path, ground: Ground) -> Path:
+def _write_settings(folder: Path, task_chain: TaskChain) -> Path:
     folder.mkdir()
     settings = folder / "watcher.toml"
     settings.write_text(
         f"""
 [chain]
-rpc_urls = ["{ground.rpc_url}"]
-chain_id = {ground.chain_id}
+rpc_urls = ["{task_chain.rpc_url}"]
+chain_id = {task_chain.chain_id}
 
 [task_manager]
-address = "{ground.task_manager}"
-start_block = {ground.start_block}
+address = "{task_chain.task_manager}"
+start_block = {task_chain.start_block}
 
 [hook]
 target = "trivial:respond"
@@ -130,9 +130,9 @@ async def _run(anvil: Path | None, repeats: int) -> dict[str, list[Start]]:
     starts: dict[str, list[Start]] = {"new ledger": [], "restart": []}
     with tempfile.TemporaryDirectory(prefix="bench-startup-") as folder:
         async with anvil_chain(anvil, Path(folder)) as (chain, url):
-            ground = await lay(chain, url, 20, 20, lambda _done: None)
+            task_chain = await deploy_with_tasks(chain, url, 20, 20, lambda _done: None)
             for number in range(repeats):
-                settings = _write_settings(Path(folder) / str(number), ground)
+                settings = _write_settings(Path(folder) / str(number), task_chain)
                 starts["new ledger"].append(await measure(settings))
                 starts["restart"].append(await measure(settings))
     return starts

@@ -1,4 +1,4 @@
-"""The hook of the burst: it costs next to nothing, so that what is measured is everything around it."""
+"""The hook of the burst. It costs next to nothing, so that the burst measures everything else."""
 
 import hashlib
 

@@ -1,4 +1,4 @@
-"""What a child process is told to do, and what it reports. Both travel as one line of JSON."""
+"""The request to a child process and its result. Both travel as one line of JSON."""
 
 import json
 import resource
@@ -10,7 +10,7 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class Ground:
+class TaskChain:
     """A chain with its tasks, all mined: `tasks` of them from `start_block` on."""
 
     rpc_url: str
@@ -21,17 +21,17 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
-    """One run of one side. `side` is a key of `bench.child.SIDES`; `directory` is empty and its own."""
+class RunSpec:
+    """One run of one side. `side` is a key of `bench.child.SIDES`; `directory` is empty, and for this run alone."""
 
     side: str
-    ground: Ground
+    task_chain: TaskChain
     directory: str
     span_blocks: int = 100
     # The burst only.
     api_url: str = ""
     username: str = "admin"
-    password: str = "not a secret"  # of a server that lives for seconds
+    password: str = "not a secret"  # of a local server that runs for seconds
     concurrency: int = 32
     workers: int = 2
 
@@ -43,14 +43,14 @@ class Order:
         return json.dumps(asdict(self))
 
     @classmethod
-    def from_json(cls, text: str) -> "Order":
+    def from_json(cls, text: str) -> "RunSpec":
         fields = json.loads(text)
-        return cls(**{**fields, "ground": Ground(**fields["ground"])})
+        return cls(**{**fields, "task_chain": TaskChain(**fields["task_chain"])})
 
 
 @dataclass(slots=True)
 class Measured:
-    """What a run took: seconds by the clock and of CPU in the measured process. `parts` is CPU in us per task."""
+    """The cost of a run: seconds of time and of CPU of its process. `parts` is CPU in us per task."""
 
     tasks: int
     wall_s: float = 0.0
@@ -75,14 +75,14 @@ class Measured:
 
 
 def cpu_s() -> float:
-    """CPU seconds of this process so far, user and system, all threads."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
+    """Return the CPU seconds of this process so far, user and system, all threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
 
 
 @contextmanager
 def measuring(tasks: int) -> Iterator[Measured]:
-    """Take the time of what happens inside."""
+    """Measure the time and the CPU of the block."""
     measured = Measured(tasks)
     began_s, began_cpu_s = time.perf_counter(), cpu_s()
     yield measured
