@@ -1,8 +1,8 @@
-"""A hook for a bridge: the message is a transfer, the answer is what the other side needs to pay it out once.
+"""A hook for a bridge: the message is a transfer, the answer lets the other side pay it out once.
 
-A request is a recipient (20 bytes) and an amount (uint256, 32 bytes). The answer is the two behind an identity that
-no other request of any bridge has. It is needed because the operators sign the task's index and these bytes, and
-nothing that names the chain or the contract: without it an answer would be as good on every other deployment.
+A request is a recipient (20 bytes) and an amount (uint256, 32 bytes). The answer is an identity that no other request
+of any bridge has, followed by the request. The operators sign the task's index and these bytes, but neither chain nor
+contract: without the identity an answer would be valid on every other deployment.
 """
 
 import hashlib
@@ -22,6 +22,6 @@ def respond(task: Task) -> bytes | Skip:
 
 
 def identity(task: Task) -> bytes:
-    """32 bytes that name this request among all requests of all bridges."""
+    """Return 32 bytes that identify this request among those of all bridges."""
     origin = task.chain_id.to_bytes(32, "big") + task.task_manager + task.task_index.to_bytes(4, "big")
     return hashlib.sha256(origin).digest()

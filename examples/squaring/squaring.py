@@ -7,7 +7,7 @@ from watcher import Skip, Task
 
 
 def respond(task: Task) -> bytes | Skip:
-    """Return the square of the task's number; skip a message that is not one."""
+    """Return the square of the task's number; skip a message that is not a number."""
     if len(task.message) != 32:
         return Skip(f"the message is {len(task.message)} bytes long, not 32")
     number = int.from_bytes(task.message, "big")
