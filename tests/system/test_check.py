@@ -326,6 +326,30 @@ async def test_an_answer_that_the_contract_remembers_otherwise_is_told(tmp_path:
         assert "correct response.index" in found.line("contract", "answers").words
 
 
+_TASK = 'hash = ["task"]\nhash_view = "allTaskHashes(uint32)"'
+_ANSWER = 'hash = ["taskResponse", "taskResponseMetadata"]\nhash_view = "allTaskResponses(uint32)"'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        (_TASK, _TASK.replace('"task"', '"task.message"'), "another hash of task 2"),
+        (_TASK, _TASK.replace("allTaskHashes", "allTaskResponses"), "allTaskResponses(uint32) holds nothing of it"),
+        (_ANSWER, _ANSWER.replace("allTaskResponses", "allTaskHashes"), "not zero for task 2 in the block that made"),
+        (_ANSWER, 'hash_view = "allTaskHashes(uint32)"', "not zero for task 2 in the block that made it"),
+    ],
+    ids=["task.hash", "task.hash_view", "response.hash_view", "response.hash_view alone"],
+)
+async def test_a_wrong_hash_or_view_is_red_by_its_value(
+    old: str, new: str, words: str, rig: Rig, tmp_path: Path
+) -> None:
+    found = await checked(rig, await own(tmp_path, {old: new}))
+    assert found.code == 78
+    lines = [found.line(*one).words for one in found.red()]
+    key = old.partition(" =")[0] if new.startswith("hash =") else ""
+    assert any(words in line and "correct" in line and key in line for line in lines), lines
+
+
 async def test_tasks_that_are_numbered_otherwise_than_they_are_counted_are_told(rig: Rig, tmp_path: Path) -> None:
     found = await checked(rig, await own(tmp_path, {'index = "taskIndex"': 'index = "task.taskCreatedBlock"'}))
     assert ("contract", "count") in found.red()

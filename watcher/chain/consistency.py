@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from loguru import logger
 
+from watcher.chain.contract import TaskManager
 from watcher.chain.convention.view import NoSuchView
 from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.chain.rpc.replies import Unread
@@ -17,7 +18,7 @@ from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
 from watcher.ledger import outcomes, queries
 from watcher.once import Lasting
-from watcher.task import Header, OpenTask
+from watcher.task import Header, OpenTask, Task
 
 # Further behind the head nodes do not keep the state, and the contract may not exist yet.
 _NEAR_BLOCKS = 20
@@ -125,15 +126,10 @@ class Consistency:
         return event is not None
 
     async def _unexplained(self, task: OpenTask) -> Contradiction:
+        if (wrong_view := await answered_from_the_start(self._contract, task.task)) is not None:
+            return wrong_view
         index, view = task.task.task_index, self._contract.convention.all_task_responses
         assert view is not None, "the caller has read this view"
-        if await self._is_answered_from_the_start(task):
-            message = f"{view.signature} is not zero for task {index} in the block that made it, without any answer:"
-            return _contradiction(
-                "response.hash_view",
-                f"{message} the task counts as answered, and nothing is sent for it",
-                "name a view that is zero until there is an answer, or the value that means one (equals)",
-            )
         message = f"{view.signature} says that task {index} is answered, and no log shows an answer of that content:"
         return _contradiction(
             "response.event",
@@ -142,13 +138,29 @@ class Consistency:
             " chain.rpc_urls if this one withholds logs",
         )
 
-    async def _is_answered_from_the_start(self, task: OpenTask) -> bool:
-        """Return True if the view calls the task answered in its own block; False where no node keeps that state."""
-        seen = task.task.seen_at
-        try:
-            return (await self._response_words([task], Header(seen.block_number, seen.block_hash, b"")))[0] is not None
-        except RetryElsewhere:
-            return False
+
+async def answered_from_the_start(contract: TaskManager, task: Task) -> Contradiction | None:
+    """Return the contradiction if `response.hash_view` calls the task answered in the block that made it.
+
+    None also where no node keeps that state.
+    """
+    view, seen = contract.convention.all_task_responses, task.seen_at
+    if view is None:
+        return None
+    try:
+        at = Header(seen.block_number, seen.block_hash, b"")
+        (reading,) = await contract.hashes_and_responses([task.task_index], at)
+    except RetryElsewhere:
+        return None
+    if isinstance(reading, Unread) or reading[1] is None:
+        return None
+    return _contradiction(
+        "response.hash_view",
+        f"{view.signature} is not zero for task {task.task_index} in the block that made it, without any answer:"
+        " the task counts as answered, and nothing is sent for it",
+        "correct response.hash_view: name a view that is zero until there is an answer, or the value that means one"
+        " (equals)",
+    )
 
 
 def _contradiction(key: str, message: str, advice: str) -> Contradiction:

@@ -40,7 +40,7 @@ async def check_convention(subject: Subject, count: int | None, window_blocks: i
         await _no_task(search, subject, stretches, count, notes)
         return None
     others = describe_topics(_other_topics(contract, [newest]))
-    task = await check_task(subject, created[-1], newest, window_blocks, others, notes)
+    task = await check_task(subject, created[-1], newest, count, window_blocks, others, notes)
     if task is not None:
         check_values(task, subject.head, window_blocks, notes)
         await asyncio.to_thread(check_readers, contract.convention.created, task, notes)

@@ -5,7 +5,8 @@ Where they differ, the daemon waits for an answer that it cannot recognise, or f
 
 from collections.abc import Sequence
 
-from watcher.chain.contract import TaskManager
+from watcher.chain.consistency import answered_from_the_start
+from watcher.chain.contract import Held, TaskManager
 from watcher.chain.convention.event import Event
 from watcher.chain.convention.view import NoSuchView
 from watcher.chain.counting import Numbered, contradiction, probes
@@ -28,7 +29,13 @@ _PERCENT = 100
 
 
 async def check_task(
-    subject: Subject, log: Log, newest: Stretch, window_blocks: int | None, others: str, notes: Notes
+    subject: Subject,
+    log: Log,
+    newest: Stretch,
+    count: int | None,
+    window_blocks: int | None,
+    others: str,
+    notes: Notes,
 ) -> Task | None:
     """Add findings on a log that creates a task. Return the task, None if the log cannot be read.
 
@@ -36,6 +43,7 @@ async def check_task(
         subject: the contract.
         log: the newest log that creates a task.
         newest: the newest blocks, with all logs.
+        count: the next index at the head, None where the contract does not count its tasks.
         window_blocks: the response window, None where the event has the deadline.
         others: the other events in `newest`, as text.
         notes: takes the findings.
@@ -59,26 +67,51 @@ async def check_task(
         (notes.wrong if entry.reverted else notes.warn)("events", message)
         return task
     await _check_created_block(contract, log, task, notes)
-    task_hash, answer = entry
-    is_unexplained = answer is not None and contract.shows_answers and log.block_number >= newest.first
-    if contract.proves_tasks and task_hash is None:
-        message = f"{_KEY}: the contract holds no hash of task {index}; if that stays so, correct task.index"
-        notes.warn("events", message)
-    elif contract.proves_tasks and not contract.is_task(task_hash, task.task_hash):
-        message = f"{_KEY}: the contract holds another hash of task {index} than its event gives"
-        notes.wrong("events", f"{message}; correct task.event or task.hash")
-    elif is_unexplained and not any(map(contract.shows_answer, newest.logs)):
-        responded = contract.convention.responded
-        assert responded is not None, "the contract shows answers"
-        notes.wrong(
-            "events",
-            f"{_KEY}: task {index} is answered, and no log is {event_text(responded)}: your signature of the event for "
-            "answers does not match; correct response.event",
-        )
+    if (wrong_entry := await _contradiction(contract, log, task, entry, newest)) is not None:
+        notes.wrong("events", wrong_entry)
+    elif contract.proves_tasks and entry[0] is None:
+        is_counted = count is not None and index < count and entry[1] is None
+        _add_missing_hash(contract, index, notes, is_counted=is_counted)
     else:
         message = f"{event_name(contract.convention.created)} was seen: task {index} in block {log.block_number}"
         notes.ok("events", message + (f"; other events: {others}" if others else ""))
     return task
+
+
+async def _contradiction(contract: TaskManager, log: Log, task: Task, entry: Held, newest: Stretch) -> str | None:
+    """Return how the contract's entry of a task contradicts its log, None if it does not."""
+    index, (task_hash, answer) = task.task_index, entry
+    if contract.proves_tasks and task_hash is not None and not contract.is_task(task_hash, task.task_hash):
+        return (
+            f"{_KEY}: the contract holds another hash of task {index} than its event gives; correct task.event,"
+            " task.hash or task.hash_view"
+        )
+    if answer is None:
+        return None
+    answers = [each for each in newest.logs if contract.shows_answer(each)]
+    if all(each.block_number != log.block_number for each in answers):
+        wrong_view = await answered_from_the_start(contract, task)
+        if wrong_view is not None:
+            return wrong_view.message
+    responded = contract.convention.responded
+    if answers or responded is None or log.block_number < newest.first:
+        return None
+    return (
+        f"{_KEY}: task {index} is answered, and no log is {event_text(responded)}: your signature of the event for"
+        " answers does not match; correct response.event"
+    )
+
+
+def _add_missing_hash(contract: TaskManager, index: int, notes: Notes, *, is_counted: bool) -> None:
+    """Add a line for a task of which the contract holds nothing: red where its count at that block includes it."""
+    view = contract.convention.all_task_hashes
+    assert view is not None, "asked only where there is such a view"
+    if is_counted:
+        message = f"{_KEY}: the contract counts task {index}, and {view.signature} holds nothing of it"
+        notes.wrong("events", f"{message}, so that the task is set aside; correct task.hash_view or task.index")
+    else:
+        message = f"{_KEY}: the contract holds no hash of task {index}; if that stays so, correct task.hash_view or"
+        notes.warn("events", f"{message} task.index")
 
 
 async def _check_created_block(contract: TaskManager, log: Log, task: Task, notes: Notes) -> None:
