@@ -16,8 +16,11 @@ async def deadlines(ledger: LedgerRig) -> list[int | None]:
 
 
 async def test_what_is_read_first_is_kept_without_a_word(ledger: LedgerRig) -> None:
-    assert await ledger.write(source.learn, ledger.source, {"aggregator": "0xaa", "implementation": None}, 105) == []
-    assert await ledger.read(source.known, ledger.source) == {
+    assert (
+        await ledger.write(source.record_contract, ledger.source, {"aggregator": "0xaa", "implementation": None}, 105)
+        == []
+    )
+    assert await ledger.read(source.known_facts, ledger.source) == {
         "aggregator": Fact("0xaa", 105),
         "implementation": Fact(None, 105),
     }
@@ -26,13 +29,13 @@ async def test_what_is_read_first_is_kept_without_a_word(ledger: LedgerRig) -> N
 
 async def test_a_change_is_told_once_and_what_was_not_read_stays(ledger: LedgerRig) -> None:
     await ledger.write(
-        source.learn, ledger.source, {"aggregator": "0xaa", "implementation": None, "code hash": "0x01"}, 105
+        source.record_contract, ledger.source, {"aggregator": "0xaa", "implementation": None, "code hash": "0x01"}, 105
     )
     found = {"aggregator": "0xbb", "implementation": "0xcc"}
-    changes = await ledger.write(source.learn, ledger.source, found, 110)
+    changes = await ledger.write(source.record_contract, ledger.source, found, 110)
     assert changes == [Change("aggregator", "0xaa", "0xbb"), Change("implementation", None, "0xcc")]
-    assert await ledger.write(source.learn, ledger.source, found, 120) == []
-    assert await ledger.read(source.known, ledger.source) == {
+    assert await ledger.write(source.record_contract, ledger.source, found, 120) == []
+    assert await ledger.read(source.known_facts, ledger.source) == {
         "aggregator": Fact("0xbb", 110),
         "implementation": Fact("0xcc", 110),
         "code hash": Fact("0x01", 105),
@@ -46,19 +49,19 @@ async def test_a_change_is_told_once_and_what_was_not_read_stays(ledger: LedgerR
 async def test_later_deadlines_hold_at_once_and_earlier_ones_only_when_told(ledger: LedgerRig) -> None:
     found = [make_task(0, block=101, deadline=141), make_task(1, block=103, deadline=143), make_task(2, deadline=None)]
     await ledger.record(*found)
-    assert await ledger.write(source.retime, ledger.source, 30, shorten=False) == 0
+    assert await ledger.write(source.reset_deadlines, ledger.source, 30, shorten=False) == 0
     assert await deadlines(ledger) == [141, 143, None]
-    assert await ledger.write(source.retime, ledger.source, 30, shorten=True) == 2
+    assert await ledger.write(source.reset_deadlines, ledger.source, 30, shorten=True) == 2
     assert await deadlines(ledger) == [131, 133, None]
-    assert await ledger.write(source.retime, ledger.source, 50, shorten=False) == 2
+    assert await ledger.write(source.reset_deadlines, ledger.source, 50, shorten=False) == 2
     assert await deadlines(ledger) == [151, 153, None]
-    assert await ledger.write(source.retime, ledger.source, 50, shorten=True) == 0
+    assert await ledger.write(source.reset_deadlines, ledger.source, 50, shorten=True) == 0
 
 
 async def test_what_has_ended_keeps_its_deadline(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0, block=101, deadline=141), make_task(1, block=101, deadline=141))
     await ledger.write(manual.skip, ledger.source, 0, "")
-    assert await ledger.write(source.retime, ledger.source, 50, shorten=True) == 1
+    assert await ledger.write(source.reset_deadlines, ledger.source, 50, shorten=True) == 1
     assert await deadlines(ledger) == [141, 151]
 
 

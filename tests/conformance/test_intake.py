@@ -230,8 +230,11 @@ async def test_two_responses_at_one_log_index_are_both_kept(ledger: LedgerRig, s
     place = one.seen_at if same_tx else replace(one.seen_at, tx_hash=b"\x99" * 32)
     other = replace(other, seen_at=place)
     await ledger.record(make_task(0), answered=[one])
-    assert await ledger.write(rescan.look, ledger.source, rescan.CONFIRMED, [], [one, other], 105) == ([], [other])
-    assert await ledger.write(rescan.look, ledger.source, rescan.FINAL, [], [one, other], 105) == ([], [])
+    assert await ledger.write(rescan.record_rescan, ledger.source, rescan.CONFIRMED, [], [one, other], 105) == (
+        [],
+        [other],
+    )
+    assert await ledger.write(rescan.record_rescan, ledger.source, rescan.FINAL, [], [one, other], 105) == ([], [])
     await ledger.record(answered=[one, other])
     assert len(await ledger.read(queries.responses_between, ledger.source, 0, 10)) == 2
     assert await ledger.read(outcomes.response_of, ledger.source, 0, other.response_hash) == other

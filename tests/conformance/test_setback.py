@@ -89,12 +89,12 @@ async def test_what_a_clock_ahead_of_ours_has_written_begins_anew_at_the_start(l
     for held in await ledger.claim(State.READY):
         await ledger.write(claims.release, held, RetryAt(held.task.task_index * 60_000))
     rows = await ledger.rows()
-    assert await ledger.write(store.at_start, ledger.source) == 0
+    assert await ledger.write(store.restart_pauses, ledger.source) == 0
     assert await ledger.rows() == rows, "a clock that is right changes nothing"
 
     def started_an_hour_earlier(tx: Tx) -> int:
         tx.now_ms -= HOUR_MS
-        return store.at_start(tx, ledger.source)
+        return store.restart_pauses(tx, ledger.source)
 
     assert await ledger.write(started_an_hour_earlier) == 3
     now_ms = ledger.clock.now_ms() - HOUR_MS
@@ -131,7 +131,7 @@ async def test_a_task_read_as_zero_is_put_off_from_that_reading_at_the_start(led
 
     def started_earlier(tx: Tx) -> int:
         tx.now_ms -= back_ms
-        return store.at_start(tx, ledger.source)
+        return store.restart_pauses(tx, ledger.source)
 
     assert await ledger.write(started_earlier) == 1
     assert (await ledger.row(0)).due_at_ms == ledger.clock.now_ms() - back_ms + 6_000

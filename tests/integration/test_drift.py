@@ -82,7 +82,7 @@ async def test_what_has_not_changed_is_not_told(rig: Rig) -> None:
     for _ in range(3):
         await rig.drift.run()
         await rig.net.mine()
-    known = await rig.ledger.read(source.known, rig.ledger.source_id)
+    known = await rig.ledger.read(source.known_facts, rig.ledger.source_id)
     assert await rig.told() == []
     assert (known["response window"].value, known["aggregator"].value) == (
         str(WINDOW),
@@ -196,10 +196,10 @@ async def test_a_node_that_does_not_show_storage_or_code_changes_nothing_known_o
         ]
 
     await rig.drift.run()
-    known = await rig.ledger.read(source.known, rig.ledger.source_id)
+    known = await rig.ledger.read(source.known_facts, rig.ledger.source_id)
     rig.relay.twist = without
     await rig.drift.run()
-    assert await rig.ledger.read(source.known, rig.ledger.source_id) == known
+    assert await rig.ledger.read(source.known_facts, rig.ledger.source_id) == known
     assert rig.nodes.seen[0].reason is None
 
 

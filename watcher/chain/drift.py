@@ -58,7 +58,7 @@ class Drift:
         readings = await self._code(at) | {AGGREGATOR: _hex(aggregator)}
         if self._contract.convention.response_window is not None:
             readings[WINDOW] = None if window is None else str(window)
-        changes = await self._ledger.write(ledger_source.learn, self._ledger.source_id, readings, at.number)
+        changes = await self._ledger.write(ledger_source.record_contract, self._ledger.source_id, readings, at.number)
         for change in changes:
             logger.warning("chain.contract_changed: the contract has changed", block=at.number, change=change)
         if self._dry_run is not None:
@@ -93,9 +93,11 @@ class Drift:
             self._on_window(window)
         if window == self._retimed:
             return
-        known = await self._ledger.read(ledger_source.known, self._ledger.source_id)
+        known = await self._ledger.read(ledger_source.known_facts, self._ledger.source_id)
         is_final = cursor.final_block >= known[WINDOW].block_number
-        tasks = await self._ledger.write(ledger_source.retime, self._ledger.source_id, window, shorten=is_final)
+        tasks = await self._ledger.write(
+            ledger_source.reset_deadlines, self._ledger.source_id, window, shorten=is_final
+        )
         if tasks:
             logger.warning(
                 "chain.deadlines_changed: open tasks have another deadline, by the contract's new window",

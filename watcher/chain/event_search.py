@@ -25,7 +25,7 @@ class EventSearch:
         """
         if not tasks:
             return
-        reached = await self._ledger.read(rescan.reached, self._ledger.source_id, rescan.FINAL)
+        reached = await self._ledger.read(rescan.rescanned_to, self._ledger.source_id, rescan.FINAL)
         now_ms, head_block = self._clock.now_ms(), cursor.head_block
         overdue: list[OpenTask] = []
         noted: list[OpenTask] = []
@@ -41,4 +41,4 @@ class EventSearch:
         await self._ledger.write(absences.record, noted, 0, head_block + 1)
         if overdue:
             first_block = min(task.task.seen_at.block_number for task in overdue)
-            await self._ledger.write(rescan.repeat, self._ledger.source_id, rescan.FINAL, first_block)
+            await self._ledger.write(rescan.request_rescan, self._ledger.source_id, rescan.FINAL, first_block)

@@ -71,7 +71,7 @@ class Recheck:
 
     async def _look(self, cursor: Cursor, name: str, upto: int, earliest: int) -> bool:
         """Read the next range of one pass. Return True if there is more to read at once."""
-        reached = await self._ledger.read(rescan.reached, self._ledger.source_id, name)
+        reached = await self._ledger.read(rescan.rescanned_to, self._ledger.source_id, name)
         first = earliest if reached is None else max(reached + 1, earliest)
         last = min(upto, first + self._span - 1)
         if first > last:
@@ -84,7 +84,7 @@ class Recheck:
             return False  # the watch is about to notice a reorg
         decoded = await self._reader.read(page)
         tasks, responses = await self._ledger.write(
-            rescan.look, self._ledger.source_id, name, decoded.tasks, decoded.responses, last
+            rescan.record_rescan, self._ledger.source_id, name, decoded.tasks, decoded.responses, last
         )
         if tasks or responses:
             logger.warning(

@@ -1,1 +1,39 @@
-"""QUEUE: the ledger is the queue, the memory and the evidence. The only package that speaks SQL."""
+"""QUEUE: the ledger is the queue, the memory and the evidence. The only package that speaks SQL.
+
+A verb takes a transaction (`Tx`) and changes rows; a question takes a connection and reads. `Ledger.write` runs a verb
+and commits, `Ledger.read` answers a question. The verbs, in the way of a task:
+
+| file | verbs | called by | when |
+|---|---|---|---|
+| `source` | `open_source` | `open_ledger` | at the start |
+| `ingest` | `record` | watch | blocks are read: tasks, responses and cursor, in one commit |
+| | `rewind`, `unread` | watch | read blocks are not on the chain any more, or never were |
+| | `finalise` | watch | a block is final |
+| `marks` | `lower_head` | watch | no node shows the known head any more |
+| `rescan` | `record_rescan` | recheck | blocks are read again, once confirmed and once final |
+| | `request_rescan` | confirm | the contract proves an event that no read has shown |
+| `outcomes` | `admitted` | admit | the block is deep enough, and the contract knows the task |
+| `claims` | `claim`, `release` | respond, submit | due tasks are taken; one is given back |
+| `hook_results` | `keep_answer`, `keep_old_answer` | respond | the hook has answered, now or before a reorg |
+| | `postpone`, `hook_skipped`, `hook_failed` | respond | the hook has returned Later or Skip, or failed |
+| `claims` | `begin`, `settle`, `record_late` | submit | before a POST; after it; after it, but the task is settled |
+| | `make_due` | submit | an API can be reached again, or the settings have changed |
+| | `recover_stale` | daemon, confirm | attempts lost their process, or their lease ran out |
+| `outcomes` | `answered`, `delivered`, `not_there` | confirm | the verdict on a sent task |
+| | `look_again`, `nothing_new`, `postponed` | confirm | a reading that decides nothing |
+| | `final`, `taken_back`, `expired` | confirm | a final block decides |
+| | `explained`, `never_there` | confirm | the reason of an expired task; a task the contract lacks |
+| `absences` | `record`, `withdraw` | admit, confirm | a reading does not show a task, a response or an event |
+| | `held_after_all` | confirm | the contract holds a task that ended for want of it |
+| `source` | `record_contract`, `reset_deadlines` | drift | the contract is read again |
+| `ingest` | `store_tasks` | reconcile | a hole is repaired |
+| `source` | `note_event` | stages, jobs | something happens to the source as a whole |
+| `manual` | `retry`, `skip` | `watcher tasks` | a person decides |
+| `restore` | `note_loss`, `release` | daemon | the ledger is an older copy; a person ends the hold |
+| `retention` | `note_export`, `remove` | `watcher db retain` | old stories are exported |
+| `stats` | `touch` | health | nothing was written for a while |
+| `store` | `shift_pending`, `restart_pauses` | writer, `open_ledger` | the wall clock stepped back |
+
+`transitions` alone changes states, for all verbs. Questions are in `queries` (commands, proof, stages), `stats`
+(health) and `history`, or beside the verbs that need their answers (`to_confirm`, `to_admit`).
+"""

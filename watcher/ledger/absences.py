@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
-from watcher.ledger.rescan import FINAL, repeat
+from watcher.ledger.rescan import FINAL, request_rescan
 from watcher.ledger.rows import WITH_SOURCE, chunks, open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import responses, tasks
@@ -96,7 +96,7 @@ def held_after_all(tx: Tx, source_id: int, held: Sequence[OpenTask]) -> None:
     orphans = [row for chunk in chunks([task.row_id for task in held]) for row in _still(tx, chunk, State.ORPHANED)]
     if orphans:
         tx.conn.execute(update(tasks).where(tasks.c.id.in_([row.id for row in orphans])).values(look_again=False))
-        repeat(tx, source_id, FINAL, min(row.block_number for row in orphans))
+        request_rescan(tx, source_id, FINAL, min(row.block_number for row in orphans))
 
 
 def _still(tx: Tx, rows: Sequence[int], state: State) -> list[Row[Any]]:

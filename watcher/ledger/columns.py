@@ -1,4 +1,4 @@
-"""Types of columns that the databases do not have, or not alike."""
+"""Column types that the databases lack or treat differently."""
 
 from typing import Any
 
@@ -20,8 +20,8 @@ class _Uint256OnSqlite(UserDefinedType[Any]):
 class Uint256(TypeDecorator[int]):
     """An unsigned 256-bit integer that sorts as a number on every database.
 
-    On SQLite what fits 63 bits is an ordinary INTEGER, so that an auditor's SQL reads naturally; anything larger is a
-    32-byte big-endian BLOB, which SQLite sorts after every INTEGER. On PostgreSQL it is NUMERIC(78, 0).
+    On SQLite a value of up to 63 bits is an ordinary INTEGER, so that an auditor's SQL reads naturally; a larger one is
+    a 32-byte big-endian BLOB, which SQLite sorts after every INTEGER. On PostgreSQL it is NUMERIC(78, 0).
     """
 
     impl = Numeric(78, 0)
@@ -48,10 +48,10 @@ class Uint256(TypeDecorator[int]):
 
 
 class Words(TypeDecorator[str]):
-    """Text that may come from outside, cut to the length of its column.
+    """Text from outside, cut to the length of its column.
 
-    Databases refuse NUL and lone surrogates in text. Losing the outcome of a POST over its wording would be the worst
-    of all ways to treat them, so they are replaced.
+    Databases refuse NUL and lone surrogates in text. Both are replaced, so that the outcome of a POST is never lost
+    because of its message.
     """
 
     impl = String

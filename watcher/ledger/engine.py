@@ -1,7 +1,7 @@
-"""Where databases differ. The one file that knows SQLite from PostgreSQL.
+"""The differences between SQLite and PostgreSQL, all in this file.
 
 Invariant: a write transaction on SQLite is `BEGIN IMMEDIATE` with `synchronous=FULL`: a verb that has returned survives
-a power cut, and no reader-turned-writer can fail half-way.
+a power cut, and no transaction fails half-way because it turns from reading to writing.
 """
 
 import os
@@ -20,8 +20,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 from watcher.errors import FixConfiguration, TryLater
 
 _BUSY_TIMEOUT_S = 10
-# A server that vanished without a word (seconds, and milliseconds at last), in libpq's terms: a connection that is
-# waited for, a silent one, and what was sent and never acknowledged. The URL may say otherwise.
+# Limits for a server that vanishes, in libpq's terms (seconds; the last in ms): connecting, a silent connection,
+# unacknowledged data. The URL may set others. See https://www.postgresql.org/docs/current/libpq-connect.html
 _SERVER_LIMITS = {
     "connect_timeout": 10,
     "keepalives_idle": 10,
@@ -42,7 +42,7 @@ def database_reason(error: SQLAlchemyError) -> str:
 
 
 def parse_url(url: str) -> URL:
-    """The URL of a ledger. Raises FixConfiguration, which never repeats the URL (it may hold a password)."""
+    """Return the URL of a ledger. Raises FixConfiguration without the URL in it, which may hold a password."""
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -57,23 +57,23 @@ def parse_url(url: str) -> URL:
 
 
 def sqlite_path(url: URL) -> Path | None:
-    """The file of a SQLite ledger, None for another database or one in memory."""
+    """Return the file of a SQLite ledger, None for another database or one in memory."""
     if url.get_backend_name() != "sqlite" or not url.database or ":memory:" in url.database:
         return None
     return Path(url.database).absolute()
 
 
 def open_engine(url: URL, *, read_only: bool = False) -> Engine:
-    """An engine whose transactions are what the ledger needs; `read_only` never waits for a writer."""
+    """Return an engine with the transactions the ledger needs. With `read_only` it never waits for a writer."""
     if url.get_backend_name() == "postgresql":
         limits = {name: value for name, value in _SERVER_LIMITS.items() if name not in url.query}
         engine = create_engine(
             url,
             hide_parameters=True,
             pool_pre_ping=True,
-            # Said only where it is wanted: False would overrule a server that was made read-only, as for a full disk.
+            # Set only if True: False would overrule a server that an operator made read-only, as for a full disk.
             execution_options={"postgresql_readonly": True} if read_only else {},
-            # A pooler in transaction mode hands each transaction to another session, which knows no statement of ours.
+            # A pooler in transaction mode gives each transaction another session, without our prepared statements.
             connect_args={**limits, "prepare_threshold": None},
         )
         event.listen(engine, "connect", _settle_session, insert=True)  # before SQLAlchemy's own first statement
@@ -91,8 +91,8 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
     return engine
 
 
-# A lock that somebody else keeps is an outside trouble, and waited for within limits. A commit that returned is on the
-# disk, whatever the server or the role is set to; a stronger promise stays.
+# A lock of another session is waited for within limits. A commit that returned is on the disk, whatever the server or
+# the role sets; a stronger setting stays.
 _SETTLE_SESSION = (
     f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT_MS}ms', false), "
     "set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
@@ -116,7 +116,7 @@ def _settle_session(connection: Any, record: Any) -> None:
     """
     try:
         pid, began = connection.execute(_PID_AND_TIME).fetchone()
-        record.info["pooled"] = pid != connection.info.backend_pid  # a pooler names no process of the server
+        record.info["pooled"] = pid != connection.info.backend_pid  # a pooler shows no process id of the server
         # The time of a transaction is that of its first statement, whatever a pooler says of itself.
         is_split = record.info["pooled"] and connection.execute(_PID_AND_TIME).fetchone()[1] != began
     except Exception as error:
@@ -136,9 +136,9 @@ def _settle_transaction(connection: Connection) -> None:
 
 
 def durability(url: URL) -> tuple[list[str], bool]:
-    """What of a PostgreSQL server's settings may lose a commit, one line each, and whether a pooler is in between.
+    """Return the settings of a PostgreSQL server that may lose a commit, and True if a pooler is in between.
 
-    Raises TryLater when it cannot be asked.
+    Raises TryLater if the server cannot be asked.
     """
     engine = open_engine(url)
     try:
@@ -146,18 +146,18 @@ def durability(url: URL) -> tuple[list[str], bool]:
             values: dict[str, str] = {row[0]: row[1] for row in connection.exec_driver_sql(_DURABILITY)}
             pooled = bool(connection.info.get("pooled"))
     except DatabaseError as error:
-        raise TryLater(f"the ledger cannot be read: {str(error.orig).splitlines()[0][:200]}") from None
+        raise TryLater(f"the ledger cannot be read: {database_reason(error)}") from None
     finally:
         engine.dispose()
-    wanted = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "remote_apply")}
-    return [f"{name} is {values[name]}" for name, good in wanted.items() if values[name] not in good], pooled
+    safe = {"fsync": ("on",), "full_page_writes": ("on",), "synchronous_commit": ("on", "remote_apply")}
+    return [f"{name} is {values[name]}" for name, choices in safe.items() if values[name] not in choices], pooled
 
 
 def _connect_to_read(path: Path) -> sqlite3.Connection:
-    """A connection that cannot write, also for an auditor who may write nowhere beside the file.
+    """Return a read-only connection, also for an auditor without the right to write beside the file.
 
-    Such a reader cannot make the shared memory that WAL needs. While a daemon runs it is there; else nobody writes,
-    and the file can be read as it is.
+    Such a reader cannot make the shared memory that WAL needs. While a daemon runs, it exists; otherwise the file does
+    not change and can be read as it is (https://www.sqlite.org/wal.html#readonly).
     """
     at_rest = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
     uri = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if at_rest else ''}"
@@ -175,7 +175,7 @@ def _pragmas(connection: sqlite3.Connection, _: object) -> None:
         "synchronous=FULL",
         "foreign_keys=ON",
         f"busy_timeout={_BUSY_TIMEOUT_S * 1000}",
-        # After a burst, or a reader that took long, the write-ahead log shrinks again.
+        # The write-ahead log shrinks again after a burst or a long read.
         f"journal_size_limit={_WAL_LIMIT_BYTES}",
         f"cache_size=-{_CACHE_KIB}",
     ):
@@ -184,18 +184,20 @@ def _pragmas(connection: sqlite3.Connection, _: object) -> None:
 
 
 def insert_into(table: Table, dialect: str) -> Any:
-    """An INSERT that knows `on_conflict_do_nothing` and `on_conflict_do_update`."""
+    """Return an INSERT with `on_conflict_do_nothing` and `on_conflict_do_update`."""
     if dialect == "sqlite":
         return sqlite.insert(table)
-    from sqlalchemy.dialects import postgresql  # late: commands that only read start the sooner
+    from sqlalchemy.dialects import postgresql  # late: commands that only read start sooner
 
     return postgresql.insert(table)
 
 
 def backup_sqlite(source: Path, target: Path) -> None:
-    """Copy a SQLite ledger, also while it is being written. `target` must not exist.
+    """Copy a SQLite ledger, also while a daemon writes it.
 
-    Raises TryLater when the copy could not be finished; nothing is left of it then.
+    Raises:
+        FixConfiguration: `target` exists.
+        TryLater: the copy failed and was removed.
     """
     if os.path.lexists(target):
         raise FixConfiguration(f"{target} already exists; name another file")
@@ -203,7 +205,7 @@ def backup_sqlite(source: Path, target: Path) -> None:
     try:
         with closing(_connect_to_read(source)) as reading, closing(sqlite3.connect(target)) as writing:
             reading.backup(writing)
-            # A copy says that it is one, wherever it is carried: what was sent after it was made, it cannot know.
+            # The negative generation marks a copy: it lacks the attempts that were sent after it was made.
             set_generation(writing, -abs(writing.execute("PRAGMA user_version").fetchone()[0] or 1))
             writing.execute("PRAGMA journal_mode=DELETE")
     except sqlite3.Error as error:
@@ -212,16 +214,16 @@ def backup_sqlite(source: Path, target: Path) -> None:
 
 
 def generation_of(path: Path) -> tuple[int, int] | None:
-    """The generation of a SQLite ledger (below 0: a copy of it; 0: of an older program) and its last attempt's row id.
+    """Return a SQLite ledger's generation (below 0: a copy; 0: an older program's) and the row id of its last attempt.
 
-    None where the file holds no ledger. Raises TryLater when it cannot be read.
+    None: the file holds no ledger. Raises TryLater if it cannot be read.
     """
     try:
         with closing(_connect_to_read(path)) as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'attempts'").fetchone():
                 return None
             generation = connection.execute("PRAGMA user_version").fetchone()[0]
-            # Also after retention has removed the rows.
+            # The sequence stays after retention has removed the rows.
             last = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'attempts'").fetchone()
             return generation, last[0] if last else 0
     except sqlite3.Error as error:
@@ -229,18 +231,18 @@ def generation_of(path: Path) -> tuple[int, int] | None:
 
 
 def set_generation(connection: sqlite3.Connection, generation: int) -> None:
-    """Write a ledger's generation. Raises sqlite3.Error."""
+    """Write a ledger's generation (PRAGMA user_version). Raises sqlite3.Error."""
     connection.execute(f"PRAGMA user_version = {generation:d}")
 
 
 def vacuum_sqlite(path: Path) -> tuple[int, int]:
-    """Write the file anew without its holes. The caller is the sole writer. Returns its bytes before and after.
+    """Rewrite the file without its free pages. The caller is the sole writer. Return its size (bytes) before and after.
 
-    Raises TryLater when it cannot, for want of space above all (it needs as much again); nothing has changed then.
+    Raises TryLater if that fails, often for want of disk space (it needs as much again); nothing has changed then.
     """
     try:
         with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S, isolation_level=None)) as connection:
-            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # or the file would not show its size
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else part of the size is in the log
             before_bytes = path.stat().st_size
             connection.execute("VACUUM")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -250,10 +252,10 @@ def vacuum_sqlite(path: Path) -> tuple[int, int]:
 
 
 def integrity(url: URL, *, quick: bool = False) -> str | None:
-    """What is wrong with the file of a SQLite ledger, None when every page is in order.
+    """Read all of a SQLite ledger's file. Return the damage, None if every page is in order.
 
-    Reads all of it. `quick` does not compare the indexes with their tables, and takes a fraction of the time. Raises
-    TryLater when the system does not let it be read.
+    `quick` does not compare indexes with their tables and takes a fraction of the time. Raises TryLater if the file
+    cannot be read now.
     """
     path = sqlite_path(url)
     if path is None:
@@ -261,9 +263,9 @@ def integrity(url: URL, *, quick: bool = False) -> str | None:
     pragma = "quick_check" if quick else "integrity_check"
     try:
         with closing(_connect_to_read(path)) as connection:
-            found = [row[0] for row in connection.execute(f"PRAGMA {pragma}(5)")]
+            lines = [row[0] for row in connection.execute(f"PRAGMA {pragma}(5)")]
     except sqlite3.OperationalError as error:
         raise TryLater(f"{path} cannot be read now: {error}") from None
     except sqlite3.DatabaseError as error:
         return str(error)
-    return None if found == ["ok"] else "; ".join(found)
+    return None if lines == ["ok"] else "; ".join(lines)

@@ -1,6 +1,6 @@
-"""What was over when a ledger was begun: tasks answered by then, or past their deadline. They were nobody's to answer.
+"""The tasks that were over when a ledger was begun: answered by then, or past their deadline.
 
-Invariant: the journal says so of each, by `BEFORE` at the end of the reason, and nobody is alerted of such a move.
+Invariant: the journal marks each such end by `BEFORE` at the end of its reason, and no alert is sent for it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -27,25 +27,25 @@ _ANSWERED = exists().where(
 
 
 def over_before(
-    conn: Connection, held: Sequence[OpenTask], responded: Mapping[int, int] | None = None
+    conn: Connection, batch: Sequence[OpenTask], responded: Mapping[int, int] | None = None
 ) -> frozenset[int]:
-    """Return the rows of those tasks that were over when their ledger was begun.
+    """Return the row ids of the tasks that were over when their ledger was begun.
 
-    `responded` maps rows to the block of the response. A ledger that does not know when it was begun gives none.
+    `responded` maps row ids to the block of the response. A ledger without its begun block (an older one) has none.
     """
     blocks = responded or {}
-    found: set[int] = set()
-    for chunk in chunks([one.row_id for one in held]):
+    over: set[int] = set()
+    for chunk in chunks([task.row_id for task in batch]):
         for row in conn.execute(_BEGUN.where(tasks.c.id.in_(chunk), sources.c.begun_block.is_not(None))):
             answered = row.id in blocks and blocks[row.id] <= row.begun_block
             if answered or (row.late and row.id not in blocks):
-                found.add(row.id)
-    return frozenset(found)
+                over.add(row.id)
+    return frozenset(over)
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """How many tasks were over when the ledger was begun at block `block`."""
+    """The number of tasks that were over when the ledger was begun at block `block`."""
 
     block: int
     answered: int
@@ -53,7 +53,7 @@ class History:
 
 
 def history(conn: Connection, source_id: int) -> History | None:
-    """Return what the ledger holds of it, None where it does not know when it was begun."""
+    """Return those numbers, None for a ledger without its begun block (an older one)."""
     block = conn.execute(select(sources.c.begun_block).where(sources.c.id == source_id)).scalar()
     if block is None:
         return None

@@ -1,6 +1,6 @@
-"""Who holds the ledger, and whether it still is the one that was begun.
+"""The exclusive lock on a SQLite ledger, and the checks that it still is the ledger that was begun.
 
-Invariant: at most one daemon writes a SQLite ledger, and none begins anew where one was lost.
+Invariant: at most one daemon writes a SQLite ledger, and none starts an empty one in place of a lost one.
 """
 
 import errno
@@ -18,14 +18,14 @@ from watcher.errors import FixConfiguration, TryLater
 from watcher.ledger.engine import sqlite_path
 from watcher.ledger.high_water import MarkFile, mark_of
 
-# No restart mends these.
-_MISTAKES = frozenset(
+# Errors that need a person; any other may pass, so that the service tries again.
+_PERMANENT = frozenset(
     {errno.EACCES, errno.EPERM, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP}
 )
 
 
 def create_file(path: Path) -> None:
-    """Make the file of a new ledger readable by its owner and group alone: it holds business data."""
+    """Create the file of a new ledger, readable by its owner and group alone: it holds business data."""
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         os.close(os.open(path, os.O_CREAT | os.O_WRONLY, 0o640))
@@ -33,16 +33,18 @@ def create_file(path: Path) -> None:
 
 @contextmanager
 def sole_writer(url: URL) -> Iterator[None]:
-    """Hold the ledger for this process. Raises TryLater when another daemon has it.
+    """Hold the exclusive lock of a ledger: flock(2), which the kernel releases however the process ends.
 
-    A lock of the kernel, not a pid file: it vanishes with the process however that ends.
+    Raises:
+        FixConfiguration: a ledger that was begun is gone, or the lock's path is not a file this user may write.
+        TryLater: another daemon holds the lock, or the disk is full or read-only.
     """
     path = sqlite_path(url)
     if path is None:
         yield
         return
     refuse_missing_ledger(path)
-    with _told(path):
+    with _explained(path):
         create_file(path)
         handle = _open_lock(lock_file(path))
     with handle:
@@ -53,7 +55,7 @@ def sole_writer(url: URL) -> Iterator[None]:
                 f"another watcher{_holder(handle)} is running on {path}; stop it first, "
                 "or give this one a ledger of its own"
             ) from None
-        with _told(path):
+        with _explained(path):
             handle.truncate(0)
             os.pwrite(handle.fileno(), str(os.getpid()).encode(), 0)
         yield
@@ -61,12 +63,12 @@ def sole_writer(url: URL) -> Iterator[None]:
 
 @contextmanager
 def open_mark(url: URL) -> Iterator[MarkFile | None]:
-    """The mark beside a SQLite ledger, None for another database. Raises FixConfiguration, TryLater."""
+    """Open the mark beside a SQLite ledger, None for another database. Raises as `sole_writer` does."""
     path = sqlite_path(url)
     if path is None:
         yield None
         return
-    with _told(mark_of(path)):
+    with _explained(mark_of(path)):
         mark = MarkFile(path)
     try:
         yield mark
@@ -75,8 +77,9 @@ def open_mark(url: URL) -> Iterator[MarkFile | None]:
 
 
 def _open_lock(path: Path) -> IO[str]:
-    """The lock file, made where there is none. Raises FixConfiguration for anything but a file: a link could lead to
-    somebody's data, which the process id is then written over.
+    """Open the lock file, or create it. Raises FixConfiguration for anything but a regular file.
+
+    A link could lead to other data, which the process id would overwrite.
     """
     try:
         number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o640)
@@ -91,19 +94,19 @@ def _open_lock(path: Path) -> IO[str]:
 
 
 @contextmanager
-def _told(path: Path) -> Iterator[None]:
-    """Errors of the system in words: a disk that is full or read-only may be mended while the service tries again."""
+def _explained(path: Path) -> Iterator[None]:
+    """Turn errors of the system into FixConfiguration or, for a full or read-only disk, into TryLater."""
     try:
         yield
     except OSError as error:
-        words = f"ledger.url: nothing can be written beside {path} ({error.strerror})"
-        if error.errno in _MISTAKES:
-            raise FixConfiguration(f"{words}; give this user the right, or name another place") from None
-        raise TryLater(words) from None
+        reason = f"ledger.url: nothing can be written beside {path} ({error.strerror})"
+        if error.errno in _PERMANENT:
+            raise FixConfiguration(f"{reason}; give this user the right, or name another place") from None
+        raise TryLater(reason) from None
 
 
 def refuse_missing_ledger(path: Path) -> None:
-    """Raise FixConfiguration where a ledger that was begun is gone: beginning anew could send other answers."""
+    """Raise FixConfiguration if a ledger that was begun is gone: a new one could send other answers to its tasks."""
     if mark_of(path).exists() and (not path.exists() or path.stat().st_size == 0):
         raise FixConfiguration(
             f"ledger.url: the ledger that was begun at {path} is gone or empty. Restore a copy; or, if a second answer "
@@ -112,9 +115,9 @@ def refuse_missing_ledger(path: Path) -> None:
 
 
 def guard_of(url: URL) -> Callable[[], None]:
-    """Return what raises TryLater once another file, or none, is at the path of a SQLite ledger that is open.
+    """Return a check that raises TryLater once the path of an open SQLite ledger holds another file, or none.
 
-    Writes to such a ledger go into a file that no later start will find.
+    Writes to such a ledger go into a file that no later start finds.
     """
     path = sqlite_path(url)
     if path is None:
@@ -130,16 +133,16 @@ def guard_of(url: URL) -> Callable[[], None]:
 
 def _file_at(path: Path) -> tuple[int, int] | None:
     try:
-        found = path.stat()
+        status = path.stat()
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise TryLater(f"{path} cannot be looked at: {error.strerror}") from None
-    return found.st_dev, found.st_ino
+        raise TryLater(f"{path} cannot be read: {error.strerror}") from None
+    return status.st_dev, status.st_ino
 
 
 def lock_file(path: Path) -> Path:
-    """The lock beside a SQLite ledger."""
+    """Return the path of the lock beside a SQLite ledger."""
     return path.with_name(path.name + ".lock")
 
 

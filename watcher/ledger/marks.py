@@ -1,6 +1,6 @@
-"""The marks of a source, its head and its finality, taken back when they proved wrong.
+"""Marks of a source (head and finality) that proved wrong, taken back.
 
-Invariant: a mark never goes below what rests on more than one node: the blocks that were read, and firm finality.
+Invariant: a mark never falls below the blocks that were read, nor below firm finality, which several nodes show.
 """
 
 from typing import Any
@@ -17,9 +17,9 @@ from watcher.task import Header
 
 
 def lower_head(tx: Tx, source_id: int, head_block: int, head_l1_block: int | None = None) -> None:
-    """Take back a mark of the head that no node shows any more, and the due blocks that were counted from it.
+    """Lower the known head, which no node shows any more, to `head_block`, and shift due blocks counted from it.
 
-    Never below the cursor, whose blocks have been read.
+    The head stays at the cursor or above: the blocks up to there have been read.
     """
     row = tx.conn.execute(
         select(sources.c.head_block, sources.c.cursor_block).where(sources.c.id == source_id).with_for_update()
@@ -40,11 +40,11 @@ def lower_head(tx: Tx, source_id: int, head_block: int, head_l1_block: int | Non
 
 
 def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
-    """Open again what ended because blocks above `to` were called final."""
+    """Reopen the tasks that ended because blocks above `to` were called final."""
     row = tx.conn.execute(select(sources).where(sources.c.id == source_id)).one()
     if row.final_block <= to.number:
         return
-    # Without the parent's block nobody can say which deadlines are past at `to`: all of them are decided anew.
+    # Without the parent chain's block it is unknown which deadlines are past at `to`: all are decided again.
     unknown = row.final_l1_block is not None and to.l1_block is None
     closed_block = -1 if unknown else to.closed_block
     mine = tasks.c.source_id == source_id
@@ -58,7 +58,7 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
         )
     ).all()
     why = f"block {row.final_block}, called final, is gone in a reorg above block {to.number}"
-    reopen(tx, [open_task(one) for one in ended], why)
+    reopen(tx, [open_task(ended_row) for ended_row in ended], why)
     tx.conn.execute(
         update(tasks)
         .where(mine, OPEN, tasks.c.deadline_s.is_not(None), tasks.c.deadline_block >= closed_block)
@@ -69,6 +69,6 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
         "final_hash": row.firm_hash,
     }
     if row.final_l1_block is not None:
-        firm["final_l1_block"] = 0  # the next final block says which it is; until then no deadline is past
+        firm["final_l1_block"] = 0  # the next final block sets it; until then no deadline is past
     tx.conn.execute(update(sources).where(sources.c.id == source_id).values(**firm))
     note_event(tx, source_id, "finality taken back", to.number, f"{why}; {len(ended)} tasks are open again")

@@ -1,6 +1,6 @@
-"""The later looks at blocks the cursor has passed: how far they are, and what they find.
+"""The rescans of blocks below the cursor, one of confirmed and one of final blocks: their progress and their finds.
 
-A node may have shown a block before it had all of its logs. What a second look finds is stored as the first would have.
+A node may show a block before it has all of its logs. A rescan stores the missing ones as the first read would have.
 """
 
 from collections.abc import Sequence
@@ -18,22 +18,34 @@ CONFIRMED = "confirmed"
 FINAL = "final"
 
 
-def reached(conn: Connection, source_id: int, name: str) -> int | None:
-    """The last block this pass has looked at, None before its first look."""
+def rescanned_to(conn: Connection, source_id: int, name: str) -> int | None:
+    """Return the last block of a rescan, None before its first block."""
     return conn.execute(select(passes.c.block).where(passes.c.source_id == source_id, passes.c.name == name)).scalar()
 
 
-def repeat(tx: Tx, source_id: int, name: str, first_block: int) -> None:
-    """Have a pass look once more at the blocks from `first_block` on: they hold something no look has shown."""
+def request_rescan(tx: Tx, source_id: int, name: str, first_block: int) -> None:
+    """Set a rescan back to `first_block`, because the contract proves an event there that no read has shown."""
     again = update(passes).where(passes.c.source_id == source_id, passes.c.name == name)
     tx.conn.execute(again.where(passes.c.block >= first_block).values(block=first_block - 1))
     tx.cursor_moved = True
 
 
-def look(
+def record_rescan(
     tx: Tx, source_id: int, name: str, found: Sequence[Task], answered: Sequence[Responded], upto_block: int
 ) -> tuple[list[Task], list[Responded]]:
-    """Store what a later look has found, and how far it has come. Return the tasks and responses that are new."""
+    """Store the logs of a rescan and its progress.
+
+    Args:
+        tx: the transaction.
+        source_id: the task manager.
+        name: the rescan, CONFIRMED or FINAL.
+        found: the tasks in its blocks.
+        answered: the response events in its blocks.
+        upto_block: its last block.
+
+    Returns:
+        The tasks and the response events that the ledger did not have.
+    """
     known = {
         (row.block_hash, row.tx_hash, row.log_index, row.task_index, row.response_hash)
         for row in tx.conn.execute(
@@ -62,6 +74,6 @@ def look(
 
 
 def _identity(event: Responded) -> tuple[bytes, bytes, int, int, bytes]:
-    """What tells two response events apart: some nodes give two logs of a block one index."""
+    """Return the key of a response event. The log index alone is no key: some nodes give two logs of a block one."""
     seen = event.seen_at
     return seen.block_hash, seen.tx_hash, seen.log_index, event.task_index, event.response_hash

@@ -1,8 +1,8 @@
-"""A ledger that knows less than it once did: a restored copy, or one whose write-ahead log is gone.
+"""A ledger that has lost attempts to send: a restored copy, or one without its write-ahead log.
 
-Invariant: what such a ledger may have sent an answer for is not given to the hook again before its deadline, unless a
-person releases it. A task whose answer is in the ledger is not held: that answer was never changed, so the same bytes
-are sent again.
+Invariant: a task for which such a ledger may have sent an answer does not go to the hook again before its deadline,
+unless a person releases it. A task whose answer is in the ledger is not held back: an answer never changes, so the same
+bytes are sent again.
 """
 
 import sqlite3
@@ -26,9 +26,9 @@ _BUSY_TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Why the ledger may not know all it has sent, in words.
+    """A loss of attempts, `words` for a person.
 
-    `block`: no task of a later block was sent an answer; None where nobody knows.
+    `block`: the last block with a task for which an answer was sent; None: unknown.
     """
 
     words: str
@@ -36,9 +36,11 @@ class Loss:
 
 
 def loss_of(path: Path) -> Loss | None:
-    """Compare a SQLite ledger with its mark. None: it knows all that was sent, or nothing ever was.
+    """Compare a SQLite ledger with its mark. Return None if nothing is lost.
 
-    Raises FixConfiguration where the file holds no ledger any more, TryLater where it cannot be read.
+    Raises:
+        FixConfiguration: the file holds no ledger any more, although answers were sent from it.
+        TryLater: ledger or mark cannot be read.
     """
     if not path.exists():
         return None
@@ -46,22 +48,22 @@ def loss_of(path: Path) -> Loss | None:
         mark = read_mark(path)
     except OSError as error:
         raise TryLater(f"{mark_of(path)} cannot be read: {error.strerror}") from None
-    found = generation_of(path)
-    if found is None:
+    identity = generation_of(path)
+    if identity is None:
         if mark is not None and mark.attempt:
             raise FixConfiguration(
                 f"ledger.url: {path} holds no ledger any more, and answers were sent from it (its write-ahead log may "
                 f"be gone). Restore a copy; or, if a second answer to a task does no harm, remove {mark_of(path)}"
             )
         return None
-    generation, attempt = found
+    generation, attempt = identity
     if mark is None:
         begun = generation != 0 or attempt > 0
         return Loss(f"{_copy(generation)}, and has no mark beside it", None) if begun else None
-    if not generation:  # by an older program, or the first start was cut short
+    if not generation:  # made by an older program, or the first start was cut short
         return _less(mark, attempt)
     if mark.generation != abs(generation):
-        # A mark of an older program says nothing; a ledger of this one has given it numbers at its first start.
+        # A mark of an older program is empty; this program fills it at its first start.
         is_old = mark.generation == 0 and generation > 0 and not mark.attempt and not attempt
         return None if is_old else Loss(f"{_copy(generation)}, and its mark is that of another ledger", None)
     return _less(mark, attempt)
@@ -81,9 +83,17 @@ def _less(mark: HighWater, attempt: int) -> Loss | None:
 
 
 def start_generation(path: Path, mark: MarkFile, loss: Loss | None, number: int, head_block: int) -> None:
-    """Begin a new line of the ledger at its first start and after a loss: `number` goes into mark and ledger.
+    """Begin a new line of the ledger, at its first start and after a loss.
 
-    What was sent so far was for tasks up to `head_block`. Raises TryLater.
+    Args:
+        path: the file of the ledger.
+        mark: the mark beside it.
+        loss: the loss, if there is one.
+        number: the generation for ledger and mark, 1 to `GENERATION_LIMIT`.
+        head_block: the head of the chain; answers so far were for tasks up to it.
+
+    Raises:
+        TryLater: ledger or mark cannot be written.
     """
     generation, attempt = generation_of(path) or (0, 0)
     if generation > 0 and loss is None:
@@ -97,19 +107,19 @@ def start_generation(path: Path, mark: MarkFile, loss: Loss | None, number: int,
 
 
 def note_loss(tx: Tx, source_id: int, loss: Loss, head_block: int) -> int:
-    """Hold back what was not answered yet up to the block of the loss, or up to `head_block`. Returns that block."""
+    """Hold back the unanswered tasks up to the block of the loss, or up to `head_block`. Return that block."""
     block = head_block if loss.block is None else loss.block
     note_event(tx, source_id, _RESTORED, block, f"{loss.words}; tasks up to block {block} are held back")
     return block
 
 
 def release(tx: Tx, source_id: int) -> None:
-    """Hold nothing back any more: a person says that the lost ledger cannot have answered it."""
+    """End the hold: a person says that the lost ledger cannot have answered those tasks."""
     note_event(tx, source_id, _RELEASED, None, "a person released the tasks that were held back")
 
 
 def held_to(conn: Connection, source_id: int) -> int:
-    """The block up to which tasks without an answer are held back, -1 where none is."""
+    """Return the block up to which unanswered tasks are held back, -1 without a hold."""
     released = select(func.max(case((events.c.kind == _RELEASED, events.c.id), else_=0))).where(
         events.c.source_id == source_id
     )

@@ -1,7 +1,7 @@
-"""Old final tasks: which they are, and how their stories leave the ledger.
+"""Retention: the export and removal of the stories (journal and attempts) of old final tasks.
 
-Invariant: what a proof compares with the contract (the row of the task, its answer, the response events) is never
-removed, and what stays open, or may still be decided by a person, is never touched.
+Invariant: the rows that a proof compares with the contract (task, answer, response events) are never removed, and a
+task that is open, or that a person may still decide, is never touched.
 """
 
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from watcher.ledger.writer import Tx
 from watcher.state import State
 
 BATCH = 500
-# Decided by the chain, in a final block. The other ended states can still be taken up by a person or by a reorg.
+# Decided by the chain in a final block. A person or a reorg can still reopen the other ended states.
 RETIRED = (State.FINAL, State.FINAL_OTHER, State.EXPIRED)
-# Finality that one node alone names can be taken back, and a task that is reopened needs its story.
-_FOR_GOOD = or_(
+# Finality that one node alone shows can be taken back, and a reopened task needs its story.
+_IRREVOCABLE = or_(
     and_(tasks.c.state != State.EXPIRED, tasks.c.responded_block <= sources.c.firm_block),
     and_(tasks.c.state == State.EXPIRED, sources.c.final_block <= sources.c.firm_block),
 )
@@ -29,7 +29,7 @@ _FOR_GOOD = or_(
 
 @dataclass(frozen=True, slots=True)
 class Age:
-    """How old a task must be: created so many blocks below the final one, or unchanged since that moment."""
+    """The least age of a task: `blocks` between its block and the final one, or no update since `before_ms`."""
 
     blocks: int | None = None
     before_ms: int | None = None
@@ -46,7 +46,7 @@ class Age:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The last lines of the ledger when a story was read; what is written after them has not been exported."""
+    """The last journal line and attempt when a story was read; later ones are not exported yet."""
 
     journal_id: int
     attempt_id: int
@@ -54,7 +54,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """One task with all that happened to it."""
+    """One task with its journal and its attempts."""
 
     task: Row[Any]
     journal: Sequence[Row[Any]]
@@ -62,7 +62,7 @@ class Story:
 
 
 def mark(conn: Connection) -> Mark:
-    """The last lines now."""
+    """Return the present last lines."""
     return Mark(
         conn.execute(select(func.coalesce(func.max(journal.c.id), 0))).scalar_one(),
         conn.execute(select(func.coalesce(func.max(attempts.c.id), 0))).scalar_one(),
@@ -70,17 +70,26 @@ def mark(conn: Connection) -> Mark:
 
 
 def stories(conn: Connection, source_id: int, age: Age, upto: Mark, after_id: int, limit: int = BATCH) -> list[Story]:
-    """The next old final tasks that still have a story, by row id, with what happened to them up to a mark."""
+    """Return the next old final tasks with a story, in the order of row ids.
+
+    Args:
+        conn: a connection.
+        source_id: the task manager.
+        age: the least age.
+        upto: the last lines of the stories.
+        after_id: the last row id of the page before, 0 for the first.
+        limit: the most tasks.
+    """
     has_story = or_(
         exists().where(journal.c.task_id == tasks.c.id, journal.c.id <= upto.journal_id),
         exists().where(attempts.c.task_id == tasks.c.id, attempts.c.id <= upto.attempt_id),
     )
-    found = conn.execute(
+    rows = conn.execute(
         WITH_SOURCE.where(
             tasks.c.source_id == source_id,
             tasks.c.id > after_id,
             tasks.c.state.in_(RETIRED),
-            _FOR_GOOD,
+            _IRREVOCABLE,
             tasks.c.look_again.is_(False),
             age._clause(),
             has_story,
@@ -88,41 +97,41 @@ def stories(conn: Connection, source_id: int, age: Age, upto: Mark, after_id: in
         .order_by(tasks.c.id)
         .limit(limit)
     ).all()
-    ids = [row.id for row in found]
+    ids = [row.id for row in rows]
     lines = _by_task(conn, select(journal).where(journal.c.id <= upto.journal_id), journal.c.task_id, journal.c.id, ids)
     tries = _by_task(
         conn, select(attempts).where(attempts.c.id <= upto.attempt_id), attempts.c.task_id, attempts.c.id, ids
     )
-    return [Story(row, lines.get(row.id, []), tries.get(row.id, [])) for row in found]
+    return [Story(row, lines.get(row.id, []), tries.get(row.id, [])) for row in rows]
 
 
 def remove(tx: Tx, rows: Sequence[int], upto: Mark) -> int:
-    """Remove the exported stories of these tasks (at most `BATCH`). Returns how many lines went.
+    """Remove the exported stories of these tasks (at most `BATCH`). Return the number of lines removed.
 
-    A task that has left its final state since keeps everything: it is looked at again in this very transaction.
+    A task that has left its final state since keeps its story: this transaction reads its state again.
     """
     assert len(rows) <= BATCH, "one transaction is bounded"
-    still = list(
+    retired = list(
         tx.conn.execute(
             select(tasks.c.id).where(tasks.c.id.in_(rows), tasks.c.state.in_(RETIRED)).with_for_update()
         ).scalars()
     )
-    lines = delete(journal).where(journal.c.task_id.in_(still), journal.c.id <= upto.journal_id)
-    # A line that was written since may name an attempt; that one stays with it.
+    lines = delete(journal).where(journal.c.task_id.in_(retired), journal.c.id <= upto.journal_id)
+    # An attempt that a later journal line names stays.
     named = exists().where(journal.c.attempt_id == attempts.c.id, journal.c.task_id == attempts.c.task_id)
-    tries = delete(attempts).where(attempts.c.task_id.in_(still), attempts.c.id <= upto.attempt_id, ~named)
+    tries = delete(attempts).where(attempts.c.task_id.in_(retired), attempts.c.id <= upto.attempt_id, ~named)
     return tx.conn.execute(lines).rowcount + tx.conn.execute(tries).rowcount
 
 
 def note_export(tx: Tx, source_id: int, block_number: int, words: str) -> None:
-    """Leave in the ledger where the stories went, before the first of them goes."""
+    """Record the file that holds the stories, before the first of them is removed."""
     note_event(tx, source_id, "retained", block_number, words)
 
 
 def _by_task(
     conn: Connection, statement: Any, owner: ColumnElement[int], order: ColumnElement[int], ids: Sequence[int]
 ) -> dict[int, list[Row[Any]]]:
-    found: dict[int, list[Row[Any]]] = {}
+    by_task: dict[int, list[Row[Any]]] = {}
     for row in conn.execute(statement.where(owner.in_(ids)).order_by(order)) if ids else ():
-        found.setdefault(row.task_id, []).append(row)
-    return found
+        by_task.setdefault(row.task_id, []).append(row)
+    return by_task

@@ -1,4 +1,4 @@
-"""Rows of the ledger as the values the stages work with."""
+"""Rows of the ledger as values for the stages, and the query for due tasks."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
@@ -26,11 +26,11 @@ WITH_SOURCE: Select[Any] = select(tasks, sources.c.chain_id, sources.c.task_mana
     sources, sources.c.id == tasks.c.source_id
 )
 
-# `Header.closed_block` of the head and of the final block: what deadlines are compared with.
+# `Header.closed_block` of the head and of the final block, to compare deadlines with.
 HEAD_CLOSED = func.coalesce(sources.c.head_l1_block - 1, sources.c.head_block)
 FINAL_CLOSED = func.coalesce(sources.c.final_l1_block - 1, sources.c.final_block)
 
-# The next block is still within the window. What is past it is left to confirmation, and nothing more is spent on it.
+# The next block is still within the window. A task past its window is left to the stage `confirm`.
 IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > HEAD_CLOSED)
 
 
@@ -70,14 +70,14 @@ def open_task(row: Row[Any], *, state: State | None = None, fence: int | None = 
 
 
 def chunks(values: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The values in pieces that fit one IN list."""
+    """Return the values in pieces that fit one IN list."""
     return (values[start : start + _IN_LIMIT] for start in range(0, len(values), _IN_LIMIT))
 
 
 def due(states: Iterable[State], *where: ColumnElement[bool]) -> Select[Any]:
-    """The query for free tasks of these states whose time and block have come, nearest deadline first.
+    """Return the query for unleased, due, canonical tasks of these states, nearest deadline first.
 
-    Its parameters are `source`, `now_ms` and `limit`; built once, because building it costs more than running it.
+    Its parameters are `source`, `now_ms` and `limit`. Build it once: building costs more than running.
     """
     return (
         WITH_SOURCE.where(

@@ -31,7 +31,7 @@ _VERSION = Table(
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """The revision a ledger is at, None for an empty one, and the one this code wants."""
+    """The revision of a ledger (None: empty), and the revision of this code."""
 
     current: str | None
     wanted: str
@@ -49,7 +49,7 @@ def check(url: URL) -> SchemaState:
         TryLater: it cannot be read now.
     """
     path = sqlite_path(url)
-    if path is not None and not path.exists():  # to look at it would make it, readable by everybody
+    if path is not None and not path.exists():  # connecting would create it, readable by everybody
         return SchemaState(None, _wanted())
     engine = open_engine(url, read_only=True)
     try:
@@ -57,15 +57,15 @@ def check(url: URL) -> SchemaState:
     except OperationalError as error:
         raise TryLater(f"the ledger cannot be read: {database_reason(error)}") from None
     except DatabaseError as error:
-        raise FixConfiguration(f"ledger.url: no ledger of this program: {database_reason(error)}") from None
+        raise FixConfiguration(f"ledger.url: not a ledger of this program: {database_reason(error)}") from None
     finally:
         engine.dispose()
 
 
 def try_writing(url: URL) -> None:
-    """Write what is there already, and take it back. Also beside a running daemon, which is kept waiting for a moment.
+    """Write a value that is there already, and roll back. A daemon beside it waits for a moment.
 
-    Raises TryLater when it cannot be written.
+    Raises TryLater if the ledger cannot be written.
     """
     engine = open_engine(url)
     try:
@@ -74,7 +74,7 @@ def try_writing(url: URL) -> None:
             transaction.rollback()
     except DatabaseError as error:
         raise TryLater(
-            f"the ledger cannot be written: {database_reason(error)}; see to its rights and its disk"
+            f"the ledger cannot be written: {database_reason(error)}; check its permissions and the free disk space"
         ) from None
     finally:
         engine.dispose()
@@ -106,7 +106,7 @@ def upgrade(url: URL) -> SchemaState:
         if (before.current or REVISION) != before.wanted:
             migrate(engine)
     except DatabaseError as error:
-        raise TryLater(f"the ledger was not upgraded, and is as it was before: {database_reason(error)}") from None
+        raise TryLater(f"the ledger was not upgraded and is unchanged: {database_reason(error)}") from None
     finally:
         engine.dispose()
     return before

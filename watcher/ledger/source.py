@@ -1,4 +1,4 @@
-"""A task manager as a whole: where the ledger stands with it, and what happened to it."""
+"""A source, that is one task manager: its cursor and marks, its events, and the last known state of the contract."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,11 +16,11 @@ from watcher.task import Header
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """How far the ledger has read, and what it knows of the chain's head. Heights in blocks of the chain.
+    """The cursor of a source and its marks, as heights of the chain.
 
-    `head_l1_block` and `final_l1_block` are those of the parent chain, None where contracts do not count them.
-    `begun_block` is the head when the ledger was begun.
-    `firm_block` is the newest final block that enough nodes call final: only there a change breaks a promise.
+    `head_l1_block` and `final_l1_block` are blocks of the parent chain, None if contracts do not count those.
+    `begun_block` is the head at the time the ledger was begun. `firm_block` is the newest final block that enough nodes
+    call final: a change there breaks a promise of the chain.
     """
 
     source_id: int
@@ -38,17 +38,17 @@ class Cursor:
 
     @property
     def head_closed_block(self) -> int:
-        """As `Header.closed_block`, of the head."""
+        """Return `Header.closed_block` of the head."""
         return self.head_block if self.head_l1_block is None else self.head_l1_block - 1
 
     @property
     def final_closed_block(self) -> int:
-        """As `Header.closed_block`, of the final block."""
+        """Return `Header.closed_block` of the final block."""
         return self.final_block if self.final_l1_block is None else self.final_l1_block - 1
 
     @property
     def firm(self) -> Header:
-        """The newest firm block; its hash is empty while there is none."""
+        """Return the newest firm block; its hash is empty if there is none."""
         return Header(self.firm_block, self.firm_hash or b"", b"")
 
 
@@ -60,10 +60,18 @@ def open_source(
     genesis_hash: bytes | None = None,
     head: Header | None = None,
 ) -> Cursor:
-    """The cursor of a task manager, made at its first use: it then stands just before `start_block`.
+    """Return the cursor of a task manager. Create it at the first use, just before `start_block`.
 
-    `genesis_hash` is block 0's, None where no node shows it. `head` is the chain's, kept as that of the
-    beginning. Raises FixConfiguration when the ledger was begun on a chain with another one.
+    Args:
+        tx: the transaction.
+        chain_id: the chain.
+        task_manager: the address of the contract, 20 bytes.
+        start_block: the first block to read.
+        genesis_hash: the hash of block 0, None if no node shows it.
+        head: the head of the chain, kept as the head of the beginning.
+
+    Raises:
+        FixConfiguration: the ledger was begun on a chain with another block 0.
     """
     where = and_(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
     row = tx.conn.execute(select(sources).where(where)).one_or_none()
@@ -95,7 +103,7 @@ def open_source(
 
 
 def cursor_of(row: Row[Any]) -> Cursor:
-    """The cursor in a row of `sources`."""
+    """Return the cursor in a row of `sources`."""
     return Cursor(
         row.id,
         row.start_block,
@@ -113,7 +121,7 @@ def cursor_of(row: Row[Any]) -> Cursor:
 
 
 def note_event(tx: Tx, source_id: int, kind: str, block_number: int | None, words: str) -> None:
-    """Append something that happened to the source as a whole."""
+    """Append an event of the source as a whole."""
     tx.conn.execute(
         insert(events).values(source_id=source_id, at_ms=tx.now_ms, kind=kind, block_number=block_number, words=words)
     )
@@ -124,7 +132,7 @@ CHANGED = "contract changed"
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """A value as text, None where the contract has no such thing; and the block it was first read at."""
+    """A property of the contract as text (None: it has none), and the block at which it was first read."""
 
     value: str | None
     block_number: int
@@ -132,7 +140,7 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A fact that is another one now."""
+    """A changed property of the contract."""
 
     name: str
     before: str | None
@@ -142,16 +150,16 @@ class Change:
         return f"its {self.name} was {self.before or 'none'}, and is {self.now or 'none'} now"
 
 
-def known(conn: Connection, source_id: int) -> dict[str, Fact]:
-    """The facts by name, as they were read last."""
+def known_facts(conn: Connection, source_id: int) -> dict[str, Fact]:
+    """Return the last read properties of the contract by name."""
     rows = conn.execute(select(contract_facts).where(contract_facts.c.source_id == source_id))
     return {row.name: Fact(row.value, row.block_number) for row in rows}
 
 
-def learn(tx: Tx, source_id: int, found: Mapping[str, str | None], block_number: int) -> list[Change]:
-    """Keep what was read at a block. Returns what has changed; what is read for the first time has not."""
-    before = known(tx.conn, source_id)
-    fresh = {name: value for name, value in found.items() if name not in before or before[name].value != value}
+def record_contract(tx: Tx, source_id: int, facts: Mapping[str, str | None], block_number: int) -> list[Change]:
+    """Store properties of the contract, read at a block. Return the changes; a first reading is none."""
+    before = known_facts(tx.conn, source_id)
+    fresh = {name: value for name, value in facts.items() if name not in before or before[name].value != value}
     for name, value in fresh.items():
         statement = insert_into(contract_facts, tx.conn.dialect.name).values(
             source_id=source_id, name=name, value=value, block_number=block_number
@@ -164,15 +172,15 @@ def learn(tx: Tx, source_id: int, found: Mapping[str, str | None], block_number:
     return changes
 
 
-def retime(tx: Tx, source_id: int, window_blocks: int, *, shorten: bool) -> int:
-    """Give the open tasks the deadlines of this window: later ones at once, earlier ones only with `shorten`.
+def reset_deadlines(tx: Tx, source_id: int, window_blocks: int, *, shorten: bool) -> int:
+    """Set the deadlines of the open tasks by a response window of so many blocks. Return the number of changes.
 
-    Returns how many have another deadline now.
+    Later deadlines apply at once, earlier ones only with `shorten`.
     """
-    wanted = tasks.c.created_block + window_blocks
-    wrong = tasks.c.deadline_block != wanted if shorten else tasks.c.deadline_block < wanted
-    moved = tx.conn.execute(
-        update(tasks).where(tasks.c.source_id == source_id, OPEN, wrong).values(deadline_block=wanted)
+    deadline = tasks.c.created_block + window_blocks
+    differs = tasks.c.deadline_block != deadline if shorten else tasks.c.deadline_block < deadline
+    count = tx.conn.execute(
+        update(tasks).where(tasks.c.source_id == source_id, OPEN, differs).values(deadline_block=deadline)
     ).rowcount
-    tx.cursor_moved |= moved > 0
-    return moved
+    tx.cursor_moved |= count > 0
+    return count

@@ -1,7 +1,7 @@
-"""The open ledger, seen from the event loop: `do` a verb and have it committed, `ask` a question.
+"""The open ledger, as the event loop uses it: `write` runs a verb and commits, `read` answers a question.
 
-Invariant: a stage holds no connection and no query. The verbs are the functions of `intake`, `work`, `answers` and
-`outcome`, the questions those of `reading` and the `to_...` functions; all take their transaction or connection first.
+Invariant: a stage holds no connection and no query. Verbs take a transaction (`Tx`) first, questions a connection; the
+table of contents is in `watcher/ledger/__init__.py`.
 """
 
 import asyncio
@@ -24,29 +24,30 @@ from watcher.ledger.writer import Observe, Tx, Writer
 from watcher.task import Header
 
 
-def follow(tx: Tx, source_id: int, back_ms: int) -> None:
-    """The clock was set back by so much just now: what is still to come moves along with it."""
+def shift_pending(tx: Tx, source_id: int, back_ms: int) -> None:
+    """Shift every pending due time and lease by -back_ms, because the wall clock stepped back by so much."""
     for column in (tasks.c.due_at_ms, tasks.c.lease_until_ms):
-        to_come = (tasks.c.source_id == source_id, OPEN, column > tx.now_ms)
-        tx.conn.execute(update(tasks).where(*to_come).values({column: column - back_ms}))
-    # The time since a reading is measured, so these move wherever they are.
-    kept = (tasks.c.source_id == source_id, OPEN, tasks.c.absent_at_ms.is_not(None))
-    tx.conn.execute(update(tasks).where(*kept).values(absent_at_ms=tasks.c.absent_at_ms - back_ms))
-    # Times in the journal go backwards here, and somebody may want to know why.
+        pending = (tasks.c.source_id == source_id, OPEN, column > tx.now_ms)
+        tx.conn.execute(update(tasks).where(*pending).values({column: column - back_ms}))
+    # The time since a reading counts, so the times of readings shift in the past, too.
+    absent = (tasks.c.source_id == source_id, OPEN, tasks.c.absent_at_ms.is_not(None))
+    tx.conn.execute(update(tasks).where(*absent).values(absent_at_ms=tasks.c.absent_at_ms - back_ms))
+    # The event explains why the times of the journal go backwards here.
     note_event(tx, source_id, "clock set back", None, f"the clock was set back by {back_ms / 1000:.0f} s")
 
 
-def at_start(tx: Tx, source_id: int) -> int:
-    """Begin the pauses anew that were written by a clock ahead of this one. Returns how many there were.
+def restart_pauses(tx: Tx, source_id: int) -> int:
+    """Restart the pauses that a clock ahead of this one has written. Return their number.
 
-    By how much it was set back while nobody looked is not known; that no pause is longer than it was meant to be is.
+    The clock may have stepped back while no daemon ran. The size of that step is unknown; restarted, no pause is longer
+    than it was meant to be.
     """
-    # A reading of zero puts a task off and is no update.
+    # A reading of zero postpones a task without an update of `updated_at_ms`.
     absent_later = tasks.c.absent_at_ms > tasks.c.updated_at_ms
-    put_off_ms = case((absent_later, tasks.c.absent_at_ms), else_=tasks.c.updated_at_ms)
-    ahead = (tasks.c.source_id == source_id, OPEN, tasks.c.due_at_ms > tx.now_ms, put_off_ms > tx.now_ms)
-    pause = tasks.c.due_at_ms - put_off_ms
-    return tx.conn.execute(update(tasks).where(*ahead).values(due_at_ms=pause + tx.now_ms)).rowcount
+    began_ms = case((absent_later, tasks.c.absent_at_ms), else_=tasks.c.updated_at_ms)
+    ahead = (tasks.c.source_id == source_id, OPEN, tasks.c.due_at_ms > tx.now_ms, began_ms > tx.now_ms)
+    pause_ms = tasks.c.due_at_ms - began_ms
+    return tx.conn.execute(update(tasks).where(*ahead).values(due_at_ms=pause_ms + tx.now_ms)).rowcount
 
 
 P = ParamSpec("P")
@@ -54,24 +55,24 @@ T = TypeVar("T")
 
 
 class Read(Protocol):
-    """Answers questions of `reading` from the last commit."""
+    """A way to ask the ledger a question, answered from the last commit."""
 
     async def __call__(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Raises TryLater when the database cannot be read."""
+        """Return the answer. Raises TryLater if the database cannot be read."""
 
 
 class Reader:
-    """The ledger for those who only read."""
+    """The ledger, read-only."""
 
     def __init__(self, url: URL) -> None:
         self._engine = open_engine(url, read_only=True)
 
     async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Answer a question from the last commit. Raises TryLater when the database cannot be read."""
+        """Answer a question from the last commit. Raises TryLater if the database cannot be read."""
         return await asyncio.to_thread(lambda: self.read_now(question, *args, **kwargs))
 
     def read_now(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The same, for a command that has no event loop."""
+        """Answer a question outside of an event loop. Raises TryLater as `read` does."""
         try:
             with self._engine.connect() as conn:
                 return question(conn, *args, **kwargs)
@@ -81,7 +82,7 @@ class Reader:
     def stream(
         self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Iterator[T]:
-        """The same for an answer of any length, row by row."""
+        """Yield an answer of any length, row by row."""
         with self._engine.connect() as conn:
             yield from question(conn, *args, **kwargs)
 
@@ -108,15 +109,17 @@ class Ledger:
         self.held_to_block = block
 
     async def write(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Run a verb and return after its commit.
+        """Run a verb and return its result after the commit.
 
-        Raises what the verb raises (LostLease, IllegalMove), TryLater when the database cannot be written.
+        Raises:
+            TryLater: the database cannot be written.
+            WatcherError: the errors of the verb, such as LostLease.
         """
         return await self._writer.do(lambda tx: verb(tx, *args, **kwargs))
 
 
 def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run one verb from a command, beside a daemon that may run. Raises TryLater when the ledger stays locked."""
+    """Run one verb from a command, possibly beside a daemon. Raises TryLater if the ledger stays locked."""
     engine = open_engine(parse_url(url))
     try:
         with engine.begin() as conn:
@@ -142,7 +145,21 @@ async def open_ledger(
 ) -> AsyncIterator[Ledger]:
     """Open an upgraded ledger for one task manager, with its writer thread; close it after the last commit.
 
-    `mark` is raised with each attempt. `head` is the chain's, for a ledger that is begun now.
+    Args:
+        url: the database.
+        clock: times of records, due times and leases.
+        chain_id: the chain of the task manager.
+        task_manager: its address, 20 bytes.
+        start_block: the first block to read, for a new ledger.
+        genesis_hash: the hash of block 0, None if no node shows it.
+        on_commit: called in the event loop after each commit that changed something.
+        observe: called in the event loop after each commit, also a failed one.
+        mark: the file beside a SQLite ledger that is raised with each attempt to send.
+        head: the head of the chain, for a new ledger.
+
+    Raises:
+        FixConfiguration: the ledger belongs to another chain.
+        TryLater: the database cannot be read or written.
     """
     engine, reader = open_engine(url), Reader(url)
     writer = Writer(engine, clock, on_commit, observe)
@@ -152,11 +169,11 @@ async def open_ledger(
         writer.guard = guard
         if mark is not None:
             writer.on_durable = mark.follow
-        writer.on_setback = lambda tx, back_ms: follow(tx, cursor.source_id, back_ms)
-        await writer.do(lambda tx: at_start(tx, cursor.source_id))
+        writer.on_clock_step = lambda tx, back_ms: shift_pending(tx, cursor.source_id, back_ms)
+        await writer.do(lambda tx: restart_pauses(tx, cursor.source_id))
         yield Ledger(writer, reader, cursor.source_id, guard)
     finally:
         await writer.stop()
-        # The last connection to go empties the write-ahead log into the file, and one that only reads cannot.
+        # The last connection to close moves the write-ahead log into the file, which a read-only one cannot do.
         reader.close()
         engine.dispose()

@@ -1,4 +1,4 @@
-"""The tables, as SQLAlchemy Core sees them. Bytes are stored as bytes, block heights and milliseconds as integers.
+"""The tables of the ledger, in SQLAlchemy Core. Bytes are stored as bytes, block heights and milliseconds as integers.
 
 Invariant: `migrations/` builds exactly these tables; a test compares the two.
 """
@@ -35,7 +35,7 @@ metadata = MetaData(
     }
 )
 
-# SQLite only numbers rows by itself in a column declared exactly INTEGER.
+# SQLite numbers rows only in a column declared exactly INTEGER (https://www.sqlite.org/autoinc.html).
 _RowId = BigInteger().with_variant(Integer, "sqlite")
 
 sources = Table(
@@ -52,10 +52,10 @@ sources = Table(
     Column("head_block", BigInteger, nullable=False),
     Column("final_block", BigInteger, nullable=False),
     Column("final_hash", LargeBinary(32)),
-    # Block 0, which tells one chain from another with the same id.
+    # The hash of block 0, which differs between chains with the same id.
     Column("genesis_hash", LargeBinary(32)),
     Column("created_at_ms", BigInteger, nullable=False),
-    # The newest of the final blocks whose change is a broken promise: enough nodes call it final.
+    # The newest final block that enough nodes call final: if it changes, the chain has broken its promise.
     Column("firm_block", BigInteger),
     Column("firm_hash", LargeBinary(32)),
     # The parent chain's block as the head and the final block show it, where the contracts count those.
@@ -67,7 +67,7 @@ sources = Table(
     UniqueConstraint("chain_id", "task_manager"),
 )
 
-# Hashes of recent blocks: what a reorg is measured against.
+# Hashes of recent blocks, to find where a reorg begins.
 blocks = Table(
     "blocks",
     metadata,
@@ -76,7 +76,7 @@ blocks = Table(
     Column("hash", LargeBinary(32), nullable=False),
 )
 
-# How far the later looks at the same blocks have come: one at what is confirmed, one at what is final.
+# The progress of the two rescans of blocks: once confirmed, and once final.
 passes = Table(
     "passes",
     metadata,
@@ -85,7 +85,7 @@ passes = Table(
     Column("block", BigInteger, nullable=False),
 )
 
-# What was last read of the contract itself, and the block it was first read so at.
+# The last values read of the contract itself, with the block at which each was first read.
 contract_facts = Table(
     "contract_facts",
     metadata,
@@ -107,21 +107,21 @@ tasks = Table(
     Column("quorum_numbers", LargeBinary, nullable=False),
     Column("quorum_threshold", BigInteger, nullable=False),
     Column("deadline_block", BigInteger),
-    # Where the contract gives a time instead: becomes a block once a final one is past it.
+    # A deadline that is a time; `deadline_block` is set from it once a final block is past it.
     Column("deadline_s", BigInteger),
-    # Topics and data of the event: every value of it can be read again.
+    # Topics and data of the event, from which every value can be read again.
     Column("log", LargeBinary, nullable=False),
-    # Where it was seen. `canonical` is false while the chain does not hold that block.
+    # The place of the log. `canonical` is false while the chain does not contain that block.
     Column("block_number", BigInteger, nullable=False),
     Column("block_hash", LargeBinary(32), nullable=False),
     Column("created_tx_hash", LargeBinary(32), nullable=False),
     Column("log_index", BigInteger, nullable=False),
     Column("canonical", Boolean, nullable=False),
     Column("state", String(16), nullable=False),
-    # The next look at it is due when both the time and the block have come.
+    # The task is due once both the time and the block have come.
     Column("due_at_ms", BigInteger, nullable=False),
     Column("due_block", BigInteger, nullable=False),
-    # Whoever holds the lease holds the highest fence; a write with a lower one is refused.
+    # The holder of the lease has the highest fence; a write with a lower one is refused.
     Column("lease_until_ms", BigInteger, nullable=False),
     Column("fence", BigInteger, nullable=False),
     Column("hook_attempts", Integer, nullable=False),
@@ -136,20 +136,20 @@ tasks = Table(
     Column("responded_tx_hash", LargeBinary(32)),
     Column("response_hash", LargeBinary(32)),
     Column("error", Words(WORDS_LIMIT)),
-    # A response event has named it, and the chain was not asked yet whether that is true.
+    # A response event names the task, and the contract was not asked about it yet.
     Column("look_again", Boolean, nullable=False),
     Column("seen_at_ms", BigInteger, nullable=False),
     Column("updated_at_ms", BigInteger, nullable=False),
-    # The first of two readings that do not show something: what (task, response, event), at which block, and when.
+    # The first of two readings that do not show something (task, response, event), with its block and time.
     Column("absent", String(16)),
     Column("absent_block", BigInteger),
     Column("absent_at_ms", BigInteger),
     UniqueConstraint("source_id", "task_index", "task_hash"),
-    sqlite_autoincrement=True,  # a row that was deleted never lends its id, and its history, to another
+    sqlite_autoincrement=True,  # the id of a deleted row, to which history refers, is never used again
 )
 
-# A partial index serves only a query that repeats its condition word for word, with literals: bound parameters make
-# SQLite scan the whole table. Queries for due work therefore use this very text.
+# SQLite uses a partial index only for a query that repeats its condition literally; with bound parameters it scans the
+# whole table. Queries for due work therefore use this very text. See https://www.sqlite.org/partialindex.html
 OPEN = text("state NOT IN (" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")")
 
 Index(
@@ -168,13 +168,13 @@ Index("ix_tasks_look_again", tasks.c.source_id, sqlite_where=LOOK_AGAIN)
 
 @event.listens_for(tasks, "before_create")
 def _repeat_conditions(_tasks: Table, connection: Connection, **_: object) -> None:
-    """Give PostgreSQL the conditions of the partial indices. Stated above, they load its dialect (2 MiB) for SQLite."""
+    """Give PostgreSQL the conditions of the partial indices. Stated above, they would load its dialect for SQLite."""
     if connection.dialect.name == "postgresql":
         for index in tasks.indexes:
             index.dialect_kwargs["postgresql_where"] = index.dialect_options["sqlite"].get("where")
 
 
-# Every `TaskResponded` log of the canonical chain, as far as the cursor.
+# Every response event of the canonical chain up to the cursor.
 responses = Table(
     "responses",
     metadata,
@@ -182,21 +182,21 @@ responses = Table(
     Column("source_id", ForeignKey("sources.id"), nullable=False),
     Column("task_index", Uint256, nullable=False),
     Column("message", LargeBinary, nullable=False),
-    # Topics and data: the hash the contract stores follows from them.
+    # Topics and data, from which the hash that the contract stores can be computed.
     Column("log", LargeBinary, nullable=False),
     Column("response_hash", LargeBinary(32), nullable=False),
     Column("block_number", BigInteger, nullable=False),
     Column("block_hash", LargeBinary(32), nullable=False),
     Column("tx_hash", LargeBinary(32), nullable=False),
     Column("log_index", BigInteger, nullable=False),
-    # Some nodes give two logs of a block one index. `source_id` stands behind, or SQLite would search by it alone.
+    # Some nodes give two logs of a block one index. `source_id` is not first, else SQLite would search by it alone.
     UniqueConstraint(
         "block_hash", "tx_hash", "log_index", "source_id", "task_index", "response_hash", name="uq_responses_log"
     ),
     Index("ix_responses_task", "source_id", "task_index"),
 )
 
-# Every hook run and every POST, begun before it happens.
+# Every hook run, and every POST, stored before it is sent.
 attempts = Table(
     "attempts",
     metadata,
@@ -220,7 +220,7 @@ attempts = Table(
     sqlite_autoincrement=True,
 )
 
-# Append-only: every move a task ever made.
+# Append-only: every transition of a task.
 journal = Table(
     "journal",
     metadata,
@@ -233,7 +233,7 @@ journal = Table(
     Column("attempt_id", ForeignKey("attempts.id")),
 )
 
-# Things that happened to a source rather than to one task: rewinds, logs set aside, halts.
+# Events of a source rather than of one task: rewinds, logs set aside, halts.
 events = Table(
     "events",
     metadata,

@@ -1,4 +1,4 @@
-"""One thread that writes. Verbs waiting at the same moment share one commit, which is what makes FULL durability cheap.
+"""The thread that writes. Verbs that wait at the same moment share one commit, which makes FULL durability cheap.
 
 Invariant: an awaited verb returns only after its commit; a verb that raises has changed nothing and spoils no other.
 """
@@ -20,7 +20,7 @@ from watcher.state import State
 
 T = TypeVar("T")
 
-# How the words begin when the database takes no writes.
+# Prefix of the reason when the database takes no writes; health recognises it.
 NOT_WRITTEN = "the ledger could not be written"
 _BATCH_LIMIT = 512
 
@@ -31,15 +31,15 @@ class Tx:
 
     conn: Connection
     now_ms: int
-    entered: set[State] = field(default_factory=set)  # states some task entered, for waking the stages
+    entered: set[State] = field(default_factory=set)  # the states that tasks entered, to wake the stages
     cursor_moved: bool = False
-    attempt: int = 0  # the highest row id of a POST that was begun
-    attempt_block: int = 0  # the highest block of a task for which one was
+    attempt: int = 0  # the highest row id of an attempt to send that was begun
+    attempt_block: int = 0  # the highest block of the tasks of those attempts
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One commit that was tried. `condition` is None when it is durable, else why the database could not be written."""
+    """One commit, or one that failed. `condition` is None if it is durable, else why the database was not written."""
 
     verbs: int
     seconds: float
@@ -59,12 +59,12 @@ class _Item(Generic[T]):
 
 
 class Writer:
-    """Owns the write connection.
+    """The owner of the write connection.
 
-    In the thread, `guard` is called before each commit (what it raises is raised to each waiter), and `on_durable`
-    after it, before any waiter returns. In the event loop, `on_commit` is called after each commit that changed
-    something, `observe` after each that was tried. `on_setback` is a verb that goes before all others once the clock
-    was set back, by so many milliseconds.
+    In the thread, `guard` is called before each commit (its error reaches each waiter), and `on_durable` after it,
+    before any waiter returns. In the event loop, `on_commit` is called after each commit that changed something,
+    `observe` after each commit, also a failed one. `on_clock_step` is a verb that runs before all others once the wall
+    clock has stepped back, by so many milliseconds.
     """
 
     def __init__(
@@ -81,17 +81,21 @@ class Writer:
         self._queue: queue.SimpleQueue[_Item[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
-        self._setback = ClockStep(clock)
-        self.on_setback: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
+        self._clock_step = ClockStep(clock)
+        self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
         self.guard: Callable[[], None] = lambda: None
         self.on_durable: Callable[[Tx], None] = lambda _tx: None
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
     async def do(self, verb: Verb[T]) -> T:
-        """Run `verb` and commit. Raises what the verb raises, or TryLater when the database cannot be written.
+        """Run `verb` and return its result after the commit.
 
-        A verb may be run a second time after a rollback, so it must touch nothing but its transaction.
+        A verb may run a second time after a rollback, so it must touch nothing but its transaction.
+
+        Raises:
+            TryLater: the database cannot be written, or the ledger is closed.
+            WatcherError: the errors of the verb.
         """
         if self._stopped:
             raise TryLater("the ledger is closed")
@@ -100,7 +104,7 @@ class Writer:
         return await future
 
     async def stop(self) -> None:
-        """Finish what is queued, then end the thread."""
+        """Run the queued verbs, then end the thread."""
         self._stopped = True
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
@@ -128,11 +132,11 @@ class Writer:
         try:
             tx = self._together(batch)
         except OperationalError as error:
-            # The database itself is in trouble, and even the commit may have happened: nobody gets a second run.
+            # The database itself failed, perhaps after the commit: no verb runs a second time.
             for item in batch:
                 item.error = _as_ours(error)
-        except Exception as error:  # noqa: BLE001 - whatever a verb raises belongs to whoever awaits it
-            if len(batch) > 1:  # one of them spoiled the commit of all: each gets one of its own
+        except Exception as error:  # noqa: BLE001 - the error of a verb belongs to its waiter
+            if len(batch) > 1:  # one verb failed the commit of all: each gets a commit of its own
                 for item in batch:
                     self._commit([item])
                 return
@@ -144,7 +148,7 @@ class Writer:
         self._loop.call_soon_threadsafe(self._deliver, batch, tx, seen)
 
     def _mark(self, batch: list[_Item[Any]], tx: Tx) -> None:
-        """Call `on_durable`. The commit stands where it fails, and no waiter goes on from it to a POST."""
+        """Call `on_durable`. If it fails, the commit stands, and every waiter gets TryLater, so that none sends."""
         try:
             self.on_durable(tx)
         except OSError as error:
@@ -154,13 +158,13 @@ class Writer:
     def _together(self, batch: list[_Item[Any]]) -> Tx:
         self.guard()
         with self._engine.begin() as conn:
-            back_ms = self._setback.ms()
+            back_ms = self._clock_step.ms()
             tx = Tx(conn, self._clock.now_ms())
             if back_ms:
-                self.on_setback(tx, back_ms)
+                self.on_clock_step(tx, back_ms)
             for item in batch:
                 item.result = item.verb(tx)
-        self._setback.taken(back_ms)
+        self._clock_step.taken(back_ms)
         return tx
 
     def _deliver(self, batch: list[_Item[Any]], tx: Tx | None, seen: Batch) -> None:
@@ -177,7 +181,7 @@ class Writer:
 
 
 def _as_ours(error: BaseException) -> BaseException:
-    """A database that is full, locked or gone is an outside trouble: keep the task, try later."""
+    """Return TryLater for an error of the database (full, locked, gone), any other error as it is."""
     if isinstance(error, DBAPIError):
         return TryLater(f"{NOT_WRITTEN} ({database_reason(error)})")
     return error
