@@ -1,4 +1,4 @@
-"""Conditions that last: reported when they begin and when they end, not each time they are met.
+"""Bounds on log lines: conditions that last are reported when they begin and end, and events in bulk have a budget.
 
 The caller writes the log line, so that the line's text stays at its place:
 
@@ -6,7 +6,7 @@ The caller writes the log line, so that the line's text stays at its place:
         logger.warning("rpc.node_down: the node is out of use", node=node)
 """
 
-from collections.abc import Hashable, Set
+from collections.abc import Callable, Hashable, Set
 from typing import Generic, TypeVar
 
 K = TypeVar("K", bound=Hashable)
@@ -35,6 +35,25 @@ class Once:
     def forget(self) -> None:
         """Forget all conditions: each that is still there is reported again."""
         self._begun.clear()
+
+
+class LineBudget:
+    """The lines that an event may have in a minute, so that thousands of tasks at once do not fill the log."""
+
+    def __init__(self, now_s: Callable[[], float], per_minute: int = 100) -> None:
+        """Start with a whole budget. `now_s` returns monotonic time in seconds."""
+        self._now_s = now_s
+        self._per_minute = self._left = per_minute
+        self._minute_s = now_s()
+
+    def take(self, lines: int = 1) -> int:
+        """Return how many of so many lines may be written now, and take them from the budget."""
+        now_s = self._now_s()
+        if now_s - self._minute_s >= 60:
+            self._minute_s, self._left = now_s, self._per_minute
+        granted = min(self._left, lines)
+        self._left -= granted
+        return granted
 
 
 class Lasting(Generic[K]):

@@ -182,6 +182,7 @@ _COMPARED_LIMIT_CHARS = 80  # comparing names costs time squared
 REASON_LIMIT = 500  # characters of one reason, error text or skip note
 LINE_LIMIT = 1000  # characters of one line of captured output
 
+_SPACES = re.compile(r"[ \t\r\n]+")
 _STDLIB = sysconfig.get_path("stdlib") + "/"
 
 
@@ -189,6 +190,19 @@ def clean(text: str, limit: int = REASON_LIMIT) -> str:
     """Return `text` escaped and cut to `limit` characters."""
     safe = escape(text[:limit])
     return safe if len(text) <= limit and len(safe) <= limit else safe[:limit] + "..."
+
+
+def one_line(text: str, limit_chars: int) -> str:
+    """Return outside text as one printable line of at most `limit_chars` characters (4 or more).
+
+    Runs of white space become one space, and UTF-8 can hold the result. Redact secrets before: a cut could leave half.
+    """
+    # The text may be a megabyte: cut before the work.
+    start = text[: 8 * limit_chars]
+    shown = escape(_SPACES.sub(" ", start).strip())
+    if len(shown) <= limit_chars and len(start) == len(text):
+        return shown
+    return shown[: limit_chars - 3] + "..."
 
 
 def shorten_list(names: Sequence[object], limit: int, *, each: int = _NAME_LIMIT_CHARS) -> str:

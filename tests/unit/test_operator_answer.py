@@ -5,9 +5,8 @@ from typing import Any
 
 import pytest
 
-from watcher.operator.refusal import stubborn
+from watcher.operator.refusal import REASON_LIMIT_CHARS, stubborn
 from watcher.operator.reply import RETRY_AFTER_LIMIT_S, parse, retry_after_s
-from watcher.operator.words import WORDS_LIMIT_CHARS
 from watcher.task import Accepted, Outcome, Refused, Unknown
 
 ID = 7
@@ -230,7 +229,7 @@ def test_lone_surrogates_and_controls_come_out_as_storable_words() -> None:
 
 
 def test_secrets_are_hidden_before_words_are_cut() -> None:
-    body = error("x" * (WORDS_LIMIT_CHARS - 8) + "hunter2-secret")
+    body = error("x" * (REASON_LIMIT_CHARS - 8) + "hunter2-secret")
     outcome = parse(400, {}, body, ID, redact=lambda text: text.replace("hunter2-secret", "***"))
     assert isinstance(outcome, Refused)
     assert "hunter" not in outcome.words

@@ -9,9 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
+from watcher.operator.refusal import REASON_LIMIT_CHARS
 from watcher.operator.reply import RETRY_AFTER_LIMIT_S, parse
-from watcher.operator.words import WORDS_LIMIT_CHARS, clean
 from watcher.task import Accepted, Outcome, Unknown
+from watcher.text import one_line
 
 TX = bytes(range(1, 33))
 SIG = bytes(range(101, 133))
@@ -69,7 +70,7 @@ def test_ten_thousand_damaged_answers_are_each_one_outcome() -> None:
 
 def check(outcome: Outcome) -> None:
     words = outcome.why if isinstance(outcome, Unknown) else outcome.words
-    assert len(words) <= WORDS_LIMIT_CHARS
+    assert len(words) <= REASON_LIMIT_CHARS
     assert not CONTROLS.search(words)
     assert words.encode("utf-8").decode() == words
     if isinstance(outcome, Accepted):
@@ -80,12 +81,12 @@ def check(outcome: Outcome) -> None:
 
 @given(text=st.text(alphabet=st.characters()), limit_chars=st.integers(4, 60))
 def test_cleaned_words_are_one_printable_line_within_the_limit(text: str, limit_chars: int) -> None:
-    words = clean(text, limit_chars)
+    words = one_line(text, limit_chars)
     assert len(words) <= limit_chars
     assert not CONTROLS.search(words)
     assert words.encode("utf-8").decode() == words
 
 
-@given(text=st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=WORDS_LIMIT_CHARS))
+@given(text=st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=REASON_LIMIT_CHARS))
 def test_plain_text_within_the_limit_is_left_alone(text: str) -> None:
-    assert clean(text) == text
+    assert one_line(text, REASON_LIMIT_CHARS) == text

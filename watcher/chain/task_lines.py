@@ -1,6 +1,6 @@
 """Log lines about single tasks: their fields, and a bound on their number.
 
-Invariant: a history of thousands of tasks, read at once, costs `_LINES_PER_MINUTE` lines and one line per batch.
+Invariant: a history of thousands of tasks, read at once, costs the lines of a `LineBudget` and one line per batch.
 """
 
 from collections.abc import Sequence
@@ -10,11 +10,11 @@ from typing import TypeVar
 from loguru import logger
 
 from watcher.clock import Clock
+from watcher.once import LineBudget
 from watcher.task import Task
 
 T = TypeVar("T")
 
-_LINES_PER_MINUTE = 100
 # 9999-12-31 23:59:59 UTC, the last second a date can show; contracts name later ones.
 _LAST_TIME_S = 253_402_300_799
 
@@ -23,17 +23,11 @@ class TaskLines:
     """The budget of lines for one event."""
 
     def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._minute_s = clock.monotonic_s()
-        self._left = _LINES_PER_MINUTE
+        self._budget = LineBudget(clock.monotonic_s)
 
     def split(self, tasks: Sequence[T]) -> tuple[Sequence[T], Sequence[T]]:
         """Return the tasks that have a line each, and the others, which the caller reports in one line."""
-        now_s = self._clock.monotonic_s()
-        if now_s - self._minute_s >= 60:
-            self._minute_s, self._left = now_s, _LINES_PER_MINUTE
-        count = min(self._left, len(tasks))
-        self._left -= count
+        count = self._budget.take(len(tasks))
         return tasks[:count], tasks[count:]
 
 

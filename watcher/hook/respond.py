@@ -16,7 +16,7 @@ from watcher.inflight import InFlight
 from watcher.ledger import claims, hook_results, queries
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.store import Ledger
-from watcher.once import Once
+from watcher.once import LineBudget, Once
 from watcher.state import State
 from watcher.task import Later, OpenTask, Response, Skip, Task
 
@@ -58,6 +58,8 @@ class Respond:
         self._random = random
         self._plan = plan
         self._unavailable = Once(_REASONS_LOGGED)
+        self._skipped = LineBudget(clock.monotonic_s)
+        self._more_skipped = Once()
         self._in_flight = InFlight(plan.workers * _AHEAD)
         # Claim at least half of what fits: claims one by one would keep the ledger busy instead of the workers.
         self._least_room = plan.workers * _AHEAD // 2
@@ -125,7 +127,7 @@ class Respond:
                     await self._retry_at(verdict),
                     self._since_ms(began_s),
                 )
-        _log_verdict(open_task.task, verdict)
+        self._log_verdict(open_task.task, verdict)
 
     async def _failed(self, open_task: OpenTask, reason: str, duration_ms: int) -> None:
         attempt, index = open_task.hook_attempts + 1, open_task.task.task_index
@@ -175,25 +177,34 @@ class Respond:
     def _since_ms(self, began_s: float) -> int:
         return round((self._clock.monotonic_s() - began_s) * 1000)
 
+    def _log_verdict(self, task: Task, verdict: Response | Skip | Later) -> None:
+        """Log a stored verdict. Answers are DEBUG, because `task.sent` follows."""
+        index = task.task_index
+        match verdict:
+            case Response(answer, version, duration_ms):
+                logger.debug(
+                    "task.computed: the hook's answer is stored",
+                    task=index,
+                    answer_bytes=len(answer),
+                    hook_version=version,
+                    duration_ms=duration_ms,
+                )
+            case Skip(reason):
+                self._log_skipped(index, reason)
+            case Later(blocks, seconds, reason):
+                logger.debug(
+                    "task.postponed: the hook asks for the task again later",
+                    task=index,
+                    blocks=blocks,
+                    seconds=seconds,
+                    reason=reason,
+                )
 
-def _log_verdict(task: Task, verdict: Response | Skip | Later) -> None:
-    """Log a stored verdict. Answers are DEBUG, because each is followed by `task.sent`."""
-    match verdict:
-        case Response(answer, version, duration_ms):
-            logger.debug(
-                "task.computed: the hook's answer is stored",
-                task=task.task_index,
-                answer_bytes=len(answer),
-                hook_version=version,
-                duration_ms=duration_ms,
-            )
-        case Skip(reason):
-            logger.info("task.skipped: the hook skips the task", task=task.task_index, reason=reason)
-        case Later(blocks, seconds, reason):
-            logger.debug(
-                "task.postponed: the hook asks for the task again later",
-                task=task.task_index,
-                blocks=blocks,
-                seconds=seconds,
-                reason=reason,
-            )
+    def _log_skipped(self, index: int, reason: str) -> None:
+        """Log a skipped task. Those beyond the budget are DEBUG, with one INFO line for all."""
+        within = self._skipped.take() > 0
+        logger.log("INFO" if within else "DEBUG", "task.skipped: the hook skips the task", task=index, reason=reason)
+        if within:
+            self._more_skipped.ends()
+        elif self._more_skipped.begins():
+            logger.info("task.skipped_more: the hook skips many tasks; further ones are logged at DEBUG")

@@ -23,9 +23,8 @@ from watcher.operator.endpoint import Endpoint
 from watcher.operator.probe import Probe, tcp_probe
 from watcher.operator.reply import parse, retry_after_s
 from watcher.operator.request import Request, probe_request
-from watcher.operator.words import clean
 from watcher.task import Outcome, Refused, Sent, Unknown
-from watcher.text import Redactor
+from watcher.text import Redactor, one_line
 
 REPLY_KEPT_BYTES = 4096
 _REDACT_LIMIT_CHARS = 16_384
@@ -202,7 +201,7 @@ class Client:
         reason = next((text for kind, text in _REASONS if isinstance(cause, kind)), "the exchange failed")
         # The text of an OSError names no address; other texts may hold the whole URL.
         detail = getattr(cause, "strerror", None) or type(cause).__name__
-        return f"{reason} ({clean(self._redact(str(detail)), 120)})"
+        return f"{reason} ({one_line(self._redact(str(detail)), 120)})"
 
 
 def _transport(endpoint: Endpoint) -> AiohttpTransport:

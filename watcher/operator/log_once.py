@@ -1,9 +1,12 @@
 """The log lines of the submit stage. A problem of an API is logged when it begins and when it ends, not per attempt."""
 
+from typing import Any
+
 from loguru import logger
 
+from watcher.clock import Clock
 from watcher.ledger.claims import Attempt
-from watcher.once import Once
+from watcher.once import LineBudget, Once
 from watcher.operator.route import Route, reached
 from watcher.state import State
 from watcher.task import Accepted, Sent, Task
@@ -15,9 +18,12 @@ _KEYS_LIMIT = 100
 class LogOnce:
     """The problems that are already in the log, so that no task and no attempt repeats them."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock) -> None:
+        """Start with no problem logged; `clock` paces the lines about accepted answers."""
         self._reported = Once(_KEYS_LIMIT)
         self._unreachable = Once()
+        self._accepted = LineBudget(clock.monotonic_s)
+        self._more_accepted = Once()
 
     def settings_changed(self) -> None:
         """Forget all problems: a new setting may have solved them, and those that last are logged again."""
@@ -64,7 +70,7 @@ class LogOnce:
                 retry_s=round(route.circuit.wait_s(), 1),
             )
         elif not was_closed and route.circuit.closed:
-            logger.info("operator.circuit_closed: the API takes requests again; sending resumes", api=route.api)
+            logger.info("operator.circuit_closed: the API no longer refuses requests; sending resumes", api=route.api)
 
     def is_repeated(self, api: str, sent: Sent) -> bool:
         """Log that an API becomes unreachable or reachable; return True if it already was unreachable before `sent`."""
@@ -81,32 +87,40 @@ class LogOnce:
         )
         return False
 
+    def attempt(
+        self, attempt: Attempt, api: str, sent: Sent, state: State, warning: str | None, *, repeated: bool
+    ) -> None:
+        """Log the outcome of one attempt. Accepted answers beyond the budget are DEBUG, with one INFO line for all.
 
-def log_attempt(attempt: Attempt, api: str, sent: Sent, state: State, warning: str | None, *, repeated: bool) -> None:
-    """Log the outcome of one attempt.
-
-    Args:
-        attempt: the attempt, with its task.
-        api: the API it went to.
-        sent: the outcome, and the time it took.
-        state: the new state of the task.
-        warning: a claim of an accepting API that contradicts the answer, if any.
-        repeated: the API was unreachable before, so that only DEBUG shows it again.
-    """
-    fields = {"task": attempt.held.task.task_index, "attempt": attempt.held.attempts, "api": api}
-    if state is not State.ACCEPTED:
-        logger.log(
-            "DEBUG" if repeated else "WARNING",
-            "task.not_accepted: the API did not accept the answer, or its reply is missing or unclear",
-            **fields,
-            state=str(state),
-            reason=sent.words,
-        )
-        return
-    if warning is not None:
-        logger.warning("operator.digest_differs: the API signed another digest", **fields, reason=warning)
-    claims = {"tx": sent.outcome.tx_hash} if isinstance(sent.outcome, Accepted) else {}
-    logger.info("task.sent: the API accepted the answer", **fields, **claims, duration_ms=sent.duration_ms)
+        Args:
+            attempt: the attempt, with its task.
+            api: the API it went to.
+            sent: the outcome, and the time it took.
+            state: the new state of the task.
+            warning: a claim of an accepting API that contradicts the answer, if any.
+            repeated: the API was unreachable before, so that only DEBUG shows it again.
+        """
+        fields: dict[str, Any] = {"task": attempt.held.task.task_index, "attempt": attempt.held.attempts, "api": api}
+        if state is not State.ACCEPTED:
+            logger.log(
+                "DEBUG" if repeated else "WARNING",
+                "task.not_accepted: the API did not accept the answer, or its reply is missing or unclear",
+                **fields,
+                state=str(state),
+                reason=sent.words,
+            )
+            return
+        if warning is not None:
+            logger.warning("operator.digest_differs: the API signed another digest", **fields, reason=warning)
+        if isinstance(sent.outcome, Accepted) and sent.outcome.tx_hash is not None:
+            fields["tx"] = sent.outcome.tx_hash
+        within = self._accepted.take() > 0
+        level = "INFO" if within else "DEBUG"
+        logger.log(level, "task.sent: the API accepted the answer", **fields, duration_ms=sent.duration_ms)
+        if within:
+            self._more_accepted.ends()
+        elif self._more_accepted.begins():
+            logger.info("task.sent_more: the API accepts many answers; further ones are logged at DEBUG", api=api)
 
 
 def log_dropped(attempt: Attempt, reason: str) -> None:

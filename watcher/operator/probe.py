@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from watcher.operator.reply import Failure, Success, parse, read
-from watcher.operator.words import clean
 from watcher.task import Refused, Unknown
+from watcher.text import one_line
 
 _PORTS = {"http": 80, "https": 443}
 _REASONS: tuple[tuple[type[OSError], str], ...] = (
@@ -68,7 +68,7 @@ def classify(
         # The operator API's own codes are small and never negative.
         return False, "a JSON-RPC server, but not the operator API (perhaps a node): check [operator] url"
     if isinstance(reply, Failure) and http_status in (200, 400, 404):
-        return True, f"reachable and authorised (reply: {clean(redact(reply.message), 120)})"
+        return True, f"reachable and authorised (reply: {one_line(redact(reply.message), 120)})"
     if isinstance(reply, Success):
         return False, "not the operator API: it returns a result for a method that does not exist; check [operator] url"
     match parse(http_status, headers, body, request_id, redact=redact):

@@ -6,8 +6,11 @@ matched as substrings in any case, because each hop wraps the text of the hop be
 
 from collections.abc import Callable
 
-from watcher.operator.words import WORDS_LIMIT_CHARS, clean
 from watcher.task import Outcome, Refused, Unknown
+from watcher.text import one_line
+
+# The longest reason that is kept in the ledger.
+REASON_LIMIT_CHARS = 300
 
 # The task has a response already, most often from our own earlier attempt: nothing is left to send, the chain decides.
 LOOK_AT_CHAIN = ("already finished", "already responded", "duplicate signature from operator")
@@ -91,9 +94,9 @@ def by_error(code: int | None, message: str, retry_after_s: float | None, redact
         redact: removes secrets from text of the API.
     """
     low = message.lower()
-    reason = clean(redact(message)) or "an error without text"
+    reason = one_line(redact(message), REASON_LIMIT_CHARS) or "an error without text"
     if code == _INTERNAL_ERROR or any(text in low for text in _AMBIGUOUS):
-        return Unknown(f"the API does not know the outcome: {reason}"[:WORDS_LIMIT_CHARS], retry_after_s)
+        return Unknown(f"the API does not know the outcome: {reason}"[:REASON_LIMIT_CHARS], retry_after_s)
     if code == _METHOD_NOT_FOUND:
         return Refused(_join(_ENDPOINT["got unsupported method name"], reason), code, True, retry_after_s)
     for text, advice in _ENDPOINT.items():
@@ -106,4 +109,4 @@ def by_error(code: int | None, message: str, retry_after_s: float | None, redact
 
 
 def _join(advice: str, reason: str) -> str:
-    return f"{advice}: {reason}"[:WORDS_LIMIT_CHARS]
+    return f"{advice}: {reason}"[:REASON_LIMIT_CHARS]

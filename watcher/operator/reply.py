@@ -12,8 +12,9 @@ from typing import Any, assert_never
 
 from watcher import files
 from watcher.operator import refusal
-from watcher.operator.words import WORDS_LIMIT_CHARS, clean
+from watcher.operator.refusal import REASON_LIMIT_CHARS
 from watcher.task import Accepted, Outcome, Refused, Unknown
+from watcher.text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +192,11 @@ def _already_finished(status: int, reply: Reply, redact: Callable[[str], str]) -
             return None
     if not any(text in message.lower() for text in refusal.LOOK_AT_CHAIN):
         return None
-    return Accepted(_find_hash(_FINISHED_TX, message), _find_hash(_FINISHED_SIG, message), clean(redact(message)))
+    return Accepted(
+        _find_hash(_FINISHED_TX, message),
+        _find_hash(_FINISHED_SIG, message),
+        one_line(redact(message), REASON_LIMIT_CHARS),
+    )
 
 
 def _find_hash(pattern: re.Pattern[str], text: str) -> bytes | None:
@@ -205,7 +210,7 @@ def _accepted(result: Any, redact: Callable[[str], str]) -> Accepted | None:
     notes: list[str] = []
     tx_hash = _hash(result, "tx_hash", notes, redact)
     digest = _hash(result, "sig_hash", notes, redact)
-    return Accepted(tx_hash, digest, "; ".join(notes)[:WORDS_LIMIT_CHARS])
+    return Accepted(tx_hash, digest, "; ".join(notes)[:REASON_LIMIT_CHARS])
 
 
 def _hash(result: dict[str, Any], key: str, notes: list[str], redact: Callable[[str], str]) -> bytes | None:
@@ -214,7 +219,7 @@ def _hash(result: dict[str, Any], key: str, notes: list[str], redact: Callable[[
         return None
     match = _HASH.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        shown = clean(redact(value), 80) if isinstance(value, str) else type(value).__name__
+        shown = one_line(redact(value), 80) if isinstance(value, str) else type(value).__name__
         notes.append(f"{key} is not a 32-byte hash: {shown}")
         return None
     return _none_if_zero(bytes.fromhex(match[1]))
@@ -228,10 +233,10 @@ def _with_error(refused: Refused, reply: Reply, redact: Callable[[str], str]) ->
     """Add the code and text of a JSON-RPC error to a refusal by status."""
     if not isinstance(reply, Failure):
         return refused
-    reason = f"{refused.words} ({clean(redact(reply.message), 120)})"
-    return Refused(reason[:WORDS_LIMIT_CHARS], reply.code, refused.endpoint, refused.retry_after_s)
+    reason = f"{refused.words} ({one_line(redact(reply.message), 120)})"
+    return Refused(reason[:REASON_LIMIT_CHARS], reply.code, refused.endpoint, refused.retry_after_s)
 
 
 def _quote(reason: str, text: str, redact: Callable[[str], str]) -> str:
-    shown = clean(redact(text), 200)
+    shown = one_line(redact(text), 200)
     return f"{reason}: {shown}" if shown else f"{reason}, empty body"

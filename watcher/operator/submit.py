@@ -15,7 +15,7 @@ from watcher.inflight import InFlight
 from watcher.ledger import claims, outcomes, queries
 from watcher.ledger.claims import Attempt, RetryAt
 from watcher.ledger.store import Ledger
-from watcher.operator.log_once import LogOnce, log_attempt, log_dropped
+from watcher.operator.log_once import LogOnce, log_dropped
 from watcher.operator.pacing import LeftS, SubmitPlan
 from watcher.operator.refusal import STUBBORN_MARK
 from watcher.operator.request import Request, disagreement
@@ -110,7 +110,7 @@ class Submit:
         self._due_marks = {PARKED_MARK, HELD_MARK}
         self._served: set[Quorums] = set()
         self._served_at_s = 0.0
-        self._log_once = LogOnce()
+        self._log_once = LogOnce(clock)
         self._stranded: Sequence[OpenTask] = ()  # claimed when the ledger failed
 
     async def step(self) -> float:
@@ -269,7 +269,7 @@ class Submit:
             await self._keep_evidence(attempt, sent)
             return
         await self._wake_refused(sent.outcome)
-        log_attempt(attempt, post.route.api, sent, state, warning, repeated=repeated)
+        self._log_once.attempt(attempt, post.route.api, sent, state, warning, repeated=repeated)
 
     async def _wake_refused(self, outcome: Outcome) -> None:
         """Make refused tasks due after an accepted one, except those that need a person."""

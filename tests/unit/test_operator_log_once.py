@@ -1,0 +1,74 @@
+"""The lines of the submit stage: one for each accepted answer, within bounds, and one for each problem of an API."""
+
+from collections.abc import Iterator
+
+import pytest
+from loguru import logger
+
+from tests.unit.test_operator_circuit import TestClock
+from tests.unit.test_operator_request import make_task
+from watcher.ledger.claims import Attempt
+from watcher.operator.log_once import LogOnce
+from watcher.state import State
+from watcher.task import Accepted, OpenTask, Outcome, Sent, Unknown
+
+AWAY = Sent(Unknown("no whole reply within 1 s"), None, b"", 1000)
+
+
+@pytest.fixture
+def lines() -> Iterator[list[str]]:
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message)), format="{level} {message} {extra}", level="DEBUG")
+    yield lines
+    logger.remove(sink)
+
+
+def attempt(index: int) -> Attempt:
+    return Attempt(index, OpenTask(index, make_task(task_index=index), State.SENDING, 1, 1, 0, b"answer"), 0)
+
+
+def sent(outcome: Outcome) -> Sent:
+    return Sent(outcome, 200, b"", 7)
+
+
+def accept(log_once: LogOnce, index: int, outcome: Accepted, warning: str | None = None) -> None:
+    log_once.attempt(attempt(index), "proxy", sent(outcome), State.ACCEPTED, warning, repeated=False)
+
+
+def test_accepted_answer_is_one_line_with_its_claimed_transaction(lines: list[str]) -> None:
+    LogOnce(TestClock()).attempt(
+        attempt(5), "proxy", sent(Accepted(b"\x01" * 32)), State.ACCEPTED, None, repeated=False
+    )
+    (line,) = lines
+    assert line.startswith("INFO task.sent: ")
+    assert "'task': 5" in line
+    assert "'tx': " in line
+
+
+def test_many_accepted_answers_share_one_more_line(lines: list[str]) -> None:
+    log_once = LogOnce(TestClock())
+    for index in range(250):
+        accept(log_once, index, Accepted())
+    assert len([line for line in lines if line.startswith("INFO task.sent: ")]) == 100
+    assert len([line for line in lines if line.startswith("INFO task.sent_more: ")]) == 1
+    assert len([line for line in lines if line.startswith("DEBUG task.sent: ")]) == 150
+
+
+def test_contradicting_claim_is_a_warning_beside_the_acceptance(lines: list[str]) -> None:
+    LogOnce(TestClock()).attempt(
+        attempt(5), "proxy", sent(Accepted()), State.ACCEPTED, "another digest", repeated=False
+    )
+    assert [line.split()[1] for line in lines] == ["operator.digest_differs:", "task.sent:"]
+    assert lines[0].startswith("WARNING")
+
+
+def test_unreachable_api_is_logged_once_until_it_replies(lines: list[str]) -> None:
+    log_once = LogOnce(TestClock())
+    assert [log_once.is_repeated("proxy", AWAY) for _ in range(3)] == [False, True, True]
+    assert not log_once.is_repeated("proxy", sent(Accepted()))
+    assert not log_once.is_repeated("proxy", AWAY)
+    assert [line.split()[1] for line in lines] == [
+        "operator.unreachable:",
+        "operator.reachable:",
+        "operator.unreachable:",
+    ]
