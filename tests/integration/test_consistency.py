@@ -137,7 +137,7 @@ async def test_consistency_reports_an_answer_that_no_log_shows(change: tuple[str
         assert "correct response.event, response.index, response.hash" in message
 
 
-async def test_consistency_takes_a_report_back_when_the_log_is_shown_after_all(tmp_path: Path) -> None:
+async def test_consistency_ends_a_report_when_the_log_is_shown(tmp_path: Path) -> None:
     def withholding(asked: Answers, answers: Answers) -> Answers:
         return [
             one | {"result": []} if ask["method"] == "eth_getLogs" else one

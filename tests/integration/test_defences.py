@@ -138,7 +138,7 @@ async def test_a_withheld_task_is_found_when_its_block_is_confirmed(rig: Rig) ->
     assert await rig.states() == {0: "seen"}
 
 
-async def test_a_task_withheld_by_the_first_node_alone_is_found_through_the_other(rig: Rig) -> None:
+async def test_task_withheld_by_one_node_is_found_through_the_other(rig: Rig) -> None:
     twist(rig, withholding, honest)
     await rig.net.create_tasks([b"hidden"])
     await rig.net.mine(8)
@@ -154,7 +154,7 @@ async def told(rig: Rig) -> list[str]:
     return [one.words for one in events if one.kind == "count differs"]
 
 
-async def test_a_task_that_no_node_shows_at_all_is_told_once(rig: Rig) -> None:
+async def test_task_that_no_node_shows_is_reported_once(rig: Rig) -> None:
     reconcile = Reconcile(rig.source, rig.watch.reader)
     await rig.net.create_tasks([b"shown"])
     await rig.catch_up()
@@ -171,7 +171,7 @@ async def test_a_task_that_no_node_shows_at_all_is_told_once(rig: Rig) -> None:
     assert len(await rig.states()) == 3
 
 
-async def test_tasks_that_the_contract_no_longer_counts_are_told_once(rig: Rig) -> None:
+async def test_tasks_beyond_the_count_are_reported_once(rig: Rig) -> None:
     reconcile = Reconcile(rig.source, rig.watch.reader)
     await rig.net.create_tasks([b"known", b"too"])
     await rig.catch_up()
@@ -201,7 +201,7 @@ async def test_a_withheld_response_is_found_and_settles_its_task(rig: Rig) -> No
     assert await rig.states() == {0: "final_other"}
 
 
-async def test_an_answer_to_a_task_we_gave_up_is_still_noticed(rig: Rig) -> None:
+async def test_answer_to_a_failed_task_is_recorded(rig: Rig) -> None:
     await rig.net.create_tasks([b"question", b"another"])
     created_block = await rig.net.chain.head()
     await rig.catch_up()
@@ -217,7 +217,7 @@ async def test_an_answer_to_a_task_we_gave_up_is_still_noticed(rig: Rig) -> None
     assert await rig.states() == {0: "skipped", 1: "final_other"}
 
 
-async def test_a_forged_response_does_not_make_an_answer_go_out_before_its_time(rig: Rig) -> None:
+async def test_forged_response_does_not_send_an_answer_early(rig: Rig) -> None:
     """It made its task due at once, and the chain, which showed nothing yet, was taken for a refusal."""
     await rig.net.create_tasks([b"question"])
     created_block = await rig.net.chain.head()
@@ -291,7 +291,7 @@ async def test_a_ledger_begun_on_another_chain_is_refused(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("empty", [True, False])
-def test_a_ledger_that_was_begun_and_is_gone_is_not_begun_anew(tmp_path: Path, empty: bool) -> None:
+def test_missing_ledger_is_refused_when_it_was_begun(tmp_path: Path, empty: bool) -> None:
     path = tmp_path / "watcher.db"
     url = parse_url(f"sqlite:///{path}")
     with sole_writer(url):

@@ -77,7 +77,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield Rig(net, relay, nodes, ledger, watch, drift, windows)
 
 
-async def test_what_has_not_changed_is_not_told(rig: Rig) -> None:
+async def test_drift_logs_nothing_when_nothing_has_changed(rig: Rig) -> None:
     await rig.read()
     for _ in range(3):
         await rig.drift.run()
@@ -92,7 +92,7 @@ async def test_what_has_not_changed_is_not_told(rig: Rig) -> None:
     assert len(known["code hash"].value or "") == 66
 
 
-async def test_another_aggregator_is_told_once(rig: Rig) -> None:
+async def test_new_aggregator_is_logged_once(rig: Rig) -> None:
     await rig.drift.run()
     roles = rig.net.manager.roles
     await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
@@ -102,7 +102,7 @@ async def test_another_aggregator_is_told_once(rig: Rig) -> None:
     assert rig.windows == []
 
 
-async def test_a_longer_window_holds_at_once_for_what_is_open_and_what_comes(rig: Rig) -> None:
+async def test_longer_window_applies_at_once(rig: Rig) -> None:
     await rig.net.create_tasks([b"before"])
     await rig.read()
     await rig.drift.run()
@@ -117,7 +117,7 @@ async def test_a_longer_window_holds_at_once_for_what_is_open_and_what_comes(rig
     assert await rig.deadlines() == [50, 50]
 
 
-async def test_a_window_beyond_all_measure_is_one_that_never_ends(rig: Rig) -> None:
+async def test_window_out_of_range_never_ends(rig: Rig) -> None:
     """Owners who want no deadline set the highest number there is."""
     asks = "0x" + call_data("TASK_RESPONSE_WINDOW_BLOCK").hex()
 
@@ -139,7 +139,7 @@ async def test_a_window_beyond_all_measure_is_one_that_never_ends(rig: Rig) -> N
     assert await rig.deadlines() == [2**32 - 1] * 2
 
 
-async def test_a_shorter_window_takes_nothing_away_before_it_is_final(rig: Rig) -> None:
+async def test_shorter_window_applies_when_its_block_is_final(rig: Rig) -> None:
     await rig.net.create_tasks([b"before"])
     await rig.read()
     await rig.drift.run()
@@ -155,7 +155,7 @@ async def test_a_shorter_window_takes_nothing_away_before_it_is_final(rig: Rig) 
     assert len([words for words in await rig.told() if "window" in words]) == 1
 
 
-async def test_an_upgrade_that_a_reorg_takes_away_leaves_the_deadlines_as_they_were(rig: Rig) -> None:
+async def test_deadlines_stay_when_a_reorg_removes_the_upgrade(rig: Rig) -> None:
     await rig.net.create_tasks([b"before"])
     await rig.read()
     await rig.drift.run()
@@ -171,7 +171,7 @@ async def test_an_upgrade_that_a_reorg_takes_away_leaves_the_deadlines_as_they_w
     assert rig.watch.reader.window_blocks == WINDOW
 
 
-async def test_a_node_that_is_behind_teaches_nothing(rig: Rig) -> None:
+async def test_drift_learns_nothing_from_a_node_that_lags(rig: Rig) -> None:
     await rig.read()
     await rig.drift.run()
     head = await rig.nodes.head()
@@ -185,7 +185,7 @@ async def test_a_node_that_is_behind_teaches_nothing(rig: Rig) -> None:
     assert await rig.told() == []
 
 
-async def test_a_node_that_does_not_show_storage_or_code_changes_nothing_known_of_them(rig: Rig) -> None:
+async def test_storage_and_code_stay_when_a_node_does_not_show_them(rig: Rig) -> None:
     def without(asked: Answers, answers: Answers) -> Answers:
         refusal = {"code": -32601, "message": "the method does not exist"}
         return [

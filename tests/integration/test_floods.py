@@ -124,7 +124,7 @@ async def test_a_flood_of_logs_is_one_event_and_true_tasks_are_stored(
     assert await rig.states() == {0: "ready", 1: "ready"}
 
 
-async def test_indices_beyond_the_count_are_not_stored_and_their_range_is_not_lost(rig: Rig) -> None:
+async def test_indices_beyond_the_count_are_not_stored(rig: Rig) -> None:
     """A node that lags with its state makes true tasks look like forged ones: a later look stores them."""
 
     def behind(asked: Answers, answers: Answers) -> Answers:

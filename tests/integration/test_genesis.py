@@ -72,27 +72,27 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[Relay, Relay, NodePool]]:
             await nodes.close()
 
 
-async def test_what_all_show_again_and_again_is_the_chain(pair: tuple[Relay, Relay, NodePool]) -> None:
+async def test_chain_is_the_block_that_all_endpoints_show(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist = second.twist = showing(lambda: OTHERS)
     assert await genesis_hash(nodes, None) == OTHERS
     assert await genesis_hash(nodes, begun(OURS)) == OTHERS, "it is another chain, and the ledger will say so"
 
 
-async def test_one_that_shows_the_ledgers_chain_is_enough(pair: tuple[Relay, Relay, NodePool]) -> None:
+async def test_one_endpoint_confirms_the_ledgers_chain(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), showing(lambda: OURS)
     assert await genesis_hash(nodes, begun(OURS)) == OURS
 
 
-async def test_endpoints_that_do_not_agree_are_no_beginning(pair: tuple[Relay, Relay, NodePool]) -> None:
+async def test_start_waits_when_endpoints_disagree_on_block_0(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), showing(lambda: OURS)
     with pytest.raises(RetryElsewhere, match="do not agree"):
         await genesis_hash(nodes, None)
 
 
-async def test_answers_that_are_made_up_are_none(pair: tuple[Relay, Relay, NodePool]) -> None:
+async def test_invented_block_0_is_not_the_chain(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist = showing(lambda: os.urandom(32))
     second.twist = broken
@@ -101,7 +101,7 @@ async def test_answers_that_are_made_up_are_none(pair: tuple[Relay, Relay, NodeP
             await genesis_hash(nodes, begun(begun_on))
 
 
-async def test_those_that_are_silent_may_know_better(pair: tuple[Relay, Relay, NodePool]) -> None:
+async def test_silent_endpoints_delay_the_refusal(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     first.twist, second.twist = showing(lambda: OTHERS), broken
     with pytest.raises(RetryElsewhere, match="another block 0 than the ledger's chain has"):
@@ -123,7 +123,7 @@ NOT_KEPT: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("said", NOT_KEPT)
-async def test_a_block_0_that_is_not_kept_is_no_failure(
+async def test_block_0_is_optional_when_no_node_keeps_it(
     pair: tuple[Relay, Relay, NodePool], said: dict[str, Any]
 ) -> None:
     first, second, nodes = pair
@@ -133,7 +133,7 @@ async def test_a_block_0_that_is_not_kept_is_no_failure(
     assert [one.reason for one in nodes.seen] == [None, None]
 
 
-async def test_block_0_is_not_missed_when_it_takes_the_request_down(pair: tuple[Relay, Relay, NodePool]) -> None:
+async def test_block_0_is_optional_when_its_request_fails(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
 
     def fails(asked: Answers, answers: Answers) -> Any:
@@ -165,7 +165,7 @@ async def test_another_old_final_block_at_every_node_is_another_chain(pair: tupl
     assert await genesis_hash(nodes, begun(OURS, (1, OURS), (2, OURS))) is None, "the silent one may know it"
 
 
-async def test_a_node_that_lies_about_block_0_for_a_while_only_delays_the_start(tmp_path: Path) -> None:
+async def test_node_that_lies_about_block_0_delays_the_start(tmp_path: Path) -> None:
     """The torture found it: the daemon ended for good, as on another chain, and no service starts that again."""
     async with running_rig(tmp_path) as rig, relaying(rig.net.rpc_url) as relay:
         rig.write_config(changes={f'"{rig.net.rpc_url}", "{rig.net.ws_url}"': f'"{relay.url}"'}, target="rig_hook:dice")

@@ -152,7 +152,7 @@ async def test_the_newest_task_is_searched_for_up_to_the_cursor(rig: Rig) -> Non
     assert any(first <= newest <= last for first, last in rig.searched)
 
 
-async def test_a_hole_that_stays_withheld_is_looked_for_in_every_pass(rig: Rig) -> None:
+async def test_hole_is_searched_in_every_pass_while_it_stays(rig: Rig) -> None:
     rig.hidden = rig.withheld = {4}
     for _ in range(3):
         await rig.create()
@@ -171,7 +171,7 @@ async def test_a_contract_without_tasks_has_no_holes(tmp_path: Path) -> None:
         assert rig.searched == []
 
 
-async def test_where_no_task_is_ours_yet_all_blocks_are_searched_once_and_for_every_new_one(rig: Rig) -> None:
+async def test_all_blocks_are_searched_once_while_no_task_is_known(rig: Rig) -> None:
     rig.hidden = rig.withheld = {3}
     await rig.net.mine(25)
     reconcile = Reconcile(rig.source, rig.watch.reader)

@@ -238,7 +238,7 @@ async def test_a_reorg_heals_when_one_node_of_three_made_it_final_by_depth(rig: 
     assert "finality broken" not in await rig.events()
 
 
-async def test_the_watch_halts_when_a_block_that_all_nodes_made_final_by_depth_changes(rig: Rig) -> None:
+async def test_watch_halts_when_a_block_final_at_all_nodes_changes(rig: Rig) -> None:
     await rig.nodes.close()
     rig.start(finality=2, honest=2)
     for _ in range(6):

@@ -40,7 +40,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     ),
     "routes": (*_PYTEST, "tests/unit/test_operator_route.py"),
     "ends": (*_PYTEST, "tests/integration/test_end_states.py"),
-    "dry run": (*_PYTEST, "tests/integration/test_rehearsal.py"),
+    "dry run": (*_PYTEST, "tests/integration/test_dry_run.py"),
     "side questions": (*_PYTEST, "tests/integration/test_side_questions.py"),
     "views": (*_PYTEST, "tests/unit/test_votes.py", "tests/integration/test_node_items.py"),
     "answers": (*_PYTEST, "tests/unit/test_rpc_answers.py"),

@@ -55,16 +55,16 @@ PANIC = keccak(b"Panic(uint256)")[:4]
 
 
 @pytest.mark.parametrize(("text", "meaning"), KNOWN)
-def test_a_text_means_the_same_as_data_and_as_the_nodes_words(text: str, meaning: Meaning) -> None:
+def test_text_means_the_same_as_data_and_as_message(text: str, meaning: Meaning) -> None:
     as_data = refusal(Reverted("execution reverted", ERROR + encode(["string"], [text])))
-    assert (as_data.meaning, as_data.words) == (meaning, text)
+    assert (as_data.meaning, as_data.reason) == (meaning, text)
     for preamble in (
         "execution reverted: ",
         "Error: VM Exception while processing transaction: reverted with reason string '",
         "VM Exception while processing transaction: revert ",
     ):
         in_words = refusal(Reverted(preamble + text, None))
-        assert (in_words.meaning, in_words.words) == (meaning, text), preamble
+        assert (in_words.meaning, in_words.reason) == (meaning, text), preamble
 
 
 @pytest.mark.parametrize(("name", "meaning"), ERRORS)
@@ -72,7 +72,7 @@ def test_a_custom_error_is_known_by_its_selector(name: str, meaning: Meaning) ->
     data = keccak(f"{name}()".encode())[:4]
     found = refusal(Reverted("execution reverted", data))
     assert found.meaning is meaning
-    assert found.words == (f"{name}()" if meaning is not Meaning.UNCLEAR else f"a custom error 0x{data.hex()}")
+    assert found.reason == (f"{name}()" if meaning is not Meaning.UNCLEAR else f"a custom error 0x{data.hex()}")
 
 
 def test_the_selectors_are_those_of_the_chain() -> None:
@@ -81,11 +81,11 @@ def test_the_selectors_are_those_of_the_chain() -> None:
 
 
 @pytest.mark.parametrize(("code", "words"), [(0x11, "overflow"), (0x32, "outside its array"), (0x99, "unknown kind")])
-def test_a_panic_is_told_and_holds_nothing_back(code: int, words: str) -> None:
+def test_panic_is_named_and_holds_nothing_back(code: int, words: str) -> None:
     found = refusal(Reverted("execution reverted", PANIC + code.to_bytes(32)))
     assert found.meaning is Meaning.UNCLEAR
-    assert found.words.startswith(f"Panic(0x{code:02x})")
-    assert words in found.words
+    assert found.reason.startswith(f"Panic(0x{code:02x})")
+    assert words in found.reason
 
 
 @pytest.mark.parametrize(
@@ -100,10 +100,10 @@ def test_a_panic_is_told_and_holds_nothing_back(code: int, words: str) -> None:
         Reverted("execution reverted", PANIC + b"\xff" * 32),
     ],
 )
-def test_what_says_nothing_holds_nothing_back(said: Reverted) -> None:
+def test_revert_without_reason_holds_nothing_back(said: Reverted) -> None:
     found = refusal(said)
     assert found.meaning is Meaning.UNCLEAR
-    assert found.words
+    assert found.reason
 
 
 OWN = errors_in_abi(
@@ -118,31 +118,31 @@ OWN = errors_in_abi(
 )
 
 
-def test_a_contracts_own_errors_are_told_by_name_and_decide_nothing() -> None:
+def test_custom_error_of_the_contract_is_named_and_unclear() -> None:
     late = keccak(b"TooLate(uint64,bytes4)")[:4]
     said = refusal(Reverted("execution reverted", late + encode(["uint64", "bytes4"], [9, b"abcd"])), OWN)
-    assert (said.meaning, said.words, said.kind) == (Meaning.UNCLEAR, "TooLate(until=9, 0x61626364)", "TooLate")
+    assert (said.meaning, said.reason, said.kind) == (Meaning.UNCLEAR, "TooLate(until=9, 0x61626364)", "TooLate")
     bad = keccak(b"Bad(string,uint8[])")[:4]
     text = "already responded to the task\n\x1b"
     said = refusal(Reverted("", bad + encode(["string", "uint8[]"], [text, [1, 2]])), OWN)
-    assert said.words == "Bad(why=already responded to the task\\n\\x1b, (1, 2))"
+    assert said.reason == "Bad(why=already responded to the task\\n\\x1b, (1, 2))"
     assert said.meaning is Meaning.UNCLEAR
     said = refusal(Reverted("", bad + b"\xff" * 40), OWN)
-    assert said.words == "Bad, with values that cannot be decoded"
+    assert said.reason == "Bad, with values that cannot be decoded"
     assert len(OWN) == 2
 
 
 @given(tail=st.binary(max_size=300), selector=st.sampled_from(sorted(OWN)))
-def test_nothing_breaks_an_own_error(tail: bytes, selector: bytes) -> None:
+def test_custom_error_survives_any_data(tail: bytes, selector: bytes) -> None:
     said = refusal(Reverted("", selector + tail), OWN)
-    assert len(said.words) <= WORDS_LIMIT
-    assert said.words.isprintable()
+    assert len(said.reason) <= WORDS_LIMIT
+    assert said.reason.isprintable()
 
 
 @given(words=st.text(max_size=300), data=st.none() | st.binary(max_size=300))
-def test_nothing_breaks_it(words: str, data: bytes | None) -> None:
+def test_refusal_survives_any_data(words: str, data: bytes | None) -> None:
     found = refusal(Reverted(words, data))
-    assert len(found.words) <= WORDS_LIMIT
+    assert len(found.reason) <= WORDS_LIMIT
 
 
 @given(st.binary(max_size=400))

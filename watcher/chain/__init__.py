@@ -1,1 +1,1 @@
-"""Reads the chain: tasks and responses as the contract emitted them, and what the contract holds about each."""
+"""The reading of the chain: tasks and responses as the contract emitted them, and the contract's word for each."""

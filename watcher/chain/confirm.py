@@ -127,7 +127,8 @@ class Confirm:
 
     async def _deliver(self, tasks: Sequence[OpenTask]) -> list[OpenTask]:
         """End the accepted tasks of a contract that shows no outcome. Return the other tasks."""
-        await self._ledger.write(outcomes.delivered, [task for task in tasks if task.state is State.ACCEPTED])
+        accepted = [task for task in tasks if task.state is State.ACCEPTED]
+        self._lines.delivered(await self._ledger.write(outcomes.delivered, accepted))
         return [task for task in tasks if task.state is not State.ACCEPTED]
 
     async def _apply(self, tasks: Sequence[OpenTask], verdicts: Sequence[Verdict], before: Cursor) -> None:
@@ -251,7 +252,7 @@ class Confirm:
             self._lines.final(await self._ledger.write(outcomes.final, tasks, final), final)
             return len(tasks)
         at, readings = await self._resolver.response_hashes(tasks)
-        held, gone, empty, unread = [], [], [], []
+        final_tasks, gone, empty, unread = [], [], [], []
         for task, response in zip(tasks, readings, strict=True):
             if isinstance(response, Unread):
                 unread.append(task)
@@ -260,9 +261,9 @@ class Confirm:
             elif self._contract.names_answers and response != task.response_hash:
                 gone.append(task)
             else:
-                held.append(task)
+                final_tasks.append(task)
         gone += await self._absence.proven(empty, Absent.RESPONSE, at)
-        self._lines.final(await self._ledger.write(outcomes.final, held, final), final)
+        self._lines.final(await self._ledger.write(outcomes.final, final_tasks, final), final)
         await self._ledger.write(outcomes.taken_back, gone, at)
         await self._ledger.write(outcomes.look_again, unread, at.number + 1)
         return len(tasks)

@@ -89,16 +89,16 @@ class Consistency:
 
     async def _numbered(self, next_index: int, at: Header) -> Numbered:
         """Return the contract's tasks at both ends of its indices. A log may be forged, so its views decide."""
-        first, held = self._contract.lowest_index, {}
+        first, holds = self._contract.lowest_index, {}
         if self._contract.proves_tasks:
             indices = probes(next_index, first)
             readings = zip(indices, await self._contract.hashes_and_responses(indices, at), strict=True)
-            held = {index: word[0] is not None for index, word in readings if not isinstance(word, Unread)}
+            holds = {index: word[0] is not None for index, word in readings if not isinstance(word, Unread)}
         lowest = await self._ledger.read(queries.lowest, self._ledger.source_id)
         low, high = max(0, next_index - 2), max(0, next_index - 1)
         logged = await self._ledger.read(queries.known_indices, self._ledger.source_id, low, high)
         highest = max(logged, default=None)
-        return Numbered(next_index, first, None if lowest is None else lowest.task_index, highest, held)
+        return Numbered(next_index, first, None if lowest is None else lowest.task_index, highest, holds)
 
     async def _answered(self, at: Header) -> Sequence[Contradiction]:
         """Find a task that is answered by the contract's word, while no log that was read shows an answer."""

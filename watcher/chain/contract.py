@@ -67,7 +67,13 @@ class TaskManager:
         return self.proves_answers and self.convention.hashes_responses
 
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None:
-        """Return the contract's hash of this answer, by its packed log; None if the log shows another answer."""
+        """Return the contract's hash of an answer; None if the log shows another answer.
+
+        Args:
+            task_index: the task that is answered.
+            answer: the bytes of the answer.
+            log: topics and data of the response event, as the ledger stores them.
+        """
         return self.convention.response_hash(task_index, answer, log)
 
     @property
@@ -144,7 +150,13 @@ class TaskManager:
             return False
 
     async def simulate(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted | Unread]:
-        """Return the replies to these calls of `sender` (20 bytes), each on the state of block `at`."""
+        """Return the replies to calls that are run and not sent.
+
+        Args:
+            calls: call data of the contract that takes answers.
+            sender: the caller, 20 bytes.
+            at: the block whose state every call runs on.
+        """
         return await self._nodes.views(calls, self.answered_at, at, sender)
 
     async def latest_task_num(self, at: Header) -> int:
@@ -215,7 +227,13 @@ class TaskManager:
         return max(first.task_index, lowest_index)
 
     async def find_created(self, index: int, first: int, last: int) -> tuple[Log, ...]:
-        """Return the creation logs of one index from block `first` to `last`, both included, by its topic."""
+        """Return the creation logs of one index, found by its topic; none where the index is no topic.
+
+        Args:
+            index: the task's index.
+            first: the first block of the search.
+            last: the last block of the search, included.
+        """
         # A search by topic returns few logs, so its spans may be far longer than those of the watch.
         step = self._max_span_blocks * 50
         if self.convention.index_topic(index) is None:

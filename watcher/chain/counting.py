@@ -17,7 +17,7 @@ _COUNT_IS = (
 class Numbered:
     """The numbering of tasks at one block.
 
-    `next_index` and `first_index` are by the convention. `held` maps some indices to whether the contract holds a task
+    `next_index` and `first_index` are by the convention. `holds` maps some indices to whether the contract holds a task
     there. `lowest` and `highest` are indices that logs show, None where there are no logs.
     """
 
@@ -25,7 +25,7 @@ class Numbered:
     first_index: int
     lowest: int | None
     highest: int | None
-    held: Mapping[int, bool]
+    holds: Mapping[int, bool]
 
 
 def probes(next_index: int, first_index: int) -> Sequence[int]:
@@ -36,16 +36,16 @@ def probes(next_index: int, first_index: int) -> Sequence[int]:
 
 def contradiction(numbered: Numbered) -> tuple[str, str] | None:
     """Return how the contract contradicts the convention, and the correction; None if it does not."""
-    first, after, held = numbered.first_index, numbered.next_index, numbered.held
+    first, after, holds = numbered.first_index, numbered.next_index, numbered.holds
     highest = -1 if numbered.highest is None else numbered.highest
-    if held.get(first - 1):
+    if holds.get(first - 1):
         return f"the contract holds task {first - 1}, below task.first_index", "correct task.first_index"
-    if highest >= after or held.get(after):
+    if highest >= after or holds.get(after):
         return f"the contract counts {after - first} tasks, and has made task {max(highest, after)}", _COUNT_IS
-    if numbered.lowest == first + 1 and held.get(first) is False and held.get(first + 1):
+    if numbered.lowest == first + 1 and holds.get(first) is False and holds.get(first + 1):
         message = f"the contract's first task is {first + 1}, and it holds none at {first}, by task.first_index"
         return message, f"set task.first_index = {first + 1}"
-    if after > first and highest < after - 1 and held.get(after - 1) is False and _ends_before(numbered):
+    if after > first and highest < after - 1 and holds.get(after - 1) is False and _ends_before(numbered):
         return f"the contract counts task {after - 1} by its view, and holds none there", _COUNT_IS
     return None
 
@@ -54,4 +54,4 @@ def _ends_before(numbered: Numbered) -> bool:
     """Return True if the last task is the one before, or there is none: a single withheld log is no proof of that."""
     if numbered.next_index - 1 == numbered.first_index:
         return numbered.highest is None
-    return numbered.held.get(numbered.next_index - 2, False)
+    return numbered.holds.get(numbered.next_index - 2, False)

@@ -190,5 +190,5 @@ def _batches(calls: dict[int, bytes]) -> Iterator[list[int]]:
 
 
 def _sentence(refused: Refusal, at: Header) -> str:
-    sentence = f"a dry run at block {at.number} says: {refused.words}"
+    sentence = f"a dry run at block {at.number} says: {refused.reason}"
     return f"{sentence} (all but the signatures holds)" if refused.meaning is Meaning.PASSES else sentence

@@ -57,9 +57,12 @@ class Expiry:
             await self._verify(events)
 
     async def not_held(self, tasks: Sequence[OpenTask], at: Header, *, empty: bool) -> None:
-        """Set aside the tasks in final blocks that the contract does not hold at `at`: another task, or none (`empty`).
+        """Set aside tasks that the contract does not hold: those in state seen are quarantined, the others orphaned.
 
-        Tasks in state seen are quarantined, the others orphaned.
+        Args:
+            tasks: tasks in final blocks.
+            at: the block of the reading.
+            empty: the contract holds no task at the index; otherwise it holds another task.
         """
         gone = await self._absence.proven(tasks, Absent.TASK, at) if empty else tasks
         shown, more = self._set_aside.split(gone)

@@ -70,6 +70,14 @@ class OutcomeLines:
         if more:
             logger.info("task.final_more: responses are in final blocks", **_summary(more), final_block=at.number)
 
+    def delivered(self, moved: Sequence[OpenTask]) -> None:
+        """Log the tasks whose answer the API has, and whose contract shows no answers."""
+        shown, more = self._final.split(moved)
+        for task in shown:
+            logger.info("task.delivered: the API has the answer, and the contract shows none", **fields(task.task))
+        if more:
+            logger.info("task.delivered_more: the API has the answers, and the contract shows none", **_summary(more))
+
     def held_again(self, tasks: Sequence[OpenTask]) -> None:
         """Log the tasks that were set aside and that the contract holds now."""
         shown, more = self._held_again.split(tasks)

@@ -78,12 +78,19 @@ class LogReader:
 
 
 async def within_count(contract: TaskManager, tasks: list[Task], at: Header) -> tuple[list[Task], list[Task], int]:
-    """Split tasks by the contract's count at block `at`. Return the tasks within it, the others, and the count.
+    """Split tasks by the contract's count.
 
-    `at` is the last block of the page, so that the count cannot lag behind the logs. No task is beyond a count that
-    cannot be read (not every node keeps old state; the task's hash proves it later), nor beyond a count of zero, which
-    every empty cache reports. The index equal to the count is within it: so a file that does not say that the contract
-    counts from 1 loses no task.
+    No task is beyond a count that cannot be read (not every node keeps old state; the task's hash proves it later), nor
+    beyond a count of zero, which every empty cache reports. The index equal to the count is within it: so a file that
+    does not say that the contract counts from 1 loses no task.
+
+    Args:
+        contract: the task manager.
+        tasks: the tasks of one page of logs.
+        at: the last block of that page, so that the count cannot lag behind the logs.
+
+    Returns:
+        The tasks within the count, the tasks beyond it, and the count (0: it decides nothing).
     """
     if not tasks or not contract.counts_tasks:
         return tasks, [], 0

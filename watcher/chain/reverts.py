@@ -31,10 +31,10 @@ class Meaning(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A refusal. `words` are printable and of limited length; `kind` is the same for tasks with the same cause."""
+    """A refusal. `reason` is printable and of limited length; `kind` is the same for tasks with the same cause."""
 
     meaning: Meaning
-    words: str
+    reason: str
     kind: str
 
 

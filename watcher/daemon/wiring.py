@@ -93,7 +93,7 @@ class _Calls:
     dry_run: DryRun | None
 
 
-def _wrap(source: Source, outside: Outside, *, dry_run: bool) -> _Calls:
+def _wrap(source: Source, outside: Outside, *, with_dry_run: bool) -> _Calls:
     """Wrap a hook run, both senders and the verdict; what is applied last is outermost."""
     run_hook, main, direct = outside.run_hook, outside.main, outside.direct
     if outside.observer is not None:
@@ -104,9 +104,9 @@ def _wrap(source: Source, outside: Outside, *, dry_run: bool) -> _Calls:
     if run_hook is not None:
         run_hook = fitted(run_hook, source.contract)
     resolver = Resolver(source)
-    rehearsal = DryRun(source.contract, source.clock) if dry_run else None
-    resolve = resolver.resolve if rehearsal is None else rehearsal.before(resolver.resolve)
-    return _Calls(run_hook, main, direct, resolve, rehearsal)
+    dry_run = DryRun(source.contract, source.clock) if with_dry_run else None
+    resolve = resolver.resolve if dry_run is None else dry_run.before(resolver.resolve)
+    return _Calls(run_hook, main, direct, resolve, dry_run)
 
 
 def fitted(run_hook: RunHook, contract: TaskManager) -> RunHook:
@@ -138,7 +138,7 @@ def build(
     """
     outside, listeners = outside or Outside(), listeners or Listeners()
     chain, operator = settings.chain, settings.operator
-    calls = _wrap(source, outside, dry_run=settings.task_manager.dry_run)
+    calls = _wrap(source, outside, with_dry_run=settings.task_manager.dry_run)
     watch = _watch(chain, source, listeners.progress)
     make_router = None
     if calls.main is not None:

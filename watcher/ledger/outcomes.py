@@ -163,9 +163,10 @@ def admitted(tx: Tx, held: Sequence[OpenTask], at: Header, *, proved: bool = Tru
     move_all(tx, held, State.READY, why)
 
 
-def delivered(tx: Tx, held: Sequence[OpenTask]) -> None:
-    """The API has taken the answers, and the contract shows nothing that could confirm them."""
-    move_all(tx, held, State.DELIVERED, "the API has it; this contract shows no answers, so nothing can confirm it")
+def delivered(tx: Tx, held: Sequence[OpenTask]) -> list[OpenTask]:
+    """The API has taken the answers, and the contract shows nothing to confirm them. Return the tasks that moved."""
+    why = "the API has it; this contract shows no answers, so nothing can confirm it"
+    return move_all(tx, held, State.DELIVERED, why)
 
 
 def answered(tx: Tx, held: Sequence[tuple[OpenTask, Responded]], *, by_us: bool) -> list[OpenTask]:

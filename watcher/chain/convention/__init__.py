@@ -1,1 +1,1 @@
-"""How a task manager's contract looks: a TOML file, and what the code reads out of it."""
+"""The description of a task manager's contract: a TOML file, and the values and calls made from it."""

@@ -64,7 +64,7 @@ class Codec:
         try:
             values = _ABI.decode(self.types, data)
             return values, self.encode(values)
-        except Exception as error:  # noqa: BLE001 - eth-abi raises OverflowError and others beside its own
+        except Exception as error:  # noqa: BLE001 - eth-abi raises its own errors, OverflowError and others
             raise Quarantine(f"the data is not abi.encode({', '.join(self.types)}): {type(error).__name__}") from None
 
 

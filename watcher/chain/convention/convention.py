@@ -139,7 +139,12 @@ class Convention:
         return self._tasks.index_topic(task_index)
 
     def decode_task(self, log: Log, chain_id: int, window: int | None) -> Task:
-        """Return the task in a log; `window` is the response window in blocks, None where there is none.
+        """Return the task in a log.
+
+        Args:
+            log: a log of the contract.
+            chain_id: the chain the log is of.
+            window: the response window in blocks, None where there is none.
 
         Raises:
             Quarantine: no task manager of this convention emits such a log.
@@ -153,7 +158,13 @@ class Convention:
         return self._responses.decode(log)
 
     def response_hash(self, task_index: int, answer: bytes, packed: bytes) -> bytes | None:
-        """Return the contract's hash of this response, by the log `packed`; None if the log shows another response."""
+        """Return the contract's hash of a response; None if the log shows another response.
+
+        Args:
+            task_index: the task that is answered.
+            answer: the bytes of the response.
+            packed: topics and data of the response event.
+        """
         assert self._responses is not None, "a response was seen, so its event is known"
         return self._responses.hash_of(task_index, answer, packed)
 

@@ -88,9 +88,14 @@ def number_at(path: str | None, event: Event) -> Callable[[Values], int] | None:
 
 
 def threshold_at(source: str | int, event: Event, scale: int) -> Callable[[Values], int]:
-    """Return the reader of a threshold in percent; `source` is a path, or a number for every task.
+    """Return the reader of a threshold in percent.
 
     Parts of `scale` become percent, rounded up: 6667 of 10000 are 67, because 66 may be too little for the contract.
+
+    Args:
+        source: a path, or a number for every task.
+        event: the event that the path refers to.
+        scale: the number that stands for the whole stake, 100 for percent.
     """
     if isinstance(source, int):
         fixed = _percent(source, scale)

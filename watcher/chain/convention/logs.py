@@ -122,7 +122,13 @@ class ResponseLog:
         return Responded(self._index.of(values), answer, packed, self._hash(values, canonical), sighting(log))
 
     def hash_of(self, task_index: int, answer: bytes, packed: bytes) -> bytes | None:
-        """Return the contract's hash of this response, by the log `packed`; None if the log shows another response."""
+        """Return the contract's hash of a response; None if the log shows another response.
+
+        Args:
+            task_index: the task that is answered.
+            answer: the bytes of the response.
+            packed: topics and data of the response event.
+        """
         values, canonical = self.event.unpack(packed)
         logged = (self._index.of(values), self._answer.bytes_of(self._answer_at(values)))
         return self._hash(values, canonical) if logged == (task_index, answer) else None

@@ -115,7 +115,12 @@ def abi_signature(entry: Mapping[str, Any]) -> Signature:
 
 
 def find_in_abi(abi: Sequence[Any], kind: str, name: str) -> Signature:
-    """Return the event or function (`kind`) called `name` in a compiler's ABI.
+    """Return an event or a function of a compiler's ABI.
+
+    Args:
+        abi: the entries of the ABI.
+        kind: "event" or "function".
+        name: its name.
 
     Raises:
         FixConfiguration: the ABI has no entry of this name, or several.

@@ -92,9 +92,12 @@ def number_of(word: bytes) -> int:
 
 
 def next_index(word: bytes, *, first_index: int, is_count: bool) -> int:
-    """Return the next index by the word of `task.count_view`; `first_index` where there is no task yet.
+    """Return the next index, `first_index` where there is no task yet.
 
-    `is_count`: the word is the number of tasks; otherwise it is the next index.
+    Args:
+        word: the word of `task.count_view`.
+        first_index: the lowest index, `task.first_index`.
+        is_count: the word is the number of tasks; otherwise it is the next index.
     """
     number = int.from_bytes(word)
     return min(number + first_index, _UINT256_MAX) if is_count else max(number, first_index)
@@ -123,6 +126,12 @@ def hash_or_none(word: bytes) -> bytes | None:
 def word_if(
     word: bytes, *, equals: Collection[bytes] | None = None, not_equals: Collection[bytes] | None = None
 ) -> bytes | None:
-    """Return the word if it is one of `equals`, or none of `not_equals`; None otherwise."""
+    """Return the word if it means yes, None otherwise.
+
+    Args:
+        word: the word of a view.
+        equals: the words that mean yes, or None.
+        not_equals: the words that mean no, where `equals` is None.
+    """
     matches = word in equals if equals is not None else word not in (not_equals or ())
     return word if matches else None

@@ -65,7 +65,7 @@ class Rig:
     async def say(self, *indices: int, **change: Any) -> list[tuple[Meaning, str] | None]:
         held = await self.held(*indices, **change)
         said = await self.dry_run.refusals(held, await self.head())
-        return [None if one is None else (one.meaning, one.words) for one in said]
+        return [None if one is None else (one.meaning, one.reason) for one in said]
 
     async def resolve(self, held: Sequence[OpenTask]) -> Sequence[Verdict]:
         """What the submitter is told where the judge lets everything go."""
@@ -105,7 +105,7 @@ def texts(case: Case) -> dict[str, str]:
 
 
 @every_case
-async def test_each_refusal_of_each_convention_means_what_it_says(case: Case) -> None:
+async def test_each_refusal_of_each_convention_has_its_meaning(case: Case) -> None:
     words = texts(case)
     unsigned = "BLSSignatureChecker.checkSignatures: input quorum length mismatch"
     async with rehearsing(case, window_blocks=10) as rig:
@@ -122,7 +122,7 @@ async def test_each_refusal_of_each_convention_means_what_it_says(case: Case) ->
         assert await rig.say(nobody) == [(Meaning.PARK, "BLSSignatureChecker.checkSignatures: empty quorum input")]
 
 
-async def test_verdicts_are_turned_only_for_what_the_contract_would_refuse_and_in_one_batch() -> None:
+async def test_dry_run_changes_only_verdicts_of_refused_answers() -> None:
     async with rehearsing(WIZARD, window_blocks=10) as rig:
         await make(rig.net, WIZARD, 3)
         good, other, retried = await rig.held(0, 1, 2)
@@ -137,7 +137,7 @@ async def test_verdicts_are_turned_only_for_what_the_contract_would_refuse_and_i
         assert [one for one in rig.relay.asked if "eth_call" in one] == [["eth_chainId", "eth_call", "eth_call"]]
 
 
-async def test_a_verdict_that_is_not_to_send_is_not_rehearsed() -> None:
+async def test_dry_run_is_skipped_when_the_verdict_sends_nothing() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
         (held,) = await rig.held(0)
@@ -151,7 +151,7 @@ async def test_a_verdict_that_is_not_to_send_is_not_rehearsed() -> None:
         assert rig.relay.asked == []
 
 
-async def test_what_answers_may_wait_for_is_due_again_with_the_next_block() -> None:
+async def test_answer_is_due_at_the_next_block_when_refused_for_now() -> None:
     async with rehearsing(WIZARD) as rig:
         block = await make(rig.net, WIZARD, 1)
         held = await rig.held(0)
@@ -161,7 +161,7 @@ async def test_what_answers_may_wait_for_is_due_again_with_the_next_block() -> N
         assert (verdict.park, verdict.words.startswith("not sent yet: ")) == (False, True)
 
 
-async def test_another_aggregator_is_noticed_by_the_dry_run_itself() -> None:
+async def test_dry_run_finds_a_new_aggregator() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
         assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
@@ -170,7 +170,7 @@ async def test_another_aggregator_is_noticed_by_the_dry_run_itself() -> None:
         assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
 
 
-async def test_a_contract_that_takes_answers_from_somebody_else_is_not_rehearsed() -> None:
+async def test_dry_run_is_off_when_the_aggregator_is_refused() -> None:
     def lying(asked: Answers, answers: Answers) -> Answers:
         return [
             one | {"result": "0x" + "00" * 12 + "77" * 20} if "0x245a7bfc" in str(ask) else one
@@ -189,7 +189,7 @@ async def test_a_contract_that_takes_answers_from_somebody_else_is_not_rehearsed
         assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
 
 
-async def test_a_contract_without_an_aggregator_is_not_rehearsed() -> None:
+async def test_dry_run_is_off_when_there_is_no_aggregator() -> None:
     def without(asked: Answers, answers: Answers) -> Answers:
         revert = {"code": 3, "message": "execution reverted", "data": "0x"}
         return [
@@ -226,7 +226,7 @@ def broken(error: dict[str, Any]) -> Any:
         {"code": -32000, "message": "intrinsic gas too low"},
     ],
 )
-async def test_a_node_that_cannot_rehearse_lets_every_answer_go_and_stays_in_use(error: dict[str, Any]) -> None:
+async def test_node_stays_in_use_when_its_dry_runs_fail(error: dict[str, Any]) -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
         held = await rig.held(0)
@@ -235,7 +235,7 @@ async def test_a_node_that_cannot_rehearse_lets_every_answer_go_and_stays_in_use
         assert rig.nodes.seen[0].reason is None
 
 
-async def test_a_node_that_hangs_costs_one_pause_and_no_more() -> None:
+async def test_node_that_hangs_costs_one_pause() -> None:
     async def hang(asked: Answers) -> web.StreamResponse | None:
         if "'from'" in str(asked):
             await asyncio.sleep(600)
@@ -258,7 +258,7 @@ async def test_a_node_that_hangs_costs_one_pause_and_no_more() -> None:
         assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
 
 
-async def test_a_state_that_is_not_kept_says_nothing_and_stops_nothing() -> None:
+async def test_dry_run_is_unknown_when_the_state_is_not_kept() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
         held = await rig.held(0)
@@ -268,7 +268,7 @@ async def test_a_state_that_is_not_kept_says_nothing_and_stops_nothing() -> None
         assert "length mismatch (all but the signatures holds)" in said[0]
 
 
-async def test_an_answer_too_long_to_rehearse_goes_and_long_ones_share_no_batch() -> None:
+async def test_dry_run_is_skipped_for_an_answer_that_is_too_long() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 4)
         held = await rig.held(0, 1, 2, 3)
@@ -281,7 +281,7 @@ async def test_an_answer_too_long_to_rehearse_goes_and_long_ones_share_no_batch(
         assert [len(one) - 1 for one in rig.relay.asked if "eth_call" in one] == [2, 1]
 
 
-async def test_two_nodes_must_agree_and_each_may_have_words_of_its_own() -> None:
+async def test_nodes_agree_on_a_refusal_in_different_words() -> None:
     def worded(asked: Answers, answers: Answers) -> Answers:
         return [
             one | {"error": one["error"] | {"message": "VM execution error."}} if "error" in one else one
@@ -309,7 +309,7 @@ def test_every_convention_has_a_case() -> None:
     assert len(CASES) == 4
 
 
-async def test_the_part_that_is_played_is_the_one_the_convention_names(tmp_path: Path) -> None:
+async def test_dry_run_has_the_sender_that_the_convention_names(tmp_path: Path) -> None:
     """The wizard's aggregator may answer; its generator, were it named by mistake, may not, and that ends the play."""
     preset = files("watcher.chain.convention").joinpath("presets", "wizard.toml").read_text()
     for view, words in (("aggregator()", "input quorum length mismatch"), ("generator()", None), ("nobody()", None)):
