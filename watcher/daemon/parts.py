@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from random import SystemRandom
+from typing import TYPE_CHECKING
 
 from loguru import logger
 from pydantic import SecretStr
@@ -13,7 +14,6 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
-from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import Clock
 from watcher.hook.pool import PoolPlan
 from watcher.hook.runner import Runner, open_runner
@@ -24,6 +24,9 @@ from watcher.operator.endpoint import Endpoint
 from watcher.settings import model
 from watcher.settings.operator import Direct, Operator
 from watcher.task import Task
+
+if TYPE_CHECKING:
+    from watcher.chain.rpc.subscription import Subscription
 
 _SYSTEM_CREDENTIALS = "/run/credentials"
 
@@ -80,8 +83,12 @@ def task_manager(
 
 def subscriptions(
     chain: model.Chain, contract: TaskManager, wake: Callable[[], None], clock: Clock
-) -> list[Subscription]:
+) -> "list[Subscription]":
     """Return a subscription for each ws(s) URL; each calls `wake` when the chain or the contract moves."""
+    if not chain.ws_urls:
+        return []
+    from watcher.chain.rpc.subscription import Subscription  # late: websockets is for those who name such a URL
+
     topics0 = contract.convention.topics0
     return [
         Subscription(url, chain.chain_id, contract.emitters, topics0, wake, clock, SystemRandom())

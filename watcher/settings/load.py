@@ -1,17 +1,17 @@
-"""Where settings come from: command line, environment, credential files, the TOML file, in this order of precedence.
+"""The sources of the settings: command line, environment, credential files, TOML file, defaults, in this order.
 
-Invariant: whatever these hold, `load` returns valid settings or raises `FixConfiguration` with every problem at once.
+Each source is a flat mapping from (table, key) to a value with its origin, so that merging is a union of mappings.
+Invariant: whatever the sources hold, `load` returns valid settings or raises `FixConfiguration` with every problem.
 """
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource
 
 from watcher.errors import FixConfiguration
 from watcher.files import read_text
@@ -19,7 +19,17 @@ from watcher.settings import tomltext
 from watcher.settings.decode import decode
 from watcher.settings.model import Settings
 from watcher.settings.names import OTHER_NAMES, PREFIX, Name, credential_name, env_name, name_of
-from watcher.settings.problems import FIELDS, SECTIONS, Key, is_private, limited, render, shown_name, unknown_key
+from watcher.settings.problems import (
+    FIELDS,
+    SECTIONS,
+    Entry,
+    Key,
+    is_private,
+    limited,
+    render,
+    shown_name,
+    unknown_key,
+)
 from watcher.text import Redactor
 
 CREDENTIAL_LIMIT_BYTES = 64 * 1024
@@ -40,234 +50,214 @@ _STAND_INS: Mapping[Key, Any] = {
 
 
 @dataclass(slots=True)
-class Layer:
-    """What one source says: tables of values, where each is from, and what is wrong with the source itself."""
+class Source:
+    """The values of one source by flat key, and the problems of the source itself."""
 
-    values: dict[str, Any] = field(default_factory=dict)
-    origins: dict[Key, str] = field(default_factory=dict)
+    entries: dict[Key, Entry] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)  # what may be a mistake, and may as well be somebody else's
-    refused: list[Any] = field(default_factory=list)  # secrets that are no value any more, and still must not be shown
+    remarks: list[str] = field(default_factory=list)  # possible mistakes, which may be names of other programs
+    refused: list[Any] = field(default_factory=list)  # values that are not used, and may hold secrets
 
-    def note(self, name: Name, words: str) -> None:
-        """Keep what is to be said about a name that is no setting."""
+    def note(self, name: Name, message: str) -> None:
+        """Record a name that is no setting: as a problem, as a remark, or not at all."""
         if name.is_ours:
-            self.problems.append(words + name.hint)
+            self.problems.append(message + name.hint)
         elif name.hint:
-            self.remarks.append(words + name.hint)
-
-    def put(self, key: Key, value: Any, origin: str) -> None:
-        table = self.values
-        for part in key[0].split("."):
-            table = table.setdefault(part, {})
-        table[key[1]] = value
-        self.origins[key] = origin
-
-    def table(self, section: str) -> Any:
-        """The table of this name, `{}` where there is none."""
-        table: Any = self.values
-        for part in section.split("."):
-            table = table.get(part, {}) if isinstance(table, dict) else {}
-        return table
-
-    def given(self) -> Iterator[tuple[Key, Any]]:
-        inner = {section: self.table(section) for section in SECTIONS if "." in section}
-        for section, table in (*self.values.items(), *inner.items()):
-            if isinstance(table, dict):
-                yield from (((section, name), value) for name, value in table.items())
+            self.remarks.append(message + name.hint)
 
 
 def load(
     config_path: Path | None,
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
-    warn: Callable[[str], None] = lambda _words: None,
+    warn: Callable[[str], None] = lambda _remark: None,
 ) -> Settings:
     """Read, merge and check all settings.
 
     Args:
         config_path: the TOML file, which must exist; None reads none.
-        overrides: what the command line asks for, as `{"log.level": "debug"}`; None values count as not given.
+        overrides: the options of the command line, as `{"log.level": "debug"}`; None values count as absent.
         environ: the process's environment.
-        warn: is given each line about a name that is near to one of ours and does not stop the start.
+        warn: takes each line about a name that resembles one of ours and does not stop the start.
 
     Raises:
-        FixConfiguration: every problem there is, one line each, without secrets.
+        FixConfiguration: every problem, one line each, without secrets.
     """
-    layers = [
+    sources = [
         from_overrides(overrides or {}),
         from_environment(environ),
         from_credentials(environ.get("CREDENTIALS_DIRECTORY", "")),
     ]
-    problems = [problem for layer in layers for problem in layer.problems]
+    problems = [problem for source in sources for problem in source.problems]
     try:
-        layers.append(from_file(config_path))
+        sources.append(from_file(config_path))
     except FixConfiguration as error:
-        # Without the file nearly every key would be reported as missing: say only what is certain.
+        # Without the file nearly every key would be reported as missing: report only what is certain.
         raise FixConfiguration(*limited([*error.problems, *problems])) from None
-    problems += layers[-1].problems
-    layers.append(_defaults(environ))
+    problems += sources[-1].problems
+    sources.append(_defaults(environ))
+    entries = _merged(sources)
+    settings = None
     try:
-        settings = _merged(layers)
+        settings = Settings(**_tables(entries))
     except ValidationError as error:
-        settings = None
-        values, origins = _effective(layers)
-        # `from None`, and no value in it: what pydantic raised holds the raw input.
-        problems += render(error, values, origins, Redactor(_private_texts(layers)))
-    problems += _rules(layers)
-    remarks = limited([remark for layer in layers for remark in layer.remarks])
+        # `from None`, and without the error: it holds the raw input.
+        problems += render(error, entries, Redactor(_private_texts(sources)))
+    problems += _rules(entries)
+    remarks = limited([remark for source in sources for remark in source.remarks])
     if problems or settings is None:
-        # What is missing may be missing because of them.
+        # A remark may be the reason why a setting is missing.
         raise FixConfiguration(*limited([*problems, *remarks]))
     for remark in remarks:
         warn(remark)
     return settings
 
 
-def from_overrides(overrides: Mapping[str, Any]) -> Layer:
-    """The command line. Text is read as from the environment."""
-    layer = Layer()
+def from_overrides(overrides: Mapping[str, Any]) -> Source:
+    """Return the options of the command line. Text is decoded as text of the environment is."""
+    source = Source()
     for name, value in overrides.items():
-        section, _, key = name.rpartition(".")
-        known = FIELDS.get((section, key))
-        if known is None:
-            layer.problems.append(unknown_key((section, key)))
+        section, _, name_in_section = name.rpartition(".")
+        key = section, name_in_section
+        if key not in FIELDS:
+            source.problems.append(unknown_key(key))
         elif value is not None:
-            layer.put((section, key), decode(known, value) if isinstance(value, str) else value, "the command line")
-    return layer
+            decoded = decode(FIELDS[key], value) if isinstance(value, str) else value
+            source.entries[key] = Entry(decoded, "the command line")
+    return source
 
 
-def from_environment(environ: Mapping[str, str]) -> Layer:
-    """Every `WATCHER_TABLE__KEY` name. A typo in one is a problem; other names with our prefix belong to others."""
-    layer = Layer()
+def from_environment(environ: Mapping[str, str]) -> Source:
+    """Return the values of every `WATCHER_TABLE__KEY`. A typo in one is a problem; other names are left alone."""
+    source = Source()
     known = {env_name(key): key for key in FIELDS}
     for name in sorted(environ):
         if not name.startswith(PREFIX) or name in OTHER_NAMES:
             continue
         key = known.get(name)
         if key is None:
-            layer.note(name_of(name, list(known)), f"{shown_name(name)}: is not a known setting in the environment")
+            source.note(name_of(name, list(known)), f"{shown_name(name)}: is not a known setting in the environment")
         else:
-            layer.put(key, decode(FIELDS[key], environ[name]), name)
-    return layer
+            source.entries[key] = Entry(decode(FIELDS[key], environ[name]), name)
+    return source
 
 
-def from_credentials(folder: str) -> Layer:
-    """Every file of the credentials folder whose name is a setting's; other services' files are left alone."""
-    layer = Layer()
+def from_credentials(folder: str) -> Source:
+    """Return the values of every file in the credentials folder that has a setting's name."""
+    source = Source()
     if not folder:
-        return layer
+        return source
     known = {credential_name(key): key for key in FIELDS}
     try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in islice(entries, _MAX_CREDENTIALS))
+        with os.scandir(folder) as files:
+            names = sorted(file.name for file in islice(files, _MAX_CREDENTIALS))
     except (OSError, ValueError):
-        layer.remarks.append("$CREDENTIALS_DIRECTORY: cannot be read; unset it, or let systemd set it")
-        return layer
+        source.remarks.append("$CREDENTIALS_DIRECTORY: cannot be read; unset it, or let systemd set it")
+        return source
     for name in names:
         key = known.get(name)
         if key is not None:
-            _read_credential(layer, key, Path(folder) / name)
+            _read_credential(source, key, Path(folder) / name)
         else:
-            layer.note(name_of(name, list(known)), f"credential file {shown_name(name)}: is not a known setting")
-    return layer
+            source.note(name_of(name, list(known)), f"credential file {shown_name(name)}: is not a known setting")
+    return source
 
 
-def _read_credential(layer: Layer, key: Key, path: Path) -> None:
-    where = f"credential file {path.name}"
+def _read_credential(source: Source, key: Key, path: Path) -> None:
+    origin = f"credential file {path.name}"
     try:
         text = read_text(path, CREDENTIAL_LIMIT_BYTES).rstrip("\r\n")
     except FixConfiguration as error:
-        layer.problems += [f"{where}: {problem}" for problem in error.problems]
+        source.problems += [f"{origin}: {problem}" for problem in error.problems]
         text = ""
     else:
         if not text:
-            layer.problems.append(f"{where}: is empty")
-    # Also when it is unusable: the setting was given, and "is required" would mislead.
-    layer.put(key, decode(FIELDS[key], text) if text else _placeholder(key), where)
+            source.problems.append(f"{origin}: is empty")
+    # An unusable file gets a stand-in: the setting is not missing, and "is required" would mislead.
+    source.entries[key] = Entry(decode(FIELDS[key], text) if text else _stand_in(key), origin)
 
 
-def from_file(path: Path | None) -> Layer:
-    """The TOML file.
+def from_file(path: Path | None) -> Source:
+    """Return the values of the TOML file.
 
     Raises:
-        FixConfiguration: it cannot be read or parsed at all.
+        FixConfiguration: the file cannot be read or parsed at all.
     """
-    layer = Layer()
+    source = Source()
     if path is None:
-        return layer
-    layer.values = tomltext.parse(path)
-    for section in SECTIONS:
-        if not isinstance(layer.table(section), dict):
-            parent, _, name = section.rpartition(".")
-            table = layer.table(parent) if parent else layer.values
-            layer.refused.append(table.pop(name))
-            layer.problems.append(f"{section}: must be a table, [{section}]")
+        return source
+    for name, table in tomltext.parse(path).items():
+        if name in Settings.model_fields:
+            _read_table(source, name, table)
+        else:
+            source.problems.append(unknown_key((name,)))
     for key, known in FIELDS.items():
-        table = layer.table(key[0])
-        if SecretStr in get_args(known.annotation) and key[1] in table:
-            layer.refused.append(table[key[1]])
-            table[key[1]] = _placeholder(key)
-            words = f"use {env_name(key)} or the credential file {credential_name(key)}"
-            layer.problems.append(f"{'.'.join(key)}: a secret must not stand in the configuration file; {words}")
-    return layer
+        if key in source.entries and SecretStr in get_args(known.annotation):
+            source.refused.append(source.entries[key].value)
+            source.entries[key] = Entry(_stand_in(key))
+            advice = f"use {env_name(key)} or the credential file {credential_name(key)}"
+            source.problems.append(f"{'.'.join(key)}: a secret must not stand in the configuration file; {advice}")
+    return source
 
 
-def _placeholder(key: Key) -> Any:
-    """Something valid for a value that was refused already, so that it is not reported twice."""
+def _read_table(source: Source, section: str, table: Any) -> None:
+    if not isinstance(table, dict):
+        source.refused.append(table)
+        source.problems.append(f"{section}: must be a table, [{section}]")
+        return
+    for name, value in table.items():
+        if f"{section}.{name}" in SECTIONS:
+            _read_table(source, f"{section}.{name}", value)
+        else:
+            source.entries[section, name] = Entry(value)
+
+
+def _stand_in(key: Key) -> Any:
+    """Return a valid value for one that is refused already, so that it is not reported twice."""
     return _STAND_INS.get(key, FIELDS[key].default)
 
 
-def _defaults(environ: Mapping[str, str]) -> Layer:
-    layer = Layer()
+def _defaults(environ: Mapping[str, str]) -> Source:
     folder = environ.get("STATE_DIRECTORY", "").split(":")[0]
-    if folder:
-        layer.put(("ledger", "url"), f"sqlite:///{folder}/watcher.db", "$STATE_DIRECTORY")
-    return layer
+    entry = Entry(f"sqlite:///{folder}/watcher.db", "$STATE_DIRECTORY")
+    return Source({("ledger", "url"): entry} if folder else {})
 
 
-def _merged(layers: list[Layer]) -> Settings:
-    class Layered(Settings):
-        @classmethod
-        def settings_customise_sources(
-            cls, settings_cls: type[BaseSettings], *_: Any, **__: Any
-        ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return tuple(InitSettingsSource(settings_cls, layer.values) for layer in layers)
-
-    checked = Layered()
-    return Settings(**{name: getattr(checked, name) for name in Settings.model_fields})
+def _merged(sources: Sequence[Source]) -> dict[Key, Entry]:
+    """Return one entry for each key, of the first source that has it."""
+    return {key: entry for source in reversed(sources) for key, entry in source.entries.items()}
 
 
-def _effective(layers: list[Layer]) -> tuple[dict[Key, Any], dict[Key, str]]:
-    values: dict[Key, Any] = {}
-    origins: dict[Key, str] = {}
-    for layer in reversed(layers):
-        for key, value in layer.given():
-            values[key] = value
-            origins.pop(key, None)
-        origins.update(layer.origins)
-    return values, origins
+def _tables(entries: Mapping[Key, Entry]) -> dict[str, Any]:
+    """Return the values as nested tables, as the model takes them."""
+    tables: dict[str, Any] = {}
+    for (section, name), entry in entries.items():
+        table = tables
+        for part in section.split("."):
+            table = table.setdefault(part, {})
+        table[name] = entry.value
+    return tables
 
 
-def _rules(layers: list[Layer]) -> Iterator[str]:
-    """What holds between tables."""
-    values, _ = _effective(layers)
+def _rules(entries: Mapping[Key, Entry]) -> Iterator[str]:
+    """Yield the problems between tables."""
+    values = {key: entry.value for key, entry in entries.items()}
     if values.get(("operator", "api")) != "none" and values.get(("hook", "target"), "") == "":
         yield 'hook.target: is required (or set operator.api = "none" to observe only)'
 
 
-def _private_texts(layers: list[Layer]) -> set[str]:
-    """Every text given for a key that can hide a secret, however wrong its shape."""
+def _private_texts(sources: Sequence[Source]) -> set[str]:
+    """Return every text in the values of keys that can hide a secret, however wrong its shape."""
     private = {key for key, known in FIELDS.items() if is_private(known)}
-    found: set[str] = set()
-    waiting = [value for layer in layers for key, value in layer.given() if key in private]
-    waiting += [value for layer in layers for value in layer.refused]
+    texts: set[str] = set()
+    waiting = [entry.value for source in sources for key, entry in source.entries.items() if key in private]
+    waiting += [value for source in sources for value in source.refused]
     while waiting:
         value = waiting.pop()
         if isinstance(value, str):
-            found.add(value)
+            texts.add(value)
         elif isinstance(value, dict):
             waiting += [*value.keys(), *value.values()]
         elif isinstance(value, (list, tuple)):
             waiting += value
-    return found
+    return texts

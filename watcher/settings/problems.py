@@ -1,10 +1,10 @@
-"""Problems of the configuration, in words: one line each, what is wrong and what to write instead.
+"""Problems of the configuration, one line each: the key, the reason, and what to write instead.
 
-Imports `settings` for the names of the keys. Invariant: a line never holds the value of a key that can hide a secret,
-nor the value of a key it does not know.
+Invariant: a line never holds the value of a key that can hide a secret, nor of an unknown key.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, get_args
 
 from pydantic import SecretStr, ValidationError
@@ -46,40 +46,42 @@ FIELDS: Mapping[Key, FieldInfo] = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A value as its source holds it. `origin` is "" for the file, else it names the source."""
+
+    value: Any
+    origin: str = ""
+
+
 def is_private(field: FieldInfo) -> bool:
-    """Whether the key's value can be, or hide, a secret."""
+    """Return True if the key's value can be a secret, or hide one."""
     return not field.repr or SecretStr in (field.annotation, *get_args(field.annotation))
 
 
 def shown_name(name: object) -> str:
-    """A name from outside, fit to be shown: it may be a pasted URL, or longer than a screen."""
+    """Return a name from outside, safe to print: it may be a pasted URL, or longer than a screen."""
     text = escape(hide_urls(str(name)[: 4 * _NAME_LIMIT_CHARS]))
     return text if len(text) <= _NAME_LIMIT_CHARS else text[:_NAME_LIMIT_CHARS] + "..."
 
 
 def limited(problems: Sequence[str]) -> list[str]:
-    """The problems, each once, and no more than a person can read."""
+    """Return each problem once, `MAX_PROBLEMS` at most."""
     unique = list(dict.fromkeys(problems))
     more = len(unique) - MAX_PROBLEMS
     return unique if more <= 0 else [*unique[:MAX_PROBLEMS], f"... and {more} problems more"]
 
 
-def render(
-    error: ValidationError,
-    values: Mapping[Key, Any],
-    origins: Mapping[Key, str],
-    redactor: Redactor,
-) -> list[str]:
-    """The lines for what pydantic found.
+def render(error: ValidationError, entries: Mapping[Key, Entry], redactor: Redactor) -> list[str]:
+    """Return one line for each error of pydantic.
 
     Args:
-        error: what it found.
-        values: every value as it was given, to show what was got.
-        origins: for values that do not come from the file, where they do come from.
+        error: the errors.
+        entries: every value with its origin, for the lines to quote.
         redactor: knows the secrets among the values.
     """
     lines = []
-    # Neither input nor context is taken over blindly: both may hold the value, or the whole table around it.
+    # Neither input nor context is printed as it is: both may hold the value, or the whole table around it.
     for detail in error.errors(include_url=False, include_input=False):
         loc = detail["loc"]
         if detail["type"] in ("extra_forbidden", "invalid_key"):
@@ -91,12 +93,12 @@ def render(
             if ".".join(key) in SECTIONS and detail["type"] != "value_error":
                 lines.append(f"{'.'.join(key)}: must be a table, [{'.'.join(key)}]")
                 continue
-            lines.append(f"{'.'.join(key)}: {_words(detail)}{_got(key, detail, values, origins, redactor)}")
+            lines.append(f"{'.'.join(key)}: {_reason(detail)}{_quoted(key, detail, entries.get(key), redactor)}")
     return lines
 
 
 def key_at(path: Sequence[object]) -> Key:
-    """The key a path leads to; what is inside of its value does not count."""
+    """Return the key that a path of pydantic leads to, without the steps inside its value."""
     section, rest = str(path[0]), [str(part) for part in path[1:]]
     while len(rest) > 1 and f"{section}.{rest[0]}" in SECTIONS:
         section = f"{section}.{rest.pop(0)}"
@@ -104,7 +106,7 @@ def key_at(path: Sequence[object]) -> Key:
 
 
 def unknown_key(path: tuple[str, ...]) -> str:
-    """The line for a table or key that does not exist."""
+    """Return the line for a table or key that does not exist."""
     shown = ".".join(shown_name(part) for part in path)
     if len(path) < 2:
         name = path[0] if path else ""
@@ -124,24 +126,26 @@ def _elsewhere(name: str) -> str:
     return f"; did you mean {' or '.join(homes)}?" if homes else ""
 
 
-def _words(detail: ErrorDetails) -> str:
+def _reason(detail: ErrorDetails) -> str:
     return NEEDED if detail["type"] == "missing" else validation.reason(detail) or "is not valid"
 
 
-def _got(
-    key: Key, detail: ErrorDetails, values: Mapping[Key, Any], origins: Mapping[Key, str], redactor: Redactor
-) -> str:
-    notes = []
+def _quoted(key: Key, detail: ErrorDetails, entry: Entry | None, redactor: Redactor) -> str:
+    """Return the value, where it may be shown, its origin, and the name that was probably meant."""
     field = FIELDS.get(key)
+    if entry is None:
+        return ""
+    notes = []
     if field is not None and not is_private(field):
-        notes.append(_shown_value(values.get(key), redactor))
-    if key in origins:
-        notes.append(f"from {origins[key]}")
+        notes.append(_shown_value(entry.value, redactor))
+    if entry.origin:
+        notes.append(f"from {entry.origin}")
     hint = ""
-    if detail["type"] == "literal_error" and field is not None and isinstance(values.get(key), str):
-        hint = did_you_mean(values[key].lower(), [str(name) for name in get_args(field.annotation)], show='"{}"'.format)
-    told = ", ".join(note for note in notes if note)
-    return (f" ({told})" if told else "") + hint
+    if detail["type"] == "literal_error" and field is not None and isinstance(entry.value, str):
+        names = [str(name) for name in get_args(field.annotation)]
+        hint = did_you_mean(entry.value.lower(), names, show='"{}"'.format)
+    shown = ", ".join(note for note in notes if note)
+    return (f" ({shown})" if shown else "") + hint
 
 
 def _shown_value(value: Any, redactor: Redactor) -> str:
@@ -154,7 +158,7 @@ def _shown_value(value: Any, redactor: Redactor) -> str:
         return f"got {value!r}"
     if isinstance(value, str):
         shown = redactor(value)
-        # What looks like an address with a key in it is not repeated, wherever it was pasted.
+        # A text that resembles an address with a key in it is not repeated, in whichever setting it stands.
         is_plain = len(shown) <= _VALUE_LIMIT_CHARS and HIDDEN not in shown and "://" not in shown and "@" not in shown
         return f'got "{shown}"' if is_plain else ""
     return ""
