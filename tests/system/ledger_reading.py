@@ -16,7 +16,8 @@ class LedgerReading:
         """Rows of the ledger; [] while there is none."""
         if not self.ledger.exists():
             return []
-        connection = sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=10)
+        # A daemon that is stopped (SIGSTOP) while it recovers the write-ahead log keeps readers out for that long.
+        connection = sqlite3.connect(f"file:{self.ledger}?mode=ro", uri=True, timeout=60)
         try:
             return connection.execute(sql, parameters).fetchall()
         except sqlite3.OperationalError as error:

@@ -123,7 +123,7 @@ def _moves(ledger: Path) -> Counter[tuple[str | None, str]]:
 
 
 def _query(ledger: Path, sql: str) -> list[Any]:
-    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=10)) as connection:
+    with closing(sqlite3.connect(f"file:{ledger}?mode=ro", uri=True, timeout=60)) as connection:
         return connection.execute(sql).fetchall()
 
 
