@@ -40,12 +40,13 @@ def points(counted: Mapping[tuple[str, str], int]) -> list[Point]:
 
 
 def sample(every: Sequence[Point], count: int, seed: int) -> list[Point]:
-    """So many points, of each kind in proportion, but five of the rare ones."""
+    """So many points, of each kind in proportion, but of the rare ones five, or as many as fit."""
     chance = random.Random(seed)
     kinds: dict[tuple[str, str, str], list[Point]] = defaultdict(list)
     for one in every:
         kinds[one.kind].append(one)
-    chosen = [one for some in kinds.values() for one in chance.sample(some, min(5, len(some)))]
+    least = max(1, min(5, count // len(kinds)))
+    chosen = [one for some in kinds.values() for one in chance.sample(some, min(least, len(some)))]
     rest = sorted(set(every) - set(chosen))
     chosen += chance.sample(rest, max(0, min(count - len(chosen), len(rest))))
     chance.shuffle(chosen)
