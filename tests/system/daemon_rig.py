@@ -21,11 +21,19 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from rich.progress import Progress
+
 from tests.system.daemon_process import Daemon, Done, launch, run_command
 from tests.system.ledger_reading import LedgerReading
+from watcher.cli import options
+from watcher.cli.prove import prove_now
 from watcher.devnet.journal import read_journal
 from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.ledger import queries
 from watcher.operator.request import PROBE_METHOD
+from watcher.report.listing import task_fields
+from watcher.settings.load import load
+from watcher.settings.model import Settings
 from watcher.state import ENDED
 
 __all__ = ["Daemon", "Done", "Rig", "running_rig"]
@@ -99,18 +107,16 @@ class Rig(LedgerReading):
         return await run_command([*arguments, "--config", str(self.config)], given, self.folder, timeout_s)
 
     async def tasks(self) -> list[dict[str, Any]]:
-        """`watcher tasks list --json`."""
-        done = await self.command("tasks", "list", "--json")
-        assert done.code == 0, done.err
-        return list(done.json)
+        """What `watcher tasks list --json` prints, without the price of a process."""
+        with options.ledger(self._settings()) as (reader, source_id):
+            return list(map(task_fields, reader.stream(queries.list_tasks, source_id, None)))
 
     async def prove(self) -> dict[str, Any]:
-        """`watcher prove --json`; asserts that the exit code agrees with `ok`."""
-        done = await self.command("prove", "--json")
-        assert done.out, done.err
-        proof: dict[str, Any] = done.json
-        assert done.code == (0 if proof["ok"] else 1), done.err
-        return proof
+        """What `watcher prove --json` prints, without the price of a process."""
+        return (await prove_now(self._settings(), Progress(disable=True))).as_json()
+
+    def _settings(self) -> Settings:
+        return load(self.config, {"operator.api": "none"}, self.environment)
 
     # -- the world ---------------------------------------------------------------------------------------------------
 
@@ -211,7 +217,7 @@ class Rig(LedgerReading):
         """The four witnesses agree: chain, emulator's journal, hook's notes, ledger. Returns the canonical tasks.
 
         Every canonical task is in `state`; the chain shows exactly one response to each that is final, with the bytes
-        the hook gave for that very task; never were two different answers sent for one task; `prove` exits 0.
+        the hook gave for that very task; never were two different answers sent for one task; the proof is whole.
         """
         proof, listed = await asyncio.gather(self.prove(), self.tasks())
         assert proof["ok"], proof
