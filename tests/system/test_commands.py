@@ -295,7 +295,7 @@ async def test_a_task_may_be_named_as_hex_as_explorers_show_it(house: Stages) ->
     for index in ("0x", "0xzz", "0x" + "0" * 65, "1_0", "1e3", "01x", " ", "0x1_0"):
         done = await house("tasks", "show", index)
         assert (done.code, done.out) == (64, "")
-        assert "nor the same as 0x" in done.err
+        assert "in decimal or as 0x" in done.err
 
 
 # -- a person's hand ---------------------------------------------------------------------------------------------------
@@ -491,7 +491,7 @@ async def test_listing_is_refused_when_the_ledger_knows_only_other_contracts(hou
     config.write_text(re.sub(r'address = "0x[0-9a-fA-F]{40}"', f'address = "0x{"11" * 20}"', text))
     done = await command("tasks", "list", "--config", str(config))
     assert done.code == 78
-    assert "knows nothing of this contract" in done.err
+    assert "holds nothing of this contract" in done.err
 
 
 # -- data and log ------------------------------------------------------------------------------------------------------

@@ -52,8 +52,8 @@ def test_install_writes_below_a_root_and_tells_what_is_there_already(
     changed.write_text("mine")
     systemd.install(dry_run=False, root=tmp_path)
     said = capsys.readouterr().out
-    assert said.count("as it should be") == 3
-    assert f"wrote {changed} (it is there, and differs)" in said
+    assert said.count("unchanged: ") == 3
+    assert f"wrote {changed} (it exists, and differs)" in said
     assert f"ExecStart={PROGRAM} run" in changed.read_text()
 
 

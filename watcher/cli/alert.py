@@ -1,4 +1,4 @@
-"""`watcher alert`: whether alerts arrive."""
+"""`watcher alert`: a test of the alert services."""
 
 import asyncio
 
@@ -7,21 +7,21 @@ import typer
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, load, print_json
 from watcher.errors import FixConfiguration, RetryElsewhere
 
-app = typer.Typer(help="Try out the alerts.", no_args_is_help=True)
+app = typer.Typer(help="Try the alerts.", no_args_is_help=True)
 
 
 @app.callback()
 def group() -> None:
-    """Try out the alerts."""
+    """Try the alerts."""
 
 
 @app.command("test")
 def send_test(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Send one message to every service of alerts.urls, and say which took it. Exits 69 when one did not."""
+    """Send one message to every service of alerts.urls, and print which took it. Exits 69 if one did not."""
     settings = load(config, reading_only=True)
     if not settings.alerts.urls:
         raise FixConfiguration(
-            "alerts.urls: names no service; set WATCHER_ALERTS__URLS or the credential file alerts__urls"
+            "alerts.urls: no service is set; set WATCHER_ALERTS__URLS or the credential file alerts__urls"
         )
     from watcher.clock import SystemClock
     from watcher.health.alert_text import Message
@@ -30,12 +30,12 @@ def send_test(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
     delivery = Delivery.of(settings.alerts)
     name = watcher_name(settings.chain.chain_id, settings.task_manager.address)
-    body = "This is only a test: alerts of this watcher arrive here."
-    failed = asyncio.run(delivery.deliver(Message(f"watcher {name}: test", body, "info"), SystemClock()))
+    message = Message(f"watcher {name}: test", "This is only a test: alerts of this watcher arrive here.", "info")
+    failed = asyncio.run(delivery.deliver(message, SystemClock()))
     if as_json:
-        print_json([{"service": name, "arrived": name not in failed} for name in delivery.names])
+        print_json([{"service": service, "arrived": service not in failed} for service in delivery.names])
     else:
-        for name in delivery.names:
-            typer.echo(f"{name}: {'did not take it' if name in failed else 'took it'}")
+        for service in delivery.names:
+            typer.echo(f"{service}: {'did not take it' if service in failed else 'took it'}")
     if failed:
-        raise RetryElsewhere(f"not delivered by {', '.join(failed)}; check the URL and the way to the service")
+        raise RetryElsewhere(f"not delivered by {', '.join(failed)}; check the URL and the network to the service")

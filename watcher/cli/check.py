@@ -1,6 +1,7 @@
-"""`watcher check`: everything the daemon relies on, tried once and without side effects."""
+"""`watcher check`: every part the daemon relies on, tried once and without side effects."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,19 +21,19 @@ _COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
 def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Try settings, ledger, node, contract, API and hook, and say what to do about what is wrong.
+    """Try settings, ledger, node, contract, API and hook, and say how to correct each problem.
 
-    Sends nothing and leaves nothing behind; docs/check.md explains every line. Exit code 78 when something is to be
-    mended, 69 when a node or the API cannot be reached, 0 when all is green or yellow.
+    Sends nothing and leaves nothing behind; docs/check.md explains every line. Exit code 78 if a person must correct
+    something, 69 if a node or the API cannot be reached, 0 if all lines are green or yellow.
     """
     from watcher.doctor.examine import exit_code
     from watcher.doctor.finding import Finding
 
     try:
         findings = asyncio.run(_examine(load(config), config))
-    except FixConfiguration as wrong:
-        if as_json:  # beside the lines on stderr that every command has for it
-            _print([Finding("settings", "complete", "wrong", one, wrong.exit_code) for one in wrong.problems])
+    except FixConfiguration as error:
+        if as_json:  # beside the lines on stderr that every command prints
+            _print([Finding("settings", "complete", "wrong", line, error.exit_code) for line in error.problems])
         raise
     if as_json:
         _print(findings)
@@ -45,18 +46,24 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 async def _examine(settings: Settings, config: Path) -> "list[Finding]":
     from watcher.doctor.examine import Examination
 
-    # On a terminal only: elsewhere a spinner is noise.
+    # Only a terminal shows the spinner.
     console = PlainConsole(to_stderr=True)
-    with console.status(Text("looking")) as status:
-        return await Examination(settings, lambda what: status.update(Text(f"looking at: {what}")), config).run()
+    with console.status(Text("checking")) as status:
+        return await Examination(settings, lambda part: status.update(Text(f"checking: {part}")), config).run()
 
 
-def _print(findings: "list[Finding]") -> None:
-    print_json([{"what": one.what, "verdict": one.verdict, "words": one.words, "check": one.check} for one in findings])
+def _print(findings: "Sequence[Finding]") -> None:
+    print_json(
+        [
+            {"what": finding.what, "verdict": finding.verdict, "words": finding.words, "check": finding.check}
+            for finding in findings
+        ]
+    )
 
 
-def _show(findings: "list[Finding]") -> None:
+def _show(findings: "Sequence[Finding]") -> None:
     table = Table("what", "verdict", Column(overflow="fold"), title="check")
-    for one in findings:
-        table.add_row(f"{one.what}: {one.check}", Text(one.verdict, style=_COLOURS[one.verdict]), one.words)
+    for finding in findings:
+        verdict = Text(finding.verdict, style=_COLOURS[finding.verdict])
+        table.add_row(f"{finding.what}: {finding.check}", verdict, finding.words)
     PlainConsole().print(table)

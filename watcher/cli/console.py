@@ -1,7 +1,7 @@
-"""The console of every command. What it prints may come from an API, a hook or a chain.
+"""The console of every command. Its texts may come from an API, a hook or a chain.
 
 Invariant: no text is read as markup, an emoji code or a link, and no character of it reaches the terminal as a control.
-A test sees to it that no other module makes a console.
+A test allows no other module to make a console.
 """
 
 import sys
@@ -20,5 +20,5 @@ class PlainConsole(Console):
         super().__init__(file=sys.stderr if to_stderr else None, markup=False, emoji=False, highlight=False)
 
     def render_str(self, text: str, *, style: str | Style = "", **_options: object) -> Text:
-        """Return `text` as it stands, its control characters spelled out. Cells, titles and lines all come by here."""
+        """Return `text` literally, its control characters spelled out. Rich renders cells, titles and lines by this."""
         return Text("\n".join(map(escape, text.split("\n"))), style=style)

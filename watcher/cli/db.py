@@ -13,12 +13,12 @@ from watcher.text import escape
 
 _DAY_MS = 24 * 3600 * 1000
 
-app = typer.Typer(help="Upgrade, check, copy or relieve the ledger.", no_args_is_help=True)
+app = typer.Typer(help="Upgrade, check, copy or shorten the ledger.", no_args_is_help=True)
 
 
 @app.command()
 def upgrade(config: Config = DEFAULT_CONFIG) -> None:
-    """Bring the ledger to this program's schema, copying it first. `watcher run` does this by itself."""
+    """Upgrade the ledger to this program's schema, after a copy of it. `watcher run` does the same at its start."""
     from watcher.ledger import schema
     from watcher.ledger.lock import sole_writer
 
@@ -47,7 +47,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         print_json({"current": state.current, "wanted": state.wanted, "damage": damage, "ok": not damage})
     else:
         typer.echo(f"schema {state.current or 'none'}, this program's is {state.wanted}")
-        typer.echo("every page is in order" if not damage else f"damaged: {escape(damage)}")
+        typer.echo("every page is intact" if not damage else f"damaged: {escape(damage)}")
     if damage:
         raise typer.Exit(1)
     if not state.is_current:
@@ -57,17 +57,15 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 @app.command()
 def backup(
     target: Annotated[Path | None, typer.Argument(help="The copy to make; must not exist.")] = None,
-    to: Annotated[
-        Path | None, typer.Option("--to", help="Instead: a folder, where the copy gets a name with the time.")
-    ] = None,
-    keep: Annotated[int, typer.Option(min=1, help="With --to: how many copies of that kind to keep there.")] = 14,
+    to: Annotated[Path | None, typer.Option("--to", help="Instead: a folder; the copy's name has the time.")] = None,
+    keep: Annotated[int, typer.Option(min=1, help="With --to: the number of such copies to keep.")] = 14,
     config: Config = DEFAULT_CONFIG,
 ) -> None:
-    """Copy the ledger, also while the daemon runs, and read the copy through."""
+    """Copy the ledger, also while the daemon runs, and check the copy."""
     from watcher.ledger.backup import copy_named, copy_to
 
     if (target is None) == (to is None):
-        raise FixUsage("name either the copy to make, or with --to the folder it goes to")
+        raise FixUsage("name either the copy to make, or with --to the folder for it")
     path = sqlite_path(parse_url(load(config, reading_only=True).ledger.url))
     if path is None:
         raise FixUsage("this ledger is not SQLite; copy it with the database's own tools (pg_dump)")
@@ -78,56 +76,57 @@ def backup(
         typer.echo(f"copied {path} to {target}")
         return
     assert to is not None
-    made, gone = copy_named(path, to, keep)
-    typer.echo(f"copied {path} to {made}" + (f", removed {len(gone)} older copies" if gone else ""))
+    copy, removed = copy_named(path, to, keep)
+    typer.echo(f"copied {path} to {copy}" + (f", removed {len(removed)} older copies" if removed else ""))
 
 
 @app.command()
 def retain(
-    to: Annotated[Path, typer.Option("--to", help="The folder the exports go to.")],
+    to: Annotated[Path, typer.Option("--to", help="The folder for the exports.")],
     older_than_blocks: Annotated[
-        int | None, typer.Option(min=0, help="Tasks created at least so many blocks below the final one.")
+        int | None, typer.Option(min=0, help="Tasks created at least so many blocks below the final block.")
     ] = None,
     days: Annotated[int | None, typer.Option(min=0, help="Tasks that have not changed for so many days.")] = None,
     vacuum: Annotated[
-        bool, typer.Option("--vacuum", help="Then give the space back to the disk; only while no daemon runs.")
+        bool, typer.Option("--vacuum", help="Then return the space to the disk; only while no daemon runs.")
     ] = False,
     config: Config = DEFAULT_CONFIG,
     as_json: Json = False,
 ) -> None:
     """Move the journal and attempts of old final tasks into compressed files, also while the daemon runs.
 
-    Task, answer and outcome stay: `watcher prove` proves as much as before.
+    Task, answer and outcome stay in the ledger, and `watcher prove` proves as much as before.
     """
     from watcher.clock import SystemClock
     from watcher.ledger.retention import Age
     from watcher.report.archive import retain as retain_now
 
     if older_than_blocks is None and days is None:
-        raise FixUsage("say how old: --older-than-blocks or --days, or both")
+        raise FixUsage("name an age: --older-than-blocks or --days, or both")
     settings = load(config, reading_only=True)
     before_ms = None if days is None else SystemClock().now_ms() - days * _DAY_MS
     with ledger(settings) as (reader, source_id):
-        done = retain_now(reader, settings.ledger.url, source_id, Age(older_than_blocks, before_ms), to)
+        exports = retain_now(reader, settings.ledger.url, source_id, Age(older_than_blocks, before_ms), to)
     if as_json:
-        print_json([{**asdict(one), "path": str(one.path)} for one in done])
-    for one in () if as_json else done:
-        typer.echo(f"moved the stories of {one.tasks} tasks ({one.first_index} to {one.last_index}) to {one.path}")
-    if not done and not as_json:
-        typer.echo("nothing is that old")
+        print_json([{**asdict(export), "path": str(export.path)} for export in exports])
+    for export in () if as_json else exports:
+        indices = f"{export.first_index} to {export.last_index}"
+        typer.echo(f"moved journal and attempts of {export.tasks} tasks ({indices}) to {export.path}")
+    if not exports and not as_json:
+        typer.echo("no task is that old")
     if vacuum:
-        _vacuum(settings.ledger.url, say=not as_json)
+        _vacuum(settings.ledger.url, quiet=as_json)
 
 
-def _vacuum(ledger_url: str, *, say: bool) -> None:
+def _vacuum(ledger_url: str, *, quiet: bool) -> None:
     from watcher.ledger.engine import vacuum_sqlite
     from watcher.ledger.lock import sole_writer
 
     url = parse_url(ledger_url)
     path = sqlite_path(url)
     if path is None:
-        raise FixUsage("this ledger is not SQLite; its database vacuums by itself")
+        raise FixUsage("this ledger is not SQLite; PostgreSQL vacuums on its own")
     with sole_writer(url):
         before_bytes, after_bytes = vacuum_sqlite(path)
-    if say:
+    if not quiet:
         typer.echo(f"the ledger takes {after_bytes} bytes, it took {before_bytes}")

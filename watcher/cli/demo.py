@@ -1,4 +1,4 @@
-"""`watcher demo`: the whole loop on a local devnet, live, ending with a proof."""
+"""`watcher demo`: the way of tasks on a local devnet, live, with a proof at the end."""
 
 import asyncio
 import tempfile
@@ -17,12 +17,12 @@ _TIME_LIMIT_S = 80.0
 
 
 def demo(
-    tasks: Annotated[int, typer.Option("--tasks", min=1, max=2000, help="How many tasks to make.")] = 12,
+    tasks: Annotated[int, typer.Option("--tasks", min=1, max=2000, help="Number of tasks.")] = 12,
     anvil: Annotated[
         Path | None, typer.Option(envvar="WATCHER_ANVIL", help="The anvil program; found or fetched otherwise.")
     ] = None,
 ) -> None:
-    """Start a devnet and a real `watcher run`, make tasks over several blocks, follow them, prove the outcome."""
+    """Start a devnet and a real `watcher run`, make tasks in several blocks, follow them, prove the outcome."""
     log.set_up("warning")
     if not asyncio.run(_demo(tasks, anvil)):
         raise typer.Exit(1)
@@ -51,8 +51,8 @@ async def _demo(tasks: int, anvil: Path | None) -> bool:
                     except TimeoutError:
                         console.print(f"not every task was final within {_TIME_LIMIT_S:g} s")
             proof = await show.prove()
-        except TryLater as trouble:
-            console.print(f"{trouble}\n{show.last_words()}")
+        except TryLater as error:
+            console.print(f"{error}\n{show.log_tail()}")
             return False
         finally:
             await net.stop()

@@ -1,21 +1,29 @@
-"""`watcher devnet`: a local chain, contract, operators and an emulator of the hosted API, to try things on."""
+"""`watcher devnet`: a local chain, contract, operators and an emulator of the hosted API."""
 
 import asyncio
+import shlex
 import signal
+import time
+import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from watcher.cli.init import HOOK_FILE, HOOK_FUNCTION
+from watcher.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG
 from watcher.daemon import log
 from watcher.devnet.conventions import Name
+from watcher.errors import FixConfiguration, FixUsage
 
 if TYPE_CHECKING:
     from watcher.devnet.world import Devnet
 
+_CONFIG_LIMIT_BYTES = 1024 * 1024
+
 
 def devnet(
-    directory: Annotated[Path, typer.Option(help="Where logs, the chain's state and watcher.toml go.")] = Path(
+    directory: Annotated[Path, typer.Option(help="Folder for logs, the chain's state, watcher.toml and env.")] = Path(
         "devnet"
     ),
     anvil: Annotated[
@@ -23,18 +31,23 @@ def devnet(
     ] = None,
     block_time: Annotated[float, typer.Option(min=0.1, help="Seconds between blocks.")] = 1.0,
     window: Annotated[int, typer.Option(min=1, help="Blocks in which a task may be answered.")] = 100,
-    operators: Annotated[int, typer.Option(min=1, max=50, help="How many operators sign.")] = 3,
+    operators: Annotated[int, typer.Option(min=1, max=50, help="Number of operators that sign.")] = 3,
     convention: Annotated[Name, typer.Option(help="The ABI of the task manager.")] = "wizard",
-    rpc_port: Annotated[int, typer.Option(min=0, max=65_535, help="Where the chain listens; 0 takes a free port.")] = 0,
-    api_port: Annotated[
-        int, typer.Option(min=0, max=65_535, help="Where the hosted API listens; 0 takes a free port.")
-    ] = 0,
-    tasks_every: Annotated[float, typer.Option(min=0, help="Make a task every so many seconds; 0 makes none.")] = 0,
+    rpc_port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the chain; 0 takes a free one.")] = 0,
+    api_port: Annotated[int, typer.Option(min=0, max=65_535, help="Port of the hosted API; 0 takes a free one.")] = 0,
+    tasks_every: Annotated[float, typer.Option(min=0, help="Seconds between two tasks; 0 makes none.")] = 0,
+    hook: Annotated[
+        str, typer.Option(help="The hook that watcher.toml names, module:function; by default that of ./watcher.toml.")
+    ] = "",
 ) -> None:
     """Run the devnet until Ctrl-C. The hosted operator in it is an emulator, not AltLayer's service."""
     log.set_up()
     from watcher.devnet.world import Devnet, DevnetOptions
 
+    config = directory / "watcher.toml"
+    if config.resolve() == DEFAULT_CONFIG.resolve() and config.exists():
+        raise FixUsage(f"{config} exists, and the devnet would overwrite it; name another --directory")
+    target, app_dir = (hook, Path.cwd()) if hook else _own_hook()
     options = DevnetOptions(
         anvil=anvil,
         directory=directory,
@@ -52,21 +65,51 @@ def devnet(
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(number, stopped.set)
         async with Devnet(options) as net:
-            toml = net.toml(ledger_url=f"sqlite:///{directory.absolute() / 'watcher.db'}")
-            (directory / "watcher.toml").write_text(toml, encoding="utf-8")
-            typer.echo(f"# written to {directory / 'watcher.toml'}; EMULATED hosted operator, for tests only\n{toml}")
-            for name, value in net.environment.items():
-                typer.echo(f"# export {name}={value}")
-            typer.echo(
-                f"# the hook {net.convention.hook} is an example of the source tree (examples/): set hook.app_dir to "
-                "its folder, or write one of your own (README.md has one)"
-            )
+            # The chain is a new one at each start, and needs a new ledger.
+            ledger = directory.absolute() / f"watcher-{time.strftime('%Y%m%d-%H%M%S')}.db"
+            toml = net.toml(target=target, app_dir=str(app_dir), ledger_url=f"sqlite:///{ledger}")
+            config.write_text(toml, encoding="utf-8")
+            _write_env(directory / "env", config, net)
+            _print(net, config, toml, target)
             making = asyncio.create_task(_make_tasks(net, tasks_every)) if tasks_every else None
             await stopped.wait()
             if making is not None:
                 making.cancel()
 
     asyncio.run(main())
+
+
+def _own_hook() -> tuple[str, Path]:
+    """Return target and folder of the hook in ./watcher.toml, else those that `watcher init --hook` writes."""
+    from watcher.files import read_text
+
+    try:
+        table = tomllib.loads(read_text(DEFAULT_CONFIG, _CONFIG_LIMIT_BYTES)).get("hook", {})
+        target, app_dir = table.get("target"), table.get("app_dir", ".")
+    except (OSError, ValueError, AttributeError, FixConfiguration):
+        target, app_dir = None, "."
+    if isinstance(target, str) and isinstance(app_dir, str) and target:
+        return target, Path(app_dir).absolute()
+    return f"{Path(HOOK_FILE).stem}:{HOOK_FUNCTION}", Path.cwd()
+
+
+def _write_env(path: Path, config: Path, net: "Devnet") -> None:
+    """Write a file for the shell that makes `watcher run` and the other commands use this devnet."""
+    variables = {CONFIG_VARIABLE: str(config.absolute()), **net.environment}
+    lines = [f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    path.touch(mode=0o600)
+    path.write_text("".join(lines), encoding="utf-8")
+
+
+def _print(net: "Devnet", config: Path, toml: str, target: str) -> None:
+    """Print the configuration, and everything else as its comments."""
+    typer.echo(f"# written to {config}; EMULATED hosted operator, for tests only\n{toml}")
+    typer.echo(
+        f"# the hook is {target}; `watcher init --hook` writes one, and the source tree has {net.convention.hook} in "
+        f"examples/\n# next, in a second terminal: . {config.parent / 'env'} && watcher run\n# or set:"
+    )
+    for name, value in net.environment.items():
+        typer.echo(f"# export {name}={value}")
 
 
 async def _make_tasks(net: "Devnet", every_s: float) -> None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from watcher import files
-from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json, task_index
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, load_hook, print_json, task_index
 from watcher.errors import AttemptFailed, FixUsage
 from watcher.ledger import queries
 from watcher.ledger.rows import open_task
@@ -31,17 +31,25 @@ def try_(
         int | None, typer.Argument(parser=task_index, metavar="INDEX", help="A task of the ledger.")
     ] = None,
     config: Config = DEFAULT_CONFIG,
-    message: Annotated[str | None, typer.Option(help="Or a task made up of this message (0x hex).")] = None,
+    message: Annotated[str | None, typer.Option(help="Or a sample task with this message (0x hex).")] = None,
     file: Annotated[Path | None, typer.Option(help="Or a task as `tasks list --json` prints it.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Run the hook on one task in a worker process, as the daemon would. Nothing is sent, nothing is recorded."""
-    if sum(one is not None for one in (index, message, file)) != 1:
+    """Run the hook on one task in a worker process, as the daemon would. Sends and records nothing.
+
+    A sample task needs [hook] in the settings and nothing else.
+    """
+    if sum(source is not None for source in (index, message, file)) != 1:
         raise FixUsage("name one task: its INDEX in the ledger, --message 0x… or --file task.json")
-    settings = load(config, reading_only=True)
-    verdict = asyncio.run(_run(settings, config, _task(settings, index, message, file)))
-    _print(verdict, as_json)
-    if isinstance(verdict, AttemptFailed):
+    if index is not None:
+        settings = load(config, reading_only=True)
+        task = _recorded_task(settings, index)
+    else:
+        settings = load_hook(config)
+        task = _sample_task(settings, {"message": message} if file is None else _fields(file))
+    result = asyncio.run(_run(settings, config, task))
+    _print(result, as_json)
+    if isinstance(result, AttemptFailed):
         raise typer.Exit(1)
 
 
@@ -49,21 +57,21 @@ async def _run(settings: Settings, config: Path, task: Task) -> Response | Skip 
     from watcher.daemon import parts
 
     hidden = parts.hidden_paths(settings.ledger, config, os.environ)
-    async with parts.hook_runner(settings.hook, hidden) as pool:
+    async with parts.hook_runner(settings.hook, hidden) as runner:
         try:
-            return await pool.run(task)
-        except AttemptFailed as failure:
-            return failure
+            return await runner.run(task)
+        except AttemptFailed as error:
+            return error
 
 
-def _task(settings: Settings, index: int | None, message: str | None, file: Path | None) -> Task:
-    if index is not None:
-        with ledger(settings) as (reader, source_id):
-            found = reader.read_now(queries.tasks_at, source_id, index)
-        return open_task(found[0]).task
-    fields: dict[str, Any] = {} if message is None else {"message": message}
-    if file is not None:
-        fields = _fields(file)
+def _recorded_task(settings: Settings, index: int) -> Task:
+    with ledger(settings) as (reader, source_id):
+        rows = reader.read_now(queries.tasks_at, source_id, index)
+    return open_task(rows[0]).task
+
+
+def _sample_task(settings: Settings, fields: dict[str, Any]) -> Task:
+    """Return a task with these fields, as `tasks list --json` names them. Raises FixUsage for a wrong one."""
     try:
         return Task(
             chain_id=settings.chain.chain_id,
@@ -78,21 +86,21 @@ def _task(settings: Settings, index: int | None, message: str | None, file: Path
             seen_at=Sighting(1, bytes(32), bytes(32), 0),
         )
     except KeyError as missing:
-        raise FixUsage(f"that is no task: it has no {missing}") from None
+        raise FixUsage(f"not a task: it has no {missing}") from None
     except (TypeError, ValueError, OverflowError) as error:
-        raise FixUsage(f"that is no task: {error}") from None
+        raise FixUsage(f"not a task: {error}") from None
 
 
 def _fields(file: Path) -> dict[str, Any]:
     try:
-        found = files.parse(file.read_bytes())
+        document = files.parse(file.read_bytes())
     except (OSError, ValueError) as error:
         raise FixUsage(f"{file} cannot be read as JSON ({type(error).__name__})") from None
-    if isinstance(found, list) and len(found) == 1:
-        found = found[0]
-    if not isinstance(found, dict):
+    if isinstance(document, list) and len(document) == 1:
+        document = document[0]
+    if not isinstance(document, dict):
         raise FixUsage(f"{file} must hold one task object")
-    return found
+    return document
 
 
 def _bytes(text: Any) -> bytes:
@@ -104,23 +112,23 @@ def _bytes(text: Any) -> bytes:
     raise ValueError("bytes, such as its message, are written as 0x and two hex digits for each")
 
 
-def _print(verdict: Response | Skip | Later | AttemptFailed, as_json: bool) -> None:
-    match verdict:
+def _print(result: Response | Skip | Later | AttemptFailed, as_json: bool) -> None:
+    match result:
         case Response(message, version, duration_ms):
-            shown: dict[str, Any] = {
+            fields: dict[str, Any] = {
                 "verdict": "answer",
                 "response": hexed(message),
                 "hook_version": version,
                 "duration_ms": duration_ms,
             }
         case Skip(reason):
-            shown = {"verdict": "skip", "reason": reason}
+            fields = {"verdict": "skip", "reason": reason}
         case Later(blocks, seconds, reason):
-            shown = {"verdict": "later", "blocks": blocks, "seconds": seconds, "reason": reason}
+            fields = {"verdict": "later", "blocks": blocks, "seconds": seconds, "reason": reason}
         case AttemptFailed():
-            shown = {"verdict": "failed", "reason": str(verdict)}
+            fields = {"verdict": "failed", "reason": str(result)}
     if as_json:
-        print_json(shown)
+        print_json(fields)
     else:
-        for name, value in shown.items():
+        for name, value in fields.items():
             typer.echo(f"{name:>12}  {escape(str(value))}")

@@ -1,4 +1,4 @@
-"""The demo's stage play: a real `watcher run` beside a devnet, its ledger read and shown while it works."""
+"""The demo's show: a real `watcher run` beside a devnet, with its ledger shown while it works."""
 
 import asyncio
 import os
@@ -43,7 +43,7 @@ _COLOURS = {
 
 
 class Show:
-    """Makes `count` tasks in several blocks and follows them to the end."""
+    """A run of `count` tasks, made in several blocks and followed to the end."""
 
     def __init__(self, net: Devnet, folder: Path, count: int) -> None:
         self._net = net
@@ -58,12 +58,12 @@ class Show:
 
     @property
     def all_final(self) -> bool:
-        """Whether every task made is known and final."""
+        """True once every task is in the ledger and final."""
         return len(self._rows) == self._count and all(row.state == State.FINAL for row in self._rows)
 
     @asynccontextmanager
     async def daemon(self) -> AsyncIterator[None]:
-        """A `watcher run` of its own, stopped by SIGTERM as systemd would. Raises TryLater when it ends badly."""
+        """Run `watcher run` inside this block, then stop it by SIGTERM as systemd does. Raises TryLater if it fails."""
         with self._log.open("wb") as log:
             command = [sys.executable, "-m", "watcher", "run", "--config", str(self._config)]
             environ = {**os.environ, **self._net.environment}
@@ -94,15 +94,15 @@ class Show:
             making.cancel()
 
     async def prove(self) -> Proof:
-        """What `watcher prove` says of it."""
+        """Return the proof that `watcher prove` prints."""
         return await prove_now(self._settings, Progress(disable=True))
 
-    def last_words(self) -> str:
-        """The end of the daemon's log."""
+    def log_tail(self) -> str:
+        """Return the last lines of the daemon's log."""
         return "\n".join(self._log.read_text("utf-8", "replace").splitlines()[-10:])
 
     def table(self) -> Group:
-        """The tasks as they stand, and how many stand where."""
+        """Return the newest tasks as a table, and the number of tasks in each state."""
         table = Table("task", "asks", "state", "block", "deadline", "answer", "answered in block", expand=False)
         for row in self._rows[-_ROWS_SHOWN:]:
             table.add_row(
@@ -115,10 +115,10 @@ class Show:
                 str(row.responded_block or ""),
             )
         counts = {state: sum(row.state == state for row in self._rows) for state in State}
-        words = (
-            ", ".join(f"{count} {state}" for state, count in counts.items() if count) or "waiting for the first task"
+        states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+        return Group(
+            table, Text(f"{len(self._rows)} of {self._count} tasks seen: {states or 'waiting for the first task'}")
         )
-        return Group(table, Text(f"{len(self._rows)} of {self._count} tasks seen: {words}"))
 
     async def _make(self) -> None:
         size = -(-self._count // _BATCHES)
@@ -128,15 +128,15 @@ class Show:
             await asyncio.sleep(1.5)
 
     async def _read(self, reader: Reader) -> list[Row[Any]]:
-        wanted = self._settings
-        cursor = await reader.read(queries.find_source, wanted.chain.chain_id, wanted.task_manager.address_bytes)
+        chain_id, address = self._settings.chain.chain_id, self._settings.task_manager.address_bytes
+        cursor = await reader.read(queries.find_source, chain_id, address)
         if cursor is None:
             return []
         source_id = cursor.source_id
         return await reader.read(lambda conn: list(queries.list_tasks(conn, source_id)))
 
     async def _reader(self) -> Reader:
-        """Wait until the daemon has made its ledger."""
+        """Open the ledger once the daemon has made it. Raises TryLater if the daemon ends before."""
         reader = Reader(parse_url(self._settings.ledger.url))
         async with asyncio.timeout(_START_LIMIT_S):
             while True:

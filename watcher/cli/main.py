@@ -1,7 +1,7 @@
-"""The command line: which commands there are, and how an error leaves the program.
+"""The command line: the commands, and the exit code of each error.
 
-Invariant: data goes to stdout, everything else to stderr; an error of ours is words and its own exit code, never a
-traceback; heavy imports (web3, alembic) happen inside the commands that need them.
+Invariant: data goes to stdout, everything else to stderr; an error of ours is a sentence and its own exit code, never a
+traceback; heavy imports (alembic, aiohttp) happen inside the commands that need them.
 """
 
 import errno
@@ -55,7 +55,7 @@ def watcher(
 ) -> None:
     """Answers every task of an AVS on AltLayer's hosted operator exactly once, and proves it."""
     if config is not None:
-        os.environ[CONFIG_VARIABLE] = str(config)  # where the commands look when they are not told themselves
+        os.environ[CONFIG_VARIABLE] = str(config)  # the default of each command's own --config
 
 
 @app.command("version")
@@ -65,21 +65,21 @@ def print_version() -> None:
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run one command line. Returns the exit code, by sysexits.h; 141 when nobody reads its output any more."""
-    log.set_up()  # before anything can go wrong: loguru's own set-up shows the values of variables
-    if sys.stdout is None:  # it was closed by whoever started us
-        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - for as long as we run
+    """Run one command line. Return the exit code, by sysexits.h; 141 if the reader of its output is gone."""
+    log.set_up()  # first of all: loguru's own set-up shows the values of variables
+    if sys.stdout is None:  # the parent process closed it
+        sys.stdout = Path(os.devnull).open("w")  # noqa: SIM115 - until the program ends
     try:
         code = _outcome(arguments)
         sys.stdout.flush()
-    except (BrokenPipeError, SystemExit):  # typer, too, finds out, and leaves with 1: here that is a failed proof
+    except (BrokenPipeError, SystemExit):  # typer exits with 1 then, which here is a failed proof
         code = _UNREAD
     except OSError as error:
         print(f"watcher: the output cannot be written: {error.strerror}", file=sys.stderr)
         code = TryLater.exit_code
     else:
         return code
-    # What is still in the buffer must not be tried again, and fail again, when Python ends.
+    # Python flushes the rest of the buffer at its end, and must not fail again.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return code
 
@@ -92,18 +92,18 @@ def _outcome(arguments: Sequence[str]) -> int:
         for line in str(error).splitlines() or [type(error).__name__]:
             print(f"watcher: {escape(line)}", file=sys.stderr)
         return error.exit_code
-    except typer.Exit as leaving:
-        return leaving.exit_code
+    except typer.Exit as exit_:
+        return exit_.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return _INTERRUPTED
-    except TyperException as wrong:
-        words = getattr(wrong, "format_message", wrong.__str__)()
-        if words:  # a group without a command has printed its help instead
-            print(f"watcher: {escape(words)}", file=sys.stderr)
-            print("watcher: `watcher --help` and `watcher COMMAND --help` show what there is", file=sys.stderr)
+    except TyperException as error:
+        message = getattr(error, "format_message", error.__str__)()
+        if message:  # a group without a command has printed its help instead
+            print(f"watcher: {escape(message)}", file=sys.stderr)
+            print("watcher: see `watcher --help` and `watcher COMMAND --help`", file=sys.stderr)
         return _USAGE
-    except Exception as error:  # the last place that can turn a bug of ours into words
+    except Exception as error:  # the last place that can report a bug of ours
         if isinstance(error, OSError) and (error.errno == errno.EPIPE or error.errno in _NO_ROOM):
             raise
-        logger.exception("this is a bug; please report it with the lines above")
+        logger.exception("daemon.bug: an unexpected error; please report it with this line")
         return _BUG

@@ -1,10 +1,10 @@
-"""What the commands have in common: their options, and how they come by the settings and the ledger."""
+"""The options that commands share, and their way to the settings and the ledger."""
 
 import json
 import os
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -31,13 +31,22 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _INDEX = re.compile(r"[0-9]{1,78}|0[xX][0-9a-fA-F]{1,64}")
 _INDEX_MAX = 2**256 - 1
+_READING_ONLY = {"operator.api": "none"}
+# For a hook alone: settings that name a chain and a contract, neither of which is asked.
+_NO_CHAIN = {
+    **_READING_ONLY,
+    "chain.rpc_urls": ["http://127.0.0.1:8545"],
+    "chain.chain_id": 31337,
+    "task_manager.address": "0x" + "11" * 20,
+    "task_manager.start_block": 0,
+}
 
 
-def task_index(given: str) -> int:
-    """A task's index as people write it. Where 32 bytes name a task, everybody else shows them as hex."""
-    index = int(given, 16 if given[1:2] in ("x", "X") else 10) if _INDEX.fullmatch(given) else -1
+def task_index(text: str) -> int:
+    """Return a task's index from decimal or 0x hex; 32 bytes that name a task are shown as hex elsewhere."""
+    index = int(text, 16 if text[1:2] in ("x", "X") else 10) if _INDEX.fullmatch(text) else -1
     if not 0 <= index <= _INDEX_MAX:
-        raise typer.BadParameter(f"{given[:80]!r} is no whole number from 0 to {_INDEX_MAX}, nor the same as 0x...")
+        raise typer.BadParameter(f"{text[:80]!r} is not a whole number from 0 to {_INDEX_MAX}, in decimal or as 0x...")
     return index
 
 
@@ -47,31 +56,56 @@ Index = Annotated[
 
 
 def load(config: Path, *, reading_only: bool = False) -> Settings:
-    """The settings, and the log set up by them. Raises FixConfiguration with every problem.
+    """Load the settings and set the log up by them.
 
-    A command that only reads needs neither password nor hook, so that an auditor can do without.
+    Args:
+        config: the configuration file.
+        reading_only: require neither password nor hook, as the command sends nothing.
+
+    Raises:
+        FixConfiguration: with every problem.
     """
+    return _load(config, _READING_ONLY if reading_only else None)
+
+
+def load_hook(config: Path) -> Settings:
+    """Load the settings for a command that needs the hook alone, so that chain and contract may be missing.
+
+    Raises FixConfiguration with every problem of the other settings.
+    """
+    try:
+        return _load(config, _READING_ONLY)
+    except FixConfiguration:
+        return _load(config, _NO_CHAIN)
+
+
+def _load(config: Path, overrides: Mapping[str, Any] | None) -> Settings:
     log.set_up(level=os.environ.get("WATCHER_LOG", "info"))
     log.report_crashes()
-    overrides = {"operator.api": "none"} if reading_only else None
-    settings = settings_load.load(config, overrides, warn=lambda words: logger.warning("{}", words))
+    settings = settings_load.load(config, overrides, warn=_warn)
     log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, Redactor(settings.secrets()))
     return settings
 
 
+def _warn(reason: str) -> None:
+    logger.warning("settings.doubtful: a name is close to one of the settings", reason=reason)
+
+
 def no_ledger(path: Path) -> TryLater:
-    """What a command says that finds none."""
+    """Return the error of a command that finds no ledger at `path`."""
     return TryLater(
         f"there is no ledger at {path} yet; `watcher run` makes it. "
-        "A service has its own elsewhere: docs/service.md, By hand, says how to get at it"
+        "A service has its own elsewhere: see By hand in docs/service.md"
     )
 
 
 @contextmanager
 def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
-    """The ledger for a command that only reads it, and the id of its source.
+    """Open the ledger for a command that only reads it; give the reader and the id of the source.
 
-    Raises TryLater when there is none yet.
+    Raises:
+        TryLater: there is no ledger yet, or it is empty.
+        FixConfiguration: it holds other contracts only.
     """
     url = parse_url(settings.ledger.url)
     path = sqlite_path(url)
@@ -84,8 +118,8 @@ def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
             if reader.read_now(queries.is_empty):
                 raise TryLater(f"the ledger at {path or 'ledger.url'} is new; the first `watcher run` begins it")
             raise FixConfiguration(
-                "task_manager.address: the ledger knows nothing of this contract on this chain; check chain.chain_id, "
-                "task_manager.address and ledger.url, or let `watcher run` begin"
+                "task_manager.address: the ledger holds nothing of this contract on this chain; check chain.chain_id, "
+                "task_manager.address and ledger.url, or start `watcher run`"
             )
         yield reader, cursor.source_id
     finally:
@@ -93,6 +127,6 @@ def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
 
 
 def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+    """Print one JSON document on stdout."""
     json.dump(value, sys.stdout, indent=2)
     sys.stdout.write("\n")

@@ -1,4 +1,4 @@
-"""`watcher prove`: completeness and outcomes, at one pinned block."""
+"""`watcher prove`: completeness and outcomes, at one block."""
 
 import asyncio
 import sys
@@ -43,7 +43,7 @@ def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 
 async def prove_now(settings: Settings, bar: Progress) -> Proof:
-    """The proof of the ledger that the settings name."""
+    """Return the proof of the ledger of these settings; `bar` shows its progress."""
     from watcher.chain.convention.web3_reader import Web3Reader
     from watcher.clock import SystemClock
     from watcher.daemon import parts
@@ -102,7 +102,7 @@ async def _prover(
 
 
 def print_proof(proof: Proof) -> None:
-    """The proof for people."""
+    """Print the proof as a table."""
     table = Table(show_header=False, title="proof")
     table.add_row("task manager", f"{proof.task_manager} on chain {proof.chain_id}")
     table.add_row("block", f"{proof.block_number} {proof.block_hash}")
@@ -113,7 +113,7 @@ def print_proof(proof: Proof) -> None:
         table.add_row(name.replace("_", " "), _list(getattr(proof, name)))
     table.add_row("read by web3, too", _readings(proof))
     if proof.unproven:
-        table.add_row("not shown by the contract", f"{', '.join(proof.unproven)}: the logs alone tell of them")
+        table.add_row("not shown by the contract", f"{', '.join(proof.unproven)}: only the logs show them")
     table.add_row("proven", "yes" if proof.ok else "NO")
     PlainConsole().print(table)
 

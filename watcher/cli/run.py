@@ -1,4 +1,4 @@
-"""`watcher run`: the daemon itself."""
+"""`watcher run`: the daemon."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ from watcher.settings.credentials import exposed, words_about
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-# Fewer blocks than this are read before a bar could be seen.
+# Fewer blocks are read before a bar could be seen.
 _WORTH_A_BAR = 200
 
 
@@ -31,10 +31,10 @@ def run(
         typer.Option("--release-held", help="Answer the tasks that a restored ledger holds back; see docs/service.md."),
     ] = False,
 ) -> None:
-    """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains and exits 0."""
+    """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains, and exits 0."""
     settings = load(config)
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
-        logger.warning("{}", words_about(names))
+        logger.warning("settings.exposed: other users can read credentials", reason=words_about(names))
     from watcher.daemon.daemon import Daemon
 
     async def main() -> None:
@@ -53,7 +53,7 @@ def run(
 
 
 class _Bar:
-    """A bar on a terminal while the daemon is far behind the head; nothing otherwise."""
+    """A progress bar on a terminal while the daemon is far behind the head."""
 
     def __init__(self) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn

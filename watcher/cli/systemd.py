@@ -1,4 +1,4 @@
-"""`watcher systemd`: the unit files for this very installation."""
+"""`watcher systemd`: the unit files for this installation."""
 
 import os
 import shutil
@@ -16,14 +16,14 @@ from watcher.files import shipped
 app = typer.Typer(help="Print or install the units that run this installation.", no_args_is_help=True)
 
 UNITS = ("watcher@.service", "watcher-backup@.service", "watcher-backup@.timer")
-# Where the shipped units take the program to be.
+# The path of the program in the shipped units.
 SHIPPED_PROGRAM = "/opt/avs-task-watcher/bin/watcher"
 _UNIT_FOLDER = Path("/etc/systemd/system")
 _USER = "avs-task-watcher.conf"
 _USER_FOLDER = Path("/etc/sysusers.d")
 _SETTINGS_FOLDER = Path("/etc/avs-watcher")
 _COMMAND_TIMEOUT_S = 60
-_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - only looked at
+_HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 - only compared
 
 
 @app.command("print")
@@ -35,25 +35,23 @@ def print_units() -> None:
 
 @app.command()
 def install(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
-    root: Annotated[Path, typer.Option(help="Install below this folder, for an image; nothing is run then.")] = Path(
-        "/"
-    ),
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only print what would be done.")] = False,
+    root: Annotated[Path, typer.Option(help="Install below this folder, for an image; runs no command.")] = Path("/"),
 ) -> None:
-    """Write the units and make their user. Starts and restarts nothing."""
+    """Write the units and make their user. Neither starts nor restarts a unit."""
     program = _program()
     _refuse_hidden(program)
     files = {root / target.relative_to("/"): text for target, text in _files(program).items()}
     whole = root == Path("/")
     commands = _commands() if whole else []
     if not dry_run and whole and os.geteuid() != 0:
-        raise FixUsage("installing units needs root; run it with sudo, or see what it does with --dry-run")
+        raise FixUsage("installing units needs root; run it with sudo, or use --dry-run")
     for target, text in files.items():
         is_new = not target.exists()
         if not is_new and target.read_text(encoding="utf-8", errors="replace") == text:
-            typer.echo(f"as it should be: {target}")
+            typer.echo(f"unchanged: {target}")
             continue
-        typer.echo(f"{'would write' if dry_run else 'wrote'} {target}{'' if is_new else ' (it is there, and differs)'}")
+        typer.echo(f"{'would write' if dry_run else 'wrote'} {target}{'' if is_new else ' (it exists, and differs)'}")
         if not dry_run:
             _write(target, text)
     folder = root / _SETTINGS_FOLDER.relative_to("/")
@@ -67,17 +65,17 @@ def install(
 
 
 def _program() -> Path:
-    """The `watcher` of the environment this runs in. Raises FixUsage when there is none."""
+    """Return the program `watcher` of this environment. Raises FixUsage if there is none."""
     program = Path(sys.prefix) / "bin" / "watcher"
     if not program.is_file():
         raise FixUsage(f"there is no program at {program}; install this project into an environment of its own first")
     if any(char.isspace() or char in "%$\"'\\" for char in str(program)):
-        raise FixUsage(f"{program} has a blank or a sign in it that systemd reads otherwise; install it somewhere else")
+        raise FixUsage(f"{program} has a character that systemd reads otherwise; install it somewhere else")
     return program
 
 
 def _refuse_hidden(program: Path) -> None:
-    """The interpreter counts too: an environment made with a Python of one's own points into a home."""
+    """Raise FixUsage if the units cannot see the program or its interpreter, which may lie in a home folder."""
     for path in (program, program.resolve(), Path(sys.executable).resolve()):
         hidden = next((one for one in _HIDDEN if path.is_relative_to(one)), None)
         if hidden is not None:
@@ -89,37 +87,37 @@ def _refuse_hidden(program: Path) -> None:
 
 def _files(program: Path) -> Mapping[Path, str]:
     folder = shipped("systemd")
-    found = {_USER_FOLDER / _USER: (folder / "sysusers.d" / _USER).read_text(encoding="utf-8")}
+    files = {_USER_FOLDER / _USER: (folder / "sysusers.d" / _USER).read_text(encoding="utf-8")}
     for name in UNITS:
         text = (folder / name).read_text(encoding="utf-8")
-        found[_UNIT_FOLDER / name] = text.replace(SHIPPED_PROGRAM, str(program))
-    return found
+        files[_UNIT_FOLDER / name] = text.replace(SHIPPED_PROGRAM, str(program))
+    return files
 
 
 def _commands() -> list[list[str]]:
-    found = [["systemd-sysusers", _USER]] if shutil.which("systemd-sysusers") else []
-    # Without a running manager there is nothing to be told.
-    return [*found, ["systemctl", "daemon-reload"]] if Path("/run/systemd/system").is_dir() else found
+    commands = [["systemd-sysusers", _USER]] if shutil.which("systemd-sysusers") else []
+    # sd_booted(3): this folder exists while systemd runs.
+    return [*commands, ["systemctl", "daemon-reload"]] if Path("/run/systemd/system").is_dir() else commands
 
 
 def _write(target: Path, text: str) -> None:
-    """Whole or not at all: the manager may read it at any moment."""
+    """Replace the file in one step, as the manager may read it at any moment. Raises FixUsage."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         part = target.with_name(f".{target.name}.part")
         part.write_text(text, encoding="utf-8")
         part.chmod(0o644)
         part.replace(target)
-    except OSError as trouble:
-        raise FixUsage(f"{target} cannot be written: {trouble.strerror}") from None
+    except OSError as error:
+        raise FixUsage(f"{target} cannot be written: {error.strerror}") from None
 
 
 def _run(command: list[str]) -> None:
     try:
-        done = subprocess.run(  # noqa: S603 - fixed words
+        done = subprocess.run(  # noqa: S603 - constant arguments
             command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as trouble:
-        raise TryLater(f"{command[0]} did not run ({type(trouble).__name__}); the files are written") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TryLater(f"{command[0]} did not run ({type(error).__name__}); the files are written") from None
     if done.returncode:
         raise TryLater(f"{' '.join(command)} failed: {done.stderr.strip()[:500]}")

@@ -1,4 +1,4 @@
-"""`watcher tasks`: what the ledger holds, and a person's hand on it."""
+"""`watcher tasks`: the tasks of the ledger, and manual changes to them."""
 
 import itertools
 import json
@@ -26,53 +26,53 @@ def list_tasks(
     state: Annotated[State | None, typer.Option(help="Only tasks in this state.")] = None,
     as_json: Json = False,
 ) -> None:
-    """Every task the ledger knows, in the order of their indices."""
+    """List every task of the ledger, by index."""
     settings = load(config, reading_only=True)
     with ledger(settings) as (reader, source_id):
         rows = reader.stream(queries.list_tasks, source_id, state)
-        fields = map(task_fields, rows)
+        tasks = map(task_fields, rows)
         if as_json:
             sys.stdout.write("[")
-            for separator, one in zip(itertools.chain(["\n"], itertools.repeat(",\n")), fields, strict=False):
-                sys.stdout.write(separator + json.dumps(one))
+            for separator, task in zip(itertools.chain(["\n"], itertools.repeat(",\n")), tasks, strict=False):
+                sys.stdout.write(separator + json.dumps(task))
             sys.stdout.write("\n]\n")
             return
         table = Table("task", "state", "created", "deadline", "attempts", "response", "on chain in", "error")
-        for one in fields:
+        for task in tasks:
             table.add_row(
-                str(one["task_index"]),
-                one["state"] if one["canonical"] else f"{one['state']} (off chain)",
-                str(one["task_created_block"]),
-                str(one["deadline_block"] or one["deadline_at"] or "none"),
-                str(one["attempts"]),
-                _short(one["response"]),
-                _short(one["responded_tx_hash"]),
-                escape(one["error"] or "")[:60],
+                str(task["task_index"]),
+                task["state"] if task["canonical"] else f"{task['state']} (off chain)",
+                str(task["task_created_block"]),
+                str(task["deadline_block"] or task["deadline_at"] or "none"),
+                str(task["attempts"]),
+                _short(task["response"]),
+                _short(task["responded_tx_hash"]),
+                escape(task["error"] or "")[:60],
             )
         PlainConsole().print(table)
 
 
 @app.command()
 def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """One task whole: what it is, every move it made and every attempt."""
+    """Show one task with every change of its state and every attempt."""
     settings = load(config, reading_only=True)
     with ledger(settings) as (reader, source_id):
-        found = reader.read_now(queries.tasks_at, source_id, index)
-        whole = [task_fields(row) | story_fields(*reader.read_now(queries.story_of, row.id)) for row in found]
+        rows = reader.read_now(queries.tasks_at, source_id, index)
+        tasks = [task_fields(row) | story_fields(*reader.read_now(queries.story_of, row.id)) for row in rows]
     if as_json:
-        print_json(whole)
+        print_json(tasks)
         return
     console = PlainConsole()
-    for one in whole:
-        for name, value in one.items():
+    for task in tasks:
+        for name, value in task.items():
             if not isinstance(value, list):
-                shown = "" if value is None else escape(str(value))  # on one line, whatever is in it
+                shown = "" if value is None else escape(str(value))  # escaped, so that it stays on one line
                 console.print(f"{name:>20}  {shown}", soft_wrap=True)
         journal = Table("when", "from", "to", "why", title="journal")
-        for line in one["journal"]:
+        for line in task["journal"]:
             journal.add_row(line["at"], line["from"] or "", line["to"], escape(line["why"]))
         attempts = Table("when", "what", "no.", "outcome", "HTTP", "ms", "words", title="attempts")
-        for line in one["attempt_log"]:
+        for line in task["attempt_log"]:
             attempts.add_row(
                 line["began_at"],
                 line["kind"] if line["api"] is None else f"{line['kind']} {line['api']}",
@@ -88,7 +88,7 @@ def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -
 
 @app.command()
 def retry(index: Index, config: Config = DEFAULT_CONFIG) -> None:
-    """Take up again what failed, was skipped or was set aside; hurry up what waits."""
+    """Retry a task that failed, was skipped or was set aside; make a waiting one due now."""
     from watcher.ledger import manual
     from watcher.ledger.store import write_once
 
@@ -104,7 +104,7 @@ def skip(
     config: Config = DEFAULT_CONFIG,
     reason: Annotated[str, typer.Option(help="Why, for the journal.")] = "",
 ) -> None:
-    """Leave a task unanswered that was not sent yet."""
+    """Leave a task without an answer, if none was sent yet."""
     from watcher.ledger import manual
     from watcher.ledger.store import write_once
 
