@@ -82,6 +82,12 @@ def _row(section: str, name: str, field: FieldInfo) -> str:
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
+def value_and_default(section: str, name: str) -> str:
+    """Return the kind of value and the default of a setting, as the page shows them."""
+    field = FIELDS[section, name]
+    return f"{_kind(field)}; default {_default(section, name, field)}"
+
+
 def _default(section: str, name: str, field: FieldInfo) -> str:
     if (section, name) == ("ledger", "url"):
         return f"`{toml_value(field.default)}`, under a service manager in `$STATE_DIRECTORY`"

@@ -38,3 +38,24 @@ def test_every_folder_is_in_the_code_map() -> None:
     named = drawn()
     packages = {str(init.parent.relative_to(ROOT)) + "/" for init in (ROOT / "watcher").rglob("__init__.py")}
     assert packages - named == set()
+
+
+def _section(title: str) -> str:
+    return (ROOT / "ARCHITECTURE.md").read_text().partition(f"## {title}\n")[2].partition("\n## ")[0]
+
+
+def _paths(text: str) -> list[str]:
+    return re.findall(r"`([a-z_/]+(?:\.py|/))`", text)
+
+
+def test_a_tasks_way_names_files_that_exist_and_stays_short() -> None:
+    paths = _paths(_section("A task's way").partition("\n- ")[2])
+    assert [path for path in paths if not (ROOT / "watcher" / path).is_file()] == []
+    assert len(set(paths)) == len(paths)
+    assert 40 <= len(paths) <= 45
+
+
+def test_the_lists_of_additions_name_paths_that_exist() -> None:
+    paths = _paths(_section("To add something"))
+    assert len(paths) >= 15
+    assert [path for path in paths if not (ROOT / "watcher" / path).exists()] == []

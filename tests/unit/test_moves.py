@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from watcher.errors import IllegalMove
 from watcher.ledger.tables import OPEN
-from watcher.ledger.transitions import check
+from watcher.ledger.transitions import refuse_illegal
 from watcher.state import ENDED, LEGAL, RESPONDED, UNSETTLED, State
 
 STATES = st.sampled_from(list(State))
@@ -15,10 +15,10 @@ STATES = st.sampled_from(list(State))
 @given(from_=STATES, to=STATES)
 def test_a_move_is_allowed_exactly_when_the_law_has_it(from_: State, to: State) -> None:
     if to in LEGAL[from_]:
-        check(from_, to)
+        refuse_illegal(from_, to)
     else:
         with pytest.raises(IllegalMove, match=f"from {from_} to {to}"):
-            check(from_, to)
+            refuse_illegal(from_, to)
 
 
 def test_every_state_has_its_law_and_belongs_to_one_group() -> None:

@@ -22,7 +22,7 @@ from watcher.devnet.conventions import Convention
 from watcher.devnet.delivery import deliver
 from watcher.devnet.faults import Answer, Fault, FaultQueue, Where
 from watcher.devnet.journal import Journal
-from watcher.devnet.rpc_server import ZERO_HASH, BadRequest, Call, Fields, declined, parse, refusal, success
+from watcher.devnet.rpc_server import ZERO_HASH, BadRequest, Call, Fields, declined, parse_call, refusal, success
 
 BODY_LIMIT_BYTES = 1024 * 1024
 FAULTS_PATH = "/_emulator/faults"
@@ -112,7 +112,7 @@ class HostedOperator:
         Without `execute` no work is done, and the reply is the one of an accepted request.
         """
         try:
-            call = parse(body)
+            call = parse_call(body)
             if call.method == _CONFIG:
                 return False, success(call.id, {})
             if call.method not in _SERVED[self._convention.api]:
@@ -161,7 +161,7 @@ class HostedOperator:
     async def _record(self, number: int, path: str, body: bytes) -> None:
         fields: dict[str, Any] = {"path": path, "authorised": True, "body": body[:20_000].decode(errors="replace")}
         try:
-            call = parse(body)
+            call = parse_call(body)
             fields |= {"id": call.id, "method": call.method}
             if call.method == _PROXY and isinstance(call.params, dict):
                 fields |= {name: call.params.get(name) for name in ("task_index", "resp_message")}

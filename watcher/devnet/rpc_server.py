@@ -34,7 +34,7 @@ class Call:
     params: Any
 
 
-def parse(body: bytes) -> Call:
+def parse_call(body: bytes) -> Call:
     """Return the request of a body.
 
     Raises:

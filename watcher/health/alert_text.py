@@ -81,14 +81,16 @@ def _lines(item: Item, redactor: Redactor) -> list[str]:
 
 def harmless(text: str, redactor: Redactor) -> str:
     """Return text from outside fit for a chat: no mention, no markup, no link to click, on one line."""
-    shown = escape(redactor(text))[:_LINE_LIMIT_CHARS]
-    return shown.replace("@", "(at)").replace("<", "(").replace(">", ")").replace("`", "'").replace("://", ":")
+    cleaned = escape(redactor(text))[:_LINE_LIMIT_CHARS]
+    return cleaned.replace("@", "(at)").replace("<", "(").replace(">", ")").replace("`", "'").replace("://", ":")
 
 
 def indices(count: int, first: Sequence[int]) -> str:
     """Return the number of tasks and the indices of the `first` of them, as text."""
-    shown = ", ".join(map(str, first[:_INDICES_SHOWN]))
-    return f"task {shown}" if count == 1 else f"{count} tasks: {shown}" + (", ..." if count > _INDICES_SHOWN else "")
+    numbers = ", ".join(map(str, first[:_INDICES_SHOWN]))
+    return (
+        f"task {numbers}" if count == 1 else f"{count} tasks: {numbers}" + (", ..." if count > _INDICES_SHOWN else "")
+    )
 
 
 def _span(ms: int) -> str:

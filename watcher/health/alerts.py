@@ -189,10 +189,12 @@ class Alerts:
         self._throttle.update(health, self._clock.monotonic_s())
         self.tick()
 
-    def moved(self, moves: Sequence[Moved]) -> None:
+    def moved(self, transitions: Sequence[Moved]) -> None:
         """Record incidents of tasks: a listener of `Monitor.on_move`. Skips what was over before the ledger began."""
         for state, key in ONCE_BY_STATE.items():
-            tasks = [move.task_index for move in moves if move.to_state == state and not move.why.endswith(BEFORE)]
+            tasks = [
+                move.task_index for move in transitions if move.to_state == state and not move.why.endswith(BEFORE)
+            ]
             self._throttle.happened(key, tasks, self._clock.now_ms())
 
     def tick(self) -> None:

@@ -56,8 +56,8 @@ class Web:
         try:
             server = await self._bind(runner)
             self.port = server.sockets[0].getsockname()[1]
-            shown = f"[{self._host}]" if ":" in self._host else self._host
-            logger.info("health.listening: health and metrics are served", url=f"http://{shown}:{self.port}")
+            host = f"[{self._host}]" if ":" in self._host else self._host
+            logger.info("health.listening: health and metrics are served", url=f"http://{host}:{self.port}")
             await asyncio.Event().wait()
         finally:
             self.port = 0
@@ -125,7 +125,7 @@ class Web:
     async def _readyz(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
         stuck, health = self._monitor.stuck, self._monitor.health
         ready = stuck is None and health.ready
-        return _json(_readyz_fields(health, ready, stuck), 200 if ready else 503)
+        return _json(readyz_fields(health, ready=ready, stuck=stuck), 200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "")
@@ -157,7 +157,7 @@ class _Refuse(asyncio.Protocol):
         transport.close()
 
 
-def _readyz_fields(health: Health, ready: bool, stuck: str | None) -> dict[str, object]:
+def readyz_fields(health: Health, *, ready: bool, stuck: str | None) -> dict[str, object]:
     """Return the body of /readyz. Fields may be added; none is removed or changes its meaning."""
     work = health.work
     return {

@@ -104,10 +104,10 @@ class Metrics:
         self._build = gauge("avs_watcher_build_info", "1; the labels name the versions.", "version", "python")
         self._ready = gauge("avs_watcher_ready", "1 while /readyz says 200.")
         self._up = gauge("avs_watcher_service_up", "1 while the service is up.", "service")
-        self._trouble = gauge("avs_watcher_trouble", "1 while the condition lasts; keys as in /readyz.", "key")
+        self._condition = gauge("avs_watcher_trouble", "1 while the condition lasts; keys as in /readyz.", "key")
         self._evaluated = gauge("avs_watcher_judged_timestamp_seconds", "Unix time of the last evaluation.")
         self._tasks = gauge("avs_watcher_tasks", "Tasks in the ledger by state.", "state")
-        self._moves = self._counter(
+        self._transitions = self._counter(
             "avs_watcher_task_moves_total", "Transitions of tasks by the state entered.", "state"
         )
         self._head = gauge("avs_watcher_head_block", "The highest block any node has shown.")
@@ -165,9 +165,9 @@ class Metrics:
             self._hook.labels(outcome)
         for state in State:
             self._tasks.labels(state)
-            self._moves.labels(state)
+            self._transitions.labels(state)
         for key in CONDITION_KEYS:
-            self._trouble.labels(key)
+            self._condition.labels(key)
         for service in self._services:
             self._up.labels(service)
 
@@ -209,10 +209,10 @@ class Metrics:
         self._commit.observe(batch.seconds)
         self._verbs.observe(batch.verbs)
 
-    def moved(self, moves: Sequence[Moved]) -> None:
+    def moved(self, transitions: Sequence[Moved]) -> None:
         """Record transitions of tasks."""
-        for move in moves:
-            self._moves.labels(move.to_state).inc()
+        for move in transitions:
+            self._transitions.labels(move.to_state).inc()
             if move.to_state in self._ended:
                 self._ended[move.to_state] += 1
             if move.from_state in self._ended:
@@ -237,7 +237,7 @@ class Metrics:
         health: Health,
         work: Work | None,
         beats: Mapping[str, float],
-        endpoints: Sequence[EndpointSeen],
+        nodes: Sequence[EndpointSeen],
         head_age_s: float,
     ) -> None:
         """Copy an evaluation and its observations.
@@ -246,7 +246,7 @@ class Metrics:
             health: the evaluation.
             work: the last measure of the ledger, None before the first.
             beats: seconds since the last step, by stage.
-            endpoints: the nodes.
+            nodes: the nodes.
             head_age_s: seconds since the head last moved.
         """
         self._evaluated.set(health.at_ms / 1000)
@@ -255,10 +255,10 @@ class Metrics:
             self._up.labels(service.id).set(service.status is Status.UP)
         wrong = {condition.key for condition in health.conditions}
         for key in CONDITION_KEYS:
-            self._trouble.labels(key).set(key in wrong)
+            self._condition.labels(key).set(key in wrong)
         for stage, age_s in beats.items():
             self._beat.labels(stage).set(age_s)
-        for endpoint in endpoints:
+        for endpoint in nodes:
             self._endpoint.labels(endpoint.name).set(endpoint.reason is None and endpoint.served_s is not None)
         self._head_age.set(head_age_s)
         if work is not None and health.work is not None:

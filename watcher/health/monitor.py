@@ -72,7 +72,7 @@ class Monitor:
         self._read_error: str | None = None
         self._last_move = 0
         self._moved_s = clock.monotonic_s()
-        self._growth = ChainProgress(clock)
+        self._progress = ChainProgress(clock)
         self._prober = Prober(observer, clock, around.apis, around.on_back)
         self._observing = observing
         self._changed_hook_files = around.changed_hook_files
@@ -115,13 +115,13 @@ class Monitor:
         """Evaluate what is known now, hand it to the listeners, and start the jobs that are due."""
         self._begin_jobs()
         final_block = self._work.cursor.final_block if self._work else None
-        self._growth.follow(self._nodes.head_block, final_block, self._nodes.head_time_s)
+        self._progress.follow(self._nodes.head_block, final_block, self._nodes.head_time_s)
         now_s = self._clock.monotonic_s()
         before, self.health = self.health, evaluate(self._observations(now_s), self._limits, self.health)
         log_changes(before, self.health)
         self.evaluated_s = now_s
         beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
-        self._metrics.evaluated(self.health, self._work, beats, self._nodes.seen, self._growth.head_moved_ago_s)
+        self._metrics.evaluated(self.health, self._work, beats, self._nodes.seen, self._progress.head_moved_ago_s)
         for listener in self._listeners:
             listener(self.health)
         return self.health
@@ -164,7 +164,7 @@ class Monitor:
         seen = self._nodes.seen
         answered = [node.served_s for node in seen if node.served_s is not None]
         reason = "; ".join(node.reason for node in seen if node.reason is not None)
-        progress, disagreement = self._growth, self._nodes.disagreement
+        progress, disagreement = self._progress, self._nodes.disagreement
         return NodeSeen(
             now_s - max(answered) if answered else None,
             reason,
@@ -208,7 +208,7 @@ class Monitor:
     @property
     def _chain_time_s(self) -> float:
         """The time contracts use, in seconds since 1970; the machine's until a head was seen."""
-        chain_s = self._growth.chain_time_s
+        chain_s = self._progress.chain_time_s
         return self._clock.now_ms() / 1000 if chain_s is None else chain_s
 
     # -- jobs in the background ----------------------------------------------------------------------------------------
@@ -263,11 +263,11 @@ class Monitor:
 
     async def _follow_moves(self, ledger: Ledger, newest: int) -> None:
         while self._last_move < newest:
-            moves = await ledger.read(stats.moves_since, ledger.source_id, self._last_move, _MOVES_LIMIT)
-            self._last_move = moves[-1].id if moves else newest
+            transitions = await ledger.read(stats.moves_since, ledger.source_id, self._last_move, _MOVES_LIMIT)
+            self._last_move = transitions[-1].id if transitions else newest
             self._moved_s = self._clock.monotonic_s()
             for listener in self._on_move:
-                listener(moves)
+                listener(transitions)
 
     async def _count(self, ledger: Ledger) -> None:
         if self._clock.monotonic_s() < self._next_s.get("count", 0.0):

@@ -64,7 +64,7 @@ def move(
 
     Raises LostLease when the row has changed hands or state since it was taken, IllegalMove when there is no such edge.
     """
-    check(held.state, to)
+    refuse_illegal(held.state, to)
     write(tx, held, _columns(tx, to, columns), statement)
     if to in GIVEN_UP:
         look_where_named(tx, [held.row_id])
@@ -109,7 +109,7 @@ def move_held(
     if not held:
         return
     for one in held:
-        check(one.state, to)
+        refuse_illegal(one.state, to)
     tx.conn.execute(AS_HELD, [as_held(one, _columns(tx, to, columns(one))) for one in held])
     if to in GIVEN_UP:
         look_where_named(tx, [one.row_id for one in held])
@@ -141,7 +141,7 @@ def move_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: str, **
     """Move rows that the caller has just read in the same transaction."""
     if not rows:
         return
-    check(from_, to)
+    refuse_illegal(from_, to)
     for chunk in chunks(rows):
         tx.conn.execute(update(tasks).where(tasks.c.id.in_(chunk)).values(_columns(tx, to, columns)))
     if to in GIVEN_UP:
@@ -149,7 +149,7 @@ def move_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: str, **
     note(tx, rows, from_, to, why)
 
 
-def check(from_: State, to: State) -> None:
+def refuse_illegal(from_: State, to: State) -> None:
     """Raises IllegalMove when the state machine has no such edge."""
     if to not in LEGAL[from_]:
         raise IllegalMove(f"there is no move from {from_} to {to}")
