@@ -193,7 +193,7 @@ async def test_a_task_that_differs_in_one_field_is_not_the_one_recorded(devnet: 
         await respond(devnet, wrong, index, signed(devnet, wrong, index))
 
 
-async def test_an_empty_signature_meets_the_length_check_once_all_other_checks_pass(devnet: Devnet) -> None:
+async def test_empty_signature_fails_the_length_check(devnet: Devnet) -> None:
     index, task = await made_task(devnet)
     await devnet.chain.mine()
     nothing: list[int] = []

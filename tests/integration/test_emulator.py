@@ -128,9 +128,7 @@ async def landed(devnet: Devnet, count: int = 1) -> list[tuple[int, bytes]]:
     return [(answered.index, answered.message) for answered in await devnet.manager.answers()]
 
 
-async def test_an_accepted_answer_comes_back_before_the_transaction_and_then_lands(
-    devnet: Devnet, client: Client
-) -> None:
+async def test_reply_precedes_the_transaction_when_an_answer_is_accepted(devnet: Devnet, client: Client) -> None:
     seen = await client.answer(7)
     assert seen.status == 200
     assert seen.headers["Content-Type"] == "application/json"
@@ -269,9 +267,7 @@ async def test_a_body_beyond_the_limit_is_413(client: Client) -> None:
     assert (await client.send(b" " * (1024 * 1024 + 1))).status == 413
 
 
-async def test_the_same_answer_again_is_already_finished_and_names_the_transaction(
-    devnet: Devnet, client: Client
-) -> None:
+async def test_same_answer_is_already_finished_when_it_has_landed(devnet: Devnet, client: Client) -> None:
     await client.answer(1)
     await landed(devnet)
     again = await client.answer(1)
@@ -293,9 +289,7 @@ async def test_many_requests_for_one_answer_make_one_transaction(devnet: Devnet,
     assert answers_by_task(devnet.journal.path) == {1: {"0x2a"}}
 
 
-async def test_two_answers_for_one_task_are_both_in_the_journal_and_one_on_the_chain(
-    devnet: Devnet, client: Client
-) -> None:
+async def test_journal_has_both_answers_when_a_task_gets_two(devnet: Devnet, client: Client) -> None:
     first, second = await client.answer(1), await client.answer(1, b"other")
     assert (first.result["task_index"], second.result["task_index"]) == (0, 1)
 
@@ -548,7 +542,7 @@ def test_chance_is_seeded_and_about_as_often_as_asked() -> None:
     assert 200 < sum(struck(1)) < 300
 
 
-async def test_while_the_chain_is_away_requests_are_declined_and_nothing_is_lost_for_good(client: Client) -> None:
+async def test_requests_are_declined_while_the_chain_is_unreachable(client: Client) -> None:
     async with Devnet(DevnetOptions(mining="auto", password=PASSWORD)) as devnet:
         (index,) = await devnet.create_tasks([MESSAGE])
         there = Client(client.session, devnet, await devnet.chain.head())

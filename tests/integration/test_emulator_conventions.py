@@ -138,7 +138,7 @@ async def test_a_rival_lands_another_answer_of_the_conventions_kind(case: Case) 
         assert answered.message == (b"rival".rjust(32, b"\0") if case is SQUARING else b"rival")
 
 
-async def test_a_rival_with_more_than_a_number_holds_sends_nothing_and_blocks_nothing() -> None:
+async def test_rival_sends_nothing_when_its_answer_does_not_fit() -> None:
     async with world(SQUARING) as client:
         block = await make(client.devnet, SQUARING)
         client.devnet.hosted.faults.add(Fault(FaultKind.RIVAL, times=1, text="0x" + "ff" * 33))
@@ -166,7 +166,7 @@ async def test_bytes_that_are_no_utf8_pass_through_a_string_untouched() -> None:
 
 
 @pytest.mark.parametrize("case", [WIZARD, BRIDGE], ids=lambda case: case.name)
-async def test_the_proxy_api_serves_the_wizards_struct_under_the_right_method_only(case: Case) -> None:
+async def test_proxy_serves_only_the_wizard_under_its_own_method(case: Case) -> None:
     async with world(case) as client:
         block = await make(client.devnet, case)
         (other,) = {"respondToTask", "respondToRequest"} - {case.method}
@@ -188,9 +188,7 @@ async def test_the_proxy_api_does_not_know_other_structs(case: Case) -> None:
 
 @pytest.mark.parametrize("case", [WIZARD, BRIDGE], ids=lambda case: case.name)
 @pytest.mark.parametrize("option", [{"proxy_threshold": 50}, {"proxy_quorum_numbers": b"\x00\x01"}], ids=str)
-async def test_a_proxy_with_other_quorums_in_its_configuration_says_yes_and_fails_on_chain(
-    case: Case, option: dict[str, Any]
-) -> None:
+async def test_proxy_accepts_and_reverts_when_its_quorums_differ(case: Case, option: dict[str, Any]) -> None:
     async with world(case, **option) as client:
         devnet = client.devnet
         devnet.operators.members.append(await devnet.manager.register("second quorum", 100, b"\x01"))

@@ -152,7 +152,7 @@ async def test_a_detached_child_dies_when_its_worker_fails(app_dir: Path, how: s
 
 
 @pytest.mark.parametrize("message", ["detached", "by_setsid_program", "stopped_child"])
-async def test_a_child_in_its_own_session_dies_when_the_worker_is_dismissed(app_dir: Path, message: str) -> None:
+async def test_child_in_its_own_session_dies_when_the_worker_is_stopped(app_dir: Path, message: str) -> None:
     async with crewed(app_dir, tasks_per_worker=2) as pool:
         pids = [int(one) for one in (await answer(pool, message)).split()]
         for pid in pids:

@@ -229,7 +229,7 @@ def reaped(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("hook", ["respond", "respond_async"])
-async def test_a_hook_that_raises_or_returns_the_wrong_thing_fails_its_task_and_keeps_its_worker(
+async def test_worker_stays_when_its_hook_raises_or_returns_another_type(
     app_dir: Path, lines: Lines, hook: str
 ) -> None:
     async with crewed(app_dir, lines, hook=hook) as pool:
@@ -245,9 +245,7 @@ async def test_an_error_inside_a_library_is_placed_at_the_authors_line(app_dir: 
         assert (await failure(pool, "raises_in_library")).endswith(f"hostile.py:{line})")
 
 
-async def test_a_hook_that_kills_its_worker_costs_one_attempt_and_a_fresh_worker_follows(
-    app_dir: Path, lines: Lines
-) -> None:
+async def test_worker_is_replaced_when_its_hook_kills_it(app_dir: Path, lines: Lines) -> None:
     async with crewed(app_dir, lines) as pool:
         for fault, words in CRASHES:
             worker = int(await answer(pool, "pid"))
@@ -341,7 +339,7 @@ async def test_cancelling_kills_the_worker_and_the_next_task_gets_a_fresh_one(ap
         assert await ended(worker) and reaped(worker)
 
 
-async def test_the_crew_stops_while_a_hook_hangs(app_dir: Path, lines: Lines) -> None:
+async def test_pool_stops_while_a_hook_hangs(app_dir: Path, lines: Lines) -> None:
     async with crewed(app_dir, lines) as pool:
         worker = int(await answer(pool, "pid"))
         run = asyncio.create_task(pool.run(make_task(b"holds_the_lock")))
@@ -403,7 +401,7 @@ async def test_a_reply_never_lands_in_a_file_of_the_hook(app_dir: Path, lines: L
     assert target.read_bytes() == b""
 
 
-async def test_signals_to_the_terminal_or_the_whole_service_do_not_cut_a_run_short(app_dir: Path, lines: Lines) -> None:
+async def test_run_continues_when_the_whole_service_gets_a_signal(app_dir: Path, lines: Lines) -> None:
     gate = app_dir / "gate"
     os.mkfifo(gate)
     async with crewed(app_dir, lines) as pool:
@@ -424,9 +422,7 @@ async def test_programs_a_hook_starts_can_still_be_terminated(app_dir: Path, lin
         assert await answer(pool, "terminates_a_child") == "-15 15"
 
 
-async def test_what_a_hook_prints_is_logged_with_its_task_escaped_and_never_taken_for_an_answer(
-    app_dir: Path, lines: Lines
-) -> None:
+async def test_output_of_a_hook_is_logged_with_its_task_and_escaped(app_dir: Path, lines: Lines) -> None:
     task = make_task(b"prints", task_index=9)
     async with crewed(app_dir, lines) as pool:
         response = await pool.run(task)
@@ -506,7 +502,7 @@ def start_daemon(app_dir: Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": folder})
 
 
-async def test_when_the_daemon_is_killed_no_worker_and_no_child_of_one_outlives_it(app_dir: Path) -> None:
+async def test_workers_and_their_children_die_when_the_daemon_is_killed(app_dir: Path) -> None:
     with start_daemon(app_dir) as daemon:
         assert daemon.stdout is not None
         # Two workers are in the middle of a call, one of which never lets go of the interpreter; the third rests.

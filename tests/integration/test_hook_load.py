@@ -110,7 +110,7 @@ async def test_each_problem_with_a_target_has_its_own_words(app_dir: Path, targe
     assert "canary" not in str(problem.value)
 
 
-async def test_what_a_worker_said_before_it_ended_is_heard_however_late(app_dir: Path) -> None:
+async def test_last_reply_of_a_worker_is_read_when_it_has_ended(app_dir: Path) -> None:
     """On a busy machine the end was noticed before the words were read, and then there were none."""
     loading = asyncio.create_task(check_hook("", app_dir))
     for _ in range(50):  # until it is started and has its order
@@ -179,7 +179,7 @@ async def test_a_folder_that_is_not_there_is_named(app_dir: Path) -> None:
         await check_hook("good:respond", app_dir / "nowhere")
 
 
-async def test_a_crew_starts_only_with_a_hook_that_loads(app_dir: Path) -> None:
+async def test_pool_starts_only_with_a_hook_that_loads(app_dir: Path) -> None:
     with pytest.raises(FixConfiguration, match="raised while importing"):
         async with WorkerPool("raises:respond", app_dir):
             pytest.fail("entered")

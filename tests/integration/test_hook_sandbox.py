@@ -185,7 +185,7 @@ def made(folder: Path) -> list[Path]:
     return list(folder.glob("watcher-hook-*"))
 
 
-async def test_temporary_files_are_removed_with_the_crew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_temporary_files_are_removed_with_the_pool(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     async with WorkerPool("hook:respond", folder, plan(folder)) as pool:
         assert await answer(pool, "temporary") == "xy"
@@ -240,7 +240,7 @@ async def test_nothing_is_hidden_when_it_is_off(folder: Path) -> None:
         assert await answer(pool, f"read {folder}/watcher.toml") == "secret-config"
 
 
-async def test_a_hidden_folder_around_the_hook_is_told(folder: Path) -> None:
+async def test_hidden_folder_above_the_hook_is_reported(folder: Path) -> None:
     hidden = PoolPlan(workers=1, hidden=(str(folder), str(folder / "watcher.db")))
     async with WorkerPool("hook:respond", folder, hidden) as pool:
         assert "the hook or the program lies below" in pool.exposed

@@ -154,7 +154,7 @@ async def test_waiting_for_a_free_connection_does_not_count_as_sent() -> None:
         assert all(isinstance(sent.outcome, Unknown) for sent in results if sent not in unsent)
 
 
-async def test_late_answer_of_the_second_request_on_a_connection_is_not_sent_again() -> None:
+async def test_second_request_on_a_connection_is_not_sent_again_when_it_closes() -> None:
     async def closes_the_second(api: Api, seen: Seen, writer: asyncio.StreamWriter) -> None:
         await (accepts if len(api.seen) == 1 else closes)(api, seen, writer)
 

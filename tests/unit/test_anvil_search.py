@@ -65,9 +65,7 @@ async def test_path_wins_over_the_cache(environ: dict[str, str], tmp_path: Path)
     assert await find_anvil(environ=environ) == on_path
 
 
-async def test_a_script_on_path_is_passed_over_because_signals_do_not_reach_what_it_starts(
-    environ: dict[str, str], tmp_path: Path
-) -> None:
+async def test_script_on_path_is_skipped_because_it_gets_the_signals(environ: dict[str, str], tmp_path: Path) -> None:
     program(tmp_path / "bin" / "anvil", "#!/usr/bin/env node\n")
     cached = program(binary_below(cache_dir(environ)))
     assert await find_anvil(environ=environ) == cached

@@ -106,7 +106,7 @@ def test_sums_handle_doubling_opposites_and_infinity() -> None:
     assert bls.g1_negate(None) is None
 
 
-def test_a_signature_satisfies_the_pairing_equation_and_another_digest_does_not() -> None:
+def test_signature_satisfies_the_pairing_equation_for_its_digest_only() -> None:
     _, public = bls.public_keys(123456789)
     left = oracle.pairing(oracle.G2, oracle_g1(bls.sign(123456789, DIGEST_OF_TEST)))
     assert left == oracle.pairing(oracle_g2(public), oracle_g1(bls.hash_to_g1(DIGEST_OF_TEST)))

@@ -51,7 +51,7 @@ async def _coroutine() -> bytes:
         (ValueError("x"), "returned ValueError"),
     ],
 )
-def test_anything_else_is_refused_with_words_that_say_what_to_return(answer: object, advice: str) -> None:
+def test_other_types_are_refused_with_what_to_return(answer: object, advice: str) -> None:
     with pytest.raises(AttemptFailed) as failure:
         checked_result(answer)
     assert advice in str(failure.value)
@@ -93,7 +93,7 @@ def test_a_reason_is_text_and_is_cut() -> None:
 
 
 @given(st.text(st.characters(), max_size=200), st.integers(1, 60))
-def test_clean_text_is_one_bounded_line_and_cleaning_it_again_changes_nothing(text: str, limit: int) -> None:
+def test_clean_text_is_one_bounded_line_and_clean_is_idempotent(text: str, limit: int) -> None:
     safe = clean(text, limit)
     assert len(safe) <= limit + 3
     assert not any(ord(char) < 32 or char in "\x7f\x9b\u2028\u202e" for char in safe)
@@ -142,7 +142,7 @@ async def _async_hook(task: Task, extra: int = 0) -> bytes:
     return task.message + bytes([extra])
 
 
-def test_functions_partials_methods_and_instances_are_known_as_sync_or_async() -> None:
+def test_every_kind_of_callable_is_known_as_sync_or_async() -> None:
     assert not fit(lambda task: b"", "m:f", "v").is_async
     assert not fit(lambda task, extra=1: b"", "m:f", "v").is_async
     assert fit(_async_hook, "m:f", "v").is_async
@@ -159,7 +159,7 @@ def test_the_protocol_fits_sync_and_async_hooks() -> None:
     assert [run_hook(hook, make_task(b"m", task_index=4)) for hook in hooks] == [Skip("4"), b"m\0", b"m"]
 
 
-def test_run_hook_judges_as_the_daemon_does_and_lets_the_hooks_own_error_through() -> None:
+def test_run_hook_checks_as_the_daemon_and_raises_the_hooks_error() -> None:
     with pytest.raises(AttemptFailed, match="returned str"):
         run_hook(lambda task: "0x00", make_task())
     with pytest.raises(FixConfiguration, match="wrong number"):

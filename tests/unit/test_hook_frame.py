@@ -60,7 +60,7 @@ def test_an_answer_arrives_as_it_was_sent(run: int, answer: Answer) -> None:
     assert wire.read_answer(fields, LIMIT) == answer
 
 
-def test_order_and_start_arrive_as_they_were_sent() -> None:
+def test_load_request_and_its_reply_arrive_as_they_were_sent() -> None:
     order = wire.LoadRequest("m:f", "/srv/hook", 5)
     assert wire.read_load(through(wire.write_load(order))) == order
     for start in (wire.Ready("m:f@123"), wire.NotLoaded("no such module")):
@@ -69,7 +69,7 @@ def test_order_and_start_arrive_as_they_were_sent() -> None:
 
 @fuzzed
 @given(st.binary(max_size=200))
-def test_any_bytes_are_an_object_or_a_broken_frame(body: bytes) -> None:
+def test_any_bytes_are_an_object_or_a_broken_message(body: bytes) -> None:
     try:
         assert isinstance(wire.unpack(body), dict)
     except wire.BrokenMessage:
@@ -78,7 +78,7 @@ def test_any_bytes_are_an_object_or_a_broken_frame(body: bytes) -> None:
 
 @fuzzed
 @given(st.dictionaries(keys, json_values, max_size=4))
-def test_any_object_is_an_answer_a_failure_or_a_broken_frame(fields: dict[str, Any]) -> None:
+def test_any_object_is_an_answer_a_failure_or_a_broken_message(fields: dict[str, Any]) -> None:
     for read in (wire.read_run, wire.read_start, lambda f: wire.read_answer(f, LIMIT)):
         words = ""
         try:
@@ -88,13 +88,13 @@ def test_any_object_is_an_answer_a_failure_or_a_broken_frame(fields: dict[str, A
         assert len(words) < 1500
 
 
-def test_nesting_without_end_and_numbers_without_end_are_broken_frames() -> None:
+def test_endless_nesting_and_endless_numbers_are_broken_messages() -> None:
     for body in (b"[" * 100_000, b'{"a":' * 50_000, b"9" * 100_000, b"\xff\xfe"):
         with pytest.raises(wire.BrokenMessage):
             wire.unpack(body)
 
 
-def test_a_frame_over_the_limit_is_refused_before_it_is_read() -> None:
+def test_message_is_refused_before_it_is_read_when_it_is_too_long() -> None:
     with pytest.raises(wire.BrokenMessage, match="4,294,967,295 bytes"):
         wire.length(b"\xff\xff\xff\xff", wire.message_limit_bytes(LIMIT))
 

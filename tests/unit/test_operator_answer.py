@@ -95,7 +95,7 @@ def test_already_finished_is_no_failure_whatever_status_and_code(status: int, co
         f"the task {ZERO} already finished: {ZERO}",
     ],
 )
-def test_somebody_was_faster_means_look_at_the_chain(text: str) -> None:
+def test_refusal_that_names_a_finished_task_is_accepted(text: str) -> None:
     assert of(400, error(text)) == Accepted(words=text)
     assert isinstance(of(400, text.encode()), Accepted)
 

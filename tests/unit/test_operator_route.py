@@ -43,7 +43,7 @@ def test_everything_goes_to_the_proxy_while_nothing_is_known(router: Router) -> 
     assert {choose(task, router) for task in (OURS, FOREIGN, STRICTER)} == {router.main}
 
 
-def test_what_the_proxy_is_not_configured_for_goes_to_the_other_or_is_parked_with_the_reason(router: Router) -> None:
+def test_task_goes_to_direct_or_is_parked_when_the_proxy_cannot_serve_it(router: Router) -> None:
     told = replace(router, quorum_numbers=b"\x00", threshold=66)
     assert choose(OURS, told) is router.main
     assert choose(FOREIGN, told) is choose(STRICTER, told) is router.direct
