@@ -7,9 +7,8 @@ only when a final head is past its deadline.
 import asyncio
 from collections.abc import Sequence
 
-from watcher.chain.absence import AbsenceRule
+from watcher.chain.absence import AbsenceRule, EventSearch
 from watcher.chain.dry_run import DryRun
-from watcher.chain.event_search import EventSearch
 from watcher.chain.expiry import Expiry
 from watcher.chain.outcome_lines import OutcomeLines
 from watcher.chain.resend import Pause, pause
