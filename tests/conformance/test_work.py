@@ -276,12 +276,12 @@ async def test_an_illegal_move_changes_nothing(ledger: LedgerRig) -> None:
     (held,) = await ledger.held(State.SENDING)
     before = await ledger.everything()
     with pytest.raises(IllegalMove):
-        await ledger.write(lambda tx: transitions.move(tx, held, State.SEEN, "no such edge"))
+        await ledger.write(lambda tx: transitions.transition(tx, held, State.SEEN, "no such edge"))
     with pytest.raises(IllegalMove):
-        await ledger.write(transitions.move_all, [held], State.COMPUTED, "no such edge")
+        await ledger.write(transitions.transition_all, [held], State.COMPUTED, "no such edge")
     with pytest.raises(IllegalMove):
         await ledger.write(
-            lambda tx: transitions.move_rows(tx, [held.row_id], State.SENDING, State.FINAL, "no such edge")
+            lambda tx: transitions.transition_rows(tx, [held.row_id], State.SENDING, State.FINAL, "no such edge")
         )
     assert await ledger.everything() == before
 

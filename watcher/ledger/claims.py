@@ -1,4 +1,4 @@
-"""The verbs of the working stages: take due tasks, give them back, begin and settle an attempt to send.
+"""The verbs of the stages `respond` and `submit`: claim due tasks, release them, begin and settle an attempt to send.
 
 Invariant: no POST without an attempt row committed before it.
 """
@@ -12,16 +12,16 @@ from sqlalchemy import Select, bindparam, insert, or_, update
 
 from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, due, open_task
 from watcher.ledger.tables import OPEN, attempts, sources, tasks
-from watcher.ledger.transitions import AS_HELD, move, move_held, still_held, write
+from watcher.ledger.transitions import IF_UNCHANGED, transition, transition_unchanged, unchanged, write
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Accepted, OpenTask, Refused, Sent, Unknown
 
-# What the aggregator needs at the least to bring an answer on the chain.
+# The blocks that the aggregator needs at least to bring an answer on the chain.
 _LAST_CHANCE_BLOCKS = 3
 
-# A claim is given back once: what was given back already is nobody's to change.
-_AS_LEASED = AS_HELD.where(tasks.c.lease_until_ms > 0)
+# Only a task with a lease can be released, so that a second release changes nothing.
+_IF_LEASED = IF_UNCHANGED.where(tasks.c.lease_until_ms > 0)
 _TAKE = (
     update(tasks)
     .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
@@ -32,9 +32,9 @@ _END_ATTEMPT = update(attempts).where(attempts.c.id == bindparam("row"))
 
 @dataclass(frozen=True, slots=True)
 class RetryAt:
-    """When a task is due again: not before this time has passed, and not before the chain reaches this block.
+    """The next due time of a task: after `after_ms`, and once the chain has reached `at_block`.
 
-    A length and no time of day: a clock that is set back between the reckoning and the writing does no harm.
+    A duration, not a time of day, so that a clock that steps back before the commit does no harm.
     """
 
     after_ms: int = 0
@@ -50,14 +50,20 @@ def _claimable(states: tuple[State, ...], above: bool) -> Select[Any]:
 def claim(
     tx: Tx, source_id: int, states: Iterable[State], limit: int, lease_ms: int, above_block: int = -1
 ) -> list[OpenTask]:
-    """Take due tasks for `lease_ms`. Each taking raises the fence, so that a stalled holder cannot write any more.
+    """Claim due tasks. Each claim raises the fence, so that a stalled holder cannot write any more.
 
-    Tasks of blocks up to `above_block` are left where they are unless they have an answer (see `restore`).
+    Args:
+        tx: the transaction.
+        source_id: the task manager.
+        states: the states to claim.
+        limit: the most tasks.
+        lease_ms: the duration of the lease.
+        above_block: leave unanswered tasks of blocks up to this one alone (see `restore`); -1: no such block.
     """
-    found = {"source": source_id, "now_ms": tx.now_ms, "limit": limit}
+    parameters = {"source": source_id, "now_ms": tx.now_ms, "limit": limit}
     if above_block >= 0:
-        found["above_block"] = above_block
-    rows = tx.conn.execute(_claimable(tuple(states), above_block >= 0), found).all()
+        parameters["above_block"] = above_block
+    rows = tx.conn.execute(_claimable(tuple(states), above_block >= 0), parameters).all()
     if not rows:
         return []
     tx.conn.execute(_TAKE, {"rows": [row.id for row in rows], "until_ms": tx.now_ms + lease_ms})
@@ -65,18 +71,21 @@ def claim(
 
 
 def release(
-    tx: Tx, held: OpenTask, again: RetryAt, error: str | None = None, *, hook_attempts: int | None = None
+    tx: Tx, task: OpenTask, again: RetryAt, error: str | None = None, *, hook_attempts: int | None = None
 ) -> None:
-    """Give a claimed task back where it is, to be taken again when due. None leaves a column as it was."""
+    """Release a claimed task in its state, due at `again`. `error` and `hook_attempts` stay as they are if None.
+
+    Raises LostLease if the task has changed since it was claimed.
+    """
     columns = {"error": error or None, "hook_attempts": hook_attempts}
     changed = {name: value for name, value in columns.items() if value is not None}
     again_at = {"lease_until_ms": 0, "due_at_ms": tx.now_ms + again.after_ms, "due_block": again.at_block}
-    write(tx, held, {"updated_at_ms": tx.now_ms, **again_at, **changed}, _AS_LEASED)
+    write(tx, task, {"updated_at_ms": tx.now_ms, **again_at, **changed}, _IF_LEASED)
 
 
 def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: str | None = None) -> None:
-    """Make due at once what was put off in these states with words that begin with `mark`, and not with `but`."""
-    kept = [] if but is None else [tasks.c.error.is_(None) | ~tasks.c.error.startswith(but, autoescape=True)]
+    """Make postponed tasks due now: those in `states` whose `error` begins with `mark`, and not with `but`."""
+    exceptions = [] if but is None else [tasks.c.error.is_(None) | ~tasks.c.error.startswith(but, autoescape=True)]
     tx.conn.execute(
         update(tasks)
         .where(
@@ -86,7 +95,7 @@ def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: st
             tasks.c.due_at_ms > tx.now_ms,
             tasks.c.lease_until_ms <= tx.now_ms,
             tasks.c.error.startswith(mark, autoescape=True),
-            *kept,
+            *exceptions,
         )
         .values(due_at_ms=0)
     )
@@ -94,19 +103,24 @@ def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: st
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt to send, as it stands in the ledger before the POST."""
+    """One attempt to send, as the ledger holds it before the POST."""
 
     row_id: int
-    held: OpenTask  # in state `sending`, as the attempt holds it
+    held: OpenTask  # in state `sending`
     began_at_ms: int
 
 
-def begin(tx: Tx, held: Sequence[OpenTask], api: str, digests: Mapping[int, bytes], lease_ms: int) -> list[Attempt]:
-    """Write down that POSTs to one API are about to happen, one per task; `digests` maps row ids to request digests.
+def begin(tx: Tx, batch: Sequence[OpenTask], api: str, digests: Mapping[int, bytes], lease_ms: int) -> list[Attempt]:
+    """Begin an attempt to send for each task that is unchanged since it was claimed. The POST comes after this commit.
 
-    Only after this commit may they. Returns the attempts of the tasks that were still held.
+    Args:
+        tx: the transaction.
+        batch: claimed tasks.
+        api: the API that gets the POSTs.
+        digests: the SHA-256 digest of the request by row id.
+        lease_ms: the duration of the lease, longer than any request.
     """
-    ready = still_held(tx, held)
+    ready = unchanged(tx, batch)
     if not ready:
         return []
     ids = list(
@@ -114,45 +128,56 @@ def begin(tx: Tx, held: Sequence[OpenTask], api: str, digests: Mapping[int, byte
             insert(attempts).returning(attempts.c.id, sort_by_parameter_order=True),
             [
                 {
-                    "task_id": one.row_id,
+                    "task_id": task.row_id,
                     "kind": "post",
-                    "number": one.attempts + 1,
-                    "fence": one.fence,
+                    "number": task.attempts + 1,
+                    "fence": task.fence,
                     "api": api,
-                    "request_digest": digests[one.row_id],
+                    "request_digest": digests[task.row_id],
                     "began_at_ms": tx.now_ms,
                 }
-                for one in ready
+                for task in ready
             ],
         ).scalars()
     )
     tx.attempt = max(tx.attempt, *ids)
-    tx.attempt_block = max(tx.attempt_block, *(one.task.seen_at.block_number for one in ready))
-    move_held(
+    tx.attempt_block = max(tx.attempt_block, *(task.task.seen_at.block_number for task in ready))
+    transition_unchanged(
         tx,
         ready,
         State.SENDING,
         "the chain shows no response; sending",
-        lambda one: {"attempts": one.attempts + 1, "lease_until_ms": tx.now_ms + lease_ms},
+        lambda task: {"attempts": task.attempts + 1, "lease_until_ms": tx.now_ms + lease_ms},
         ids,
     )
     return [
-        Attempt(row_id, replace(one, state=State.SENDING, attempts=one.attempts + 1), tx.now_ms)
-        for row_id, one in zip(ids, ready, strict=True)
+        Attempt(row_id, replace(task, state=State.SENDING, attempts=task.attempts + 1), tx.now_ms)
+        for row_id, task in zip(ids, ready, strict=True)
     ]
 
 
 def settle(tx: Tx, attempt: Attempt, sent: Sent, again: RetryAt, warning: str | None = None) -> State:
-    """Write down what came back, and move the task accordingly. Returns its new state."""
+    """Store the outcome of an attempt and move the task. Return its new state.
+
+    Args:
+        tx: the transaction.
+        attempt: the attempt.
+        sent: the outcome and its evidence.
+        again: the next due time.
+        warning: a contradiction in the reply, for the journal.
+
+    Raises:
+        LostLease: the task has changed since the attempt began.
+    """
     outcome = sent.outcome
-    to, words = _landing(outcome)
+    to, reason = _state_after(outcome)
     claims = _end(tx, attempt, sent)
-    error = warning if isinstance(outcome, Accepted) else words
-    move(
+    error = warning if isinstance(outcome, Accepted) else reason
+    transition(
         tx,
         attempt.held,
         to,
-        words if warning is None else f"{words}; {warning}",
+        reason if warning is None else f"{reason}; {warning}",
         attempt_id=attempt.row_id,
         due_at_ms=tx.now_ms + again.after_ms,
         due_block=again.at_block,
@@ -163,21 +188,21 @@ def settle(tx: Tx, attempt: Attempt, sent: Sent, again: RetryAt, warning: str | 
 
 
 def record_late(tx: Tx, attempt: Attempt, sent: Sent) -> None:
-    """Keep what came back after the task had moved on without it: evidence, and nothing more."""
+    """Store the outcome of an attempt as evidence; the task has left its state meanwhile."""
     _end(tx, attempt, sent)
 
 
 def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 0) -> int:
-    """Turn attempts nobody is waiting for into `unknown`: all of them at start, later those whose lease ran out.
+    """Move tasks of stale attempts to `unknown`: at the start `all_of_them`, later those without a valid lease.
 
-    They may have arrived: the chain gets `patience_blocks` to show them, as after any unknown outcome.
+    The POST may have arrived: the chain gets `patience_blocks` to show the response. Return the number of tasks.
     """
-    dangling = WITH_SOURCE.add_columns(sources.c.head_block, sources.c.head_l1_block).where(
+    query = WITH_SOURCE.add_columns(sources.c.head_block, sources.c.head_l1_block).where(
         tasks.c.source_id == source_id, tasks.c.state == State.SENDING, OPEN
     )
     if not all_of_them:
-        dangling = dangling.where(tasks.c.lease_until_ms <= tx.now_ms)
-    rows = tx.conn.execute(dangling.with_for_update(of=tasks)).all()
+        query = query.where(tasks.c.lease_until_ms <= tx.now_ms)
+    rows = tx.conn.execute(query.with_for_update(of=tasks)).all()
     due_blocks = {
         row.id: decision_block(
             row.deadline_block, row.head_block, patience_blocks, l1_blocks=row.head_l1_block is not None
@@ -185,8 +210,9 @@ def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks:
         for row in rows
     }
     why = "the attempt was cut off before its answer was written down"
-    held = [open_task(row) for row in rows]
-    move_held(tx, held, State.UNKNOWN, why, lambda one: {"error": why, "due_block": due_blocks[one.row_id]})
+    stale = [open_task(row) for row in rows]
+    columns = {row_id: {"error": why, "due_block": block} for row_id, block in due_blocks.items()}
+    transition_unchanged(tx, stale, State.UNKNOWN, why, lambda task: columns[task.row_id])
     if all_of_them:  # no lease outlives the process that held it
         tx.conn.execute(
             update(tasks)
@@ -197,10 +223,14 @@ def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks:
 
 
 def decision_block(deadline_block: int | None, at_block: int, patience_blocks: int, *, l1_blocks: bool) -> int:
-    """Return the block at which the chain decides about what was sent at `at_block`: sooner where the window closes.
+    """Return the block at which the chain decides on an answer sent at `at_block`: earlier if the window closes.
 
-    Heights are the chain's. With `l1_blocks` the deadline is one of the parent chain's blocks, which are no heights,
-    and of which each spans many blocks: the decision comes before the next of them as a rule.
+    Args:
+        deadline_block: the deadline, None without one.
+        at_block: the head at the time of the POST.
+        patience_blocks: the blocks that the chain gets otherwise.
+        l1_blocks: the deadline counts the parent chain's blocks, which are no heights. Each of them spans many blocks,
+            so that the decision usually comes before the next one.
     """
     decision = at_block + patience_blocks
     if deadline_block is None or l1_blocks:
@@ -209,7 +239,7 @@ def decision_block(deadline_block: int | None, at_block: int, patience_blocks: i
 
 
 def _end(tx: Tx, attempt: Attempt, sent: Sent) -> dict[str, Any]:
-    """Complete the attempt's row. Returns what the API claims."""
+    """Complete the attempt's row. Return the claims of the API, as columns of the task."""
     outcome = sent.outcome
     claims = {}
     if isinstance(outcome, Accepted):
@@ -224,14 +254,14 @@ def _end(tx: Tx, attempt: Attempt, sent: Sent) -> dict[str, Any]:
             "http_status": sent.http_status,
             "code": outcome.code if isinstance(outcome, Refused) else None,
             "answer": sent.answer,
-            "words": _landing(outcome)[1],
+            "words": _state_after(outcome)[1],
             **claims,
         },
     )
     return claims
 
 
-def _landing(outcome: Accepted | Refused | Unknown) -> tuple[State, str]:
+def _state_after(outcome: Accepted | Refused | Unknown) -> tuple[State, str]:
     match outcome:
         case Accepted():
             return State.ACCEPTED, outcome.words or "accepted"

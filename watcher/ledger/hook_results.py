@@ -1,4 +1,4 @@
-"""The verbs of the hook's stage: write its answer once, or why there is none.
+"""The verbs for results of the hook: its answer, stored once, or the reason why there is none.
 
 Invariant: a response goes from null to a value once.
 """
@@ -8,25 +8,25 @@ from sqlalchemy import bindparam, func, insert
 from watcher.errors import LostLease
 from watcher.ledger.claims import RetryAt, release
 from watcher.ledger.tables import attempts, tasks
-from watcher.ledger.transitions import AS_HELD, move
+from watcher.ledger.transitions import IF_UNCHANGED, transition
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Later, OpenTask, Response
 
 _NEW_ATTEMPT = insert(attempts)
-# What is there stays, whatever its holder believes.
-_KEEP_ANSWER = AS_HELD.values(
+# A stored answer stays, also if the caller's copy of the task lacks it.
+_KEEP_ANSWER = IF_UNCHANGED.values(
     response=func.coalesce(tasks.c.response, bindparam("answer", type_=tasks.c.response.type)),
     hook_version=func.coalesce(tasks.c.hook_version, bindparam("version", type_=tasks.c.hook_version.type)),
 )
 
 
-def keep_answer(tx: Tx, held: OpenTask, response: Response) -> None:
-    """Write the hook's answer, once. An answer that is there already stays, whatever the hook says now."""
-    _hook_attempt(tx, held, "answered", response.duration_ms, "")
-    move(
+def keep_answer(tx: Tx, task: OpenTask, response: Response) -> None:
+    """Store the hook's answer, unless the task has one already; then that one stays."""
+    _hook_attempt(tx, task, "answered", response.duration_ms, "")
+    transition(
         tx,
-        held,
+        task,
         State.COMPUTED,
         f"the hook answered in {response.duration_ms} ms",
         statement=_KEEP_ANSWER,
@@ -36,44 +36,47 @@ def keep_answer(tx: Tx, held: OpenTask, response: Response) -> None:
     )
 
 
-def keep_old_answer(tx: Tx, held: OpenTask) -> None:
-    """Go on with the answer written before a reorg or a retry; the hook is not asked twice."""
-    if held.response is None:
-        raise LostLease(f"task {held.task.task_index} has no answer to go on with")
-    move(tx, held, State.COMPUTED, "it was answered before")
+def keep_old_answer(tx: Tx, task: OpenTask) -> None:
+    """Move a task that had an answer before a reorg or a retry to `computed`; the hook does not run twice.
+
+    Raises LostLease if the task has no answer, or has changed since it was claimed.
+    """
+    if task.response is None:
+        raise LostLease(f"task {task.task.task_index} has no answer")
+    transition(tx, task, State.COMPUTED, "it was answered before")
 
 
-def postpone(tx: Tx, held: OpenTask, later: Later, again: RetryAt, duration_ms: int) -> None:
-    """The hook said Later: no attempt is burnt."""
-    _hook_attempt(tx, held, "later", duration_ms, later.reason)
-    release(tx, held, again)
+def postpone(tx: Tx, task: OpenTask, later: Later, again: RetryAt, duration_ms: int) -> None:
+    """Release a task for which the hook returned Later. This costs no attempt."""
+    _hook_attempt(tx, task, "later", duration_ms, later.reason)
+    release(tx, task, again)
 
 
-def hook_failed(tx: Tx, held: OpenTask, words: str, duration_ms: int, again: RetryAt | None) -> None:
-    """The hook gave no answer. `again` is None when that was its last attempt."""
-    _hook_attempt(tx, held, "failed", duration_ms, words)
-    burnt = held.hook_attempts + 1
+def hook_failed(tx: Tx, task: OpenTask, words: str, duration_ms: int, again: RetryAt | None) -> None:
+    """Release a task for which the hook failed, or move it to `failed` after the last attempt (`again` is None)."""
+    _hook_attempt(tx, task, "failed", duration_ms, words)
+    failures = task.hook_attempts + 1
     if again is None:
-        why = f"the hook failed {burnt} times: {words}"
-        move(tx, held, State.FAILED, why, hook_attempts=burnt, error=words)
+        why = f"the hook failed {failures} times: {words}"
+        transition(tx, task, State.FAILED, why, hook_attempts=failures, error=words)
     else:
-        release(tx, held, again, words, hook_attempts=burnt)
+        release(tx, task, again, words, hook_attempts=failures)
 
 
-def hook_skipped(tx: Tx, held: OpenTask, reason: str, duration_ms: int) -> None:
-    """The hook said Skip."""
-    _hook_attempt(tx, held, "skipped", duration_ms, reason)
-    move(tx, held, State.SKIPPED, f"the hook skipped it: {reason}" if reason else "the hook skipped it")
+def hook_skipped(tx: Tx, task: OpenTask, reason: str, duration_ms: int) -> None:
+    """Move a task for which the hook returned Skip to `skipped`."""
+    _hook_attempt(tx, task, "skipped", duration_ms, reason)
+    transition(tx, task, State.SKIPPED, f"the hook skipped it: {reason}" if reason else "the hook skipped it")
 
 
-def _hook_attempt(tx: Tx, held: OpenTask, outcome: str, duration_ms: int, words: str) -> None:
+def _hook_attempt(tx: Tx, task: OpenTask, outcome: str, duration_ms: int, words: str) -> None:
     tx.conn.execute(
         _NEW_ATTEMPT,
         {
-            "task_id": held.row_id,
+            "task_id": task.row_id,
             "kind": "hook",
-            "number": held.hook_attempts + 1,
-            "fence": held.fence,
+            "number": task.hook_attempts + 1,
+            "fence": task.fence,
             "began_at_ms": tx.now_ms - duration_ms,
             "ended_at_ms": tx.now_ms,
             "duration_ms": duration_ms,

@@ -1,4 +1,4 @@
-"""The verbs of the watcher: record what a range of blocks holds, and take it back when the chain does.
+"""The verbs of the stage `watch`: store the logs of a range of blocks, and take them back after a reorg.
 
 Invariant: tasks, responses and the cursor that covers them move in one transaction.
 """
@@ -14,14 +14,14 @@ from watcher.ledger.marks import lower_head, unfinalise
 from watcher.ledger.rows import WITH_SOURCE, chunks, open_task, sighting_columns, task_columns
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import OPEN, blocks, passes, responses, sources, tasks
-from watcher.ledger.transitions import look_where_named, move_rows, note, reopen
+from watcher.ledger.transitions import add_to_journal, flag_named, reopen, transition_rows
 from watcher.ledger.writer import Tx
 from watcher.state import GIVEN_UP, RESPONDED, UNSETTLED, State
 from watcher.task import Header, Responded, Task
 
 _HASHES_KEPT = 4096  # recent blocks whose hashes are remembered
-# Who has given up still wants to know: until its block is final, an answer may come late.
-_TOLD = sorted(UNSETTLED | GIVEN_UP)
+# The states in which a response event matters. A late answer may still come for a task that was given up.
+_CONCERNED = sorted(UNSETTLED | GIVEN_UP)
 
 
 def record(
@@ -33,9 +33,16 @@ def record(
     head_block: int,
     head_l1_block: int | None = None,
 ) -> list[Task]:
-    """Store what the blocks up to `upto` hold, and move the cursor there. Return the tasks that are new.
+    """Store the logs of the blocks up to `upto`, and move the cursor there. Return the new tasks.
 
-    `head_block` is the chain's head, `head_l1_block` the parent chain's block as that head shows it, if it does.
+    Args:
+        tx: the transaction.
+        source_id: the task manager.
+        found: the tasks in these blocks.
+        answered: the response events in these blocks.
+        upto: the last block.
+        head_block: the head of the chain.
+        head_l1_block: the parent chain's block in that head, None if contracts do not count those.
     """
     new = store_tasks(tx, source_id, found)
     store_responses(tx, source_id, answered)
@@ -53,7 +60,7 @@ def record(
             cursor_hash=upto.hash,
             head_block=case((higher, sources.c.head_block), else_=head_block),
             head_l1_block=case((higher, sources.c.head_l1_block), else_=head_l1_block),
-            # A head that a node invented at the beginning would make history of all that comes.
+            # If a node invented the head at the beginning, all later tasks would count as history.
             begun_block=case((begun > head_block, head_block), else_=begun),
             begun_closed_block=case((begun_closed > closed_block, closed_block), else_=begun_closed),
         )
@@ -63,7 +70,7 @@ def record(
 
 
 def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> list[Task]:
-    """Insert the tasks not known yet and refresh where the known ones were seen. Return the new ones."""
+    """Insert the new tasks, and update the place of the known ones. Return the new ones."""
     if not found:
         return []
     known = {
@@ -80,8 +87,8 @@ def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> list[Task]:
     if new:
         rows = [_row(tx, source_id, task) for task in new]
         ids = list(tx.conn.execute(insert(tasks).returning(tasks.c.id), rows).scalars())
-        note(tx, ids, None, State.SEEN, "its log was read")
-        look_where_named(tx, ids)
+        add_to_journal(tx, ids, None, State.SEEN, "its log was read")
+        flag_named(tx, ids)
     for key, task in fresh.items():
         row = known.get(key)
         if row is not None and not (row.canonical and row.block_hash == task.seen_at.block_hash):
@@ -92,19 +99,21 @@ def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> list[Task]:
 def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:
     tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(**sighting_columns(task), canonical=True))
     if state is State.ORPHANED:
-        move_rows(tx, [row_id], state, State.SEEN, f"the chain brought it back in block {task.seen_at.block_number}")
-        look_where_named(tx, [row_id])
+        transition_rows(
+            tx, [row_id], state, State.SEEN, f"the chain brought it back in block {task.seen_at.block_number}"
+        )
+        flag_named(tx, [row_id])
     elif state is State.QUARANTINED:
-        # Its log may be forged as before: the contract is asked before the task is taken up again.
+        # The log may be forged again: the contract is asked before the task is reopened.
         tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(look_again=True))
     else:
         tx.entered.add(state)
 
 
 def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> None:
-    """Insert the response events, and have the chain asked about the tasks they name.
+    """Insert the response events, and flag the tasks they name, so that the contract is asked about them.
 
-    An event only raises a question: it may be forged. When a task is due for sending again stays as it is.
+    An event may be forged, so it changes neither the state nor the due time of a task.
     """
     if not answered:
         return
@@ -115,51 +124,50 @@ def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> No
         [
             {
                 "source_id": source_id,
-                "task_index": one.task_index,
-                "message": one.message,
-                "log": one.log,
-                "response_hash": one.response_hash,
-                "block_number": one.seen_at.block_number,
-                "block_hash": one.seen_at.block_hash,
-                "tx_hash": one.seen_at.tx_hash,
-                "log_index": one.seen_at.log_index,
+                "task_index": response.task_index,
+                "message": response.message,
+                "log": response.log,
+                "response_hash": response.response_hash,
+                "block_number": response.seen_at.block_number,
+                "block_hash": response.seen_at.block_hash,
+                "tx_hash": response.seen_at.tx_hash,
+                "log_index": response.seen_at.log_index,
             }
-            for one in answered
+            for response in answered
         ],
     )
-    for chunk in chunks(sorted({one.task_index for one in answered})):
+    for chunk in chunks(sorted({response.task_index for response in answered})):
         tx.conn.execute(
             update(tasks)
-            .where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk), tasks.c.state.in_(_TOLD))
+            .where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk), tasks.c.state.in_(_CONCERNED))
             .values(look_again=True)
         )
 
 
 def rewind(tx: Tx, source_id: int, to: Header) -> int:
-    """Forget every block above `to`, the last one the chain still shares with us.
+    """Forget every block above `to`, the last block that ledger and chain share. Return the number of tasks above it.
 
-    Returns how many tasks lost their block.
-    The tasks stay: the chain may bring them back. Until then they are not canonical, and no stage takes them.
-    What was final above `to`, on the word of too few nodes, is open again.
+    The tasks stay without a canonical block, and no stage takes them until the chain brings them back. Tasks that
+    ended because too few nodes called a block above `to` final are open again.
     """
     lost = _forget_above(tx, source_id, to)
-    words = f"the chain changed above block {to.number}; {lost} tasks lost theirs"
-    note_event(tx, source_id, "rewind", to.number, words)
+    message = f"the chain changed above block {to.number}; {lost} tasks lost theirs"
+    note_event(tx, source_id, "rewind", to.number, message)
     return lost
 
 
 def unread(tx: Tx, source_id: int, to: Header, head: Header) -> int:
-    """As `rewind`, where blocks above the chain's `head` were read that never were on it; the head is taken back, too.
+    """Rewind to `to`, and lower the head to `head`, because the cursor's block never was on the chain.
 
-    Returns how many tasks lost their block.
+    Return the number of tasks above `to`.
     """
-    read = tx.conn.execute(
+    cursor_block = tx.conn.execute(
         select(sources.c.cursor_block).where(sources.c.id == source_id).with_for_update()
     ).scalar_one()
     lost = _forget_above(tx, source_id, to)
     lower_head(tx, source_id, head.number, head.l1_block)
-    words = f"block {read} is not on the chain, whose head is {head.number}; {lost} tasks lost theirs"
-    note_event(tx, source_id, "cursor taken back", to.number, words)
+    message = f"block {cursor_block} is not on the chain, whose head is {head.number}; {lost} tasks lost theirs"
+    note_event(tx, source_id, "cursor taken back", to.number, message)
     return lost
 
 
@@ -185,9 +193,9 @@ def _forget_above(tx: Tx, source_id: int, to: Header) -> int:
 
 
 def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> None:
-    """Note that nothing up to `final` will change any more; orphan what the chain did not bring back by then.
+    """Store a final block, and orphan the tasks up to it that have no canonical block.
 
-    `firm`: enough nodes call it final. A change of what is not firm is a reorg like any other.
+    `firm`: enough nodes call the block final. A later change of a block that is not firm is an ordinary reorg.
     """
     mine = sources.c.id == source_id
     if firm:
@@ -197,7 +205,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
         .where(mine, sources.c.final_block <= final.number)
         .values(final_block=final.number, final_hash=final.hash, final_l1_block=final.l1_block)
     )
-    # Deadlines by the clock are known as blocks from here on: no block after this one is within them.
+    # A deadline that is a time becomes a block: no block after this one is within it.
     tx.conn.execute(
         update(tasks)
         .where(
@@ -208,7 +216,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
         )
         .values(deadline_block=final.closed_block - 1)
     )
-    # A pause somebody asked for does not outlast the window. The time between two readings of zero is no such pause.
+    # A pause ends with the response window. The time between two readings of zero is not a pause.
     tx.conn.execute(
         update(tasks)
         .where(
@@ -234,7 +242,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
     ).all()
     for state, rows in groupby(gone, key=lambda row: State(row.state)):
         why = f"block {final.number} is final and the chain no longer holds it"
-        move_rows(tx, [row.id for row in rows], state, State.ORPHANED, why)
+        transition_rows(tx, [row.id for row in rows], state, State.ORPHANED, why)
     _forget_old_hashes(tx, source_id, final.number)
     tx.cursor_moved = True
 
@@ -249,7 +257,7 @@ def _remember(tx: Tx, source_id: int, header: Header) -> None:
 
 
 def _forget_old_hashes(tx: Tx, source_id: int, final_block: int) -> None:
-    # The newest hash at or below finality stays: it is what a deep reorg would contradict.
+    # The newest hash at or below finality stays, to detect a deep reorg.
     oldest = tx.conn.execute(
         select(blocks.c.number)
         .where(blocks.c.source_id == source_id, blocks.c.number <= final_block)

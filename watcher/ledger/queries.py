@@ -1,4 +1,4 @@
-"""Questions to the ledger that change nothing: for the commands, the proof and the audit."""
+"""Questions to the ledger, for the stages, the commands, the proof and the audit."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from watcher.ledger.tables import OPEN, attempts, blocks, events, journal, respo
 from watcher.state import UNSETTLED, State
 from watcher.task import Header, OpenTask
 
-# A log the contract knows nothing of must not stand in for the task that has its index.
+# A quarantined log must not take the place of the contract's task with its index.
 _REAL = tasks.c.state != State.QUARANTINED
 
 
@@ -28,14 +28,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a task stands: its index, and the block that asked for it."""
+    """The index of a task, and the block of its log."""
 
     task_index: int
     block_number: int
 
 
 def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor | None:
-    """The cursor of a task manager, None when the ledger does not know it."""
+    """Return the cursor of a task manager, None if the ledger does not know it."""
     row = conn.execute(
         select(sources).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
     ).one_or_none()
@@ -43,15 +43,16 @@ def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor 
 
 
 def is_empty(conn: Connection) -> bool:
-    """Return True while the ledger knows no contract: a first start has made it, and not come further yet."""
+    """Return True if the ledger knows no contract, because its first start was cut short."""
     return conn.execute(select(sources.c.id).limit(1)).first() is None
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """Where, and on which chain, a contract's tasks were begun to be read. `genesis_hash` is block 0's, if known.
+    """The block at which the reading of a contract's tasks began, and the identity of the chain.
 
-    `final_blocks` are the oldest and the newest final block whose hash is remembered, with that hash.
+    `genesis_hash` is the hash of block 0, None if unknown. `final_blocks` are the oldest and the newest final block
+    with a stored hash, as (number, hash).
     """
 
     start_block: int
@@ -59,7 +60,7 @@ class Beginning:
     final_blocks: tuple[tuple[int, bytes], ...] = ()
 
     def mismatch(self, start_block: int | str) -> str | None:
-        """Return what is wrong with `task_manager.start_block`, or None. "latest" is meant for the first start only."""
+        """Return the problem with `task_manager.start_block`, or None. "latest" applies to the first start only."""
         if start_block in ("latest", self.start_block):
             return None
         return (
@@ -69,7 +70,7 @@ class Beginning:
 
 
 def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning | None:
-    """None where the ledger knows no such contract."""
+    """Return the beginning of a contract's ledger, None if the ledger does not know the contract."""
     row = conn.execute(
         select(sources).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
     ).one_or_none()
@@ -89,12 +90,12 @@ def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning
 
 
 def cursor(conn: Connection, source_id: int) -> Cursor:
-    """How far the ledger has read."""
+    """Return the cursor and the marks."""
     return cursor_of(conn.execute(select(sources).where(sources.c.id == source_id)).one())
 
 
 def list_tasks(conn: Connection, source_id: int, state: State | None = None) -> Iterator[Row[Any]]:
-    """All tasks of a source in the order of their index, streamed."""
+    """Yield the tasks of a source in the order of their index."""
     statement = select(tasks, sources.c.chain_id, sources.c.task_manager).join(sources)
     statement = statement.where(tasks.c.source_id == source_id)
     if state is not None:
@@ -120,20 +121,20 @@ def tasks_at(conn: Connection, source_id: int, index: int) -> Sequence[Row[Any]]
 
 
 def story_of(conn: Connection, task_id: int) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
-    """The journal and the attempts of one task, oldest first."""
-    moves = conn.execute(select(journal).where(journal.c.task_id == task_id).order_by(journal.c.id)).all()
-    tries = conn.execute(select(attempts).where(attempts.c.task_id == task_id).order_by(attempts.c.id)).all()
-    return moves, tries
+    """Return the journal and the attempts of one task, oldest first."""
+    lines = conn.execute(select(journal).where(journal.c.task_id == task_id).order_by(journal.c.id)).all()
+    posts_and_runs = conn.execute(select(attempts).where(attempts.c.task_id == task_id).order_by(attempts.c.id)).all()
+    return lines, posts_and_runs
 
 
 def recent_events(conn: Connection, source_id: int, limit: int = 50) -> Sequence[Row[Any]]:
-    """What happened to the source as a whole, newest first."""
+    """Return the events of the source as a whole, newest first."""
     statement = select(events).where(events.c.source_id == source_id).order_by(events.c.id.desc()).limit(limit)
     return conn.execute(statement).all()
 
 
 def counts(conn: Connection, source_id: int) -> Counts:
-    """How much is open. Reads the partial index alone, never the whole table."""
+    """Return the number of open tasks and their nearest deadline, from the partial index alone."""
     row = conn.execute(
         select(func.count(), func.min(tasks.c.deadline_block)).where(tasks.c.source_id == source_id, OPEN)
     ).one()
@@ -141,9 +142,9 @@ def counts(conn: Connection, source_id: int) -> Counts:
 
 
 def brought_by(conn: Connection, source_id: int, api: str, limit: int) -> set[tuple[bytes, int]]:
-    """Quorum numbers and threshold of the tasks whose answers this API, and no other, brought on the chain as ours.
+    """Return (quorum numbers, threshold) of the tasks whose answers this API alone has brought on the chain.
 
-    Looks at the newest `limit` tasks alone: the stories of old ones leave the ledger, and the API may have changed.
+    Reads the newest `limit` tasks: retention removes the attempts of old ones, and the API may have changed since.
     """
     newest = select(tasks.c.id).where(tasks.c.source_id == source_id).order_by(tasks.c.id.desc()).limit(limit)
     posts = select(attempts.c.id).where(attempts.c.task_id == tasks.c.id, attempts.c.kind == "post")
@@ -161,7 +162,7 @@ def brought_by(conn: Connection, source_id: int, api: str, limit: int) -> set[tu
 
 
 def count_by_state(conn: Connection, source_id: int) -> dict[State, int]:
-    """How many tasks stand in each state. Reads every task of the source: for people, not for loops."""
+    """Return the number of tasks in each state. Reads every task of the source: for people, not for loops."""
     rows = conn.execute(
         select(tasks.c.state, func.count()).where(tasks.c.source_id == source_id).group_by(tasks.c.state)
     )
@@ -169,7 +170,7 @@ def count_by_state(conn: Connection, source_id: int) -> dict[State, int]:
 
 
 def known_hashes(conn: Connection, source_id: int, lowest: int, highest: int, limit: int) -> list[Header]:
-    """Remembered blocks between two heights, newest first. Their parents are not kept, so `parent_hash` is empty."""
+    """Return the blocks with a stored hash between two heights, newest first. `parent_hash` is not stored: empty."""
     rows = conn.execute(
         select(blocks.c.number, blocks.c.hash)
         .where(blocks.c.source_id == source_id, blocks.c.number.between(lowest, highest))
@@ -180,7 +181,7 @@ def known_hashes(conn: Connection, source_id: int, lowest: int, highest: int, li
 
 
 def known_indices(conn: Connection, source_id: int, first: int, last: int) -> set[int]:
-    """The indices from `first` to `last` inclusive that have a canonical task."""
+    """Return the indices from `first` to `last` inclusive that have a canonical task."""
     rows = conn.execute(
         select(tasks.c.task_index).where(
             tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
@@ -190,7 +191,7 @@ def known_indices(conn: Connection, source_id: int, first: int, last: int) -> se
 
 
 def known_count(conn: Connection, source_id: int, first: int, last: int) -> int:
-    """How many of the indices from `first` to `last` inclusive have a canonical task."""
+    """Return the number of indices from `first` to `last` inclusive that have a canonical task."""
     return conn.execute(
         select(func.count(tasks.c.task_index.distinct())).where(
             tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
@@ -199,12 +200,12 @@ def known_count(conn: Connection, source_id: int, first: int, last: int) -> int:
 
 
 def lowest(conn: Connection, source_id: int) -> Place | None:
-    """The canonical task with the lowest index, None when there is none."""
+    """Return the canonical task with the lowest index, None if there is none."""
     return _place(conn, source_id, _REAL, tasks.c.task_index.asc())
 
 
 def neighbours(conn: Connection, source_id: int, index: int) -> tuple[Place | None, Place | None]:
-    """The nearest canonical tasks below and above an index, of those the contract has been seen to know."""
+    """Return the nearest canonical tasks below and above an index, of those that the contract has proved."""
     proved = tasks.c.state.not_in([State.SEEN, State.QUARANTINED, State.ORPHANED])
     below = _place(conn, source_id, proved & (tasks.c.task_index < index), tasks.c.task_index.desc())
     above = _place(conn, source_id, proved & (tasks.c.task_index > index), tasks.c.task_index.asc())
@@ -222,15 +223,15 @@ def _place(conn: Connection, source_id: int, where: ColumnElement[bool], order: 
 
 
 def newest_open(conn: Connection, source_id: int, limit: int) -> list[OpenTask]:
-    """Return the canonical tasks that nothing has settled yet, the newest first."""
-    wanted = (tasks.c.source_id == source_id, OPEN, tasks.c.state.in_(sorted(UNSETTLED)), tasks.c.canonical)
-    # By the plain id SQLite would go through the whole table, backwards, rather than through what is open.
-    rows = conn.execute(WITH_SOURCE.where(*wanted).order_by((tasks.c.id + 0).desc()).limit(limit))
+    """Return the newest canonical tasks that are not settled, the newest first."""
+    unsettled = (tasks.c.source_id == source_id, OPEN, tasks.c.state.in_(sorted(UNSETTLED)), tasks.c.canonical)
+    # Ordered by the plain id, SQLite would scan the whole table backwards instead of the open tasks.
+    rows = conn.execute(WITH_SOURCE.where(*unsettled).order_by((tasks.c.id + 0).desc()).limit(limit))
     return [open_task(row) for row in rows]
 
 
 def canonical_from(conn: Connection, source_id: int, first: int, limit: int) -> list[int]:
-    """The indices of canonical tasks at or above `first`."""
+    """Return the indices of canonical tasks from `first` on, in order."""
     rows = conn.execute(
         select(tasks.c.task_index)
         .where(tasks.c.source_id == source_id, tasks.c.task_index >= first, tasks.c.canonical, _REAL)
@@ -241,7 +242,7 @@ def canonical_from(conn: Connection, source_id: int, first: int, limit: int) -> 
 
 
 def rest_s(conn: Connection, source_id: int, states: Sequence[State], now_ms: int, at_most_s: float) -> float:
-    """Seconds until the next task of these states is due, `at_most_s` at most."""
+    """Return the seconds until the next task of these states is due, `at_most_s` at most."""
     next_ms = conn.execute(
         select(func.min(tasks.c.due_at_ms)).where(
             tasks.c.source_id == source_id, tasks.c.state.in_(states), OPEN, tasks.c.due_at_ms > now_ms
@@ -251,7 +252,7 @@ def rest_s(conn: Connection, source_id: int, states: Sequence[State], now_ms: in
 
 
 def bound_by_time(conn: Connection, source_id: int, now_ms: int) -> int:
-    """How many open tasks will do something by themselves, without the chain moving: leased, or due later."""
+    """Return the number of open tasks that wait for time alone, not for the chain: leased, or due later."""
     return conn.execute(
         select(func.count()).where(
             tasks.c.source_id == source_id, OPEN, or_(tasks.c.lease_until_ms > now_ms, tasks.c.due_at_ms > now_ms)
@@ -260,7 +261,7 @@ def bound_by_time(conn: Connection, source_id: int, now_ms: int) -> int:
 
 
 def responses_between(conn: Connection, source_id: int, first: int, last: int) -> list[Row[Any]]:
-    """The response events for the indices from `first` to `last` inclusive."""
+    """Return the response events for the indices from `first` to `last` inclusive."""
     return list(
         conn.execute(
             select(responses).where(responses.c.source_id == source_id, responses.c.task_index.between(first, last))
@@ -269,7 +270,7 @@ def responses_between(conn: Connection, source_id: int, first: int, last: int) -
 
 
 def canonical_between(conn: Connection, source_id: int, first: int, last: int) -> list[Row[Any]]:
-    """The canonical tasks with indices from `first` to `last` inclusive: what a proof compares with the contract."""
+    """Return the canonical tasks with indices from `first` to `last` inclusive, for the proof."""
     return list(
         conn.execute(
             WITH_SOURCE.where(

@@ -1,7 +1,7 @@
-"""What the ledger knows about its own work, for health and metrics.
+"""Counts of the ledger's work, for health and metrics.
 
-Invariant: the cost follows what is open and what has moved since, never what has ended: no question reads the whole
-table but `ended`, which is asked rarely.
+Invariant: the cost grows with the open tasks and the new journal lines, never with the ended tasks. Only `ended` reads
+the whole table, rarely.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,11 +16,11 @@ from watcher.ledger.tables import OPEN, attempts, events, journal, sources, task
 from watcher.ledger.writer import Tx
 from watcher.state import ENDED, UNSETTLED, State
 
-# A quarter of the time is left when three times as much is spent.
+# A quarter of the time is left once three times as much is spent.
 _DANGER_PART = 3
-# Less than this is little for signatures and a transaction, however short the whole time was.
+# Less time than this is short for signatures and a transaction, whatever the window.
 _ALWAYS_NEAR_MS = 15_000
-# So many accepted answers in a row without one on the chain are no accident.
+# So many accepted answers in a row without one on the chain are a condition.
 UNSHOWN_LIMIT = 5
 _UNSHOWN_COUNTED = 100
 _LINES = 2000  # of the journal, the newest
@@ -29,9 +29,9 @@ _WAITING = sorted({State.READY, State.COMPUTED, State.WAITING})
 
 @dataclass(frozen=True, slots=True)
 class Unshown:
-    """Answers the API accepted that the chain never showed, since the last one that it did show.
+    """The accepted answers that the chain has not shown since the last one that it showed.
 
-    `count` is how many, `task_index` and `why` are of the newest of them.
+    `task_index` and `why` belong to the newest of them.
     """
 
     count: int = 0
@@ -43,10 +43,10 @@ class Unshown:
 class Work:
     """The open work of one source at one moment. Blocks are heights, times milliseconds since 1970.
 
-    `nearest_deadline_block` and `nearest_deadline_s` (seconds since 1970) are those of the tasks the chain does not
-    show answered and whose window is still open, by the kind of their deadline; `endangered` counts those with at most
-    `danger_blocks` left, `endangered_by_time` those close to a deadline that is a time. `oldest_seen_ms` is of the
-    tasks that wait for the hook or for their POST, `oldest_due_ms` of those among them that could go on now.
+    `nearest_deadline_block` and `nearest_deadline_s` (seconds since 1970) cover the unanswered tasks with an open
+    window, by the kind of their deadline; `endangered` counts those with at most `danger_blocks` left,
+    `endangered_by_time` those close to a deadline that is a time. `oldest_seen_ms` covers the tasks that wait for the
+    hook or for their POST, `oldest_due_ms` those of them that are due.
     """
 
     cursor: Cursor
@@ -64,7 +64,7 @@ class Work:
 
     @property
     def held_words(self) -> str:
-        """What a restored ledger holds back, "" where that is nothing, for now and for certain."""
+        """Return the condition of a restored ledger that holds tasks back, "" if it holds none and will not."""
         if self.held_to_block < 0 or not (self.held or self.cursor.block < self.held_to_block):
             return ""
         tasks = "1 task" if self.held == 1 else f"{self.held} tasks"
@@ -76,7 +76,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """One line of the journal. `number` counts the attempts of its kind, None where no attempt belongs to the move."""
+    """One line of the journal. `number` is the attempt's number among its kind, None without an attempt."""
 
     id: int
     task_index: int
@@ -97,10 +97,16 @@ def work(
     chain_s: float | None = None,
     held_to_block: int = -1,
 ) -> Work:
-    """Read the rows of open tasks, once. Up to `held_to_block`, those without an answer wait for nothing.
+    """Return the open work of a source.
 
-    `chain_s` is the time of the chain, in seconds since 1970, by which contracts judge deadlines that are times; None:
-    that of this machine.
+    Args:
+        conn: a connection.
+        source_id: the task manager.
+        now_ms: this machine's time.
+        danger_blocks: a task with at most so many blocks left is endangered.
+        danger_s: a task with at most so many seconds left is endangered.
+        chain_s: the chain's time in seconds since 1970, for deadlines that are times; None: this machine's time.
+        held_to_block: unanswered tasks up to this block are held back, and wait neither for hook nor POST.
     """
     chain_s = now_ms / 1000 if chain_s is None else chain_s
     cursor = read_cursor(conn, source_id)
@@ -146,10 +152,10 @@ def work(
 
 
 def _is_near(now_ms: int, danger_s: float, chain_s: float) -> ColumnElement[bool]:
-    """Return the condition that at most `danger_s` are left, and at most a quarter of what the task had or 15 s.
+    """Return the condition that at most `danger_s` are left, and at most 15 s or a quarter of the task's time.
 
-    What is left is counted in the chain's time and what is spent in this machine's, so that a chain whose time is
-    another one is judged alike.
+    The time left counts in the chain's time and the time spent in this machine's, so that a chain with another time
+    gives the same result.
     """
     left_ms = tasks.c.deadline_s * 1000 - int(chain_s * 1000)
     spent_ms = now_ms - tasks.c.seen_at_ms
@@ -158,13 +164,13 @@ def _is_near(now_ms: int, danger_s: float, chain_s: float) -> ColumnElement[bool
 
 
 def unshown(conn: Connection, source_id: int) -> Unshown:
-    """Return what the newest lines of the journal say of accepted answers."""
+    """Return the accepted answers that the chain does not show, from the newest journal lines."""
     newest = select(func.max(journal.c.id)).scalar_subquery()
     is_unshown = and_(journal.c.from_state == State.ACCEPTED, journal.c.to_state == State.WAITING)
     rows = conn.execute(
         select(journal.c.to_state, journal.c.why, tasks.c.task_index)
         .join(tasks, tasks.c.id == journal.c.task_id)
-        # Not to be found by an index: SQLite would go through every task of the source rather than the new lines.
+        # `+ 0` avoids the index: SQLite would read every task of the source instead of the new lines.
         .where(journal.c.id > newest - _LINES, tasks.c.source_id + 0 == source_id)
         .where(or_(is_unshown, journal.c.to_state == State.RESPONDED))
         .order_by(journal.c.id.desc())
@@ -175,17 +181,17 @@ def unshown(conn: Connection, source_id: int) -> Unshown:
 
 
 def last_move(conn: Connection) -> int:
-    """The number of the newest line of the journal, 0 when it is empty."""
+    """Return the id of the newest journal line, 0 for an empty journal."""
     return conn.execute(select(func.max(journal.c.id))).scalar() or 0
 
 
 def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> list[Moved]:
-    """The next lines of the journal behind line `after`, oldest first."""
+    """Return the next journal lines after line `after`, oldest first."""
     rows = conn.execute(
         select(journal, tasks.c.task_index, tasks.c.seen_at_ms, attempts.c.number)
         .join(tasks, tasks.c.id == journal.c.task_id)
         .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
-        # Not to be found by an index: SQLite would go through every task of the source rather than the new lines.
+        # `+ 0` avoids the index: SQLite would read every task of the source instead of the new lines.
         .where(journal.c.id > after, tasks.c.source_id + 0 == source_id)
         .order_by(journal.c.id)
         .limit(limit)
@@ -206,9 +212,9 @@ def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> lis
 
 
 def ended(conn: Connection, source_id: int) -> tuple[dict[State, int], int]:
-    """How many tasks have ended in each way, and the line of the journal up to which that holds.
+    """Return the number of tasks in each end state, and the journal line up to which they count.
 
-    Reads every task of the source: at the start, then every few hours.
+    Reads every task of the source: call it at the start, then every few hours.
     """
     upto = last_move(conn)
     rows = conn.execute(
@@ -220,13 +226,13 @@ def ended(conn: Connection, source_id: int) -> tuple[dict[State, int], int]:
 
 
 def finality_broken(conn: Connection, source_id: int) -> bool:
-    """Was a final block ever seen to change?"""
-    found = select(events.c.id).where(events.c.source_id == source_id, events.c.kind == "finality broken").limit(1)
-    return conn.execute(found).first() is not None
+    """Return True if a final block has changed."""
+    query = select(events.c.id).where(events.c.source_id == source_id, events.c.kind == "finality broken").limit(1)
+    return conn.execute(query).first() is not None
 
 
 def touch(tx: Tx, source_id: int) -> None:
-    """Writes what is there already: shows that the database takes writes when there is nothing to write."""
+    """Write a value that is there already, to prove that the database is writable."""
     tx.conn.execute(update(sources).where(sources.c.id == source_id).values(start_block=sources.c.start_block))
 
 

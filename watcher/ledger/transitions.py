@@ -1,7 +1,7 @@
-"""The one place that changes a task's state.
+"""The only file that changes a task's state.
 
-Invariant: every change is a legal move, made by compare-and-set on the state (and the fence, where a lease is held),
-and leaves a line in the journal within the same transaction.
+Invariant: every change is a legal transition, made by compare-and-set on the state (and the fence, if a lease is held),
+and adds a line to the journal in the same transaction.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,14 +16,14 @@ from watcher.ledger.writer import Tx
 from watcher.state import ENDED, GIVEN_UP, LEGAL, UNSETTLED, State
 from watcher.task import OpenTask
 
-# Built once, for building a statement costs more than running it: the parameters name the columns to set.
-AS_HELD = update(tasks).where(
+# Built once, because building a statement costs more than running it. The parameters name the columns to set.
+IF_UNCHANGED = update(tasks).where(
     tasks.c.id == bindparam("row"), tasks.c.state == bindparam("was"), tasks.c.fence == bindparam("held")
 )
-# No reading of zero is kept of the task: a transition, or a reading that shows something, has refuted it.
+# No absence is known of the task: a transition, or a reading that shows the thing, has refuted it.
 PRESENT: Mapping[str, None] = {"absent": None, "absent_block": None, "absent_at_ms": None}
 _NEW_LINE = insert(journal)
-_NAMED = (
+_FLAG_NAMED = (
     update(tasks)
     .where(
         tasks.c.id.in_(bindparam("rows", expanding=True)),
@@ -31,7 +31,7 @@ _NAMED = (
     )
     .values(look_again=True)
 )
-_PRESENT = (
+_STATE_AND_FENCE = (
     select(tasks.c.id, tasks.c.state, tasks.c.fence)
     .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
     .order_by(tasks.c.id)
@@ -39,124 +39,160 @@ _PRESENT = (
 )
 
 
-def write(tx: Tx, held: OpenTask, columns: Mapping[str, Any], statement: Update = AS_HELD) -> None:
-    """Set columns of a task. Raises LostLease when the row has changed hands or state since it was taken."""
-    if tx.conn.execute(statement, as_held(held, columns)).rowcount != 1:
-        raise LostLease(f"task {held.task.task_index} was moved or taken over by somebody else")
+def write(tx: Tx, task: OpenTask, columns: Mapping[str, Any], statement: Update = IF_UNCHANGED) -> None:
+    """Set columns of a task. Raises LostLease if its state or fence has changed since it was taken."""
+    if tx.conn.execute(statement, if_unchanged(task, columns)).rowcount != 1:
+        raise LostLease(f"task {task.task.task_index} has changed, or another worker has taken it")
 
 
-def as_held(held: OpenTask, columns: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters of `AS_HELD`."""
-    return {"row": held.row_id, "was": held.state, "held": held.fence, **columns}
+def if_unchanged(task: OpenTask, columns: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the parameters of `IF_UNCHANGED`."""
+    return {"row": task.row_id, "was": task.state, "held": task.fence, **columns}
 
 
-def move(
+def transition(
     tx: Tx,
-    held: OpenTask,
+    task: OpenTask,
     to: State,
     why: str,
     *,
     attempt_id: int | None = None,
-    statement: Update = AS_HELD,
+    statement: Update = IF_UNCHANGED,
     **columns: Any,
 ) -> None:
-    """Move the task as it was taken (`held`) to state `to`, and set `columns` with it.
+    """Move a task to state `to`.
 
-    Raises LostLease when the row has changed hands or state since it was taken, IllegalMove when there is no such edge.
+    Args:
+        tx: the transaction.
+        task: the task as it was taken.
+        to: the new state.
+        why: the reason, for the journal.
+        attempt_id: the attempt that caused it, for the journal.
+        statement: the update, `IF_UNCHANGED` or one derived from it.
+        **columns: further columns to set.
+
+    Raises:
+        LostLease: state or fence of the row have changed since the task was taken.
+        IllegalMove: the state machine has no such transition.
     """
-    refuse_illegal(held.state, to)
-    write(tx, held, _columns(tx, to, columns), statement)
+    refuse_illegal(task.state, to)
+    write(tx, task, _columns(tx, to, columns), statement)
     if to in GIVEN_UP:
-        look_where_named(tx, [held.row_id])
-    note(tx, [held.row_id], held.state, to, why, attempt_id)
+        flag_named(tx, [task.row_id])
+    add_to_journal(tx, [task.row_id], task.state, to, why, attempt_id)
 
 
-def move_all(
+def transition_all(
     tx: Tx,
-    held: Sequence[OpenTask],
+    batch: Sequence[OpenTask],
     to: State,
     why: str,
     columns: Callable[[OpenTask], dict[str, Any]] = lambda _: {},
 ) -> list[OpenTask]:
-    """Move those of several tasks that are still as they were taken, and return them.
+    """Move the tasks that are unchanged since they were taken, and return them.
 
-    `columns` gives the same names for each.
+    Args:
+        tx: the transaction.
+        batch: the tasks as they were taken.
+        to: their new state.
+        why: the reason, for the journal.
+        columns: returns further columns to set, with the same names for each task.
+
+    Raises:
+        IllegalMove: the state machine has no such transition.
     """
-    still = still_held(tx, held)
-    move_held(tx, still, to, why, columns)
-    return still
+    present = unchanged(tx, batch)
+    transition_unchanged(tx, present, to, why, columns)
+    return present
 
 
-def still_held(tx: Tx, held: Sequence[OpenTask]) -> list[OpenTask]:
-    """Those tasks whose row has not changed hands or state since they were taken."""
-    now = {
+def unchanged(tx: Tx, batch: Sequence[OpenTask]) -> list[OpenTask]:
+    """Lock the rows of the tasks. Return the tasks whose state and fence are unchanged since they were taken."""
+    present = {
         row.id: (row.state, row.fence)
-        for chunk in chunks([one.row_id for one in held])
-        for row in tx.conn.execute(_PRESENT, {"rows": chunk})
+        for chunk in chunks([task.row_id for task in batch])
+        for row in tx.conn.execute(_STATE_AND_FENCE, {"rows": chunk})
     }
-    return [one for one in held if now.get(one.row_id) == (one.state, one.fence)]
+    return [task for task in batch if present.get(task.row_id) == (task.state, task.fence)]
 
 
-def move_held(
+def transition_unchanged(
     tx: Tx,
-    held: Sequence[OpenTask],
+    batch: Sequence[OpenTask],
     to: State,
     why: str,
     columns: Callable[[OpenTask], dict[str, Any]] = lambda _: {},
     attempt_ids: Sequence[int] | None = None,
 ) -> None:
-    """Move what `still_held` has just said in the same transaction. One statement for all: a burst stays cheap."""
-    if not held:
+    """Move the tasks that `unchanged` has returned in this transaction, with one statement for all.
+
+    Args:
+        tx: the transaction.
+        batch: the tasks.
+        to: their new state.
+        why: the reason, for the journal.
+        columns: returns further columns to set, with the same names for each task.
+        attempt_ids: the attempts that cause it, in the order of `batch`.
+
+    Raises:
+        IllegalMove: the state machine has no such transition.
+    """
+    if not batch:
         return
-    for one in held:
-        refuse_illegal(one.state, to)
-    tx.conn.execute(AS_HELD, [as_held(one, _columns(tx, to, columns(one))) for one in held])
+    for task in batch:
+        refuse_illegal(task.state, to)
+    tx.conn.execute(IF_UNCHANGED, [if_unchanged(task, _columns(tx, to, columns(task))) for task in batch])
     if to in GIVEN_UP:
-        look_where_named(tx, [one.row_id for one in held])
-    attempts: Sequence[int | None] = attempt_ids or [None] * len(held)
+        flag_named(tx, [task.row_id for task in batch])
+    attempts: Sequence[int | None] = attempt_ids or [None] * len(batch)
     tx.conn.execute(
         _NEW_LINE,
-        [_line(tx, one.row_id, one.state, to, why, attempt) for one, attempt in zip(held, attempts, strict=True)],
+        [_line(tx, task.row_id, task.state, to, why, attempt) for task, attempt in zip(batch, attempts, strict=True)],
     )
     tx.entered.add(to)
 
 
-def look_where_named(tx: Tx, rows: Sequence[int]) -> None:
-    """Have the chain asked about those of these tasks that a response event, read before, already names."""
+def flag_named(tx: Tx, rows: Sequence[int]) -> None:
+    """Flag the tasks (row ids) that a response event in the ledger names, so that the contract is asked about them."""
     for chunk in chunks(rows):
-        tx.conn.execute(_NAMED, {"rows": chunk})
+        tx.conn.execute(_FLAG_NAMED, {"rows": chunk})
 
 
-def reopen(tx: Tx, held: Sequence[OpenTask], why: str) -> None:
-    """The response on the chain is gone: the chain is asked again about what we answered, and the rest starts anew.
+def reopen(tx: Tx, batch: Sequence[OpenTask], why: str) -> None:
+    """Reopen tasks whose response is not on the chain any more: to `unknown` with an answer of ours, else to `seen`.
 
-    Another event may name the task still.
+    Another response event may still name such a task, so the contract is asked again.
     """
     gone = {"responded_block": None, "responded_tx_hash": None, "response_hash": None, "look_again": True}
-    move_all(tx, [one for one in held if one.response is not None], State.UNKNOWN, why, lambda _: gone)
-    move_all(tx, [one for one in held if one.response is None], State.SEEN, why, lambda _: gone)
+    transition_all(tx, [task for task in batch if task.response is not None], State.UNKNOWN, why, lambda _: gone)
+    transition_all(tx, [task for task in batch if task.response is None], State.SEEN, why, lambda _: gone)
 
 
-def move_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: str, **columns: Any) -> None:
-    """Move rows that the caller has just read in the same transaction."""
+def transition_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: str, **columns: Any) -> None:
+    """Move rows (ids) that the caller has read and locked in the same transaction.
+
+    Raises IllegalMove if the state machine has no such transition.
+    """
     if not rows:
         return
     refuse_illegal(from_, to)
     for chunk in chunks(rows):
         tx.conn.execute(update(tasks).where(tasks.c.id.in_(chunk)).values(_columns(tx, to, columns)))
     if to in GIVEN_UP:
-        look_where_named(tx, rows)
-    note(tx, rows, from_, to, why)
+        flag_named(tx, rows)
+    add_to_journal(tx, rows, from_, to, why)
 
 
 def refuse_illegal(from_: State, to: State) -> None:
-    """Raises IllegalMove when the state machine has no such edge."""
+    """Raise IllegalMove if the state machine has no transition between these states."""
     if to not in LEGAL[from_]:
-        raise IllegalMove(f"there is no move from {from_} to {to}")
+        raise IllegalMove(f"there is no transition from {from_} to {to}")
 
 
-def note(tx: Tx, rows: Sequence[int], from_: State | None, to: State, why: str, attempt_id: int | None = None) -> None:
-    """Append one journal line per row and tell the stages that `to` was entered."""
+def add_to_journal(
+    tx: Tx, rows: Sequence[int], from_: State | None, to: State, why: str, attempt_id: int | None = None
+) -> None:
+    """Append one journal line per row id, and wake the stage of state `to` after the commit."""
     tx.conn.execute(_NEW_LINE, [_line(tx, row, from_, to, why, attempt_id) for row in rows])
     tx.entered.add(to)
 

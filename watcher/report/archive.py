@@ -1,7 +1,7 @@
-"""Moving the stories of old final tasks out of the ledger, into compressed files.
+"""The export of the stories of old final tasks from the ledger into compressed files.
 
-Invariant: nothing leaves the ledger before it is on the disk, whole, under its final name and with its checksum beside
-it. A stop at any moment costs a second copy of some stories, never the only one.
+Invariant: a story is removed from the ledger only after its file is complete on the disk, under its final name and with
+its checksum beside it. A crash at any moment may duplicate stories, and never loses one.
 """
 
 import gzip
@@ -20,7 +20,7 @@ from watcher.ledger.retention import BATCH, Age, Mark, Story
 from watcher.ledger.store import Reader, write_once
 from watcher.report.listing import hexed, story_fields, task_fields
 
-FILE_LIMIT_TASKS = 100_000  # what one file holds, and what is remembered of it meanwhile
+FILE_LIMIT_TASKS = 100_000  # per file; its row ids are in memory meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +45,23 @@ def retain(
     limit_tasks: int = FILE_LIMIT_TASKS,
     say: Callable[[Export], None] = lambda _: None,
 ) -> list[Export]:
-    """Export and remove what is old enough, file by file. Beside a running daemon, in short transactions.
+    """Export and remove old stories, file by file, in short transactions beside a running daemon.
 
-    Raises FixUsage when the folder cannot be written, TryLater when the ledger cannot be read or written.
+    Args:
+        reader: the ledger.
+        url: the same ledger, for writing.
+        source_id: the task manager.
+        age: the least age of a task.
+        folder: the folder of the files, created if it does not exist.
+        limit_tasks: the most tasks in one file.
+        say: called with each finished file.
+
+    Returns:
+        The finished files.
+
+    Raises:
+        FixUsage: the folder cannot be written.
+        TryLater: the ledger cannot be read or written.
     """
     done: list[Export] = []
     while (export := _one_file(reader, url, source_id, age, folder, limit_tasks)) is not None:
@@ -78,11 +92,11 @@ def _one_file(reader: Reader, url: str, source_id: int, age: Age, folder: Path, 
         low, high = min(indices), max(indices)
         stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
         path, sha256 = _named(part, f"tasks-{low}-{high}-{stamp}", folder)
-    except OSError as trouble:
-        raise FixUsage(f"{folder} cannot be written ({trouble.strerror}); nothing was removed") from None
+    except OSError as error:
+        raise FixUsage(f"{folder} cannot be written ({error.strerror}); nothing was removed") from None
     final_block = reader.read_now(queries.cursor, source_id).final_block
-    words = f"the stories of {len(rows)} tasks ({low} to {high}) were moved to {path.name}, sha256 {sha256}"
-    write_once(url, retention.note_export, source_id, final_block, words)
+    message = f"the stories of {len(rows)} tasks ({low} to {high}) were moved to {path.name}, sha256 {sha256}"
+    write_once(url, retention.note_export, source_id, final_block, message)
     removed = sum(
         write_once(url, retention.remove, rows[start : start + BATCH], upto) for start in range(0, len(rows), BATCH)
     )
@@ -90,14 +104,14 @@ def _one_file(reader: Reader, url: str, source_id: int, age: Age, folder: Path, 
 
 
 def _pages(reader: Reader, source_id: int, age: Age, upto: Mark, limit: int) -> Iterator[list[Story]]:
-    """Each page is a read of its own: one long read would keep the write-ahead log from being emptied."""
-    after_id = told = 0
-    while told < limit:
-        page = reader.read_now(retention.stories, source_id, age, upto, after_id, min(BATCH, limit - told))
+    """Yield the stories in pages, each read on its own: one long read would keep the write-ahead log from shrinking."""
+    after_id = count = 0
+    while count < limit:
+        page = reader.read_now(retention.stories, source_id, age, upto, after_id, min(BATCH, limit - count))
         if not page:
             return
         yield page
-        told += len(page)
+        count += len(page)
         after_id = page[-1].task.id
 
 
@@ -107,7 +121,7 @@ def _chain(first: list[Story], rest: Iterator[list[Story]]) -> Iterator[list[Sto
 
 
 def _fields(story: Story) -> dict[str, Any]:
-    """As `tasks show --json`, with the digest of each answer of the API as it stands in the ledger."""
+    """Return the fields of `tasks show --json`, with fence and request digest of each attempt."""
     fields = task_fields(story.task) | story_fields(story.journal, story.attempts)
     for line, row in zip(fields["attempt_log"], story.attempts, strict=True):
         line["fence"], line["request_digest"] = row.fence, hexed(row.request_digest)
@@ -115,7 +129,7 @@ def _fields(story: Story) -> dict[str, Any]:
 
 
 def _written(folder: Path, lines: Iterator[bytes]) -> Path:
-    """The lines, compressed and on the disk, under a name that says it is not finished."""
+    """Write the lines to a compressed file on the disk, under a temporary name."""
     part = folder / f".tasks-{os.getpid()}.part"
     try:
         handle = os.open(part, os.O_CREAT | os.O_WRONLY | os.O_TRUNC | os.O_NOFOLLOW, 0o640)
@@ -132,20 +146,20 @@ def _written(folder: Path, lines: Iterator[bytes]) -> Path:
 
 
 def _named(part: Path, stem: str, folder: Path) -> tuple[Path, str]:
-    """Give the file its name, never another file's, and write its checksum beside it."""
+    """Give the file an unused name and write its checksum beside it. Return the path and the SHA-256."""
     with part.open("rb") as file:
         sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     number = 0
     while True:
         path = folder / f"{stem}{f'-{number}' if number else ''}.jsonl.gz"
         try:
-            os.link(part, path)  # unlike a rename, this never replaces
+            os.link(part, path)  # unlike a rename, a link never replaces a file
             break
         except FileExistsError:
             number += 1
     part.unlink()
     beside = path.with_name(path.name + ".sha256")
-    beside.unlink(missing_ok=True)  # of an export that was removed; what stands there may as well be a link
+    beside.unlink(missing_ok=True)  # of an export that was removed; it could be a symbolic link
     with os.fdopen(os.open(beside, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o640), "w") as file:
         file.write(f"{sha256}  {path.name}\n")
         file.flush()

@@ -1,4 +1,4 @@
-"""Tasks as people and machines read them. The names of the fields are an interface: they are only ever added to."""
+"""The JSON fields of tasks. Their names are an interface: fields are added, never renamed or removed."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -9,11 +9,11 @@ from sqlalchemy.engine import Row
 from watcher.ledger.tables import attempts, tasks
 from watcher.text import to_hex
 
-# The end of the year 9999; what lasts longer has no end.
+# The end of the year 9999, the last that a datetime can hold.
 _LAST_S = 253_402_300_799
 
 
-# Columns of `tasks` that are the daemon's own affair. Every other column is a field, also one that is added later.
+# Internal columns of `tasks`. Every other column is a field, also one that is added later.
 _INTERNAL = frozenset(
     {"id", "source_id", "log", "log_index", "due_at_ms", "due_block", "lease_until_ms", "fence", "look_again"}
     | {"absent", "absent_block", "absent_at_ms"}
@@ -21,7 +21,7 @@ _INTERNAL = frozenset(
 _TASK_COLUMNS = ("chain_id", "task_manager", *(column.name for column in tasks.c if column.name not in _INTERNAL))
 _ATTEMPT_COLUMNS = tuple(c.name for c in attempts.c if c.name not in ("task_id", "fence", "ended_at_ms"))
 _JOURNAL_COLUMNS = ("at_ms", "from_state", "to_state", "why", "attempt_id")
-# Fields that are not called as their column is.
+# Fields with another name than their column.
 _FIELD_NAMES = {
     "created_block": "task_created_block",
     "deadline_s": "deadline_at",
@@ -63,12 +63,12 @@ def hexed(data: bytes | None) -> str | None:
 
 
 def second_of(s: int | None) -> str | None:
-    """Seconds since 1970, as a contract has them, as ISO 8601 in UTC; None for what no calendar has."""
+    """Return a contract's seconds since 1970 as ISO 8601 in UTC, None for a time after the year 9999."""
     return None if s is None or s > _LAST_S else time_of(s * 1000)
 
 
 def time_of(ms: int | None) -> str | None:
-    """Milliseconds since 1970 as ISO 8601 in UTC."""
+    """Return milliseconds since 1970 as ISO 8601 in UTC."""
     if ms is None:
         return None
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

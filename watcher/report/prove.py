@@ -1,8 +1,8 @@
-"""The proof: at one pinned block, every task is known, is the task the contract knows, and had the outcome we say.
+"""The proof: at one pinned block the ledger holds every task, as the contract does, with the outcome on the chain.
 
-Indices are gap-free and the contract counts them, so that completeness can be proved and not only hoped for. What the
-chain stores for an answer is recomputed here from our own bytes; the API's claims play no part. Where a contract shows
-less, the proof says how much less it proves.
+The contract counts its tasks without gaps, so completeness can be proved. The hash that the chain stores for an answer
+is computed again from the ledger's bytes; claims of the API play no part. For a contract that shows less, the proof
+says how much less it proves.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -26,7 +26,7 @@ _BY_OTHERS = frozenset({State.RESPONDED_OTHER, State.FINAL_OTHER})
 
 
 class Unreadable(Protocol):
-    """One reading that could not be had; `reverted` where the contract itself refuses it."""
+    """A failed reading. `reverted`: the contract itself reverts; otherwise no node answered."""
 
     @property
     def reason(self) -> str: ...
@@ -36,7 +36,7 @@ class Unreadable(Protocol):
 
 
 class Contract(Protocol):
-    """The readings a proof needs, each pinned to a block. `app` hands over the chain's own task manager."""
+    """The readings for a proof, each pinned to a block; `chain.contract.TaskManager` has them."""
 
     @property
     def counts_tasks(self) -> bool: ...
@@ -72,10 +72,10 @@ class Contract(Protocol):
 
 @dataclass(slots=True)
 class Proof:
-    """What `watcher prove` prints. The field names are an interface: they are only ever added to.
+    """The result of `watcher prove`. The field names are an interface: fields are added, never renamed or removed.
 
-    `latest_task_num` is the next index, and None where the contract does not count its tasks; `unproven` names what
-    such a contract leaves to the logs alone: "completeness", "tasks", "answers". `read_twice` counts the tasks whose
+    `latest_task_num` is the next index, None if the contract does not count its tasks. `unproven` names the claims that
+    rest on the logs alone for this contract: "completeness", "tasks", "answers". `read_twice` counts the tasks whose
     logs second_reading.py has compared; `read_differently` are those with other values.
     """
 
@@ -102,12 +102,12 @@ class Proof:
         return not (self.missing or self.mismatched or self.read_differently)
 
     def as_json(self) -> dict[str, Any]:
-        """The object `--json` prints."""
+        """Return the object that `--json` prints."""
         return {name: getattr(self, name) for name in (*self.__slots__, "ok")}
 
 
 class Prover:
-    """Compares the whole ledger of one task manager with the contract."""
+    """A comparison of one task manager's ledger with the contract."""
 
     def __init__(
         self,
@@ -118,7 +118,7 @@ class Prover:
         task_manager: bytes,
         contradiction: Callable[[Task], str | None] = lambda _task: None,
     ) -> None:
-        """`contradiction` says in words why the deadline of a task is in numbers that cannot be compared."""
+        """`contradiction` returns why a task's deadline is in another numbering than the blocks; None: it is not."""
         self._contradiction = contradiction
         self._contract = contract
         self._ask = ask
@@ -127,11 +127,12 @@ class Prover:
         self._task_manager = task_manager
 
     async def prove(self, progress: Callable[[int, int], None] = lambda _done, _total: None) -> Proof:
-        """Prove at the block the ledger has read up to. `progress(done, total)` counts tasks.
+        """Compare ledger and contract at the cursor's block. `progress(done, total)` counts tasks.
 
-        Raises TryLater when the ledger has read nothing yet or the chain has moved away from what it read,
-        RetryElsewhere when no node can answer for that block, and FixConfiguration when a task contradicts the numbers
-        its deadline is compared with.
+        Raises:
+            TryLater: the ledger has read nothing yet, or its cursor is on another fork than the chain.
+            RetryElsewhere: no node can read that block.
+            FixConfiguration: the deadline of a task is in another numbering than the blocks.
         """
         cursor = await self._ask(queries.cursor, self._source_id)
         at = await self._pinned(cursor)
@@ -161,7 +162,7 @@ class Prover:
         return [what for what, is_proven in proven.items() if not is_proven]
 
     async def _indices(self, proof: Proof) -> AsyncIterator[Sequence[int]]:
-        """All there must be by the contract's count, in pieces; where it does not count, all that we know of."""
+        """Yield, in pieces, all indices by the contract's count; without a count, those in the ledger."""
         if proof.latest_task_num is not None:
             for low in range(proof.first_index, proof.latest_task_num, _CHUNK):
                 yield range(low, min(low + _CHUNK, proof.latest_task_num))
@@ -196,10 +197,10 @@ class Prover:
                 self._count(proof, row, held, event, at)
 
     def _meant(self, rows: Sequence[Row[Any]], task_hash: bytes | None) -> Sequence[Row[Any]]:
-        """Return the tasks of one index, in the order of the chain.
+        """Return the tasks of one index that count, in the order of the chain.
 
-        Where the contract holds hashes, one task: a forged log may have left another one at this index. Where it holds
-        none, every canonical task stands, also when the contract has used an index twice.
+        If the contract holds hashes, one task: a forged log may have added another one at this index. If not, every
+        canonical task, also several if the contract has used the index again.
         """
         if not self._contract.proves_tasks:
             return rows
@@ -210,7 +211,7 @@ class Prover:
     def _event(
         self, events: Sequence[Row[Any]], task: Row[Any], successor: Row[Any] | None, response_hash: bytes | None
     ) -> Row[Any] | None:
-        """Return the event that answers `task`, as `outcome.response_of` chooses it: none older than the task."""
+        """Return the event that answers `task`, chosen as `outcomes.response_of` does: none older than the task."""
         since = [event for event in events if _position(event) >= _position(task)]
         if self._contract.names_answers:
             return next((event for event in since if event.response_hash == response_hash), None)
@@ -238,14 +239,14 @@ class Prover:
             self._unanswered(proof, task, at)
 
     def _unreadable(self, proof: Proof, index: int, held: Unreadable, *, known: bool) -> None:
-        """An index the contract refuses is not a task of it. Raises RetryElsewhere where a node could not read it."""
+        """Count an index for which the contract reverts: it is not a task. Raises RetryElsewhere for other failures."""
         if not held.reverted:
             raise RetryElsewhere(f"task {index}: {held.reason}")
         proof.known += known
         (proof.mismatched if known else proof.missing).append(index)
 
     def _holds_together(self, task: Row[Any]) -> bool:
-        """Whether the row is what its own log says, and not given up while the chain holds the task."""
+        """Return True if the row matches its own log, and is not orphaned while the contract holds the task."""
         known = task.state in _STATES and task.state != State.ORPHANED
         return known and self._contract.matches_log(task_of(task))
 
@@ -260,7 +261,7 @@ class Prover:
             proof.open.append(task.task_index)
 
     def _answered(self, proof: Proof, task: Row[Any], event: Row[Any] | None) -> None:
-        """`event` is the log whose hash the contract stores: with our bytes in it, it must give that hash again."""
+        """Count an answered task. `event` has the contract's hash; with our answer it must give that hash again."""
         if event is None or task.state == State.EXPIRED:
             proof.mismatched.append(task.task_index)
             return
@@ -278,7 +279,7 @@ class Prover:
             proof.answered_otherwise.append(task.task_index)
 
     async def _beyond(self, proof: Proof, count: int) -> None:
-        """Canonical tasks with an index the contract has not given out yet, or never gives out, contradict it too."""
+        """Add canonical tasks whose index the contract has not assigned yet, or never assigns, to the mismatches."""
         if self._contract.lowest_index > 0:
             below = await self._ask(queries.known_indices, self._source_id, 0, self._contract.lowest_index - 1)
             proof.mismatched += sorted(below)[:_CHUNK]
@@ -292,7 +293,7 @@ def _position(row: Row[Any]) -> tuple[int, int]:
 
 def _by_index(rows: Sequence[Row[Any]]) -> dict[int, list[Row[Any]]]:
     """Return the rows by task index, each list in the order of the chain."""
-    found: dict[int, list[Row[Any]]] = {}
+    by_index: dict[int, list[Row[Any]]] = {}
     for row in sorted(rows, key=_position):
-        found.setdefault(row.task_index, []).append(row)
-    return found
+        by_index.setdefault(row.task_index, []).append(row)
+    return by_index
