@@ -76,7 +76,7 @@ class Door:
         await self.behaviour(api, seen, writer)
 
 
-async def test_an_idle_api_that_goes_away_is_told_within_half_a_minute_and_so_is_its_return() -> None:
+async def test_idle_api_is_down_within_half_a_minute_and_up_when_it_is_back() -> None:
     async with Api(GOOD) as api:
         url = api.url
         async with client_of(url) as client, watched(client) as seen:
@@ -92,7 +92,7 @@ async def test_an_idle_api_that_goes_away_is_told_within_half_a_minute_and_so_is
                 assert (len(again.seen), len(seen.backs)) == (1, 1)
 
 
-async def test_an_api_that_is_well_gets_no_request_for_minutes_where_there_is_nothing_to_send() -> None:
+async def test_idle_api_gets_no_request_for_minutes_while_it_is_well() -> None:
     async with Api(GOOD) as api, client_of(api.url) as client, watched(client) as seen:
         for _ in range(25):
             assert (await seen.after(11)).startswith("Up")
@@ -104,7 +104,7 @@ async def test_an_api_that_is_well_gets_no_request_for_minutes_where_there_is_no
         assert not seen.backs
 
 
-async def test_an_api_that_refused_us_is_asked_whether_it_still_does() -> None:
+async def test_api_is_probed_again_after_it_refused_us() -> None:
     door = Door(UNAUTHORISED)
     async with Api(door) as api, client_of(api.url) as client, watched(client) as seen:
         while "refuses us" not in await seen.after(60):
@@ -118,7 +118,7 @@ async def test_an_api_that_refused_us_is_asked_whether_it_still_does() -> None:
         assert len(seen.backs) == 1
 
 
-async def test_behind_a_door_that_opens_nothing_may_work() -> None:
+async def test_idle_api_is_down_when_connections_work_and_requests_fail() -> None:
     """A gateway in place of the API: only a request shows, and one is made while there is doubt."""
     door = Door(answers(502, b"<html>"))
     async with Api(door) as api, client_of(api.url) as client, watched(client) as seen:

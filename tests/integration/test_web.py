@@ -122,7 +122,7 @@ async def test_the_node_api_has_exactly_the_shapes_of_its_specification() -> Non
         (STORE_DOWN, 503, {"store": 503, "operator-api": 200}),
     ],
 )
-async def test_health_is_told_by_status_code_alone(seen: Observations, node: int, services: dict[str, int]) -> None:
+async def test_node_api_health_is_a_status_code_alone(seen: Observations, node: int, services: dict[str, int]) -> None:
     async with serving() as served:
         served.say(seen)
         assert (await served.get("/eigen/node/health"))[:2] == (node, "")
@@ -132,7 +132,7 @@ async def test_health_is_told_by_status_code_alone(seen: Observations, node: int
 
 
 @pytest.mark.parametrize("path", ["/eigen/node", "/eigen/node/health", "/eigen/node/services"])
-async def test_another_version_of_the_specification_is_refused_in_its_words(path: str) -> None:
+async def test_node_api_refuses_another_version_of_the_specification(path: str) -> None:
     async with serving() as served:
         status, body, _ = await served.get(f"{path}?version=v9")
         assert (status, json.loads(body)) == (404, {"message": "API version not found"})
@@ -163,7 +163,7 @@ async def test_readyz_gives_the_reasons_and_metrics_can_be_parsed() -> None:
     "accept",
     ["application/openmetrics-text; version=one", "text/plain; version=1.x", "application/json", ",;=;version=,"],
 )
-async def test_whoever_asks_for_a_format_nobody_knows_gets_plain_text_and_costs_no_log_line(accept: str) -> None:
+async def test_metrics_are_plain_text_when_the_format_is_unknown(accept: str) -> None:
     said: list[str] = []
     sink = logger.add(lambda message: said.append(message), level="DEBUG")
     try:
@@ -189,7 +189,7 @@ async def test_livez_is_about_this_process_only() -> None:
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "TRACE"])
-async def test_nothing_but_get_is_served(method: str) -> None:
+async def test_web_serves_only_get(method: str) -> None:
     async with serving() as served:
         for path in ("/readyz", "/metrics", "/eigen/node"):
             status, _, headers = await served.get(path, method=method)
@@ -206,7 +206,7 @@ async def test_other_paths_are_not_found_and_every_answer_is_locked_down() -> No
             assert "aiohttp" not in headers["Server"] + body
 
 
-async def test_a_name_that_was_rebound_to_this_machine_is_not_served() -> None:
+async def test_web_refuses_a_rebound_host_name() -> None:
     async with serving() as served:
         port = served.web.port
         for host in ("evil.example", f"evil.example:{port}", "localhost.evil.example", "", "127.0.0.1.evil:80", "[::1"):
@@ -241,7 +241,7 @@ async def test_a_flood_of_connections_is_bounded_and_passes() -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_a_connection_that_is_kept_open_does_not_keep_it_from_stopping() -> None:
+async def test_web_stops_while_a_connection_is_kept_open() -> None:
     async with serving() as served:
         reader, writer = await asyncio.open_connection("127.0.0.1", served.web.port)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: localhost\r\n\r\n")
@@ -252,7 +252,7 @@ async def test_a_connection_that_is_kept_open_does_not_keep_it_from_stopping() -
     writer.close()
 
 
-async def test_a_taken_port_is_told_once_and_taken_over_when_it_is_free() -> None:
+async def test_web_logs_a_taken_port_once_and_listens_when_it_is_free() -> None:
     said: list[str] = []
     sink = logger.add(lambda message: said.append(message.record["message"]), level="INFO")
     blocker = socket.socket()

@@ -63,7 +63,7 @@ class Time:
         return [message for _, message in self.sent[before:]]
 
 
-def test_a_trouble_is_told_within_seconds_and_its_end_too() -> None:
+def test_condition_is_reported_within_seconds_when_it_begins_and_ends() -> None:
     time = Time()
     (began,) = time.passes(20, operator_api="refuses us (401)")
     assert time.sent[0][0] <= 5
@@ -79,14 +79,14 @@ def test_a_trouble_is_told_within_seconds_and_its_end_too() -> None:
     assert time.passes(100_000) == []
 
 
-def test_what_breaks_together_is_told_together() -> None:
+def test_conditions_share_a_message_when_they_begin_together() -> None:
     time = Time()
     (message,) = time.passes(20, chain_rpc="no answer", deadline="1 task", store="disk full")
     assert "(and 2 more)" in message.title
     assert all(words in message.body for words in ("no answer", "1 task", "disk full"))
 
 
-def test_what_comes_soon_after_waits_and_goes_together() -> None:
+def test_conditions_wait_and_share_a_message_when_one_was_just_sent() -> None:
     time = Time(AlertPlan(interval_s=60, hourly_limit=10, repeat_s=0))
     assert len(time.passes(10, store="full")) == 1
     (later,) = time.passes(90, store="full", chain_rpc="gone", handler="raises")
@@ -96,7 +96,7 @@ def test_what_comes_soon_after_waits_and_goes_together() -> None:
     assert "full" not in later.body  # told already
 
 
-def test_a_trouble_that_has_passed_before_it_could_be_told_is_told_once() -> None:
+def test_condition_is_reported_once_when_it_ended_before_its_message() -> None:
     time = Time(AlertPlan(interval_s=120, hourly_limit=10, repeat_s=0))
     assert len(time.passes(10, store="full")) == 1
     assert time.passes(20, store="full", handler="raises") == []
@@ -104,7 +104,7 @@ def test_a_trouble_that_has_passed_before_it_could_be_told_is_told_once() -> Non
     assert "[was wrong for a while] the hook fails: raises" in message.body
 
 
-def test_a_trouble_that_flickers_is_one_trouble() -> None:
+def test_condition_is_reported_once_when_it_flickers() -> None:
     time = Time()
     for _ in range(20):
         time.passes(4, chain_rpc="gone")
@@ -112,7 +112,7 @@ def test_a_trouble_that_flickers_is_one_trouble() -> None:
     assert len(time.sent) == 1
 
 
-def test_there_are_never_more_messages_an_hour_than_allowed_and_nothing_is_forgotten() -> None:
+def test_messages_stay_within_the_hourly_limit_and_lose_no_condition() -> None:
     time = Time(AlertPlan(interval_s=1, hourly_limit=3, repeat_s=0))
     for number in range(60):
         time.passes(30, handler=f"failure {number}")
@@ -123,7 +123,7 @@ def test_there_are_never_more_messages_an_hour_than_allowed_and_nothing_is_forgo
     assert time.sent[-1][1].kind == "success"
 
 
-def test_what_lasts_is_reminded_of_at_the_given_pace() -> None:
+def test_condition_is_repeated_at_the_configured_pace_while_it_lasts() -> None:
     time = Time(AlertPlan(interval_s=30, hourly_limit=10, repeat_s=600))
     told = time.passes(1900, store="full")
     assert [message.body.partition("]")[0] for message in told] == ["[wrong", *["[still wrong"] * 3]
@@ -131,7 +131,7 @@ def test_what_lasts_is_reminded_of_at_the_given_pace() -> None:
     assert len(silent.passes(100_000, store="full")) == 1
 
 
-def test_what_happened_to_tasks_is_counted_and_some_are_named() -> None:
+def test_incidents_of_tasks_are_counted_and_the_first_are_named() -> None:
     time = Time()
     time.throttle.happened(MISSED, list(range(100, 150)), START_MS)
     time.throttle.happened(MISSED, [7], START_MS)
@@ -143,14 +143,14 @@ def test_what_happened_to_tasks_is_counted_and_some_are_named() -> None:
     assert time.passes(600) == []
 
 
-def test_the_end_of_a_danger_does_not_pretend_that_all_went_well() -> None:
+def test_deadline_alert_names_both_outcomes_when_it_ends() -> None:
     time = Time()
     time.passes(20, deadline="1 task is within 10 blocks")
     (message,) = time.passes(60)
     assert "or its deadline has passed" in message.body
 
 
-def test_the_last_words_carry_what_was_not_told() -> None:
+def test_last_message_carries_every_unreported_change() -> None:
     time = Time()
     time.throttle.happened(MISSED, [5], START_MS)
     message = time.throttle.last(FINALITY, f"block 7 changed, says http://x.example/{SECRET}", time.now_ms)
@@ -173,7 +173,7 @@ def test_alerts_page_explains_every_row() -> None:
 
 
 @given(st.text(max_size=2000))
-def test_words_from_outside_cannot_mention_link_or_break_lines(words: str) -> None:
+def test_text_from_outside_has_no_mention_link_or_line_break(words: str) -> None:
     shown = harmless(words, Redactor([SECRET]))
     assert shown.isprintable()
     assert not set("@<>`") & set(shown)
@@ -214,7 +214,7 @@ def test_the_settings_count_alert_urls_among_their_secrets() -> None:
     assert "AAbbCCddEE" not in repr(settings)
 
 
-def test_an_url_that_apprise_does_not_know_is_named_by_its_place() -> None:
+def test_unsupported_url_is_named_by_its_place() -> None:
     section = AlertSettings.model_validate({"urls": ["json://127.0.0.1", "nonsense://aTokenInIt"]})
     with pytest.raises(FixConfiguration, match=r"URL 2: not a service that Apprise supports") as caught:
         Delivery.of(section)

@@ -55,7 +55,7 @@ def keys(health: Health) -> set[str]:
     return {one.key for one in health.conditions}
 
 
-def test_when_all_is_well_nothing_is_wrong() -> None:
+def test_health_has_no_condition_when_everything_works() -> None:
     health = evaluate(WELL, LIMITS)
     assert health.ready
     assert health.status is Status.UP
@@ -64,7 +64,7 @@ def test_when_all_is_well_nothing_is_wrong() -> None:
     assert status_line(health) == "block 100, 0 open"
 
 
-def test_before_anything_was_seen_it_is_starting_and_not_down() -> None:
+def test_health_is_starting_before_the_first_observation() -> None:
     health = evaluate(Observations(at_ms=1), LIMITS)
     assert not health.ready
     assert health.status is Status.INITIALIZING
@@ -73,7 +73,7 @@ def test_before_anything_was_seen_it_is_starting_and_not_down() -> None:
     assert Health(at_ms=1).reasons == ("starting",)
 
 
-def test_who_only_observes_has_no_api_no_hook_and_no_deadline_to_keep() -> None:
+def test_observer_has_no_api_no_hook_and_no_deadline() -> None:
     work = replace(WORK, nearest_deadline_block=103, endangered=1)
     health = evaluate(replace(WELL, api=None, hook=None, work=work), LIMITS)
     assert set(standings(health)) == {RPC, STORE, WATCH}
@@ -101,14 +101,12 @@ def test_who_only_observes_has_no_api_no_hook_and_no_deadline_to_keep() -> None:
         ({"hook": HookSeen(silent_s=21, longest_s=13)}, HOOK, "no result for 21 s"),
         ({"store": StoreSeen(condition="disk is full")}, STORE, "disk is full"),
         ({"store": StoreSeen(waits_s=16)}, STORE, "a write has been waiting for 16 s"),
-        ({"stages": (StageSeen("admit", beat_ago_s=61),)}, WATCH, "stage admit has not come round for 61 s"),
+        ({"stages": (StageSeen("admit", beat_ago_s=61),)}, WATCH, "stage admit has made no step for 61 s"),
         ({"stages": (StageSeen("admit", condition="disagree", waiting_s=15),)}, WATCH, "waiting for 15 s (disagree)"),
         ({"work": replace(WORK, overdue_s=61, moved_ago_s=70)}, WATCH, "tasks wait and none has moved for 70 s"),
     ],
 )
-def test_what_is_down_is_told_with_its_reason_and_nothing_else_is(
-    change: dict[str, object], service: str, words: str
-) -> None:
+def test_one_service_is_down_with_its_reason_and_no_other(change: dict[str, object], service: str, words: str) -> None:
     health = evaluate(replace(WELL, **change), LIMITS)  # type: ignore[arg-type]
     assert [one for one, status in standings(health).items() if status is not Status.UP] == [service]
     assert keys(health) == {service}
@@ -134,17 +132,17 @@ def test_what_is_down_is_told_with_its_reason_and_nothing_else_is(
         {"work": replace(WORK, cursor_block=81)},
     ],
 )
-def test_one_failure_a_short_wait_or_an_old_failure_is_no_trouble(change: dict[str, object]) -> None:
+def test_one_failure_a_short_wait_or_an_old_failure_is_no_condition(change: dict[str, object]) -> None:
     assert evaluate(replace(WELL, **change), LIMITS).ready  # type: ignore[arg-type]
 
 
-def test_what_another_service_explains_is_not_told_twice() -> None:
+def test_watch_is_not_down_when_a_service_explains_the_wait() -> None:
     waiting = (StageSeen("watch", condition="no endpoint can answer", waiting_s=50),)
     health = evaluate(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
     assert keys(health) == {RPC}
 
 
-def test_a_stage_that_has_not_noticed_yet_that_a_service_is_back_is_no_trouble_of_its_own() -> None:
+def test_watch_is_not_down_right_after_a_service_is_back() -> None:
     waiting = (StageSeen("watch", condition="no endpoint can answer", waiting_s=98),)
     down = evaluate(replace(WELL, node=NodeSeen(answered_ago_s=50), stages=waiting), LIMITS)
     back = evaluate(replace(WELL, at_ms=2_000, stages=waiting), LIMITS, down)
@@ -169,7 +167,7 @@ def test_a_far_cursor_is_initializing_and_not_down() -> None:
     assert health.reasons == ("watch: 90 blocks behind, catching up",)
 
 
-def test_a_deadline_in_danger_is_told_with_the_blocks_left() -> None:
+def test_deadline_condition_names_the_blocks_left() -> None:
     health = evaluate(replace(WELL, work=replace(WORK, open_tasks=4, nearest_deadline_block=107, endangered=2)), LIMITS)
     assert keys(health) == {DEADLINE}
     assert health.blocks_left == 7
@@ -207,7 +205,7 @@ def test_accepted_answers_that_never_show_are_a_condition_from_five_on() -> None
     assert "(task 3: the transaction failed); compare [signed] with the contract" in health.reasons[0]
 
 
-def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:
+def test_nodes_behind_or_standing_still_are_a_condition() -> None:
     behind = evaluate(replace(WELL, node=NodeSeen(answered_ago_s=1, head_block=99)), LIMITS)
     assert keys(behind) == {NODE_BEHIND}
     stalled = NodeSeen(answered_ago_s=1, head_block=100, head_moved_ago_s=121, usual_interval_s=12)
@@ -216,7 +214,7 @@ def test_nodes_that_answer_but_are_behind_or_stand_still_are_told() -> None:
     assert evaluate(replace(WELL, node=replace(stalled, usual_interval_s=None)), LIMITS).ready
 
 
-def test_it_is_not_ready_when_nodes_keep_contradicting_each_other() -> None:
+def test_health_is_not_ready_when_nodes_keep_disagreeing() -> None:
     node = NodeSeen(answered_ago_s=1, head_block=100, disagreement="a and b show different blocks 7", disagreeing_s=9)
     assert evaluate(replace(WELL, node=node), LIMITS).ready, "they follow a reorg"
     health = evaluate(replace(WELL, node=replace(node, disagreeing_s=10)), LIMITS)
@@ -234,7 +232,7 @@ def test_finality_at_the_head_warns_when_it_lasts_and_leaves_it_ready() -> None:
     assert "for 10 minutes" in health.reasons[0]
 
 
-def test_a_head_nobody_could_see_has_not_stood_still() -> None:
+def test_head_has_not_stood_still_while_no_node_answered() -> None:
     """While no node answered, nothing was learned of the chain; when one does again, the first look may be the old."""
     status = NodeSeen(answered_ago_s=0, head_block=100, head_moved_ago_s=130, usual_interval_s=1)
     down = evaluate(replace(WELL, node=replace(status, answered_ago_s=125)), LIMITS)
@@ -245,7 +243,7 @@ def test_a_head_nobody_could_see_has_not_stood_still() -> None:
     assert keys(evaluate(replace(WELL, at_ms=64_000, node=after), LIMITS, back)) == {NODE_BEHIND}
 
 
-def test_a_chain_that_goes_on_without_finality_is_told() -> None:
+def test_missing_finality_is_a_condition_while_the_head_moves() -> None:
     """Test networks of Ethereum have gone without it for days: nothing is settled meanwhile, and nothing missed."""
     node = NodeSeen(answered_ago_s=1, head_block=100, final_left_behind_s=3_601)
     health = evaluate(replace(WELL, node=node), LIMITS)
@@ -257,7 +255,7 @@ def test_a_chain_that_goes_on_without_finality_is_told() -> None:
     assert evaluate(replace(WELL, at_ms=1_000, node=node), LIMITS, back).ready, "nobody saw the chain in that hour"
 
 
-def test_since_stays_while_it_lasts_and_begins_anew_after_it_was_over() -> None:
+def test_since_stays_while_a_condition_lasts_and_restarts_after() -> None:
     down = replace(WELL, api=ApiSeen(refuses=True, reason="HTTP 401"))
     first = evaluate(replace(down, at_ms=5_000), LIMITS, evaluate(WELL, LIMITS))
     second = evaluate(replace(down, at_ms=9_000), LIMITS, first)
@@ -294,7 +292,7 @@ SEEN = st.builds(
 
 
 @given(SEEN, st.none() | SEEN)
-def test_whatever_is_seen_the_judgement_is_consistent(seen: Observations, earlier: Observations | None) -> None:
+def test_evaluation_is_consistent_for_any_observations(seen: Observations, earlier: Observations | None) -> None:
     health = evaluate(seen, LIMITS, None if earlier is None else evaluate(earlier, LIMITS))
     assert health.ready == (not health.reasons)
     assert keys(health) <= set(CONDITION_KEYS)

@@ -301,7 +301,7 @@ raise ValueError("main {PASSWORD}")
 
 
 # Packages whose lines have no events yet.
-_OLD_LINES = ("chain/rpc", "health", "settings")
+_OLD_LINES = ("chain/rpc", "settings")
 _LEVELS = {"trace", "debug", "info", "success", "warning", "error", "critical", "exception"}
 _LINE = re.compile(r"[a-z]+(\.[a-z_]+)+: [^{}]+")
 

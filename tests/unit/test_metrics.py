@@ -59,13 +59,13 @@ def test_every_series_a_rule_may_ask_for_is_there_before_anything_happens() -> N
     assert math.isnan(now["avs_watcher_nearest_deadline_seconds",])
 
 
-def test_two_of_them_share_nothing() -> None:
+def test_two_registries_share_nothing() -> None:
     one, other = Metrics(), Metrics()
     one.sent("accepted", 0.1)
     assert samples(other)["avs_watcher_api_requests_total", "accepted"] == 0
 
 
-def test_the_score_is_the_share_of_answers_that_made_it() -> None:
+def test_score_is_the_share_of_tasks_that_ended_with_our_answer() -> None:
     metrics = Metrics()
     metrics.moved([moved(State.FINAL), moved(State.SKIPPED), moved(State.ORPHANED), moved(State.FINAL)])
     assert samples(metrics)["eigen_performance_score", ""] == 100
@@ -89,7 +89,7 @@ def test_delays_are_those_of_the_first_post_and_of_the_answer_on_the_chain() -> 
     assert (now["avs_watcher_response_delay_seconds_count",], now["avs_watcher_response_delay_seconds_sum",]) == (1, 90)
 
 
-def test_the_state_is_what_the_judgement_and_the_ledger_say() -> None:
+def test_gauges_show_the_evaluation_and_the_ledger() -> None:
     metrics = Metrics()
     seen = WorkSeen(cursor_block=95, head_block=100, final_block=90, nearest_deadline_block=104, endangered=1)
     seen = replace(seen, seconds_left=33.5, endangered_by_time=2)
@@ -156,7 +156,7 @@ def test_commits_that_failed_are_not_timed() -> None:
 
 @settings(max_examples=50)
 @given(st.lists(st.text(max_size=300), max_size=40))
-def test_however_often_a_node_renames_itself_the_series_stay_few_and_readable(names: list[str]) -> None:
+def test_series_stay_few_when_a_node_keeps_renaming_itself(names: list[str]) -> None:
     metrics = Metrics()
     for name in names:
         metrics.named(NODE, name)

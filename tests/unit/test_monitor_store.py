@@ -40,7 +40,7 @@ class Writing:
         return 60.0
 
 
-async def test_the_store_is_down_until_no_stage_waits_for_it_whatever_smaller_writes_succeed() -> None:
+async def test_store_is_down_while_a_stage_waits_though_small_writes_succeed() -> None:
     clock = SystemClock()
     metrics = Metrics("an avs")
     observer = Observer(clock, metrics)

@@ -68,7 +68,7 @@ def status(seen: Observer, service: str) -> Status:
         ([sent(Unknown("reset"), None), sent(Accepted()), sent(Unknown("reset"), None)], Status.UP),
     ],
 )
-async def test_the_api_is_judged_by_what_it_last_did(answers: list[Sent], expected: Status) -> None:
+async def test_api_status_follows_its_last_reply(answers: list[Sent], expected: Status) -> None:
     seen, left = observer(), list(answers)
 
     class Api:
@@ -80,7 +80,7 @@ async def test_the_api_is_judged_by_what_it_last_did(answers: list[Sent], expect
     assert status(seen, API) is expected
 
 
-async def test_a_sign_of_life_ends_what_a_silence_would_leave_standing() -> None:
+async def test_good_probe_ends_the_failures_of_an_api() -> None:
     seen = observer()
     seen.sent(sent(Refused("HTTP 401", endpoint=True), 401))
     seen.probed(Probe(ok=False, words="HTTP 403", http_status=403, duration_ms=1))
@@ -102,7 +102,7 @@ def hook(outcome: Verdict | Exception) -> Callable[[Task], Awaitable[Verdict]]:
 
 
 @pytest.mark.parametrize("verdict", [Response(b"x", "1", 5), Skip("why not"), Later(blocks=2)])
-async def test_a_verdict_of_the_hook_is_passed_on_and_ends_its_failures(verdict: Verdict) -> None:
+async def test_hook_result_is_passed_on_and_ends_its_failures(verdict: Verdict) -> None:
     seen = observer()
     for _ in range(2):
         with pytest.raises(AttemptFailed, match="boom"):
@@ -112,7 +112,7 @@ async def test_a_verdict_of_the_hook_is_passed_on_and_ends_its_failures(verdict:
     assert status(seen, HOOK) is Status.UP
 
 
-async def test_a_silence_is_measured_from_the_last_run_that_ended_and_only_while_one_goes_on() -> None:
+async def test_silence_counts_from_the_last_ended_run_while_one_goes_on() -> None:
     clock, gates = HandClock(), [asyncio.Event(), asyncio.Event()]
     seen = Observer(clock, Metrics(), Redactor([SECRET]))
 
@@ -144,7 +144,7 @@ async def test_without_a_worker_the_hook_is_down_at_once() -> None:
     assert status(seen, HOOK) is Status.DOWN
 
 
-async def test_no_secret_is_kept_whoever_says_it() -> None:
+async def test_no_secret_is_kept_from_any_source() -> None:
     seen = observer()
     with pytest.raises(AttemptFailed):
         await seen.observe_hook(hook(AttemptFailed(f"ValueError: {SECRET}")))(make_task())

@@ -86,7 +86,7 @@ CONDITIONS: tuple[ConditionKind, ...] = (
     ConditionKind(
         WATCH,
         "the watcher makes no progress",
-        "A stage does not come round, or tasks wait although everything outside works.",
+        "A stage makes no progress, or tasks wait although everything outside works.",
         "See /readyz, keep the log and report it. The watchdog of systemd restarts a stuck process.",
         Rule("AvsWatcherStageStuck", hold="30s"),
     ),

@@ -133,7 +133,7 @@ class Monitor:
         if now_s - self.evaluated_s > self._limits.stuck_s:
             return "the watcher does not evaluate its health any more"
         late = [loop.stage.name for loop in self._loops if now_s - loop.beat_s > self._limits.stuck_s]
-        return f"stage {late[0]} does not come round" if late else None
+        return f"stage {late[0]} makes no progress" if late else None
 
     # -- observations --------------------------------------------------------------------------------------------------
 

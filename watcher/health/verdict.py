@@ -187,7 +187,7 @@ def _watch(seen: Observations, limits: Limits, *, explained: bool) -> _Judged:
     stuck = [stage for stage in seen.stages if stage.beat_ago_s > limits.stuck_s]
     if stuck:
         worst = max(stuck, key=lambda stage: stage.beat_ago_s)
-        return Status.DOWN, f"stage {worst.name} has not come round for {worst.beat_ago_s:.0f} s"
+        return Status.DOWN, f"stage {worst.name} has made no step for {worst.beat_ago_s:.0f} s"
     if not seen.started or seen.work is None:
         return Status.INITIALIZING, "starting"
     waiting = [stage for stage in seen.stages if stage.condition and stage.waiting_s >= _WAITING_S]
