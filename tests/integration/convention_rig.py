@@ -199,7 +199,7 @@ async def respond(devnet: Devnet, case: Case, index: int, block: int, sender: st
     """Answers straight at the contract. Raises Reverted."""
     task, manager = case.task_words(block), devnet.manager
     aggregate = devnet.operators.aggregate(case.digest(index), b"\x00", block, devnet.aggregator.absent)
-    arguments = encode([case.task, case.response, NSS], [task, (index, case.answer), aggregate.words()])
+    arguments = encode([case.task, case.response, NSS], [task, (index, case.answer), aggregate.values()])
     data = keccak(case.responds.encode())[:4] + arguments
     await devnet.chain.run(sender or manager.roles.aggregator, devnet.task_manager, data, gas=2_000_000)
 

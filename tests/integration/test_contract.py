@@ -71,7 +71,7 @@ async def respond(
     sender: str | None = None,
 ) -> int:
     """The block it was mined in. Raises Reverted."""
-    data = call_data("respondToTask", task.values(), (index, answer), aggregate.words())
+    data = call_data("respondToTask", task.values(), (index, answer), aggregate.values())
     account = sender or devnet.manager.roles.aggregator
     receipt = await devnet.chain.run(account, devnet.task_manager, data, gas=2_000_000)
     return int(receipt["blockNumber"], 16)

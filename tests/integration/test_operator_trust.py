@@ -69,7 +69,7 @@ async def test_probe_tells_reachable_and_authorised_from_the_rest(behaviour: Beh
     async with Api(behaviour) as api, client_of(api.url, timeout_s=0.5) as client:
         probe = await client.probe()
         assert probe.ok == ok
-        assert said in probe.words
+        assert said in probe.message
         assert b"operator_" not in api.seen[0].body
 
 
@@ -79,7 +79,7 @@ async def test_probe_of_nothing_says_so() -> None:
         async with client_of(f"http://127.0.0.1:{free.getsockname()[1]}") as client:
             probe = await client.probe()
     assert not probe.ok
-    assert "refused" in probe.words
+    assert "refused" in probe.message
 
 
 # Made for these tests and of no use elsewhere; valid from 2020 to 2120.

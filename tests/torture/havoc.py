@@ -25,7 +25,7 @@ async def reorg(world: World, depth: int, fate: str) -> None:
     every later one of its account would wait behind the hole.
     """
     chain, roles = world.net.chain, world.net.manager.roles
-    async with world.turn, chain._turn[roles.aggregator], chain._turn[roles.generator]:
+    async with world.turn, chain._locks[roles.aggregator], chain._locks[roles.generator]:
         head = await chain.mine()
         world.max_head = max(world.max_head, head)
         depth = min(depth, head - (world.max_head - FINAL_DEPTH) - 1)
@@ -64,7 +64,7 @@ async def reorg(world: World, depth: int, fate: str) -> None:
 async def roll_back(world: World, blocks: int) -> None:
     """The chain becomes shorter, and grows past its old height again in other blocks."""
     chain, roles = world.net.chain, world.net.manager.roles
-    async with world.turn, chain._turn[roles.aggregator], chain._turn[roles.generator]:
+    async with world.turn, chain._locks[roles.aggregator], chain._locks[roles.generator]:
         head = await chain.mine()
         async with world.rewriting(head - blocks):
             await chain.rollback(blocks)

@@ -8,7 +8,7 @@ from tests.unit.test_operator_circuit import TestClock
 from tests.unit.test_operator_request import make_task
 from watcher.operator.circuit import Circuit
 from watcher.operator.request import Request
-from watcher.operator.route import PARKED_MARK, UNREACHED_LIMIT, Hold, Parked, Route, Router, choose, reached
+from watcher.operator.route import PARKED_MARK, UNREACHED_LIMIT, Hold, Parked, Route, Router, api_replied, choose
 from watcher.task import Accepted, OpenTask, Refused, Sent, Unknown
 
 DENIED = Refused("HTTP 401", endpoint=True)
@@ -118,18 +118,18 @@ def test_with_both_closed_nothing_is_sent(router: Router) -> None:
 def test_what_cannot_be_reached_closes_only_where_there_is_another_way(router: Router, clock: TestClock) -> None:
     circuit = router.main.circuit
     for _ in range(2 * UNREACHED_LIMIT):
-        circuit.record(NOT_SENT, reached=False)
+        circuit.record(NOT_SENT, replied=False)
     assert circuit.closed
     circuit.record(Accepted())
     circuit.unreached_limit = UNREACHED_LIMIT
     for outcome in (NOT_SENT, Unknown("no whole answer"), Accepted(), NOT_SENT, NOT_SENT):
-        circuit.record(outcome, reached=isinstance(outcome, Accepted))
+        circuit.record(outcome, replied=isinstance(outcome, Accepted))
         assert circuit.closed
-    circuit.record(Unknown("no whole answer"), reached=False)
+    circuit.record(Unknown("no whole answer"), replied=False)
     assert not circuit.closed
     clock.now_s += circuit.wait_s()
     assert circuit.admit()
-    circuit.record(NOT_SENT, reached=False)
+    circuit.record(NOT_SENT, replied=False)
     assert circuit.wait_s() > 0
     clock.now_s += circuit.wait_s()
     assert circuit.admit()
@@ -141,4 +141,4 @@ def test_what_cannot_be_reached_closes_only_where_there_is_another_way(router: R
     ("status", "is_reached"), [(None, False), (502, False), (504, False), (500, True), (200, True)]
 )
 def test_a_gateway_in_place_of_the_api_is_not_the_api(status: int | None, is_reached: bool) -> None:
-    assert reached(Sent(Unknown(""), status, b"", 0)) is is_reached
+    assert api_replied(Sent(Unknown(""), status, b"", 0)) is is_reached

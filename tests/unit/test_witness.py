@@ -83,9 +83,9 @@ async def test_api_status_follows_its_last_reply(answers: list[Sent], expected: 
 async def test_good_probe_ends_the_failures_of_an_api() -> None:
     seen = observer()
     seen.sent(sent(Refused("HTTP 401", endpoint=True), 401))
-    seen.probed(Probe(ok=False, words="HTTP 403", http_status=403, duration_ms=1))
+    seen.probed(Probe(ok=False, message="HTTP 403", http_status=403, duration_ms=1))
     assert status(seen, API) is Status.DOWN
-    seen.probed(Probe(ok=True, words="", http_status=404, duration_ms=1))
+    seen.probed(Probe(ok=True, message="", http_status=404, duration_ms=1))
     assert status(seen, API) is Status.UP
 
 
@@ -154,5 +154,5 @@ async def test_no_secret_is_kept_from_any_source() -> None:
     assert SECRET not in seen.hook.reason + seen.api.reason + seen.store_condition
     seen.sent(sent(Refused(f"said {SECRET}", endpoint=True), 401))
     assert SECRET not in seen.api.reason
-    seen.probed(Probe(ok=False, words=f"said {SECRET}", http_status=401, duration_ms=1))
+    seen.probed(Probe(ok=False, message=f"said {SECRET}", http_status=401, duration_ms=1))
     assert SECRET not in seen.api.reason

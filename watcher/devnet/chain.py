@@ -60,7 +60,7 @@ class Chain:
     def __init__(self, rpc: Rpc, *, impatient: bool = False) -> None:
         self.rpc, self.impatient = rpc, impatient
         # anvil picks the nonce on arrival: of two concurrent sends of one account, one could be lost.
-        self._turn: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def accounts(self) -> list[str]:
         accounts: list[str] = await self.rpc.call("eth_accounts")
@@ -98,7 +98,7 @@ class Chain:
     async def send(self, sender: str, to: str | None, data: bytes, *, gas: int) -> str:
         """Put a transaction into the pool and return its hash. With a fixed `gas` the node estimates nothing."""
         request = {"from": sender, "data": "0x" + data.hex(), "gas": hex(gas)} | ({"to": to} if to else {})
-        async with self._turn[sender]:
+        async with self._locks[sender]:
             tx_hash: str = await self.rpc.call("eth_sendTransaction", request)
         return tx_hash
 

@@ -21,13 +21,13 @@ class Journal:
         self.path = path
         self._file: BufferedWriter = path.open("ab")
         self._waiting: list[bytes] = []
-        self._turn = asyncio.Lock()
+        self._lock = asyncio.Lock()
 
     async def write(self, what: str, **fields: Any) -> None:
         """Append a record. `what` is received, answered, sent, mined or note."""
         record = {"at_ms": time.time_ns() // 1_000_000, "what": what, **fields}
         self._waiting.append(json.dumps(record).encode() + b"\n")
-        async with self._turn:
+        async with self._lock:
             lines, self._waiting = self._waiting, []
             if lines:
                 await asyncio.to_thread(self._append, lines)

@@ -50,7 +50,7 @@ class Aggregate:
         """Return the signed share of the stake in the weakest quorum, in percent."""
         return min(self.percents, default=0.0)
 
-    def words(self) -> tuple[Any, ...]:
+    def values(self) -> tuple[Any, ...]:
         """Return the contract's `NonSignerStakesAndSignature`. The devnet's contract ignores its indices: all are 0."""
         quorums = len(self.quorum_apks)
         return (

@@ -145,7 +145,7 @@ class TaskManager:
         mined a block later.
         """
         convention = task.convention
-        arguments = task.values(), (index, convention.word(message)), aggregate.words()
+        arguments = task.values(), (index, convention.word(message)), aggregate.values()
         data = call_data(convention.respond, *arguments, convention=convention)
         gas = RESPONSE_GAS_LIMIT + GAS_PER_BYTE * len(data)
         return await self.chain.send(self.roles.aggregator, self.address, data, gas=gas)

@@ -199,9 +199,9 @@ class Observer:
         if probe.ok:
             self._apis[name] = ApiSeen(used=True)
         elif probe.http_status in _REFUSES_US:
-            self._apis[name] = ApiSeen(refuses=True, reason=self._redact(probe.words), used=True)
+            self._apis[name] = ApiSeen(refuses=True, reason=self._redact(probe.message), used=True)
         else:
-            self._api_failed(probe.words, name)
+            self._api_failed(probe.message, name)
 
     def remove(self, name: str) -> None:
         """Forget the API called `name`, which is not in the configuration."""

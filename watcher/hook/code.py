@@ -37,8 +37,8 @@ class HookCode:
         """
         if version != self.version:
             changed = [path for path, digest in files.items() if self.files.get(path) != digest]
-            shown = names(changed) if changed else "the set of its modules"
-            raise CodeChanged(f"the hook's code has changed since it was loaded ({shown}; {self.version}); {_RELOAD}")
+            detail = names(changed) if changed else "the set of its modules"
+            raise CodeChanged(f"the hook's code has changed since it was loaded ({detail}; {self.version}); {_RELOAD}")
 
     def add(self, files: Mapping[str, str]) -> None:
         """Accept the modules that a worker loaded during a run.

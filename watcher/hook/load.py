@@ -118,9 +118,9 @@ def fit(function: object, name: str, version: str) -> Loaded:
         try:
             signature.bind(None)
         except TypeError:
-            shown = clean(str(signature), 200)
+            arguments = clean(str(signature), 200)
             raise _problem(
-                name, f"takes the wrong number of arguments: it is called with one, the task, and has {shown}"
+                name, f"takes the wrong number of arguments: it is called with one, the task, and has {arguments}"
             ) from None
     return Loaded(function, version, inspect.iscoroutinefunction(code))
 

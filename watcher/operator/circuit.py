@@ -43,14 +43,14 @@ class Circuit:
         self._probe_s = probe_s
         self.unreached_limit: int | None = None
         self._unreached = 0
-        self._refusals = 0
+        self._refused_count = 0
         self._next_s = 0.0
         self._probing = False
 
     @property
     def closed(self) -> bool:
         """Return True while requests may be sent freely."""
-        return self._refusals == 0
+        return self._refused_count == 0
 
     def wait_s(self) -> float:
         """Return the seconds until the next request may be tried; 0: now."""
@@ -75,25 +75,25 @@ class Circuit:
         self._next_s = self._clock.monotonic_s() + self._probe_s
         return True
 
-    def record(self, outcome: Outcome, *, reached: bool = True, within_s: float | None = None) -> None:
+    def record(self, outcome: Outcome, *, replied: bool = True, within_s: float | None = None) -> None:
         """Record the outcome of an admitted request.
 
         Args:
             outcome: what the POST came to.
-            reached: False if the reply, or its absence, is not the API's own.
+            replied: False if the reply, or its absence, is not the API's own.
             within_s: longest wait for the next probe in seconds, even if the API asks for more; None: no limit.
         """
-        self._unreached = 0 if reached else self._unreached + 1
+        self._unreached = 0 if replied else self._unreached + 1
         if not self._opens(outcome):
-            if reached or self.unreached_limit is None:
-                self._refusals, self._probing = 0, False
+            if replied or self.unreached_limit is None:
+                self._refused_count, self._probing = 0, False
             return
         if not self.closed and not self._probing:
             return  # Sent before the circuit opened: it adds nothing, and must not lengthen the pause.
-        self._refusals += 1
+        self._refused_count += 1
         self._probing = False
         pause_s = delay_s(
-            self._refusals,
+            self._refused_count,
             self._base_s,
             self._max_s,
             self._random,

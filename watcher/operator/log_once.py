@@ -7,7 +7,7 @@ from loguru import logger
 from watcher.clock import Clock
 from watcher.ledger.claims import Attempt
 from watcher.once import LineBudget, Once
-from watcher.operator.route import Route, reached
+from watcher.operator.route import Route, api_replied
 from watcher.state import State
 from watcher.task import Accepted, Sent, Task
 
@@ -65,7 +65,7 @@ class LogOnce:
             logger.error(
                 "operator.circuit_opened: the API refuses requests or cannot be reached; sending there stops",
                 api=route.api,
-                cause="refused" if reached(sent) else "unreachable",
+                cause="refused" if api_replied(sent) else "unreachable",
                 reason=sent.words,
                 retry_s=round(route.circuit.wait_s(), 1),
             )
@@ -74,7 +74,7 @@ class LogOnce:
 
     def is_repeated(self, api: str, sent: Sent) -> bool:
         """Log that an API becomes unreachable or reachable; return True if it already was unreachable before `sent`."""
-        if reached(sent):
+        if api_replied(sent):
             if self._unreachable.ends(api):
                 logger.info("operator.reachable: the API replies again", api=api)
             return False

@@ -23,10 +23,10 @@ _NO_SUCH_METHOD = -32601
 
 @dataclass(frozen=True, slots=True)
 class Probe:
-    """The result of a test: `ok` if the API is there and accepts our credentials, `words` for a person."""
+    """The result of a test: `ok` if the API is there and accepts our credentials, `message` for a person."""
 
     ok: bool
-    words: str
+    message: str
     http_status: int | None
     duration_ms: int
 

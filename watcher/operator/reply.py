@@ -219,8 +219,8 @@ def _hash(result: dict[str, Any], key: str, notes: list[str], redact: Callable[[
         return None
     match = _HASH.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        shown = one_line(redact(value), 80) if isinstance(value, str) else type(value).__name__
-        notes.append(f"{key} is not a 32-byte hash: {shown}")
+        text = one_line(redact(value), 80) if isinstance(value, str) else type(value).__name__
+        notes.append(f"{key} is not a 32-byte hash: {text}")
         return None
     return _none_if_zero(bytes.fromhex(match[1]))
 
@@ -238,5 +238,5 @@ def _with_error(refused: Refused, reply: Reply, redact: Callable[[str], str]) ->
 
 
 def _quote(reason: str, text: str, redact: Callable[[str], str]) -> str:
-    shown = one_line(redact(text), 200)
-    return f"{reason}: {shown}" if shown else f"{reason}, empty body"
+    quoted = one_line(redact(text), 200)
+    return f"{reason}: {quoted}" if quoted else f"{reason}, empty body"

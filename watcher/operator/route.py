@@ -155,7 +155,7 @@ def is_untried(task: Task, router: Router, served: Set[Quorums]) -> bool:
     return router.learns and bool(served) and (task.quorum_numbers, task.quorum_threshold) not in served
 
 
-def reached(sent: Sent) -> bool:
+def api_replied(sent: Sent) -> bool:
     """Return True if the API itself replied, and not a gateway in front of it."""
     return sent.http_status is not None and sent.http_status not in _GATEWAY_STATUS
 

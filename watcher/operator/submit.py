@@ -28,9 +28,9 @@ from watcher.operator.route import (
     Quorums,
     Route,
     Router,
+    api_replied,
     choose,
     is_untried,
-    reached,
 )
 from watcher.state import State
 from watcher.task import (
@@ -250,7 +250,7 @@ class Submit:
         self._in_flight.release_slot()
         was_closed = circuit.closed
         within_s = None if post.left_s is None else self._plan.within_s(math.inf, post.left_s)
-        circuit.record(sent.outcome, reached=reached(sent), within_s=within_s)
+        circuit.record(sent.outcome, replied=api_replied(sent), within_s=within_s)
         self._log_once.circuit_changed(post.route, was_closed, sent)
         if not was_closed and circuit.closed:
             self._due_marks.add(HELD_MARK)
