@@ -8,7 +8,7 @@ from sqlalchemy import select, update
 from tests.conformance.rig import CHAIN_ID, START_BLOCK, LedgerRig, header, make_response, make_task
 from watcher.ledger import history, ingest, outcomes
 from watcher.ledger.source import open_source
-from watcher.ledger.stats import moves_since
+from watcher.ledger.stats import ended, moves_since
 from watcher.ledger.tables import sources
 from watcher.state import State
 
@@ -58,6 +58,21 @@ async def test_deadlines_are_history_in_the_numbers_of_the_contract(
     held = await ledger.held(State.SEEN)
     fresh = await ledger.write(outcomes.expired, held)
     assert {task.task.task_index for task in held if task not in fresh} == over
+
+
+async def test_expired_history_is_told_apart_in_the_journal_and_not_counted(ledger: LedgerRig) -> None:
+    await begin(ledger, 1_000_000, 130)
+    theirs = make_response(2, 115, b"theirs")
+    tasks = [make_task(0, deadline=120), make_task(1, deadline=140), make_task(2, deadline=120)]
+    await ledger.record(*tasks, answered=[theirs], upto=1_000_100)
+    first, second, answered = await ledger.held(State.SEEN)
+    await ledger.write(outcomes.expired, [first, second])
+    await ledger.write(outcomes.answered, [(answered, theirs)], by_us=False)
+    moves = await ledger.read(moves_since, ledger.source, 0, 100)
+    ends = {(one.task_index, one.is_history) for one in moves if one.from_state is not None}
+    assert ends == {(0, True), (1, False), (2, True)}
+    counts, _ = await ledger.read(ended, ledger.source)
+    assert counts == {State.EXPIRED: 1}
 
 
 async def test_deadline_by_time_is_history_when_past_at_the_beginning(ledger: LedgerRig) -> None:

@@ -47,6 +47,21 @@ def moved(to: State, *, from_: State | None = State.SEEN, number: int | None = N
     return Moved(1, 7, from_, to, 1_000_000 + after_ms, 1_000_000, number, "because")
 
 
+def test_metrics_count_no_end_of_history_as_a_miss() -> None:
+    metrics = Metrics("my avs")
+    counted = ("avs_watcher_task_moves_total", "avs_watcher_tasks", "eigen_performance_score")
+    before = samples(metrics)
+    over = [State.EXPIRED, State.RESPONDED_OTHER, State.FINAL_OTHER]
+    metrics.moved([replace(moved(state), is_history=True) for state in over])
+    after = samples(metrics)
+    assert {key: after[key] for key in after if key[0] in counted} == {
+        key: before[key] for key in before if key[0] in counted
+    }
+    metrics.moved([moved(State.EXPIRED)])
+    assert samples(metrics)["avs_watcher_task_moves_total", "expired"] == 1
+    assert samples(metrics)["eigen_performance_score", "my avs"] == 0
+
+
 def test_every_series_a_rule_may_ask_for_is_there_before_anything_happens() -> None:
     now = samples(Metrics("my avs"))
     assert now["eigen_performance_score", "my avs"] == 100

@@ -37,6 +37,8 @@ _VERSIONS_LIMIT = 8
 _OTHER = "other"
 # The score covers the last tasks that were due for a response.
 _SCORE_OVER = 100
+# Ends of tasks that were over before this ledger was begun: no miss, and no success of others.
+_ENDS_OF_HISTORY = (State.EXPIRED, State.RESPONDED_OTHER, State.FINAL_OTHER)
 _COUNTED = {State.FINAL: 1, State.FINAL_OTHER: 0, State.EXPIRED: 0, State.FAILED: 0}
 
 
@@ -106,9 +108,13 @@ class Metrics:
         self._up = gauge("avs_watcher_service_up", "1 while the service is up.", "service")
         self._condition = gauge("avs_watcher_trouble", "1 while the condition lasts; keys as in /readyz.", "key")
         self._evaluated = gauge("avs_watcher_judged_timestamp_seconds", "Unix time of the last evaluation.")
-        self._tasks = gauge("avs_watcher_tasks", "Tasks in the ledger by state.", "state")
+        self._tasks = gauge(
+            "avs_watcher_tasks", "Tasks in the ledger by state, without those that expired before it.", "state"
+        )
         self._transitions = self._counter(
-            "avs_watcher_task_moves_total", "Transitions of tasks by the state entered.", "state"
+            "avs_watcher_task_moves_total",
+            "Transitions of tasks by the state entered, without the ends of tasks that were over before the ledger.",
+            "state",
         )
         self._head = gauge("avs_watcher_head_block", "The highest block any node has shown.")
         self._cursor = gauge("avs_watcher_cursor_block", "The block up to which the ledger has read the chain.")
@@ -212,11 +218,14 @@ class Metrics:
     def moved(self, transitions: Sequence[Moved]) -> None:
         """Record transitions of tasks."""
         for move in transitions:
+            if move.is_history and move.to_state in _ENDS_OF_HISTORY:
+                self._ended[State.FINAL_OTHER] += move.to_state is State.FINAL_OTHER
+                continue
             self._transitions.labels(move.to_state).inc()
             if move.to_state in self._ended:
                 self._ended[move.to_state] += 1
             if move.from_state in self._ended:
-                self._ended[move.from_state] -= 1
+                self._ended[move.from_state] = max(0, self._ended[move.from_state] - 1)
             delay_s = max(0, move.at_ms - move.seen_at_ms) / 1000
             if move.to_state is State.SENDING and move.number == 1:
                 self._to_post.observe(delay_s)

@@ -6,7 +6,7 @@ Invariant: the journal marks each such end by `BEFORE` at the end of its reason,
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, exists, func, or_, select
+from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
 
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import responses, sources, tasks
@@ -19,6 +19,13 @@ _LATE = or_(
     tasks.c.deadline_s < sources.c.created_at_ms / 1000,
 )
 _BEGUN = select(tasks.c.id, sources.c.begun_block, _LATE.label("late")).join(sources, sources.c.id == tasks.c.source_id)
+IS_HISTORY: ColumnElement[bool] = case(
+    (sources.c.begun_block.is_(None), False),
+    (tasks.c.responded_block <= sources.c.begun_block, True),
+    (and_(tasks.c.responded_block.is_(None), _LATE), True),
+    else_=False,
+)
+"""True for a task that was over when its ledger was begun; for a statement that joins tasks with sources."""
 _ANSWERED = exists().where(
     responses.c.source_id == tasks.c.source_id,
     responses.c.task_index == tasks.c.task_index,

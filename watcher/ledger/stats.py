@@ -10,6 +10,7 @@ from itertools import takewhile
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select, update
 
+from watcher.ledger.history import IS_HISTORY
 from watcher.ledger.queries import cursor as read_cursor
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
@@ -86,6 +87,7 @@ class Moved:
     seen_at_ms: int
     number: int | None
     why: str
+    is_history: bool = False
 
 
 def work(
@@ -188,8 +190,9 @@ def last_move(conn: Connection) -> int:
 def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> list[Moved]:
     """Return the next journal lines after line `after`, oldest first."""
     rows = conn.execute(
-        select(journal, tasks.c.task_index, tasks.c.seen_at_ms, attempts.c.number)
+        select(journal, tasks.c.task_index, tasks.c.seen_at_ms, attempts.c.number, IS_HISTORY.label("is_history"))
         .join(tasks, tasks.c.id == journal.c.task_id)
+        .join(sources, sources.c.id == tasks.c.source_id)
         .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
         # `+ 0` avoids the index: SQLite would read every task of the source instead of the new lines.
         .where(journal.c.id > after, tasks.c.source_id + 0 == source_id)
@@ -206,6 +209,7 @@ def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> lis
             seen_at_ms=row.seen_at_ms,
             number=row.number,
             why=row.why,
+            is_history=bool(row.is_history),
         )
         for row in rows
     ]
@@ -214,12 +218,15 @@ def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> lis
 def ended(conn: Connection, source_id: int) -> tuple[dict[State, int], int]:
     """Return the number of tasks in each end state, and the journal line up to which they count.
 
+    Tasks that expired before the ledger began are left out.
     Reads every task of the source: call it at the start, then every few hours.
     """
     upto = last_move(conn)
     rows = conn.execute(
         select(tasks.c.state, func.count())
+        .join(sources, sources.c.id == tasks.c.source_id)
         .where(tasks.c.source_id == source_id, tasks.c.state.in_(sorted(ENDED)))
+        .where(or_(tasks.c.state != State.EXPIRED, not_(IS_HISTORY)))
         .group_by(tasks.c.state)
     )
     return {State(state): count for state, count in rows}, upto
