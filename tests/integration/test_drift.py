@@ -9,7 +9,7 @@ from random import Random
 import pytest
 
 from tests.integration.node_rig import Answers, Relay, relaying
-from watcher.chain.contract import TaskManager
+from watcher.chain.contract import IMPLEMENTATION_SLOT, TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
 from watcher.chain.rpc.node import Node
@@ -24,7 +24,9 @@ from watcher.ledger import ingest, queries, schema, source
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.task import Header
+from watcher.text import to_hex
 
+PRESETS = Path(convention.__code__.co_filename).with_name("presets")
 WINDOW = 20
 DEPTH = 4  # finality
 
@@ -214,3 +216,34 @@ async def test_a_word_without_its_leading_zeros_is_the_same_word(rig: Rig) -> No
     rig.relay.twist = short
     await rig.drift.run()
     assert await rig.told() == []
+
+
+@pytest.mark.parametrize("names", [("response",), ("call",), ("response", "call")])
+async def test_another_contract_of_the_convention_that_changes_is_reported(
+    rig: Rig, names: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Responses are shown, or taken, at an address of their own, behind a proxy of its own."""
+    other = "0x" + "33" * 20
+    text = (PRESETS / "wizard.toml").read_text()
+    for name in names:
+        text = text.replace(f"[{name}]\n", f'[{name}]\naddress = "{other}"\n')
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+
+    async def implemented_by(digit: str) -> None:
+        await rig.net.chain.rpc.call("anvil_setStorageAt", other, to_hex(IMPLEMENTATION_SLOT), "0x" + digit * 64)
+        await rig.net.mine()
+
+    await rig.net.chain.rpc.call("anvil_setCode", other, "0x60006000fd")
+    await implemented_by("4")
+    contract = TaskManager(rig.nodes, bytes.fromhex(rig.net.task_manager[2:]), convention("custom", file), 100)
+    drift = Drift(Source(rig.nodes, contract, rig.ledger, SystemClock(), WINDOW), rig.watch.reader, None)
+    await drift.run()
+    await drift.run()
+    assert await rig.told() == []
+    await implemented_by("5")
+    await drift.run()
+    where = f"{names[0]}.address"
+    assert await rig.told() == [f"its implementation at {where} was 0x{'4' * 40}, and is 0x{'5' * 40} now"], (
+        "once, where two keys name the same address"
+    )

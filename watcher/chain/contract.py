@@ -3,7 +3,7 @@
 Invariant: all values of one call come from the same block of the same chain, or an error says that they do not.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeVar
 
 from watcher.chain.convention.abi import topic
@@ -138,9 +138,16 @@ class TaskManager:
         is_named = isinstance(reply, Unread) or (isinstance(reply, bytes) and len(reply) == 32)
         return view.read(reply) if is_named else None
 
-    async def implementation_and_code(self, at: Header) -> tuple[bytes | None, bytes | None]:
+    @property
+    def addresses(self) -> Mapping[str, bytes]:
+        """Return every address of the convention, each once, by where it differs: "" for the task manager itself."""
+        named = (("", self.address), ("response", self.convention.responded_address), ("call", self.answered_at))
+        by_address = {address: name for name, address in reversed(named) if address is not None}
+        return {name: address for address, name in by_address.items()}
+
+    async def implementation_and_code(self, address: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
         """Return the word in the slot of a proxy's code address, and the code; None where no node answers."""
-        return await self._nodes.side.account(self.address, IMPLEMENTATION_SLOT, at)
+        return await self._nodes.side.account(address, IMPLEMENTATION_SLOT, at)
 
     async def has_no_code(self, at: Header) -> bool:
         """Return True if a node shows that there is no code at the address; False also if no node answers."""

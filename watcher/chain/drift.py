@@ -78,12 +78,15 @@ class Drift:
             return None  # an upgrade removed the view that was there at the start
 
     async def _code(self, at: Header) -> dict[str, str | None]:
-        word, code = await self._contract.implementation_and_code(at)
+        """Return implementation and code hash of each contract of the convention, by the name of the fact."""
         readings: dict[str, str | None] = {}
-        if word is not None:
-            readings[IMPLEMENTATION] = _hex(word[-20:]) if any(word) else None
-        if code is not None:
-            readings[CODE] = _hex(keccak(code)) if code else None
+        for name, address in self._contract.addresses.items():
+            at_address = f" at {name}.address" if name else ""
+            word, code = await self._contract.implementation_and_code(address, at)
+            if word is not None:
+                readings[IMPLEMENTATION + at_address] = _hex(word[-20:]) if any(word) else None
+            if code is not None:
+                readings[CODE + at_address] = _hex(keccak(code)) if code else None
         return readings
 
     async def _follow(self, window: int, cursor: Cursor) -> None:
