@@ -16,9 +16,11 @@ import pytest
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
+from watcher.chain.absence import AbsenceRule
 from watcher.chain.admit import Admit
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
+from watcher.chain.expiry import Expiry
 from watcher.chain.recheck import Recheck
 from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.node import Node
@@ -89,6 +91,7 @@ class Rig:
     judge: Resolver
     admit: Admit
     recheck: Recheck
+    source: Source
 
     async def create(self, root: bytes, sender: str, avs: str) -> None:
         data = encode_call("create(bytes32,address,address)", root, sender, avs)
@@ -143,6 +146,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             Resolver(source),
             Admit(source, 0, 1),
             Recheck(source, watch.reader, 0, 100, 1),
+            source,
         )
 
 
@@ -206,6 +210,18 @@ async def test_second_look_reads_both_addresses(rig: Rig) -> None:
         queries.responses_between, rig.ledger.source_id, held.task.task_index, held.task.task_index
     )
     assert [row.message for row in rows] == [ANSWER]
+
+
+async def test_an_event_at_another_address_is_not_withdrawn_when_zero_is_read(rig: Rig) -> None:
+    """The contract's word is empty for a moment: the block of the event is read again, at the address that emits it."""
+    await rig.create(ROOT, ADA, OURS)
+    (held,) = await rig.read()
+    await rig.respond(held, ADA, ANSWER, rig.contract.convention.call(held.task, ANSWER).sig_hash)
+    await rig.read()
+    expiry = Expiry(rig.source, AbsenceRule(rig.ledger, SystemClock(), 2))
+    await expiry.unanswered([held], await rig.source.nodes.head())
+    index = held.task.task_index
+    assert len(await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)) == 1
 
 
 def test_artifact_is_of_the_source_beside_it() -> None:

@@ -114,7 +114,7 @@ class Expiry:
 
     async def _responses_in(self, block: int) -> list[Responded]:
         convention = self._contract.convention
-        page = await self._nodes.second_page(self._contract.address, convention.topics0, block, block, None)
+        page = await self._nodes.second_page(self._contract.emitters, convention.topics0, block, block, None)
         responses: list[Responded] = []
         for log in page.logs:
             if self._contract.shows_answer(log):
