@@ -16,6 +16,7 @@ import pytest
 from eth_abi.abi import encode
 from eth_hash.auto import keccak
 
+from tests.integration.node_rig import Answers, Relay, relaying
 from watcher.chain.absence import AbsenceRule
 from watcher.chain.admit import Admit
 from watcher.chain.contract import TaskManager
@@ -92,6 +93,7 @@ class Rig:
     admit: Admit
     recheck: Recheck
     source: Source
+    relay: Relay
 
     async def create(self, root: bytes, sender: str, avs: str) -> None:
         data = encode_call("create(bytes32,address,address)", root, sender, avs)
@@ -126,7 +128,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         file = tmp_path / "mailbox.toml"
         file.write_text(CONVENTION.replace("INDEX", INDEX).replace("OURS", OURS).replace("VERIFIER", verifier))
         clock = SystemClock()
-        nodes = NodePool([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
+        relay = await stack.enter_async_context(relaying(net.rpc_url))
+        nodes = NodePool([Node(relay.url, net.chain_id, clock)], clock, Random(1))
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(mailbox[2:])
         contract = TaskManager(nodes, address, convention("custom", file), 100)
@@ -147,6 +150,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             Admit(source, 0, 1),
             Recheck(source, watch.reader, 0, 100, 1),
             source,
+            relay,
         )
 
 
@@ -158,6 +162,42 @@ async def test_batches_of_other_services_are_left_alone(rig: Rig) -> None:
     assert len({one.task.task_index for one in held}) == len(held) == 2
     await rig.admit.step()
     assert await rig.states() == ["ready", "ready"], "the mailbox knows both by their two fields"
+
+
+@pytest.mark.parametrize("ignores_topics", [False, True])
+async def test_a_node_is_asked_for_the_batches_of_one_service_only(rig: Rig, ignores_topics: bool) -> None:
+    """A mailbox has thousands of logs of other services. A node that sends them too is believed no more for it."""
+    sent: list[str] = []
+
+    def note(asked: Answers, answers: Answers) -> Answers:
+        for question, answer in zip(asked, answers, strict=True):
+            if question["method"] == "eth_getLogs":
+                sent.extend(log["topics"][2] for log in answer["result"] if len(log["topics"]) > 2)
+                answer["result"] += foreign if ignores_topics else []
+        return answers
+
+    await rig.create(ROOT, ADA, OURS)
+    for place in range(20):
+        await rig.create(bytes([place]) * 32, ADA, THEIRS)
+    await rig.create(ROOT, BOB, OURS)
+    head = await rig.source.nodes.head()
+    page = await rig.source.nodes.page(rig.contract.emitters, rig.contract.convention.topics0, 0, head.number, None)
+    assert len(page.logs) == 22
+    foreign = await rig.net.chain.rpc.call(
+        "eth_getLogs", {"address": rig.mailbox, "fromBlock": hex(head.number - 5), "toBlock": hex(head.number)}
+    )
+    rig.relay.twist = note
+    held = await rig.read()
+    while await rig.recheck.step() == 0:
+        pass
+    assert len(held) == 2 and set(sent) == {"0x" + "00" * 12 + OURS[2:]}
+    (answer,) = [one for one in held if one.task.seen_at.block_number < head.number]
+    rig.relay.twist = lambda _, answers: answers
+    await rig.respond(answer, ADA, ANSWER, rig.contract.convention.call(answer.task, ANSWER).sig_hash)
+    await rig.read()
+    index = answer.task.task_index
+    rows = await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)
+    assert len(rows) == 1, "answers are asked for beside, without that topic"
 
 
 async def test_answer_to_one_batch_settles_no_other_of_its_root(rig: Rig) -> None:

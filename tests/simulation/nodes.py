@@ -18,6 +18,7 @@ from tests.wizard import (
     RESPONSE_WINDOW,
     index_topic,
 )
+from watcher.chain.rpc.calls import Topics
 from watcher.chain.rpc.errors import Paused
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
@@ -86,7 +87,13 @@ class Replica:
         return await self.header(number)
 
     async def page(
-        self, address: bytes, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+        self,
+        address: bytes,
+        topics0: Sequence[bytes],
+        first: int,
+        last: int,
+        after: Header | None,
+        queries: Sequence[Topics] = (),
     ) -> LogPage:
         await self._trouble()
         self._narrow(first, last)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from watcher.chain.convention.abi import topic
 from watcher.chain.convention.convention import Convention
 from watcher.chain.convention.view import NoSuchView, View, item
-from watcher.chain.rpc.calls import Emitters
+from watcher.chain.rpc.calls import Emitters, Topics
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Reverted, Unread
 from watcher.errors import NarrowRange, RetryElsewhere
@@ -81,6 +81,14 @@ class TaskManager:
         """The contracts that emit the logs to read: this one, and the one that shows answers if it is another."""
         other = self.convention.responded_address
         return self.address if other in (None, self.address) else (self.address, other)
+
+    @property
+    def log_queries(self) -> tuple[Topics, ...]:
+        """The topics of one question per event, where `only` names indexed values; empty: `topics0` says all."""
+        shape = self.convention
+        filters = [(shape.created_topic, shape.only_tasks), (shape.responded_topic, shape.only_responses)]
+        queries = [each.topics if each else ((topic,),) for topic, each in filters if topic is not None]
+        return tuple(queries) if any(len(topics) > 1 for topics in queries) else ()
 
     @property
     def answered_at(self) -> bytes:

@@ -78,7 +78,12 @@ class Recheck:
             return False
         here = Header(cursor.block, cursor.hash or b"", b"")
         page = await self._nodes.second_page(
-            self._contract.emitters, self._contract.convention.topics0, first, last, here
+            self._contract.emitters,
+            self._contract.convention.topics0,
+            first,
+            last,
+            here,
+            self._contract.log_queries,
         )
         if not page.continuous:
             return False  # the watch is about to notice a reorg

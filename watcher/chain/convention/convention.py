@@ -67,7 +67,7 @@ class Convention:
         self.errors = errors_in_abi(abi)
         self.created = Event(_signature(schema.task.event, abi))
         self._tasks = TaskLog(self.created, schema.task, schema.deadline, message_limit_bytes)
-        self._only_tasks = _filter(self.created, schema.task.only)
+        self.only_tasks = _filter(self.created, schema.task.only)
         self._set_up_views(schema)
         self._set_up_responses(schema.response, abi)
         self.call_address = address_bytes(schema.call.address) if schema.call else None
@@ -95,14 +95,14 @@ class Convention:
         self.responded_address: bytes | None = None
         self.all_task_responses: View[Any] | None = None
         self._responses: ResponseLog | None = None
-        self._only_responses: LogFilter | None = None
+        self.only_responses: LogFilter | None = None
         if response is None:
             return
         self.responded = Event(_signature(response.event, abi))
         self.responded_address = address_bytes(response.address)
         self.all_task_responses = _view(response.hash_view, hash_or_none, self.responded_address)
         self._responses = ResponseLog(self.responded, response, self.answer, self.message_limit_bytes)
-        self._only_responses = _filter(self.responded, response.only)
+        self.only_responses = _filter(self.responded, response.only)
 
     @property
     def created_topic(self) -> bytes:
@@ -183,11 +183,11 @@ class Convention:
 
     def is_own_task(self, log: Log) -> bool:
         """Return False for a log that creates another party's task, by `task.only`; True for an unreadable log."""
-        return self._is_ours(log, self.created, self._only_tasks)
+        return self._is_ours(log, self.created, self.only_tasks)
 
     def is_own_response(self, log: Log) -> bool:
         """Return False for a log that answers another party's task, by `response.only`; True for an unreadable log."""
-        return self.responded is None or self._is_ours(log, self.responded, self._only_responses)
+        return self.responded is None or self._is_ours(log, self.responded, self.only_responses)
 
     @staticmethod
     def _is_ours(log: Log, event: Event, only: LogFilter | None) -> bool:

@@ -120,6 +120,10 @@ class Event:
             for at, (parameter, value) in enumerate(zip(inputs, values, strict=True))
         }
 
+    def topic_position(self, place: Place) -> int | None:
+        """Return the position of the value among a log's topics, 1 to 3; None where the value is not a topic."""
+        return next((i for i, (at, _) in enumerate(self._indexed, start=1) if place.steps == (at,)), None)
+
     def leads_with(self, place: Place) -> bool:
         """Return True if the value is, as a number, the second topic, so that a filter can ask for its log."""
         first, parameter = self._indexed[0][0] if self._indexed else None, place.parameter

@@ -24,12 +24,15 @@ from watcher.chain.convention.fields import (
 )
 from watcher.chain.convention.schema import Deadline, ResponseSchema, TaskSchema
 from watcher.chain.convention.table import Constant, constant_value
+from watcher.chain.rpc.calls import Topics
 from watcher.chain.rpc.replies import Log
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Responded, Task
 from watcher.validation import brief
 
 Only = Mapping[str, Constant | list[Constant]]
+# Nodes bound how many topics one question may name.
+_CHOICES_LIMIT = 50
 
 
 class LogFilter:
@@ -42,6 +45,18 @@ class LogFilter:
     def __init__(self, event: Event, only: Only) -> None:
         places = [(event.place(path, as_name=True), path, choices) for path, choices in only.items()]
         self._allowed = [(place, _encodings(place, path, choices)) for place, path, choices in places]
+        self.topics = self._topics(event)
+        """The topics of our logs, as a node is asked for them: the event's, and every indexed value of `only`."""
+
+    def _topics(self, event: Event) -> Topics:
+        choices: list[Sequence[bytes]] = [(event.topic,), (), (), ()]
+        for place, allowed in self._allowed:
+            position = event.topic_position(place)
+            if position is not None and len(allowed) <= _CHOICES_LIMIT:
+                choices[position] = sorted(allowed)
+        while not choices[-1]:
+            choices.pop()
+        return tuple(choices)
 
     def matches(self, values: Values) -> bool:
         """Return True for the values of a log of ours."""

@@ -8,6 +8,8 @@ from watcher.task import Header
 Call = tuple[str, list[Any]]
 # The address whose logs are asked for, or several.
 Emitters = bytes | tuple[bytes, ...]
+# The topics allowed at each position of a log; none named allows any.
+Topics = Sequence[Sequence[bytes]]
 
 
 def block(which: int | str) -> Call:
@@ -15,9 +17,9 @@ def block(which: int | str) -> Call:
     return "eth_getBlockByNumber", [hex(which) if isinstance(which, int) else which, False]
 
 
-def logs(address: Emitters, topics: Sequence[Sequence[bytes]], first: int, last: int) -> Call:
-    """The logs of one or several addresses from block `first` to `last`; `topics` are the choices at each place."""
-    wanted = [[octets(topic) for topic in one_of] for one_of in topics]
+def logs(address: Emitters, topics: Topics, first: int, last: int) -> Call:
+    """Return the question for the logs of one or several addresses from block `first` to `last`."""
+    wanted = [[octets(topic) for topic in choices] or None for choices in topics]
     where = {
         "address": octets(address) if isinstance(address, bytes) else [octets(one) for one in address],
         "topics": wanted,

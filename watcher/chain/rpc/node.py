@@ -13,7 +13,7 @@ from typing import Any
 from watcher.chain.rpc import calls as rpc_calls
 from watcher.chain.rpc import log_reply, replies
 from watcher.chain.rpc.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
-from watcher.chain.rpc.calls import Emitters
+from watcher.chain.rpc.calls import Emitters, Topics
 from watcher.chain.rpc.errors import WORDS_LIMIT, Paused, RpcError, refused
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted, Unread
 from watcher.chain.rpc.transport import Transport, Url
@@ -110,22 +110,26 @@ class Node:
                 return None
 
     async def page(
-        self, address: Emitters, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+        self,
+        address: Emitters,
+        topics0: Sequence[bytes],
+        first: int,
+        last: int,
+        after: Header | None,
+        queries: Sequence[Topics] = (),
     ) -> LogPage:
         """All logs of `address` with one of `topics0`, from block `first` to `last`, both included.
 
         The header of `last` is read before the logs and again behind them, in the same batch: the node had reached the
-        end of the span, and the chain did not move meanwhile. `after` is the block the caller continues from.
+        end of the span, and the chain did not move meanwhile. `after` is the block the caller continues from. With
+        `queries` the node is asked for their topics only, one question each; a node that sends more is not wrong.
 
         Raises NarrowRange when the node refuses the span and it is longer than one block, StaleNode when the node has
         not reached `last`.
         """
         with self._named():
-            calls = [
-                rpc_calls.block(last),
-                rpc_calls.logs(address, [list(topics0)], first, last),
-                rpc_calls.block(last),
-            ]
+            questions = [rpc_calls.logs(address, topics, first, last) for topics in queries or ([topics0],)]
+            calls = [rpc_calls.block(last), *questions, rpc_calls.block(last)]
             if after is not None:
                 calls.append(rpc_calls.block(after.number))
             narrow = last > first
@@ -134,11 +138,12 @@ class Node:
             for item in found[1:]:
                 if isinstance(item, RpcError):  # some nodes refuse what follows the logs because of their size
                     raise refused(item, narrow)
-            raw = log_reply.listed(found[1], narrow)
-            if self._known(found[2], last) != end:
+            replied = found[1 : 1 + len(questions)]
+            raw = [log for reply in replied for log in log_reply.listed(reply, narrow) or ()]
+            if self._known(found[1 + len(questions)], last) != end:
                 raise RetryElsewhere(f"the chain moved under our feet: block {last} changed")
             logs, foreign = await log_reply.checked(raw, address, frozenset(topics0), None, first, end)
-            continuous = after is None or self._continues(found[3], after, end)
+            continuous = after is None or self._continues(found[-1], after, end)
             return LogPage(logs, end, continuous, foreign)
 
     async def find(

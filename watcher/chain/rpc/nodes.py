@@ -14,7 +14,7 @@ from loguru import logger
 
 from watcher.backoff import doubled_s, spread_s
 from watcher.chain.rpc.agreement import Agreement, Final
-from watcher.chain.rpc.calls import Emitters
+from watcher.chain.rpc.calls import Emitters, Topics
 from watcher.chain.rpc.errors import COOL_DOWN_MAX_S, Paused, WrongChain
 from watcher.chain.rpc.member import EndpointSeen, Seat
 from watcher.chain.rpc.node import Node
@@ -215,8 +215,9 @@ class NodePool:
         last: int,
         after: Header | None,
         head: Header | None = None,
+        queries: Sequence[Topics] = (),
     ) -> LogPage:
-        return await self.ask(self._below(head, lambda node: node.page(address, topics0, first, last, after)))
+        return await self.ask(self._below(head, lambda node: node.page(address, topics0, first, last, after, queries)))
 
     def _below(self, head: Header | None, question: Callable[[Node], Awaitable[T]]) -> Callable[[Node], Awaitable[T]]:
         """The question, put only to an endpoint that holds `head`: one on a dead fork would tell of another chain."""
@@ -232,10 +233,16 @@ class NodePool:
         return on_that_chain
 
     async def second_page(
-        self, address: Emitters, topics0: Sequence[bytes], first: int, last: int, after: Header | None
+        self,
+        address: Emitters,
+        topics0: Sequence[bytes],
+        first: int,
+        last: int,
+        after: Header | None,
+        queries: Sequence[Topics] = (),
     ) -> LogPage:
         """The same as `page`, from the endpoint that is usually asked last: a second opinion where there is one."""
-        return await self.ask(lambda node: node.page(address, topics0, first, last, after), last_first=True)
+        return await self.ask(lambda node: node.page(address, topics0, first, last, after, queries), last_first=True)
 
     async def find(
         self, address: Emitters, topic0: bytes | None, index: bytes | None, first: int, last: int
