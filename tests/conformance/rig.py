@@ -9,6 +9,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.engine import URL
 
+from tests.kit.clocks import SetClock
 from watcher.ledger import claims, hook_results, ingest, outcomes, queries
 from watcher.ledger.claims import Attempt, RetryAt
 from watcher.ledger.rows import WITH_SOURCE, open_task
@@ -27,23 +28,6 @@ START_BLOCK = 100
 LEASE_MS = 30_000
 ANSWER = b"the answer"
 DIGEST = b"\xdd" * 32
-
-
-class SetClock:
-    """Time stands still until a test moves it. `back_ms` is how far the wall clock was set back meanwhile."""
-
-    def __init__(self, now_ms: int = 1_700_000_000_000) -> None:
-        self.at_ms = now_ms
-        self.back_ms = 0
-
-    def now_ms(self) -> int:
-        return self.at_ms - self.back_ms
-
-    def monotonic_s(self) -> float:
-        return self.at_ms / 1000
-
-    async def sleep(self, seconds: float) -> None:
-        self.at_ms += int(seconds * 1000)
 
 
 def digest(*parts: object) -> bytes:

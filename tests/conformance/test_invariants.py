@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, Row, select
 from sqlalchemy.engine import URL
 
-from tests.conformance.rig import CHAIN_ID, DIGEST, SetClock, digest, header, make_response, make_task, sent
+from tests.conformance.rig import CHAIN_ID, DIGEST, digest, header, make_response, make_task, sent
+from tests.kit.clocks import SetClock
 from watcher.errors import IllegalMove, LostLease
 from watcher.ledger import claims, hook_results, ingest, outcomes
 from watcher.ledger.claims import Attempt, RetryAt

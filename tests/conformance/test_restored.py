@@ -13,7 +13,8 @@ from random import Random
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conformance.rig import CHAIN_ID, MANAGER, LedgerRig, SetClock, make_task
+from tests.conformance.rig import CHAIN_ID, MANAGER, LedgerRig, make_task
+from tests.kit.clocks import SetClock
 from watcher.daemon.own_ledger import hold_back, own_ledger, watch_file
 from watcher.errors import FixConfiguration, TryLater
 from watcher.ledger import claims, restore, schema, stats

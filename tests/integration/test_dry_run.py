@@ -14,6 +14,7 @@ from aiohttp import web
 
 from tests.integration.convention_rig import CASES, CHAINBASE, SQUARING, WIZARD, Case, every_case, make, respond, world
 from tests.integration.node_rig import Answers, Relay, relaying
+from tests.kit.clocks import AheadClock
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.dry_run import DryRun
@@ -21,21 +22,10 @@ from watcher.chain.reverts import Meaning
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
-from watcher.clock import SystemClock
 from watcher.devnet.contract import call_data
 from watcher.devnet.world import Devnet
 from watcher.state import State
 from watcher.task import Header, NotYet, OpenTask, RespondedByUs, Verdict, WouldRevert
-
-
-class HandClock(SystemClock):
-    """Time as it is, and as much more as a test adds."""
-
-    def __init__(self) -> None:
-        self.more_s = 0.0
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.more_s
 
 
 @dataclass
@@ -47,7 +37,7 @@ class Rig:
     relay: Relay
     nodes: NodePool
     contract: TaskManager
-    clock: HandClock
+    clock: AheadClock
     dry_run: DryRun
 
     async def head(self) -> Header:
@@ -80,7 +70,7 @@ class Rig:
 @asynccontextmanager
 async def rehearsing(case: Case, **options: Any) -> AsyncIterator[Rig]:
     async with world(case, **options) as client, relaying(client.devnet.rpc_url) as relay:
-        clock = HandClock()
+        clock = AheadClock()
         nodes = NodePool([Node(relay.url, 31337, clock)], clock, Random(1))
         try:
             address = bytes.fromhex(client.devnet.task_manager[2:])
@@ -254,7 +244,7 @@ async def test_node_that_hangs_costs_one_pause() -> None:
         assert not [one for one in rig.relay.asked if "eth_call" in one], "it is not tried again for a while"
         assert rig.nodes.seen[0].reason is None
         rig.relay.first = None
-        rig.clock.more_s = 61
+        rig.clock.ahead_s = 61
         assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
 
 

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock
+from tests.conformance.rig import CHAIN_ID, MANAGER
+from tests.kit.clocks import SetClock
 from watcher.ledger import claims, queries, schema
 from watcher.ledger.lock import sole_writer
 from watcher.ledger.store import open_ledger

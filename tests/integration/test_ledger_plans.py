@@ -10,7 +10,8 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 from sqlalchemy.engine import URL
 
-from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_response, make_task
+from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_response, make_task
+from tests.kit.clocks import SetClock
 from watcher.ledger import claims, ingest, outcomes, queries, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import open_source

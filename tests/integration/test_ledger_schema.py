@@ -11,7 +11,8 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL
 
-from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_task
+from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_task
+from tests.kit.clocks import SetClock
 from watcher.errors import FixConfiguration, TryLater
 from watcher.files import shipped
 from watcher.ledger import ingest, schema

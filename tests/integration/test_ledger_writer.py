@@ -13,7 +13,8 @@ from sqlalchemy import Engine, event, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import OperationalError
 
-from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, header, make_task
+from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_task
+from tests.kit.clocks import SetClock
 from watcher.errors import TryLater
 from watcher.ledger import ingest, queries, schema
 from watcher.ledger.engine import open_engine

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from random import Random
 
 from tests.integration.operator_rig import Api, Behaviour, Seen, answers, client_of, failure
+from tests.kit.clocks import HandClock
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
-from watcher.clock import SystemClock
 from watcher.health.conditions import (
     API,
 )
@@ -24,16 +24,6 @@ from watcher.operator.client import Client
 
 GOOD = answers(404, failure("got unsupported method name: watcher_probe", 1, "1"))
 UNAUTHORISED = answers(401, b"no")
-
-
-class HandClock(SystemClock):
-    """A clock that goes on when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
 
 
 @dataclass

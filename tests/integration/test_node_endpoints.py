@@ -11,6 +11,7 @@ from aiohttp import web
 from loguru import logger
 
 from tests.integration.node_rig import CHAIN_ID, SECRET, Answers, Relay, relaying, running_chain, speaking
+from tests.kit.clocks import HandClock
 from tests.wizard import TOPICS0
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
@@ -18,16 +19,6 @@ from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration, NarrowRange, RetryElsewhere, StaleNode
 
 ADDRESS = b"\x11" * 20
-
-
-class HandClock(SystemClock):
-    """A clock that goes on when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import pytest
 
 from tests.integration.l1_rig import L1Relay, l1_relaying
 from tests.integration.node_rig import CHAIN_ID, Answers, asking, relaying, running_chain
+from tests.kit.clocks import AheadClock
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
@@ -20,7 +21,6 @@ from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
-from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import RetryElsewhere
 from watcher.ledger import queries, schema
@@ -34,24 +34,9 @@ WINDOW = 6
 SUPPOSED = Numbering(l1_blocks=False, proved=False)
 
 
-class NoWaitClock(SystemClock):
-    """Goes ahead of the machine's clock by every wait."""
-
-    ahead_s = 0.0
-
-    def now_ms(self) -> int:
-        return super().now_ms() + round(self.ahead_s * 1000)
-
-    def monotonic_s(self) -> float:
-        return super().monotonic_s() + self.ahead_s
-
-    async def sleep(self, seconds: float) -> None:
-        self.ahead_s += seconds
-
-
 @asynccontextmanager
 async def nodes_at(*urls: str) -> AsyncIterator[NodePool]:
-    clock = NoWaitClock()
+    clock = AheadClock()
     nodes = NodePool([Node(url, CHAIN_ID, clock) for url in urls], clock, Random(1))
     try:
         yield nodes
@@ -61,7 +46,7 @@ async def nodes_at(*urls: str) -> AsyncIterator[NodePool]:
 
 async def test_plain_chain_counts_own_blocks(tmp_path: Path) -> None:
     async with running_chain(tmp_path) as (_, anvil), nodes_at(anvil.http_url) as nodes:
-        assert await settle(nodes, NoWaitClock()) == Numbering(l1_blocks=False, proved=True)
+        assert await settle(nodes, AheadClock()) == Numbering(l1_blocks=False, proved=True)
         assert (await nodes.head()).l1_block is None
 
 
@@ -69,7 +54,7 @@ async def test_parents_blocks_are_found_however_many_blocks_share_one(tmp_path: 
     async with running_chain(tmp_path) as (chain, anvil), l1_relaying(anvil.http_url, 48) as relay:
         await chain.mine(7)
         async with nodes_at(relay.url) as nodes:
-            assert await settle(nodes, NoWaitClock()) == Numbering(l1_blocks=True, proved=True)
+            assert await settle(nodes, AheadClock()) == Numbering(l1_blocks=True, proved=True)
             head = await nodes.head()
             assert (head.number, head.l1_block, head.closed_block) == (relay.number(7, 47), 7, 6)
 
@@ -79,7 +64,7 @@ async def test_parents_blocks_are_supposed_when_no_call_can_tell(tmp_path: Path)
         await chain.mine(7)
         relay.answers_creation = False
         async with nodes_at(relay.url) as nodes:
-            assert await settle(nodes, NoWaitClock()) == Numbering(l1_blocks=True, proved=False)
+            assert await settle(nodes, AheadClock()) == Numbering(l1_blocks=True, proved=False)
 
 
 async def test_l1_block_number_is_ignored_when_contracts_count_own_blocks(tmp_path: Path) -> None:
@@ -91,7 +76,7 @@ async def test_l1_block_number_is_ignored_when_contracts_count_own_blocks(tmp_pa
 
     async with running_chain(tmp_path) as (_, anvil), relaying(anvil.http_url) as relay, nodes_at(relay.url) as nodes:
         relay.twist = adding
-        assert not (await settle(nodes, NoWaitClock())).l1_blocks
+        assert not (await settle(nodes, AheadClock())).l1_blocks
         assert (await nodes.head()).closed_block == 0
 
 
@@ -103,11 +88,11 @@ async def test_chain_is_refused_when_its_blocks_do_not_show_what_is_counted(tmp_
             with pytest.raises(
                 UnknownNumbering, match=r"contracts on this chain see block 7 where .* 1000007 and shows no"
             ):
-                await settle(nodes, NoWaitClock())
+                await settle(nodes, AheadClock())
             # A person may know better, and is believed.
-            assert await settle(nodes, NoWaitClock(), "own") == Numbering(l1_blocks=False, proved=True)
+            assert await settle(nodes, AheadClock(), "own") == Numbering(l1_blocks=False, proved=True)
             with pytest.raises(UnknownNumbering, match="no node shows l1BlockNumber"):
-                await settle(nodes, NoWaitClock(), "parent")
+                await settle(nodes, AheadClock(), "parent")
 
 
 async def test_chain_is_refused_when_its_l1_block_is_not_what_contracts_see(tmp_path: Path) -> None:
@@ -116,7 +101,7 @@ async def test_chain_is_refused_when_its_l1_block_is_not_what_contracts_see(tmp_
         relay.claims_l1 = 21_000_000
         async with nodes_at(relay.url) as nodes:
             with pytest.raises(UnknownNumbering, match="shows 21000000 as l1BlockNumber"):
-                await settle(nodes, NoWaitClock())
+                await settle(nodes, AheadClock())
 
 
 async def test_chain_is_not_refused_for_one_odd_node(tmp_path: Path) -> None:
@@ -124,11 +109,11 @@ async def test_chain_is_not_refused_for_one_odd_node(tmp_path: Path) -> None:
         await chain.mine(7)
         odd.shows_l1 = False
         async with nodes_at(odd.url, anvil.http_url) as nodes:
-            assert await settle(nodes, NoWaitClock()) == Numbering(l1_blocks=False, proved=True)
+            assert await settle(nodes, AheadClock()) == Numbering(l1_blocks=False, proved=True)
         async with nodes_at(odd.url) as nodes, l1_relaying(anvil.http_url) as good, nodes_at(odd.url, good.url) as both:
-            assert (await settle(both, NoWaitClock())).l1_blocks
+            assert (await settle(both, AheadClock())).l1_blocks
             with pytest.raises(UnknownNumbering):
-                await settle(nodes, NoWaitClock())
+                await settle(nodes, AheadClock())
 
 
 async def test_nodes_that_disagree_are_asked_again(tmp_path: Path) -> None:
@@ -136,7 +121,7 @@ async def test_nodes_that_disagree_are_asked_again(tmp_path: Path) -> None:
         await chain.mine(7)
         async with nodes_at(anvil.http_url, other.url) as nodes:
             with pytest.raises(RetryElsewhere, match="do not agree"):
-                await settle(nodes, NoWaitClock())
+                await settle(nodes, AheadClock())
 
 
 async def test_head_without_l1_block_is_no_answer_where_contracts_count_those(tmp_path: Path) -> None:
@@ -161,7 +146,7 @@ async def test_last_block_of_an_l1_block_is_found(tmp_path: Path) -> None:
     async with running_chain(tmp_path) as (chain, anvil), l1_relaying(anvil.http_url, 48) as relay:
         await chain.mine(9)
         async with nodes_at(relay.url) as nodes:
-            await settle(nodes, NoWaitClock())
+            await settle(nodes, AheadClock())
             found = await last_block(nodes, 5, relay.number(2), await nodes.head())
             assert found is not None
             assert (found.number, found.contract_block) == (relay.number(5, 47), 5)
@@ -190,7 +175,7 @@ class Stages:
     """The chain's stages over a devnet that a relay shows as an Arbitrum-like chain."""
 
     def __init__(
-        self, net: Devnet, relay: L1Relay, nodes: NodePool, ledger: Ledger, clock: NoWaitClock, numbering: Numbering
+        self, net: Devnet, relay: L1Relay, nodes: NodePool, ledger: Ledger, clock: AheadClock, numbering: Numbering
     ) -> None:
         self.net, self.relay, self.nodes, self.ledger = net, relay, nodes, ledger
         self.clock = clock
@@ -229,13 +214,13 @@ async def staged(folder: Path, numbering: Numbering, blocks_per_l1: int = 40) ->
         net = await stack.enter_async_context(Devnet(options))
         relay = await stack.enter_async_context(l1_relaying(net.rpc_url, blocks_per_l1))
         nodes = await stack.enter_async_context(nodes_at(relay.url))
-        clock = NoWaitClock()
+        clock = AheadClock()
         url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
         schema.upgrade(url)
         start_block = (await nodes.head()).number
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, book_address(net), start_block))
         if numbering.proved:
-            assert await settle(nodes, NoWaitClock()) == numbering
+            assert await settle(nodes, AheadClock()) == numbering
         yield Stages(net, relay, nodes, ledger, clock, numbering)
 
 

@@ -11,23 +11,13 @@ import pytest
 from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, relaying, running_chain
+from tests.kit.clocks import HandClock
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
 from watcher.chain.rpc.side_questions import SideQuestions
-from watcher.clock import SystemClock
 
 TX, ADDRESS, SLOT = b"\x77" * 32, b"\x11" * 20, bytes(32)
-
-
-class HandClock(SystemClock):
-    """A clock that goes on when a test says so."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
 
 
 @dataclass

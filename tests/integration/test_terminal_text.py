@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import insert, update
 
-from tests.conformance.rig import CHAIN_ID, MANAGER, SetClock, make_task
+from tests.conformance.rig import CHAIN_ID, MANAGER, make_task
+from tests.kit.clocks import SetClock
 from watcher.cli import main
 from watcher.ledger import ingest, schema
 from watcher.ledger.engine import parse_url

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from loguru import logger
 
-from tests.conformance.rig import SetClock
 from tests.integration.invented_blocks import Inventor
 from tests.integration.node_rig import relaying
+from tests.kit.clocks import SetClock
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.node import Node

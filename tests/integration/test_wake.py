@@ -12,6 +12,7 @@ from loguru import logger
 from websockets.asyncio.server import ServerConnection, serve
 
 from tests.integration.node_rig import CHAIN_ID, SECRET, running_chain
+from tests.kit.clocks import QuickClock
 from tests.wizard import TOPICS0
 from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import SystemClock
@@ -35,17 +36,12 @@ class Bell:
                 await self._rang.wait()
 
 
-class QuickClock(SystemClock):
-    """Waits are noted and take a moment only."""
+class ObservedClock(QuickClock):
+    """Waits are noted and take a moment only; `slept` counts them."""
 
     def __init__(self) -> None:
-        self.waits_s: list[float] = []
         self.slept = Bell()
-
-    async def sleep(self, seconds: float) -> None:
-        self.waits_s.append(seconds)
-        self.slept()
-        await asyncio.sleep(0.01)
+        super().__init__(self.slept)
 
 
 @pytest.fixture
@@ -62,7 +58,7 @@ def lines() -> Iterator[list[str]]:
 @asynccontextmanager
 async def waking(url: str, bell: Bell, clock: SystemClock | None = None, silence_s: float = 30) -> AsyncIterator[None]:
     wake = Subscription(
-        url, CHAIN_ID, b"\x11" * 20, TOPICS0, bell, clock or QuickClock(), Random(1), silence_s=silence_s
+        url, CHAIN_ID, b"\x11" * 20, TOPICS0, bell, clock or ObservedClock(), Random(1), silence_s=silence_s
     )
     task = asyncio.create_task(wake.run())
     try:
@@ -108,7 +104,7 @@ async def hold(socket: ServerConnection) -> None:
 async def test_it_rings_for_new_blocks_of_a_real_chain_and_again_after_it_was_away(
     tmp_path: Path, lines: list[str]
 ) -> None:
-    bell, clock = Bell(), QuickClock()
+    bell, clock = Bell(), ObservedClock()
     options = {"state_file": tmp_path / "state.json"}
     async with running_chain(tmp_path, **options) as (chain, anvil), waking(anvil.ws_url, bell, clock):
         await bell.reach(1)
@@ -156,7 +152,7 @@ async def test_silence_forces_a_reconnect(lines: list[str]) -> None:
 
 
 async def test_a_socket_that_closes_at_once_in_a_loop_is_tried_ever_more_rarely(lines: list[str]) -> None:
-    clock = QuickClock()
+    clock = ObservedClock()
     async with fake_node(_closes) as (url, _), waking(url, Bell(), clock):
         await clock.slept.reach(12)
     assert clock.waits_s[0] <= 0.5
@@ -165,7 +161,7 @@ async def test_a_socket_that_closes_at_once_in_a_loop_is_tried_ever_more_rarely(
 
 
 async def test_another_chain_never_rings_and_is_said_once(lines: list[str]) -> None:
-    bell, clock = Bell(), QuickClock()
+    bell, clock = Bell(), ObservedClock()
     async with fake_node(hold, chain_id=1) as (url, asked), waking(url, bell, clock):
         await clock.slept.reach(3)
     assert bell.rings == 0
@@ -189,7 +185,7 @@ async def test_a_trial_says_what_is_wrong_and_rings_nothing() -> None:
 
 
 async def test_a_refused_subscription_is_a_loss(lines: list[str]) -> None:
-    bell, clock = Bell(), QuickClock()
+    bell, clock = Bell(), ObservedClock()
     async with fake_node(hold, refuse="newHeads") as (url, _), waking(url, bell, clock):
         await clock.slept.reach(1)
     assert bell.rings == 0 and "refuses the subscription to newHeads" in lines[0]
@@ -213,7 +209,7 @@ async def test_what_is_no_websocket_is_a_loss_with_words(raw: bytes, lines: list
 
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    clock = QuickClock()
+    clock = ObservedClock()
     async with server, waking(f"ws://127.0.0.1:{port}/ws/{SECRET}", Bell(), clock):
         await clock.slept.reach(2)
     assert len(lines) == 1 and "is down, polling goes on" in lines[0]
@@ -226,7 +222,7 @@ async def test_nesting_that_would_overflow_the_stack_is_a_loss(lines: list[str])
         await socket.send("[" * 900_000)
         await socket.wait_closed()
 
-    clock = QuickClock()
+    clock = ObservedClock()
     async with serve(talk, "127.0.0.1", 0, close_timeout=0.1) as server:
         port = next(iter(server.sockets)).getsockname()[1]
         async with waking(f"ws://127.0.0.1:{port}", Bell(), clock):

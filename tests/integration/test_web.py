@@ -15,9 +15,9 @@ import pytest
 from loguru import logger
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.kit.clocks import QuickClock
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
-from watcher.clock import SystemClock
 from watcher.health.http import Web
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
@@ -36,13 +36,6 @@ WELL = Observations(
 STARTING = replace(WELL, started=False, work=None)
 API_DOWN = replace(WELL, api=ApiSeen(refuses=True, reason="HTTP 401"))
 STORE_DOWN = replace(WELL, store=StoreSeen(condition="disk is full"))
-
-
-class PatientClock(SystemClock):
-    """Time passes as ever, but nobody has to sleep through it."""
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(min(seconds, 0.05))
 
 
 @dataclass
@@ -76,7 +69,7 @@ async def until(condition: Callable[[], object], what: str) -> None:
 
 @asynccontextmanager
 async def serving(host: str = "127.0.0.1", port: int = 0, *, wait: bool = True) -> AsyncIterator[Served]:
-    clock = PatientClock()
+    clock = QuickClock()
     metrics = Metrics("an avs")
     nodes = NodePool([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
     monitor = Monitor(Observer(clock, metrics), metrics, clock, Limits(), nodes)

@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.conformance.rig import SetClock
 from tests.conformance.rig import header as block
+from tests.kit.clocks import SetClock
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted
 from watcher.errors import RetryElsewhere, StaleNode

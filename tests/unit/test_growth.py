@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conformance.rig import SetClock
+from tests.kit.clocks import SetClock
 from watcher.health.observers import ChainProgress
 
 

@@ -5,6 +5,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.kit.clocks import SetClock
 from watcher.backoff import delay_s
 from watcher.operator.circuit import Circuit
 from watcher.task import Accepted, Outcome, Refused, Unknown
@@ -14,25 +15,7 @@ SHARE = st.floats(0, 1, exclude_max=True)
 DENIED = Refused("HTTP 401", endpoint=True)
 
 
-class TestClock:
-    """Stands still until told otherwise."""
-
-    __test__ = False
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def now_ms(self) -> int:
-        return round(self.now_s * 1000)
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
-
-
-def make_circuit(clock: TestClock) -> Circuit:
+def make_circuit(clock: SetClock) -> Circuit:
     return Circuit(clock, lambda: 0.5, base_s=4, max_s=100, probe_s=30)
 
 
@@ -64,7 +47,7 @@ def test_tasks_sent_away_together_do_not_come_back_together() -> None:
 
 
 def test_closed_circuit_lets_everything_through() -> None:
-    circuit = make_circuit(TestClock())
+    circuit = make_circuit(SetClock())
     for outcome in (Accepted(), Refused("busy"), Unknown("502")):
         assert circuit.admit()
         circuit.record(outcome)
@@ -73,7 +56,7 @@ def test_closed_circuit_lets_everything_through() -> None:
 
 
 def test_endpoint_refusal_opens_it_and_one_probe_at_a_time_follows() -> None:
-    clock = TestClock()
+    clock = SetClock()
     circuit = make_circuit(clock)
     assert circuit.admit()
     circuit.record(DENIED)
@@ -90,7 +73,7 @@ def test_endpoint_refusal_opens_it_and_one_probe_at_a_time_follows() -> None:
 def test_any_other_outcome_of_a_probe_closes_it() -> None:
     outcomes: list[Outcome] = [Accepted(), Refused("busy"), Unknown("502")]
     for outcome in outcomes:
-        clock = TestClock()
+        clock = SetClock()
         circuit = make_circuit(clock)
         circuit.record(DENIED)
         clock.now_s += circuit.wait_s()
@@ -101,14 +84,14 @@ def test_any_other_outcome_of_a_probe_closes_it() -> None:
 
 
 def test_refusals_of_requests_sent_before_it_opened_do_not_prolong_it() -> None:
-    circuit = make_circuit(TestClock())
+    circuit = make_circuit(SetClock())
     for _ in range(20):
         circuit.record(DENIED)
     assert circuit.wait_s() == 6
 
 
 def test_lost_probe_frees_its_place_in_time() -> None:
-    clock = TestClock()
+    clock = SetClock()
     circuit = make_circuit(clock)
     circuit.record(DENIED)
     clock.now_s += 6
@@ -120,7 +103,7 @@ def test_lost_probe_frees_its_place_in_time() -> None:
 
 
 def test_waits_grow_to_the_maximum_and_honour_retry_after() -> None:
-    clock = TestClock()
+    clock = SetClock()
     circuit = make_circuit(clock)
     waits: list[float] = []
     for _ in range(12):

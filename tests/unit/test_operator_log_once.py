@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 from loguru import logger
 
-from tests.unit.test_operator_circuit import TestClock
+from tests.kit.clocks import SetClock
 from tests.unit.test_operator_request import make_task
 from watcher.ledger.claims import Attempt
 from watcher.operator.log_once import LogOnce
@@ -36,9 +36,7 @@ def accept(log_once: LogOnce, index: int, outcome: Accepted, warning: str | None
 
 
 def test_accepted_answer_is_one_line_with_its_claimed_transaction(lines: list[str]) -> None:
-    LogOnce(TestClock()).attempt(
-        attempt(5), "proxy", sent(Accepted(b"\x01" * 32)), State.ACCEPTED, None, repeated=False
-    )
+    LogOnce(SetClock()).attempt(attempt(5), "proxy", sent(Accepted(b"\x01" * 32)), State.ACCEPTED, None, repeated=False)
     (line,) = lines
     assert line.startswith("INFO task.sent: ")
     assert "'task': 5" in line
@@ -46,7 +44,7 @@ def test_accepted_answer_is_one_line_with_its_claimed_transaction(lines: list[st
 
 
 def test_many_accepted_answers_share_one_more_line(lines: list[str]) -> None:
-    log_once = LogOnce(TestClock())
+    log_once = LogOnce(SetClock())
     for index in range(250):
         accept(log_once, index, Accepted())
     assert len([line for line in lines if line.startswith("INFO task.sent: ")]) == 100
@@ -55,15 +53,13 @@ def test_many_accepted_answers_share_one_more_line(lines: list[str]) -> None:
 
 
 def test_contradicting_claim_is_a_warning_beside_the_acceptance(lines: list[str]) -> None:
-    LogOnce(TestClock()).attempt(
-        attempt(5), "proxy", sent(Accepted()), State.ACCEPTED, "another digest", repeated=False
-    )
+    LogOnce(SetClock()).attempt(attempt(5), "proxy", sent(Accepted()), State.ACCEPTED, "another digest", repeated=False)
     assert [line.split()[1] for line in lines] == ["operator.digest_differs:", "task.sent:"]
     assert lines[0].startswith("WARNING")
 
 
 def test_unreachable_api_is_logged_once_until_it_replies(lines: list[str]) -> None:
-    log_once = LogOnce(TestClock())
+    log_once = LogOnce(SetClock())
     assert [log_once.is_repeated("proxy", AWAY) for _ in range(3)] == [False, True, True]
     assert not log_once.is_repeated("proxy", sent(Accepted()))
     assert not log_once.is_repeated("proxy", AWAY)

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.unit.test_operator_circuit import TestClock
+from tests.kit.clocks import SetClock
 from tests.unit.test_operator_request import make_task
 from watcher.operator.circuit import Circuit
 from watcher.operator.request import Request
@@ -25,12 +25,12 @@ def build(held: OpenTask, request_id: int) -> Request:
 
 
 @pytest.fixture
-def clock() -> TestClock:
-    return TestClock()
+def clock() -> SetClock:
+    return SetClock()
 
 
 @pytest.fixture
-def router(clock: TestClock) -> Router:
+def router(clock: SetClock) -> Router:
     circuits = [Circuit(clock, lambda: 0.5, base_s=4, max_s=100, probe_s=30) for _ in range(2)]
     main, direct = (Route(api, Nobody(), build, one) for api, one in zip(("proxy", "operator"), circuits, strict=True))
     return Router(main, direct, is_proxy=True)
@@ -81,7 +81,7 @@ def test_the_operator_api_alone_serves_every_quorum(router: Router) -> None:
     assert choose(FOREIGN, alone) is router.direct
 
 
-def test_without_failover_a_closed_proxy_is_waited_for(router: Router, clock: TestClock) -> None:
+def test_without_failover_a_closed_proxy_is_waited_for(router: Router, clock: SetClock) -> None:
     router.main.circuit.record(DENIED)
     choice = choose(OURS, router)
     assert isinstance(choice, Hold)
@@ -90,7 +90,7 @@ def test_without_failover_a_closed_proxy_is_waited_for(router: Router, clock: Te
     assert choose(OURS, router, probing={"proxy"}) == Hold(1.0)
 
 
-def test_with_failover_the_other_takes_what_the_proxy_does_not(router: Router, clock: TestClock) -> None:
+def test_with_failover_the_other_takes_what_the_proxy_does_not(router: Router, clock: SetClock) -> None:
     both = replace(router, failover=True)
     both.main.circuit.record(DENIED)
     assert choose(OURS, both) is router.direct
@@ -115,7 +115,7 @@ def test_with_both_closed_nothing_is_sent(router: Router) -> None:
     assert isinstance(choose(FOREIGN, replace(both, quorum_numbers=b"\x00")), Hold)
 
 
-def test_what_cannot_be_reached_closes_only_where_there_is_another_way(router: Router, clock: TestClock) -> None:
+def test_what_cannot_be_reached_closes_only_where_there_is_another_way(router: Router, clock: SetClock) -> None:
     circuit = router.main.circuit
     for _ in range(2 * UNREACHED_LIMIT):
         circuit.record(NOT_SENT, replied=False)

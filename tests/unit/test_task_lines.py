@@ -7,6 +7,7 @@ from typing import Any, cast
 import pytest
 from loguru import logger
 
+from tests.kit.clocks import SetClock
 from watcher.chain.expiry import Expiry
 from watcher.chain.outcome_lines import OutcomeLines
 from watcher.chain.source import Source
@@ -16,22 +17,6 @@ from watcher.task import Header, OpenTask, Responded, Sighting, Task
 
 MANY = 3000
 FINAL = Header(200, bytes(32), bytes(32))
-
-
-class HandClock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now_s = 0.0
-
-    def now_ms(self) -> int:
-        return round(1000 * self.now_s)
-
-    def monotonic_s(self) -> float:
-        return self.now_s
-
-    async def sleep(self, seconds: float) -> None:
-        self.now_s += seconds
 
 
 class Proven:
@@ -75,7 +60,7 @@ def a_response(index: int = 3) -> Responded:
 
 def an_expiry() -> Expiry:
     anything, contract = cast("Any", Proven()), cast("Any", SimpleNamespace(proves_answers=False))
-    return Expiry(Source(anything, contract, anything, HandClock()), anything)
+    return Expiry(Source(anything, contract, anything, SetClock()), anything)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +84,14 @@ async def test_missed_line_names_the_deadline_as_the_contract_does(
 
 
 def test_new_task_has_one_line_with_its_fields(lines: list[tuple[str, str, dict[str, Any]]]) -> None:
-    SeenLines(HandClock()).seen([a_task()], begun_block=99)
+    SeenLines(SetClock()).seen([a_task()], begun_block=99)
     assert lines == [
         ("INFO", "task.seen", {"task": 3, "deadline": "block 120", "block": 100, "tx": b"\x07" * 32}),
     ]
 
 
 def test_history_is_one_line_and_each_new_task_its_own(lines: list[tuple[str, str, dict[str, Any]]]) -> None:
-    SeenLines(HandClock()).seen([*(a_task(i, block=i) for i in range(MANY)), a_task(MANY, MANY)], begun_block=MANY - 1)
+    SeenLines(SetClock()).seen([*(a_task(i, block=i) for i in range(MANY)), a_task(MANY, MANY)], begun_block=MANY - 1)
     assert [(event, fields.get("task"), fields.get("tasks")) for _, event, fields in lines] == [
         ("task.seen", MANY, None),
         ("task.seen_more", None, MANY),
@@ -115,7 +100,7 @@ def test_history_is_one_line_and_each_new_task_its_own(lines: list[tuple[str, st
 
 def test_landed_and_final_lines_say_who_answered(lines: list[tuple[str, str, dict[str, Any]]]) -> None:
     ours, theirs = an_open(1), an_open(2)
-    log = OutcomeLines(HandClock())
+    log = OutcomeLines(SetClock())
     log.landed([ours], [(ours, a_response(1))])
     log.answered_by_other([theirs], [(theirs, a_response(2))])
     log.final([an_open(1, State.RESPONDED), an_open(2, State.RESPONDED_OTHER)], FINAL)
@@ -130,7 +115,7 @@ def test_landed_and_final_lines_say_who_answered(lines: list[tuple[str, str, dic
 
 
 def test_task_that_did_not_move_has_no_landed_line(lines: list[tuple[str, str, dict[str, Any]]]) -> None:
-    OutcomeLines(HandClock()).landed([], [(an_open(), a_response())])
+    OutcomeLines(SetClock()).landed([], [(an_open(), a_response())])
     assert lines == []
 
 
@@ -144,7 +129,7 @@ async def test_log_is_not_flooded_when_thousands_of_tasks_end(lines: list[tuple[
 
 
 def test_lines_return_after_a_minute(lines: list[tuple[str, str, dict[str, Any]]]) -> None:
-    clock = HandClock()
+    clock = SetClock()
     seen = SeenLines(clock)
     seen.seen([a_task(index) for index in range(MANY)], begun_block=None)
     clock.now_s += 60

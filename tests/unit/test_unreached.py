@@ -6,7 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.conformance.rig import SetClock, header
+from tests.conformance.rig import header
+from tests.kit.clocks import SetClock
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.unreached import Unreached, denied
 from watcher.task import Header

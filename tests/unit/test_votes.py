@@ -6,8 +6,8 @@ from typing import Any, cast
 
 import pytest
 
-from tests.conformance.rig import SetClock
 from tests.conformance.rig import header as block
+from tests.kit.clocks import SetClock
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted, Unread
 from watcher.chain.rpc.votes import Votes

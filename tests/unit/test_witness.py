@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from tests.kit.clocks import HandClock
 from watcher.clock import SystemClock
 from watcher.errors import AttemptFailed, TryLater
 from watcher.health.conditions import (
@@ -26,16 +27,6 @@ from watcher.testing import make_task
 from watcher.text import Redactor
 
 SECRET = "correct-horse-battery"
-
-
-class HandClock(SystemClock):
-    """A clock that goes on when told to."""
-
-    def __init__(self) -> None:
-        self.now_s = 1000.0
-
-    def monotonic_s(self) -> float:
-        return self.now_s
 
 
 def observer() -> Observer:

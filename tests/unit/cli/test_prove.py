@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.conformance.rig import SetClock
+from tests.kit.clocks import SetClock
 from watcher.cli.prove import retried
 from watcher.errors import RetryElsewhere, TryLater
 from watcher.report.prove import Proof
