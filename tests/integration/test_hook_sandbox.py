@@ -1,6 +1,6 @@
 """What a hook can reach in a real worker: everything but credentials, configuration, ledger and other processes.
 
-Where this kernel has no Landlock these tests are skipped; `tests/unit/test_hook_rules.py` tests the rules everywhere.
+Where this kernel has no Landlock these tests are skipped; `tests/unit/hook/test_sandbox.py` tests the rules everywhere.
 """
 
 import asyncio

@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.scenario import tell
 from watcher.state import LEGAL, State
 
-SCENARIOS = int(os.environ.get("WATCHER_TEST_SCENARIOS", "200"))
+SCENARIOS = int(os.environ.get("WATCHER_TEST_SCENARIOS", "120"))
 FIRST = int(os.environ.get("WATCHER_TEST_SEED", "1"))
 PARTS = 4
 
@@ -40,7 +40,7 @@ def test_the_scenarios_go_everywhere_a_task_usually_goes() -> None:
         (State.RESPONDED, State.FINAL), (State.RESPONDED, State.UNKNOWN), (State.SEEN, State.ORPHANED),
         (State.RESPONDED_OTHER, State.FINAL_OTHER),
     }  # fmt: skip
-    if SCENARIOS < 200:
+    if SCENARIOS < 100:
         pytest.skip("too few scenarios to go everywhere")
     assert {(str(before or ""), str(to)) for before, to in usual} <= _moves.keys()
     legal = {(str(before), str(to)) for before, goals in LEGAL.items() for to in goals}

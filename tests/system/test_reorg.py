@@ -14,7 +14,7 @@ from tests.system.daemon_rig import Daemon, Rig, running_rig
 from watcher.devnet.chain import Transaction, keep
 from watcher.devnet.contract import call_data
 
-REORGS = int(os.environ.get("WATCHER_TEST_REORGS", "12"))
+REORGS = int(os.environ.get("WATCHER_TEST_REORGS", "8"))
 SEED = int(os.environ.get("WATCHER_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 WORLD: dict[str, Any] = {"confirmations": 2, "slots_in_epoch": 4}  # final is the head minus 8
 

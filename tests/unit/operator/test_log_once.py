@@ -6,7 +6,7 @@ import pytest
 from loguru import logger
 
 from tests.kit.clocks import SetClock
-from tests.unit.test_operator_request import make_task
+from tests.unit.operator.test_request import make_task
 from watcher.ledger.claims import Attempt
 from watcher.operator.log_once import LogOnce
 from watcher.state import State

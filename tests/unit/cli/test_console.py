@@ -8,7 +8,7 @@ from rich.table import Table
 
 from watcher.cli.console import PlainConsole
 
-SOURCES = Path(__file__).parents[2] / "watcher"
+SOURCES = Path(__file__).parents[3] / "watcher"
 HOME = SOURCES / "cli" / "console.py"
 
 HOSTILE = {

@@ -29,7 +29,7 @@ from watcher.ledger.stats import Moved, Work
 from watcher.ledger.writer import Batch
 from watcher.state import State
 
-MONITORING = Path(__file__).parents[2] / "monitoring"
+MONITORING = Path(__file__).parents[3] / "monitoring"
 NODE = "http://127.0.0.1:8545"
 
 

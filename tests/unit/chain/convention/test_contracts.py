@@ -19,7 +19,7 @@ from watcher.chain.rpc.replies import Log
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Task
 
-FOLDER = Path(__file__).parents[1] / "conventions"
+FOLDER = Path(__file__).parents[3] / "conventions"
 MANAGER, CHAIN_ID, WINDOW = b"\x11" * 20, 17000, 100
 ADDRESS, AVS = "0x" + "aa" * 20, "0x" + "33" * 20
 NON_SIGNERS = (

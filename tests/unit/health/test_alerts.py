@@ -167,7 +167,7 @@ def test_table_has_a_row_for_every_condition_and_incident() -> None:
 
 
 def test_alerts_page_explains_every_row() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+    page = (Path(__file__).parents[3] / "docs" / "alerts.md").read_text()
     for kind in KINDS.values():
         assert f"| {kind.title} | `{kind.key}`, `{kind.rule.name}`" in page
 

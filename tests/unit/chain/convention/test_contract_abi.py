@@ -13,7 +13,7 @@ from watcher.devnet.contract import artifact
 from watcher.devnet.conventions import CONVENTIONS
 from watcher.errors import FixConfiguration
 
-FILES = Path(__file__).parents[2] / "watcher" / "chain" / "convention" / "presets"
+FILES = Path(__file__).parents[4] / "watcher" / "chain" / "convention" / "presets"
 
 
 def entry(kind: str, signature: str, *outputs: str, mutability: str = "view") -> dict[str, Any]:

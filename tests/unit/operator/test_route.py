@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.kit.clocks import SetClock
-from tests.unit.test_operator_request import make_task
+from tests.unit.operator.test_request import make_task
 from watcher.operator.circuit import Circuit
 from watcher.operator.request import Request
 from watcher.operator.route import PARKED_MARK, UNREACHED_LIMIT, Hold, Parked, Route, Router, api_replied, choose
