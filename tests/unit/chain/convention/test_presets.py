@@ -13,13 +13,13 @@ PACKAGE = Path(watcher.__file__).parent
 FOLDER = Path("watcher", "chain", "convention", "presets")
 PROGRAM = """
 from pathlib import Path
-from watcher.chain.convention.schema import load_shape
+from watcher.chain.convention.schema import load_schema
 from watcher.errors import FixConfiguration
 from watcher.settings.load import load
 from watcher.settings.model import TaskManager
 
 manager = TaskManager(address="0x" + "11" * 20, start_block=0, convention="sorcerer")
-print(load_shape(manager.convention)[0].task.event)
+print(load_schema(manager.convention)[0].task.event)
 Path("watcher.toml").write_text('[task_manager]\\nconvention = "sorceror"\\n')
 try:
     load(Path("watcher.toml"), {}, {})
