@@ -503,7 +503,7 @@ async def test_data_goes_to_stdout_and_the_log_to_stderr(house: Stages, monkeypa
     done = await house("check", "--json")
     assert done.code == 69
     assert {one["what"]: one["verdict"] for one in done.json}["node"] == "wrong"
-    assert "endpoint out of use" in done.err
+    assert "rpc.node_down" in done.err
     monkeypatch.setenv("WATCHER_LOG__FORMAT", "json")
     done = await house("prove", "--json")
     assert (done.code, done.out) == (69, "")

@@ -157,8 +157,7 @@ class Batch:
         if fits == calls:
             return False
         self._room, self._met_at_s = min(self._room, fits), self._clock.monotonic_s()
-        takes = f"{fits} calls in a batch" if fits > 1 else "no batches, so that one call is asked after the other"
-        logger.info("{} takes {}", self._name, takes)
+        logger.info("rpc.batch_limit: the node takes no more calls in one request", node=self._name, calls=fits)
         return True
 
     async def _takes(self, calls: int) -> bool:

@@ -118,7 +118,7 @@ class NodePool:
 
     def _served(self, member: Seat) -> None:
         if member.reason is not None:
-            logger.info("endpoint {} answers again", member.node.name)
+            logger.info("rpc.node_up: the node answers again", node=member.node.name)
         member.failures, member.rests_until_s, member.reason, member.wrong_chain = 0, 0.0, None, 0
         member.served_s = self._clock.monotonic_s()
 
@@ -126,7 +126,7 @@ class NodePool:
         now = self._clock.monotonic_s()
         wrong_chain = isinstance(error, WrongChain)
         if member.reason is None or wrong_chain != bool(member.wrong_chain):
-            logger.warning("endpoint out of use: {}", error)
+            logger.warning("rpc.node_down: the node is out of use", node=member.node.name, reason=str(error))
         member.reason = str(error)
         if now < member.rests_until_s:
             return  # another question failed at the same time: that is one failure, not two

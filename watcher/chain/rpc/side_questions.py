@@ -104,5 +104,11 @@ class SideQuestions:
 
     def _rest(self, node: Node, method: str, reason: str) -> None:
         if (node, method) not in self._rests_until_s:
-            logger.info("{} is not answered by {}, goes on without it: {}", method, node.name, reason)
+            logger.info(
+                "rpc.method_unanswered: the node does not answer an optional method",
+                node=node.name,
+                method=method,
+                reason=reason,
+                rest_s=self._rest_s,
+            )
         self._rests_until_s[node, method] = self._clock.monotonic_s() + self._rest_s

@@ -106,7 +106,7 @@ class Subscription:
 
     async def _listen(self) -> None:
         async with self._subscribed() as socket:
-            logger.info("wake-up connection {} is up", self._url.origin)
+            logger.info("rpc.subscription_up: the wake-up connection is up", node=self._url.origin)
             self._up = True
             self._down.ends()
             while True:
@@ -144,7 +144,11 @@ class Subscription:
 
     def _log_down(self, reason: str) -> None:
         if self._down.begins():
-            logger.warning("wake-up connection {} is down, polling goes on: {}", self._url.origin, reason)
+            logger.warning(
+                "rpc.subscription_down: the wake-up connection is down; polling goes on",
+                node=self._url.origin,
+                reason=reason,
+            )
         self._up = False
 
 
