@@ -330,8 +330,6 @@ def test_every_logging_call_has_a_constant_message() -> None:
 
 def test_every_logging_call_names_an_event_and_gives_values_as_fields() -> None:
     wrong = [
-        place
-        for place, call in _logging_calls()
-        if not (len(call.args) == 1 and _LINE.fullmatch(_message(call) or ""))
+        place for place, call in _logging_calls() if not (len(call.args) == 1 and _LINE.fullmatch(_message(call) or ""))
     ]
     assert wrong == []
