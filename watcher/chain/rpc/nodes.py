@@ -33,8 +33,7 @@ T = TypeVar("T")
 _BACK_OFF_FIRST_S = 0.5
 _BACK_OFF_MAX_S = 60.0
 _BACK_OFF_ALONE_S = 10.0
-# A provider may route a single request to the wrong chain. A daemon that took that for a wrong configuration would end,
-# and no service manager would start it again.
+# Replies of another chain in a row that end the daemon: a provider may route single requests to the wrong chain.
 _SURELY_WRONG = 5
 
 
