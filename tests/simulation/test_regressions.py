@@ -15,6 +15,7 @@ from tests.simulation.rules import Rules
 from tests.simulation.scenario import settle
 from tests.simulation.world import World
 from watcher.chain.confirm import Confirm
+from watcher.chain.resolve import Resolver
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.daemon import startup
@@ -23,7 +24,7 @@ from watcher.ledger import claims, hook_results, ingest, outcomes, queries, sche
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
 from watcher.state import State
-from watcher.task import Header, Task
+from watcher.task import Header, NotYet, Task
 
 CALM = Rules(
     window=6, finality=3, by_depth=False, confirmations=0, nodes=1, quorum=1, drift=0, max_span=50, concurrency=4,
@@ -139,6 +140,35 @@ async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: 
         watch = Watch(source, plan)
         with pytest.raises(RetryElsewhere, match="block 104, which is final"):
             await watch.step()
+    engine.dispose()
+
+
+async def test_resolver_gives_no_verdict_when_the_head_is_below_the_highest(tmp_path: Path) -> None:
+    """A node that lags shows zero for a task that is answered already."""
+    url = URL.create("sqlite", database=str(tmp_path / "watcher.db"))
+    schema.upgrade(url)
+    engine = open_engine(url)
+    async with opened(url, engine) as ledger:
+        await ledger.bring(make_task(0), to=State.ACCEPTED)
+        tasks = await ledger.held(State.ACCEPTED)
+        highest = (await ledger.read(queries.cursor, ledger.source)).head_block
+        heads = [header(highest - 1), header(highest)]
+
+        class Contract:
+            proves_tasks, proves_answers = False, True
+
+            async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[None, None]]:
+                return [(None, None) for _ in indices]
+
+        class Nodes:
+            async def head(self) -> Header:
+                return heads.pop(0)
+
+        source = Source(cast("Any", Nodes()), cast("Any", Contract()), ledger.store, ledger.clock)
+        with pytest.raises(StaleNode):
+            await Resolver(source).resolve(tasks)
+        (verdict,) = await Resolver(source).resolve(tasks)
+        assert isinstance(verdict, NotYet), "the same reading counts at the highest head"
     engine.dispose()
 
 
