@@ -65,7 +65,7 @@ async def test_what_has_ended_keeps_its_deadline(ledger: LedgerRig) -> None:
     assert await deadlines(ledger) == [141, 151]
 
 
-async def test_why_no_answer_came_is_added_to_what_was_known_and_only_of_the_expired(ledger: LedgerRig) -> None:
+async def test_reason_without_an_answer_is_added_for_expired_tasks_only(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0), make_task(1))
     first, second = await ledger.held(State.SEEN)
     await ledger.write(outcomes.look_again, [first], 111, "the API was down")

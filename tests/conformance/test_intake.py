@@ -69,7 +69,7 @@ async def test_the_head_never_goes_back(ledger: LedgerRig) -> None:
     assert (await ledger.read(queries.cursor, ledger.source)).head_block == 500
 
 
-async def test_a_task_mined_again_at_the_same_height_is_the_same_row_seen_elsewhere(ledger: LedgerRig) -> None:
+async def test_task_mined_again_at_the_same_height_keeps_its_row(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0))
     row_id = (await ledger.row(0)).id
     assert await ledger.write(ingest.rewind, ledger.source, header(100)) == 1
@@ -107,7 +107,7 @@ async def test_rewind_forgets_blocks_and_responses_above_and_keeps_those_below(l
     assert (event.kind, event.block_number) == ("rewind", 103)
 
 
-async def test_rewind_returns_answered_tasks_to_unknown_and_forgets_their_response(ledger: LedgerRig) -> None:
+async def test_rewind_returns_answered_tasks_to_unknown_without_a_response(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     assert (await ledger.row(0)).responded_block == 110
     assert await ledger.write(ingest.rewind, ledger.source, header(105)) == 0, "the task itself kept its block"
@@ -134,7 +134,7 @@ async def test_rewind_leaves_alone_what_was_answered_below(ledger: LedgerRig) ->
     assert await ledger.row(0) == before
 
 
-async def test_finality_orphans_what_the_chain_did_not_bring_back_and_nothing_else(ledger: LedgerRig) -> None:
+async def test_finality_orphans_only_what_the_chain_did_not_bring_back(ledger: LedgerRig) -> None:
     await ledger.record(*[make_task(index, block=block) for index, block in enumerate([101, 105, 105, 109])])
     await ledger.write(ingest.rewind, ledger.source, header(104))
     await ledger.record(make_task(2, block=105, fork=1), upto=120, fork=1)
@@ -207,7 +207,7 @@ async def test_a_response_is_asked_about_whatever_its_open_task_waits_for(ledger
     assert await named(ledger) == [1]
 
 
-async def test_a_response_that_comes_during_an_attempt_is_asked_about_once_that_has_ended(ledger: LedgerRig) -> None:
+async def test_response_during_an_attempt_is_read_when_the_attempt_has_ended(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     await ledger.record(answered=[make_response(0, 110)], upto=111)

@@ -23,7 +23,7 @@ async def test_an_empty_ledger_has_no_work(ledger: LedgerRig) -> None:
     assert await ledger.read(stats.finality_broken, ledger.source) is False
 
 
-async def test_the_nearest_deadline_is_that_of_a_task_which_is_open_unanswered_and_in_time(ledger: LedgerRig) -> None:
+async def test_nearest_deadline_is_of_an_open_unanswered_task_in_time(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, deadline=111), to=State.RESPONDED)  # answered: no danger any more
     await ledger.bring(make_task(1, deadline=120), to=State.ACCEPTED)  # claimed only
     await ledger.bring(make_task(2, deadline=119), to=State.READY)

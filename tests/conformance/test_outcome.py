@@ -48,7 +48,7 @@ async def test_a_task_is_admitted_once_it_has_its_confirmations(ledger: LedgerRi
     assert await to_admit(ledger, 3) == [0, 1], "the head counts, also above the cursor"
 
 
-async def test_admission_leaves_out_what_is_late_gone_leased_not_due_or_beyond_the_limit(ledger: LedgerRig) -> None:
+async def test_admission_omits_late_orphaned_leased_undue_and_surplus_tasks(ledger: LedgerRig) -> None:
     found = [
         make_task(0),
         make_task(1, deadline=110),
@@ -107,9 +107,7 @@ async def test_what_was_sent_is_looked_at_when_due(ledger: LedgerRig, state: Sta
 
 
 @pytest.mark.parametrize("state", [State.SEEN, State.READY, State.COMPUTED, State.WAITING])
-async def test_what_was_not_sent_is_looked_at_when_an_event_or_a_final_head_settles_it(
-    ledger: LedgerRig, state: State
-) -> None:
+async def test_unsent_task_is_read_when_an_event_or_a_final_head_settles_it(ledger: LedgerRig, state: State) -> None:
     found = [make_task(0, deadline=115), make_task(1), make_task(2)]
     if state is State.WAITING:
         await ledger.bring(*found, to=State.UNKNOWN)
@@ -164,7 +162,7 @@ async def test_a_task_whose_answer_was_read_before_it_is_looked_at(ledger: Ledge
     assert await named(ledger) == [0]
 
 
-async def test_another_event_is_looked_at_where_the_answer_that_settled_a_task_is_gone(ledger: LedgerRig) -> None:
+async def test_another_event_is_read_when_the_answer_that_settled_a_task_is_gone(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     await ledger.record(answered=[make_response(0, 109, b"theirs")])
     assert await named(ledger) == [], "it is settled, until the chain takes that back"
@@ -190,7 +188,7 @@ async def test_our_answer_on_the_chain_is_recorded_as_the_chain_shows_it(ledger:
     assert row.response_hash == shown.response_hash
 
 
-async def test_a_transaction_the_api_named_wrongly_is_pointed_out_and_kept_as_a_claim(ledger: LedgerRig) -> None:
+async def test_transaction_misnamed_by_the_api_is_reported_and_kept_as_claim(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     row = await ledger.row(0)
     assert row.tx_hash == digest("claimed") != row.responded_tx_hash
@@ -214,7 +212,7 @@ async def test_an_answer_without_its_event_in_the_ledger_is_not_believed(ledger:
     assert await ledger.everything() == before
 
 
-async def test_an_answer_that_a_reorg_took_back_meanwhile_leaves_the_task_free_at_once(ledger: LedgerRig) -> None:
+async def test_task_is_free_at_once_when_a_reorg_took_its_answer_back(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     held = await ledger.claim_one(State.COMPUTED)
     await ledger.write(outcomes.answered, [(held, make_response(0, 109))], by_us=True)
@@ -312,7 +310,7 @@ async def test_a_held_task_carries_what_the_next_stage_needs(ledger: LedgerRig) 
     assert held.response_hash == shown.response_hash
 
 
-async def test_a_task_postponed_beyond_its_deadline_is_still_settled_by_its_event(ledger: LedgerRig) -> None:
+async def test_task_postponed_beyond_its_deadline_is_settled_by_its_event(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     await ledger.write(claims.release, await ledger.claim_one(State.READY), RetryAt(2**62, 2**62))
     await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)
@@ -341,7 +339,7 @@ async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: Ledge
     assert await named(ledger) == [], "it is followed like any other now"
 
 
-async def test_an_event_that_comes_while_the_chain_is_asked_about_another_is_not_forgotten(ledger: LedgerRig) -> None:
+async def test_event_that_arrives_during_a_question_about_another_is_kept(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     for held in await ledger.claim(State.READY):
         await ledger.write(hook_results.hook_failed, held, "it raised", 1, None)

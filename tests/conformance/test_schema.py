@@ -47,7 +47,7 @@ FROM pg_constraint WHERE connamespace = current_schema()::regnamespace
 """
 
 
-def test_the_revisions_build_exactly_the_tables_of_a_new_ledger_on_postgresql(postgres: URL) -> None:
+def test_revisions_build_the_tables_of_a_new_ledger_on_postgresql(postgres: URL) -> None:
     """Columns, indices with their conditions, and constraints, as the server spells them."""
     catalogs = []
     for name, build in (("created", schema.upgrade), ("migrated", _migrate)):

@@ -102,9 +102,7 @@ async def test_what_a_clock_ahead_of_ours_has_written_begins_anew_at_the_start(l
 
 
 @pytest.mark.parametrize("back_ms", [2_000, HOUR_MS])
-async def test_the_time_since_a_reading_of_zero_goes_on_when_the_clock_is_set_back(
-    ledger: LedgerRig, back_ms: int
-) -> None:
+async def test_time_since_a_zero_is_kept_when_the_clock_is_set_back(ledger: LedgerRig, back_ms: int) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     await read_as_zero(ledger, Absent.RESPONSE, 6_000)
     ledger.clock.at_ms += 4_000
@@ -115,7 +113,7 @@ async def test_the_time_since_a_reading_of_zero_goes_on_when_the_clock_is_set_ba
     assert (row.absent_at_ms, row.due_at_ms) == (now_ms - 4_000, now_ms + 2_000)
 
 
-async def test_a_reading_of_zero_by_a_clock_ahead_of_ours_puts_nothing_off_until_then(ledger: LedgerRig) -> None:
+async def test_zero_read_by_a_clock_ahead_of_ours_postpones_nothing_until_then(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     now_ms = ledger.clock.now_ms()
     await read_as_zero(ledger, Absent.EVENT, 0, at_ms=now_ms + HOUR_MS)

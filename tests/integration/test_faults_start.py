@@ -48,7 +48,7 @@ async def test_a_window_that_confirmations_use_up_is_warned_of(tmp_path: Path) -
             assert verdict != "warning" or "leave little of a window of 6 blocks" in said["window"].words
 
 
-async def test_latest_is_where_the_ledger_began_and_not_where_it_is_started_again(tmp_path: Path) -> None:
+async def test_latest_is_the_block_of_the_first_start_after_a_restart(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         start_block = f"start_block = {rig.net.manager.deployed_block}"
         await rig.create()  # before it ever began: not its task
@@ -87,7 +87,7 @@ async def test_a_start_at_a_block_of_the_future_waits_for_it(tmp_path: Path) -> 
         assert await daemon.stop() == 0
 
 
-async def test_where_no_node_keeps_old_state_the_first_index_is_found_in_the_logs(tmp_path: Path) -> None:
+async def test_first_index_is_found_in_the_logs_when_no_node_keeps_old_state(tmp_path: Path) -> None:
     async with (
         Devnet(DevnetOptions(directory=tmp_path, mining="auto", persist=False)) as net,
         relaying(net.rpc_url) as relay,

@@ -52,7 +52,7 @@ async def header(world: World, number: int) -> Header:
     return found
 
 
-async def test_tasks_and_responses_are_read_together_and_hash_as_the_contract_stored_them(world: World) -> None:
+async def test_tasks_and_responses_hash_as_the_contract_stored_them(world: World) -> None:
     operator = await world.tasks.register("one", 100, b"\x00")
     messages = [b"", b"\xff\x00\n", b"x" * 1000, *(bytes([n]) for n in range(20))]
     await world.tasks.create_tasks(messages)
@@ -150,7 +150,7 @@ async def test_a_rolled_back_chain_is_a_stale_node(world: World) -> None:
     assert (await world.node.head()).number == head - 3
 
 
-async def test_a_missing_function_and_a_missing_contract_are_told_by_their_answers(world: World) -> None:
+async def test_missing_function_and_missing_contract_are_told_apart_by_replies(world: World) -> None:
     head = await world.node.head()
     (no_function,) = await world.node.views([b"\x12\x34\x56\x78"], world.address, head)
     (no_contract,) = await world.node.views([LATEST_TASK_NUM.call()], b"\x55" * 20, head)

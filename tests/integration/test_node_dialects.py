@@ -223,7 +223,7 @@ async def test_a_call_that_takes_its_request_down_is_unread_alone(relay: Relay, 
     assert len(found) == 40 and all(one == b"" for place, one in enumerate(found) if place != 23)
 
 
-async def test_a_node_that_fails_at_every_call_is_asked_a_bounded_number_of_times(relay: Relay) -> None:
+async def test_node_that_fails_every_call_gets_a_bounded_number_of_requests(relay: Relay) -> None:
     def twist(asked: Answers, answers: Answers) -> Any:
         return web.Response(status=500) if any(ask["method"] == "eth_call" for ask in asked) else answers
 

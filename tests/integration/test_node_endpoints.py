@@ -149,7 +149,7 @@ async def test_pauses_grow_with_each_failure_while_another_endpoint_serves(pair:
     assert len(lines) == 1, "one line per change, not per failure"
 
 
-async def test_when_none_serves_the_first_that_is_back_is_found_soon_however_long_that_took(pair: Pair) -> None:
+async def test_first_node_to_return_is_found_soon_after_any_outage(pair: Pair) -> None:
     """Leaving an endpoint alone spares the others a delay; where there is none, it only makes the outage longer."""
     pair.first.twist = broken
     for _ in range(10):
@@ -170,7 +170,7 @@ async def test_when_none_serves_the_first_that_is_back_is_found_soon_however_lon
             await pair.endpoints.head()
 
 
-async def test_an_endpoint_that_asked_for_a_pause_gets_it_even_if_no_other_serves(pair: Pair) -> None:
+async def test_node_gets_the_pause_it_asks_for_when_no_other_serves(pair: Pair) -> None:
     pair.first.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "40"})
     pair.second.twist = broken
     with pytest.raises(RetryElsewhere):
@@ -298,7 +298,7 @@ async def test_if_every_endpoint_serves_another_chain_the_configuration_is_wrong
         await pair.endpoints.head()
 
 
-async def test_requests_that_went_astray_now_and_then_are_no_matter_of_configuration(pair: Pair) -> None:
+async def test_occasional_replies_of_another_chain_are_no_configuration_error(pair: Pair) -> None:
     """A daemon with a single node ended for good because of one of them."""
     for _ in range(8):
         pair.first.twist = pair.second.twist = other_chain

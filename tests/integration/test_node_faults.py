@@ -235,7 +235,7 @@ async def test_a_node_that_hangs_or_drips_is_left_at_the_deadline(drip_s: float 
             assert "within 0.3 s" in str(await fails(wide(node), Overloaded))
 
 
-async def test_a_long_span_that_times_out_on_a_living_node_asks_for_a_shorter_one(relay: Relay) -> None:
+async def test_log_span_shrinks_when_it_times_out_on_a_living_node(relay: Relay) -> None:
     async def slow(asked: Answers) -> web.StreamResponse | None:
         if any(one["method"] == "eth_getLogs" for one in asked):
             await asyncio.sleep(30)
@@ -286,7 +286,7 @@ async def test_a_replica_without_the_last_block_is_stale_even_when_it_has_logs(r
         await fails(node.views([LATEST_TASK_NUM.call()], ADDRESS, at), StaleNode)
 
 
-async def test_a_header_of_another_height_or_one_that_changes_meanwhile_is_refused(relay: Relay) -> None:
+async def test_header_is_refused_when_its_height_differs_or_it_changes_meanwhile(relay: Relay) -> None:
     def other_height(asked: Answers, answers: Answers) -> Any:
         answer(asked, answers, "eth_getBlockByNumber")["result"]["number"] = "0x7"
         return answers

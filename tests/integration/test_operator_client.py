@@ -105,7 +105,7 @@ async def test_status_that_decides_alone_needs_no_whole_body(behaviour: Behaviou
     assert outcome.endpoint
 
 
-async def test_truncated_400_is_unknown_because_the_rest_may_say_already_finished() -> None:
+async def test_truncated_400_is_unknown_as_the_rest_may_say_already_finished() -> None:
     async with Api(answers(400, failure("the task")[:20], length=200, close=True)) as api:
         assert isinstance((await send_once(api.url)).outcome, Unknown)
 

@@ -174,7 +174,7 @@ async def test_a_damaged_ledger_gives_no_copy(tmp_path: Path) -> None:
     assert not (tmp_path / "copy.db").exists()
 
 
-async def test_the_proof_is_as_good_after_retention_as_before_beside_a_running_daemon(tmp_path: Path) -> None:
+async def test_proof_is_the_same_after_retention_beside_a_running_daemon(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         await rig.create(5)

@@ -120,7 +120,7 @@ async def test_an_answer_of_another_endpoint_is_taken_when_one_refuses(rig: Rig,
         await nodes.close()
 
 
-async def test_a_side_question_waits_for_a_silent_endpoint_no_longer_than_its_limit(rig: Rig) -> None:
+async def test_side_question_waits_for_a_silent_node_no_longer_than_its_limit(rig: Rig) -> None:
     side = SideQuestions(lambda: rig.nodes.nodes, rig.clock, limit_s=0.05)
 
     async def silent(_: Node) -> int:

@@ -104,9 +104,7 @@ async def hold(socket: ServerConnection) -> None:
     await socket.wait_closed()
 
 
-async def test_it_rings_for_new_blocks_of_a_real_chain_and_again_after_it_was_away(
-    tmp_path: Path, lines: list[str]
-) -> None:
+async def test_new_blocks_of_a_real_chain_wake_up_also_after_an_outage(tmp_path: Path, lines: list[str]) -> None:
     bell, clock = Bell(), ObservedClock()
     options = {"state_file": tmp_path / "state.json"}
     async with running_chain(tmp_path, **options) as (chain, anvil), waking(anvil.ws_url, bell, clock):
@@ -139,7 +137,7 @@ async def _shouts(socket: ServerConnection) -> None:
 
 
 @pytest.mark.parametrize("after", [_closes, _breaks, _shouts])
-async def test_any_end_of_the_connection_is_a_loss_and_everything_is_subscribed_again(after: Talk) -> None:
+async def test_any_end_of_the_connection_leads_to_a_new_subscription(after: Talk) -> None:
     bell = Bell()
     async with fake_node(after) as (url, asked), waking(url, bell):
         await bell.reach(3)

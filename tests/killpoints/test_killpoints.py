@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif((why := strace_works()) is not None, reason=str(
 
 
 @pytest.mark.timeout(1200)
-def test_whatever_call_is_the_last_nothing_is_lost_and_nothing_is_answered_twice() -> None:
+def test_any_last_call_loses_nothing_and_answers_nothing_twice() -> None:
     with Campaign(workers=1) as campaign:
         found = list(campaign.strike(sample(campaign.every(), SAMPLE, SEED), 18, print))
     print(table(found))

@@ -32,7 +32,7 @@ CALM = Rules(
 )  # fmt: skip
 
 
-def test_a_response_that_no_look_at_the_logs_has_shown_is_found_once_nodes_show_it() -> None:
+def test_response_hidden_from_every_log_search_is_found_once_nodes_show_it() -> None:
     """Both later looks missed it as well, and the task lay in `accepted` for ever, whatever the contract said."""
     world = World("hidden response", CALM)
     try:
@@ -53,7 +53,7 @@ def test_a_response_that_no_look_at_the_logs_has_shown_is_found_once_nodes_show_
         world.close()
 
 
-def test_a_ledger_that_fails_between_a_claim_and_its_attempt_holds_no_task_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_task_goes_on_when_the_ledger_fails_between_claim_and_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stayed claimed until its lease ran out, a minute and more."""
     world = World("no room for the attempt", CALM)
     fails, real = iter((True,)), claims.begin
@@ -75,7 +75,7 @@ def test_a_ledger_that_fails_between_a_claim_and_its_attempt_holds_no_task_up(mo
         world.close()
 
 
-async def test_finality_that_moves_between_two_questions_of_confirmation_does_no_harm(tmp_path: Path) -> None:
+async def test_finality_may_move_between_two_questions_of_confirmation(tmp_path: Path) -> None:
     """What was listed by the new final block was judged by the old one: a false "taken back", or the end of it all."""
     url = URL.create("sqlite", database=str(tmp_path / "watcher.db"))
     schema.upgrade(url)

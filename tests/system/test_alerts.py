@@ -114,7 +114,7 @@ async def test_missed_tasks_are_told_once_they_are_final(tmp_path: Path) -> None
         assert " ERROR " in line and "task=0" in line
 
 
-async def test_a_task_the_hook_never_answered_is_told_and_not_only_that_the_hook_works_again(tmp_path: Path) -> None:
+async def test_unanswered_task_is_reported_besides_the_recovery_of_the_hook(tmp_path: Path) -> None:
     """Nobody takes it up again by itself: whoever reads "fine again" alone would let its window pass."""
     async with running_rig(tmp_path, hook="raising") as rig, listening() as receiver:
         daemon = await rig.start(

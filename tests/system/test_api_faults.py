@@ -236,7 +236,7 @@ async def test_while_the_api_answers_wrongly_every_task_is_answered_once(world: 
     assert world.faults_met(*indices)[TABLE[name].kind] >= 2
 
 
-async def test_a_time_out_before_acceptance_ends_in_a_second_request_with_the_same_answer(world: World) -> None:
+async def test_time_out_before_acceptance_sends_the_same_answer_again(world: World) -> None:
     world.misbehave(Fault(K.TIMEOUT, times=2))
     indices = await world.rig.create(2)
     await world.final(indices)
@@ -247,7 +247,7 @@ async def test_a_time_out_before_acceptance_ends_in_a_second_request_with_the_sa
         ]  # fmt: skip
 
 
-async def test_a_time_out_after_acceptance_is_no_failure_and_nothing_is_sent_again(world: World) -> None:
+async def test_time_out_after_acceptance_sends_nothing_again(world: World) -> None:
     world.misbehave(Fault(K.TIMEOUT, after=True, times=2))
     indices = await world.rig.create(2)
     await world.final(indices)
@@ -257,7 +257,7 @@ async def test_a_time_out_after_acceptance_is_no_failure_and_nothing_is_sent_aga
         assert task["error"] is None
 
 
-async def test_a_time_out_after_acceptance_whose_transaction_is_late_leads_to_one_answer(world: World) -> None:
+async def test_time_out_after_acceptance_gives_one_answer_when_mined_late(world: World) -> None:
     world.misbehave(Fault(K.LANDS_LATE, times=2, blocks=15), Fault(K.TIMEOUT, after=True, times=2))
     indices = await world.rig.create(2)
     await world.final(indices)

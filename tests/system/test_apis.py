@@ -124,7 +124,7 @@ async def test_the_same_tasks_give_the_same_ledger_through_either_api(tmp_path: 
         assert found == by_operator[table], table
 
 
-async def test_with_failover_a_proxy_killed_half_way_loses_none_and_none_is_answered_twice(tmp_path: Path) -> None:
+async def test_failover_from_a_killed_proxy_loses_no_task_and_answers_each_once(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig, second_api(rig) as other:
         configure(rig, operator="failover = true", after=direct(other))
         daemon = await rig.start()
@@ -156,7 +156,7 @@ async def test_with_failover_a_proxy_killed_half_way_loses_none_and_none_is_answ
             last[task] = state
 
 
-async def test_with_failover_a_proxy_that_refuses_us_is_gone_round_and_used_again_when_mended(tmp_path: Path) -> None:
+async def test_failover_avoids_a_refusing_proxy_until_it_accepts_again(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig, second_api(rig) as other:
         configure(rig, operator="failover = true", after=direct(other))
         wrong = {"WATCHER_OPERATOR__PASSWORD": "not the password"}
@@ -221,7 +221,7 @@ async def test_what_the_proxy_has_served_is_learned_and_decides_between_two(tmp_
         assert await daemon.stop() == 0
 
 
-async def test_without_another_api_they_are_parked_with_the_reason_and_go_out_when_mended(tmp_path: Path) -> None:
+async def test_tasks_are_parked_with_a_reason_without_another_api(tmp_path: Path) -> None:
     expected = "expected_quorum_numbers = [0]\nexpected_threshold = 66"
     async with running_rig(tmp_path, proxy_threshold=66) as rig, second_api(rig) as other:
         # Far beyond this test: only the reload can bring them back.

@@ -26,7 +26,7 @@ def down(height: Any) -> Any:
     )
 
 
-async def test_a_task_of_a_chain_whose_contracts_see_the_parents_blocks_is_answered(tmp_path: Path) -> None:
+async def test_task_is_answered_when_contracts_count_the_parents_blocks(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig, relaying(rig.net.rpc_url) as relay:
         plain = {rig.net.rpc_url: relay.url, f', "{rig.net.ws_url}"': "", "start_block = ": f"start_block = {AHEAD}#"}
         rig.write_config(target="rig_hook:square", changes=plain)

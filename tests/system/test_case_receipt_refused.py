@@ -26,9 +26,7 @@ PENDING = {
 
 
 @pytest.mark.parametrize("said", [INDEXING, PENDING], ids=["indexing", "pending"])
-async def test_an_answer_is_sent_again_although_the_node_tells_nothing_of_the_named_transaction(
-    tmp_path: Path, said: dict[str, Any]
-) -> None:
+async def test_answer_is_sent_again_when_the_node_refuses_the_receipt(tmp_path: Path, said: dict[str, Any]) -> None:
     async with running_rig(tmp_path) as rig, relaying(rig.net.rpc_url) as relay:
         rig.write_config(target="rig_hook:square", changes={rig.net.rpc_url: relay.url, f', "{rig.net.ws_url}"': ""})
         relay.twist = lambda asked, answers: [

@@ -240,7 +240,7 @@ async def own(folder: Path, changes: Mapping[str, str]) -> Mapping[str, str]:
     return {'convention = "wizard"': f'convention = "custom"\nconvention_file = "{file}"'}
 
 
-async def test_a_slip_in_a_convention_of_ones_own_is_told_by_what_is_emitted_instead(rig: Rig, tmp_path: Path) -> None:
+async def test_mistake_in_a_custom_convention_is_reported_with_the_emitted_event(rig: Rig, tmp_path: Path) -> None:
     near = await own(tmp_path, {"NewTaskCreated(uint32 indexed": "NewTaskCreated(uint256 indexed"})
     words = (found := await checked(rig, near)).line("contract", "events").words
     assert (found.code, found.red()) == (78, [("contract", "events")])
@@ -514,7 +514,7 @@ async def test_a_node_without_old_state_old_logs_or_final_blocks_is_told(rig: Ri
         assert (found.code, found.not_green()) == (0, [("node", "finality")])
 
 
-async def test_a_node_that_takes_few_calls_at_once_is_told_and_one_that_takes_no_batches_is_yellow(rig: Rig) -> None:
+async def test_small_batch_limit_is_reported_and_no_batches_at_all_is_yellow(rig: Rig) -> None:
     async with behind(rig) as relay:
         most = 10
 

@@ -456,9 +456,7 @@ async def test_db_check_reads_every_page(house: Stages, tmp_path: Path) -> None:
     assert "damaged" in done.out
 
 
-async def test_db_upgrade_keeps_away_from_a_running_daemon_and_makes_a_new_ledger(
-    house: Stages, tmp_path: Path
-) -> None:
+async def test_db_upgrade_refuses_a_running_daemon_and_makes_a_new_ledger(house: Stages, tmp_path: Path) -> None:
     done = await house("db", "upgrade")
     assert (done.code, done.out) == (75, "")
     assert str(house.daemon.pid) in done.err
@@ -580,9 +578,7 @@ async def test_without_a_ledger_the_commands_say_who_makes_it(house: Stages, tmp
     assert [path.name for path in _inside(tmp_path)] == ["watcher.toml"]
 
 
-async def test_a_ledger_that_cannot_be_read_is_told_with_the_databases_own_reason(
-    house: Stages, tmp_path: Path
-) -> None:
+async def test_unreadable_ledger_is_reported_with_the_reason_of_the_database(house: Stages, tmp_path: Path) -> None:
     (tmp_path / "none.db").mkdir()
     config = tmp_path / "watcher.toml"
     config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "none.db")))
@@ -626,7 +622,7 @@ async def test_the_devnet_prints_a_ready_configuration_and_ends_when_told(tmp_pa
     assert set(given) >= {"chain", "task_manager", "hook", "operator", "ledger"}
 
 
-async def test_an_old_copy_that_is_put_back_reads_on_and_sends_nothing_that_is_answered(tmp_path: Path) -> None:
+async def test_restored_old_copy_reads_on_and_sends_nothing_already_answered(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         await rig.create(2)

@@ -181,7 +181,7 @@ def test_a_misspelled_table_or_one_that_is_none_is_named(section: str, capsys: p
 
 
 @pytest.mark.parametrize("key", sorted(f"{section}.{name}" for section, name in FIELDS))
-def test_a_wrong_value_from_the_environment_names_the_key_and_where_it_came_from(
+def test_wrong_value_from_the_environment_names_key_and_variable(
     key: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     section, _, name = key.rpartition(".")

@@ -58,7 +58,7 @@ async def test_an_answer_that_nobody_signed_expires_with_the_reason(tmp_path: Pa
         assert await daemon.stop() == 0
 
 
-async def test_a_new_aggregator_is_noticed_after_a_restart_and_everything_goes_on(tmp_path: Path) -> None:
+async def test_new_aggregator_is_noticed_after_a_restart(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         await rig.create(2)

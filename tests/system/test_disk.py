@@ -68,7 +68,7 @@ def fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
-async def test_nothing_is_sent_from_a_full_disk_and_all_goes_on_when_there_is_room(tmp_path: Path) -> None:
+async def test_full_disk_sends_nothing_and_work_goes_on_when_there_is_room(tmp_path: Path) -> None:
     async with (
         mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=16m", "tmpfs") as disk,
         rig_on(disk, tmp_path, hook="gated") as rig,
@@ -93,7 +93,7 @@ async def test_nothing_is_sent_from_a_full_disk_and_all_goes_on_when_there_is_ro
         assert await daemon.stop() == 0
 
 
-async def test_a_disk_that_turns_read_only_is_told_and_a_restart_on_a_mended_one_goes_on(tmp_path: Path) -> None:
+async def test_read_only_disk_is_reported_and_a_restart_after_repair_goes_on(tmp_path: Path) -> None:
     """As ext4 does it after an error: every file is still open, and no write comes through."""
     if not shutil.which("mkfs.ext4"):
         pytest.skip("there is no mkfs.ext4")
@@ -158,7 +158,7 @@ async def test_without_descriptors_nothing_is_lost_and_with_them_all_goes_on(tmp
         assert await daemon.stop() == 0
 
 
-async def test_on_a_disk_that_takes_half_a_second_for_each_commit_a_burst_is_answered_in_time(tmp_path: Path) -> None:
+async def test_burst_is_answered_in_time_when_each_commit_takes_half_a_second(tmp_path: Path) -> None:
     """A commit for each move of each task alone would take five minutes."""
     try:
         slow = shim.environment(shim.build(tmp_path), 500)

@@ -7,7 +7,7 @@ from tests.system.daemon_rig import running_rig
 from watcher.devnet.faults import Fault, FaultKind
 
 
-async def test_sigterm_awaits_the_posts_in_flight_and_writes_down_what_became_of_them(tmp_path: Path) -> None:
+async def test_sigterm_awaits_posts_in_flight_and_records_their_outcomes(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start(WATCHER_OPERATOR__TIMEOUT_S="10")
         # One answer drips in for about a second, several on a loaded machine; the other never comes.

@@ -196,7 +196,7 @@ def fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
-async def test_proxy_and_node_down_api_refusing_and_hook_hanging_are_told_alike_and_so_is_their_end(
+async def test_each_failing_service_is_reported_alike_and_so_is_its_recovery(
     tmp_path: Path,
 ) -> None:
     toml = {"listen": "127.0.0.1:0", "hook_timeout_s": 1}

@@ -47,7 +47,7 @@ async def test_tasks_end_by_the_parents_blocks_over_a_restart(tmp_path: Path) ->
         assert await observer.stop() == 0
 
 
-async def test_chain_is_refused_by_every_command_when_nodes_do_not_show_its_numbers(tmp_path: Path) -> None:
+async def test_every_command_refuses_a_chain_whose_nodes_hide_its_block_numbers(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig, l1_relaying(rig.net.rpc_url, BLOCKS_PER_L1) as relay:
         configure(rig, relay, relay.number(0))
         daemon = await rig.start()

@@ -71,7 +71,7 @@ async def test_unreachable_api_is_logged_once_for_all_tasks_and_attempts(tmp_pat
         assert await daemon.stop() == 0
 
 
-async def test_tasks_made_while_the_watcher_was_down_and_a_node_that_is_down_at_the_start(tmp_path: Path) -> None:
+async def test_tasks_of_a_downtime_are_answered_when_the_node_is_down_at_start(tmp_path: Path) -> None:
     async with running_rig(tmp_path, persist=True) as rig:
         first = await rig.start()
         await rig.create()
@@ -117,7 +117,7 @@ async def test_a_head_that_goes_backwards_is_a_lagging_node_and_not_a_reorg(tmp_
         assert await daemon.stop() == 0
 
 
-async def test_until_idle_does_not_take_a_node_that_is_away_for_nothing_left_to_do(tmp_path: Path) -> None:
+async def test_until_idle_waits_when_the_node_is_down(tmp_path: Path) -> None:
     async with running_rig(tmp_path, persist=True) as rig:
         first = await rig.start()
         await rig.create()
@@ -208,7 +208,7 @@ async def _one_more(rig: Rig) -> None:
     await rig.settle()
 
 
-async def test_a_websocket_that_falls_silent_or_dies_costs_latency_and_nothing_else(tmp_path: Path) -> None:
+async def test_silent_or_dead_websocket_costs_only_latency(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig, wired(rig) as wire:
         daemon = await rig.start()
         await rig.until(lambda: "rpc.subscription_up" in daemon.log, "the socket is up")

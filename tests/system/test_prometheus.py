@@ -46,7 +46,7 @@ async def test_promtool_finds_the_rules_sound() -> None:
     await promtool("check", "rules", "alerts.yml")
 
 
-async def test_each_rule_fires_on_what_it_is_for_and_none_on_a_watcher_that_is_well() -> None:
+async def test_each_rule_fires_on_its_condition_and_none_on_a_healthy_watcher() -> None:
     await promtool("test", "rules", "alerts_test.yml")
     rules = set(re.findall(r"alert: (\w+)", (MONITORING / "alerts.yml").read_text()))
     tested = re.findall(r"alertname: (\w+)\n +exp_alerts:", (MONITORING / "alerts_test.yml").read_text())
@@ -130,7 +130,7 @@ async def prometheus(folder: Path, target: str) -> AsyncIterator[Prometheus]:
         await process.wait()
 
 
-async def test_an_api_that_refuses_us_rings_in_prometheus_and_falls_silent_when_it_takes_us_again(
+async def test_refusing_api_fires_in_prometheus_until_it_accepts_again(
     tmp_path: Path,
 ) -> None:
     toml = {"listen": "127.0.0.1:0"}

@@ -9,7 +9,7 @@ from watcher.devnet.chain import keep
 from watcher.devnet.tasks import deploy, roles_of
 
 
-async def test_a_second_daemon_on_the_same_ledger_says_why_and_leaves_and_a_lock_dies_with_its_holder(
+async def test_second_daemon_on_a_ledger_exits_and_a_lock_dies_with_its_holder(
     tmp_path: Path,
 ) -> None:
     async with running_rig(tmp_path) as rig:
@@ -98,7 +98,7 @@ async def test_a_chain_that_is_reset_under_a_running_daemon_stops_it(tmp_path: P
         await _refuses(rig, daemon, 1, "was final and has changed")
 
 
-async def test_a_node_of_another_chain_and_a_chain_without_the_contract_are_matters_of_configuration(
+async def test_wrong_chain_or_missing_contract_is_a_configuration_error(
     tmp_path: Path,
 ) -> None:
     async with running_rig(tmp_path) as rig:

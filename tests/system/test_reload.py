@@ -28,7 +28,7 @@ def credentials(rig: Rig, password: str) -> None:
     rig.environment["CREDENTIALS_DIRECTORY"] = str(folder)
 
 
-async def test_a_corrected_password_is_used_at_once_and_the_blocked_task_goes_out(tmp_path: Path) -> None:
+async def test_corrected_password_sends_the_blocked_task_at_once(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         credentials(rig, "not the password")
         daemon = await rig.start()

@@ -136,7 +136,7 @@ async def test_a_reorg_takes_an_answered_task_back(tmp_path: Path) -> None:
         await _right_in_the_end(rig, daemon, 3)
 
 
-async def test_a_reorg_that_happened_while_the_watcher_was_down_is_found_at_its_start(tmp_path: Path) -> None:
+async def test_reorg_during_downtime_is_found_at_the_start(tmp_path: Path) -> None:
     async with running_rig(tmp_path, **WORLD) as rig:
         daemon = await rig.start()
         for fate in ("dropped", "moved", "changed"):
@@ -190,7 +190,7 @@ async def test_what_became_final_on_another_fork_is_not_taken_for_ours(tmp_path:
 
 
 @pytest.mark.timeout(300)
-async def test_random_reorgs_while_tasks_flow_end_with_every_task_answered_by_its_own_answer(tmp_path: Path) -> None:
+async def test_random_reorgs_leave_each_task_with_its_own_answer(tmp_path: Path) -> None:
     chance = random.Random(SEED)
     print(f"seed {SEED}: {REORGS} reorgs; WATCHER_TEST_SEED={SEED} makes the same choices again")
     async with running_rig(tmp_path, confirmations=1, slots_in_epoch=8, window_blocks=10_000) as rig:

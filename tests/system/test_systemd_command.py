@@ -92,7 +92,7 @@ def test_systemd_accepts_the_backup_units(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout[-300:]
 
 
-def test_the_backup_unit_works_on_the_daemons_ledger_without_its_password_or_the_network() -> None:
+def test_backup_unit_has_the_ledger_without_password_or_network() -> None:
     daemon, backup = parse(FOLDER / "watcher@.service")["Service"], parse(BACKUP)["Service"]
     for key in ("User", "Group", "StateDirectory", "StateDirectoryMode", "WorkingDirectory", "UMask", "LimitCORE"):
         assert backup[key] == daemon[key], key
@@ -108,7 +108,7 @@ def test_a_reload_is_the_signal_the_daemon_reads_its_settings_at() -> None:
     assert parse(FOLDER / "watcher@.service")["Service"]["ExecReload"] == ["/bin/sh -c 'kill -HUP ${MAINPID}'"]
 
 
-def test_an_installation_in_the_middle_of_an_upgrade_is_no_reason_to_stay_down(tmp_path: Path) -> None:
+def test_installation_in_the_middle_of_an_upgrade_is_restarted(tmp_path: Path) -> None:
     """Exit code 1 means that a person has to look at the chain, and Python gives it for trouble of its own too."""
     (tmp_path / "loguru.py").write_text("raise ImportError('half of it is there')\n")
     environment = {"PATH": os.environ["PATH"], "PYTHONPATH": f"{tmp_path}{os.pathsep}{FOLDER.parent}"}

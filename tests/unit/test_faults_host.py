@@ -66,9 +66,7 @@ def test_the_memory_of_the_daemon_is_not_dumped_nor_read_by_its_user() -> None:
 
 
 @pytest.mark.parametrize("flags", [["-O"], ["-W", "error"], ["-X", "utf8=0"]], ids=" ".join)
-def test_it_works_without_asserts_with_warnings_as_errors_and_in_a_locale_without_utf8(
-    flags: list[str], tmp_path: Path
-) -> None:
+def test_program_works_under_odd_options_of_the_interpreter(flags: list[str], tmp_path: Path) -> None:
     folder = tmp_path / "ärger"
     folder.mkdir()
     (folder / "watcher.toml").write_text('[chain]\nrpc_urls = ["http://127.0.0.1:9"]\nchain_id = 0\n', "utf-8")

@@ -31,7 +31,7 @@ def test_any_bytes_are_read_or_a_value_error(body: bytes) -> None:
 
 @pytest.mark.parametrize("opening", ["[", '{"a":', '[{"a":[', '{"":[1,[],'])
 @pytest.mark.parametrize("closed", [True, False])
-def test_deep_nesting_is_refused_even_with_the_recursion_limit_web3_leaves_behind(opening: str, closed: bool) -> None:
+def test_deep_nesting_is_refused_when_web3_has_raised_the_recursion_limit(opening: str, closed: bool) -> None:
     # In a process of its own: without the guard this is a segmentation fault, not an exception.
     pairs = {"[": "]", "{": "}"}
     closing = "".join(pairs[letter] for letter in reversed(opening) if letter in pairs) if closed else ""

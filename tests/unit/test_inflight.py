@@ -31,7 +31,7 @@ async def test_wait_ends_when_as_many_slots_are_free_as_asked_for() -> None:
     await jobs.drain()
 
 
-async def test_landing_returns_at_once_where_there_is_room_and_in_time_where_there_is_none() -> None:
+async def test_wait_ends_at_once_when_a_slot_is_free_and_else_by_its_limit() -> None:
     flight, gate = InFlight(1), asyncio.Event()
     async with asyncio.timeout(LONG_S):
         await flight.wait_for_room(10 * LONG_S)
@@ -42,7 +42,7 @@ async def test_landing_returns_at_once_where_there_is_room_and_in_time_where_the
     await flight.drain()
 
 
-async def test_a_piece_that_raises_ends_the_wait_and_comes_out_of_the_next_call() -> None:
+async def test_failure_of_a_job_ends_the_wait_and_is_raised_by_the_next_call() -> None:
     flight, gate = InFlight(2), asyncio.Event()
 
     async def fails() -> None:
@@ -59,7 +59,7 @@ async def test_a_piece_that_raises_ends_the_wait_and_comes_out_of_the_next_call(
     assert flight.room == 2
 
 
-async def test_a_piece_that_is_ending_takes_no_room_and_is_awaited_all_the_same() -> None:
+async def test_job_without_a_slot_is_awaited_by_drain() -> None:
     flight, landed, written = InFlight(1), asyncio.Event(), asyncio.Event()
     told: list[str] = []
 
@@ -84,7 +84,7 @@ async def test_a_piece_that_is_ending_takes_no_room_and_is_awaited_all_the_same(
     assert told == ["written"]
 
 
-async def test_a_piece_that_is_ending_loses_no_failure_and_is_cancelled_with_the_rest() -> None:
+async def test_failure_of_a_job_without_a_slot_is_raised_and_drain_cancels_it() -> None:
     flight, never = InFlight(2), asyncio.Event()
     cancelled: list[str] = []
 

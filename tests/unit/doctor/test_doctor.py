@@ -188,7 +188,7 @@ async def test_the_function_is_looked_for_in_the_code_that_runs(
 
 
 @pytest.mark.parametrize(("ending", "verdict"), [(b"", "wrong"), (b"\xf4", "warning")])
-async def test_a_function_that_is_not_there_is_red_where_there_are_no_views_either(
+async def test_missing_function_is_red_when_the_contract_has_no_views(
     ending: bytes, verdict: str, tmp_path: Path
 ) -> None:
     line = await line_about(own(tmp_path, "Made(uint256 i)"), "answer", code_with(TASK) + ending)

@@ -188,7 +188,7 @@ def test_deadlines_that_are_times_are_in_danger_like_those_in_blocks() -> None:
     assert evaluate(replace(WELL, work=timed, api=None), LIMITS).ready, "who only observes has no deadline to keep"
 
 
-def test_contradictions_of_the_convention_are_a_condition_for_observers_too() -> None:
+def test_contradictions_of_the_convention_are_a_condition_when_observing() -> None:
     seen = replace(WELL, contradictions=("count_view: correct it", "hash_view: correct it"))
     for one in (seen, replace(seen, api=None, hook=None)):
         health = evaluate(one, LIMITS)

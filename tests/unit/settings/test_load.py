@@ -258,7 +258,7 @@ def test_credential_that_is_a_folder_is_told(write: Write, tmp_path: Path) -> No
     assert problem == "credential file operator__password: is a folder, not a file"
 
 
-def test_a_table_that_is_no_table_is_told_even_when_the_environment_fills_it(write: Write) -> None:
+def test_value_in_place_of_a_table_is_reported_when_environment_fills_it(write: Write) -> None:
     path = write('log = "https://u:secretkey@x"\n' + SMALLEST)
     assert refused(path, {**PASSWORD, "WATCHER_LOG__LEVEL": "info"}) == ["log: must be a table, [log]"]
 

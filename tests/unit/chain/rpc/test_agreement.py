@@ -109,7 +109,7 @@ async def test_a_far_head_of_one_node_changes_nothing(nodes: int, quorum: int, p
     assert net.endpoints.disagreement is None
 
 
-async def test_a_far_head_shown_at_its_height_is_refused_when_another_node_answers() -> None:
+async def test_far_head_shown_at_its_height_is_refused_when_another_node_replies() -> None:
     net = Net(2, 1)
     await net.read()
     liar = net.nodes[0]

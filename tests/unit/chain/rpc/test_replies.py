@@ -113,7 +113,7 @@ def test_a_refusal_without_an_envelope_stands_for_all(raw: Any, refusal: RpcErro
     assert outcomes(json.dumps(raw).encode(), [3, 4]) == [refusal, refusal]
 
 
-def test_an_answer_of_more_values_than_its_length_holds_is_refused_unparsed() -> None:
+def test_reply_with_more_values_than_its_length_holds_is_refused_unparsed() -> None:
     with pytest.raises(Overloaded, match="more values"):
         replies.envelopes(b'[{"id":0,"result":[' + b"0," * 700_000 + b"0]}]", [0])
     with pytest.raises(Overloaded, match="more values"):
@@ -205,7 +205,7 @@ def test_a_refusal_of_the_whole_batch_stands_for_every_missing_answer(as_list: b
     assert outcomes(raw, [3, 4]) == [RpcError(-32600, "batch too large")] * 2
 
 
-def test_of_two_members_of_the_same_name_the_last_one_counts_and_nothing_breaks() -> None:
+def test_last_of_two_members_of_the_same_name_counts() -> None:
     assert outcomes(b'[{"jsonrpc":"2.0","id":9,"id":0,"result":"a","result":"b"}]', [0]) == ["b"]
 
 
