@@ -19,7 +19,7 @@ class InFlight:
     def __init__(self, limit: int) -> None:
         self._limit = limit
         self._running: set[asyncio.Task[None]] = set()
-        self._ending: set[asyncio.Task[None]] = set()
+        self._writing: set[asyncio.Task[None]] = set()
         self._awaited_room, self._has_room = 0, asyncio.Event()
         self._bug: BaseException | None = None
 
@@ -43,7 +43,7 @@ class InFlight:
         job = asyncio.current_task()
         assert job in self._running, "only a running job has a slot"
         self._running.discard(job)
-        self._ending.add(job)
+        self._writing.add(job)
         self._wake()
 
     async def wait_for_room(self, timeout_s: float, room: int = 1) -> None:
@@ -58,17 +58,17 @@ class InFlight:
     async def drain(self) -> None:
         """Wait until all jobs have ended; cancel them when cancelled. Raises the exception of a job that failed."""
         try:
-            while jobs := self._running | self._ending:
+            while jobs := self._running | self._writing:
                 await asyncio.wait(jobs)
         except asyncio.CancelledError:
-            for job in self._running | self._ending:
+            for job in self._running | self._writing:
                 job.cancel()
             raise
         self._raise()
 
     def _ended(self, job: asyncio.Task[None]) -> None:
         self._running.discard(job)
-        self._ending.discard(job)
+        self._writing.discard(job)
         self._wake()
         if not job.cancelled() and (error := job.exception()) is not None:
             self._bug = self._bug or error

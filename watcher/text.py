@@ -58,8 +58,8 @@ def show_url(url: str) -> str:
     match = _URL.match(url.strip())
     if match is None:
         return HIDDEN
-    shown = escape(_cut(match))
-    return shown if shown.endswith("//...") else shown.removesuffix("/...")
+    visible = escape(_cut(match))
+    return visible if visible.endswith("//...") else visible.removesuffix("/...")
 
 
 def _cut(match: re.Match[str]) -> str:
@@ -109,10 +109,10 @@ class Redactor:
         hidden = self.hide(text[:_WORK_LIMIT_CHARS])
         if cut:  # the first half of a secret may be left at the end
             hidden = hidden[: max(0, len(hidden) - self._longest)]
-        shown = escape(hidden)
-        if cut or len(shown) > TEXT_LIMIT_CHARS:
-            return shown[:TEXT_LIMIT_CHARS] + "... (cut)"
-        return shown
+        visible = escape(hidden)
+        if cut or len(visible) > TEXT_LIMIT_CHARS:
+            return visible[:TEXT_LIMIT_CHARS] + "... (cut)"
+        return visible
 
     def hide(self, text: str) -> str:
         """Return `text` of any length without secrets. Line breaks stay."""
@@ -199,10 +199,10 @@ def one_line(text: str, limit_chars: int) -> str:
     """
     # The text may be a megabyte: cut before the work.
     start = text[: 8 * limit_chars]
-    shown = escape(_SPACES.sub(" ", start).strip())
-    if len(shown) <= limit_chars and len(start) == len(text):
-        return shown
-    return shown[: limit_chars - 3] + "..."
+    visible = escape(_SPACES.sub(" ", start).strip())
+    if len(visible) <= limit_chars and len(start) == len(text):
+        return visible
+    return visible[: limit_chars - 3] + "..."
 
 
 def shorten_list(names: Sequence[object], limit: int, *, each: int = _NAME_LIMIT_CHARS) -> str:
@@ -210,12 +210,12 @@ def shorten_list(names: Sequence[object], limit: int, *, each: int = _NAME_LIMIT
 
     `each` limits the characters of one name.
     """
-    shown = ", ".join(clean(str(name), each) for name in names[:limit])
-    return shown if len(names) <= limit else f"{shown} and {len(names) - limit} more"
+    visible = ", ".join(clean(str(name), each) for name in names[:limit])
+    return visible if len(names) <= limit else f"{visible} and {len(names) - limit} more"
 
 
 def did_you_mean(name: str, known: Sequence[str], *, show: Callable[[str], str] = str, cutoff: float = 0.6) -> str:
-    """Return `; did you mean X?` with the known name nearest to `name`, or "" where none is near.
+    """Return `; did you mean X?` with the known name nearest to `name`, or "" if none is similar.
 
     Args:
         name: what a person wrote.
@@ -225,8 +225,8 @@ def did_you_mean(name: str, known: Sequence[str], *, show: Callable[[str], str] 
     """
     import difflib  # late: most starts of a hook's worker need no suggestion
 
-    near = difflib.get_close_matches(name[:_COMPARED_LIMIT_CHARS], known, n=1, cutoff=cutoff)
-    return f"; did you mean {show(clean(near[0], _NAME_LIMIT_CHARS))}?" if near else ""
+    nearest = difflib.get_close_matches(name[:_COMPARED_LIMIT_CHARS], known, n=1, cutoff=cutoff)
+    return f"; did you mean {show(clean(nearest[0], _NAME_LIMIT_CHARS))}?" if nearest else ""
 
 
 def to_hex(data: bytes) -> str:

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from watcher.text import clean, did_you_mean, shorten_list
 
-_SHOWN = 10
+_PROBLEMS_LIMIT = 10
 _NAME_LIMIT_CHARS = 60
 _REASONS = {
     "string_too_short": "must not be empty",
@@ -68,16 +68,16 @@ def _number(value: float) -> str:
 
 def problems(error: ValidationError, model: type[BaseModel]) -> str:
     """Return the problems of a convention file on one line, each with its key; the first ten of them."""
-    found = list(
+    lines = list(
         dict.fromkeys(_problem(detail, model) for detail in error.errors(include_url=False, include_input=False))
     )
-    more = len(found) - _SHOWN
-    return "; ".join(found if more <= 0 else [*found[:_SHOWN], f"and {more} more"])
+    more = len(lines) - _PROBLEMS_LIMIT
+    return "; ".join(lines if more <= 0 else [*lines[:_PROBLEMS_LIMIT], f"and {more} more"])
 
 
 def shortened(names: Sequence[str]) -> str:
     """Return names from a file, safe to print: the first twenty, each cut."""
-    return shorten_list(names, 2 * _SHOWN, each=_NAME_LIMIT_CHARS)
+    return shorten_list(names, 2 * _PROBLEMS_LIMIT, each=_NAME_LIMIT_CHARS)
 
 
 def brief(text: str, limit_chars: int = _NAME_LIMIT_CHARS) -> str:

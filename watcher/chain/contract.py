@@ -85,8 +85,11 @@ class TaskManager:
     @property
     def log_queries(self) -> tuple[Topics, ...]:
         """The topics of one question per event, where `only` names indexed values; empty: `topics0` says all."""
-        shape = self.convention
-        filters = [(shape.created_topic, shape.only_tasks), (shape.responded_topic, shape.only_responses)]
+        convention = self.convention
+        filters = [
+            (convention.created_topic, convention.only_tasks),
+            (convention.responded_topic, convention.only_responses),
+        ]
         queries = [each.topics if each else ((topic,),) for topic, each in filters if topic is not None]
         return tuple(queries) if any(len(topics) > 1 for topics in queries) else ()
 

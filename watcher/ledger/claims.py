@@ -71,16 +71,16 @@ def claim(
 
 
 def release(
-    tx: Tx, task: OpenTask, again: RetryAt, error: str | None = None, *, hook_attempts: int | None = None
+    tx: Tx, task: OpenTask, retry_at: RetryAt, error: str | None = None, *, hook_attempts: int | None = None
 ) -> None:
-    """Release a claimed task in its state, due at `again`. `error` and `hook_attempts` stay as they are if None.
+    """Release a claimed task in its state, due at `retry_at`. `error` and `hook_attempts` stay as they are if None.
 
     Raises LostLease if the task has changed since it was claimed.
     """
     columns = {"error": error or None, "hook_attempts": hook_attempts}
     changed = {name: value for name, value in columns.items() if value is not None}
-    again_at = {"lease_until_ms": 0, "due_at_ms": tx.now_ms + again.after_ms, "due_block": again.at_block}
-    write(tx, task, {"updated_at_ms": tx.now_ms, **again_at, **changed}, _IF_LEASED)
+    next_due = {"lease_until_ms": 0, "due_at_ms": tx.now_ms + retry_at.after_ms, "due_block": retry_at.at_block}
+    write(tx, task, {"updated_at_ms": tx.now_ms, **next_due, **changed}, _IF_LEASED)
 
 
 def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: str | None = None) -> None:
@@ -156,14 +156,14 @@ def begin(tx: Tx, batch: Sequence[OpenTask], api: str, digests: Mapping[int, byt
     ]
 
 
-def settle(tx: Tx, attempt: Attempt, sent: Sent, again: RetryAt, warning: str | None = None) -> State:
+def settle(tx: Tx, attempt: Attempt, sent: Sent, retry_at: RetryAt, warning: str | None = None) -> State:
     """Store the outcome of an attempt and move the task. Return its new state.
 
     Args:
         tx: the transaction.
         attempt: the attempt.
         sent: the outcome and its evidence.
-        again: the next due time.
+        retry_at: the next due time.
         warning: a contradiction in the reply, for the journal.
 
     Raises:
@@ -179,8 +179,8 @@ def settle(tx: Tx, attempt: Attempt, sent: Sent, again: RetryAt, warning: str | 
         to,
         reason if warning is None else f"{reason}; {warning}",
         attempt_id=attempt.row_id,
-        due_at_ms=tx.now_ms + again.after_ms,
-        due_block=again.at_block,
+        due_at_ms=tx.now_ms + retry_at.after_ms,
+        due_block=retry_at.at_block,
         error=error or None,
         **claims,
     )

@@ -46,21 +46,21 @@ def keep_old_answer(tx: Tx, task: OpenTask) -> None:
     transition(tx, task, State.COMPUTED, "it was answered before")
 
 
-def postpone(tx: Tx, task: OpenTask, later: Later, again: RetryAt, duration_ms: int) -> None:
+def postpone(tx: Tx, task: OpenTask, later: Later, retry_at: RetryAt, duration_ms: int) -> None:
     """Release a task for which the hook returned Later. This costs no attempt."""
     _hook_attempt(tx, task, "later", duration_ms, later.reason)
-    release(tx, task, again)
+    release(tx, task, retry_at)
 
 
-def hook_failed(tx: Tx, task: OpenTask, words: str, duration_ms: int, again: RetryAt | None) -> None:
-    """Release a task for which the hook failed, or move it to `failed` after the last attempt (`again` is None)."""
+def hook_failed(tx: Tx, task: OpenTask, words: str, duration_ms: int, retry_at: RetryAt | None) -> None:
+    """Release a task for which the hook failed, or move it to `failed` after the last attempt (`retry_at` is None)."""
     _hook_attempt(tx, task, "failed", duration_ms, words)
     failures = task.hook_attempts + 1
-    if again is None:
+    if retry_at is None:
         why = f"the hook failed {failures} times: {words}"
         transition(tx, task, State.FAILED, why, hook_attempts=failures, error=words)
     else:
-        release(tx, task, again, words, hook_attempts=failures)
+        release(tx, task, retry_at, words, hook_attempts=failures)
 
 
 def hook_skipped(tx: Tx, task: OpenTask, reason: str, duration_ms: int) -> None:

@@ -27,7 +27,7 @@ _CONCERNED = sorted(UNSETTLED | GIVEN_UP)
 def record(
     tx: Tx,
     source_id: int,
-    found: Sequence[Task],
+    decoded: Sequence[Task],
     answered: Sequence[Responded],
     upto: Header,
     head_block: int,
@@ -38,13 +38,13 @@ def record(
     Args:
         tx: the transaction.
         source_id: the task manager.
-        found: the tasks in these blocks.
+        decoded: the tasks in these blocks.
         answered: the response events in these blocks.
         upto: the last block.
         head_block: the head of the chain.
         head_l1_block: the parent chain's block in that head, None if contracts do not count those.
     """
-    new = store_tasks(tx, source_id, found)
+    new = store_tasks(tx, source_id, decoded)
     store_responses(tx, source_id, answered)
     higher, closed_block = (
         sources.c.head_block > head_block,
@@ -69,20 +69,20 @@ def record(
     return new
 
 
-def store_tasks(tx: Tx, source_id: int, found: Sequence[Task]) -> list[Task]:
+def store_tasks(tx: Tx, source_id: int, decoded: Sequence[Task]) -> list[Task]:
     """Insert the new tasks, and update the place of the known ones. Return the new ones."""
-    if not found:
+    if not decoded:
         return []
     known = {
         (row.task_index, row.task_hash): row
-        for chunk in chunks(sorted({task.task_index for task in found}))
+        for chunk in chunks(sorted({task.task_index for task in decoded}))
         for row in tx.conn.execute(
             select(
                 tasks.c.id, tasks.c.task_index, tasks.c.task_hash, tasks.c.state, tasks.c.block_hash, tasks.c.canonical
             ).where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk))
         )
     }
-    fresh = {(task.task_index, task.task_hash): task for task in found}
+    fresh = {(task.task_index, task.task_hash): task for task in decoded}
     new = [task for key, task in fresh.items() if key not in known]
     if new:
         rows = [_row(tx, source_id, task) for task in new]

@@ -183,17 +183,17 @@ def answered(tx: Tx, batch: Sequence[tuple[OpenTask, Responded]], *, by_us: bool
         The tasks that moved, without those that another party had answered before the ledger was begun.
     """
     events = _events_of(tx.conn, [task.row_id for task, _ in batch])
-    shown = {
+    by_row = {
         task.row_id: response
         for task, response in batch
         if (response.seen_at.block_hash, response.seen_at.tx_hash, response.seen_at.log_index) in events[task.row_id]
     }
-    taken_back = [task for task, _ in batch if task.row_id not in shown]
+    taken_back = [task for task, _ in batch if task.row_id not in by_row]
     if taken_back:
         tx.conn.execute(IF_UNCHANGED, [if_unchanged(task, {"lease_until_ms": 0}) for task in taken_back])
 
     def columns(task: OpenTask) -> dict[str, Any]:
-        response = shown[task.row_id]
+        response = by_row[task.row_id]
         claimed = task.tx_hash
         wrong_claim = claimed is not None and claimed != response.seen_at.tx_hash
         return {
@@ -203,10 +203,10 @@ def answered(tx: Tx, batch: Sequence[tuple[OpenTask, Responded]], *, by_us: bool
             "error": ("the answer on the chain is not ours" if not by_us else _WRONG_CLAIM if wrong_claim else None),
         }
 
-    there = [task for task, _ in batch if task.row_id in shown]
+    there = [task for task, _ in batch if task.row_id in by_row]
     if by_us:
         return transition_all(tx, there, State.RESPONDED, "the chain shows our answer", columns)
-    before = over_before(tx.conn, there, {row: response.seen_at.block_number for row, response in shown.items()})
+    before = over_before(tx.conn, there, {row: response.seen_at.block_number for row, response in by_row.items()})
     old = [task for task in there if task.row_id in before]
     transition_all(tx, old, State.RESPONDED_OTHER, f"answered {BEFORE}", columns)
     new = [task for task in there if task.row_id not in before]

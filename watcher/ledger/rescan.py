@@ -25,13 +25,13 @@ def rescanned_to(conn: Connection, source_id: int, name: str) -> int | None:
 
 def request_rescan(tx: Tx, source_id: int, name: str, first_block: int) -> None:
     """Set a rescan back to `first_block`, because the contract proves an event there that no read has shown."""
-    again = update(passes).where(passes.c.source_id == source_id, passes.c.name == name)
-    tx.conn.execute(again.where(passes.c.block >= first_block).values(block=first_block - 1))
+    progress = update(passes).where(passes.c.source_id == source_id, passes.c.name == name)
+    tx.conn.execute(progress.where(passes.c.block >= first_block).values(block=first_block - 1))
     tx.cursor_moved = True
 
 
 def record_rescan(
-    tx: Tx, source_id: int, name: str, found: Sequence[Task], answered: Sequence[Responded], upto_block: int
+    tx: Tx, source_id: int, name: str, decoded: Sequence[Task], answered: Sequence[Responded], upto_block: int
 ) -> tuple[list[Task], list[Responded]]:
     """Store the logs of a rescan and its progress.
 
@@ -39,7 +39,7 @@ def record_rescan(
         tx: the transaction.
         source_id: the task manager.
         name: the rescan, CONFIRMED or FINAL.
-        found: the tasks in its blocks.
+        decoded: the tasks in its blocks.
         answered: the response events in its blocks.
         upto_block: its last block.
 
@@ -57,12 +57,12 @@ def record_rescan(
                 responses.c.response_hash,
             ).where(
                 responses.c.source_id == source_id,
-                responses.c.task_index.in_(sorted({one.task_index for one in answered})),
+                responses.c.task_index.in_(sorted({response.task_index for response in answered})),
             )
         )
     }
-    late = [one for one in answered if _identity(one) not in known]
-    new = store_tasks(tx, source_id, found)
+    late = [response for response in answered if _identity(response) not in known]
+    new = store_tasks(tx, source_id, decoded)
     store_responses(tx, source_id, late)
     statement = insert_into(passes, tx.conn.dialect.name).values(source_id=source_id, name=name, block=upto_block)
     tx.conn.execute(

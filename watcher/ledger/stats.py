@@ -120,14 +120,14 @@ def work(
     held = and_(unanswered, in_window, is_held)
     waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window, not_(is_held))
     due = and_(waits, tasks.c.due_at_ms <= now_ms, tasks.c.due_block <= head, tasks.c.lease_until_ms <= now_ms)
-    near = and_(unanswered, tasks.c.deadline_block > closed, tasks.c.deadline_block <= closed + danger_blocks)
+    is_endangered = and_(unanswered, tasks.c.deadline_block > closed, tasks.c.deadline_block <= closed + danger_blocks)
     near_in_time = and_(unanswered, in_window, _is_near(now_ms, danger_s, chain_s))
     rows = conn.execute(
         select(
             tasks.c.state,
             func.count(),
             func.min(case((and_(unanswered, in_window), tasks.c.deadline_block))),
-            func.sum(case((near, 1), else_=0)),
+            func.sum(case((is_endangered, 1), else_=0)),
             func.min(case((waits, tasks.c.seen_at_ms))),
             func.min(case((due, tasks.c.due_at_ms))),
             func.min(case((and_(unanswered, in_window), tasks.c.deadline_s))),

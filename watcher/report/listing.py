@@ -35,10 +35,10 @@ def task_fields(row: Row[Any]) -> dict[str, Any]:
     return _fields(row, _TASK_COLUMNS)
 
 
-def story_fields(moves: Sequence[Row[Any]], tries: Sequence[Row[Any]]) -> dict[str, Any]:
+def story_fields(lines: Sequence[Row[Any]], tries: Sequence[Row[Any]]) -> dict[str, Any]:
     """Return the journal and the attempts of a task, as `tasks show --json` adds them."""
     return {
-        "journal": [_fields(row, _JOURNAL_COLUMNS) for row in moves],
+        "journal": [_fields(row, _JOURNAL_COLUMNS) for row in lines],
         "attempt_log": [_fields(row, _ATTEMPT_COLUMNS) for row in tries],
     }
 

@@ -185,16 +185,16 @@ class Prover:
         tasks = _by_index(await self._ask(queries.canonical_between, self._source_id, low, high))
         events = _by_index(await self._ask(queries.responses_between, self._source_id, low, high))
         on_chain = await self._contract.hashes_and_responses(indices, at)
-        for index, held in zip(indices, on_chain, strict=True):
-            if not isinstance(held, tuple):
-                self._unreadable(proof, index, held, known=index in tasks)
+        for index, reading in zip(indices, on_chain, strict=True):
+            if not isinstance(reading, tuple):
+                self._unreadable(proof, index, reading, known=index in tasks)
                 continue
-            rows = self._meant(tasks.get(index, []), held[0])
+            rows = self._meant(tasks.get(index, []), reading[0])
             if not rows:
                 proof.missing.append(index)
             for row, successor in zip(rows, [*rows[1:], None], strict=True):
-                event = self._event(events.get(index, []), row, successor, held[1])
-                self._count(proof, row, held, event, at)
+                event = self._event(events.get(index, []), row, successor, reading[1])
+                self._count(proof, row, reading, event, at)
 
     def _meant(self, rows: Sequence[Row[Any]], task_hash: bytes | None) -> Sequence[Row[Any]]:
         """Return the tasks of one index that count, in the order of the chain.
@@ -238,10 +238,10 @@ class Prover:
         else:
             self._unanswered(proof, task, at)
 
-    def _unreadable(self, proof: Proof, index: int, held: Unreadable, *, known: bool) -> None:
+    def _unreadable(self, proof: Proof, index: int, reading: Unreadable, *, known: bool) -> None:
         """Count an index for which the contract reverts: it is not a task. Raises RetryElsewhere for other failures."""
-        if not held.reverted:
-            raise RetryElsewhere(f"task {index}: {held.reason}")
+        if not reading.reverted:
+            raise RetryElsewhere(f"task {index}: {reading.reason}")
         proof.known += known
         (proof.mismatched if known else proof.missing).append(index)
 
