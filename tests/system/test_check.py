@@ -118,7 +118,7 @@ def to(relay: Relay, rig: Rig) -> Mapping[str, str]:
 # -- all is well -------------------------------------------------------------------------------------------------------
 
 
-async def test_where_all_is_well_every_line_is_green_and_nothing_is_left_behind(rig: Rig) -> None:
+async def test_every_line_is_green_and_no_file_stays_when_all_is_well(rig: Rig) -> None:
     before = {path for path in rig.folder.rglob("*") if "__pycache__" not in path.parts}
     found = await checked(rig)
     assert (found.code, found.not_green()) == (0, [])
@@ -148,7 +148,7 @@ async def test_the_command_prints_the_same_for_people_and_for_machines(rig: Rig)
     assert len(shown.out.splitlines()) <= 30  # one screen
 
 
-async def test_a_running_daemon_is_no_reason_to_worry_and_a_lost_ledger_is(tmp_path: Path) -> None:
+async def test_running_daemon_is_green_and_lost_ledger_is_red(tmp_path: Path) -> None:
     async with running_rig(tmp_path, hook="square") as rig:
         daemon = await rig.start()
         found = await checked(rig)
@@ -172,7 +172,7 @@ async def test_a_running_daemon_is_no_reason_to_worry_and_a_lost_ledger_is(tmp_p
 # -- what must be distinct ---------------------------------------------------------------------------------------------
 
 
-async def test_each_of_five_mistakes_has_a_red_line_of_its_own_and_its_exit_code(rig: Rig, squaring: Rig) -> None:
+async def test_each_of_five_mistakes_has_its_red_line_and_exit_code(rig: Rig, squaring: Rig) -> None:
     net = rig.net
     mistakes: Mapping[str, tuple[Rig, Mapping[str, str], Mapping[str, str]]] = {
         "event signature": (squaring, {'convention = "incredible-squaring"': 'convention = "wizard"'}, {}),
@@ -207,7 +207,7 @@ async def test_each_of_five_mistakes_has_a_red_line_of_its_own_and_its_exit_code
     assert {"31337", "17000"} <= set(lines["chain"][2].replace(",", " ").replace(";", " ").split())
 
 
-async def test_what_may_pass_by_itself_is_69(rig: Rig) -> None:
+async def test_exit_code_is_69_when_the_problem_may_pass(rig: Rig) -> None:
     down = await checked(rig, {f'"{rig.net.rpc_url}", ': '"http://127.0.0.1:9", '})
     assert (down.code, down.red()) == (69, [("node", "endpoint"), ("contract", "code")])
     down = await checked(rig, {rig.net.api_url: "http://127.0.0.1:9"})
@@ -219,7 +219,7 @@ async def test_what_may_pass_by_itself_is_69(rig: Rig) -> None:
 # -- the contract ------------------------------------------------------------------------------------------------------
 
 
-async def test_the_wrong_preset_is_told_by_its_views_its_events_and_its_function(squaring: Rig) -> None:
+async def test_wrong_preset_is_red_by_views_events_and_method(squaring: Rig) -> None:
     found = await checked(squaring, {'convention = "incredible-squaring"': 'convention = "chainbase"'})
     assert found.red()[0] == ("contract", "events")
     assert "looks like incredible-squaring" in found.line("contract", "events").words
@@ -265,7 +265,7 @@ async def test_mistake_in_a_custom_convention_is_reported_with_the_emitted_event
     assert (await checked(rig, broken)).red() == [("contract", "convention")]
 
 
-async def test_topics_nobody_knows_are_named_and_hashes_that_differ_are_told(rig: Rig) -> None:
+async def test_unknown_topics_are_named_and_other_hashes_are_red(rig: Rig) -> None:
     created, stranger = WIZARD.created, "5a" * 32
     async with behind(rig) as relay:
         relay.twist = lambda _asked, answers: json.dumps(answers).replace(created, stranger).encode()
@@ -282,7 +282,7 @@ async def test_topics_nobody_knows_are_named_and_hashes_that_differ_are_told(rig
         assert "another hash of task 2" in found.line("contract", "events").words
 
 
-async def test_answers_that_no_event_shows_are_told(tmp_path: Path) -> None:
+async def test_answers_without_an_event_are_red(tmp_path: Path) -> None:
     async with running_rig(tmp_path, hook="square") as rig:
         await rig.net.create_tasks([WIZARD.question])
         block = await rig.net.chain.head()
@@ -296,7 +296,7 @@ async def test_answers_that_no_event_shows_are_told(tmp_path: Path) -> None:
         assert "signature of the event for answers does not match" in found.line("contract", "events").words
 
 
-async def test_an_answer_that_the_contract_remembers_otherwise_is_told(tmp_path: Path) -> None:
+async def test_answer_is_red_when_the_contract_holds_another_hash(tmp_path: Path) -> None:
     """Such a slip is silent in the daemon: it waits for an answer that is there."""
     both = '["taskResponse", "taskResponseMetadata"]'
     async with running_rig(tmp_path, hook="square") as rig:
@@ -350,7 +350,7 @@ async def test_a_wrong_hash_or_view_is_red_by_its_value(
     assert any(words in line and "correct" in line and key in line for line in lines), lines
 
 
-async def test_tasks_that_are_numbered_otherwise_than_they_are_counted_are_told(rig: Rig, tmp_path: Path) -> None:
+async def test_count_is_red_when_indices_do_not_follow_it(rig: Rig, tmp_path: Path) -> None:
     found = await checked(rig, await own(tmp_path, {'index = "taskIndex"': 'index = "task.taskCreatedBlock"'}))
     assert ("contract", "count") in found.red()
     assert "the contract counts 3 tasks, and has made task" in found.line("contract", "count").words
@@ -369,7 +369,7 @@ async def test_tasks_that_are_numbered_otherwise_than_they_are_counted_are_told(
         assert "the first since is task 1: the node holds logs back" in found.line("contract", "count").words
 
 
-async def test_a_view_that_answers_with_something_else_is_for_a_person_to_mend(rig: Rig, tmp_path: Path) -> None:
+async def test_view_is_red_when_it_answers_more_than_one_word(rig: Rig, tmp_path: Path) -> None:
     def two_words(asked: Answers, answers: Answers) -> Answers:
         for ask, one in zip(asked, answers, strict=True):
             if ask["method"] == "eth_call" and "2cb223d5" in json.dumps(ask["params"]):
@@ -384,7 +384,7 @@ async def test_a_view_that_answers_with_something_else_is_for_a_person_to_mend(r
         assert "but not allTaskResponses(uint32) in one word of 32 bytes" in found.line("contract", "views").words
 
 
-async def test_the_newest_task_is_found_however_far_back_it_lies(tmp_path: Path) -> None:
+async def test_newest_task_is_found_when_it_lies_far_back(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         net, clock = rig.net, SystemClock()
         await net.mine(20)
@@ -410,7 +410,7 @@ async def test_the_newest_task_is_found_however_far_back_it_lies(tmp_path: Path)
         assert "looks like wizard" in found.line("contract", "events").words
 
 
-async def test_a_contract_nobody_may_answer_is_red(tmp_path: Path) -> None:
+async def test_aggregator_is_red_when_it_is_the_zero_address(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig, behind(rig) as relay:
         aggregator = rig.net.manager.roles.aggregator[2:].lower()
         relay.twist = lambda _asked, answers: json.dumps(answers).replace("0" * 24 + aggregator, "0" * 64).encode()
@@ -419,7 +419,7 @@ async def test_a_contract_nobody_may_answer_is_red(tmp_path: Path) -> None:
         assert "zero address" in found.line("contract", "aggregator").words
 
 
-async def test_who_may_answer_is_read_where_the_convention_says(rig: Rig, tmp_path: Path) -> None:
+async def test_aggregator_is_read_from_the_view_of_the_convention(rig: Rig, tmp_path: Path) -> None:
     method = 'method = "respondToTask"'
     found = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "generator()"'}))
     assert (found.code, found.not_green()) == (0, [])
@@ -432,7 +432,7 @@ async def test_who_may_answer_is_read_where_the_convention_says(rig: Rig, tmp_pa
 # -- the node ----------------------------------------------------------------------------------------------------------
 
 
-async def test_a_node_that_hangs_is_red_after_its_time(rig: Rig) -> None:
+async def test_endpoint_is_red_when_it_times_out(rig: Rig) -> None:
     held = asyncio.Event()
 
     async def hang(_: web.Request) -> web.StreamResponse:
@@ -450,7 +450,7 @@ async def test_a_node_that_hangs_is_red_after_its_time(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 78), (403, 78), (404, 78), (302, 78), (429, 69), (503, 69)])
-async def test_a_node_that_refuses_the_key_is_for_a_person_to_mend(rig: Rig, status: int, code: int) -> None:
+async def test_endpoint_has_exit_code_78_when_it_refuses_the_key(rig: Rig, status: int, code: int) -> None:
     async def refuse(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status)
 
@@ -461,7 +461,7 @@ async def test_a_node_that_refuses_the_key_is_for_a_person_to_mend(rig: Rig, sta
         assert (both.code, both.not_green()) == (0, [("node", "endpoint")])
 
 
-async def test_a_dead_spare_is_yellow_and_a_spare_of_another_chain_red(rig: Rig) -> None:
+async def test_dead_spare_is_yellow_and_spare_of_another_chain_is_red(rig: Rig) -> None:
     found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "http://127.0.0.1:9", '})
     assert (found.code, found.not_green()) == (0, [("node", "endpoint")])
     async with behind(rig) as relay:
@@ -470,7 +470,7 @@ async def test_a_dead_spare_is_yellow_and_a_spare_of_another_chain_red(rig: Rig)
     assert (found.code, found.red()) == (78, [("node", "chain id")])
 
 
-async def test_a_websocket_that_would_wake_nobody_is_yellow(rig: Rig) -> None:
+async def test_websocket_is_yellow_when_it_takes_no_subscription(rig: Rig) -> None:
     async with behind(rig) as relay:  # which speaks HTTP only
         for url in ("ws://127.0.0.1:9", relay.url.replace("http://", "ws://")):
             found = await checked(rig, {f'"{rig.net.ws_url}"': f'"{url}"'})
@@ -479,7 +479,7 @@ async def test_a_websocket_that_would_wake_nobody_is_yellow(rig: Rig) -> None:
     assert "takes the subscriptions" in (await checked(rig)).line("node", "wake-up").words
 
 
-async def test_a_node_without_old_state_old_logs_or_final_blocks_is_told(rig: Rig) -> None:
+async def test_node_is_reported_when_it_lacks_state_logs_or_final_blocks(rig: Rig) -> None:
     refused = {"code": -32000, "message": "missing trie node 5a1f (path ) state is not available"}
     head = hex(await rig.net.chain.head())
 
@@ -530,7 +530,7 @@ async def test_small_batch_limit_is_reported_and_no_batches_at_all_is_yellow(rig
         assert (found.code, found.not_green()) == (0, [("node", "batches")])
 
 
-async def test_a_chain_that_was_begun_anew_is_told_before_the_daemon_refuses_it(tmp_path: Path) -> None:
+async def test_genesis_is_red_when_the_chain_was_reset(tmp_path: Path) -> None:
     async with running_rig(tmp_path / "old", hook="square") as rig:
         daemon = await rig.start()
         assert await daemon.stop() == 0
@@ -545,7 +545,7 @@ async def test_a_chain_that_was_begun_anew_is_told_before_the_daemon_refuses_it(
             assert (refused.code, "needs a new ledger" in refused.err) == (78, True)
 
 
-async def test_a_clock_that_is_off_is_yellow(rig: Rig) -> None:
+async def test_clock_is_yellow_when_it_is_wrong(rig: Rig) -> None:
     async with behind(rig) as relay:
 
         def old(asked: Answers, answers: Answers) -> Answers:
@@ -561,14 +561,14 @@ async def test_a_clock_that_is_off_is_yellow(rig: Rig) -> None:
         assert (found.code, found.not_green()) == (0, [("node", "clock")])
 
 
-async def test_a_head_that_counts_as_final_is_yellow(rig: Rig) -> None:
+async def test_finality_of_zero_blocks_is_yellow(rig: Rig) -> None:
     found = await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "0"})
     assert (found.code, found.not_green()) == (0, [("node", "finality")])
     assert "takes back what was called final" in found.line("node", "finality").words
     assert (await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "1"})).not_green() == []
 
 
-async def test_credentials_that_others_can_read_are_yellow_and_warned_of(
+async def test_credentials_are_yellow_when_others_can_read_them(
     rig: Rig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "credentials"
@@ -595,7 +595,7 @@ async def test_credentials_that_others_can_read_are_yellow_and_warned_of(
 # -- API, hook, ledger -------------------------------------------------------------------------------------------------
 
 
-async def test_the_second_api_is_tried_too(rig: Rig) -> None:
+async def test_second_api_is_tried_too(rig: Rig) -> None:
     direct = {"WATCHER_OPERATOR__DIRECT__URL": rig.net.api_url, "WATCHER_OPERATOR__DIRECT__AVS_NAME": "devnet"}
     found = await checked(rig, None, direct)
     assert (found.code, [one.what for one in found.findings].count("API")) == (0, 2)
@@ -607,7 +607,7 @@ async def test_the_second_api_is_tried_too(rig: Rig) -> None:
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 405])
-async def test_another_server_at_the_apis_address_is_for_a_person_to_mend(rig: Rig, status: int) -> None:
+async def test_api_has_exit_code_78_when_another_server_answers(rig: Rig, status: int) -> None:
     async def another(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status, text="<html>not here</html>", headers={"Location": "/login"})
 
@@ -620,7 +620,7 @@ async def test_another_server_at_the_apis_address_is_for_a_person_to_mend(rig: R
 
 
 @pytest.mark.parametrize("status", [429, 502])
-async def test_a_server_that_asks_for_patience_gets_it(rig: Rig, status: int) -> None:
+async def test_api_has_exit_code_69_when_it_asks_for_patience(rig: Rig, status: int) -> None:
     async def busy(_: web.Request) -> web.StreamResponse:
         return web.Response(status=status)
 
@@ -629,14 +629,14 @@ async def test_a_server_that_asks_for_patience_gets_it(rig: Rig, status: int) ->
     assert (found.code, found.red()) == (69, [("API", "reachable")])
 
 
-async def test_every_red_line_of_a_hook_that_is_not_loaded_says_what_to_do(rig: Rig) -> None:
+async def test_hook_that_cannot_load_has_a_red_line_with_a_remedy(rig: Rig) -> None:
     for target in ("nowhere:respond", "moody:nothing", "moody"):
         found = await checked(rig, target=target)
         assert (found.code, found.red()) == (78, [("hook", "loading")])
         assert "correct hook.target" in found.line("hook", "loading").words
 
 
-async def test_settings_that_are_wrong_are_told_to_machines_too(rig: Rig) -> None:
+async def test_wrong_settings_are_printed_as_json(rig: Rig) -> None:
     rig.write_config(target="rig_hook:square", changes={"chain_id = 31337": "chain_id = 0"})
     done = await rig.command("check", "--json", environment={"WATCHER_OPERATOR__PASSWORD": ""})
     assert done.code == 78
@@ -644,7 +644,7 @@ async def test_settings_that_are_wrong_are_told_to_machines_too(rig: Rig) -> Non
     assert {one["words"].partition(":")[0] for one in done.json} == {"chain.chain_id", "operator.password"}
 
 
-async def test_a_hook_is_held_to_what_the_contract_takes(rig: Rig, squaring: Rig) -> None:
+async def test_hook_is_red_when_its_answer_has_another_type(rig: Rig, squaring: Rig) -> None:
     found = await checked(rig, target="moody:raising")
     assert (found.code, found.red()) == (78, [("hook", "sample")])
     assert "no price today" in found.line("hook", "sample").words
@@ -660,7 +660,7 @@ async def test_a_hook_is_held_to_what_the_contract_takes(rig: Rig, squaring: Rig
     assert "uint256" in found.line("hook", "sample").words
 
 
-async def test_an_observer_needs_neither_api_nor_hook(rig: Rig) -> None:
+async def test_observer_is_green_without_api_and_hook(rig: Rig) -> None:
     found = await checked(rig, {'api = "proxy"': 'api = "none"'})
     assert (found.code, found.not_green()) == (0, [])
     assert {one.what for one in found.findings} == {"settings", "ledger", "node", "contract"}

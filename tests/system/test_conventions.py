@@ -188,7 +188,9 @@ async def test_a_view_that_says_answered_from_the_start_is_reported(tmp_path: Pa
         daemon = await rig.start()
         await rig.create(1)
         await rig.net.mine(3)
-        await rig.until(lambda: "convention: task_manager.convention: " in daemon.log, "it is told", timeout_s=60)
+        await rig.until(
+            lambda: 'condition=convention reason="task_manager.convention: ' in daemon.log, "it is told", timeout_s=60
+        )
         assert "allTaskHashes(uint32) is not zero for task 0 in the block that made it" in daemon.log
         assert rig.received() == []
         assert await daemon.stop() == 0

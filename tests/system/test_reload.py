@@ -47,7 +47,7 @@ async def test_corrected_password_sends_the_blocked_task_at_once(tmp_path: Path)
             assert secret not in daemon.log
 
 
-async def test_the_service_manager_hears_of_a_reload_and_of_its_end(tmp_path: Path) -> None:
+async def test_reload_notifies_the_service_manager(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         heard = len(daemon.hear())
@@ -60,7 +60,7 @@ async def test_the_service_manager_hears_of_a_reload_and_of_its_end(tmp_path: Pa
         assert await daemon.stop() == 0
 
 
-async def test_the_level_of_the_log_follows_and_what_cannot_is_named(tmp_path: Path) -> None:
+async def test_reload_takes_log_level_and_names_what_waits_for_the_start(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         text = rig.config.read_text()
@@ -90,7 +90,7 @@ def answered(rig: Rig) -> dict[int, tuple[int, str]]:
     return {index: (int.from_bytes(response), version) for index, response, version in rows}
 
 
-async def test_an_edited_hook_answers_only_after_a_reload(tmp_path: Path) -> None:
+async def test_edited_hook_answers_only_after_a_reload(tmp_path: Path) -> None:
     async with running_rig(tmp_path, hook="square") as rig:
         daemon = await rig.start(WATCHER_HTTP__LISTEN="127.0.0.1:0")
         hook = rig.hook_folder / "rig_hook.py"
@@ -98,14 +98,17 @@ async def test_an_edited_hook_answers_only_after_a_reload(tmp_path: Path) -> Non
         await rig.create(2)
         await rig.settle()
         hook.write_text(old.replace("number * number", "number + number"))
-        await rig.until(lambda: "hook-changed: " in daemon.log, "it warns")
+        await rig.until(lambda: "condition=hook-changed" in daemon.log, "it warns")
         status, reasons = await readyz(daemon)
         assert (status, "rig_hook.py" in reasons, "SIGHUP" in reasons) == (503, True, True)
         await rig.create(1)
         await rig.settle()
         await hang_up(rig, daemon, "hook.reloaded: the hook has new code before=rig_hook:square@")
-        await rig.until(lambda: "hook-changed: over" in daemon.log, "the warning is over")
-        assert daemon.log.count("hook-changed: ") == 2
+        await rig.until(
+            lambda: "a condition ended condition=hook-changed" in daemon.log,
+            "the warning is over",
+        )
+        assert daemon.log.count("condition=hook-changed") == 2
         await rig.create(1)
         await rig.settle()
         answers = answered(rig)
@@ -120,7 +123,7 @@ async def test_an_edited_hook_answers_only_after_a_reload(tmp_path: Path) -> Non
         await rig.verify()
 
 
-async def test_a_hook_that_cannot_be_loaded_yet_is_waited_for(tmp_path: Path) -> None:
+async def test_start_waits_for_a_hook_that_cannot_be_loaded_yet(tmp_path: Path) -> None:
     async with running_rig(tmp_path, hook="square") as rig:
         hook = rig.hook_folder / "rig_hook.py"
         hook.write_text("open(__file__ + '.data')\n" + hook.read_text())
@@ -135,7 +138,7 @@ async def test_a_hook_that_cannot_be_loaded_yet_is_waited_for(tmp_path: Path) ->
         assert await daemon.stop() == 0
 
 
-async def test_a_wrong_file_changes_nothing_and_costs_one_line(tmp_path: Path) -> None:
+async def test_wrong_file_changes_nothing_and_logs_one_line(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         good = rig.config.read_text()
@@ -159,7 +162,7 @@ async def test_a_wrong_file_changes_nothing_and_costs_one_line(tmp_path: Path) -
         assert await daemon.stop() == 0
 
 
-async def test_a_storm_of_signals_is_survived_before_and_after_it_is_ready(tmp_path: Path) -> None:
+async def test_daemon_survives_many_hangups_before_and_after_the_start(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start(ready=False)
         await rig.until(lambda: rig.ledger.exists(), "it has begun")
@@ -184,7 +187,7 @@ def settings(**operator: object) -> Settings:
     return Settings(**tables)  # type: ignore[arg-type]
 
 
-def test_only_what_can_be_taken_over_is() -> None:
+def test_reload_adopts_reloadable_keys_only() -> None:
     old, new = settings(), settings(password="another22", concurrency=9, retry_base_s=1.0)
     changed = {("operator", "password"), ("operator", "concurrency"), ("operator", "retry_base_s")}
     assert set(differences(old, new)) == changed
@@ -193,7 +196,7 @@ def test_only_what_can_be_taken_over_is() -> None:
     assert taken.operator.concurrency == old.operator.concurrency
 
 
-def test_a_table_within_a_table_is_taken_over_whole() -> None:
+def test_reload_adopts_a_nested_table_whole() -> None:
     direct = {"url": "http://127.0.0.1:3", "avs_name": "a", "password": "directsecret"}
     old, new = settings(), settings(direct=direct, failover=True, expected_quorum_numbers=(1,))
     changed = {("operator.direct", name) for name in direct} | {
@@ -206,7 +209,7 @@ def test_a_table_within_a_table_is_taken_over_whole() -> None:
     assert {"directsecret", "http://127.0.0.1:3"} <= set(new.secrets())
 
 
-def test_the_page_for_operators_names_every_setting_that_is_taken_over() -> None:
+def test_service_page_names_every_reloadable_key() -> None:
     page = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
     assert set(FIELDS) >= RELOADABLE
     for section, name in RELOADABLE:

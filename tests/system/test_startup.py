@@ -19,7 +19,7 @@ async def test_a_daemon_loads_neither_web3_nor_alembic_to_its_final_tasks(tmp_pa
         await rig.create(2)
         await rig.settle()
         assert {"watcher", "aiohttp", "sqlalchemy"} <= _packages(first)
-        assert "hook: import time" in first.log  # the workers' modules are among them
+        assert 'hook.output: the hook printed line="import time' in first.log  # the workers' modules are among them
         assert not {"web3", "requests", "eth_account", "py_ecc", "apprise"} & _packages(first)
         # A new ledger is made without the revisions, and one of the newest revision is left alone.
         assert "alembic" not in _packages(first)

@@ -35,7 +35,7 @@ def router_maker(contract: TaskManager, main: Sender, direct: Sender | None, clo
             circuits[role] = Circuit(
                 clock, SystemRandom().random, max_s=operator.retry_max_s * 5, probe_s=2 * operator.timeout_s + 1
             )
-        circuits[role].unreached_limit = UNREACHED_LIMIT if operator.failover else None
+        circuits[role].follow(UNREACHED_LIMIT if operator.failover else None)
         return Route(api, sender, build, circuits[role])
 
     def make_router(operator: Operator) -> Router:

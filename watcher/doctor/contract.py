@@ -194,12 +194,14 @@ async def check_method(subject: Subject, operator: Operator, code: bytes, notes:
             code = await subject.nodes.side.code(contract.answered_at, subject.head.number)
         running = await _running_code(subject.nodes, contract.answered_at, subject.head, code)
     except RetryElsewhere as error:
-        notes.warn("method", f"whether the contract has {method} cannot be told: {error}")
+        notes.warn("method", f"whether the contract has {method} cannot be determined: {error}")
         return
     if _has_selector(running, shape.selector(method)):
         notes.ok("method", f"the contract has {method}, with the arguments of the convention")
     elif _forwards(running) and not any(_has_selector(running, view.selector) for view in _named_views(shape)):
-        message = f"whether the contract has {method} cannot be told: it forwards calls in a way this check does not"
+        message = (
+            f"whether the contract has {method} cannot be determined: it forwards calls in a way this check does not"
+        )
         notes.warn("method", f"{message} know")
     else:
         message = f"{key}: the contract has no {method} with the arguments of the convention"

@@ -26,6 +26,7 @@ class Circuit:
         base_s: float = 5.0,
         max_s: float = 300.0,
         probe_s: float = 120.0,
+        unreached_limit: int | None = None,
     ) -> None:
         """Start closed.
 
@@ -35,13 +36,14 @@ class Circuit:
             base_s: shortest pause between probes, in seconds.
             max_s: longest pause between probes, in seconds.
             probe_s: seconds to wait for the outcome of an admitted probe before another one is admitted.
+            unreached_limit: as the class says.
         """
         self._clock = clock
         self._random = random
         self._base_s = base_s
         self._max_s = max_s
         self._probe_s = probe_s
-        self.unreached_limit: int | None = None
+        self._unreached_limit = unreached_limit
         self._unreached = 0
         self._refused_count = 0
         self._next_s = 0.0
@@ -51,6 +53,10 @@ class Circuit:
     def closed(self) -> bool:
         """Return True while requests may be sent freely."""
         return self._refused_count == 0
+
+    def follow(self, unreached_limit: int | None) -> None:
+        """Take another limit after a reload; the state stays."""
+        self._unreached_limit = unreached_limit
 
     def wait_s(self) -> float:
         """Return the seconds until the next request may be tried; 0: now."""
@@ -85,7 +91,7 @@ class Circuit:
         """
         self._unreached = 0 if replied else self._unreached + 1
         if not self._opens(outcome):
-            if replied or self.unreached_limit is None:
+            if replied or self._unreached_limit is None:
                 self._refused_count, self._probing = 0, False
             return
         if not self.closed and not self._probing:
@@ -105,7 +111,7 @@ class Circuit:
         """Return whether this outcome opens the circuit, or keeps it open."""
         if isinstance(outcome, Refused) and outcome.endpoint:
             return True
-        if self.unreached_limit is None or not self._unreached:
+        if self._unreached_limit is None or not self._unreached:
             return False
         # One unreached probe keeps an open circuit open.
-        return not self.closed or self._unreached >= self.unreached_limit
+        return not self.closed or self._unreached >= self._unreached_limit

@@ -63,7 +63,7 @@ def test_without_a_listener_nothing_happens(address: str) -> None:
     assert not Notifier(address).ready("started")
 
 
-def test_a_manager_that_reads_nothing_does_not_hold_us_up(tmp_path: Path) -> None:
+def test_notification_returns_when_the_manager_reads_nothing(tmp_path: Path) -> None:
     address = str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as bound:
         bound.bind(address)
@@ -85,5 +85,5 @@ def test_a_manager_that_reads_nothing_does_not_hold_us_up(tmp_path: Path) -> Non
         ({"WATCHDOG_USEC": "9" * 5000}, None),
     ],
 )
-def test_the_watchdog_is_fed_twice_per_period(environ: dict[str, str], interval_s: float | None) -> None:
+def test_watchdog_is_pinged_twice_per_period(environ: dict[str, str], interval_s: float | None) -> None:
     assert watchdog_interval_s(environ) == interval_s

@@ -45,7 +45,7 @@ MINIMAL = bytes.fromhex("363d3d373d3d3d363d73") + IMPLEMENTATION + bytes.fromhex
         (601, 60.0, "the node is behind"),
     ],
 )
-def test_the_age_of_the_newest_block_tells_of_clocks(age_s: int, block_time_s: float, words: str | None) -> None:
+def test_clock_doubt_follows_the_age_of_the_newest_block(age_s: int, block_time_s: float, words: str | None) -> None:
     said = clock_doubt(age_s, block_time_s)
     assert (said is None) == (words is None)
     assert words is None or words in (said or "")
@@ -75,12 +75,12 @@ tmpfs /srv tmpfs rw 0 0
         ("/srv/else", "tmpfs"),  # mounted over the one before
     ],
 )
-def test_the_file_system_of_a_folder_is_found(folder: str, kind: str) -> None:
+def test_file_system_is_that_of_the_nearest_mount(folder: str, kind: str) -> None:
     assert file_system(Path(folder), MOUNTS) == kind
     assert file_system(Path(folder), "") == ""
 
 
-def test_a_disk_that_forgets_or_is_far_away_is_warned_of(tmp_path: Path) -> None:
+def test_disk_in_memory_or_on_a_network_is_yellow(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     for kind, words in (("tmpfs", "lies in memory (tmpfs)"), ("nfs4", "on a network disk (nfs4)"), ("ext4", None)):
         mounts.write_text(f"x / {kind} rw 0 0\n")
@@ -90,7 +90,7 @@ def test_a_disk_that_forgets_or_is_far_away_is_warned_of(tmp_path: Path) -> None
         assert (len(found), words is None or words in found[0]) == (words is not None, True)
 
 
-def test_topics_are_named_the_commonest_first_and_five_at_most() -> None:
+def test_topics_are_named_by_count_and_five_at_most() -> None:
     stranger = bytes.fromhex("5a" * 32)
     assert describe_topics([]) == ""
     said = describe_topics([convention("chainbase").created_topic, stranger, stranger])
@@ -114,7 +114,7 @@ def own(folder: Path, event: str, more: str = "", values: str = '["$index"]', ty
 
 
 @pytest.mark.parametrize("name", PRESETS)
-def test_a_task_can_be_made_up_for_every_preset(name: str) -> None:
+def test_sample_task_is_made_for_every_preset(name: str) -> None:
     shape = convention(name)
     task = sample_task(managing(shape), 1, 100)
     assert task is not None
@@ -132,7 +132,7 @@ def test_a_task_can_be_made_up_for_every_preset(name: str) -> None:
         "Made((uint32 a, bytes b) indexed t, bytes[][2] c)",
     ],
 )
-def test_a_task_can_be_made_up_for_events_of_any_types(event: str, tmp_path: Path) -> None:
+def test_sample_task_is_made_for_events_of_any_types(event: str, tmp_path: Path) -> None:
     shape = own(tmp_path, event)
     task = sample_task(managing(shape), 1)
     assert task is not None
@@ -174,12 +174,12 @@ SQUARING = convention("incredible-squaring").selector()
         (code_with(*VIEWS, SQUARING), None, "wrong", 'task_manager.convention = "incredible-squaring"'),
         (code_with(*VIEWS, MACH), None, "wrong", "confirmAlert"),
         (code_with(*VIEWS), None, "wrong", "name the function"),
-        (code_with() + b"\xf4", None, "warning", "cannot be told"),
+        (code_with() + b"\xf4", None, "warning", "cannot be determined"),
         (code_with(*VIEWS) + b"\xf4", None, "wrong", "name the function"),
         (code_with(b"\xf4" * 4), None, "wrong", "name the function"),  # pushed, and so never run
     ],
 )
-async def test_the_function_is_looked_for_in_the_code_that_runs(
+async def test_method_is_searched_in_the_code_behind_proxies(
     code: bytes, behind: bytes | None, verdict: str, words: str
 ) -> None:
     line = await line_about(WIZARD, "respondToTask", code, behind)
@@ -238,13 +238,13 @@ MEANT = "NewTaskCreated(uint32,(uint256,uint32,bytes,uint32))"
         "NewTaskCreated(uint32 i, (bytes q, uint32 c, uint256 n, uint32 t) t)",
     ],
 )
-def test_the_event_that_was_meant_is_found_behind_a_slip(written: str) -> None:
+def test_closest_signature_is_found_when_one_differs_by_a_slip(written: str) -> None:
     strangers = [bytes([one]) * 32 for one in range(9)]
     assert closest_signature(parse_signature(written), strangers) is None
     assert closest_signature(parse_signature(written), [*strangers, topic(MEANT)]) == MEANT
 
 
-def test_a_flat_event_is_found_behind_one_with_a_struct() -> None:
+def test_closest_signature_is_found_when_a_struct_is_written_flat() -> None:
     written = parse_signature("Made(uint32 i, (uint256[2] n, (uint32 c, bytes q)[] m) t)")
     flat = "Made(uint32,uint256,bytes)"
     assert closest_signature(parse_signature("Made(uint32 i, (uint256 n, bytes q) t)"), [topic(flat)]) == flat
@@ -266,7 +266,7 @@ def test_a_flat_event_is_found_behind_one_with_a_struct() -> None:
         ({"deadline_block": 100 + 2**32 - 1}, 2**32 - 1, None),
     ],
 )
-def test_values_nobody_can_have_meant_are_told(
+def test_values_are_yellow_when_they_look_like_a_slip(
     change: dict[str, Any], window: int | None, line: tuple[str, str] | None
 ) -> None:
     plain = Task(1, ADDRESS, 3, bytes(32), 100, b"", b"\0", 66, None, Sighting(100, bytes(32), bytes(32), 0))
@@ -276,7 +276,7 @@ def test_values_nobody_can_have_meant_are_told(
     assert line is None or line[1] in notes.findings[0].words
 
 
-def test_the_selectors_are_the_published_ones() -> None:
+def test_selectors_are_the_published_ones() -> None:
     assert (TASK.hex(), REQUEST.hex()) == ("79b08c8d", "ea4b909e")
     found: Sequence[str] = [one.hex() for one in VIEWS]
     assert found == ["8b00ce7c", "2d89f6fc"]
@@ -292,7 +292,7 @@ def test_the_selectors_are_the_published_ones() -> None:
         (True, 1, 2, "warning", "little time"),
     ],
 )
-def test_confirmations_are_taken_from_a_window_in_the_same_blocks(
+def test_window_counts_confirmations_in_the_same_blocks(
     l1_blocks: bool, confirmations: int, window: int, verdict: str, words: str
 ) -> None:
     notes = Notes("contract")

@@ -121,7 +121,7 @@ def test_what_cannot_be_reached_closes_only_where_there_is_another_way(router: R
         circuit.record(NOT_SENT, replied=False)
     assert circuit.closed
     circuit.record(Accepted())
-    circuit.unreached_limit = UNREACHED_LIMIT
+    circuit.follow(UNREACHED_LIMIT)
     for outcome in (NOT_SENT, Unknown("no whole answer"), Accepted(), NOT_SENT, NOT_SENT):
         circuit.record(outcome, replied=isinstance(outcome, Accepted))
         assert circuit.closed
