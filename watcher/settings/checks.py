@@ -1,7 +1,7 @@
-"""What one value of the settings must look like, beyond its type.
+"""Checks of single values of the settings, beyond their types.
 
-Each check takes the value, returns it (made uniform), and raises ValueError with the words a
-person needs. Invariant: the words never hold the value, because it may be, or hide, a secret.
+Each check returns the value in its uniform form, or raises ValueError with a message for a person. Invariant: no
+message holds the value, because it may be a secret, or hide one.
 """
 
 import re
@@ -29,19 +29,19 @@ _TOKEN_CHARS = 6  # shorter parts are words, not keys
 
 
 def one_line(text: str) -> str:
-    """Text without control characters."""
+    """Return text without control characters."""
     if not text.isprintable():
         raise ValueError("must be one line of printable text")
     return text
 
 
 def lower(value: Any) -> Any:
-    """Lower case, where it is text at all."""
+    """Return text in lower case, any other value as it is."""
     return value.lower() if isinstance(value, str) else value
 
 
 def rpc_urls(value: Any) -> Any:
-    """One to 16 URLs, at least one of them http(s); a user, password or key in them is allowed."""
+    """Return 1 to 16 URLs, at least one of them http(s); a user, password or key in them is allowed."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(url, str) for url in value):
         raise ValueError('must be a list of URLs, such as ["http://127.0.0.1:8545"]')
     if len(value) > MAX_ENDPOINTS:
@@ -60,7 +60,7 @@ def rpc_urls(value: Any) -> Any:
 
 
 def operator_url(text: str, *, plain_http: bool) -> str:
-    """http(s), and without TLS only to this machine, unless allowed: the password goes along."""
+    """Return an http(s) URL; http only to this machine unless allowed, for the request carries the password."""
     url = _url(text, "http", "https")
     if "@" in url.netloc:
         raise ValueError("must not hold a user or password: use operator.username and WATCHER_OPERATOR__PASSWORD")
@@ -72,7 +72,7 @@ def operator_url(text: str, *, plain_http: bool) -> str:
 
 
 def alert_urls(value: Any) -> Any:
-    """Up to 8 Apprise URLs. Whether Apprise knows their services is seen when they are used: it takes long to load."""
+    """Return up to 8 Apprise URLs. Apprise, which is slow to load, checks their services on first use."""
     if not isinstance(value, (list, tuple)) or not all(isinstance(url, str) for url in value):
         raise ValueError("must be URLs as Apprise writes them, one a line")
     if len(value) > MAX_ALERT_URLS:
@@ -84,7 +84,7 @@ def alert_urls(value: Any) -> Any:
 
 
 def alert_secrets(url: str) -> Iterator[str]:
-    """What of an Apprise URL must not be seen: all of it, and each part alone but the host."""
+    """Return the secrets of an Apprise URL: the whole URL, and each part but the host."""
     yield url
     _, _, rest = url.partition("://")
     authority, beyond, *_ = *re.split(r"[/?#]", rest, maxsplit=1), ""
@@ -97,7 +97,7 @@ def alert_secrets(url: str) -> Iterator[str]:
 
 
 def ledger_url(text: str) -> str:
-    """sqlite:///path (a file: what is in memory is forgotten) or postgresql://..."""
+    """Return a URL sqlite:///path (a file, never memory) or postgresql://..."""
     one_line(text)
     if len(text) > URL_LIMIT_CHARS:
         raise ValueError(f"must have {URL_LIMIT_CHARS} characters at most")
@@ -118,7 +118,7 @@ def ledger_url(text: str) -> str:
 
 
 def address(text: str) -> str:
-    """20 bytes of hex in lower case. Mixed case must be the checksum of EIP-55."""
+    """Return 20 bytes of hex in lower case. Mixed case must be the checksum of EIP-55."""
     if not _ADDRESS.fullmatch(text):
         raise ValueError("must be an address: 0x and 40 hex digits")
     digits = text[2:]
@@ -137,12 +137,12 @@ def _checksummed(digits: str) -> str:
 
 
 def start_block(value: Any) -> Any:
-    """A block number or "latest"."""
+    """Return a block number or "latest"."""
     return _number_or(value, ("latest",), MAX_BLOCK, 'must be a block number (0 or more) or "latest"')
 
 
 def finality(value: Any) -> Any:
-    """ "finalized", "safe" or a depth."""
+    """Return "finalized", "safe" or a depth in blocks."""
     words = f'must be "finalized", "safe" or a depth in blocks, 0 to {MAX_DEPTH_BLOCKS}'
     return _number_or(value, ("finalized", "safe"), MAX_DEPTH_BLOCKS, words)
 
@@ -155,7 +155,7 @@ def _number_or(value: Any, names: tuple[str, ...], most: int, words: str) -> Any
 
 
 def quorum_numbers(value: Any) -> Any:
-    """Numbers of quorums, each once."""
+    """Return the numbers of quorums, each once."""
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be a list of quorum numbers, such as [0]")
     if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= 255 for one in value):
@@ -166,14 +166,14 @@ def quorum_numbers(value: Any) -> Any:
 
 
 def method(text: str) -> str:
-    """A function's name, without its arguments; or nothing."""
+    """Return the name of a function without its arguments, or ""."""
     if text and not (text.isascii() and text.replace("$", "_").isidentifier()):
         raise ValueError('must be the name of a contract function, such as "respondToTask"')
     return text
 
 
 def username(text: str) -> str:
-    """A name basic authentication can carry."""
+    """Return a name that basic authentication can carry."""
     if not text:
         raise ValueError("must not be empty")
     if ":" in text:
@@ -182,12 +182,12 @@ def username(text: str) -> str:
 
 
 def username_or_none(text: str) -> str:
-    """The same, or nothing."""
+    """Return a name that basic authentication can carry, or ""."""
     return text and username(text)
 
 
 def password(text: str) -> str:
-    """One line that is not empty."""
+    """Return one line that is not empty."""
     if not text:
         raise ValueError("is empty")
     if len(text) > 1024 or not text.isprintable():
@@ -211,7 +211,7 @@ def hook_target(text: str) -> str:
 
 
 def file(text: str) -> str:
-    """The path of a file that is there, or nothing."""
+    """Return the path of an existing file, or ""."""
     try:
         is_there = not text or Path(text).is_file()
     except (OSError, ValueError):  # longer than any path, say
@@ -222,21 +222,21 @@ def file(text: str) -> str:
 
 
 def folder(text: str) -> str:
-    """A path that may exist."""
+    """Return the path of a folder, which need not exist yet."""
     if not text or "\0" in text or len(text) > 4096:
         raise ValueError("must be the path of a folder")
     return one_line(text)
 
 
 def listen(text: str) -> str:
-    """host:port, or nothing."""
+    """Return host:port, or ""."""
     if text:
         host_port(text)
     return text
 
 
 def host_port(text: str) -> tuple[str, int]:
-    """The two halves of host:port; an IPv6 host stands in brackets.
+    """Return the host and the port of host:port; an IPv6 host stands in brackets.
 
     Raises:
         ValueError: it is not that.
@@ -268,7 +268,7 @@ def _url(text: str, *schemes: str) -> SplitResult:
 
 
 def _port_of(url: SplitResult) -> int | None:
-    """The port. Raises ValueError where it is no port at all, also for 0."""
+    """Return the port. Raises ValueError for any other text, and for 0."""
     if url.port == 0:
         raise ValueError("port 0")
     return url.port

@@ -1,4 +1,4 @@
-"""Credential files that every user of the machine can read. Told, not refused: containers mount theirs like that."""
+"""Credential files that every user of the machine can read: a warning, for containers mount theirs like that."""
 
 import os
 from pathlib import Path
@@ -11,22 +11,22 @@ _OTHERS_READ = 0o004
 
 
 def exposed(folder: str) -> list[str]:
-    """Names of the settings' files in the credentials folder that others can read, "" for no folder.
+    """Return the names of settings in the credentials folder whose files other users can read.
 
-    A folder that others cannot enter keeps its files to itself, whatever their modes.
+    Files in a folder that others cannot enter are safe, whatever their modes. `folder` is "" without credentials.
     """
     if not folder:
         return []
     try:
         if not Path(folder).stat().st_mode & _OTHERS_ENTER:
             return []
-        wanted = {credential_name(key) for key in FIELDS}
-        with os.scandir(folder) as entries:
-            return sorted(one.name for one in entries if one.name in wanted and one.stat().st_mode & _OTHERS_READ)
+        names = {credential_name(key) for key in FIELDS}
+        with os.scandir(folder) as files:
+            return sorted(file.name for file in files if file.name in names and file.stat().st_mode & _OTHERS_READ)
     except OSError:
-        return []  # what cannot be read is told where the settings are loaded
+        return []  # `load` reports a folder that cannot be read
 
 
 def words_about(names: list[str]) -> str:
-    """What is wrong with these files, and what to do."""
+    """Return the warning about these files."""
     return f"every user of this machine can read {', '.join(names)} in $CREDENTIALS_DIRECTORY; chmod o= them"

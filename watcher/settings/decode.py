@@ -1,6 +1,6 @@
-"""Text from the command line, the environment or a credential file, as the type of its setting. Pure.
+"""Text of the command line, the environment or a credential file, as a value of its setting's type. Pure.
 
-Invariant: text that does not fit stays text, and is refused with the others by the settings themselves.
+Invariant: text that does not fit stays text, so that the model refuses it together with every other problem.
 """
 
 import re
@@ -17,18 +17,18 @@ _TRUE, _FALSE = frozenset({"true", "1", "yes", "on"}), frozenset({"false", "0", 
 
 
 def decode(known: FieldInfo, text: str) -> Any:
-    """Text as the type of the setting; text that does not fit stays text, and is refused with the others."""
+    """Return text as a value of the setting's type; text that does not fit stays text, which the model refuses."""
     kinds = (known.annotation, get_origin(known.annotation), *get_args(known.annotation))
-    word = text.strip()
+    stripped = text.strip()
     if tuple in kinds:
-        items = _decode_list(word)
+        items = _decode_list(stripped)
         return _decode_numbers(items) if int in get_args(known.annotation) and isinstance(items, list) else items
-    if bool in kinds and word.lower() in _TRUE | _FALSE:
-        return word.lower() in _TRUE
-    if int in kinds and _INTEGER.fullmatch(word):
-        return int(word)
-    if float in kinds and _DECIMAL.fullmatch(word):
-        return float(word)
+    if bool in kinds and stripped.lower() in _TRUE | _FALSE:
+        return stripped.lower() in _TRUE
+    if int in kinds and _INTEGER.fullmatch(stripped):
+        return int(stripped)
+    if float in kinds and _DECIMAL.fullmatch(stripped):
+        return float(stripped)
     return text
 
 
@@ -43,4 +43,4 @@ def _decode_list(text: str) -> Any:
 
 def _decode_numbers(items: list[Any]) -> list[Any]:
     parts = [part for item in items for part in (item.split(",") if isinstance(item, str) else [item]) if part != ""]
-    return [int(one) if isinstance(one, str) and _INTEGER.fullmatch(one) else one for one in parts]
+    return [int(part) if isinstance(part, str) and _INTEGER.fullmatch(part) else part for part in parts]

@@ -1,6 +1,6 @@
 """The settings as the daemon reads them: frozen, complete, checked.
 
-Imports nothing of ours but its tables and `checks`; loading and precedence live in `sources`. Invariant: a `Settings`
+Sources and their precedence are in `load`. Invariant: a `Settings`
 that exists is valid, and neither its repr nor an error about it shows a password or a URL. The descriptions here are
 the source of `docs/settings.md` and of the file that `watcher init` writes.
 """
@@ -247,7 +247,7 @@ class Log(Section):
 
 
 class Settings(BaseSettings):
-    """All of it. Made by `sources.load`; made directly it checks only what it is given and reads nothing else."""
+    """All settings, made by `load`. Made directly, it checks its arguments and reads no source."""
 
     model_config = SettingsConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
@@ -273,7 +273,7 @@ class Settings(BaseSettings):
         return (init_settings,)
 
     def secrets(self) -> tuple[str, ...]:
-        """Every string that must not be seen: for the log's redaction. Never print this."""
+        """Return every secret string, for the redaction of the log. Never print this."""
         direct = self.operator.direct
         passwords = [one.get_secret_value() for one in (self.operator.password, direct.password) if one]
         urls = (*self.chain.rpc_urls, self.operator.url, direct.url, self.hook.target, self.ledger.url)

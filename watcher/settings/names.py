@@ -1,7 +1,7 @@
-"""What a setting is called outside the file: its environment variable and its credential file.
+"""The names of a setting outside the file: its environment variable and its credential file.
 
-Invariant: only a name of the form TABLE__KEY can be ours, so that what other programs put into the environment never
-stops the start, and a typo in a name of ours always does.
+Invariant: only a name of the form TABLE__KEY can be ours, so that variables of other programs never stop the start,
+and a typo in a name of ours always does.
 """
 
 from collections.abc import Sequence
@@ -14,30 +14,30 @@ from watcher.text import did_you_mean
 PREFIX = "WATCHER_"
 # Names of ours that are no settings.
 OTHER_NAMES = frozenset({"WATCHER_ANVIL", "WATCHER_CONFIG", "WATCHER_LOG"})
-# How near a name must be to a known one to be a typo of it: in a table of ours, and elsewhere.
+# The similarity from which a name is a typo of a known one: in a table of ours, and elsewhere.
 _TYPO, _NEAR = 0.6, 0.85
 
 
 @dataclass(frozen=True, slots=True)
 class Name:
-    """A name that is no setting. `is_ours` when it can be nothing but a typo; `hint` names what was probably meant."""
+    """A name that is no setting. `is_ours`: it can only be a typo; `hint` has the setting that was probably meant."""
 
     is_ours: bool
     hint: str
 
 
 def env_name(key: Key) -> str:
-    """The environment variable of a setting."""
+    """Return the environment variable of a setting."""
     return f"{PREFIX}{credential_name(key)}".upper()
 
 
 def credential_name(key: Key) -> str:
-    """The file of a setting in `$CREDENTIALS_DIRECTORY`."""
+    """Return the file of a setting in `$CREDENTIALS_DIRECTORY`."""
     return ".".join(key).replace(".", "__")
 
 
 def name_of(name: str, known: Sequence[str]) -> Name:
-    """Sort out a name that is none of `known`: ours with a typo, near to one of ours, or somebody else's.
+    """Classify a name that is none of `known`: ours with a typo, near to one of ours, or of another program.
 
     WATCHER_CHAIN__RPC_URL and WATCHER_CHIAN__RPC_URLS are typos; WATCHER_LEDGER_URL and `operator_password` are only
     near, because the separator is missing; WATCHER_HOME and `tls.key` belong to others.

@@ -1,4 +1,4 @@
-"""What a table of the settings is: frozen, strict, and silent about its values in errors."""
+"""The base of the settings' tables: frozen, strict, and without values in errors."""
 
 from typing import Annotated
 

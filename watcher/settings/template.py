@@ -1,6 +1,6 @@
 """A commented `watcher.toml`, made from the settings themselves, so that it cannot fall behind them.
 
-Invariant: what `render` returns is TOML that `sources.load` understands, and it holds no secret.
+Invariant: `render` returns TOML that `load` understands, without secrets.
 """
 
 import json
@@ -25,11 +25,10 @@ _ESSENTIAL = frozenset({"hook.target", "operator.api", "operator.url", "operator
 
 
 def render(values: Mapping[str, Any] | None = None) -> str:
-    """The file's text.
+    """Return the text of the file.
 
-    Args:
-        values: what is known already, as `{"chain.chain_id": 31337}`. The rest shows examples, to be filled in; an
-            example address is zero, which `load` refuses, so that nobody watches it by accident.
+    `values` are known settings, as `{"chain.chain_id": 31337}`; the others show examples. The example address is
+    zero, which `load` refuses, so that it is never watched by accident.
     """
     known = dict(values or {})
     lines = [_HEADER]
@@ -42,7 +41,7 @@ def render(values: Mapping[str, Any] | None = None) -> str:
 
 
 def toml_value(value: Any) -> str:
-    """A number, truth value, text or list of these, as TOML writes it."""
+    """Return a number, truth value, text or list of these as TOML."""
     return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=True)
 
 

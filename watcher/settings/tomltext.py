@@ -1,7 +1,7 @@
-"""A file of settings, read and parsed.
+"""The TOML file of the settings, read and parsed within a limit.
 
-Invariant: whatever the path leads to, and whatever the file holds, the only error is `FixConfiguration`, its words
-are free of the file's values, and no more than a limit is read.
+Invariant: for any path and any content the only error is `FixConfiguration`, and its message holds no value of the
+file.
 """
 
 import re
@@ -20,10 +20,10 @@ _QUOTED = re.compile(r"(['\"]).*\1")
 
 
 def parse(path: Path) -> dict[str, Any]:
-    """The tables of a TOML file.
+    """Return the tables of a TOML file.
 
     Raises:
-        FixConfiguration: as `read_text`, or it is not TOML; the line and column are told.
+        FixConfiguration: `read_text` refuses the file, or it is not TOML; the message has line and column.
     """
     shown = escape(str(path))
     try:
