@@ -4,24 +4,22 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import pytest
 
-from tests.integration.node_rig import Answers, Relay, Twist, relaying
+from tests.integration.node_rig import Answers, Relay, Twist
+from tests.kit.chain import laid
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
-from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
-from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.devnet.world import Devnet
 from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.ledger import claims, hook_results, ingest, manual, queries, schema
 from watcher.ledger.engine import parse_url
@@ -74,30 +72,19 @@ class Rig:
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
-        options = DevnetOptions(directory=tmp_path / "net", mining="auto", window_blocks=WINDOW, persist=False)
-        net = await stack.enter_async_context(Devnet(options))
-        relays = [await stack.enter_async_context(relaying(net.rpc_url)) for _ in range(2)]
-        clock, random = SystemClock(), Random(1)
-        nodes = NodePool([Node(relay.url, net.chain_id, clock) for relay in relays], clock, random, quorum=2)
-        stack.push_async_callback(nodes.close)
-        address = bytes.fromhex(net.task_manager[2:])
-        contract = TaskManager(nodes, address, convention("wizard"), 100)
-        url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
-        schema.upgrade(url)
-        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-        source = Source(nodes, contract, ledger, clock, WINDOW)
-        watch = Watch(source, WatchPlan(net.chain_id, DEPTH, 100, 1))
+        ground = await laid(stack, tmp_path, window=WINDOW, relays=2, quorum=2)
+        watch = Watch(ground.source, WatchPlan(ground.net.chain_id, DEPTH, 100, 1))
         yield Rig(
-            net,
-            relays,
-            nodes,
-            contract,
-            ledger,
-            source,
+            ground.net,
+            ground.relays,
+            ground.nodes,
+            ground.contract,
+            ground.ledger,
+            ground.source,
             watch,
-            Admit(source, 0, 1),
-            Confirm(source, 1),
-            Recheck(source, watch.reader, 0, 100, 1),
+            Admit(ground.source, 0, 1),
+            Confirm(ground.source, 1),
+            Recheck(ground.source, watch.reader, 0, 100, 1),
         )
 
 

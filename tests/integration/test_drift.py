@@ -4,25 +4,23 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 
 import pytest
 
-from tests.integration.node_rig import Answers, Relay, relaying
+from tests.integration.node_rig import Answers, Relay
+from tests.kit.chain import laid
 from watcher.chain.contract import IMPLEMENTATION_SLOT, TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
-from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import call_data
-from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.devnet.world import Devnet
 from watcher.errors import StaleNode
-from watcher.ledger import ingest, queries, schema, source
-from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Ledger, open_ledger
+from watcher.ledger import ingest, queries, source
+from watcher.ledger.store import Ledger
 from watcher.task import Header
 from watcher.text import to_hex
 
@@ -59,24 +57,11 @@ class Rig:
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
-        options = DevnetOptions(
-            directory=tmp_path / "net", mining="auto", window_blocks=WINDOW, persist=False, upgradeable=True
-        )
-        net = await stack.enter_async_context(Devnet(options))
-        relay = await stack.enter_async_context(relaying(net.rpc_url))
-        clock = SystemClock()
-        nodes = NodePool([Node(relay.url, net.chain_id, clock)], clock, Random(1))
-        stack.push_async_callback(nodes.close)
-        address = bytes.fromhex(net.task_manager[2:])
-        contract = TaskManager(nodes, address, convention("wizard"), 100)
-        url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
-        schema.upgrade(url)
-        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-        source = Source(nodes, contract, ledger, clock, WINDOW)
-        watch = Watch(source, WatchPlan(net.chain_id, DEPTH, 100, 1))
+        ground = await laid(stack, tmp_path, window=WINDOW, upgradeable=True)
+        watch = Watch(ground.source, WatchPlan(ground.net.chain_id, DEPTH, 100, 1))
         windows: list[int | None] = []
-        drift = Drift(source, watch.reader, None, windows.append)
-        yield Rig(net, relay, nodes, ledger, watch, drift, windows)
+        drift = Drift(ground.source, watch.reader, None, windows.append)
+        yield Rig(ground.net, ground.relays[0], ground.nodes, ground.ledger, watch, drift, windows)
 
 
 async def test_drift_logs_nothing_when_nothing_has_changed(rig: Rig) -> None:

@@ -4,32 +4,29 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
-from tests.integration.node_rig import Answers, Relay, Twist, relaying
+from tests.integration.node_rig import Answers, Relay, Twist
+from tests.kit.chain import laid
 from watcher.chain.absence import APART_S
 from watcher.chain.admit import Admit
 from watcher.chain.confirm import Confirm
 from watcher.chain.contract import TaskManager
-from watcher.chain.convention.convention import convention
 from watcher.chain.drift import Drift
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.resolve import Resolver
-from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
-from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.devnet.world import Devnet
 from watcher.errors import RetryElsewhere
-from watcher.ledger import claims, hook_results, ingest, queries, schema
-from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Ledger, open_ledger
+from watcher.ledger import claims, hook_results, ingest, queries
+from watcher.ledger.store import Ledger
 from watcher.state import State
 from watcher.task import Accepted, Responded, Response, Sent, Sighting
 
@@ -103,18 +100,9 @@ class Rig:
 
 
 async def opened(folder: Path, stack: AsyncExitStack, endpoints: int, quorum: int, window: int = WINDOW) -> Rig:
-    options = DevnetOptions(directory=folder / "net", mining="auto", window_blocks=window, persist=False)
-    net = await stack.enter_async_context(Devnet(options))
-    relays = [await stack.enter_async_context(relaying(net.rpc_url)) for _ in range(endpoints)]
     clock = Ahead()
-    nodes = NodePool([Node(one.url, net.chain_id, clock) for one in relays], clock, Random(1), quorum=quorum)
-    stack.push_async_callback(nodes.close)
-    address = bytes.fromhex(net.task_manager[2:])
-    contract = TaskManager(nodes, address, convention("wizard"), 100)
-    url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
-    schema.upgrade(url)
-    ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-    return Rig(net, relays, nodes, contract, ledger, clock, quorum, window)
+    ground = await laid(stack, folder, window=window, relays=endpoints, quorum=quorum, clock=clock)
+    return Rig(ground.net, ground.relays, ground.nodes, ground.contract, ground.ledger, clock, quorum, window)
 
 
 @pytest.fixture

@@ -5,25 +5,18 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 
-from tests.integration.node_rig import Answers, Relay, relaying
+from tests.integration.node_rig import Answers, Relay
+from tests.kit.chain import laid
 from watcher.chain.admit import Admit
-from watcher.chain.contract import TaskManager
-from watcher.chain.convention.convention import convention
 from watcher.chain.recheck import Recheck
-from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.nodes import NodePool
-from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
-from watcher.clock import SystemClock
-from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import queries, schema
-from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Ledger, open_ledger
+from watcher.devnet.world import Devnet
+from watcher.ledger import queries
+from watcher.ledger.store import Ledger
 
 FLOOD = 20_000
 WINDOW = 100
@@ -58,21 +51,10 @@ class Rig:
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
-        options = DevnetOptions(directory=tmp_path / "net", mining="auto", window_blocks=WINDOW, persist=False)
-        net = await stack.enter_async_context(Devnet(options))
-        relay = await stack.enter_async_context(relaying(net.rpc_url))
-        clock = SystemClock()
-        nodes = NodePool([Node(relay.url, net.chain_id, clock, body_limit_bytes=1 << 25)], clock, Random(1))
-        stack.push_async_callback(nodes.close)
-        address = bytes.fromhex(net.task_manager[2:])
-        contract = TaskManager(nodes, address, convention("wizard"), 100)
-        url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
-        schema.upgrade(url)
-        ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
-        source = Source(nodes, contract, ledger, clock, WINDOW)
-        watch = Watch(source, WatchPlan(net.chain_id, 30, 100, 1))
-        admit = Admit(source, 0, 1)
-        yield Rig(net, relay, ledger, watch, admit, Recheck(source, watch.reader, 0, 100, 1))
+        ground = await laid(stack, tmp_path, window=WINDOW, body_limit_bytes=1 << 25)
+        watch = Watch(ground.source, WatchPlan(ground.net.chain_id, 30, 100, 1))
+        recheck = Recheck(ground.source, watch.reader, 0, 100, 1)
+        yield Rig(ground.net, ground.relays[0], ground.ledger, watch, Admit(ground.source, 0, 1), recheck)
 
 
 def flooding(size: int, forge: Callable[[int, Log], Log]) -> Callable[[Answers, Answers], Answers]:
