@@ -98,6 +98,14 @@ async def test_prove_compares_one_task_only_when_the_contract_holds_hashes(ledge
     assert (proof.ok, proof.known, proof.open) == (True, 1, [0])
 
 
+async def test_prove_names_a_task_that_the_ledger_lacks(ledger: LedgerRig) -> None:
+    task = make_task(0)
+    await ledger.record(task)
+    held = {0: (task.task_hash, None), 1: (make_task(1).task_hash, None)}
+    proof = await proved(ledger, Contract(count=2, proves_tasks=True, held=held))
+    assert (proof.ok, proof.known, proof.missing) == (False, 1, [1])
+
+
 async def test_response_of_ignores_events_older_than_the_task(ledger: LedgerRig) -> None:
     """The same key may be asked again: an answer to the earlier task says nothing of the later one."""
     first, second = make_task(0), make_task(0, block=107, content="again")

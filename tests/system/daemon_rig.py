@@ -134,17 +134,17 @@ class Rig(LedgerReading):
         deadline_s = time.monotonic() + timeout_s
         while not condition():
             if time.monotonic() > deadline_s:
-                await self._dump_stacks()
                 raise AssertionError(f"not within {timeout_s:g} s: {what}\n{self.story()}")
             await asyncio.sleep(POLL_S)
 
-    async def _dump_stacks(self) -> None:
-        """Have each running daemon write the stacks of its threads into its log; it ends by that."""
+    async def dump_stacks(self) -> None:
+        """Have each running daemon write the stacks of its threads into its log, and print that; they end by it."""
         for daemon in self._daemons:
             if daemon.running:
                 daemon.send(signal.SIGABRT)
                 with suppress(AssertionError):
                     await daemon.wait(timeout_s=5)
+                print(daemon.log[-8000:])
 
     async def caught_up(self) -> None:
         """Waits until the ledger has read up to the head."""
@@ -263,4 +263,9 @@ async def running_rig(
     given: dict[str, Any] = {"mining": "manual", "slots_in_epoch": 1, "confirmations": 1, "persist": False} | options
     async with AsyncExitStack() as stack:
         net = await stack.enter_async_context(Devnet(DevnetOptions(directory=folder / "devnet", **given)))
-        yield Rig(net, folder, stack, hook, **(toml or {}))
+        rig = Rig(net, folder, stack, hook, **(toml or {}))
+        try:
+            yield rig
+        except AssertionError:
+            await rig.dump_stacks()
+            raise

@@ -198,7 +198,7 @@ class TaskManager:
         if replies and not any(replies):
             views[0].read(replies[0])  # raises: there is no code at the address, or none of this convention
         unread = [reply for reply in replies if isinstance(reply, Unread)]
-        if len(indices) > 1 and len(unread) == len(replies):
+        if len(indices) > 1 and unread and len(unread) == len(replies):  # none of each: there are no views
             raise RetryElsewhere(unread[0].reason)
         remaining = iter(replies)
         return [self._held(remaining) for _ in indices]

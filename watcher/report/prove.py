@@ -192,6 +192,7 @@ class Prover:
             rows = self._meant(tasks.get(index, []), reading[0])
             if not rows:
                 proof.missing.append(index)
+                continue
             for row, successor in zip(rows, [*rows[1:], None], strict=True):
                 event = self._event(events.get(index, []), row, successor, reading[1])
                 self._count(proof, row, reading, event, at)
