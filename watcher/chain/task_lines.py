@@ -61,18 +61,20 @@ class SeenLines:
 
 
 def fields(task: Task) -> dict[str, object]:
-    """Return the fields of a line about a task: its index, and its deadline (None: no answer is too late)."""
-    return {"task": task.task_index, "deadline": deadline(task)}
+    """Return the fields of a line about a task: its index, and its deadline if it has one.
+
+    `deadline_block` is in the contract's numbering; `deadline_at` is a time, where the contract names one.
+    """
+    line: dict[str, object] = {"task": task.task_index}
+    if task.deadline_s is not None:
+        at = datetime.fromtimestamp(min(task.deadline_s, _LAST_TIME_S), UTC)
+        line["deadline_at"] = at.strftime("%Y-%m-%dT%H:%M:%SZ")
+    elif task.deadline_block is not None:
+        line["deadline_block"] = task.deadline_block
+    return line
 
 
 def summary(tasks: Sequence[Task]) -> dict[str, object]:
     """Return the fields of a line about several tasks: their number, the lowest and the highest index."""
     indices = [task.task_index for task in tasks]
     return {"tasks": len(indices), "lowest": min(indices), "highest": max(indices)}
-
-
-def deadline(task: Task) -> str | None:
-    """Return the deadline as the contract names it: a block, or a time where the contract names one."""
-    if task.deadline_s is not None:
-        return datetime.fromtimestamp(min(task.deadline_s, _LAST_TIME_S), UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-    return None if task.deadline_block is None else f"block {task.deadline_block}"
