@@ -253,8 +253,8 @@ async def test_a_reload_takes_the_new_settings_and_refuses_wrong_ones(world: Wor
     path = "/etc/avs-watcher/demo.toml"
     good = await world.ok("cat", path)
     for text, words in (
-        (good + '\n[log]\nlevel = "debug"\n', "log.level changed"),
-        (good + "\n[log]\nlevel = \n", "the old ones hold"),
+        (good + '\n[log]\nlevel = "debug"\n', "settings.reloaded: "),
+        (good + "\n[log]\nlevel = \n", "settings.reload_failed: "),
     ):
         await asyncio.to_thread(world.machine.write, path, text)
         await world.ok("systemctl", "reload", UNIT)
