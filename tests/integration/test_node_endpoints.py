@@ -24,7 +24,7 @@ ADDRESS = b"\x11" * 20
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
     found: list[str] = []
-    sink = logger.add(lambda message: found.append(str(message)), format="{level} {message}", level="DEBUG")
+    sink = logger.add(lambda message: found.append(str(message)), format="{level} {message} {extra}", level="DEBUG")
     yield found
     logger.remove(sink)
 

@@ -300,7 +300,7 @@ async def test_header_is_refused_when_its_height_differs_or_it_changes_meanwhile
         relay.twist = other_height
         assert "answered with block 7 when asked for 8" in str(await fails(wide(node)))
         relay.twist = moved
-        assert "moved under our feet" in str(await fails(wide(node)))
+        assert "moved meanwhile" in str(await fails(wide(node)))
 
 
 async def test_an_unknown_finality_tag_is_no_block_and_no_failure(relay: Relay) -> None:

@@ -49,7 +49,10 @@ def lines() -> Iterator[list[str]]:
     found: list[str] = []
     # Ours alone: the fake node on the other side logs as well, where a test before this one has bridged the libraries.
     sink = logger.add(
-        lambda message: found.append(str(message)), format="{level} {message}", level="TRACE", filter="watcher.chain"
+        lambda message: found.append(str(message)),
+        format="{level} {message} {extra}",
+        level="TRACE",
+        filter="watcher.chain",
     )
     yield found
     logger.remove(sink)
@@ -115,8 +118,8 @@ async def test_new_blocks_of_a_real_chain_wake_up_also_after_an_outage(tmp_path:
         await bell.reach(rings + 1)
         await chain.mine(1)
         await bell.reach(rings + 2)
-    ups = [line for line in lines if "is up" in line]
-    downs = [line for line in lines if "is down" in line]
+    ups = [line for line in lines if "rpc.subscription_up" in line]
+    downs = [line for line in lines if "rpc.subscription_down" in line]
     assert (len(ups), len(downs), len(lines)) == (2, 1, 3)
 
 
@@ -210,7 +213,7 @@ async def test_what_is_no_websocket_is_a_loss_with_words(raw: bytes, lines: list
     clock = ObservedClock()
     async with server, waking(f"ws://127.0.0.1:{port}/ws/{SECRET}", Bell(), clock):
         await clock.slept.reach(2)
-    assert len(lines) == 1 and "is down, polling goes on" in lines[0]
+    assert len(lines) == 1 and "rpc.subscription_down" in lines[0]
     assert SECRET not in lines[0]
 
 

@@ -28,7 +28,7 @@ async def test_answers_go_out_when_one_node_of_three_is_ahead_on_a_fork(tmp_path
         await rig.create(2)
         async with rig.mining(0.3):
             await rig.until(lambda: set(rig.states().values()) == {"final"}, f"both are final; {daemon.log[-600:]}")
-        assert "endpoints of chain.rpc_urls disagree" in daemon.log
+        assert "rpc.nodes_disagree" in daemon.log
         assert rig.query("SELECT count(*) FROM events WHERE kind = 'rewind'") == [(0,)]
         assert await daemon.stop() == 0
 

@@ -211,7 +211,7 @@ async def _one_more(rig: Rig) -> None:
 async def test_silent_or_dead_websocket_costs_only_latency(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig, wired(rig) as wire:
         daemon = await rig.start()
-        await rig.until(lambda: "wake-up connection" in daemon.log, "the socket is up")
+        await rig.until(lambda: "rpc.subscription_up" in daemon.log, "the socket is up")
         await _one_more(rig)
         wire.silent = True
         await _one_more(rig)

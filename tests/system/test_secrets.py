@@ -259,7 +259,7 @@ async def test_no_secret_comes_out_anywhere(
         assert HOOK_MARK.encode() in found.all("the log")
         assert HOOK_MARK.encode() in found.all("the ledger's values")
         assert NODE_MARK.encode() in found.all("`watcher check")
-        assert b"endpoint out of use" in found.all("`watcher check")
+        assert b"rpc.node_down" in found.all("`watcher check")
         assert NODE_MARK.encode() in found.all("`watcher prove")
         assert API_MARK.encode() in found.all("`watcher check")
         assert API_MARK.encode() in found.all("`watcher tasks show")
@@ -291,13 +291,13 @@ async def _a_day_of_trouble(rig: Rig, node: Node, found: Collector) -> None:
 
 async def _turn_on_us(rig: Rig, daemon: Daemon, node: Node, mode: str) -> None:
     """The node turns on the daemon for as long as it takes to be noticed."""
-    before = daemon.log.count("endpoint out of use")
+    before = daemon.log.count("rpc.node_down")
     node.mode = mode
-    await _said(rig, daemon, "endpoint out of use", before + 1)
+    await _said(rig, daemon, "rpc.node_down", before + 1)
     if mode != "redirect":  # after that one it is left alone for a minute
-        before = daemon.log.count("answers again")
+        before = daemon.log.count("rpc.node_up")
         node.mode = "forward"
-        await _said(rig, daemon, "answers again", before + 1)
+        await _said(rig, daemon, "rpc.node_up", before + 1)
 
 
 async def _said(rig: Rig, daemon: Daemon, words: str, times: int) -> None:

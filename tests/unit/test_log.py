@@ -298,8 +298,6 @@ raise ValueError("main {PASSWORD}")
         assert PASSWORD not in line
 
 
-# Packages whose lines have no events yet.
-_OLD_LINES = ("chain/rpc", "settings")
 _LEVELS = {"trace", "debug", "info", "success", "warning", "error", "critical", "exception"}
 _LINE = re.compile(r"[a-z]+(\.[a-z_]+)+: [^{}]+")
 
@@ -330,8 +328,6 @@ def test_every_logging_call_has_a_constant_message() -> None:
 
 def test_every_logging_call_names_an_event_and_gives_values_as_fields() -> None:
     wrong = [
-        place
-        for place, call in _logging_calls()
-        if not place.startswith(_OLD_LINES) and not (len(call.args) == 1 and _LINE.fullmatch(_message(call) or ""))
+        place for place, call in _logging_calls() if not (len(call.args) == 1 and _LINE.fullmatch(_message(call) or ""))
     ]
     assert wrong == []

@@ -1,10 +1,10 @@
-"""Calls put to one endpoint, as many in a request as it takes.
+"""Calls to one endpoint, as many in a request as it takes.
 
-Providers limit batches to a hundred calls, or ten, or three, or take none at all, and each says so in its own words: an
-error in place of the list or in each item, fewer answers than questions, HTTP 400, 413 or 429. So the words do not
-matter: an endpoint that answers a trivial call alone, and not as many of them as were asked, refuses the number.
+Providers limit batches to a hundred calls, ten, three or none, and each refuses in its own way: an error in place of
+the list or in each item, fewer replies than calls, HTTP 400, 413 or 429. So the text does not matter: an endpoint that
+replies to one trivial call, but not to as many as the batch had, refuses the number.
 
-Invariant: every batch begins with eth_chainId, and so does whatever is asked without batches.
+Invariant: every batch begins with eth_chainId, and so does every question without batches.
 """
 
 import asyncio
@@ -24,10 +24,10 @@ from watcher.errors import NarrowRange, RetryElsewhere
 
 PROBE_TIMEOUT_S = 5.0
 MOST_CALLS = 101
-# A limit that was met may have been a passing trouble, or may have been lifted.
+# A limit may have been a passing failure, or may be lifted.
 _FORGET_AFTER_S = 3600.0
 _PAUSES_ENOUGH = 3
-# Requests that fail while the calls that make them fail are found: one among a hundred takes eight.
+# Failed requests while the failing calls are searched by halving: one call among a hundred takes eight.
 _FAILURES_MAX = 24
 _CHAIN_ID: Call = ("eth_chainId", [])
 _OF_BATCHES = re.compile(r"\bbatch", re.IGNORECASE)
@@ -35,7 +35,7 @@ _OF_BATCHES = re.compile(r"\bbatch", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One request that was put to an endpoint. `methods` are our own words; `ok` when a usable answer came back."""
+    """One request to an endpoint, for metrics. `ok`: a usable reply came back."""
 
     endpoint: str
     methods: tuple[str, ...]
@@ -44,7 +44,7 @@ class Asked:
 
 
 class Batch:
-    """What is asked of one endpoint together. `most`: calls in a request as long as no lower limit is known."""
+    """The calls to one endpoint."""
 
     def __init__(
         self,
@@ -56,6 +56,17 @@ class Batch:
         most: int,
         observe: Callable[[Asked], None],
     ) -> None:
+        """Start without a known limit.
+
+        Args:
+            transport: the endpoint.
+            name: the endpoint as it may be shown.
+            chain_id: the configured chain.
+            clock: measures requests and the age of a limit.
+            timeout_s: the limit for one request.
+            most: the calls in a request while no lower limit is known.
+            observe: takes each request when it is over.
+        """
         self._transport = transport
         self._name = name
         self._chain_id = chain_id
@@ -67,36 +78,44 @@ class Batch:
         self._observe = observe
 
     async def ask(self, calls: Sequence[Call], *, narrow: bool = False, timeout_s: float | None = None) -> list[Any]:
-        """Per call the bare result or an RpcError. `narrow`: a smaller question may fare better.
+        """Return the bare result or an RpcError for each call.
 
-        Raises RetryElsewhere, of whatever kind, when there is no usable answer.
+        Args:
+            calls: the calls, without eth_chainId.
+            narrow: the caller can ask a smaller question.
+            timeout_s: the limit for one request, None for that of the endpoint.
+
+        Raises:
+            NarrowRange: `narrow`, and the endpoint replies to a trivial call only.
+            RetryElsewhere: there is no usable reply.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        trouble: RetryElsewhere
+        failure: RetryElsewhere
         while True:
             self._forget()
             room = self._room
             try:
                 found = await self._in_requests(calls, room, narrow, limit_s)
-                slow = next((one for one in found if isinstance(one, RpcError) and one.slow_down), None)
+                slow = next((reply for reply in found if isinstance(reply, RpcError) and reply.slow_down), None)
                 if not narrow or slow is None:
                     self._pauses = 0 if narrow else self._pauses
                     return found
-                trouble = refused(slow, narrow)
+                failure = refused(slow, narrow)
             except TimeoutError:
-                trouble = Overloaded(f"no complete answer within {limit_s:g} s")
+                failure = Overloaded(f"no complete answer within {limit_s:g} s")
             except RetryElsewhere as refusal:
                 if await self._too_many(min(room, len(calls) + 1), refusal):
                     continue
-                trouble = refusal
-            if narrow and await self._is_the_size(trouble):
-                raise NarrowRange(str(trouble))
-            raise RetryElsewhere(*trouble.args) if isinstance(trouble, NarrowRange) else trouble
+                failure = refusal
+            if narrow and await self._is_the_size(failure):
+                raise NarrowRange(str(failure))
+            raise RetryElsewhere(*failure.args) if isinstance(failure, NarrowRange) else failure
 
     async def ask_each(self, asked: Sequence[Call]) -> list[Any]:
-        """Per call the bare result or an RpcError. A call that takes its whole request down is found by halving.
+        """Return the bare result or an RpcError for each call. A call that fails its whole request is found by halving.
 
-        Raises RetryElsewhere where the node answers nothing, or where too many calls are of that kind.
+        Raises:
+            RetryElsewhere: the node does not reply, or too many calls fail their request.
         """
         failures = 0
 
@@ -116,14 +135,14 @@ class Batch:
 
         return await ask(asked, None)
 
-    async def _is_the_size(self, trouble: RetryElsewhere) -> bool:
-        """Is it the question or the node? A node that still answers a trivial one is alive, whatever it says.
+    async def _is_the_size(self, failure: RetryElsewhere) -> bool:
+        """Return True if the failure is due to the question: the node still replies to a trivial call.
 
-        A request to slow down is what it says, unless it speaks of a range, or comes again and again for this alone.
+        A request to slow down is due to the node, unless its text is about a range, or it comes three times in a row.
         """
-        if isinstance(trouble, WrongChain):
+        if isinstance(failure, WrongChain):
             return False
-        if isinstance(trouble, Paused) and not isinstance(trouble, ShutOut) and not speaks_of_a_range(str(trouble)):
+        if isinstance(failure, Paused) and not isinstance(failure, ShutOut) and not speaks_of_a_range(str(failure)):
             self._pauses += 1
             if self._pauses < _PAUSES_ENOUGH:
                 return False
@@ -133,7 +152,7 @@ class Batch:
         return True
 
     async def room(self) -> int:
-        """The most calls the endpoint takes in one request, eth_chainId among them; 1 where it takes no batches."""
+        """Return the most calls in one request, eth_chainId among them; 1 without batches."""
         self._forget()
         await self._learn(self._room)
         return self._room
@@ -143,28 +162,28 @@ class Batch:
             self._room = self._most
 
     async def _too_many(self, calls: int, why: RetryElsewhere) -> bool:
-        """Whether `why` comes from putting so many into one request. From then on fewer are."""
+        """Return True if `why` is due to so many calls in one request, and lower the limit."""
         if calls == 1 or isinstance(why, WrongChain) or (isinstance(why, Paused) and not _OF_BATCHES.search(str(why))):
             return False
-        # Without any answer it is not the number.
+        # An endpoint without any reply does not refuse the number.
         return await self._takes(1) and await self._learn(calls)
 
     async def _learn(self, calls: int) -> bool:
-        """Find out how many of `calls` fit into one request; whether it is less than all."""
+        """Find how many of `calls` fit into one request. Return True if fewer than all do."""
         fits = calls
         while fits > 1 and not await self._takes(fits):
             fits //= 2
         if fits == calls:
             return False
         self._room, self._met_at_s = min(self._room, fits), self._clock.monotonic_s()
-        takes = f"{fits} calls in a batch" if fits > 1 else "no batches, so that one call is asked after the other"
-        logger.info("{} takes {}", self._name, takes)
+        logger.info("rpc.batch_limit: the node takes no more calls in one request", node=self._name, calls=fits)
         return True
 
     async def _takes(self, calls: int) -> bool:
-        """False when so many trivial calls are refused. One has to be answered; of more, silence proves nothing.
+        """Return False if so many trivial calls are refused. One needs a reply; for more, silence proves nothing.
 
-        Raises WrongChain when the endpoint serves another one.
+        Raises:
+            WrongChain: the endpoint serves another chain.
         """
         timeout_s = min(self._timeout_s, PROBE_TIMEOUT_S)
         try:
@@ -186,15 +205,15 @@ class Batch:
             answer = await self._request(asked, timeout_s)
             if asked[0] is _CHAIN_ID:
                 self._of_our_chain(answer.pop(0), narrow)
-            for one in answer if room > 1 else ():
-                # Some nodes answer as many calls of a batch as they like, and refuse each one that is left.
-                if isinstance(one, RpcError) and _OF_BATCHES.search(one.words) and not one.call_failed:
-                    raise refused(one, narrow)
+            for item in answer if room > 1 else ():
+                # Some nodes reply to the first calls of a batch, and refuse each of the others.
+                if isinstance(item, RpcError) and _OF_BATCHES.search(item.words) and not item.call_failed:
+                    raise refused(item, narrow)
             found += answer
         return found
 
     async def _request(self, calls: Sequence[Call], timeout_s: float) -> list[Any]:
-        """What came of one HTTP request; a single call travels without a batch. Raises TimeoutError."""
+        """Return the outcomes of one HTTP request. Raises TimeoutError."""
         began_s, ok = self._clock.monotonic_s(), False
         try:
             async with asyncio.timeout(timeout_s):
@@ -214,9 +233,9 @@ class Batch:
 
 
 def _requests(calls: Sequence[Call], room: int) -> Iterator[list[Call]]:
-    """`calls` in requests of at most `room`, in their order."""
+    """Yield `calls` in requests of at most `room`, in their order."""
     if room == 1:
-        yield from ([one] for one in (_CHAIN_ID, *calls))
+        yield from ([call] for call in (_CHAIN_ID, *calls))
         return
     for start in range(0, max(len(calls), 1), room - 1):
         yield [_CHAIN_ID, *calls[start : start + room - 1]]

@@ -1,6 +1,6 @@
-"""The body of a node's reply: how long it may be, and what it was packed with.
+"""The body of a node's reply, read and unpacked within a limit.
 
-Invariant: no more than the limit is ever held, however far a packed body unpacks.
+Invariant: no more bytes than the limit are in memory, however far a packed body unpacks.
 """
 
 import zlib
@@ -11,7 +11,7 @@ import aiohttp
 from watcher.chain.rpc.errors import Overloaded
 from watcher.errors import RetryElsewhere
 
-# Bytes that the reply to one call may have, by its method. The largest blocks name some ten thousand transactions.
+# The longest reply to one call in bytes, by method. The largest blocks name some ten thousand transactions.
 _MOST_BYTES = {
     "eth_getBlockByNumber": 4 * 1024 * 1024,
     "eth_getCode": 1024 * 1024,
@@ -21,20 +21,27 @@ _MOST_BYTES_ELSE = 256 * 1024
 _UNBOUNDED = frozenset({"eth_getLogs"})
 _PACKED = frozenset({"gzip", "x-gzip", "deflate", "compress", "x-compress", "br", "zstd"})
 _ZLIB = frozenset({"gzip", "x-gzip", "deflate"})
-_EITHER_HEADER = 32 + zlib.MAX_WBITS  # zlib tells gzip from zlib by the first bytes
+_EITHER_HEADER = 32 + zlib.MAX_WBITS  # zlib recognises gzip and zlib by the first bytes
 
 
 def limit_bytes(methods: Sequence[str], most: int) -> int:
-    """How long the reply to these calls may be. `most` is what the settings allow, and what logs may take."""
+    """Return the longest reply to these calls in bytes. `most` is the limit of the settings, which holds for logs."""
     if not _UNBOUNDED.isdisjoint(methods):
         return most
     return min(most, sum(_MOST_BYTES.get(method, _MOST_BYTES_ELSE) for method in methods))
 
 
 async def read(response: aiohttp.ClientResponse, most: int, *, cut: bool = False) -> bytes:
-    """The body, unpacked, of at most `most` bytes; `cut` takes the beginning of a longer one.
+    """Return the unpacked body.
 
-    Raises Overloaded when it is longer or incomplete, RetryElsewhere when it is packed in a way that is not read.
+    Args:
+        response: the reply, of which no byte is read yet.
+        most: the limit in bytes.
+        cut: return the beginning of a longer body instead of raising.
+
+    Raises:
+        Overloaded: the body is longer, or incomplete.
+        RetryElsewhere: it is packed by another method than gzip or deflate.
     """
     unpack = _unpacker(response)
     body = bytearray()
@@ -51,9 +58,9 @@ async def read(response: aiohttp.ClientResponse, most: int, *, cut: bool = False
 
 
 def _unpacker(response: aiohttp.ClientResponse) -> "_Unpacker | None":
-    """What unpacks this body, None where it is plain. Names that pack nothing (identity, utf-8, none) are harmless."""
+    """Return the unpacker of a body, None for a plain one. Names that pack nothing (identity, utf-8) are ignored."""
     named = response.headers.get("Content-Encoding", "").lower().split(",")
-    packed = [one.strip() for one in named if one.strip() in _PACKED]
+    packed = [name.strip() for name in named if name.strip() in _PACKED]
     if not packed:
         return None
     if len(packed) > 1 or packed[0] not in _ZLIB:
@@ -63,7 +70,7 @@ def _unpacker(response: aiohttp.ClientResponse) -> "_Unpacker | None":
 
 
 class _Unpacker:
-    """gzip, zlib or raw deflate, a piece at a time and never more than there is room for."""
+    """gzip, zlib or raw deflate, one chunk after the other, within the room that is left."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(_EITHER_HEADER)

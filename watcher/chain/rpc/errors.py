@@ -1,8 +1,8 @@
-"""What an endpoint says when it does not answer, and what that means. Pure.
+"""The refusals of endpoints, and their meaning. Pure.
 
-Nodes word the same refusal in dozens of ways, so only four meanings are looked for in the words: "slow down", "I do
-not have that block", "I do not keep its state" and "the call itself failed". Everything else stays a plain refusal,
-and the caller decides by what was asked.
+Nodes word the same refusal in dozens of ways, so the patterns know four meanings only: "slow down", "no such block",
+"no such state" and "the call itself failed". Any other text stays a plain refusal, and the caller decides by its
+question.
 """
 
 import re
@@ -14,8 +14,7 @@ from typing import Any
 from watcher import files
 from watcher.errors import NarrowRange, RetryElsewhere
 
-# What may be shown of a foreign text; up to ten times as much is kept, so that a secret in it can be found and taken
-# out before the cut.
+# The characters of a foreign text in a message. Ten times as many are kept, so that a secret is removed before the cut.
 WORDS_LIMIT = 200
 COOL_DOWN_MAX_S = 300.0
 
@@ -24,7 +23,7 @@ _SLOW_DOWN = re.compile(
     r"|quota|slow down",
     re.IGNORECASE,
 )
-# No rate limit speaks of these; a limit on what one question may cover does, also where it calls itself a quota.
+# Words of limits on the range of one question, also of those that call themselves a quota. No rate limit has them.
 _OF_A_RANGE = re.compile(
     r"\brange|\bblocks\b|\bresults?\b|\blogs\b|result set|response (is )?too|response size|eth_getlogs", re.IGNORECASE
 )
@@ -38,7 +37,7 @@ _NO_SUCH_STATE = re.compile(
     r"missing trie node|historical state|state .{0,80}(not |un)available|no state available|pruned|pruning|archive",
     re.IGNORECASE,
 )
-# Anchored: what a contract says in its revert may contain any other words, and comes after these.
+# Anchored: the reason of a revert follows these words, and may contain any others.
 _CALL_FAILED = re.compile(
     r"(error: )?(vm exception|vm execution error|execution (reverted|error|failed)|reverted|revert\b|invalid opcode"
     r"|evm error|out of gas|bad instruction|stack (under|over)flow|invalid jump)",
@@ -47,7 +46,7 @@ _CALL_FAILED = re.compile(
 
 
 class Paused(RetryElsewhere):
-    """The endpoint wants to be left alone for a while; `cool_down_s` is None when it did not say for how long."""
+    """The endpoint asks for a pause of `cool_down_s` seconds; None: it does not say how long."""
 
     def __init__(self, words: str, cool_down_s: float | None = None) -> None:
         super().__init__(words)
@@ -55,20 +54,20 @@ class Paused(RetryElsewhere):
 
 
 class ShutOut(Paused):
-    """The endpoint serves somebody else, or somewhere else: the key, the path or the whole URL is wrong."""
+    """The endpoint does not serve this client or this address: the key, the path or the whole URL is wrong."""
 
 
 class Overloaded(RetryElsewhere):
-    """No answer, and the size of the question may be why: time-out, cut answer, answer over the limit, 413, 5xx."""
+    """No usable reply, perhaps for the size of the question: time-out, cut or oversized reply, HTTP 413 or 5xx."""
 
 
 class WrongChain(RetryElsewhere):
-    """The endpoint serves another chain than the configured one; nothing it says counts."""
+    """The endpoint serves another chain than the configured one; none of its replies counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class RpcError:
-    """A JSON-RPC error object. `words` is printable ASCII of limited length, still to be scrubbed."""
+    """A JSON-RPC error object. `words` is printable ASCII of limited length, and may hold secrets of the URL."""
 
     code: int | None
     words: str
@@ -84,7 +83,7 @@ class RpcError:
 
     @property
     def no_such_state(self) -> bool:
-        """The block is known, and the state after it is not kept: usual for all but the newest 128 blocks."""
+        """True if the node has the block without its state, as full nodes do for all but the newest 128 blocks."""
         return bool(_NO_SUCH_STATE.search(self.words))
 
     @property
@@ -96,25 +95,25 @@ class RpcError:
 
 
 def refused(error: RpcError, narrow: bool = False) -> RetryElsewhere:
-    """The failure that an error object stands for. `narrow`: a smaller question may fare better."""
+    """Return the exception for an error object. `narrow`: the node may serve a smaller question."""
     if error.slow_down and not (narrow and speaks_of_a_range(error.words)):
         return Paused(str(error))
     return NarrowRange(str(error)) if narrow else RetryElsewhere(str(error))
 
 
 def speaks_of_a_range(words: str) -> bool:
-    """Whether a refusal is about how much one question covers."""
+    """Return True if a refusal is about the range of one question."""
     return bool(_OF_A_RANGE.search(words))
 
 
 def clean(words: object) -> str:
-    """Foreign text made safe to print: ASCII on one line, control characters escaped, of limited length."""
-    text = words if isinstance(words, str) else "no words given"
+    """Return foreign text safe to print: ASCII on one line, control characters escaped, of limited length."""
+    text = words if isinstance(words, str) else "no reason given"
     return ascii(text[: 10 * WORDS_LIMIT])[1:-1][: 10 * WORDS_LIMIT]
 
 
 def rpc_error(raw: Any) -> RpcError:
-    """An error member of whatever shape (objects by the standard, plain strings in the wild)."""
+    """Return the error in an `error` member of any shape: an object by the standard, plain text at some nodes."""
     if not isinstance(raw, dict):
         return RpcError(None, clean(raw))
     code = raw.get("code")
@@ -135,7 +134,7 @@ def _data(raw: dict[str, Any]) -> bytes | None:
 
 
 def words_in(body: bytes) -> str:
-    """What a body that came with an HTTP error says, if it is a JSON-RPC error; HTML is not worth repeating."""
+    """Return the JSON-RPC error in the body of an HTTP error, "" for any other body, such as HTML."""
     try:
         raw = files.parse(body)
     except ValueError:
@@ -146,28 +145,37 @@ def words_in(body: bytes) -> str:
 
 
 def http_refusal(status: int, words: str, retry_after_s: float | None) -> RetryElsewhere:
-    """The error for an HTTP status other than 200."""
-    said = f"HTTP {status}" + (f": {words}" if words else "")
+    """Return the exception for an HTTP status other than 200.
+
+    Args:
+        status: the HTTP status.
+        words: the JSON-RPC error in the body, or "".
+        retry_after_s: the pause that the endpoint asks for in seconds, None without one.
+    """
+    message = f"HTTP {status}" + (f": {words}" if words else "")
     if 300 <= status < 400:
-        return ShutOut(f"{said}: it redirects; put the address it moved to into chain.rpc_urls", 60.0)
+        return ShutOut(f"{message}: it redirects; put the new address into chain.rpc_urls", 60.0)
     if status in (401, 402, 403, 404):
-        return ShutOut(f"{said}: it does not serve us; check the key and the path in chain.rpc_urls", 60.0)
+        return ShutOut(f"{message}: it does not serve us; check the key and the path in chain.rpc_urls", 60.0)
     if status == 429 or retry_after_s is not None or _SLOW_DOWN.search(words):
-        return Paused(said, retry_after_s)
+        return Paused(message, retry_after_s)
     if status in (400, 408, 413) or status >= 500:
-        return Overloaded(said)
-    return RetryElsewhere(said)
+        return Overloaded(message)
+    return RetryElsewhere(message)
 
 
 def retry_after_s(header: str | None, now_ms: int) -> float | None:
-    """Seconds to wait by a Retry-After header (seconds or a date), within 0 and `COOL_DOWN_MAX_S`; None if unusable."""
+    """Return the pause (s) of a Retry-After header, seconds or a date, up to `COOL_DOWN_MAX_S`; None if unusable.
+
+    Source: RFC 9110, section 10.2.3.
+    """
     if header is None or len(header) > 64:
         return None
     try:
-        wanted = float(header) if re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", header) else _until(header, now_ms)
+        pause_s = float(header) if re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", header) else _until(header, now_ms)
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
-    return min(max(wanted, 0.0), COOL_DOWN_MAX_S)
+    return min(max(pause_s, 0.0), COOL_DOWN_MAX_S)
 
 
 def _until(header: str, now_ms: int) -> float:

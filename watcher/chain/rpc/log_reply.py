@@ -1,4 +1,4 @@
-"""What a node sends for eth_getLogs: a list, nothing, or a refusal in whatever form; as checked logs."""
+"""The reply to eth_getLogs, a list, null or a refusal of any form, as checked logs."""
 
 import asyncio
 from typing import Any
@@ -13,14 +13,19 @@ from watcher.task import Header
 _CHECK_ASIDE = 300
 
 
-def listed(found: Any, narrow: bool) -> list[Any] | None:
-    """The logs as they came, None where there are none. Whatever stands in place of a list refuses the range."""
-    if isinstance(found, RpcError):
-        raise refused(found, narrow)
-    if found is None or isinstance(found, list):
-        return found
+def listed(reply: Any, narrow: bool) -> list[Any] | None:
+    """Return the logs as they came, None for null. Any other value in place of a list is a refusal of the range.
+
+    Raises:
+        NarrowRange: the node refuses, and `narrow` says that a shorter range may be served.
+        RetryElsewhere: the node refuses.
+    """
+    if isinstance(reply, RpcError):
+        raise refused(reply, narrow)
+    if reply is None or isinstance(reply, list):
+        return reply
     kind = NarrowRange if narrow else RetryElsewhere
-    raise kind(f"a list of logs was asked for, and {clean(str(found)[:WORDS_LIMIT])!r} came")
+    raise kind(f"the reply to eth_getLogs is no list of logs: {clean(str(reply)[:WORDS_LIMIT])!r}")
 
 
 async def checked(
@@ -31,7 +36,7 @@ async def checked(
     first: int,
     end: Header,
 ) -> tuple[tuple[Log, ...], int]:
-    """Checked logs; many are checked beside the loop, which serves deadlines and health meanwhile."""
+    """Return `replies.logs` of the same arguments. Many logs are checked in a thread, to keep the event loop free."""
     if raw is not None and len(raw) > _CHECK_ASIDE:
         return await asyncio.to_thread(replies.logs, raw, address, topics0, index, first, end)
     return replies.logs(raw, address, topics0, index, first, end)

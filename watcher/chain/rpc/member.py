@@ -1,4 +1,4 @@
-"""What is known about one endpoint: whether it serves, why not, and until when it is left alone."""
+"""The state of one endpoint: in service or not, the reason, and the end of its rest."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,10 @@ from watcher.chain.rpc.node import Node
 
 @dataclass(frozen=True, slots=True)
 class EndpointSeen:
-    """How one endpoint stands: when it last answered (on the clock that never jumps, None: never), why it is out."""
+    """An endpoint as health shows it.
+
+    `served_s` is the monotonic time of its last reply, None before the first; `reason` is None while it serves.
+    """
 
     name: str
     served_s: float | None
@@ -15,11 +18,12 @@ class EndpointSeen:
 
 
 @dataclass(slots=True)
-class Seat:
-    """What is known about one endpoint. `failures` in a row, `wrong_chain` those in a row that were of another chain;
-    `reason` is why it is out, None while it serves.
+class Member:
+    """The state of one endpoint. Times are monotonic seconds.
 
-    It asked itself to be left alone until `paused_until_s`; until `rests_until_s` we leave it alone.
+    `failures` counts those in a row, `wrong_chain` the replies of another chain in a row. `reason` is that of the last
+    failure, None while the endpoint serves. The endpoint asked for a pause until `paused_until_s`; nothing is asked of
+    it until `rests_until_s`.
     """
 
     node: Node

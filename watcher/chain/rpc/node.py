@@ -1,9 +1,8 @@
-"""One endpoint of the chain: the few questions we ask, each answered with a checked value.
+"""One endpoint of the chain: its questions, each with a checked value as the reply.
 
-Invariants: every question begins with `eth_chainId`, so that an answer of another chain is never used, and travels in
-one JSON-RPC batch as far as the endpoint takes batches of that size, else in order; every failure is RetryElsewhere,
-NarrowRange or StaleNode; no text holds more of the URL than scheme, host and port; no request waits longer than the
-deadline.
+Invariants: every question begins with `eth_chainId`, so that no reply of another chain is used, and travels in one
+JSON-RPC batch if the endpoint takes one of that size, else call after call; every failure is RetryElsewhere,
+NarrowRange or StaleNode; no text holds more of the URL than scheme, host and port; no request outlasts its deadline.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -25,10 +24,11 @@ _VERSION_LIMIT_CHARS = 100
 
 
 class Node:
-    """The questions to one HTTP endpoint.
+    """The questions to one HTTP endpoint. Heights are block numbers.
 
-    Any of them raises RetryElsewhere when there is no usable answer; `Paused`, a RetryElsewhere, when the endpoint asks
-    for a pause; `WrongChain`, a RetryElsewhere, when it serves another chain. Heights are block numbers.
+    Raises:
+        RetryElsewhere: any question, without a usable reply. `Paused`: the endpoint asks for a pause. `WrongChain`: it
+            serves another chain.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Node:
         self._chain_id = chain_id
         self._timeout_s = timeout_s
         self._transport = Transport(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
-        # Whether contracts count the parent chain's blocks, as `answers.header` takes it; set once that is known.
+        # True if contracts count the parent chain's blocks, as `replies.header` takes it; None until that is known.
         self.l1_blocks: bool | None = None
         self._batch = Batch(self._transport, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
 
@@ -60,28 +60,28 @@ class Node:
         await self._transport.close()
 
     async def chain_id(self) -> int:
-        """The chain served, which is the configured one, or WrongChain is raised. The cheapest sign of life."""
+        """Return the id of the chain, the configured one, or raise WrongChain. The cheapest sign of life."""
         with self._named():
             await self._batch.ask([], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S))
             return self._chain_id
 
     async def client_version(self) -> str:
-        """What software the node says it is, on one printable line; "" where it does not say."""
+        """Return the name that the node gives its software, on one printable line; "" without one."""
         with self._named():
             (found,) = await self._batch.ask(
                 [("web3_clientVersion", [])], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S)
             )
-            words = found if isinstance(found, str) else ""
-            return "".join(one for one in self._shown(words) if one.isprintable())[:_VERSION_LIMIT_CHARS]
+            version = found if isinstance(found, str) else ""
+            return "".join(char for char in self._shown(version) if char.isprintable())[:_VERSION_LIMIT_CHARS]
 
     async def head(self) -> Header:
-        """The newest block the node knows."""
+        """Return the newest block of the node."""
         with self._named():
             (found,) = await self._batch.ask([rpc_calls.block("latest")])
             return self._known(found, "latest")
 
     async def header(self, which: int | str) -> Header | None:
-        """The block at a height, or at "finalized" or "safe". None when this node names no such block."""
+        """Return the block at a height, or at "finalized" or "safe"; None if this node names no such block."""
         with self._named():
             (found,) = await self._batch.ask([rpc_calls.block(which)])
             if found is None:
@@ -91,10 +91,13 @@ class Node:
             return self._known(found, which)
 
     async def kept(self, number: int) -> Header | None:
-        """The block at a height, None where the node does not keep it.
+        """Return the block at a height, None if the node does not keep it.
 
-        Nodes word that in many ways, and some answer nothing at all to it: whatever comes counts as None, as long as
-        the node still answers a trivial question. Raises RetryElsewhere when it does not.
+        Nodes word that in many ways, and some do not reply at all: any refusal counts as None while the node still
+        replies to a trivial question.
+
+        Raises:
+            RetryElsewhere: the node does not reply to a trivial question either.
         """
         with self._named():
             try:
@@ -118,14 +121,15 @@ class Node:
         after: Header | None,
         queries: Sequence[Topics] = (),
     ) -> LogPage:
-        """All logs of `address` with one of `topics0`, from block `first` to `last`, both included.
+        """Return all logs of `address` with one of `topics0`, from block `first` to `last`, both included.
 
-        The header of `last` is read before the logs and again behind them, in the same batch: the node had reached the
-        end of the span, and the chain did not move meanwhile. `after` is the block the caller continues from. With
-        `queries` the node is asked for their topics only, one question each; a node that sends more is not wrong.
+        The header of `last` is read before the logs and again behind them, in the same batch: so the node had reached
+        the end of the range, and the chain did not move meanwhile. `after` is the block that the caller continues from.
+        With `queries` the node is asked for their topics only, one call each; a node that sends more is not wrong.
 
-        Raises NarrowRange when the node refuses the span and it is longer than one block, StaleNode when the node has
-        not reached `last`.
+        Raises:
+            NarrowRange: the node refuses the range, which is longer than one block.
+            StaleNode: the node has not reached `last`.
         """
         with self._named():
             questions = [rpc_calls.logs(address, topics, first, last) for topics in queries or ([topics0],)]
@@ -141,7 +145,7 @@ class Node:
             replied = found[1 : 1 + len(questions)]
             raw = [log for reply in replied for log in log_reply.listed(reply, narrow) or ()]
             if self._known(found[1 + len(questions)], last) != end:
-                raise RetryElsewhere(f"the chain moved under our feet: block {last} changed")
+                raise RetryElsewhere(f"the chain moved meanwhile: block {last} changed")
             logs, foreign = await log_reply.checked(raw, address, frozenset(topics0), None, first, end)
             continuous = after is None or self._continues(found[-1], after, end)
             return LogPage(logs, end, continuous, foreign)
@@ -149,13 +153,10 @@ class Node:
     async def find(
         self, address: Emitters, topic0: bytes | None, index: bytes | None, first: int, last: int
     ) -> tuple[Log, ...]:
-        """The logs of `address` with `topic0` (None: any) and the indexed value `index` (32 bytes; None: any).
-
-        Raises as `page` does.
-        """
+        """Return the logs of a range with these first and second topics, None for any. Raises as `page` does."""
         with self._named():
-            wanted = [[one] for one in (topic0, index) if one is not None]
-            calls = [rpc_calls.block(last), rpc_calls.logs(address, wanted, first, last)]
+            topics = [[topic] for topic in (topic0, index) if topic is not None]
+            calls = [rpc_calls.block(last), rpc_calls.logs(address, topics, first, last)]
             narrow = last > first
             found = await self._batch.ask(calls, narrow=narrow)
             end = self._reached(found[0], last)
@@ -165,18 +166,18 @@ class Node:
     async def views(
         self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
     ) -> list[bytes | Reverted | Unread]:
-        """eth_call for each call data, all on the state of block `at`. A call that fails in the contract is a value.
+        """Return the result of an eth_call for each call data, on the state of one block. A revert is a value.
 
-        Pinned by block hash (EIP-1898, canonical required): a node that lacks the block, or has another in its place,
-        cannot answer. A call the node refuses, or answers with anything but bytes, is Unread and leaves the others
-        alone. With a `sender` the calls are dry runs of its transactions: the words of a refusal are the value.
+        Pinned by block hash (EIP-1898, canonical required): a node without the block, or with another in its place,
+        cannot reply. A call that the node refuses, or whose reply is not bytes, is Unread; the other results stand.
+        With a `sender` the calls are dry runs of its transactions, and the text of a refusal is a value, too.
 
         Raises:
             StaleNode: nothing can be read, because the node lacks the block or its state.
             Paused: the node asks to slow down.
         """
         with self._named():
-            found = await self._batch.ask_each([rpc_calls.view(one, to, at, sender) for one in calls])
+            found = await self._batch.ask_each([rpc_calls.view(data, to, at, sender) for data in calls])
             viewed: list[bytes | Reverted | Unread] = []
             stale: StaleNode | None = None
             for raw in found:
@@ -187,14 +188,15 @@ class Node:
                 except RetryElsewhere as error:
                     stale = error if isinstance(error, StaleNode) else stale
                     viewed.append(Unread(self._shown(str(error))))
-            if stale is not None and all(isinstance(one, Unread) for one in viewed):
+            if stale is not None and all(isinstance(result, Unread) for result in viewed):
                 raise stale
             return viewed
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
-        """One word of an account's storage and its code, in the state of block `at`; None where the node will not say.
+        """Return one word of an account's storage and its code at block `at`, None for what the node refuses.
 
-        Raises StaleNode as `views` does.
+        Raises:
+            StaleNode: the node lacks the block or its state.
         """
         with self._named():
             word, code = await self._batch.ask([rpc_calls.storage(address, slot, at), rpc_calls.code(address, at)])
@@ -207,7 +209,7 @@ class Node:
             )
 
     async def code(self, address: bytes, block: int) -> bytes:
-        """The code at an address as of a height, b"" where there is no contract."""
+        """Return the code at an address as of a height, b"" without a contract."""
         with self._named():
             (found,) = await self._batch.ask([("eth_getCode", [rpc_calls.octets(address), hex(block)])])
             if isinstance(found, RpcError):
@@ -215,7 +217,7 @@ class Node:
             return replies.octets(found)
 
     async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
-        """One word of a contract's storage as of a height."""
+        """Return one word (32 bytes) of a contract's storage as of a height."""
         with self._named():
             (found,) = await self._batch.ask(
                 [("eth_getStorageAt", [rpc_calls.octets(address), rpc_calls.octets(place), hex(block)])]
@@ -236,7 +238,7 @@ class Node:
                 return None
 
     async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
-        """What became of a transaction; None when this node knows nothing of it, or it is not mined."""
+        """Return the receipt of a transaction, None if this node does not know it, or it is not mined."""
         with self._named():
             (found,) = await self._batch.ask([("eth_getTransactionReceipt", [rpc_calls.octets(tx_hash)])])
             if isinstance(found, RpcError):
@@ -244,13 +246,13 @@ class Node:
             return replies.receipt(found)
 
     async def batch_room(self) -> int:
-        """The most calls this endpoint takes in one request; 1 where it takes no batches."""
+        """Return the most calls that this endpoint takes in one request, 1 without batches."""
         with self._named():
             await self.chain_id()
             return await self._batch.room()
 
     def _known(self, found: Any, which: int | str) -> Header:
-        """The header in an answer, which must be there and be of the height asked for."""
+        """Return the header in a reply. Raises RetryElsewhere if there is none, or one of another height."""
         if isinstance(found, RpcError):
             raise refused(found)
         if found is None:
@@ -268,7 +270,7 @@ class Node:
         return self._known(found, height)
 
     def _continues(self, found: Any, after: Header, end: Header) -> bool:
-        """Whether the chain that ends at `end` still holds `after`. A missing block below the end is no evidence."""
+        """Return True if the chain that ends at `end` holds `after`. A missing block below the end is no evidence."""
         if self._known(found, after.number).hash != after.hash:
             return False
         return end.number != after.number + 1 or end.parent_hash == after.hash
@@ -286,12 +288,12 @@ class Node:
 
     @contextmanager
     def _named(self) -> Iterator[None]:
-        """Puts the endpoint's name in front of every failure, and takes the secrets of its URL out."""
+        """Put the endpoint's name in front of every failure, and remove the secrets of its URL."""
         try:
             yield
         except RetryElsewhere as error:
             error.args = (f"{self.name}: {self._shown(str(error))}",)
             raise
 
-    def _shown(self, words: str) -> str:
-        return self._url.scrub(words)[:WORDS_LIMIT]
+    def _shown(self, text: str) -> str:
+        return self._url.scrub(text)[:WORDS_LIMIT]

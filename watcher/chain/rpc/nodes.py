@@ -1,8 +1,8 @@
-"""Several endpoints as one: the first that answers, in the order configured.
+"""Several endpoints as one: failover in the configured order.
 
-An endpoint that fails is left alone for a while, longer each time, and must first answer a cheap question again. While
-none serves, none is left alone for long: that would only add to the outage. One that only lags, or that refuses a long
-span, has not failed. One log line per change of an endpoint's state.
+An endpoint that fails rests, longer each time, and must reply to a cheap question first. While none serves, none rests
+for long, for that would prolong the outage. An endpoint that lags, or refuses a long range, has not failed. Each change
+of an endpoint's state is one log line.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from watcher.backoff import doubled_s, spread_s
 from watcher.chain.rpc.agreement import Agreement, Final
 from watcher.chain.rpc.calls import Emitters, Topics
 from watcher.chain.rpc.errors import COOL_DOWN_MAX_S, Paused, WrongChain
-from watcher.chain.rpc.member import EndpointSeen, Seat
+from watcher.chain.rpc.member import EndpointSeen, Member
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.pace import longest_pause_s
 from watcher.chain.rpc.replies import Log, LogPage, Reverted, Unread
@@ -33,17 +33,16 @@ T = TypeVar("T")
 _BACK_OFF_FIRST_S = 0.5
 _BACK_OFF_MAX_S = 60.0
 _BACK_OFF_ALONE_S = 10.0
-# A provider may hand a request to the wrong place once. A daemon that takes that for a mistake of configuration ends,
-# and no service starts it again.
+# Replies of another chain in a row that end the daemon: a provider may route single requests to the wrong chain.
 _SURELY_WRONG = 5
 
 
 class NodePool:
-    """The questions of `Node`, put to the first endpoint able to answer.
+    """The questions of `Node`, put to the first endpoint that can reply.
 
-    Each raises NarrowRange at once (the span is the caller's to change); StaleNode when endpoints answered, but none
-    has the block; FixConfiguration when every endpoint has served another chain several times in a row; otherwise
-    RetryElsewhere with the reason of each endpoint, after all were tried or while all rest.
+    Each raises NarrowRange at once (the caller changes the range); StaleNode if no endpoint has the block;
+    FixConfiguration if every endpoint has served another chain several times in a row; RetryElsewhere, with the reason
+    of each, if all endpoints failed or rest.
     """
 
     def __init__(
@@ -54,13 +53,13 @@ class NodePool:
         quorum: int = 1,
         left_s: Callable[[], float | None] = lambda: None,
     ) -> None:
-        """`quorum`: how many endpoints must give the same readings of the contract before they are believed.
+        """Start with every endpoint in service; `quorum` of them must give the same reading of the contract.
 
-        `left_s` returns the seconds to the nearest deadline of an open task, None while there is none.
+        `left_s` returns the seconds to the nearest deadline of an open task, None without one.
         """
         if not nodes:
             raise FixConfiguration("chain.rpc_urls: at least one http or https URL is needed")
-        self._members = [Seat(node) for node in nodes]
+        self._members = [Member(node) for node in nodes]
         self._clock = clock
         self._random = random
         self._quorum = quorum
@@ -68,17 +67,17 @@ class NodePool:
         self.side = SideQuestions(self._in_service, clock, quorum)
         self._agreement = Agreement(self.answers, [node.name for node in nodes], clock, quorum)
         self.unreached = Unreached(self.answers, clock, quorum)
-        self.head_block: int | None = None  # what the endpoints showed last
+        self.head_block: int | None = None  # of the last reading
         self.head_time_s = 0  # its timestamp, 0 where it is not known
 
     @property
     def seen(self) -> tuple[EndpointSeen, ...]:
-        """How each endpoint stands, in the configured order."""
+        """The state of each endpoint, in the configured order."""
         return tuple(EndpointSeen(member.node.name, member.served_s, member.reason) for member in self._members)
 
     @property
     def nodes(self) -> tuple[Node, ...]:
-        """All endpoints in the configured order, for questions that need more than one opinion."""
+        """All endpoints in the configured order."""
         return tuple(member.node for member in self._members)
 
     async def close(self) -> None:
@@ -86,7 +85,7 @@ class NodePool:
             await member.node.close()
 
     async def ask(self, question: Callable[[Node], Awaitable[T]], *, last_first: bool = False) -> T:
-        """The first good answer to `question`. Raises as the class says."""
+        """Return the first usable reply to `question`. Raises as the class says."""
         stale: StaleNode | None = None
         for member in reversed(self._members) if last_first else self._members:
             if self._clock.monotonic_s() < member.rests_until_s:
@@ -108,50 +107,53 @@ class NodePool:
             raise FixConfiguration(*(f"chain.rpc_urls: {reason}" for reason in reasons))
         raise RetryElsewhere("no endpoint of chain.rpc_urls can answer now: " + "; ".join(reasons))
 
-    async def _ask(self, member: Seat, question: Callable[[Node], Awaitable[T]]) -> T:
+    async def _ask(self, member: Member, question: Callable[[Node], Awaitable[T]]) -> T:
         if member.failures:
-            # A hung endpoint must not cost every question a whole deadline: it shows a sign of life first.
+            # A hung endpoint must not cost each question a whole deadline: a cheap call comes first.
             await member.node.chain_id()
         answer = await question(member.node)
         self._served(member)
         return answer
 
-    def _served(self, member: Seat) -> None:
+    def _served(self, member: Member) -> None:
         if member.reason is not None:
-            logger.info("endpoint {} answers again", member.node.name)
+            logger.info("rpc.node_up: the node answers again", node=member.node.name)
         member.failures, member.rests_until_s, member.reason, member.wrong_chain = 0, 0.0, None, 0
         member.served_s = self._clock.monotonic_s()
 
-    def _failed(self, member: Seat, error: RetryElsewhere) -> None:
+    def _failed(self, member: Member, error: RetryElsewhere) -> None:
         now = self._clock.monotonic_s()
         wrong_chain = isinstance(error, WrongChain)
         if member.reason is None or wrong_chain != bool(member.wrong_chain):
-            logger.warning("endpoint out of use: {}", error)
+            logger.warning("rpc.node_down: the node is out of use", node=member.node.name, reason=str(error))
         member.reason = str(error)
         if now < member.rests_until_s:
-            return  # another question failed at the same time: that is one failure, not two
+            return  # a second question that was under way: one failure, not two
         member.failures += 1
         member.wrong_chain = member.wrong_chain + 1 if wrong_chain else 0
         rest_s = spread_s(doubled_s(member.failures, _BACK_OFF_FIRST_S, _BACK_OFF_MAX_S), self._random.random)
         if isinstance(error, Paused) and error.cool_down_s is not None:
             member.paused_until_s = now + min(error.cool_down_s, COOL_DOWN_MAX_S)
         member.rests_until_s = max(now + rest_s, member.paused_until_s)
-        if all(one.reason is not None for one in self._members):
-            pause_s = longest_pause_s(self._left_s())
-            for one in self._members:
-                one.paused_until_s = min(one.paused_until_s, now + pause_s)
-                one.rests_until_s = max(
-                    min(one.rests_until_s, now + min(_BACK_OFF_ALONE_S, pause_s)), one.paused_until_s
-                )
+        if all(each.reason is not None for each in self._members):
+            self._shorten_rests(now)
+
+    def _shorten_rests(self, now_s: float) -> None:
+        """Bound the rest of every endpoint while none serves, by the nearest deadline."""
+        pause_s = longest_pause_s(self._left_s())
+        for member in self._members:
+            member.paused_until_s = min(member.paused_until_s, now_s + pause_s)
+            rests_until_s = min(member.rests_until_s, now_s + min(_BACK_OFF_ALONE_S, pause_s))
+            member.rests_until_s = max(rests_until_s, member.paused_until_s)
 
     async def chain_id(self) -> int:
         return await self.ask(lambda node: node.chain_id())
 
     async def head(self) -> Header:
-        """The newest block that `quorum` endpoints show. Raises as the class says, and as `Agreement.head`."""
+        """Return the newest block that `quorum` endpoints show. Raises as the class and `Agreement.head` say."""
         heads = await self.answers(lambda node: node.head())
         if not heads:
-            await self.ask(lambda node: node.head())  # raises what all of them have in common
+            await self.ask(lambda node: node.head())  # raises the failure that all have in common
             heads = await self.answers(lambda node: node.head())
         head = await self._agreement.head(heads)
         self.unreached.observe(head)
@@ -159,11 +161,11 @@ class NodePool:
         return head
 
     async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
-        """What is final below `head`, as `Agreement.final` says."""
+        """Return the final block below `head`, as `Agreement.final` does."""
         return await self._agreement.final(finality, head, confirmations)
 
     def follow(self, anchor: Header | None) -> None:
-        """Where endpoints disagree, follow those that hold `anchor`, the last block that was read."""
+        """Follow the endpoints that hold `anchor`, the last block of the ledger, where endpoints disagree."""
         self._agreement.anchor = anchor
 
     def shows_less_for_s(self, mark: int) -> float:
@@ -172,18 +174,18 @@ class NodePool:
 
     @property
     def final_at_head_s(self) -> float:
-        """For how many seconds of new blocks the endpoints have called the head itself final."""
+        """The seconds of new blocks during which the endpoints have called the head itself final."""
         return self._agreement.final_at_head_s
 
     @property
     def disagreement(self) -> Disagreement | None:
-        """How endpoints contradict each other, None while they do not."""
+        """The contradiction between endpoints, None while there is none."""
         return self._agreement.trust.disagreement
 
     async def answers(
         self, question: Callable[[Node], Awaitable[T]], places: Collection[int] | None = None
     ) -> dict[int, T]:
-        """What the endpoints in service (at `places`) answer, by place; those that fail are left out."""
+        """Return the replies of the endpoints in service (at `places`) by place, without those that fail."""
         now_s = self._clock.monotonic_s()
         awake = [
             (place, member)
@@ -191,13 +193,13 @@ class NodePool:
             if now_s >= member.rests_until_s and (places is None or place in places)
         ]
         found = await asyncio.gather(*(self._opinion(member, question) for _, member in awake))
-        return {place: one for (place, _), answer in zip(awake, found, strict=True) for one in answer}
+        return {place: reply for (place, _), replies in zip(awake, found, strict=True) for reply in replies}
 
     async def opinions(self, question: Callable[[Node], Awaitable[T]]) -> list[T]:
-        """What every endpoint that is in service answers, at the same time; those that fail are left out."""
+        """Return the replies of all endpoints in service, asked at the same time, without those that fail."""
         return list((await self.answers(question)).values())
 
-    async def _opinion(self, member: Seat, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
+    async def _opinion(self, member: Member, question: Callable[[Node], Awaitable[T]]) -> tuple[T] | tuple[()]:
         try:
             return (await self._ask(member, question),)
         except RetryElsewhere as error:
@@ -220,7 +222,7 @@ class NodePool:
         return await self.ask(self._below(head, lambda node: node.page(address, topics0, first, last, after, queries)))
 
     def _below(self, head: Header | None, question: Callable[[Node], Awaitable[T]]) -> Callable[[Node], Awaitable[T]]:
-        """The question, put only to an endpoint that holds `head`: one on a dead fork would tell of another chain."""
+        """Return the question restricted to endpoints that hold `head`: one on a dead fork shows another chain."""
         if head is None or len(self._members) == 1:
             return question
 
@@ -241,7 +243,7 @@ class NodePool:
         after: Header | None,
         queries: Sequence[Topics] = (),
     ) -> LogPage:
-        """The same as `page`, from the endpoint that is usually asked last: a second opinion where there is one."""
+        """Return the same as `page` from the last endpoint in service, which `page` asks last."""
         return await self.ask(lambda node: node.page(address, topics0, first, last, after, queries), last_first=True)
 
     async def find(
@@ -252,10 +254,11 @@ class NodePool:
     async def views(
         self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
     ) -> list[bytes | Reverted | Unread]:
-        """Readings of the contract at one block, or dry runs by `sender`, each as `quorum` endpoints give it alike.
+        """Return readings of the contract at one block, each as `quorum` endpoints give it alike.
 
-        An item on which endpoints differ, or which too few can read, is Unread; the others stand, and so do the
-        endpoints. Raises as the class says, and RetryElsewhere when fewer than `quorum` endpoints answer.
+        An item on which endpoints differ, or which too few can read, is Unread; the other items stand, and the
+        endpoints stay in use. With a `sender` the calls are dry runs of its transactions. Raises as the class says, and
+        RetryElsewhere if fewer than `quorum` endpoints reply.
         """
         votes, answered = Votes(len(calls), self._quorum), set[Node]()
 
@@ -270,7 +273,7 @@ class NodePool:
             await self._served_at(read, at)
         for member in self._members:
             if votes.open and member.node not in answered and self._clock.monotonic_s() >= member.rests_until_s:
-                await self._also(member, read, is_whole=len(votes.open) == len(calls))
+                await self._ask_another(member, read, is_whole=len(votes.open) == len(calls))
         return votes.result(at.number)
 
     async def _served_at(self, question: Callable[[Node], Awaitable[T]], at: Header) -> T:
@@ -280,8 +283,10 @@ class NodePool:
             self._agreement.trust.unserved(at)
             raise
 
-    async def _also(self, member: Seat, question: Callable[[Node], Awaitable[None]], *, is_whole: bool) -> None:
-        """Ask one more endpoint. `is_whole` False: for items others cannot read, which are no reason to leave it."""
+    async def _ask_another(
+        self, member: Member, question: Callable[[Node], Awaitable[None]], *, is_whole: bool
+    ) -> None:
+        """Ask one more endpoint. `is_whole` False: for items that others cannot read; a failure is then ignored."""
         try:
             await self._ask(member, question)
         except (StaleNode, NarrowRange):

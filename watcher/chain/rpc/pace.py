@@ -1,24 +1,24 @@
-"""The pace of the chain in the blocks that its contracts count: how much time a deadline leaves.
+"""The pace of the chain in the blocks that its contracts count, for the time that a deadline leaves.
 
-Measured from the heads that are seen anyway. Invariant: before it is known, time is taken to run fast: what is planned
-by it is then done rather too early.
+Measured from the heads of ordinary polls. Invariant: before the first measurement blocks count as fast, so that work is
+done too early rather than too late.
 """
 
 from watcher.task import Header, Task
 
-# As on common roll-ups; a slower chain leaves more time than is reckoned with.
+# As on common roll-ups; a slower chain leaves more time than that.
 _BLOCK_S = 2.0
 _BLOCK_MIN_S, _BLOCK_MAX_S = 0.05, 60.0
 # Timestamps count whole seconds, and a block of the parent chain spans many: fewer say little.
 _LEAST_BLOCKS = 4
 _KEPT_S = 900
-# While no endpoint serves, what one asks for is granted up to here, and less where a deadline is near.
+# The longest pause that endpoints get while none serves; a near deadline shortens it to the second value.
 _PAUSE_MAX_S, _PAUSE_MIN_S = 60.0, 2.0
 _TRIES = 4
 
 
 def longest_pause_s(left_s: float | None) -> float:
-    """Return for how many seconds all endpoints may be left alone because they ask for it.
+    """Return the longest pause (s) that all endpoints get at their own request.
 
     `left_s`: the time to the nearest deadline of an open task, None where there is none.
     """
@@ -26,7 +26,7 @@ def longest_pause_s(left_s: float | None) -> float:
 
 
 class Pace:
-    """Follows the heads."""
+    """The measurement, over the heads of the last 15 minutes."""
 
     def __init__(self) -> None:
         self._first: Header | None = None
@@ -34,11 +34,11 @@ class Pace:
 
     @property
     def block_s(self) -> float:
-        """Seconds from one block to the next, as contracts count them."""
+        """The seconds from one block to the next, as contracts count blocks."""
         return _BLOCK_S if self._block_s is None else self._block_s
 
     def follow(self, head: Header) -> None:
-        """Take a head into account. One without a time, or from before the first, begins the measure anew."""
+        """Take a head into account. A head without a time, or below the first one, starts the measurement again."""
         first = self._first
         if first is None or not head.timestamp_s or head.closed_block < first.closed_block:
             self._first = head if head.timestamp_s else None

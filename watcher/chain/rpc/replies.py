@@ -1,7 +1,7 @@
-"""JSON-RPC answers, from bytes to values. Pure, and strict about every type.
+"""JSON-RPC replies, from bytes to values, strict about every type. Pure.
 
-Whatever bytes a server sends, these functions return a checked value or raise RetryElsewhere, never anything else.
-The caller adds which server it was.
+Invariant: for any bytes of a server these functions return a checked value or raise RetryElsewhere, and nothing else.
+The caller adds the name of the server.
 """
 
 import re
@@ -41,10 +41,10 @@ class Log:
 
 @dataclass(frozen=True, slots=True)
 class LogPage:
-    """All logs of a span of blocks, with the proof that the node had reached its end.
+    """All logs of a range of blocks, with the proof that the node had reached its end.
 
-    `logs` are in chain order and without duplicates. `continuous` is False when the chain no longer holds the block the
-    caller wanted to continue from. `foreign` counts logs that were not asked for (discarded; a hostile or broken node).
+    `logs` are in chain order and without duplicates. `continuous` is False if the chain no longer holds the block that
+    the caller continues from. `foreign` counts discarded logs outside the question, of a hostile or broken node.
     """
 
     logs: tuple[Log, ...]
@@ -55,7 +55,7 @@ class LogPage:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """What became of a transaction: whether it succeeded, and where it was mined."""
+    """The result of a transaction: success or failure, and its block."""
 
     status: bool
     block_number: int
@@ -64,9 +64,9 @@ class Receipt:
 
 @dataclass(frozen=True, slots=True)
 class Reverted:
-    """An eth_call that ran and failed in the contract: no such function, or a check that did not hold.
+    """An eth_call that failed in the contract: no such function, or a failed check.
 
-    Every kind of node has words of its own for it, so that they do not make two answers different.
+    Each kind of node words it differently, so `words` does not count in comparisons.
     """
 
     words: str = field(compare=False)
@@ -75,10 +75,10 @@ class Reverted:
 
 @dataclass(frozen=True, slots=True)
 class Unread:
-    """A reading that could not be had: it proves nothing, neither of the contract nor of the chain.
+    """A failed reading, which proves nothing about the contract or the chain.
 
-    `reverted` is True where the contract's own view refuses it, False where a node does (state not kept, a value of
-    another form). Reasons differ from node to node and do not make two readings different.
+    `reverted` is True if the contract's view reverts, False if the node fails (state not kept, a value of another
+    form). Reasons differ from node to node, so they do not count in comparisons.
     """
 
     reason: str = field(compare=False)
@@ -89,14 +89,14 @@ Envelope = dict[str, Any]
 
 
 def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
-    """The answers to one batch, in the order asked, each `{"id", "result" | "error"}`.
+    """Return the replies to one batch in the order of `ids`, each `{"id", "result" | "error"}`.
 
-    An error object in place of the list, or without an id, is the node refusing the batch, in whatever form it comes:
-    unless every answer is there all the same, it stands for all of them.
+    An error object in place of the list, or without an id, refuses the whole batch: unless every reply is there as
+    well, it stands for all of them.
 
     Raises:
-        Overloaded: more values than any answer of this length has.
-        RetryElsewhere: anything else that is not exactly one answer per id.
+        Overloaded: the body holds more values than any reply of its length.
+        RetryElsewhere: it does not hold exactly one reply per id.
     """
     if files.is_too_deep(body):
         raise RetryElsewhere("the answer is not JSON")
@@ -115,7 +115,7 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
 
 
 def answered(body: bytes, ids: Sequence[int]) -> list[Envelope] | None:
-    """The answers in a body that came with an HTTP error, None unless it holds one for each id."""
+    """Return the replies in the body of an HTTP error, None unless it holds one for each id."""
     try:
         found, _ = _by_id(files.parse(body), ids)
     except (ValueError, RetryElsewhere):
@@ -124,11 +124,11 @@ def answered(body: bytes, ids: Sequence[int]) -> list[Envelope] | None:
 
 
 def _by_id(raw: Any, ids: Sequence[int]) -> tuple[dict[int, Envelope], Envelope | None]:
-    """The answers by the id asked, and the last one that is an error and names none."""
+    """Return the replies by id, and the last error without an id."""
     items = raw if isinstance(raw, list) else [raw]
     if len(items) > len(ids):
         raise RetryElsewhere("the answer holds more items than were asked for")
-    # Ids come back as text from some servers; to a single question asked alone, some give none.
+    # Some servers return ids as text; some return none to a single call.
     asked: dict[Any, int] = {**{number: number for number in ids}, **{str(number): number for number in ids}}
     alone = len(ids) == 1 and not isinstance(raw, list)
     found: dict[int, Envelope] = {}
@@ -147,7 +147,7 @@ def _by_id(raw: Any, ids: Sequence[int]) -> tuple[dict[int, Envelope], Envelope 
 
 
 def _envelope(item: Any) -> Envelope:
-    """One answer. Its version member is not looked at: servers leave it out, and no client minds."""
+    """Return one reply. Its version member is ignored: some servers leave it out."""
     if isinstance(item, str):  # a refusal as bare text
         return {"id": None, "error": item}
     if not isinstance(item, dict):
@@ -161,7 +161,7 @@ def _envelope(item: Any) -> Envelope:
 
 
 def _bare_refusal(item: dict[str, Any]) -> dict[str, Any]:
-    """The error in an object that is no envelope: gateways say `{"message": ...}` and the like."""
+    """Return the error in an object that is no envelope, such as the `{"message": ...}` of gateways."""
     words = next((item[name] for name in _WORDS_OF_REFUSALS if isinstance(item.get(name), str)), None)
     if words is None:
         raise RetryElsewhere("an answer holds neither a result nor an error")
@@ -169,12 +169,15 @@ def _bare_refusal(item: dict[str, Any]) -> dict[str, Any]:
 
 
 def outcome(envelope: dict[str, Any]) -> Any | RpcError:
-    """What an envelope carries: the bare result, or its error as a value."""
+    """Return the bare result of an envelope, or its error as a value."""
     return rpc_error(envelope["error"]) if "error" in envelope else envelope["result"]
 
 
 def quantity(raw: Any, most: int = _SMALL_MAX) -> int:
-    """A 0x number. Leading zeros and upper-case digits are harmless; no prefix, decimal and negative are not."""
+    """Return a 0x number of at most `most`. Leading zeros and upper-case digits are allowed.
+
+    Raises RetryElsewhere for any other value.
+    """
     if not isinstance(raw, str) or not _QUANTITY.fullmatch(raw):
         raise RetryElsewhere("the answer holds something else where a 0x number belongs")
     value = int(raw, 16)
@@ -184,7 +187,10 @@ def quantity(raw: Any, most: int = _SMALL_MAX) -> int:
 
 
 def octets(raw: Any, size: int | None = None) -> bytes:
-    """0x bytes, `size` of them when given."""
+    """Return 0x bytes, exactly `size` of them unless it is None.
+
+    Raises RetryElsewhere for any other value.
+    """
     # unhexlify, unlike bytes.fromhex, lets no white space pass.
     try:
         if raw[:2] == "0x" and (size is None or len(raw) == 2 + 2 * size):
@@ -210,7 +216,7 @@ def header(raw: Any, l1_blocks: bool | None = None) -> Header:
 
 
 def _time_s(raw: Any) -> int:
-    """A block's time; 0, which is unknown, for nonsense: it is no reason to do without the block."""
+    """Return a block's timestamp (s), 0 (unknown) for nonsense: the block is useful without it."""
     try:
         return quantity(raw, _TIME_LIMIT_S)
     except RetryElsewhere:
@@ -218,7 +224,11 @@ def _time_s(raw: Any) -> int:
 
 
 def receipt(raw: Any) -> Receipt | None:
-    """A transaction receipt; None where the transaction is not mined: null, or an object that names no block yet."""
+    """Return a transaction receipt, None for a transaction that is not mined: null, or an object without a block.
+
+    Raises:
+        RetryElsewhere: the value is no receipt.
+    """
     if raw is None or (isinstance(raw, dict) and None in (raw.get("blockHash"), raw.get("blockNumber"))):
         return None
     if not isinstance(raw, dict):
@@ -249,17 +259,25 @@ def logs(
     first: int,
     last: Header,
 ) -> tuple[tuple[Log, ...], int]:
-    """The logs asked for, sorted and without duplicates, and how many were there that nobody asked for.
+    """Return the logs of the question, sorted and without duplicates, and the number of other logs in the reply.
 
-    `topics0` None: any that has a topic at all. Some nodes say null where there are none.
-    Raises RetryElsewhere when the answer contradicts itself or `last`: the chain moved while the node was reading it.
+    Args:
+        raw: the reply; some nodes send null for no log.
+        address: the emitter of the logs, or several.
+        topics0: the admissible first topics; None: any, but one must be there.
+        index: the second topic, None for any.
+        first: the first block of the range.
+        last: the last block of the range, by the header in the same batch.
+
+    Raises:
+        RetryElsewhere: a log is malformed, or the reply contradicts itself or `last`: the chain moved meanwhile.
     """
     if raw is None:
         return (), 0
     if not isinstance(raw, list):
         raise RetryElsewhere("the answer holds something else where a list of logs belongs")
     addresses = (address,) if isinstance(address, bytes) else address
-    # Some nodes count logIndex within the transaction, or give two logs of a block the same: whatever differs is two.
+    # Some nodes count logIndex within the transaction, or repeat one in a block: logs that differ are two logs.
     found: dict[Log, None] = {}
     hashes = {last.number: last.hash}
     foreign = 0
@@ -277,6 +295,6 @@ def logs(
             foreign += 1
             continue
         if hashes.setdefault(log.block_number, log.block_hash) != log.block_hash:
-            raise RetryElsewhere(f"the chain moved under our feet: two versions of block {log.block_number}")
+            raise RetryElsewhere(f"the chain moved meanwhile: two versions of block {log.block_number}")
         found[log] = None
     return tuple(sorted(found, key=lambda log: (log.block_number, log.log_index))), foreign

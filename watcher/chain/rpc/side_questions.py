@@ -1,7 +1,7 @@
-"""Questions whose answers only word a log line, or are welcome and not needed: receipts, code, storage, versions.
+"""Optional questions, whose replies only improve a log line or a check: receipts, code, storage, versions.
 
-Invariant: however such a question fails (error, nonsense, silence), its stage goes on and the endpoint stays in use. A
-method that an endpoint refuses is not asked of it again for a while; its other methods are.
+Invariant: after any failure of such a question (error, nonsense, silence) its stage goes on and the endpoint stays in
+use. A method that fails at an endpoint rests there for a while; other methods do not.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ _REST_S = 300.0
 
 
 class SideQuestions:
-    """Asks the endpoints that `in_service` lists, in that order.
+    """Optional questions to the endpoints that `in_service` lists, in that order.
 
-    `quorum`: how many must say the same of the contract. Pauses are seconds on the clock that never jumps.
+    `quorum` endpoints must give the same reply about the contract. A method rests for `rest_s` (monotonic time).
     """
 
     def __init__(
@@ -45,39 +45,39 @@ class SideQuestions:
         self._rests_until_s: dict[tuple[Node, str], float] = {}
 
     async def transaction_receipt(self, tx_hash: bytes) -> Receipt | Unread | None:
-        """What became of a transaction; None when it is not known or not mined, Unread when no endpoint will say."""
+        """Return the receipt of a transaction; None if it is unknown or not mined, Unread if no endpoint replies."""
         found = await self.ask("eth_getTransactionReceipt", lambda node: node.transaction_receipt(tx_hash))
         return found[0] if found else Unread("no endpoint answers eth_getTransactionReceipt")
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
-        """A word of an account's storage and its code, as `quorum` endpoints give them alike; None otherwise."""
+        """Return a word of an account's storage and its code, as `quorum` endpoints give them alike; else None."""
         found = await self.ask("eth_getStorageAt", lambda node: node.account(address, slot, at), self._quorum)
-        alike = len(found) == self._quorum and all(one == found[0] for one in found)
+        alike = len(found) == self._quorum and all(reply == found[0] for reply in found)
         return found[0] if alike else (None, None)
 
     async def code(self, address: bytes, block: int) -> bytes:
-        """The code at an address as of a height. Raises RetryElsewhere when no endpoint says."""
+        """Return the code at an address as of a height. Raises RetryElsewhere if no endpoint replies."""
         return await self._first("eth_getCode", lambda node: node.code(address, block))
 
     async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
-        """One word of a contract's storage as of a height. Raises RetryElsewhere when no endpoint says."""
+        """Return one word of a contract's storage as of a height. Raises RetryElsewhere if no endpoint replies."""
         return await self._first("eth_getStorageAt", lambda node: node.slot(address, place, block))
 
     async def client_version(self) -> str:
-        """What software the first endpoint says it is; "" where none says."""
+        """Return the software version of the first endpoint that names one, else ""."""
         found = await self.ask("web3_clientVersion", lambda node: node.client_version())
         return found[0] if found else ""
 
     async def kept(self, number: int) -> list[Header | None]:
-        """The block at a height as each endpoint has it, None where one does not keep it; the silent are left out.
+        """Return the block at a height as each endpoint that replies has it, None if it does not keep it.
 
-        Not remembered: asked at the start alone, when a node that is down for a moment must not be passed over.
+        A failure does not make the method rest: this is asked at the start only, when a node may be down for a moment.
         """
         found = await asyncio.gather(*(node.kept(number) for node in self._in_service()), return_exceptions=True)
-        for one in found:
-            if isinstance(one, BaseException) and not isinstance(one, RetryElsewhere):
-                raise one
-        return [one for one in found if not isinstance(one, BaseException)]
+        for result in found:
+            if isinstance(result, BaseException) and not isinstance(result, RetryElsewhere):
+                raise result
+        return [header for header in found if not isinstance(header, BaseException)]
 
     async def _first(self, method: str, question: Callable[[Node], Awaitable[T]]) -> T:
         found = await self.ask(method, question)
@@ -97,12 +97,18 @@ class SideQuestions:
                 async with asyncio.timeout(self._limit_s):
                     found.append(await question(node))
             except StaleNode:
-                pass  # about the block that was asked for, not about the method
+                pass  # the failure is about the block, not about the method
             except (RetryElsewhere, TimeoutError) as error:
                 self._rest(node, method, str(error) or f"no answer within {self._limit_s:g} s")
         return found
 
     def _rest(self, node: Node, method: str, reason: str) -> None:
         if (node, method) not in self._rests_until_s:
-            logger.info("{} is not answered by {}, goes on without it: {}", method, node.name, reason)
+            logger.info(
+                "rpc.method_unanswered: the node does not answer an optional method",
+                node=node.name,
+                method=method,
+                reason=reason,
+                rest_s=self._rest_s,
+            )
         self._rests_until_s[node, method] = self._clock.monotonic_s() + self._rest_s

@@ -1,6 +1,6 @@
-"""The wake-up over WebSocket: rings when the chain may have something new, and carries no data.
+"""The wake-up over WebSocket: a call of `wake` when the chain may have something new, and no data.
 
-Truth is read over HTTP; a dead socket costs latency and nothing else. The `websockets` library is used directly:
+Data is read over HTTP; a dead socket costs latency and nothing else. The `websockets` library is used directly:
 web3's provider would add signal handlers, retries of its own, a bounded queue that stops the reader, and an iterator
 that ends in silence when the peer closes.
 """
@@ -36,18 +36,18 @@ _MUTE = logging.Logger("watcher.chain.rpc.subscription", level=logging.CRITICAL 
 
 
 class _Lost(Exception):
-    """The connection is of no more use."""
+    """The connection cannot be used any more."""
 
 
 class _Connect(connect):
-    """Connects where it was told to, and nowhere else."""
+    """A connection that follows no redirect."""
 
     def process_redirect(self, exc: Exception) -> Exception | str:
         return exc
 
 
 class Subscription:
-    """Keeps one subscription alive until cancelled. Never raises for anything the other side does."""
+    """One subscription, kept alive until it is cancelled. Nothing that the server does makes it raise."""
 
     def __init__(
         self,
@@ -62,14 +62,26 @@ class Subscription:
         silence_s: float = 60.0,
         message_limit_bytes: int = 1024 * 1024,
     ) -> None:
-        """`wake` is called on every message and must not block. `silence_s` without any message forces a reconnect."""
+        """Prepare the subscription.
+
+        Args:
+            url: a ws or wss URL.
+            chain_id: the configured chain; the endpoint must serve it.
+            address: the emitter of the logs, or several.
+            topics0: the first topics of the logs.
+            wake: called on every message; must not block.
+            clock: paces the reconnects.
+            random: spreads them.
+            silence_s: after so many seconds without a message the connection counts as lost.
+            message_limit_bytes: the longest message.
+        """
         self._url = Url(url)
         self._chain_id = chain_id
         self._logs = {
             "address": "0x" + address.hex() if isinstance(address, bytes) else ["0x" + one.hex() for one in address],
             "topics": [["0x" + topic.hex() for topic in topics0]],
         }
-        self._ring = wake
+        self._wake = wake
         self._clock = clock
         self._random = random
         self._silence_s = silence_s
@@ -78,18 +90,18 @@ class Subscription:
 
     @property
     def name(self) -> str:
-        """The URL without what may be secret in it."""
+        """The URL's scheme, host and port."""
         return self._url.origin
 
     async def run(self) -> None:
-        """Connect, subscribe, ring; on any loss wait a little longer each time and begin again."""
+        """Connect, subscribe and wake; after a loss back off and start again."""
         failures = 0
         while True:
             began_s = self._clock.monotonic_s()
             try:
                 await self._listen()
-            except Exception as error:  # noqa: BLE001 - a wake-up must outlive whatever a server can provoke
-                reason = _words(error)
+            except Exception as error:  # noqa: BLE001 - the subscription outlives anything a server can provoke
+                reason = _reason(error)
             steady = self._up and self._clock.monotonic_s() - began_s >= _STEADY_S
             self._log_down(reason)
             failures = 1 if steady else failures + 1
@@ -97,21 +109,21 @@ class Subscription:
             await self._clock.sleep(spread_s(wait_s, self._random.random))
 
     async def trial(self) -> str | None:
-        """Connects and subscribes once, and rings nothing. None where that works, else why it does not."""
+        """Connect and subscribe once without a wake-up. Return None on success, else the reason."""
         try:
             async with self._subscribed():
                 return None
         except Exception as error:  # noqa: BLE001 - as above
-            return _words(error)
+            return _reason(error)
 
     async def _listen(self) -> None:
         async with self._subscribed() as socket:
-            logger.info("wake-up connection {} is up", self._url.origin)
+            logger.info("rpc.subscription_up: the wake-up connection is up", node=self._url.origin)
             self._up = True
             self._down.ends()
             while True:
-                # Something may have happened while nobody listened, so it rings once before the first message too.
-                self._ring()
+                # The chain may have moved before the connection was up, so a wake-up precedes the first message, too.
+                self._wake()
                 async with asyncio.timeout(self._silence_s):
                     await socket.recv()
 
@@ -144,12 +156,16 @@ class Subscription:
 
     def _log_down(self, reason: str) -> None:
         if self._down.begins():
-            logger.warning("wake-up connection {} is down, polling goes on: {}", self._url.origin, reason)
+            logger.warning(
+                "rpc.subscription_down: the wake-up connection is down; polling goes on",
+                node=self._url.origin,
+                reason=reason,
+            )
         self._up = False
 
 
 async def _request(socket: ClientConnection, number: int, method: str, params: list[Any]) -> dict[str, Any]:
-    """The answer to one request; notifications that arrive before it are of no interest."""
+    """Return the reply to one request; notifications before it are dropped."""
     await socket.send(json.dumps({"jsonrpc": "2.0", "id": number, "method": method, "params": params}))
     while True:
         try:
@@ -160,8 +176,8 @@ async def _request(socket: ClientConnection, number: int, method: str, params: l
             return answer
 
 
-def _words(error: Exception) -> str:
-    """Why a connection was lost, without the library's own text, which may hold the URL or what the server sent."""
+def _reason(error: Exception) -> str:
+    """Return the reason of a loss without the library's own text, which may hold the URL or data of the server."""
     if isinstance(error, _Lost):
         return str(error)
     if isinstance(error, TimeoutError):

@@ -79,7 +79,11 @@ class Trust:
             return True
         if not record.doubts:
             record.doubted_since_s = now_s
-            logger.warning("endpoint {} shows block {}, which seems impossible", self._names[place], block.number)
+            logger.warning(
+                "rpc.head_implausible: the node shows a block that cannot follow the last one",
+                node=self._names[place],
+                block=block.number,
+            )
         record.doubts += 1
         if not alone:
             self._disagree(f"{self._names[place]} shows block {block.number}, which seems impossible")
@@ -131,7 +135,11 @@ class Trust:
         record, now_s = self._records[place], self._clock.monotonic_s()
         record.matches = 0
         if now_s >= record.distrusted_until_s:
-            logger.warning("endpoint {} is not followed alone for {:.0f} s", self._names[place], record.distrust_s)
+            logger.warning(
+                "rpc.node_distrusted: the node is not followed alone for a while",
+                node=self._names[place],
+                rest_s=round(record.distrust_s),
+            )
             record.distrusted_until_s = now_s + record.distrust_s
             record.distrust_s = min(record.distrust_s * 2, _DISTRUST_MAX_S)
         self._disagree(words)
@@ -142,5 +150,5 @@ class Trust:
             return
         now_s, known = self._clock.monotonic_s(), self.disagreement
         if known is None:
-            logger.warning("endpoints of chain.rpc_urls disagree: {}", words)
+            logger.warning("rpc.nodes_disagree: the endpoints of chain.rpc_urls contradict each other", reason=words)
         self._disagreement = Disagreement(words, now_s if known is None else known.first_s, now_s)

@@ -300,7 +300,7 @@ def test_a_search_by_index_discards_the_logs_of_other_indices() -> None:
     ],
 )
 def test_an_answer_that_contradicts_itself_or_the_header_is_refused(second: dict[str, Any]) -> None:
-    with pytest.raises(RetryElsewhere, match="moved under our feet"):
+    with pytest.raises(RetryElsewhere, match="moved meanwhile"):
         read(raw_log(), second)
 
 
