@@ -1,4 +1,4 @@
-"""The wake-up rings when the chain moves, comes back whatever happens to its socket, and says so once."""
+"""The subscription wakes when the chain moves, comes back whatever happens to its socket, and says so once."""
 
 import asyncio
 import json
@@ -18,29 +18,29 @@ from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import SystemClock
 
 
-class Bell:
-    """Counts the rings, and lets a test wait until there were so many."""
+class WakeCounter:
+    """Counts the wake-ups, and lets a test wait until there were so many."""
 
     def __init__(self) -> None:
-        self.rings = 0
-        self._rang = asyncio.Event()
+        self.count = 0
+        self._woken = asyncio.Event()
 
     def __call__(self) -> None:
-        self.rings += 1
-        self._rang.set()
+        self.count += 1
+        self._woken.set()
 
-    async def reach(self, rings: int) -> None:
+    async def reach(self, count: int) -> None:
         async with asyncio.timeout(20):
-            while self.rings < rings:
-                self._rang.clear()
-                await self._rang.wait()
+            while self.count < count:
+                self._woken.clear()
+                await self._woken.wait()
 
 
 class ObservedClock(QuickClock):
     """Waits are noted and take a moment only; `slept` counts them."""
 
     def __init__(self) -> None:
-        self.slept = Bell()
+        self.slept = WakeCounter()
         super().__init__(self.slept)
 
 
@@ -59,9 +59,11 @@ def lines() -> Iterator[list[str]]:
 
 
 @asynccontextmanager
-async def waking(url: str, bell: Bell, clock: SystemClock | None = None, silence_s: float = 30) -> AsyncIterator[None]:
+async def waking(
+    url: str, wakes: WakeCounter, clock: SystemClock | None = None, silence_s: float = 30
+) -> AsyncIterator[None]:
     wake = Subscription(
-        url, CHAIN_ID, b"\x11" * 20, TOPICS0, bell, clock or ObservedClock(), Random(1), silence_s=silence_s
+        url, CHAIN_ID, b"\x11" * 20, TOPICS0, wakes, clock or ObservedClock(), Random(1), silence_s=silence_s
     )
     task = asyncio.create_task(wake.run())
     try:
@@ -105,19 +107,19 @@ async def hold(socket: ServerConnection) -> None:
 
 
 async def test_new_blocks_of_a_real_chain_wake_up_also_after_an_outage(tmp_path: Path, lines: list[str]) -> None:
-    bell, clock = Bell(), ObservedClock()
+    wakes, clock = WakeCounter(), ObservedClock()
     options = {"state_file": tmp_path / "state.json"}
-    async with running_chain(tmp_path, **options) as (chain, anvil), waking(anvil.ws_url, bell, clock):
-        await bell.reach(1)
+    async with running_chain(tmp_path, **options) as (chain, anvil), waking(anvil.ws_url, wakes, clock):
+        await wakes.reach(1)
         await chain.mine(1)
-        await bell.reach(2)
+        await wakes.reach(2)
         await anvil.stop(kill=True)
         await clock.slept.reach(1)
-        rings = bell.rings
+        count = wakes.count
         await anvil.start()
-        await bell.reach(rings + 1)
+        await wakes.reach(count + 1)
         await chain.mine(1)
-        await bell.reach(rings + 2)
+        await wakes.reach(count + 2)
     ups = [line for line in lines if "rpc.subscription_up" in line]
     downs = [line for line in lines if "rpc.subscription_down" in line]
     assert (len(ups), len(downs), len(lines)) == (2, 1, 3)
@@ -138,43 +140,43 @@ async def _shouts(socket: ServerConnection) -> None:
 
 @pytest.mark.parametrize("after", [_closes, _breaks, _shouts])
 async def test_any_end_of_the_connection_leads_to_a_new_subscription(after: Talk) -> None:
-    bell = Bell()
-    async with fake_node(after) as (url, asked), waking(url, bell):
-        await bell.reach(3)
+    wakes = WakeCounter()
+    async with fake_node(after) as (url, asked), waking(url, wakes):
+        await wakes.reach(3)
     assert asked[:6] == ["eth_chainId", "newHeads", "logs"] * 2
 
 
 async def test_silence_forces_a_reconnect(lines: list[str]) -> None:
-    bell = Bell()
-    async with fake_node(hold) as (url, asked), waking(url, bell, silence_s=0.2):
-        await bell.reach(2)
+    wakes = WakeCounter()
+    async with fake_node(hold) as (url, asked), waking(url, wakes, silence_s=0.2):
+        await wakes.reach(2)
     assert asked[:6] == ["eth_chainId", "newHeads", "logs"] * 2
     assert any("silent for too long" in line for line in lines)
 
 
 async def test_a_socket_that_closes_at_once_in_a_loop_is_tried_ever_more_rarely(lines: list[str]) -> None:
     clock = ObservedClock()
-    async with fake_node(_closes) as (url, _), waking(url, Bell(), clock):
+    async with fake_node(_closes) as (url, _), waking(url, WakeCounter(), clock):
         await clock.slept.reach(12)
     assert clock.waits_s[0] <= 0.5
     assert 30 <= clock.waits_s[-1] <= 60
     assert SECRET not in "".join(lines)
 
 
-async def test_another_chain_never_rings_and_is_said_once(lines: list[str]) -> None:
-    bell, clock = Bell(), ObservedClock()
-    async with fake_node(hold, chain_id=1) as (url, asked), waking(url, bell, clock):
+async def test_another_chain_never_wakes_and_is_reported_once(lines: list[str]) -> None:
+    wakes, clock = WakeCounter(), ObservedClock()
+    async with fake_node(hold, chain_id=1) as (url, asked), waking(url, wakes, clock):
         await clock.slept.reach(3)
-    assert bell.rings == 0
+    assert wakes.count == 0
     assert "newHeads" not in asked
     assert len(lines) == 1 and f"does not serve chain {CHAIN_ID}" in lines[0]
 
 
-async def test_a_trial_says_what_is_wrong_and_rings_nothing() -> None:
+async def test_a_trial_names_the_fault_and_wakes_nothing() -> None:
     def wake(url: str, chain_id: int = CHAIN_ID) -> Subscription:
-        return Subscription(url, chain_id, bytes(20), TOPICS0, bell, SystemClock(), Random(1))
+        return Subscription(url, chain_id, bytes(20), TOPICS0, wakes, SystemClock(), Random(1))
 
-    bell = Bell()
+    wakes = WakeCounter()
     async with fake_node(hold) as (url, _):
         assert await wake(url).trial() is None
         assert await wake(url, CHAIN_ID + 1).trial() == f"it does not serve chain {CHAIN_ID + 1}"
@@ -182,14 +184,14 @@ async def test_a_trial_says_what_is_wrong_and_rings_nothing() -> None:
     async with fake_node(hold, refuse="logs") as (url, _):
         assert await wake(url).trial() == "it refuses the subscription to logs"
     assert SECRET not in (await wake(url).trial() or SECRET)
-    assert bell.rings == 0
+    assert wakes.count == 0
 
 
 async def test_a_refused_subscription_is_a_loss(lines: list[str]) -> None:
-    bell, clock = Bell(), ObservedClock()
-    async with fake_node(hold, refuse="newHeads") as (url, _), waking(url, bell, clock):
+    wakes, clock = WakeCounter(), ObservedClock()
+    async with fake_node(hold, refuse="newHeads") as (url, _), waking(url, wakes, clock):
         await clock.slept.reach(1)
-    assert bell.rings == 0 and "refuses the subscription to newHeads" in lines[0]
+    assert wakes.count == 0 and "refuses the subscription to newHeads" in lines[0]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +213,7 @@ async def test_what_is_no_websocket_is_a_loss_with_words(raw: bytes, lines: list
     server = await asyncio.start_server(handle, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     clock = ObservedClock()
-    async with server, waking(f"ws://127.0.0.1:{port}/ws/{SECRET}", Bell(), clock):
+    async with server, waking(f"ws://127.0.0.1:{port}/ws/{SECRET}", WakeCounter(), clock):
         await clock.slept.reach(2)
     assert len(lines) == 1 and "rpc.subscription_down" in lines[0]
     assert SECRET not in lines[0]
@@ -226,6 +228,6 @@ async def test_nesting_that_would_overflow_the_stack_is_a_loss(lines: list[str])
     clock = ObservedClock()
     async with serve(talk, "127.0.0.1", 0, close_timeout=0.1) as server:
         port = next(iter(server.sockets)).getsockname()[1]
-        async with waking(f"ws://127.0.0.1:{port}", Bell(), clock):
+        async with waking(f"ws://127.0.0.1:{port}", WakeCounter(), clock):
             await clock.slept.reach(1)
     assert "does not speak JSON" in lines[0]

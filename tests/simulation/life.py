@@ -1,7 +1,7 @@
 """One life of the simulated daemon: built by the real composition root, run by the real loops, ended by a crash.
 
 What differs from `watcher.daemon.daemon` is listed here: no signals, no lock, no worker processes, no WebSocket (the
-world rings the bell, or forgets to).
+world wakes the stages, or forgets to).
 """
 
 import asyncio
