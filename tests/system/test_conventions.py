@@ -176,7 +176,7 @@ async def test_a_wrong_signed_is_reported_and_slows_down(tmp_path: Path) -> None
         assert 7 <= posts <= 12, rig.story()
         mined = [one["block_number"] for one in rig.journal() if one["what"] == "mined"]
         assert mined[-1] > created + 45, "what is left of the window is used"
-        assert "answers-not-shown: the API accepted 5 answers in a row" in daemon.log
+        assert 'condition=answers-not-shown reason="the API accepted 5 answers in a row' in daemon.log
         assert "compare [signed] with the contract" in daemon.log
         assert await daemon.stop() == 0
 

@@ -74,4 +74,5 @@ async def test_a_node_that_hides_empties_and_forges_costs_no_task(tmp_path: Path
             true = range(await rig.net.manager.count())
             # Holes are looked for, and ends that rest on zeros reviewed, once a minute.
             await rig.until(lambda: {rig.state(index) for index in true} == {"final"}, "all are final", timeout_s=150)
+            await rig.until(lambda: set(rig.states()) == set(true), "forged tasks lost their block", timeout_s=150)
         await rig.verify()
