@@ -96,13 +96,13 @@ class _Calls:
 def _wrap(source: Source, outside: Outside, *, with_dry_run: bool) -> _Calls:
     """Wrap a hook run, both senders and the verdict; what is applied last is outermost."""
     run_hook, main, direct = outside.run_hook, outside.main, outside.direct
+    if run_hook is not None:
+        run_hook = fitted(run_hook, source.contract)
     if outside.observer is not None:
         observer = outside.observer
         run_hook = None if run_hook is None else observer.observe_hook(run_hook)
         main = None if main is None else observer.observe_sender(main)
         direct = None if direct is None else observer.observe_sender(direct, DIRECT)
-    if run_hook is not None:
-        run_hook = fitted(run_hook, source.contract)
     resolver = Resolver(source)
     dry_run = DryRun(source.contract, source.clock) if with_dry_run else None
     resolve = resolver.resolve if dry_run is None else dry_run.before(resolver.resolve)
