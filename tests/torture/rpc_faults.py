@@ -42,7 +42,7 @@ class RpcFaultKind(StrEnum):
     FORKED_NODE = "forked_node"  # it is a block ahead of all others, on a fork of its own
     EARLY_FINALITY = "early_finality"  # it calls its newest block final
     EMPTY_CACHES = "empty_caches"  # every view is zero, for as long as the fault is in force
-    RECEIPTS_REFUSED = "receipts_refused"  # an error instead of a receipt, or one without a block
+    RECEIPTS_REFUSED = "receipts_refused"  # an error instead of a receipt, code or storage; a receipt without a block
     STATE_PRUNED = "state_pruned"  # the state of blocks more than `blocks` below the head is gone
     # Bodies and connections.
     HTML = "html"

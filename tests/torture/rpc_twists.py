@@ -194,6 +194,12 @@ def _receipts_refused(fault: RpcFault, chance: random.Random, asked: list[Item],
         answer.pop("error", None)
         answer.update(said)
         changed = True
+    # The daemon asks for few receipts, and for code and storage of the contract at each start and each minute.
+    for method in ("eth_getCode", "eth_getStorageAt"):
+        for _, answer in _pairs(asked, answers, method):
+            answer.pop("result", None)
+            answer["error"] = {"code": -32601, "message": f"the method {method} does not exist/is not available"}
+            changed = True
     return changed
 
 
