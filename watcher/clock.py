@@ -24,7 +24,7 @@ class Clock(Protocol):
 class ClockStep:
     """Steps of the wall clock backwards, measured against the monotonic clock.
 
-    A step forwards makes pending timers due early, which mends itself; a step backwards would make them wait longer.
+    A step forwards makes pending timers due early, which does no harm. A step backwards would make them wait longer.
     """
 
     def __init__(self, clock: Clock) -> None:

@@ -253,7 +253,7 @@ async def test_web_logs_a_taken_port_once_and_listens_when_it_is_free() -> None:
         blocker.bind(("127.0.0.1", 0))
         blocker.listen()
         async with serving(port=blocker.getsockname()[1], wait=False) as served:
-            await until(lambda: said, "it is told")
+            await until(lambda: said, "it is logged")
             await asyncio.sleep(0.2)  # some more tries: that nothing more is said has no event to wait for
             assert served.web.port == 0
             assert len(said) == 1

@@ -145,7 +145,7 @@ async def test_a_dead_receiver_costs_the_daemon_nothing(tmp_path: Path) -> None:
         await rig.create(3)
         await rig.net.mine()
         await receiver.until(lambda: receiver.tries > 0, "an alert is on its way")
-        await rig.until(lambda: "alert.delivery_failed" in daemon.log, "its hanging is told")
+        await rig.until(lambda: "alert.delivery_failed" in daemon.log, "the failed delivery is logged")
         rig.net.hosted.faults.clear()
         await rig.settle()
         await rig.verify()

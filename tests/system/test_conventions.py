@@ -189,7 +189,7 @@ async def test_a_view_that_says_answered_from_the_start_is_reported(tmp_path: Pa
         await rig.create(1)
         await rig.net.mine(3)
         await rig.until(
-            lambda: 'condition=convention reason="task_manager.convention: ' in daemon.log, "it is told", timeout_s=60
+            lambda: 'condition=convention reason="task_manager.convention: ' in daemon.log, "it is logged", timeout_s=60
         )
         assert "allTaskHashes(uint32) is not zero for task 0 in the block that made it" in daemon.log
         assert rig.received() == []

@@ -110,7 +110,7 @@ async def test_read_only_disk_is_reported_and_a_restart_after_repair_goes_on(tmp
         await run("mount", "-o", "remount,abort", str(disk))
         (rig.hook_folder / "open").touch()
         async with rig.mining(0.1):
-            await rig.until(lambda: store_is_told(daemon), "it is told")
+            await rig.until(lambda: store_is_told(daemon), "it is logged")
         assert daemon.running
         assert await daemon.stop() == 0, "it can still be stopped in good order"
         assert "Traceback" not in daemon.log

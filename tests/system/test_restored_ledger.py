@@ -47,7 +47,7 @@ async def test_restored_ledger_answers_no_task_twice(tmp_path: Path) -> None:
         await rig.net.mine()
         await rig.until(lambda: rig.states().get(1) == "accepted", "what is new is answered")
         assert rig.states()[0] == "ready"
-        await rig.until(lambda: "condition=ledger-restored" in daemon.log, "the condition is told")
+        await rig.until(lambda: "condition=ledger-restored" in daemon.log, "the condition is logged")
         assert indices_sent(rig) == [0, 1]
         assert [len(answers) for answers in rig.sent().values()] == [1, 1]
         await daemon.kill()
