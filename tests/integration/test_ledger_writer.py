@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_task
 from tests.kit.clocks import SetClock
-from watcher.errors import TryLater
+from watcher.errors import LostLease, TryLater
 from watcher.ledger import ingest, queries, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import note_event
@@ -286,3 +286,109 @@ async def test_readers_do_not_wait_for_a_writer(url: URL) -> None:
             gate.set()
         await writing
         assert (await ledger.read(queries.counts, ledger.source_id)).open_tasks == 2
+
+
+class SetEach:
+    """A batched verb that inserts numbers, and refuses negative ones. It remembers the sizes of its executions."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def __call__(self, tx: Tx, items: Sequence[int]) -> list[int | LostLease]:
+        self.sizes.append(len(items))
+        return [set_version(tx, item) if item >= 0 else LostLease(str(item)) for item in items]
+
+
+async def test_items_that_wait_share_one_execution_and_each_gets_its_result(writer: Writer, url: URL) -> None:
+    await make_table(writer)
+    verb = SetEach()
+    async with busy(writer):
+        waiting = [asyncio.ensure_future(writer.do_item(verb, number)) for number in range(100)]
+        await queue_up(*waiting)
+    assert await asyncio.gather(*waiting) == list(range(100))
+    assert verb.sizes == [100]
+    assert numbers(url) == list(range(100))
+
+
+async def test_item_that_waits_alone_is_a_batch_of_one(writer: Writer, url: URL) -> None:
+    await make_table(writer)
+    verb = SetEach()
+    assert [await writer.do_item(verb, number) for number in (1, 2)] == [1, 2]
+    assert verb.sizes == [1, 1]
+    assert numbers(url) == [1, 2]
+
+
+async def test_failed_item_spoils_no_other(writer: Writer, engine: Engine, url: URL) -> None:
+    await make_table(writer)
+    verb = SetEach()
+    with counted(engine, "commit") as commits:
+        async with busy(writer):
+            waiting = [asyncio.ensure_future(writer.do_item(verb, number)) for number in (0, -1, 2)]
+            await queue_up(*waiting)
+        first, second, third = await asyncio.gather(*waiting, return_exceptions=True)
+    assert (first, third) == (0, 2)
+    assert isinstance(second, LostLease)
+    assert len(commits) == 2, "one in front, one for the items"
+    assert numbers(url) == [0, 2]
+
+
+async def test_batched_verb_that_raises_fails_only_the_item_it_raises_for(writer: Writer, url: URL) -> None:
+    await make_table(writer)
+    verb = SetEach()
+    async with busy(writer):
+        waiting = [asyncio.ensure_future(writer.do_item(verb, number)) for number in (7, 7, 8)]
+        await queue_up(*waiting)
+    first, second, third = await asyncio.gather(*waiting, return_exceptions=True)
+    assert (first, third) == (7, 8)
+    assert isinstance(second, TryLater), "the database refuses the number a second time"
+    assert verb.sizes == [3, 1, 1, 1]
+    assert numbers(url) == [7, 8]
+
+
+async def test_batched_verb_that_loses_a_result_commits_nothing(writer: Writer, url: URL) -> None:
+    await make_table(writer)
+
+    def lose_last(tx: Tx, items: Sequence[int]) -> list[int]:
+        return [set_version(tx, item) for item in items][:-1]
+
+    with pytest.raises(ValueError, match="zip"):
+        await writer.do_item(lose_last, 1)
+    assert numbers(url) == []
+
+
+async def test_different_verbs_of_a_batch_run_in_the_order_of_their_first_call(writer: Writer) -> None:
+    await make_table(writer)
+    order: list[str] = []
+
+    def plain(tx: Tx) -> None:
+        order.append("plain")
+
+    def batched(name: str, tx: Tx, items: Sequence[int]) -> Sequence[int]:
+        order.append(f"{name} {list(items)}")
+        return items
+
+    first, second = partial(batched, "first"), partial(batched, "second")
+    async with busy(writer):
+        jobs = (writer.do_item(first, 1), writer.do(plain), writer.do_item(second, 2), writer.do_item(first, 3))
+        waiting = [asyncio.ensure_future(job) for job in jobs]
+        await queue_up(*waiting)
+    await asyncio.gather(*waiting)
+    assert order == ["first [1, 3]", "plain", "second [2]"]
+
+
+async def test_database_error_goes_to_all_items(writer: Writer) -> None:
+    def fail(tx: Tx, items: Sequence[int]) -> Sequence[int]:
+        raise OperationalError("x", {}, sqlite3.OperationalError("disk full"))
+
+    async with busy(writer):
+        waiting = [asyncio.ensure_future(writer.do_item(fail, number)) for number in range(3)]
+        await queue_up(*waiting)
+    outcomes = await asyncio.gather(*waiting, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [TryLater] * 3
+
+
+async def test_closed_ledger_takes_no_item(engine: Engine) -> None:
+    writer = Writer(engine, SetClock())
+    await writer.stop()
+    with pytest.raises(TryLater, match="closed"):
+        await writer.do_item(SetEach(), 1)

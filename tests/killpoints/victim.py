@@ -133,6 +133,9 @@ class _Told:
             tell("settled", args[0].held.task.task_index, args[0].held.attempts)
         return result
 
+    async def write_item(self, verb: Callable[..., Any], item: Any) -> Any:
+        return await self._ledger.write_item(verb, item)
+
 
 def _final(conn: Connection) -> int:
     return int(conn.execute(select(func.count()).where(tasks.c.state == State.FINAL)).scalar_one())

@@ -6,13 +6,13 @@ committed or it is not, and only afterwards does chance decide whether whoever a
 
 import asyncio
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
-from watcher.errors import TryLater
+from watcher.errors import LostLease, TryLater
 from watcher.ledger.store import Ledger, Reader
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx, Writer
@@ -68,6 +68,25 @@ class StepWriter:
         self._world = world
         self._life = world.life
         self._on_commit = on_commit
+        self._waiting: dict[Any, list[list[Any]]] = {}  # per batched verb: [item], then [item, result]
+
+    async def do_item(self, verb: Callable[[Tx, Sequence[Any]], Sequence[Any]], item: Any) -> Any:
+        """The first call that runs takes the items of all that wait; each of them still has a failure of its own."""
+        call = [item]
+        self._waiting.setdefault(verb, []).append(call)
+        try:
+            await self.do(lambda tx: self._execute(tx, verb))
+        finally:
+            self._waiting[verb] = [waiting for waiting in self._waiting[verb] if waiting is not call]
+        result = call[1]
+        if isinstance(result, LostLease):
+            raise result
+        return result
+
+    def _execute(self, tx: Tx, verb: Callable[[Tx, Sequence[Any]], Sequence[Any]]) -> None:
+        calls, self._waiting[verb] = self._waiting[verb], []
+        for call, result in zip(calls, verb(tx, [call[0] for call in calls]) if calls else [], strict=True):
+            call.append(result)
 
     async def do(self, verb: Callable[[Tx], T]) -> T:
         world = self._world

@@ -20,7 +20,7 @@ from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import guard_of
 from watcher.ledger.source import note_event, open_source
 from watcher.ledger.tables import OPEN, tasks
-from watcher.ledger.writer import Observe, Tx, Writer
+from watcher.ledger.writer import BatchedVerb, Observe, Tx, Writer
 from watcher.task import Header
 
 
@@ -52,6 +52,7 @@ def restart_pauses(tx: Tx, source_id: int) -> int:
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 
 class Read(Protocol):
@@ -116,6 +117,17 @@ class Ledger:
             WatcherError: the errors of the verb, such as LostLease.
         """
         return await self._writer.do(lambda tx: verb(tx, *args, **kwargs))
+
+    async def write_item(self, verb: BatchedVerb[Item, T], item: Item) -> T:
+        """Run a batched verb on this item, together with its other items that wait. Return the result of this item.
+
+        The caller of many items at once has one execution for them with `write`, and gets results and errors in order.
+
+        Raises:
+            TryLater: the database cannot be written.
+            LostLease: this item has failed; the others have not.
+        """
+        return await self._writer.do_item(verb, item)
 
 
 def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

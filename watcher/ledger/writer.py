@@ -1,12 +1,15 @@
 """The thread that writes. Verbs that wait at the same moment share one commit, which makes FULL durability cheap.
 
-Invariant: an awaited verb returns only after its commit; a verb that raises has changed nothing and spoils no other.
+A batched verb takes many items at once: the items of it that wait at the same moment share one execution, too.
+
+Invariant: an awaited verb returns only after its commit; a verb that raises has changed nothing and spoils no other,
+and an item that has failed spoils no other item.
 """
 
 import asyncio
 import queue
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -14,11 +17,12 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, ClockStep
-from watcher.errors import TryLater
+from watcher.errors import LostLease, TryLater
 from watcher.ledger.engine import database_reason
 from watcher.state import State
 
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 # Prefix of the reason when the database takes no writes; health recognises it.
 NOT_WRITTEN = "the ledger could not be written"
@@ -47,13 +51,19 @@ class Batch:
 
 
 Verb = Callable[[Tx], T]
+# Returns one result or error per item, in order. An item that has failed has changed nothing.
+BatchedVerb = Callable[[Tx, Sequence[Item]], Sequence[T | LostLease]]
 Observe = Callable[[Batch], None]
 
 
 @dataclass(slots=True)
-class _Item(Generic[T]):
-    verb: Verb[T]
+class _Call(Generic[T]):
+    """A verb that waits, or one `item` of a batched verb."""
+
     future: asyncio.Future[T]
+    verb: Verb[T] | None = None
+    batched: BatchedVerb[Any, T] | None = None
+    item: Any = None
     result: Any = None
     error: BaseException | None = None
 
@@ -78,7 +88,7 @@ class Writer:
         self._clock = clock
         self._on_commit = on_commit
         self._observe = observe
-        self._queue: queue.SimpleQueue[_Item[Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
         self._clock_step = ClockStep(clock)
@@ -97,11 +107,24 @@ class Writer:
             TryLater: the database cannot be written, or the ledger is closed.
             WatcherError: the errors of the verb.
         """
+        return await self._queued(_Call(self._loop.create_future(), verb))
+
+    async def do_item(self, verb: BatchedVerb[Item, T], item: Item) -> T:
+        """Run a batched verb on all of its items that wait, and return the result of this one after the commit.
+
+        The verb runs at the place of the first of them, and may run again after a rollback.
+
+        Raises:
+            TryLater: the database cannot be written, or the ledger is closed.
+            WatcherError: the error of the item, or of the verb.
+        """
+        return await self._queued(_Call(self._loop.create_future(), batched=verb, item=item))
+
+    async def _queued(self, call: _Call[T]) -> T:
         if self._stopped:
             raise TryLater("the ledger is closed")
-        future: asyncio.Future[T] = self._loop.create_future()
-        self._queue.put(_Item(verb, future))
-        return await future
+        self._queue.put(call)
+        return await call.future
 
     async def stop(self) -> None:
         """Run the queued verbs, then end the thread."""
@@ -110,8 +133,8 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            batch = [item]
+        while (call := self._queue.get()) is not None:
+            batch = [call]
             last = False
             while len(batch) < _BATCH_LIMIT and not last:
                 try:
@@ -126,58 +149,78 @@ class Writer:
             if last:
                 return
 
-    def _commit(self, batch: list[_Item[Any]]) -> None:
+    def _commit(self, batch: list[_Call[Any]]) -> None:
         tx: Tx | None = None
         began_s = self._clock.monotonic_s()
         try:
             tx = self._together(batch)
         except OperationalError as error:
             # The database itself failed, perhaps after the commit: no verb runs a second time.
-            for item in batch:
-                item.error = _as_ours(error)
+            for call in batch:
+                call.error = _as_ours(error)
         except Exception as error:  # noqa: BLE001 - the error of a verb belongs to its waiter
             if len(batch) > 1:  # one verb failed the commit of all: each gets a commit of its own
-                for item in batch:
-                    self._commit([item])
+                for call in batch:
+                    self._commit([call])
                 return
             batch[0].error = _as_ours(error)
         if tx is not None:
             self._mark(batch, tx)
-        condition = next((str(item.error) for item in batch if isinstance(item.error, TryLater)), None)
+        condition = next((str(call.error) for call in batch if isinstance(call.error, TryLater)), None)
         seen = Batch(len(batch), self._clock.monotonic_s() - began_s, condition)
         self._loop.call_soon_threadsafe(self._deliver, batch, tx, seen)
 
-    def _mark(self, batch: list[_Item[Any]], tx: Tx) -> None:
+    def _mark(self, batch: list[_Call[Any]], tx: Tx) -> None:
         """Call `on_durable`. If it fails, the commit stands, and every waiter gets TryLater, so that none sends."""
         try:
             self.on_durable(tx)
         except OSError as error:
-            for item in batch:
-                item.error = TryLater(f"{NOT_WRITTEN} (its mark: {error.strerror})")
+            for call in batch:
+                call.error = TryLater(f"{NOT_WRITTEN} (its mark: {error.strerror})")
 
-    def _together(self, batch: list[_Item[Any]]) -> Tx:
+    def _together(self, batch: list[_Call[Any]]) -> Tx:
         self.guard()
         with self._engine.begin() as conn:
             back_ms = self._clock_step.ms()
             tx = Tx(conn, self._clock.now_ms())
             if back_ms:
                 self.on_clock_step(tx, back_ms)
-            for item in batch:
-                item.result = item.verb(tx)
+            for calls in _executions(batch):
+                _execute(tx, calls)
         self._clock_step.taken(back_ms)
         return tx
 
-    def _deliver(self, batch: list[_Item[Any]], tx: Tx | None, seen: Batch) -> None:
+    def _deliver(self, batch: list[_Call[Any]], tx: Tx | None, seen: Batch) -> None:
         self._observe(seen)
-        for item in batch:
-            if item.future.done():  # the waiter was cancelled; the commit stands
+        for call in batch:
+            if call.future.done():  # the waiter was cancelled; the commit stands
                 continue
-            if item.error is None:
-                item.future.set_result(item.result)
+            if call.error is None:
+                call.future.set_result(call.result)
             else:
-                item.future.set_exception(item.error)
+                call.future.set_exception(call.error)
         if tx is not None and self._on_commit is not None and (tx.entered or tx.cursor_moved):
             self._on_commit(tx)
+
+
+def _executions(batch: list[_Call[Any]]) -> list[list[_Call[Any]]]:
+    """Return groups of calls, one per execution, in the order of the first call of each."""
+    together: dict[int, list[_Call[Any]]] = {}
+    for call in batch:
+        together.setdefault(id(call if call.batched is None else call.batched), []).append(call)
+    return list(together.values())
+
+
+def _execute(tx: Tx, calls: list[_Call[Any]]) -> None:
+    """Run a verb, or a batched verb on the items of its calls. An item's error goes to its call."""
+    first = calls[0]
+    if first.batched is None:
+        assert first.verb is not None
+        first.result = first.verb(tx)
+        return
+    results = first.batched(tx, [call.item for call in calls])
+    for call, result in zip(calls, results, strict=True):
+        call.result, call.error = (None, result) if isinstance(result, LostLease) else (result, None)
 
 
 def _as_ours(error: BaseException) -> BaseException:
