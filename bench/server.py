@@ -19,7 +19,7 @@ _METHOD = "operator_createSigTaskResponse"
 _START_TIMEOUT_S = 30
 
 
-class _Exchange(asyncio.Protocol):
+class Exchange(asyncio.Protocol):
     """One connection: requests one after the other, each with an immediate reply."""
 
     def __init__(self, authorization: bytes) -> None:
@@ -39,8 +39,12 @@ class _Exchange(asyncio.Protocol):
             size = _content_length(head)
             if len(self._buffer) < end + 4 + size:
                 return
+            self.requested()
             body, self._buffer = self._buffer[end + 4 : end + 4 + size], self._buffer[end + 4 + size :]
             self._transport.write(_reply(head, body, self._authorization))
+
+    def requested(self) -> None:
+        """Note a complete request, before its reply. Does nothing here."""
 
 
 def _content_length(head: bytes) -> int:
@@ -67,7 +71,7 @@ async def _listen(authorization: bytes, parent: Connection) -> None:
     loop = asyncio.get_running_loop()
     parent_ended = asyncio.Event()
     loop.add_reader(parent.fileno(), parent_ended.set)  # The parent never writes: readable means that it has ended.
-    async with await loop.create_server(lambda: _Exchange(authorization), "127.0.0.1", 0) as server:
+    async with await loop.create_server(lambda: Exchange(authorization), "127.0.0.1", 0) as server:
         parent.send(server.sockets[0].getsockname()[1])
         await parent_ended.wait()
 
