@@ -1,6 +1,8 @@
 """The dry run against real contracts on anvil: refusals are read as what they are, and no trouble holds a POST."""
 
 import asyncio
+import hashlib
+import json
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -11,6 +13,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from eth_abi.abi import encode
 
 from tests.integration.convention_rig import CASES, CHAINBASE, SQUARING, WIZARD, Case, every_case, make, respond, world
 from tests.integration.node_rig import Answers, Relay, relaying
@@ -26,6 +29,8 @@ from watcher.devnet.contract import call_data
 from watcher.devnet.world import Devnet
 from watcher.state import State
 from watcher.task import Header, NotYet, OpenTask, RespondedByUs, Verdict, WouldRevert
+
+CONTRACTS = Path(__file__).parents[1] / "contracts"
 
 
 @dataclass
@@ -158,6 +163,64 @@ async def test_dry_run_finds_a_new_aggregator() -> None:
         roles = rig.net.manager.roles
         await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
         assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+
+
+async def deploy_early(rig: Rig) -> None:
+    """Put a contract that checks the reference block first in place of the devnet's."""
+    code = json.loads((CONTRACTS / "early_task_manager.json").read_text())["EarlyTaskManager"]
+    roles = rig.net.manager.roles
+    arguments = encode(["uint32", "address", "address"], [100, roles.aggregator, roles.generator])
+    made = await rig.net.chain.run(roles.owner, None, bytes.fromhex(code[2:]) + arguments)
+    rig.net.manager.address = str(made["contractAddress"])
+    rig.contract.address = bytes.fromhex(rig.net.manager.address[2:])
+
+
+def without_overrides(asked: Answers, answers: Answers) -> Answers:
+    """The answers of a node whose eth_call takes two parameters."""
+    error = {"code": -32602, "message": "too many arguments, want at most 2"}
+    return [
+        {"jsonrpc": "2.0", "id": answer["id"], "error": error} if len(call["params"]) > 2 else answer
+        for call, answer in zip(asked, answers, strict=True)
+    ]
+
+
+async def test_answer_at_the_head_passes_when_the_contract_wants_an_older_block() -> None:
+    async with rehearsing(WIZARD, window_blocks=10) as rig:
+        await deploy_early(rig)
+        await rig.net.manager.create_task(b"early")
+        (task,) = await rig.held(0)
+        head = await rig.head()
+        assert task.task.seen_at.block_number == head.number
+        (refused,) = await rig.dry_run.refusals([task], head)
+        assert refused is not None and refused.meaning is Meaning.NEXT, "at the task's own block it reverts"
+        (refused,) = await rig.dry_run.refusals([task], head, next_block=True)
+        assert refused is not None and refused.meaning is Meaning.PASSES
+        assert await rig.resolve([task]) == [NotYet(head)]
+        rig.relay.asked.clear()
+        await rig.resolve([task])
+        assert rig.relay.asked[-1] == ["eth_chainId", "eth_call"], "the trial of the node is not repeated"
+
+
+async def test_answer_at_the_head_is_sent_when_the_node_cannot_run_the_next_block() -> None:
+    async with rehearsing(WIZARD, window_blocks=10) as rig:
+        await deploy_early(rig)
+        rig.relay.twist = without_overrides
+        await rig.net.manager.create_task(b"early")
+        (task,) = await rig.held(0)
+        head = await rig.head()
+        (refused,) = await rig.dry_run.refusals([task], head, next_block=True)
+        assert refused is not None and refused.meaning is Meaning.NEXT
+        assert await rig.resolve([task]) == [NotYet(head)]
+        older = replace(task, task=replace(task.task, seen_at=replace(task.task.seen_at, block_number=head.number - 1)))
+        (verdict,) = await rig.resolve([older])
+        assert isinstance(verdict, WouldRevert), "below the head the refusal is one"
+        assert rig.nodes.seen[0].reason is None
+
+
+def test_early_artifact_is_of_the_source_beside_it() -> None:
+    source = (CONTRACTS / "EarlyTaskManager.sol").read_bytes()
+    artifact = json.loads((CONTRACTS / "early_task_manager.json").read_text())
+    assert artifact["source_sha256"] == hashlib.sha256(source).hexdigest(), "compile it with compile.mjs's settings"
 
 
 async def test_dry_run_is_off_when_the_aggregator_is_refused() -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from watcher.chain.convention.abi import topic
 from watcher.chain.convention.convention import Convention
 from watcher.chain.convention.view import NoSuchView, View, item
-from watcher.chain.rpc.calls import Emitters, Topics
+from watcher.chain.rpc.calls import Caller, Emitters, Topics
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Reverted, Unread
 from watcher.errors import NarrowRange, RetryElsewhere
@@ -167,15 +167,19 @@ class TaskManager:
         except RetryElsewhere:
             return False
 
-    async def simulate(self, calls: Sequence[bytes], sender: bytes, at: Header) -> list[bytes | Reverted | Unread]:
+    async def simulate(
+        self, calls: Sequence[bytes], sender: bytes, at: Header, *, next_block: bool = False
+    ) -> list[bytes | Reverted | Unread]:
         """Return the replies to calls that are run and not sent.
 
         Args:
             calls: call data of the contract that takes answers.
             sender: the caller, 20 bytes.
             at: the block whose state every call runs on.
+            next_block: run them in the block after `at`, where a node can and contracts count the chain's own blocks.
         """
-        return await self._nodes.views(calls, self.answered_at, at, sender)
+        caller = Caller(sender, next_block and at.l1_block is None)
+        return await self._nodes.views(calls, self.answered_at, at, caller)
 
     async def latest_task_num(self, at: Header) -> int:
         """Return the next index, one more than the last one; `lowest_index` without a task. Needs `counts_tasks`."""

@@ -7,6 +7,7 @@ refusal of known meaning holds an answer back; a node's silence, slowness or mal
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 from loguru import logger
 
@@ -25,6 +26,14 @@ _REST_S = 60.0
 _BATCH_BYTES = 256 * 1024
 _KINDS_LOGGED = 100
 _PASSES = Refusal(Meaning.PASSES, "nothing against it", "")
+
+
+@dataclass(frozen=True, slots=True)
+class _Moment:
+    """The block whose state a dry run starts from. With `next_block` it runs in the block after it."""
+
+    at: Header
+    next_block: bool
 
 
 class DryRun:
@@ -60,7 +69,7 @@ class DryRun:
             ]
             if first:
                 at = _block_of(verdicts[first[0]])
-                refusals = await self.refusals([tasks[place] for place in first], at)
+                refusals = await self.refusals([tasks[place] for place in first], at, next_block=True)
                 for place, refused in zip(first, refusals, strict=True):
                     if refused is not None:
                         verdicts[place] = self._verdict(tasks[place], refused, at)
@@ -73,14 +82,19 @@ class DryRun:
         refusals = await self.refusals(tasks, at)
         return [None if refused is None else _sentence(refused, at) for refused in refusals]
 
-    async def refusals(self, tasks: Sequence[OpenTask], at: Header) -> list[Refusal | None]:
-        """Return the contract's reply to each answer at block `at`, None where it is unknown. All in one batch."""
+    async def refusals(
+        self, tasks: Sequence[OpenTask], at: Header, *, next_block: bool = False
+    ) -> list[Refusal | None]:
+        """Return the contract's reply to each answer on the state of block `at`, None where it is unknown.
+
+        With `next_block` the calls run in the block after it, where a node can. All calls travel in one batch.
+        """
         unknown: list[Refusal | None] = [None] * len(tasks)
         if self._off or self._clock.monotonic_s() < self._rests_until_s:
             return unknown
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                refusals = await self._try(tasks, at)
+                refusals = await self._try(tasks, _Moment(at, next_block))
         except StaleNode:
             return unknown  # a reorg, or a state that is not kept: no fault of the node's
         except (RetryElsewhere, TimeoutError) as error:
@@ -95,13 +109,13 @@ class DryRun:
         self._failing.ends()
         return refusals
 
-    async def _try(self, tasks: Sequence[OpenTask], at: Header) -> list[Refusal | None]:
+    async def _try(self, tasks: Sequence[OpenTask], moment: _Moment) -> list[Refusal | None]:
         calls = {place: call for place, task in enumerate(tasks) if (call := self._call(task)) is not None}
         refusals: dict[int, Refusal] = {}
-        if calls and await self._find_sender(at):
-            refusals = await self._run(calls, at)
+        if calls and await self._find_sender(moment.at):
+            refusals = await self._run(calls, moment)
             if any(refused.meaning is Meaning.CALLER for refused in refusals.values()):
-                refusals = await self._retry_with_new_sender(calls, refusals, at)
+                refusals = await self._retry_with_new_sender(calls, refusals, moment)
         return [refusals.get(place) for place in range(len(tasks))]
 
     async def _find_sender(self, at: Header) -> bool:
@@ -113,23 +127,25 @@ class DryRun:
         return self._sender is not None
 
     async def _retry_with_new_sender(
-        self, calls: dict[int, bytes], refusals: dict[int, Refusal], at: Header
+        self, calls: dict[int, bytes], refusals: dict[int, Refusal], moment: _Moment
     ) -> dict[int, Refusal]:
         """Run again if the contract has a new aggregator; turn off if it refuses its own aggregator."""
         before, self._sender = self._sender, None
-        if not await self._find_sender(at):
+        if not await self._find_sender(moment.at):
             return {}
         if self._sender != before:
-            refusals = await self._run(calls, at)
+            refusals = await self._run(calls, moment)
         if all(refused.meaning is Meaning.CALLER for refused in refusals.values()):
             self._turn_off(f"the contract does not take answers from its own {self._view_name}")
         return {place: refused for place, refused in refusals.items() if refused.meaning is not Meaning.CALLER}
 
-    async def _run(self, calls: dict[int, bytes], at: Header) -> dict[int, Refusal]:
+    async def _run(self, calls: dict[int, bytes], moment: _Moment) -> dict[int, Refusal]:
         assert self._sender is not None, "the caller has found the sender"
         refusals: dict[int, Refusal] = {}
         for batch in _batches(calls):
-            replies = await self._contract.simulate([calls[place] for place in batch], self._sender, at)
+            replies = await self._contract.simulate(
+                [calls[place] for place in batch], self._sender, moment.at, next_block=moment.next_block
+            )
             for place, reply in zip(batch, replies, strict=True):
                 if isinstance(reply, Unread):
                     continue
@@ -148,8 +164,10 @@ class DryRun:
 
     def _verdict(self, task: OpenTask, refused: Refusal, at: Header) -> Verdict:
         index, sentence = task.task.task_index, _sentence(refused, at)
+        if refused.meaning is Meaning.NEXT and at.l1_block is None and task.task.seen_at.block_number >= at.number:
+            return NotYet(at)  # the node ran the call in the task's own block; the next one is the first that counts
         match refused.meaning:
-            case Meaning.WAIT | Meaning.PARK:
+            case Meaning.NEXT | Meaning.WAIT | Meaning.PARK:
                 park = refused.meaning is Meaning.PARK
                 if self._logged.begins(refused.kind):
                     logger.warning(

@@ -23,6 +23,7 @@ class Meaning(StrEnum):
     """The consequence of a refusal for an answer that is not signed yet."""
 
     PASSES = "passes"  # all checks but the signatures hold, and the signatures are missing
+    NEXT = "next"  # the answer passes from the block after the task's own on, if nothing else is against it
     WAIT = "wait"  # the answer may pass in a later block, without any action
     PARK = "park"  # the answer passes only after a person, or an upgrade, changes something
     CALLER = "caller"  # the contract takes answers from another address than the sender of the call
@@ -50,7 +51,7 @@ _TEXTS: tuple[tuple[str, Meaning], ...] = (
     ("responded to the task too late", _M.PARK),
     ("empty quorum input", _M.PARK),
     ("quorum does not exist", _M.PARK),
-    ("invalid reference block", _M.WAIT),  # the stakes at the task's own block count only from the next block on
+    ("invalid reference block", _M.NEXT),  # the stakes at the task's own block count only from the next block on
     ("withdrawaldelayblocks window", _M.WAIT),
     ("pausable:", _M.WAIT),
     ("signatories do not own", _M.PASSES),  # the call has no signatures
@@ -65,7 +66,7 @@ _TEXTS: tuple[tuple[str, Meaning], ...] = (
 # Later versions of the checker use custom errors without arguments.
 _CUSTOM: tuple[tuple[str, Meaning], ...] = (
     ("InputEmptyQuorumNumbers", _M.PARK),
-    ("InvalidReferenceBlocknumber", _M.WAIT),
+    ("InvalidReferenceBlocknumber", _M.NEXT),
     ("StaleStakesForbidden", _M.WAIT),
     ("CurrentlyPaused", _M.WAIT),
     ("EnforcedPause", _M.WAIT),

@@ -4,6 +4,7 @@ Source: the execution API, https://ethereum.github.io/execution-apis/.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from watcher.task import Header
@@ -13,6 +14,17 @@ Call = tuple[str, list[Any]]
 Emitters = bytes | tuple[bytes, ...]
 # The topics allowed at each position of a log; none named allows any.
 Topics = Sequence[Sequence[bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """The sender of a dry run, 20 bytes. With `next_block` its call runs in the block after the pinned one.
+
+    That is the first block its transaction can be in; a node that cannot do so runs the call in the pinned block.
+    """
+
+    address: bytes
+    next_block: bool = False
 
 
 def block(which: int | str) -> Call:
@@ -32,19 +44,23 @@ def logs(address: Emitters, topics: Topics, first: int, last: int) -> Call:
     return "eth_getLogs", [where]
 
 
-def view(data: bytes, to: bytes, at: Header, sender: bytes | None) -> Call:
-    """Return an eth_call on the state of one block. `sender` is the caller's address, None for the node's default."""
-    caller = {} if sender is None else {"from": octets(sender)}
-    return "eth_call", [{**caller, "to": octets(to), "data": octets(data)}, _pin(at)]
+def view(data: bytes, to: bytes, at: Header, caller: Caller | None) -> Call:
+    """Return an eth_call on the state of one block; without a `caller` the node takes its own."""
+    sender = {} if caller is None else {"from": octets(caller.address)}
+    overrides = _next_block(at) if caller is not None and caller.next_block else []
+    return "eth_call", [{**sender, "to": octets(to), "data": octets(data)}, _pin(at), *overrides]
 
 
 # NUMBER, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN: the code of a contract whose creation returns `block.number`.
 _BLOCK_NUMBER = "0x4360005260206000f3"
 
 
-def contract_block(at: Header) -> Call:
-    """Return an eth_call that creates a contract, whose reply is `block.number` as contracts see it at `at`."""
-    return "eth_call", [{"data": _BLOCK_NUMBER}, _pin(at)]
+def contract_block(at: Header, *, next_block: bool = False) -> Call:
+    """Return an eth_call that creates a contract, whose reply is `block.number` as contracts see it at `at`.
+
+    With `next_block` it runs in the block after `at`.
+    """
+    return "eth_call", [{"data": _BLOCK_NUMBER}, _pin(at), *(_next_block(at) if next_block else [])]
 
 
 def storage(address: bytes, slot: bytes, at: Header) -> Call:
@@ -60,6 +76,15 @@ def code(address: bytes, at: Header) -> Call:
 def octets(data: bytes) -> str:
     """Return bytes as JSON-RPC writes them: 0x and lower-case hex."""
     return "0x" + data.hex()
+
+
+def _next_block(at: Header) -> list[dict[str, Any]]:
+    """Return the parameters of eth_call for no state overrides, and for number and time of the block after `at`.
+
+    Source: geth's BlockOverrides, https://geth.ethereum.org/docs/interacting-with-geth/rpc/objects.
+    """
+    time = {"time": hex(at.timestamp_s + 1)} if at.timestamp_s else {}
+    return [{}, {"number": hex(at.number + 1), **time}]
 
 
 def _pin(at: Header) -> dict[str, Any]:

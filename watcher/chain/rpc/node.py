@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from watcher.chain.rpc import block_reply, log_reply, replies
 from watcher.chain.rpc import calls as rpc_calls
-from watcher.chain.rpc import log_reply, replies
 from watcher.chain.rpc.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
-from watcher.chain.rpc.calls import Emitters, Topics
+from watcher.chain.rpc.calls import Caller, Emitters, Topics
 from watcher.chain.rpc.errors import WORDS_LIMIT, Paused, RpcError, refused
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted, Unread
 from watcher.chain.rpc.transport import Transport, Url
@@ -48,6 +48,7 @@ class Node:
         self._transport = Transport(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
         # True if contracts count the parent chain's blocks, as `replies.header` takes it; None until that is known.
         self.l1_blocks: bool | None = None
+        self._next_block: bool | None = None  # whether the node overrides the block of a call; None until that is known
         self._batch = Batch(self._transport, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
 
     @property
@@ -84,11 +85,7 @@ class Node:
         """Return the block at a height, or at "finalized" or "safe"; None if this node names no such block."""
         with self._named():
             (found,) = await self._batch.ask([rpc_calls.block(which)])
-            if found is None:
-                return None
-            if isinstance(found, RpcError) and not found.slow_down and (found.no_such_block or isinstance(which, str)):
-                return None  # nodes that do not know the tag say so in many ways; the caller falls back on a depth
-            return self._known(found, which)
+            return block_reply.named(found, which, self.l1_blocks)
 
     async def kept(self, number: int) -> Header | None:
         """Return the block at a height, None if the node does not keep it.
@@ -138,7 +135,7 @@ class Node:
                 calls.append(rpc_calls.block(after.number))
             narrow = last > first
             found = await self._batch.ask(calls, narrow=narrow)
-            end = self._reached(found[0], last)
+            end = block_reply.reached(found[0], last, self.l1_blocks)
             for item in found[1:]:
                 if isinstance(item, RpcError):  # some nodes refuse what follows the logs because of their size
                     raise refused(item, narrow)
@@ -147,7 +144,7 @@ class Node:
             if self._known(found[1 + len(questions)], last) != end:
                 raise RetryElsewhere(f"the chain moved meanwhile: block {last} changed")
             logs, foreign = await log_reply.checked(raw, address, frozenset(topics0), None, first, end)
-            continuous = after is None or self._continues(found[-1], after, end)
+            continuous = after is None or block_reply.continues(found[-1], after, end, self.l1_blocks)
             return LogPage(logs, end, continuous, foreign)
 
     async def find(
@@ -159,30 +156,32 @@ class Node:
             calls = [rpc_calls.block(last), rpc_calls.logs(address, topics, first, last)]
             narrow = last > first
             found = await self._batch.ask(calls, narrow=narrow)
-            end = self._reached(found[0], last)
+            end = block_reply.reached(found[0], last, self.l1_blocks)
             topics0 = None if topic0 is None else frozenset([topic0])
             return (await log_reply.checked(log_reply.listed(found[1], narrow), address, topics0, index, first, end))[0]
 
     async def views(
-        self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
+        self, calls: Sequence[bytes], to: bytes, at: Header, caller: Caller | None = None
     ) -> list[bytes | Reverted | Unread]:
         """Return the result of an eth_call for each call data, on the state of one block. A revert is a value.
 
         Pinned by block hash (EIP-1898, canonical required): a node without the block, or with another in its place,
         cannot reply. A call that the node refuses, or whose reply is not bytes, is Unread; the other results stand.
-        With a `sender` the calls are dry runs of its transactions, and the text of a refusal is a value, too.
+        With a `caller` the calls are dry runs of its transactions, and the text of a refusal is a value, too.
 
         Raises:
             StaleNode: nothing can be read, because the node lacks the block or its state.
             Paused: the node asks to slow down.
         """
         with self._named():
-            found = await self._batch.ask_each([rpc_calls.view(data, to, at, sender) for data in calls])
+            if caller is not None and caller.next_block and not await self._runs_next_block(at):
+                caller = Caller(caller.address)
+            found = await self._batch.ask_each([rpc_calls.view(data, to, at, caller) for data in calls])
             viewed: list[bytes | Reverted | Unread] = []
             stale: StaleNode | None = None
             for raw in found:
                 try:
-                    viewed.append(self._viewed(raw, at, lenient=sender is not None))
+                    viewed.append(self._viewed(raw, at, lenient=caller is not None))
                 except Paused:
                     raise
                 except RetryElsewhere as error:
@@ -191,6 +190,15 @@ class Node:
             if stale is not None and all(isinstance(result, Unread) for result in viewed):
                 raise stale
             return viewed
+
+    async def _runs_next_block(self, at: Header) -> bool:
+        """Return True if this node runs calls in the block after `at`. A trial call shows it, once for this node."""
+        if self._next_block is None:
+            (found,) = await self._batch.ask([rpc_calls.contract_block(at, next_block=True)])
+            if isinstance(found, RpcError) and (found.slow_down or found.no_such_block or found.no_such_state):
+                return False  # a later trial may tell
+            self._next_block = found == f"0x{at.number + 1:064x}"
+        return self._next_block
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
         """Return one word of an account's storage and its code at block `at`, None for what the node refuses.
@@ -252,28 +260,7 @@ class Node:
             return await self._batch.room()
 
     def _known(self, found: Any, which: int | str) -> Header:
-        """Return the header in a reply. Raises RetryElsewhere if there is none, or one of another height."""
-        if isinstance(found, RpcError):
-            raise refused(found)
-        if found is None:
-            raise StaleNode(f"does not have block {which}")
-        block = replies.header(found, self.l1_blocks)
-        if self.l1_blocks and isinstance(which, str) and not block.l1_block:
-            raise RetryElsewhere(f"its block {block.number} has no l1BlockNumber, which this chain's contracts count")
-        if isinstance(which, int) and block.number != which:
-            raise RetryElsewhere(f"answered with block {block.number} when asked for {which}")
-        return block
-
-    def _reached(self, found: Any, height: int) -> Header:
-        if isinstance(found, RpcError) and found.no_such_block and not found.slow_down:
-            raise StaleNode(f"has not reached block {height}: {found}")
-        return self._known(found, height)
-
-    def _continues(self, found: Any, after: Header, end: Header) -> bool:
-        """Return True if the chain that ends at `end` holds `after`. A missing block below the end is no evidence."""
-        if self._known(found, after.number).hash != after.hash:
-            return False
-        return end.number != after.number + 1 or end.parent_hash == after.hash
+        return block_reply.known(found, which, self.l1_blocks)
 
     def _viewed(self, found: Any, at: Header, *, lenient: bool = False) -> bytes | Reverted:
         if not isinstance(found, RpcError):

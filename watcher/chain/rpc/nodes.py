@@ -14,7 +14,7 @@ from loguru import logger
 
 from watcher.backoff import doubled_s, spread_s
 from watcher.chain.rpc.agreement import Agreement, Final
-from watcher.chain.rpc.calls import Emitters, Topics
+from watcher.chain.rpc.calls import Caller, Emitters, Topics
 from watcher.chain.rpc.errors import COOL_DOWN_MAX_S, Paused, WrongChain
 from watcher.chain.rpc.member import EndpointSeen, Member
 from watcher.chain.rpc.node import Node
@@ -252,12 +252,12 @@ class NodePool:
         return await self.ask(lambda node: node.find(address, topic0, index, first, last))
 
     async def views(
-        self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None
+        self, calls: Sequence[bytes], to: bytes, at: Header, caller: Caller | None = None
     ) -> list[bytes | Reverted | Unread]:
         """Return readings of the contract at one block, each as `quorum` endpoints give it alike.
 
         An item on which endpoints differ, or which too few can read, is Unread; the other items stand, and the
-        endpoints stay in use. With a `sender` the calls are dry runs of its transactions. Raises as the class says, and
+        endpoints stay in use. With a `caller` the calls are dry runs of its transactions. Raises as the class says, and
         RetryElsewhere if fewer than `quorum` endpoints reply.
         """
         votes, answered = Votes(len(calls), self._quorum), set[Node]()
@@ -265,7 +265,7 @@ class NodePool:
         async def read(node: Node) -> None:
             places = votes.open
             asked = [calls[place] for place in places]
-            found = await (node.views(asked, to, at) if sender is None else node.views(asked, to, at, sender))
+            found = await (node.views(asked, to, at) if caller is None else node.views(asked, to, at, caller))
             votes.add(places, found)
             answered.add(node)
 

@@ -8,6 +8,7 @@ import pytest
 
 from tests.conformance.rig import header as block
 from tests.kit.clocks import SetClock
+from watcher.chain.rpc.calls import Caller
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted, Unread
 from watcher.chain.rpc.votes import Votes
@@ -35,7 +36,7 @@ class Fake:
     async def chain_id(self) -> int:
         return 1
 
-    async def views(self, calls: Sequence[bytes], to: bytes, at: Header, sender: bytes | None = None) -> list[Answer]:
+    async def views(self, calls: Sequence[bytes], to: bytes, at: Header, caller: Caller | None = None) -> list[Answer]:
         self.asked.append(list(calls))
         if self.error is not None:
             raise self.error
@@ -114,7 +115,7 @@ async def test_a_batch_is_an_error_when_too_few_nodes_answer() -> None:
 
 async def test_a_dry_run_is_compared_item_by_item() -> None:
     net = endpoints(2, Fake("a"), Fake("b", {b"zero": Reverted("paused", b"\x01")}))
-    first, *others = await net.views(CALLS, MANAGER, block(7), b"\x22" * 20)
+    first, *others = await net.views(CALLS, MANAGER, block(7), Caller(b"\x22" * 20))
     assert isinstance(first, Unread) and others == CALLS[1:]
 
 

@@ -1,0 +1,58 @@
+"""The reply to eth_getBlockByNumber, a block, null or a refusal, as a checked header."""
+
+from typing import Any
+
+from watcher.chain.rpc import replies
+from watcher.chain.rpc.errors import RpcError, refused
+from watcher.errors import RetryElsewhere, StaleNode
+from watcher.task import Header
+
+
+def known(reply: Any, which: int | str, l1_blocks: bool | None) -> Header:
+    """Return the header in a reply.
+
+    Args:
+        reply: the bare result, or the error.
+        which: the height or the tag that was asked for.
+        l1_blocks: as `replies.header` takes it; True requires l1BlockNumber in the block of a tag.
+
+    Raises:
+        StaleNode: the node has no such block.
+        RetryElsewhere: the node refuses, or replies with a block of another height.
+    """
+    if isinstance(reply, RpcError):
+        raise refused(reply)
+    if reply is None:
+        raise StaleNode(f"does not have block {which}")
+    block = replies.header(reply, l1_blocks)
+    if l1_blocks and isinstance(which, str) and not block.l1_block:
+        raise RetryElsewhere(f"its block {block.number} has no l1BlockNumber, which this chain's contracts count")
+    if isinstance(which, int) and block.number != which:
+        raise RetryElsewhere(f"answered with block {block.number} when asked for {which}")
+    return block
+
+
+def named(reply: Any, which: int | str, l1_blocks: bool | None) -> Header | None:
+    """Return the header in a reply, None if the node names no such block. Arguments and errors as `known`."""
+    if reply is None:
+        return None
+    if isinstance(reply, RpcError) and not reply.slow_down and (reply.no_such_block or isinstance(which, str)):
+        return None  # nodes that do not know the tag say so in many ways; the caller falls back on a depth
+    return known(reply, which, l1_blocks)
+
+
+def reached(reply: Any, height: int, l1_blocks: bool | None) -> Header:
+    """Return the header at the end of a range. Raises as `known`; StaleNode also if the node says it lacks it."""
+    if isinstance(reply, RpcError) and reply.no_such_block and not reply.slow_down:
+        raise StaleNode(f"has not reached block {height}: {reply}")
+    return known(reply, height, l1_blocks)
+
+
+def continues(reply: Any, after: Header, end: Header, l1_blocks: bool | None) -> bool:
+    """Return True if the chain that ends at `end` holds `after`, by the reply for its height.
+
+    A missing block below the end is no evidence. Raises as `known`.
+    """
+    if known(reply, after.number, l1_blocks).hash != after.hash:
+        return False
+    return end.number != after.number + 1 or end.parent_hash == after.hash
