@@ -10,17 +10,19 @@ from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.engine import URL
 
 from tests.kit.clocks import SetClock
-from watcher.ledger import claims, hook_results, ingest, outcomes, queries
-from watcher.ledger.claims import Attempt, RetryAt
+from watcher.ledger import claims, hook_results, ingest, outcomes, queries, sending
+from watcher.ledger.claims import RetryAt
 from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import attempts, journal, sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.writer import BatchedVerb, Tx
 from watcher.state import State
 from watcher.task import Accepted, Header, OpenTask, Outcome, Responded, Response, Sent, Sighting, Task, Unknown
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Item = TypeVar("Item")
 
 CHAIN_ID = 31337
 MANAGER = b"\x11" * 20
@@ -96,6 +98,9 @@ class LedgerRig:
     async def write(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.store.write(verb, *args, **kwargs)
 
+    async def write_item(self, verb: BatchedVerb[Item, T], item: Item) -> T:
+        return await self.store.write_item(verb, item)
+
     async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.store.read(question, *args, **kwargs)
 
@@ -114,7 +119,7 @@ class LedgerRig:
         return held
 
     async def begin(self, *held: OpenTask) -> list[Attempt]:
-        return await self.write(claims.begin, held, "proxy", {one.row_id: DIGEST for one in held}, LEASE_MS)
+        return await self.write(sending.begin, held, "proxy", {one.row_id: DIGEST for one in held}, LEASE_MS)
 
     async def admit(self) -> None:
         """Every task seen becomes ready."""
@@ -146,7 +151,7 @@ class LedgerRig:
 
     async def _settle(self, result: Outcome) -> None:
         for attempt in self._flying:
-            await self.write(claims.settle, attempt, sent(result), RetryAt())
+            await self.write_item(sending.settle, Settlement(attempt, sent(result), RetryAt()))
 
     async def _see_answers(self) -> None:
         held = await self.held(State.ACCEPTED)

@@ -9,8 +9,9 @@ import pytest
 
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, LedgerRig, header, make_task, sent, stale
 from watcher.errors import LostLease
-from watcher.ledger import claims, hook_results, ingest, outcomes
-from watcher.ledger.claims import Attempt, RetryAt
+from watcher.ledger import claims, hook_results, ingest, outcomes, sending
+from watcher.ledger.claims import RetryAt
+from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.state import State
 from watcher.task import Accepted, Later, OpenTask, Response
@@ -135,7 +136,7 @@ async def test_two_senders_with_the_same_claim_begin_once(ledger: LedgerRig) -> 
             for _ in range(4)
         ]
         begun = await asyncio.gather(
-            *[store.write(claims.begin, [held], "proxy", {held.row_id: bytes(32)}, LEASE_MS) for store in books]
+            *[store.write(sending.begin, [held], "proxy", {held.row_id: bytes(32)}, LEASE_MS) for store in books]
         )
     assert sorted(len(one) for one in begun) == [0, 0, 0, 1]
     row = await ledger.row(0)
@@ -170,7 +171,9 @@ DEEDS: dict[str, tuple[State, Deed]] = {
     "hook_skipped": (State.READY, lambda ledger, held: ledger.write(hook_results.hook_skipped, held, "words", 1)),
     "settle": (
         State.SENDING,
-        lambda ledger, held: ledger.write(claims.settle, Attempt(1, held, 0), sent(Accepted(b"\1" * 32)), RetryAt()),
+        lambda ledger, held: ledger.write_item(
+            sending.settle, Settlement(Attempt(1, held, 0), sent(Accepted(b"\1" * 32)), RetryAt())
+        ),
     ),
 }
 
@@ -196,7 +199,7 @@ async def test_begin_leaves_out_what_is_no_longer_held(ledger: LedgerRig) -> Non
     await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
     lost, kept = await ledger.claim(State.COMPUTED)
     attempts = await ledger.begin(stale(lost), kept)
-    assert [one.held.row_id for one in attempts] == [kept.row_id]
+    assert [attempt.task.row_id for attempt in attempts] == [kept.row_id]
     assert [row.state for row in await ledger.rows()] == [State.COMPUTED, State.SENDING]
     before = await ledger.everything()
     assert await ledger.begin(stale(lost), kept) == []

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, LedgerRig, header, make_response, make_task, sent
-from watcher.ledger import claims, hook_results, ingest, outcomes, queries, rescan
+from watcher.ledger import claims, hook_results, ingest, outcomes, queries, rescan, sending
 from watcher.ledger.claims import RetryAt
+from watcher.ledger.sending import Settlement
 from watcher.ledger.source import open_source
 from watcher.ledger.writer import Tx
 from watcher.state import State
@@ -212,7 +213,7 @@ async def test_response_during_an_attempt_is_read_when_the_attempt_has_ended(led
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     await ledger.record(answered=[make_response(0, 110)], upto=111)
     assert await named(ledger) == []
-    await ledger.write(claims.settle, attempt, sent(Accepted(None, None)), RetryAt(at_block=116))
+    await ledger.write_item(sending.settle, Settlement(attempt, sent(Accepted(None, None)), RetryAt(at_block=116)))
     assert await named(ledger) == [0]
 
 

@@ -13,10 +13,11 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, DIGEST, digest, header, make_response, make_task, sent
 from tests.kit.clocks import SetClock
 from watcher.errors import IllegalMove, LostLease
-from watcher.ledger import claims, hook_results, ingest, outcomes
-from watcher.ledger.claims import Attempt, RetryAt
+from watcher.ledger import claims, hook_results, ingest, outcomes, sending
+from watcher.ledger.claims import RetryAt
 from watcher.ledger.engine import open_engine
 from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.source import open_source
 from watcher.ledger.tables import attempts, journal, responses, sources, tasks
 from watcher.ledger.writer import Tx
@@ -153,11 +154,12 @@ class World:
 
     def _begin(self, pick: int) -> None:
         held = self.one(pick)
-        self.begun += self.do(claims.begin, held, "proxy", {one.row_id: DIGEST for one in held}, _LEASE_MS)
+        self.begun += self.do(sending.begin, held, "proxy", {one.row_id: DIGEST for one in held}, _LEASE_MS)
 
     def _settle(self, pick: int, result: Accepted | Refused | Unknown) -> None:
         if self.begun:
-            self.do(claims.settle, self.begun[pick % len(self.begun)], sent(result), RetryAt())
+            attempt = self.begun[pick % len(self.begun)]
+            self.do(sending.settle, [Settlement(attempt, sent(result), RetryAt())])
 
     def _accept(self, pick: int) -> None:
         self._settle(pick, Accepted(digest(pick)))
@@ -172,10 +174,10 @@ class World:
         self._settle(pick, Unknown("reset"))
 
     def _rescue(self, pick: int) -> None:
-        self.do(claims.recover_stale, self.source, all_of_them=False)
+        self.do(sending.recover_stale, self.source, all_of_them=False)
 
     def _restart(self, pick: int) -> None:
-        self.do(claims.recover_stale, self.source, all_of_them=True)
+        self.do(sending.recover_stale, self.source, all_of_them=True)
         self.held, self.begun = [], []
 
     def _observe(self, verb: Callable[..., Any], pick: int, *args: Any) -> None:

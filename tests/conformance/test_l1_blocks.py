@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance.rig import LedgerRig, header, make_task
-from watcher.ledger import claims, ingest, marks, outcomes, queries, stats
+from watcher.ledger import claims, ingest, marks, outcomes, queries, sending, stats
 from watcher.state import State
 from watcher.task import Header
 
@@ -66,7 +66,7 @@ async def test_danger_is_counted_in_the_parents_blocks(ledger: LedgerRig) -> Non
 async def test_attempt_cut_off_is_given_its_blocks_by_the_chain(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, block=101, deadline=130), to=State.SENDING)
     await ledger.write(ingest.record, ledger.source, [], [], at(2000, 100), 2000, 100)
-    assert await ledger.write(claims.recover_stale, ledger.source, all_of_them=True, patience_blocks=5) == 1
+    assert await ledger.write(sending.recover_stale, ledger.source, all_of_them=True, patience_blocks=5) == 1
     assert [row.due_block for row in await ledger.rows()] == [2005], "not the next block: 30 of the parent's are left"
 
 

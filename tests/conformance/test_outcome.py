@@ -6,7 +6,7 @@ import pytest
 
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, LedgerRig, digest, header, make_response, make_task
 from watcher.errors import FixConfiguration, IllegalMove
-from watcher.ledger import claims, hook_results, ingest, outcomes
+from watcher.ledger import claims, hook_results, ingest, outcomes, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.source import open_source
 from watcher.state import State
@@ -129,7 +129,7 @@ async def test_confirmation_leaves_out_what_is_on_its_way_leased_gone_or_settled
     await ledger.bring(make_task(0), to=State.SENDING)
     assert await to_confirm(ledger) == []
     ledger.clock.at_ms += LEASE_MS
-    await ledger.write(claims.recover_stale, ledger.source, all_of_them=False)
+    await ledger.write(sending.recover_stale, ledger.source, all_of_them=False)
     assert await to_confirm(ledger) == [0]
     await ledger.write(ingest.rewind, ledger.source, header(100))
     assert await to_confirm(ledger) == []
@@ -146,7 +146,7 @@ async def test_what_events_name_leaves_out_what_is_on_its_way_gone_or_settled(le
     assert await named(ledger) == [1]
     await ledger.claim_one(State.READY)
     assert await named(ledger) == [1], "also while somebody works on it, who then has worked in vain"
-    await ledger.write(claims.recover_stale, ledger.source, all_of_them=True)
+    await ledger.write(sending.recover_stale, ledger.source, all_of_them=True)
     assert await named(ledger) == [0, 1]
     await ledger.write(ingest.rewind, ledger.source, header(104))
     assert await named(ledger) == [0]

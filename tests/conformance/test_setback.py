@@ -5,8 +5,9 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance.rig import LEASE_MS, LedgerRig, digest, make_task, sent
-from watcher.ledger import absences, claims, queries, store
+from watcher.ledger import absences, claims, queries, sending, store
 from watcher.ledger.claims import RetryAt
+from watcher.ledger.sending import Settlement
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Absence, Absent, Accepted
@@ -50,7 +51,10 @@ async def test_what_was_on_its_way_when_the_clock_was_set_back_arrives(ledger: L
     await ledger.bring(make_task(0), to=State.COMPUTED)
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     ledger.clock.back_ms = HOUR_MS
-    assert await ledger.write(claims.settle, attempt, sent(Accepted(digest("tx"), None)), RetryAt()) is State.ACCEPTED
+    assert (
+        await ledger.write_item(sending.settle, Settlement(attempt, sent(Accepted(digest("tx"), None)), RetryAt()))
+        is State.ACCEPTED
+    )
     row = await ledger.row(0)
     assert row.due_at_ms <= ledger.clock.now_ms()
 

@@ -9,7 +9,9 @@ from tests.conformance.rig import ANSWER, DIGEST, LEASE_MS, LedgerRig, digest, h
 from watcher.errors import IllegalMove, LostLease
 from watcher.ledger import claims as ledger_claims
 from watcher.ledger import hook_results, ingest, outcomes, transitions
+from watcher.ledger import sending as ledger_sending
 from watcher.ledger.claims import RetryAt
+from watcher.ledger.sending import Settlement
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import attempts
 from watcher.state import State
@@ -117,7 +119,7 @@ async def test_the_attempt_is_in_the_ledger_before_the_task_is_sending(ledger: L
     await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
     held = await ledger.claim(State.COMPUTED)
     begun = await ledger.begin(*held)
-    assert [(one.held.task.task_index, one.held.state, one.held.attempts) for one in begun] == [
+    assert [(attempt.task.task.task_index, attempt.task.state, attempt.task.attempts) for attempt in begun] == [
         (0, State.SENDING, 1),
         (1, State.SENDING, 1),
     ]
@@ -137,7 +139,7 @@ async def test_nothing_is_sending_without_an_attempt(ledger: LedgerRig) -> None:
     held = await ledger.claim_one(State.COMPUTED)
     before = await ledger.everything()
     with pytest.raises(KeyError):  # a task without a digest
-        await ledger.write(ledger_claims.begin, [held], "proxy", {}, LEASE_MS)
+        await ledger.write(ledger_sending.begin, [held], "proxy", {}, LEASE_MS)
     assert await ledger.everything() == before
 
 
@@ -173,7 +175,7 @@ async def test_each_outcome_lands_in_its_state_with_its_evidence(
     ledger.clock.at_ms += 40
     came_back = Sent(result, 502, b"\x00<html>", 40)
     again = RetryAt(1_000, 115)
-    assert await ledger.write(ledger_claims.settle, attempt, came_back, again) is state
+    assert await ledger.write_item(ledger_sending.settle, Settlement(attempt, came_back, again)) is state
     row = await ledger.row(0)
     assert (row.state, row.tx_hash, row.sig_hash, row.error) == (state, *claims, error)
     assert (row.due_at_ms, row.due_block, row.lease_until_ms) == (ledger.clock.now_ms() + 1_000, 115, 0)
@@ -188,7 +190,9 @@ async def test_each_outcome_lands_in_its_state_with_its_evidence(
 async def test_a_warning_is_kept_with_an_accepted_answer(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
-    await ledger.write(ledger_claims.settle, attempt, sent(Accepted(TX, SIG)), RetryAt(), "sig_hash is not ours")
+    await ledger.write_item(
+        ledger_sending.settle, Settlement(attempt, sent(Accepted(TX, SIG)), RetryAt(), "sig_hash is not ours")
+    )
     lines, _ = await ledger.story(0)
     assert ((await ledger.row(0)).error, lines[-1].why) == ("sig_hash is not ours", "accepted; sig_hash is not ours")
 
@@ -197,8 +201,8 @@ async def test_a_claim_made_once_survives_an_attempt_that_makes_none(ledger: Led
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     await ledger.write(outcomes.not_there, (await ledger.held(State.ACCEPTED))[0], "nothing on the chain")
     (attempt,) = await ledger.begin(await ledger.claim_one(State.WAITING))
-    assert attempt.held.attempts == 2
-    await ledger.write(ledger_claims.settle, attempt, sent(Unknown("reset")), RetryAt())
+    assert attempt.task.attempts == 2
+    await ledger.write_item(ledger_sending.settle, Settlement(attempt, sent(Unknown("reset")), RetryAt()))
     row = await ledger.row(0)
     assert (row.tx_hash, row.attempts) == (TX, 2)
     _, tries = await ledger.story(0)
@@ -209,30 +213,30 @@ async def test_every_attempt_cut_off_by_a_stop_is_unknown_at_the_next_start(ledg
     await ledger.bring(make_task(0), make_task(1), to=State.SENDING)
     await ledger.bring(make_task(2), to=State.READY)
     await ledger.claim_one(State.READY)
-    assert await ledger.write(ledger_claims.recover_stale, ledger.source, all_of_them=True) == 2
+    assert await ledger.write(ledger_sending.recover_stale, ledger.source, all_of_them=True) == 2
     assert [row.state for row in await ledger.rows()] == [State.UNKNOWN, State.UNKNOWN, State.READY]
     assert "cut off" in (await ledger.row(0)).error
     assert (await ledger.claim_one(State.READY)).task.task_index == 2, "no lease outlives its process"
-    assert await ledger.write(ledger_claims.recover_stale, ledger.source, all_of_them=True) == 0
+    assert await ledger.write(ledger_sending.recover_stale, ledger.source, all_of_them=True) == 0
 
 
 async def test_while_running_only_an_attempt_whose_lease_ran_out_is_given_up(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     ledger.clock.at_ms += LEASE_MS - 1
-    assert await ledger.write(ledger_claims.recover_stale, ledger.source, all_of_them=False) == 0
+    assert await ledger.write(ledger_sending.recover_stale, ledger.source, all_of_them=False) == 0
     ledger.clock.at_ms += 1
-    assert await ledger.write(ledger_claims.recover_stale, ledger.source, all_of_them=False) == 1
+    assert await ledger.write(ledger_sending.recover_stale, ledger.source, all_of_them=False) == 1
     assert await ledger.state(0) is State.UNKNOWN
     before = await ledger.everything()
     with pytest.raises(LostLease):
-        await ledger.write(ledger_claims.settle, attempt, sent(Accepted(TX, SIG)), RetryAt())
+        await ledger.write_item(ledger_sending.settle, Settlement(attempt, sent(Accepted(TX, SIG)), RetryAt()))
     assert await ledger.everything() == before
 
 
 async def test_rescue_leaves_other_sources_alone(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.SENDING)
-    assert await ledger.write(ledger_claims.recover_stale, ledger.source + 1, all_of_them=True) == 0
+    assert await ledger.write(ledger_sending.recover_stale, ledger.source + 1, all_of_them=True) == 0
     assert await ledger.state(0) is State.SENDING
 
 
@@ -246,7 +250,7 @@ async def test_no_words_from_outside_can_lose_a_result(ledger: LedgerRig, words:
     await ledger.write(hook_results.hook_failed, await ledger.claim_one(State.READY), words, 1, RetryAt())
     await ledger.write(hook_results.keep_answer, await ledger.claim_one(State.READY), Response(ANSWER, words, 1))
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
-    await ledger.write(ledger_claims.settle, attempt, sent(Refused(words)), RetryAt(), words)
+    await ledger.write_item(ledger_sending.settle, Settlement(attempt, sent(Refused(words)), RetryAt(), words))
     await ledger.write(note_event, ledger.source, "odd log", 5, words)
     row = await ledger.row(0)
     assert row.state == State.WAITING
@@ -303,7 +307,9 @@ async def test_refused_tasks_are_made_due_but_not_those_refused_for_good(ledger:
     await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
     begun = await ledger.begin(*await ledger.claim(State.COMPUTED))
     for attempt, words in zip(begun, ("busy", "for good: unknown method"), strict=True):
-        await ledger.write(ledger_claims.settle, attempt, sent(Refused(words)), RetryAt(after_ms=600_000))
+        await ledger.write_item(
+            ledger_sending.settle, Settlement(attempt, sent(Refused(words)), RetryAt(after_ms=600_000))
+        )
     assert await ledger.claim(State.WAITING) == []
     await ledger.write(ledger_claims.make_due, ledger.source, [State.WAITING], "", but="for good: ")
     assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [0]

@@ -21,9 +21,10 @@ from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
 from watcher.devnet.world import Devnet
 from watcher.errors import FixConfiguration, RetryElsewhere
-from watcher.ledger import claims, hook_results, ingest, manual, queries, schema
+from watcher.ledger import claims, hook_results, ingest, manual, queries, schema, sending
 from watcher.ledger.engine import parse_url
 from watcher.ledger.lock import open_mark, sole_writer
+from watcher.ledger.sending import Settlement
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.state import State
 from watcher.task import Accepted, Responded, Response, Sent, Sighting
@@ -213,9 +214,9 @@ async def test_forged_response_does_not_send_an_answer_early(rig: Rig) -> None:
     (held,) = await rig.ledger.write(claims.claim, source, [State.READY], 1, 60_000)
     await rig.ledger.write(hook_results.keep_answer, held, Response(b"our answer", "", 1))
     (held,) = await rig.ledger.write(claims.claim, source, [State.COMPUTED], 1, 60_000)
-    (attempt,) = await rig.ledger.write(claims.begin, [held], "proxy", {held.row_id: bytes(32)}, 60_000)
-    await rig.ledger.write(
-        claims.settle, attempt, Sent(Accepted(), 200, b"{}", 1), claims.RetryAt(at_block=created_block + 3)
+    (attempt,) = await rig.ledger.write(sending.begin, [held], "proxy", {held.row_id: bytes(32)}, 60_000)
+    await rig.ledger.write_item(
+        sending.settle, Settlement(attempt, Sent(Accepted(), 200, b"{}", 1), claims.RetryAt(at_block=created_block + 3))
     )
     at = Sighting(created_block, held.task.seen_at.block_hash, bytes(32), 7)
     await rig.ledger.write(ingest.store_responses, source, [Responded(0, b"forged", b"", bytes(32), at)])

@@ -25,7 +25,8 @@ from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
 from watcher.devnet.world import Devnet
 from watcher.errors import RetryElsewhere
-from watcher.ledger import claims, hook_results, ingest, queries
+from watcher.ledger import claims, hook_results, ingest, queries, sending
+from watcher.ledger.sending import Settlement
 from watcher.ledger.store import Ledger
 from watcher.state import State
 from watcher.task import Accepted, Responded, Response, Sent, Sighting
@@ -144,8 +145,8 @@ async def accept(rig: Rig) -> None:
     (held,) = await rig.ledger.write(claims.claim, source, [State.READY], 1, 60_000)
     await rig.ledger.write(hook_results.keep_answer, held, Response(b"ours", "test", 1))
     claimed = await rig.ledger.write(claims.claim, source, [State.COMPUTED], 1, 60_000)
-    (attempt,) = await rig.ledger.write(claims.begin, claimed, "proxy", {claimed[0].row_id: b"\0" * 32}, 60_000)
-    await rig.ledger.write(claims.settle, attempt, Sent(Accepted(), 200, b"", 1), claims.RetryAt())
+    (attempt,) = await rig.ledger.write(sending.begin, claimed, "proxy", {claimed[0].row_id: b"\0" * 32}, 60_000)
+    await rig.ledger.write_item(sending.settle, Settlement(attempt, Sent(Accepted(), 200, b"", 1), claims.RetryAt()))
 
 
 async def final_task(rig: Rig) -> int:

@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER
 from tests.kit.clocks import SetClock
-from watcher.ledger import claims, queries, schema
+from watcher.ledger import queries, schema, sending
 from watcher.ledger.lock import sole_writer
 from watcher.ledger.store import open_ledger
 from watcher.state import State
@@ -26,7 +26,7 @@ import asyncio, os, sys
 from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, make_task, header
 from watcher.clock import SystemClock
-from watcher.ledger import ingest, outcomes, claims
+from watcher.ledger import ingest, outcomes, claims, sending
 from watcher.ledger.store import open_ledger
 from watcher.ledger.lock import sole_writer
 from watcher.task import Response, State
@@ -37,7 +37,7 @@ def say(*words):
 async def answer(ledger, held):
     await ledger.write(hook_results.keep_answer, held, Response(held.task.task_index.to_bytes(8, "big"), "hook", 1))
     say("answered", held.task.task_index)
-    (attempt,) = await ledger.write(claims.begin, [held_again(held)], "proxy", {held.row_id: bytes(32)}, 60_000)
+    (attempt,) = await ledger.write(sending.begin, [held_again(held)], "proxy", {held.row_id: bytes(32)}, 60_000)
     say("sending", held.task.task_index)
 
 def held_again(held):
@@ -48,7 +48,7 @@ async def main(path, first):
     url = URL.create("sqlite", database=path)
     with sole_writer(url):
         async with open_ledger(url, SystemClock(), CHAIN_ID, MANAGER, 100) as ledger:
-            await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True)
+            await ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True)
             for start in range(first, 10**9, 8):
                 block = 101 + start
                 found = [make_task(index, block=block, deadline=None) for index in range(start, start + 8)]
@@ -109,7 +109,7 @@ async def test_no_acknowledged_verb_is_lost_to_a_kill(tmp_path: Path, seed: int)
                     assert row.response == index.to_bytes(8, "big")
                 if what == "sending":
                     assert row.attempts == 1
-            await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True)
+            await ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True)
             counts = await ledger.read(queries.count_by_state, ledger.source_id)
             assert State.SENDING not in counts
             for row in rows.values():

@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_response, make_task
 from tests.kit.clocks import SetClock
-from watcher.ledger import claims, ingest, outcomes, queries, schema
+from watcher.ledger import claims, ingest, outcomes, queries, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import open_source
 from watcher.ledger.writer import Tx
@@ -82,8 +82,8 @@ QUESTIONS: dict[str, tuple[Callable[[Connection], Any], int]] = {
     "to_finalise": (lambda conn: len(outcomes.to_finalise(conn, 1, NOW_MS, 100)), 0),
     "standing": (lambda conn: queries.counts(conn, 1).open_tasks, 20),
     "bound_by_time": (lambda conn: queries.bound_by_time(conn, 1, NOW_MS), 0),
-    "rescue": (lambda conn: claims.recover_stale(Tx(conn, NOW_MS), 1, all_of_them=False), 0),
-    "rescue at start": (lambda conn: claims.recover_stale(Tx(conn, NOW_MS), 1, all_of_them=True), 0),
+    "rescue": (lambda conn: sending.recover_stale(Tx(conn, NOW_MS), 1, all_of_them=False), 0),
+    "rescue at start": (lambda conn: sending.recover_stale(Tx(conn, NOW_MS), 1, all_of_them=True), 0),
     "finalise": (finalise, 0),
 }
 

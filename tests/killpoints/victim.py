@@ -30,7 +30,7 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.source import Source
 from watcher.daemon import parts, wiring
 from watcher.errors import TryLater
-from watcher.ledger import claims, hook_results, ingest
+from watcher.ledger import hook_results, ingest, sending
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import tasks
@@ -126,15 +126,20 @@ class _Told:
             tell("read", args[3].number)
         elif verb is hook_results.keep_answer:
             tell("answer", args[0].task.task_index, args[1].resp_message.hex())
-        elif verb is claims.begin:
+        elif verb is sending.begin:
             for attempt in result:
-                tell("begun", attempt.held.task.task_index, attempt.held.attempts)
-        elif verb is claims.settle:
-            tell("settled", args[0].held.task.task_index, args[0].held.attempts)
+                tell("begun", attempt.task.task.task_index, attempt.task.attempts)
+        elif verb is sending.settle:
+            for item, state in zip(args[0], result, strict=True):
+                if isinstance(state, State):
+                    tell("settled", item.attempt.task.task.task_index, item.attempt.task.attempts)
         return result
 
     async def write_item(self, verb: Callable[..., Any], item: Any) -> Any:
-        return await self._ledger.write_item(verb, item)
+        result = await self._ledger.write_item(verb, item)
+        if verb is sending.settle:
+            self._memory.acknowledge("settled", item.attempt.task.task.task_index, item.attempt.task.attempts)
+        return result
 
 
 def _final(conn: Connection) -> int:
@@ -163,7 +168,7 @@ async def live(folder: Path, settings: Settings, memory: Memory, at_writer: Call
     url = parse_url(f"sqlite:///{folder}/ledger.db")
     async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, genesis.hash, wakeups.committed) as opened:
         ledger = cast("Ledger", _Told(opened, memory))
-        await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=2)
+        await ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=2)
         source = Source(nodes, contract, ledger, clock, window)
         rooms = wiring.build(settings, source, wiring.Outside(_answer, client))
         working = [asyncio.create_task(StageLoop(one, wakeups, clock, stopping).run()) for one in rooms.stages]

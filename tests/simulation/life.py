@@ -22,7 +22,7 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.source import Source
 from watcher.daemon import daemon, parts, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater
-from watcher.ledger import claims
+from watcher.ledger import sending
 from watcher.ledger.source import open_source
 from watcher.settings.model import Chain, Hook, Settings, TaskManager
 from watcher.settings.operator import Operator
@@ -87,7 +87,7 @@ class Life:
         cursor = await self._patiently(lambda: unbound.write(open_source, CHAIN_ID, MANAGER, START_BLOCK, genesis))
         ledger = open_ledger(world, cursor.source_id, self.wakeups.committed)
         world.source_id = cursor.source_id
-        await self._patiently(lambda: ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True))
+        await self._patiently(lambda: ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True))
         with seeded(world):
             source = Source(self.nodes, contract, ledger, world.clock, window)
             rooms = wiring.build(self._settings, source, wiring.Outside(world.hook.run, world.api))

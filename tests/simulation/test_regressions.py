@@ -20,7 +20,7 @@ from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.daemon import startup
 from watcher.errors import RetryElsewhere, StaleNode, TryLater
-from watcher.ledger import claims, hook_results, ingest, outcomes, queries, schema
+from watcher.ledger import hook_results, ingest, outcomes, queries, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
 from watcher.state import State
@@ -56,14 +56,14 @@ def test_response_hidden_from_every_log_search_is_found_once_nodes_show_it() -> 
 def test_task_goes_on_when_the_ledger_fails_between_claim_and_attempt(monkeypatch: pytest.MonkeyPatch) -> None:
     """It stayed claimed until its lease ran out, a minute and more."""
     world = World("no room for the attempt", CALM)
-    fails, real = iter((True,)), claims.begin
+    fails, real = iter((True,)), sending.begin
 
-    def begin(*given: Any) -> list[claims.Attempt]:
+    def begin(*given: Any) -> list[sending.Attempt]:
         if next(fails, False):
             raise TryLater("the ledger could not be written")
         return real(*given)
 
-    monkeypatch.setattr(claims, "begin", begin)
+    monkeypatch.setattr(sending, "begin", begin)
     try:
         for action in (world.start, lambda: world.wait(1), lambda: world.create(1), world.mine):
             world.act(action)

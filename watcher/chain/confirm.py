@@ -16,7 +16,7 @@ from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.replies import Unread
 from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
-from watcher.ledger import absences, claims, outcomes, stats
+from watcher.ledger import absences, outcomes, sending, stats
 from watcher.ledger.source import Cursor
 from watcher.state import NOT_HELD, State
 from watcher.task import (
@@ -83,7 +83,7 @@ class Confirm:
             RetryElsewhere: the first error of a kind, once every kind has had its turn.
         """
         await self._ledger.write(
-            claims.recover_stale, self._ledger.source_id, all_of_them=False, patience_blocks=self._patience_blocks
+            sending.recover_stale, self._ledger.source_id, all_of_them=False, patience_blocks=self._patience_blocks
         )
         first_error: RetryElsewhere | None = None
         is_full = False

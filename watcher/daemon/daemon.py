@@ -34,7 +34,7 @@ from watcher.health.status import Status, status_line
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
 from watcher.hook.runner import Runner
-from watcher.ledger import claims
+from watcher.ledger import sending
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger
 from watcher.operator.switch import Switch, Switches
@@ -219,7 +219,7 @@ class Daemon:
     async def _recover(self, ledger: Ledger) -> None:
         """Leave attempts that the last stop cut off to the chain's verdict."""
         patience = self._settings.operator.resolve_after_blocks
-        count = await ledger.write(claims.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=patience)
+        count = await ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=patience)
         if count:
             logger.warning(
                 "daemon.recovered: attempts were cut off by the last stop; the chain decides on them", attempts=count

@@ -1,7 +1,8 @@
 """QUEUE: the ledger is the queue, the memory and the evidence. The only package that speaks SQL.
 
 A verb takes a transaction (`Tx`) and changes rows; a question takes a connection and reads. `Ledger.write` runs a verb
-and commits, `Ledger.read` answers a question. The verbs, in the way of a task:
+and commits, `Ledger.read` answers a question. A batched verb takes many items and returns a result or an
+error for each; `Ledger.write_item` runs it on all items that wait. The verbs, in the way of a task:
 
 | file | verbs | called by | when |
 |---|---|---|---|
@@ -13,11 +14,12 @@ and commits, `Ledger.read` answers a question. The verbs, in the way of a task:
 | `rescan` | `record_rescan` | recheck | blocks are read again, once confirmed and once final |
 | | `request_rescan` | confirm | the contract proves an event that no read has shown |
 | `outcomes` | `admitted` | admit | the block is deep enough, and the contract knows the task |
-| `claims` | `claim`, `release` | respond, submit | due tasks are taken; one is given back |
+| `claims` | `claim` | respond, submit | due tasks are taken |
+| | `release`, `release_each` | respond, submit | a task, or many, are given back |
+| | `make_due` | submit | an API can be reached again, or the settings have changed |
 | `hook_results` | `keep_answer`, `keep_old_answer` | respond | the hook has answered, now or before a reorg |
 | | `postpone`, `hook_skipped`, `hook_failed` | respond | the hook has returned Later or Skip, or failed |
-| `claims` | `begin`, `settle`, `record_late` | submit | before a POST; after it; after it, but the task is settled |
-| | `make_due` | submit | an API can be reached again, or the settings have changed |
+| `sending` | `begin`, `settle`, `record_late` | submit | before a POST; after it; after it, but the task is settled |
 | | `recover_stale` | daemon, confirm | attempts lost their process, or their lease ran out |
 | `outcomes` | `answered`, `delivered`, `not_there` | confirm | the verdict on a sent task |
 | | `look_again`, `nothing_new`, `postponed` | confirm | a reading that decides nothing |

@@ -1,24 +1,22 @@
-"""The verbs of the stages `respond` and `submit`: claim due tasks, release them, begin and settle an attempt to send.
+"""The verbs of the stages `respond` and `submit` for leases: claim due tasks, release them, make them due.
 
-Invariant: no POST without an attempt row committed before it.
+Invariant: only the holder of a task's lease, who has its present fence, writes the task.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, insert, or_, update
+from sqlalchemy import Select, bindparam, func, or_, update
 
-from watcher.ledger.rows import IN_WINDOW, WITH_SOURCE, due, open_task
-from watcher.ledger.tables import OPEN, attempts, sources, tasks
-from watcher.ledger.transitions import IF_UNCHANGED, transition, transition_unchanged, unchanged, write
+from watcher.errors import LostLease
+from watcher.ledger.rows import IN_WINDOW, due, open_task
+from watcher.ledger.tables import OPEN, tasks
+from watcher.ledger.transitions import IF_UNCHANGED, are_unchanged, if_unchanged, lost, write
 from watcher.ledger.writer import Tx
 from watcher.state import State
-from watcher.task import Accepted, OpenTask, Refused, Sent, Unknown
-
-# The blocks that the aggregator needs at least to bring an answer on the chain.
-_LAST_CHANCE_BLOCKS = 3
+from watcher.task import OpenTask
 
 # Only a task with a lease can be released, so that a second release changes nothing.
 _IF_LEASED = IF_UNCHANGED.where(tasks.c.lease_until_ms > 0)
@@ -27,7 +25,8 @@ _TAKE = (
     .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
     .values(fence=tasks.c.fence + 1, lease_until_ms=bindparam("until_ms"))
 )
-_END_ATTEMPT = update(attempts).where(attempts.c.id == bindparam("row"))
+# An earlier reason stays where the release has none.
+_GIVE_BACK = IF_UNCHANGED.values(error=func.coalesce(bindparam("reason", type_=tasks.c.error.type), tasks.c.error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +82,36 @@ def release(
     write(tx, task, {"updated_at_ms": tx.now_ms, **next_due, **changed}, _IF_LEASED)
 
 
+@dataclass(frozen=True, slots=True)
+class Release:
+    """A claimed task to be released, due at `retry_at`. The task's `error` becomes `reason`, unless that is None."""
+
+    task: OpenTask
+    retry_at: RetryAt
+    reason: str | None = None
+
+
+def release_each(tx: Tx, items: Sequence[Release]) -> list[LostLease | None]:
+    """Release claimed tasks in their states. Return None for each, or LostLease if it has changed since its claim."""
+    leased = are_unchanged(tx, [item.task for item in items], leased=True)
+    rows = [_given_back(tx, item) for item, is_leased in zip(items, leased, strict=True) if is_leased]
+    if rows:
+        tx.conn.execute(_GIVE_BACK, rows)
+    return [None if is_leased else lost(item.task) for item, is_leased in zip(items, leased, strict=True)]
+
+
+def _given_back(tx: Tx, item: Release) -> dict[str, Any]:
+    """Return the parameters of `_GIVE_BACK`."""
+    columns = {
+        "updated_at_ms": tx.now_ms,
+        "lease_until_ms": 0,
+        "due_at_ms": tx.now_ms + item.retry_at.after_ms,
+        "due_block": item.retry_at.at_block,
+        "reason": item.reason or None,
+    }
+    return if_unchanged(item.task, columns)
+
+
 def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: str | None = None) -> None:
     """Make postponed tasks due now: those in `states` whose `error` begins with `mark`, and not with `but`."""
     exceptions = [] if but is None else [tasks.c.error.is_(None) | ~tasks.c.error.startswith(but, autoescape=True)]
@@ -99,175 +128,3 @@ def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: st
         )
         .values(due_at_ms=0)
     )
-
-
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One attempt to send, as the ledger holds it before the POST."""
-
-    row_id: int
-    held: OpenTask  # in state `sending`
-    began_at_ms: int
-
-
-def begin(tx: Tx, batch: Sequence[OpenTask], api: str, digests: Mapping[int, bytes], lease_ms: int) -> list[Attempt]:
-    """Begin an attempt to send for each task that is unchanged since it was claimed. The POST comes after this commit.
-
-    Args:
-        tx: the transaction.
-        batch: claimed tasks.
-        api: the API that gets the POSTs.
-        digests: the SHA-256 digest of the request by row id.
-        lease_ms: the duration of the lease, longer than any request.
-    """
-    ready = unchanged(tx, batch)
-    if not ready:
-        return []
-    ids = list(
-        tx.conn.execute(
-            insert(attempts).returning(attempts.c.id, sort_by_parameter_order=True),
-            [
-                {
-                    "task_id": task.row_id,
-                    "kind": "post",
-                    "number": task.attempts + 1,
-                    "fence": task.fence,
-                    "api": api,
-                    "request_digest": digests[task.row_id],
-                    "began_at_ms": tx.now_ms,
-                }
-                for task in ready
-            ],
-        ).scalars()
-    )
-    tx.attempt = max(tx.attempt, *ids)
-    tx.attempt_block = max(tx.attempt_block, *(task.task.seen_at.block_number for task in ready))
-    transition_unchanged(
-        tx,
-        ready,
-        State.SENDING,
-        "the chain shows no response; sending",
-        lambda task: {"attempts": task.attempts + 1, "lease_until_ms": tx.now_ms + lease_ms},
-        ids,
-    )
-    return [
-        Attempt(row_id, replace(task, state=State.SENDING, attempts=task.attempts + 1), tx.now_ms)
-        for row_id, task in zip(ids, ready, strict=True)
-    ]
-
-
-def settle(tx: Tx, attempt: Attempt, sent: Sent, retry_at: RetryAt, warning: str | None = None) -> State:
-    """Store the outcome of an attempt and move the task. Return its new state.
-
-    Args:
-        tx: the transaction.
-        attempt: the attempt.
-        sent: the outcome and its evidence.
-        retry_at: the next due time.
-        warning: a contradiction in the reply, for the journal.
-
-    Raises:
-        LostLease: the task has changed since the attempt began.
-    """
-    outcome = sent.outcome
-    to, reason = _state_after(outcome)
-    claims = _end(tx, attempt, sent)
-    error = warning if isinstance(outcome, Accepted) else reason
-    transition(
-        tx,
-        attempt.held,
-        to,
-        reason if warning is None else f"{reason}; {warning}",
-        attempt_id=attempt.row_id,
-        due_at_ms=tx.now_ms + retry_at.after_ms,
-        due_block=retry_at.at_block,
-        error=error or None,
-        **claims,
-    )
-    return to
-
-
-def record_late(tx: Tx, attempt: Attempt, sent: Sent) -> None:
-    """Store the outcome of an attempt as evidence; the task has left its state meanwhile."""
-    _end(tx, attempt, sent)
-
-
-def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 0) -> int:
-    """Move tasks of stale attempts to `unknown`: at the start `all_of_them`, later those without a valid lease.
-
-    The POST may have arrived: the chain gets `patience_blocks` to show the response. Return the number of tasks.
-    """
-    query = WITH_SOURCE.add_columns(sources.c.head_block, sources.c.head_l1_block).where(
-        tasks.c.source_id == source_id, tasks.c.state == State.SENDING, OPEN
-    )
-    if not all_of_them:
-        query = query.where(tasks.c.lease_until_ms <= tx.now_ms)
-    rows = tx.conn.execute(query.with_for_update(of=tasks)).all()
-    due_blocks = {
-        row.id: decision_block(
-            row.deadline_block, row.head_block, patience_blocks, l1_blocks=row.head_l1_block is not None
-        )
-        for row in rows
-    }
-    why = "the attempt was cut off before its answer was written down"
-    stale = [open_task(row) for row in rows]
-    columns = {row_id: {"error": why, "due_block": block} for row_id, block in due_blocks.items()}
-    transition_unchanged(tx, stale, State.UNKNOWN, why, lambda task: columns[task.row_id])
-    if all_of_them:  # no lease outlives the process that held it
-        tx.conn.execute(
-            update(tasks)
-            .where(tasks.c.source_id == source_id, OPEN, tasks.c.lease_until_ms > 0)
-            .values(lease_until_ms=0)
-        )
-    return len(rows)
-
-
-def decision_block(deadline_block: int | None, at_block: int, patience_blocks: int, *, l1_blocks: bool) -> int:
-    """Return the block at which the chain decides on an answer sent at `at_block`: earlier if the window closes.
-
-    Args:
-        deadline_block: the deadline, None without one.
-        at_block: the head at the time of the POST.
-        patience_blocks: the blocks that the chain gets otherwise.
-        l1_blocks: the deadline counts the parent chain's blocks, which are no heights. Each of them spans many blocks,
-            so that the decision usually comes before the next one.
-    """
-    decision = at_block + patience_blocks
-    if deadline_block is None or l1_blocks:
-        return decision
-    return max(at_block + min(patience_blocks, 1), min(decision, deadline_block - _LAST_CHANCE_BLOCKS))
-
-
-def _end(tx: Tx, attempt: Attempt, sent: Sent) -> dict[str, Any]:
-    """Complete the attempt's row. Return the claims of the API, as columns of the task."""
-    outcome = sent.outcome
-    claims = {}
-    if isinstance(outcome, Accepted):
-        claims = {key: value for key in ("tx_hash", "sig_hash") if (value := getattr(outcome, key)) is not None}
-    tx.conn.execute(
-        _END_ATTEMPT,
-        {
-            "row": attempt.row_id,
-            "ended_at_ms": tx.now_ms,
-            "duration_ms": sent.duration_ms,
-            "outcome": type(outcome).__name__.lower(),
-            "http_status": sent.http_status,
-            "code": outcome.code if isinstance(outcome, Refused) else None,
-            "answer": sent.answer,
-            "words": _state_after(outcome)[1],
-            **claims,
-        },
-    )
-    return claims
-
-
-def _state_after(outcome: Accepted | Refused | Unknown) -> tuple[State, str]:
-    match outcome:
-        case Accepted():
-            return State.ACCEPTED, outcome.words or "accepted"
-        case Refused(endpoint=True):
-            return State.BLOCKED, outcome.words
-        case Refused():
-            return State.WAITING, outcome.words
-        case Unknown():
-            return State.UNKNOWN, outcome.why

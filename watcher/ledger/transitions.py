@@ -5,6 +5,7 @@ and adds a line to the journal in the same transaction.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Update, bindparam, exists, insert, select, update
@@ -18,7 +19,7 @@ from watcher.task import OpenTask
 
 # Built once, because building a statement costs more than running it. The parameters name the columns to set.
 IF_UNCHANGED = update(tasks).where(
-    tasks.c.id == bindparam("row"), tasks.c.state == bindparam("was"), tasks.c.fence == bindparam("held")
+    tasks.c.id == bindparam("row"), tasks.c.state == bindparam("was"), tasks.c.fence == bindparam("taken_fence")
 )
 # No absence is known of the task: a transition, or a reading that shows the thing, has refuted it.
 PRESENT: Mapping[str, None] = {"absent": None, "absent_block": None, "absent_at_ms": None}
@@ -32,7 +33,7 @@ _FLAG_NAMED = (
     .values(look_again=True)
 )
 _STATE_AND_FENCE = (
-    select(tasks.c.id, tasks.c.state, tasks.c.fence)
+    select(tasks.c.id, tasks.c.state, tasks.c.fence, tasks.c.lease_until_ms)
     .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
     .order_by(tasks.c.id)
     .with_for_update()
@@ -42,12 +43,12 @@ _STATE_AND_FENCE = (
 def write(tx: Tx, task: OpenTask, columns: Mapping[str, Any], statement: Update = IF_UNCHANGED) -> None:
     """Set columns of a task. Raises LostLease if its state or fence has changed since it was taken."""
     if tx.conn.execute(statement, if_unchanged(task, columns)).rowcount != 1:
-        raise LostLease(f"task {task.task.task_index} has changed, or another worker has taken it")
+        raise lost(task)
 
 
 def if_unchanged(task: OpenTask, columns: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters of `IF_UNCHANGED`."""
-    return {"row": task.row_id, "was": task.state, "held": task.fence, **columns}
+    return {"row": task.row_id, "was": task.state, "taken_fence": task.fence, **columns}
 
 
 def transition(
@@ -106,14 +107,65 @@ def transition_all(
     return present
 
 
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The transition of one task from the state in which it was taken to `to`, for the reason `why`.
+
+    `columns` are further columns to set; `attempt_id` is the attempt that causes it.
+    """
+
+    task: OpenTask
+    to: State
+    why: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+    attempt_id: int | None = None
+
+
+def transition_each(tx: Tx, changes: Sequence[Change], statement: Update = IF_UNCHANGED) -> list[LostLease | None]:
+    """Move each task that is unchanged since it was taken. Return None for it, and LostLease for any other.
+
+    Changes that set the same columns share one statement. Of two changes of one task the second is lost.
+
+    Args:
+        tx: the transaction.
+        changes: the transitions.
+        statement: the update, `IF_UNCHANGED` or one derived from it.
+
+    Raises:
+        IllegalMove: the state machine has no such transition.
+    """
+    present = are_unchanged(tx, [change.task for change in changes])
+    _apply(tx, [change for change, is_present in zip(changes, present, strict=True) if is_present], statement)
+    return [None if is_present else lost(change.task) for change, is_present in zip(changes, present, strict=True)]
+
+
+def lost(task: OpenTask) -> LostLease:
+    """Return the error for a task that another holder has changed since it was taken."""
+    return LostLease(f"task {task.task.task_index} has changed, or another worker has taken it")
+
+
 def unchanged(tx: Tx, batch: Sequence[OpenTask]) -> list[OpenTask]:
-    """Lock the rows of the tasks. Return the tasks whose state and fence are unchanged since they were taken."""
+    """Lock the rows of the tasks. Return the tasks whose state and fence are unchanged, each once."""
+    return [task for task, is_present in zip(batch, are_unchanged(tx, batch), strict=True) if is_present]
+
+
+def are_unchanged(tx: Tx, batch: Sequence[OpenTask], *, leased: bool = False) -> list[bool]:
+    """Lock the rows of the tasks. Return True for each whose state and fence are unchanged; a second copy is False.
+
+    With `leased`, a task without a lease is False, too.
+    """
     present = {
-        row.id: (row.state, row.fence)
+        row_id: (state, fence)
         for chunk in chunks([task.row_id for task in batch])
-        for row in tx.conn.execute(_STATE_AND_FENCE, {"rows": chunk})
+        for row_id, state, fence, lease_until_ms in tx.conn.execute(_STATE_AND_FENCE, {"rows": chunk})
+        if lease_until_ms > 0 or not leased
     }
-    return [task for task in batch if present.get(task.row_id) == (task.state, task.fence)]
+    flags = []
+    for task in batch:
+        flags.append(present.get(task.row_id) == (task.state, task.fence))
+        if flags[-1]:
+            del present[task.row_id]
+    return flags
 
 
 def transition_unchanged(
@@ -137,19 +189,28 @@ def transition_unchanged(
     Raises:
         IllegalMove: the state machine has no such transition.
     """
-    if not batch:
-        return
-    for task in batch:
-        refuse_illegal(task.state, to)
-    tx.conn.execute(IF_UNCHANGED, [if_unchanged(task, _columns(tx, to, columns(task))) for task in batch])
-    if to in GIVEN_UP:
-        flag_named(tx, [task.row_id for task in batch])
     attempts: Sequence[int | None] = attempt_ids or [None] * len(batch)
-    tx.conn.execute(
-        _NEW_LINE,
-        [_line(tx, task.row_id, task.state, to, why, attempt) for task, attempt in zip(batch, attempts, strict=True)],
+    _apply(
+        tx,
+        [Change(task, to, why, columns(task), attempt) for task, attempt in zip(batch, attempts, strict=True)],
+        IF_UNCHANGED,
     )
-    tx.entered.add(to)
+
+
+def _apply(tx: Tx, changes: Sequence[Change], statement: Update) -> None:
+    """Make transitions of locked, unchanged rows, with one update for all that set the same columns."""
+    updates: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for change in changes:
+        refuse_illegal(change.task.state, change.to)
+        parameters = if_unchanged(change.task, _columns(tx, change.to, change.columns))
+        updates.setdefault(tuple(parameters), []).append(parameters)
+    for rows in updates.values():
+        tx.conn.execute(statement, rows)
+    if given_up := [change.task.row_id for change in changes if change.to in GIVEN_UP]:
+        flag_named(tx, given_up)
+    if changes:
+        tx.conn.execute(_NEW_LINE, [_line(tx, change) for change in changes])
+        tx.entered.update(change.to for change in changes)
 
 
 def flag_named(tx: Tx, rows: Sequence[int]) -> None:
@@ -193,11 +254,15 @@ def add_to_journal(
     tx: Tx, rows: Sequence[int], from_: State | None, to: State, why: str, attempt_id: int | None = None
 ) -> None:
     """Append one journal line per row id, and wake the stage of state `to` after the commit."""
-    tx.conn.execute(_NEW_LINE, [_line(tx, row, from_, to, why, attempt_id) for row in rows])
+    tx.conn.execute(_NEW_LINE, [_journal_line(tx, row, from_, to, why, attempt_id) for row in rows])
     tx.entered.add(to)
 
 
-def _line(tx: Tx, row: int, from_: State | None, to: State, why: str, attempt_id: int | None) -> dict[str, Any]:
+def _line(tx: Tx, change: Change) -> dict[str, Any]:
+    return _journal_line(tx, change.task.row_id, change.task.state, change.to, change.why, change.attempt_id)
+
+
+def _journal_line(tx: Tx, row: int, from_: State | None, to: State, why: str, attempt_id: int | None) -> dict[str, Any]:
     return {
         "task_id": row,
         "at_ms": tx.now_ms,
@@ -208,7 +273,7 @@ def _line(tx: Tx, row: int, from_: State | None, to: State, why: str, attempt_id
     }
 
 
-def _columns(tx: Tx, to: State, columns: dict[str, Any]) -> dict[str, Any]:
+def _columns(tx: Tx, to: State, columns: Mapping[str, Any]) -> dict[str, Any]:
     released = {"lease_until_ms": 0} if to is not State.SENDING else {}
     due = {"due_at_ms": tx.now_ms, "due_block": 0} if to not in ENDED else {}
     looked = {} if to in UNSETTLED else {"look_again": False}

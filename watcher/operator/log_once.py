@@ -5,7 +5,7 @@ from typing import Any
 from loguru import logger
 
 from watcher.clock import Clock
-from watcher.ledger.claims import Attempt
+from watcher.ledger.sending import Attempt
 from watcher.once import LineBudget, Once
 from watcher.operator.route import Route, api_replied
 from watcher.state import State
@@ -100,7 +100,7 @@ class LogOnce:
             warning: a claim of an accepting API that contradicts the answer, if any.
             repeated: the API was unreachable before, so that only DEBUG shows it again.
         """
-        fields: dict[str, Any] = {"task": attempt.held.task.task_index, "attempt": attempt.held.attempts, "api": api}
+        fields: dict[str, Any] = {"task": attempt.task.task.task_index, "attempt": attempt.task.attempts, "api": api}
         if state is not State.ACCEPTED:
             logger.log(
                 "DEBUG" if repeated else "WARNING",
@@ -127,7 +127,7 @@ def log_dropped(attempt: Attempt, reason: str) -> None:
     """Log that the outcome of an attempt changed nothing, because the task or the ledger did not allow it."""
     logger.warning(
         "task.outcome_dropped: the outcome of an attempt is not applied",
-        task=attempt.held.task.task_index,
-        attempt=attempt.held.attempts,
+        task=attempt.task.task.task_index,
+        attempt=attempt.task.attempts,
         reason=reason,
     )

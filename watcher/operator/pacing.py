@@ -4,7 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from watcher.backoff import delay_s
-from watcher.ledger.claims import RetryAt, decision_block
+from watcher.ledger.claims import RetryAt
+from watcher.ledger.sending import decision_block
 from watcher.operator.refusal import stubborn
 from watcher.task import Accepted, Header, OpenTask, Refused, Sent, Task, Unknown
 

@@ -12,8 +12,9 @@ from random import Random
 from watcher.clock import Clock
 from watcher.errors import LostLease, Quarantine, RetryElsewhere, TryLater
 from watcher.inflight import InFlight
-from watcher.ledger import claims, outcomes, queries
-from watcher.ledger.claims import Attempt, RetryAt
+from watcher.ledger import claims, outcomes, queries, sending
+from watcher.ledger.claims import RetryAt
+from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.store import Ledger
 from watcher.operator.log_once import LogOnce, log_dropped
 from watcher.operator.pacing import LeftS, SubmitPlan
@@ -232,12 +233,12 @@ class Submit:
         by_row = {post.open_task.row_id: post for post in posts}
         digests = {row_id: post.request.digest for row_id, post in by_row.items()}
         tasks = [post.open_task for post in posts]
-        for attempt in await self._ledger.write(claims.begin, tasks, posts[0].route.api, digests, self._plan.lease_ms):
-            post = by_row[attempt.held.row_id]
+        for attempt in await self._ledger.write(sending.begin, tasks, posts[0].route.api, digests, self._plan.lease_ms):
+            post = by_row[attempt.task.row_id]
             if not post.route.circuit.admit():
                 await self._not_sent(attempt, post)
                 continue
-            self._in_flight.start(self._send(attempt, post), f"send {attempt.held.task.task_index}")
+            self._in_flight.start(self._send(attempt, post), f"send {attempt.task.task.task_index}")
 
     async def _not_sent(self, attempt: Attempt, post: _Post) -> None:
         refused = Refused(f"{NOT_SENT_MARK}the API has just refused another request", endpoint=True)
@@ -254,7 +255,7 @@ class Submit:
         self._log_once.circuit_changed(post.route, was_closed, sent)
         if not was_closed and circuit.closed:
             self._due_marks.add(HELD_MARK)
-        retry_at = self._plan.retry_at(attempt.held, sent, post.at, self._random.random, post.left_s)
+        retry_at = self._plan.retry_at(attempt.task, sent, post.at, self._random.random, post.left_s)
         await self._settle(attempt, post, sent, retry_at, repeated=self._log_once.is_repeated(post.route.api, sent))
 
     async def _settle(
@@ -262,7 +263,7 @@ class Submit:
     ) -> None:
         warning = disagreement(post.request, sent.outcome)
         try:
-            state = await self._ledger.write(claims.settle, attempt, sent, retry_at, warning)
+            state = await self._ledger.write_item(sending.settle, Settlement(attempt, sent, retry_at, warning))
         except (LostLease, TryLater) as error:
             # The row stays `sending`; after its lease the confirm stage asks the chain.
             log_dropped(attempt, str(error))
@@ -285,7 +286,7 @@ class Submit:
 
     async def _keep_evidence(self, attempt: Attempt, sent: Sent) -> None:
         try:
-            await self._ledger.write(claims.record_late, attempt, sent)
+            await self._ledger.write(sending.record_late, [Settlement(attempt, sent, RetryAt())])
         except TryLater:
             return  # The attempt's row stays open, which says that its outcome is unknown.
 

@@ -7,7 +7,7 @@ from loguru import logger
 
 from tests.kit.clocks import SetClock
 from tests.unit.operator.test_request import make_task
-from watcher.ledger.claims import Attempt
+from watcher.ledger.sending import Attempt
 from watcher.operator.log_once import LogOnce
 from watcher.state import State
 from watcher.task import Accepted, OpenTask, Outcome, Sent, Unknown

@@ -1,0 +1,213 @@
+"""The verbs around a POST: begin an attempt to send, settle it with its outcome, recover those that were cut off.
+
+Invariant: no POST without an attempt row committed before it.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from sqlalchemy import bindparam, func, insert, update
+
+from watcher.errors import LostLease
+from watcher.ledger.claims import RetryAt
+from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.tables import OPEN, attempts, sources, tasks
+from watcher.ledger.transitions import IF_UNCHANGED, Change, transition_each, transition_unchanged, unchanged
+from watcher.ledger.writer import Tx
+from watcher.state import State
+from watcher.task import Accepted, OpenTask, Outcome, Refused, Sent, Unknown
+
+# The blocks that the aggregator needs at least to bring an answer on the chain.
+_LAST_CHANCE_BLOCKS = 3
+
+_BEGIN_ATTEMPT = insert(attempts).returning(attempts.c.id, sort_by_parameter_order=True)
+_END_ATTEMPT = update(attempts).where(attempts.c.id == bindparam("row"))
+# An earlier claim of the API stays where the outcome has none.
+_KEEP_CLAIMS = IF_UNCHANGED.values(
+    tx_hash=func.coalesce(bindparam("claimed_tx", type_=tasks.c.tx_hash.type), tasks.c.tx_hash),
+    sig_hash=func.coalesce(bindparam("claimed_sig", type_=tasks.c.sig_hash.type), tasks.c.sig_hash),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt to send, as the ledger holds it before the POST."""
+
+    row_id: int
+    task: OpenTask  # in state `sending`
+    began_at_ms: int
+
+
+def begin(tx: Tx, batch: Sequence[OpenTask], api: str, digests: Mapping[int, bytes], lease_ms: int) -> list[Attempt]:
+    """Begin an attempt to send for each task that is unchanged since it was claimed. The POST comes after this commit.
+
+    Args:
+        tx: the transaction.
+        batch: claimed tasks.
+        api: the API that gets the POSTs.
+        digests: the SHA-256 digest of the request by row id.
+        lease_ms: the duration of the lease, longer than any request.
+    """
+    ready = unchanged(tx, batch)
+    if not ready:
+        return []
+    ids = list(
+        tx.conn.execute(
+            _BEGIN_ATTEMPT,
+            [
+                {
+                    "task_id": task.row_id,
+                    "kind": "post",
+                    "number": task.attempts + 1,
+                    "fence": task.fence,
+                    "api": api,
+                    "request_digest": digests[task.row_id],
+                    "began_at_ms": tx.now_ms,
+                }
+                for task in ready
+            ],
+        ).scalars()
+    )
+    tx.attempt = max(tx.attempt, *ids)
+    tx.attempt_block = max(tx.attempt_block, *(task.task.seen_at.block_number for task in ready))
+    transition_unchanged(
+        tx,
+        ready,
+        State.SENDING,
+        "the chain shows no response; sending",
+        lambda task: {"attempts": task.attempts + 1, "lease_until_ms": tx.now_ms + lease_ms},
+        ids,
+    )
+    return [
+        Attempt(row_id, replace(task, state=State.SENDING, attempts=task.attempts + 1), tx.now_ms)
+        for row_id, task in zip(ids, ready, strict=True)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """The outcome of an attempt, with its evidence, and the next due time of the task.
+
+    `warning` is a contradiction in the reply, for the journal.
+    """
+
+    attempt: Attempt
+    sent: Sent
+    retry_at: RetryAt
+    warning: str | None = None
+
+
+def settle(tx: Tx, items: Sequence[Settlement]) -> list[State | LostLease]:
+    """Store the outcomes of attempts and move their tasks. Return the new state of each.
+
+    LostLease: the task has changed since the attempt began; nothing of the item is stored.
+    """
+    changes = [_change(tx, item) for item in items]
+    errors = transition_each(tx, changes, _KEEP_CLAIMS)
+    record_late(tx, [item for item, error in zip(items, errors, strict=True) if error is None])
+    return [error or change.to for change, error in zip(changes, errors, strict=True)]
+
+
+def record_late(tx: Tx, items: Sequence[Settlement]) -> None:
+    """Store the outcomes of attempts as evidence. The tasks stay as they are."""
+    if items:
+        tx.conn.execute(_END_ATTEMPT, [_evidence(tx, item) for item in items])
+
+
+def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 0) -> int:
+    """Move tasks of stale attempts to `unknown`: at the start `all_of_them`, later those without a valid lease.
+
+    The POST may have arrived: the chain gets `patience_blocks` to show the response. Return the number of tasks.
+    """
+    query = WITH_SOURCE.add_columns(sources.c.head_block, sources.c.head_l1_block).where(
+        tasks.c.source_id == source_id, tasks.c.state == State.SENDING, OPEN
+    )
+    if not all_of_them:
+        query = query.where(tasks.c.lease_until_ms <= tx.now_ms)
+    rows = tx.conn.execute(query.with_for_update(of=tasks)).all()
+    due_blocks = {
+        row.id: decision_block(
+            row.deadline_block, row.head_block, patience_blocks, l1_blocks=row.head_l1_block is not None
+        )
+        for row in rows
+    }
+    why = "the attempt was cut off before its answer was written down"
+    stale = [open_task(row) for row in rows]
+    columns = {row_id: {"error": why, "due_block": block} for row_id, block in due_blocks.items()}
+    transition_unchanged(tx, stale, State.UNKNOWN, why, lambda task: columns[task.row_id])
+    if all_of_them:  # no lease outlives the process that held it
+        tx.conn.execute(
+            update(tasks)
+            .where(tasks.c.source_id == source_id, OPEN, tasks.c.lease_until_ms > 0)
+            .values(lease_until_ms=0)
+        )
+    return len(rows)
+
+
+def decision_block(deadline_block: int | None, at_block: int, patience_blocks: int, *, l1_blocks: bool) -> int:
+    """Return the block at which the chain decides on an answer sent at `at_block`: earlier if the window closes.
+
+    Args:
+        deadline_block: the deadline, None without one.
+        at_block: the head at the time of the POST.
+        patience_blocks: the blocks that the chain gets otherwise.
+        l1_blocks: the deadline counts the parent chain's blocks, which are no heights. Each of them spans many blocks,
+            so that the decision usually comes before the next one.
+    """
+    decision = at_block + patience_blocks
+    if deadline_block is None or l1_blocks:
+        return decision
+    return max(at_block + min(patience_blocks, 1), min(decision, deadline_block - _LAST_CHANCE_BLOCKS))
+
+
+def _change(tx: Tx, item: Settlement) -> Change:
+    """Return the transition that an outcome asks for."""
+    outcome = item.sent.outcome
+    to, reason = _state_after(outcome)
+    error = item.warning if isinstance(outcome, Accepted) else reason
+    tx_hash, sig_hash = _claims(outcome)
+    columns = {
+        "due_at_ms": tx.now_ms + item.retry_at.after_ms,
+        "due_block": item.retry_at.at_block,
+        "error": error or None,
+        "claimed_tx": tx_hash,
+        "claimed_sig": sig_hash,
+    }
+    why = reason if item.warning is None else f"{reason}; {item.warning}"
+    return Change(item.attempt.task, to, why, columns, item.attempt.row_id)
+
+
+def _evidence(tx: Tx, item: Settlement) -> dict[str, Any]:
+    """Return the columns of an attempt's row that its end sets."""
+    outcome = item.sent.outcome
+    tx_hash, sig_hash = _claims(outcome)
+    return {
+        "row": item.attempt.row_id,
+        "ended_at_ms": tx.now_ms,
+        "duration_ms": item.sent.duration_ms,
+        "outcome": type(outcome).__name__.lower(),
+        "http_status": item.sent.http_status,
+        "code": outcome.code if isinstance(outcome, Refused) else None,
+        "answer": item.sent.answer,
+        "words": _state_after(outcome)[1],
+        "tx_hash": tx_hash,
+        "sig_hash": sig_hash,
+    }
+
+
+def _claims(outcome: Outcome) -> tuple[bytes | None, bytes | None]:
+    """Return transaction and digest as the API claims them."""
+    return (outcome.tx_hash, outcome.sig_hash) if isinstance(outcome, Accepted) else (None, None)
+
+
+def _state_after(outcome: Outcome) -> tuple[State, str]:
+    match outcome:
+        case Accepted():
+            return State.ACCEPTED, outcome.words or "accepted"
+        case Refused(endpoint=True):
+            return State.BLOCKED, outcome.words
+        case Refused():
+            return State.WAITING, outcome.words
+        case Unknown():
+            return State.UNKNOWN, outcome.why
