@@ -23,13 +23,14 @@ _WOKEN_BY_STATE = {
     State.WAITING: "submit",
     State.BLOCKED: "submit",
     State.UNKNOWN: "confirm",
-    # The endpoint takes requests: the tasks it had blocked can be sent. Confirming waits for blocks, which wake it.
+    # The endpoint takes requests: the tasks it had blocked can be sent. The commit that moves the head to the block at
+    # which the chain decides wakes confirming.
     State.ACCEPTED: "submit",
     State.RESPONDED: "confirm",
     State.RESPONDED_OTHER: "confirm",
 }
-# Confirmations, due blocks and finality are counted in blocks.
-_WOKEN_BY_BLOCKS = ("admit", "respond", "submit", "confirm", "recheck")
+# Marks went back, or due times changed: what each of these waits for may be there already.
+_WOKEN_BY_ANY_MARK = ("admit", "respond", "submit", "confirm", "recheck")
 _RETRY_FIRST_S = 0.5
 _RETRY_MAX_S = 15.0
 _LOST_LEASE_S = 0.05
@@ -53,10 +54,10 @@ class Wakeups:
 
     def committed(self, tx: Tx) -> None:
         """Wake the stages that a commit has made work for."""
-        for state in tx.entered & _WOKEN_BY_STATE.keys():
+        for state in (tx.entered | tx.due) & _WOKEN_BY_STATE.keys():
             self.wake(_WOKEN_BY_STATE[state])
         if tx.cursor_moved:
-            for name in _WOKEN_BY_BLOCKS:
+            for name in _WOKEN_BY_ANY_MARK:
                 self.wake(name)
 
     async def wait(self, name: str, timeout_s: float) -> None:

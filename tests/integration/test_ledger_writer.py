@@ -262,7 +262,7 @@ async def test_stages_are_woken_once_per_commit_with_the_states_entered(url: URL
         assert woken == [], "nothing moved yet"
         await ledger.write(ingest.record, ledger.source_id, [make_task(0), make_task(1)], [], header(110), 110)
         (tx,) = woken
-        assert (tx.entered, tx.cursor_moved) == ({State.SEEN}, True)
+        assert (tx.entered, tx.due, tx.cursor_moved) == ({State.SEEN}, {State.SEEN}, False)
         await ledger.write(note_event, ledger.source_id, "odd log", 1, "words")
         assert len(woken) == 1
 

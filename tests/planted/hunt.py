@@ -28,6 +28,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "regressions": (*_PYTEST, "tests/simulation/test_regressions.py"),
     "unit": (*_PYTEST, "tests/unit/operator/test_reply.py"),
     "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql"),
+    "wakes": (*_PYTEST, "tests/conformance/test_wakes.py", "-k", "not postgresql"),
     "writer": (*_PYTEST, "tests/integration/test_ledger_writer.py"),
     "nodes": (*_PYTEST, "tests/integration/test_node_endpoints.py"),
     "evidence": (

@@ -99,7 +99,7 @@ class StepWriter:
             tx = Tx(conn, world.clock.now_ms())
             result = verb(tx)
         world.committed(bool(tx.entered))
-        if tx.entered or tx.cursor_moved:
+        if tx.entered or tx.due or tx.cursor_moved:
             asyncio.get_running_loop().call_soon(self._on_commit, tx)
         if world.happens("ledger"):
             raise TryLater("the ledger could not be written (and yet it was)")

@@ -33,7 +33,7 @@ class Recheck:
             reader: decodes logs.
             confirmations: depth in blocks of the first pass, three at least.
             max_span_blocks: the longest range of blocks in one request.
-            idle_s: seconds between two steps when there is nothing to do.
+            idle_s: the longest pause between two steps, in seconds.
         """
         self._source = source
         self._nodes = source.nodes
@@ -54,7 +54,7 @@ class Recheck:
         """
         cursor = await self._source.cursor()
         if cursor.hash is None or cursor.block < cursor.head_block:
-            return self._idle_s  # the cursor goes first
+            return self._rest_s  # the cursor goes first
         try:
             more = await self._look(cursor, rescan.FINAL, min(cursor.final_block, cursor.block), cursor.start_block)
             more |= await self._look(
@@ -67,7 +67,12 @@ class Recheck:
             self._span = max(1, self._span // 2)
             return 0
         self._span = min(self._span * 2, self._max_span_blocks)
-        return 0 if more else self._idle_s
+        return 0 if more else self._rest_s
+
+    @property
+    def _rest_s(self) -> float:
+        """The seconds until the blocks of a first pass are there: no single block wakes the stage."""
+        return min(self._idle_s, self._depth_blocks * self._source.pace.block_s)
 
     async def _look(self, cursor: Cursor, name: str, upto: int, earliest: int) -> bool:
         """Read the next range of one pass. Return True if there is more to read at once."""

@@ -111,6 +111,7 @@ class Watch:
         if cursor.begun_block is not None and first <= cursor.begun_block <= last:
             await self._log_history()
         self._progress(last, head.number)
+        self._source.pace.follow(head)
         self._widen()
         cursor = await self._source.cursor()
         if last == head.number:

@@ -15,6 +15,7 @@ from watcher.ledger.rows import WITH_SOURCE, chunks, open_task, sighting_columns
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import OPEN, blocks, passes, responses, sources, tasks
 from watcher.ledger.transitions import add_to_journal, flag_named, reopen, transition_rows
+from watcher.ledger.wakes import wake_due
 from watcher.ledger.writer import Tx
 from watcher.state import GIVEN_UP, RESPONDED, UNSETTLED, State
 from watcher.task import Header, Responded, Task
@@ -65,7 +66,7 @@ def record(
             begun_closed_block=case((begun_closed > closed_block, closed_block), else_=begun_closed),
         )
     )
-    tx.cursor_moved = True
+    wake_due(tx, source_id)
     return new
 
 
@@ -106,6 +107,7 @@ def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:
     elif state is State.QUARANTINED:
         # The log may be forged again: the contract is asked before the task is reopened.
         tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(look_again=True))
+        tx.due.add(State.UNKNOWN)
     else:
         tx.entered.add(state)
 
@@ -142,6 +144,7 @@ def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> No
             .where(tasks.c.source_id == source_id, tasks.c.task_index.in_(chunk), tasks.c.state.in_(_CONCERNED))
             .values(look_again=True)
         )
+    tx.due.add(State.UNKNOWN)
 
 
 def rewind(tx: Tx, source_id: int, to: Header) -> int:
@@ -244,7 +247,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
         why = f"block {final.number} is final and the chain no longer holds it"
         transition_rows(tx, [row.id for row in rows], state, State.ORPHANED, why)
     _forget_old_hashes(tx, source_id, final.number)
-    tx.cursor_moved = True
+    wake_due(tx, source_id)
 
 
 def _remember(tx: Tx, source_id: int, header: Header) -> None:

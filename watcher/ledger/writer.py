@@ -36,7 +36,8 @@ class Tx:
     conn: Connection
     now_ms: int
     entered: set[State] = field(default_factory=set)  # the states that tasks entered, to wake the stages
-    cursor_moved: bool = False
+    due: set[State] = field(default_factory=set)  # the states with tasks that a new head or final block makes due
+    cursor_moved: bool = False  # marks went back, or due times changed: every stage looks again
     attempt: int = 0  # the highest row id of an attempt to send that was begun
     attempt_block: int = 0  # the highest block of the tasks of those attempts
 
@@ -199,7 +200,7 @@ class Writer:
                 call.future.set_result(call.result)
             else:
                 call.future.set_exception(call.error)
-        if tx is not None and self._on_commit is not None and (tx.entered or tx.cursor_moved):
+        if tx is not None and self._on_commit is not None and (tx.entered or tx.due or tx.cursor_moved):
             self._on_commit(tx)
 
 
