@@ -16,7 +16,7 @@ from watcher.state import RESPONDED, UNSETTLED, State
 
 _TASKS = 6
 _MARK_BLOCK = 110
-_ROUNDS = 80
+_CASES = 80
 
 
 @dataclass
@@ -76,16 +76,16 @@ async def test_moved_marks_wake_each_stage_that_has_work(ledger: LedgerRig, seed
             ingest.record(tx, ledger.source, [], [], header(111), 111)
         return Moved(tx.due, _findings(tx, ledger.source))
 
-    found_work = set()
-    for number in range(_ROUNDS):
+    stages_with_work: set[str] = set()
+    for number in range(_CASES):
         seen = await ledger.write(moved, final=number % 2 == 0)
         wakeups = Wakeups(("admit", "respond", "submit", "confirm"))
         wakeups.committed(Tx(None, 0, due=seen.due))  # type: ignore[arg-type]
         for stage, count in seen.work.items():
             woken = wakeups._events[stage].is_set()
             assert woken or not count, f"round {number}: {stage} has {count} due tasks and sleeps; {seen}"
-            found_work |= {stage} if count else set()
-    assert found_work == {"admit", "respond", "submit", "confirm"}
+            stages_with_work |= {stage} if count else set()
+    assert stages_with_work == {"admit", "respond", "submit", "confirm"}
 
 
 async def test_a_block_that_concerns_no_task_wakes_no_stage(ledger: LedgerRig) -> None:
