@@ -90,7 +90,7 @@ def entry_point(app_dir: Path, package: str, name: str, value: str) -> None:
         ("good:no_argument", r"takes the wrong number of arguments: it is called with one, the task, and has \(\)"),
         ("good:two_arguments", r"takes the wrong number of arguments.*\(task, other\)"),
         ("good:yields", r"is a generator; use `return`"),
-        ("exec:/usr/bin/true", r"exec: hooks are not available in this version"),
+        ("exec:/usr/bin/true", r"it must wait for tasks, and the program ended with exit code 0"),
         ("http://127.0.0.1:1/x", r"http: hooks are not available in this version"),
         ("https://user:canary@host/x", r"https: hooks are not available in this version"),
         ("good", r"is neither module:attribute nor an entry point in the group avs_watcher\.hooks"),

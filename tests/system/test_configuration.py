@@ -48,7 +48,7 @@ BY_HAND: Mapping[str, list[str]] = {
     "task_manager.address": ['""', '"0x12"', f'"0x{"0" * 40}"', f'"{SECRET}"', f'"0x{"aB" * 20}"'],
     "task_manager.start_block": ['""', '"newest"', "-1", "1.5", "true", "99999999999999999999"],
     "task_manager.convention": ['""', '"incredible"'],
-    "hook.target": ['""', '"a b"', '":respond"', '"squaring:"', '"exec:"', '"exec:/bin/true"'],
+    "hook.target": ['""', '"a b"', '":respond"', '"squaring:"', '"exec:"', '"exec: \'"'],
     "hook.app_dir": ['""'],
     "operator.api": ['""', '"prox"', '"Proxy"'],
     "operator.url": ['""', '"here"', '"ftp://127.0.0.1"', f'"http://u:{SECRET}@127.0.0.1"', '"http://10.0.0.1"'],

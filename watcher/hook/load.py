@@ -54,7 +54,7 @@ def load(target: str, app_dir: str) -> Loaded:
         TryLater: the system failed, for example a missing mount.
     """
     home = str(Path(app_dir).absolute())
-    _check_folder(Path(home))
+    check_folder(Path(home))
     sys.path.insert(0, home)
     path = target if ":" in target else _entry_point(target)
     if not _MODULE_AND_ATTRIBUTE.fullmatch(path):
@@ -69,7 +69,7 @@ def load(target: str, app_dir: str) -> Loaded:
     return replace(fitted, new_files=recorder.take_new)
 
 
-def _check_folder(home: Path) -> None:
+def check_folder(home: Path) -> None:
     """Check that the folder exists.
 
     Raises:

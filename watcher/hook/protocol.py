@@ -28,6 +28,10 @@ LATER_LIMIT_BLOCKS = 100_000
 LATER_LIMIT_S = 86_400.0
 
 
+class ReplaceWorker(AttemptFailed):
+    """The run failed, and its worker must take no further task."""
+
+
 class Hook(Protocol):
     """A function that decides the answer to one task.
 

@@ -15,7 +15,7 @@ from watcher.task import Later, Response, Skip, Task
 from watcher.text import setting
 
 # Forms of a target that are reserved for other transports.
-_RESERVED = re.compile(r"(exec|https?):")
+_RESERVED = re.compile(r"(https?):")
 
 
 class Runner(Protocol):

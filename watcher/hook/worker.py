@@ -14,9 +14,10 @@ from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import memory, sandbox, wire
+from watcher.hook import command, memory, sandbox, wire
 from watcher.hook.load import Loaded, load
-from watcher.hook.protocol import checked_result
+from watcher.hook.program import load_program
+from watcher.hook.protocol import ReplaceWorker, checked_result
 from watcher.task import Task
 from watcher.text import describe
 
@@ -116,7 +117,7 @@ def _serve(channel: Channel) -> None:
     try:
         memory.limit(request.memory_mb)
         exposed = sandbox.enter(request.landlock, request.hidden, request.app_dir)
-        hook = load(request.target, request.app_dir)
+        hook = _load(request)
     except (FixConfiguration, TryLater) as error:
         hint = memory.hint(request.memory_mb) if "MemoryError" in str(error) else ""
         channel.send(wire.write_start(wire.NotLoaded(f"{error}{hint}", may_pass=isinstance(error, TryLater))))
@@ -130,11 +131,17 @@ def _serve(channel: Channel) -> None:
             channel.send({**reply, **wire.write_files(hook.new_files())})
 
 
+def _load(request: wire.LoadRequest) -> Loaded:
+    if request.target.startswith(command.PREFIX):
+        return load_program(request.target, request.app_dir, request.answer_limit_bytes)
+    return load(request.target, request.app_dir)
+
+
 def _run(call: Caller, run: int, task: Task, request: wire.LoadRequest) -> wire.Fields:
     try:
         return wire.write_answer(run, checked_result(call(task), request.answer_limit_bytes))
     except AttemptFailed as error:
-        return wire.write_failure(run, str(error))
+        return wire.write_failure(run, str(error), is_last=isinstance(error, ReplaceWorker))
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures too
         hint = sandbox.explain(error, request.hidden) + memory.explain(error, request.memory_mb)
         # The hook may keep the objects that filled the memory.

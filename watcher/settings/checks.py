@@ -5,6 +5,7 @@ message holds the value, because it may be a secret, or hide one.
 """
 
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -196,18 +197,27 @@ def password(text: str) -> str:
 
 
 def hook_target(text: str) -> str:
-    """Return a target, `module:attribute` or the name of an entry point, if it can run.
-
-    Programs (`exec:`) and servers (`http://`) are reserved for a later version.
-    """
+    """Return a target: `module:attribute`, the name of an entry point, or a program (`exec:PROGRAM ARGS`)."""
     if not text:
         return text
     one_line(text)
-    if text.startswith(("exec:", "http:", "https:")):
-        raise ValueError("exec: and http: hooks are not available in this version; name a Python function")
+    if text.startswith("exec:"):
+        return _program(text)
+    if text.startswith(("http:", "https:")):
+        raise ValueError("http: hooks are not available in this version; name a Python function or a program")
     if _IMPORT_TARGET.fullmatch(text) or (":" not in text and _ENTRY_POINT.fullmatch(text)):
         return text
-    raise ValueError("must be module:attribute, such as squaring:respond")
+    raise ValueError("must be module:attribute, such as squaring:respond, or exec:PROGRAM ARGS")
+
+
+def _program(text: str) -> str:
+    try:
+        args = shlex.split(text.removeprefix("exec:"))
+    except ValueError:
+        raise ValueError("has a quotation mark that is not closed") from None
+    if not args:
+        raise ValueError("must name a program, such as exec:./hook.sh")
+    return text
 
 
 def file(text: str) -> str:

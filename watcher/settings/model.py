@@ -179,10 +179,11 @@ class Hook(Section):
         max_length=4096,
         repr=False,
         examples=["squaring:respond"],
-        description="What answers a task, as module:attribute. Required unless observing.",
+        description="What answers a task: module:attribute, or exec:PROGRAM ARGS. Required unless observing.",
     )
     app_dir: Annotated[str, AfterValidator(checks.folder)] = Field(
-        default=".", description="Folder the hook's module is imported from; relative to the working directory."
+        default=".",
+        description="Folder of the hook's module, current folder of its program; relative to the working directory.",
     )
     timeout_s: Seconds = Field(
         default=30.0, le=86_400, description="Time for one answer; a worker that takes longer is killed."

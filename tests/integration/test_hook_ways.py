@@ -1,0 +1,93 @@
+"""The same tasks through every way a hook can run: each example answers as the Python function does."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from watcher.hook.pool import PoolPlan
+from watcher.hook.runner import Runner, open_runner
+from watcher.task import Response, Skip, Task
+from watcher.testing import make_task, run_hook
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+TASKS = 200
+# The programs that an example needs, and its target.
+PROGRAMS = {
+    "shell": (["sh", "awk"], "exec:./squaring.sh"),
+    "javascript": (["node"], "exec:node squaring.mjs"),
+    "rust": (["rustc"], "exec:./squaring"),
+    "python": (["python3"], "exec:python3 squaring_exec.py"),
+}
+
+
+def made_tasks() -> list[Task]:
+    """Return tasks with numbers of all lengths, and messages that are no numbers."""
+    numbers = [(2 ** (2 * i) - i) % 2**256 for i in range(TASKS - 20)]
+    messages = [number.to_bytes(32, "big") for number in numbers] + [bytes(range(i)) for i in range(20)]
+    hostile = {"text": '"message":"0x00","id":"0"', "message": b"\x01", "numbers": (2**255, -1)}
+    return [make_task(message, task_index=i, fields=hostile) for i, message in enumerate(messages)]
+
+
+def build(name: str, tmp_path: Path) -> Path:
+    """Return a folder with the examples and what must be compiled; skip without the runtime."""
+    programs, _ = PROGRAMS[name]
+    if missing := [program for program in programs if shutil.which(program) is None]:
+        pytest.skip(f"{' and '.join(missing)} not installed")
+    folder = tmp_path / "hooks"
+    shutil.copytree(EXAMPLES / "hooks", folder)
+    if name == "rust":
+        subprocess.run(["rustc", "-O", "squaring.rs"], cwd=folder, check=True, timeout=200)
+    return folder
+
+
+async def answers(runner: Runner) -> list[bytes | Skip]:
+    async def answer(task: Task) -> bytes | Skip:
+        verdict = await runner.run(task)
+        assert isinstance(verdict, Response | Skip)
+        return verdict.resp_message if isinstance(verdict, Response) else verdict
+
+    return list(await asyncio.gather(*(answer(task) for task in made_tasks())))
+
+
+async def function_answers() -> list[bytes | Skip]:
+    async with open_runner("squaring:respond", PoolPlan(), app_dir=EXAMPLES / "squaring") as runner:
+        return await answers(runner)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+async def test_program_answers_as_the_function_does(name: str, tmp_path: Path) -> None:
+    folder = await asyncio.to_thread(build, name, tmp_path)
+    async with open_runner(PROGRAMS[name][1], PoolPlan(), app_dir=folder) as runner:
+        assert await answers(runner) == await function_answers()
+
+
+def test_run_hook_of_the_testing_module_takes_a_program() -> None:
+    task = make_task((12).to_bytes(32, "big"))
+    answer = run_hook("exec:python3 squaring_exec.py", task, app_dir=EXAMPLES / "hooks")
+    assert answer == (144).to_bytes(32, "big")
+
+
+def test_hook_try_takes_a_program(tmp_path: Path) -> None:
+    config = tmp_path / "watcher.toml"
+    config.write_text(f'[hook]\ntarget = "exec:python3 squaring_exec.py"\napp_dir = "{EXAMPLES}/hooks"\n')
+    done = _try(config)
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads(done.stdout)
+    assert (verdict["verdict"], verdict["response"]) == ("answer", "0x" + "00" * 31 + "04")
+    assert verdict["hook_version"].startswith("exec:python3")
+    config.write_text(f'[hook]\ntarget = "exec:./missing"\napp_dir = "{EXAMPLES}/hooks"\n')
+    done = _try(config)
+    assert done.returncode == 78
+    assert "there is no program ./missing" in done.stderr and "Traceback" not in done.stderr
+
+
+def _try(config: Path) -> subprocess.CompletedProcess[str]:
+    arguments = ["hook", "try", "--config", str(config), "--message", "0x" + "00" * 31 + "02", "--json"]
+    return subprocess.run(
+        [sys.executable, "-m", "watcher", *arguments], capture_output=True, text=True, check=False, cwd=EXAMPLES.parent
+    )
