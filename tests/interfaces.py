@@ -54,7 +54,7 @@ def description() -> dict[str, Any]:
 def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     inner = getattr(command, "commands", None)
     if inner is None:
-        yield path, {_name(param): _shape(param) for param in command.params if param.name != "help"}
+        yield path, {_name(param): _describe_option(param) for param in command.params if param.name != "help"}
         return
     for name, child in inner.items():
         yield from _commands(f"{path} {name}", child)
@@ -65,7 +65,7 @@ def _name(param: Any) -> str:
     return ", ".join(names)
 
 
-def _shape(param: Any) -> dict[str, Any]:
+def _describe_option(param: Any) -> dict[str, Any]:
     default = param.default if isinstance(param.default, (str, int, float, bool, type(None))) else str(param.default)
     return {"required": param.required, "default": default, "is_flag": getattr(param, "is_flag", False)}
 
@@ -101,8 +101,8 @@ def _checked() -> Any:
     return json.loads(out.getvalue())
 
 
-def _fields(shown: Mapping[str, Any]) -> dict[str, str]:
-    return dict.fromkeys(shown, "field")
+def _fields(document: Mapping[str, Any]) -> dict[str, str]:
+    return dict.fromkeys(document, "field")
 
 
 def changes(stored: Any, present: Any, path: str = "") -> Iterator[str]:

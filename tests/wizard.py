@@ -10,9 +10,9 @@ from watcher.chain.convention.convention import convention
 T = TypeVar("T")
 
 
-def present(found: T | None) -> T:
-    assert found is not None, "the wizard convention has it"
-    return found
+def present(value: T | None) -> T:
+    assert value is not None, "the wizard convention has it"
+    return value
 
 
 WIZARD = convention("wizard")

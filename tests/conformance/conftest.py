@@ -30,9 +30,9 @@ def migrated_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres() -> Iterator[URL]:
     """A PostgreSQL server: the one that TEST_DATABASE_URL names, or one of our own."""
     with ExitStack() as stack:
-        given = os.environ.get("TEST_DATABASE_URL")
-        if given:
-            url = make_url(given).set(drivername="postgresql+psycopg")
+        address = os.environ.get("TEST_DATABASE_URL")
+        if address:
+            url = make_url(address).set(drivername="postgresql+psycopg")
         else:
             pytest.importorskip("psycopg")
             try:

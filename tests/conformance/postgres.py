@@ -67,8 +67,8 @@ def running_server() -> Iterator[URL]:
                 check=False,
             )
         if done.returncode != 0:
-            words = (folder / "output").read_text(errors="replace")[-500:]
-            raise NoServer(f"{Path(command[0]).name} failed: {words}")
+            tail = (folder / "output").read_text(errors="replace")[-500:]
+            raise NoServer(f"{Path(command[0]).name} failed: {tail}")
 
     try:
         if user is not None:

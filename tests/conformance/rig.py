@@ -105,30 +105,30 @@ class LedgerRig:
         return await self.store.read(question, *args, **kwargs)
 
     async def record(
-        self, *found: Task, answered: Sequence[Responded] = (), upto: int = 110, head: int | None = None, fork: int = 0
+        self, *tasks: Task, answered: Sequence[Responded] = (), upto: int = 110, head: int | None = None, fork: int = 0
     ) -> int:
         """Record the content of the blocks up to `upto`, the head unless given. Return the number of new tasks."""
         head = upto if head is None else head
-        return len(await self.write(ingest.record, self.source, found, answered, header(upto, fork), head))
+        return len(await self.write(ingest.record, self.source, tasks, answered, header(upto, fork), head))
 
     async def claim(self, *states: State, limit: int = 100, lease_ms: int = LEASE_MS) -> list[OpenTask]:
         return await self.write(claims.claim, self.source, states, limit, lease_ms)
 
     async def claim_one(self, state: State) -> OpenTask:
-        (held,) = await self.claim(state, limit=1)
-        return held
+        (claimed,) = await self.claim(state, limit=1)
+        return claimed
 
-    async def begin(self, *held: OpenTask) -> list[Attempt]:
-        return await self.write(sending.begin, held, "proxy", {one.row_id: DIGEST for one in held}, LEASE_MS)
+    async def begin(self, *claimed: OpenTask) -> list[Attempt]:
+        return await self.write(sending.begin, claimed, "proxy", {task.row_id: DIGEST for task in claimed}, LEASE_MS)
 
     async def admit(self) -> None:
         """Every task seen becomes ready."""
-        found = await self.read(outcomes.to_admit, self.source, 0, self.clock.now_ms(), 10_000)
-        await self.write(outcomes.admitted, found, header(110))
+        open_tasks = await self.read(outcomes.to_admit, self.source, 0, self.clock.now_ms(), 10_000)
+        await self.write(outcomes.admitted, open_tasks, header(110))
 
-    async def bring(self, *found: Task, to: State) -> None:
+    async def bring(self, *tasks: Task, to: State) -> None:
         """New tasks, one step after the other, up to a state that work leads to. Nothing else may be open."""
-        await self.record(*found)
+        await self.record(*tasks)
         steps = {
             State.READY: self.admit,
             State.COMPUTED: self._compute,
@@ -143,8 +143,8 @@ class LedgerRig:
             await steps[step]()
 
     async def _compute(self) -> None:
-        for held in await self.claim(State.READY):
-            await self.write(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 5))
+        for claimed in await self.claim(State.READY):
+            await self.write(hook_results.keep_answer, claimed, Response(ANSWER, "hook 1", 5))
 
     async def _send(self) -> None:
         self._flying = await self.begin(*await self.claim(State.COMPUTED))
@@ -154,12 +154,12 @@ class LedgerRig:
             await self.write_item(sending.settle, Settlement(attempt, sent(result), RetryAt()))
 
     async def _see_answers(self) -> None:
-        held = await self.held(State.ACCEPTED)
-        shown = [(one, make_response(one.task.task_index, 110)) for one in held]
-        await self.record(answered=[response for _, response in shown])
-        await self.write(outcomes.answered, shown, by_us=True)
+        open_tasks = await self.in_state(State.ACCEPTED)
+        responded = [(task, make_response(task.task.task_index, 110)) for task in open_tasks]
+        await self.record(answered=[response for _, response in responded])
+        await self.write(outcomes.answered, responded, by_us=True)
 
-    async def held(self, state: State) -> list[OpenTask]:
+    async def in_state(self, state: State) -> list[OpenTask]:
         """Tasks as they stand, without a claim: what an observer such as confirmation holds."""
 
         def read(conn: Connection) -> list[OpenTask]:
@@ -183,10 +183,10 @@ class LedgerRig:
     async def story(self, index: int) -> tuple[Sequence[Row[Any]], Sequence[Row[Any]]]:
         return await self.read(queries.story_of, (await self.row(index)).id)
 
-    async def moves(self, index: int) -> list[tuple[str | None, str]]:
+    async def transitions(self, index: int) -> list[tuple[str | None, str]]:
         """The journal of one task as (from, to)."""
-        moves, _ = await self.story(index)
-        return [(line.from_state, line.to_state) for line in moves]
+        transitions, _ = await self.story(index)
+        return [(line.from_state, line.to_state) for line in transitions]
 
     async def everything(self) -> tuple[list[Any], ...]:
         """All that a refused verb must leave as it was."""
@@ -200,9 +200,9 @@ class LedgerRig:
         return await self.read(read)
 
 
-def stale(held: OpenTask) -> OpenTask:
+def stale(claimed: OpenTask) -> OpenTask:
     """The same task as an earlier holder knows it."""
-    return replace(held, fence=held.fence - 1)
+    return replace(claimed, fence=claimed.fence - 1)
 
 
 @asynccontextmanager

@@ -20,13 +20,13 @@ ANSWER = Response(b"too late", "hook 2", 1)
 
 
 async def indices(ledger: LedgerRig, *states: State, limit: int = 100) -> list[int]:
-    return [one.task.task_index for one in await ledger.claim(*states, limit=limit)]
+    return [task.task.task_index for task in await ledger.claim(*states, limit=limit)]
 
 
 async def test_the_nearest_deadline_comes_first_and_no_deadline_last(ledger: LedgerRig) -> None:
     deadlines = [None, 300, 150, None, 150, 200]
-    found = [make_task(index, deadline=deadline) for index, deadline in enumerate(deadlines)]
-    await ledger.bring(*found, to=State.READY)
+    tasks = [make_task(index, deadline=deadline) for index, deadline in enumerate(deadlines)]
+    await ledger.bring(*tasks, to=State.READY)
     assert await indices(ledger, State.READY, limit=4) == [2, 4, 5, 1]
     assert await indices(ledger, State.READY) == [0, 3]
     assert await indices(ledger, State.READY) == []
@@ -35,9 +35,9 @@ async def test_the_nearest_deadline_comes_first_and_no_deadline_last(ledger: Led
 async def test_a_claimed_task_is_complete(ledger: LedgerRig) -> None:
     task = make_task(7)
     await ledger.bring(task, to=State.READY)
-    held = await ledger.claim_one(State.READY)
+    claimed = await ledger.claim_one(State.READY)
     row_id = (await ledger.row(7)).id
-    assert held == OpenTask(row_id, task, State.READY, 1, 0, 0, None, updated_at_ms=ledger.clock.now_ms())
+    assert claimed == OpenTask(row_id, task, State.READY, 1, 0, 0, None, updated_at_ms=ledger.clock.now_ms())
 
 
 async def test_only_the_states_asked_for_are_taken(ledger: LedgerRig) -> None:
@@ -50,8 +50,8 @@ async def test_only_the_states_asked_for_are_taken(ledger: LedgerRig) -> None:
 
 async def test_a_task_is_not_taken_before_its_time(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    held = await ledger.claim_one(State.READY)
-    await ledger.write(claims.release, held, RetryAt(1_000))
+    claimed = await ledger.claim_one(State.READY)
+    await ledger.write(claims.release, claimed, RetryAt(1_000))
     assert await indices(ledger, State.READY) == []
     ledger.clock.at_ms += 999
     assert await indices(ledger, State.READY) == []
@@ -61,8 +61,8 @@ async def test_a_task_is_not_taken_before_its_time(ledger: LedgerRig) -> None:
 
 async def test_a_task_is_not_taken_before_its_block(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    held = await ledger.claim_one(State.READY)
-    await ledger.write(claims.release, held, RetryAt(0, 112), "look at me later")
+    claimed = await ledger.claim_one(State.READY)
+    await ledger.write(claims.release, claimed, RetryAt(0, 112), "look at me later")
     await ledger.record(upto=111)
     assert await indices(ledger, State.READY) == []
     await ledger.record(upto=111, head=112)
@@ -81,8 +81,8 @@ async def test_a_leased_task_is_taken_again_only_when_the_lease_has_run_out(ledg
 
 
 async def test_a_task_whose_window_has_closed_is_left_to_confirmation(ledger: LedgerRig) -> None:
-    found = [make_task(index, deadline=deadline) for index, deadline in enumerate([120, 121, None])]
-    await ledger.bring(*found, to=State.READY)
+    tasks = [make_task(index, deadline=deadline) for index, deadline in enumerate([120, 121, None])]
+    await ledger.bring(*tasks, to=State.READY)
     await ledger.record(upto=110, head=120)
     assert await indices(ledger, State.READY) == [1, 2], "block 121 is the next one"
 
@@ -115,7 +115,7 @@ async def test_two_claimers_never_get_the_same_task(ledger: LedgerRig) -> None:
 
     async def work_off(store: Ledger) -> None:
         while got := await store.write(claims.claim, ledger.source, [State.READY], 5, LEASE_MS):
-            taken.extend(one.task.task_index for one in got)
+            taken.extend(task.task.task_index for task in got)
 
     async with AsyncExitStack() as stack:
         books = [
@@ -129,16 +129,16 @@ async def test_two_claimers_never_get_the_same_task(ledger: LedgerRig) -> None:
 async def test_two_senders_with_the_same_claim_begin_once(ledger: LedgerRig) -> None:
     """The row is locked between looking and writing, so that a second writer sees what the first one did."""
     await ledger.bring(make_task(0), to=State.COMPUTED)
-    held = await ledger.claim_one(State.COMPUTED)
+    claimed = await ledger.claim_one(State.COMPUTED)
     async with AsyncExitStack() as stack:
         books = [
             await stack.enter_async_context(open_ledger(ledger.url, ledger.clock, CHAIN_ID, MANAGER, START_BLOCK))
             for _ in range(4)
         ]
         begun = await asyncio.gather(
-            *[store.write(sending.begin, [held], "proxy", {held.row_id: bytes(32)}, LEASE_MS) for store in books]
+            *[store.write(sending.begin, [claimed], "proxy", {claimed.row_id: bytes(32)}, LEASE_MS) for store in books]
         )
-    assert sorted(len(one) for one in begun) == [0, 0, 0, 1]
+    assert sorted(len(attempts) for attempts in begun) == [0, 0, 0, 1]
     row = await ledger.row(0)
     assert (row.attempts, row.state) == (1, State.SENDING)
 
@@ -146,33 +146,33 @@ async def test_two_senders_with_the_same_claim_begin_once(ledger: LedgerRig) -> 
 async def test_opening_one_source_at_the_same_moment_makes_one(ledger: LedgerRig) -> None:
     async with AsyncExitStack() as stack:
         opening = [open_ledger(ledger.url, ledger.clock, 99, MANAGER, START_BLOCK) for _ in range(4)]
-        books = await asyncio.gather(*[stack.enter_async_context(one) for one in opening])
+        books = await asyncio.gather(*[stack.enter_async_context(ledger_file) for ledger_file in opening])
         assert len({store.source_id for store in books}) == 1
 
 
 Deed = Callable[[LedgerRig, OpenTask], Awaitable[object]]
 
 DEEDS: dict[str, tuple[State, Deed]] = {
-    "keep_answer": (State.READY, lambda ledger, held: ledger.write(hook_results.keep_answer, held, ANSWER)),
+    "keep_answer": (State.READY, lambda ledger, task: ledger.write(hook_results.keep_answer, task, ANSWER)),
     "keep_old_answer": (
         State.READY,
-        lambda ledger, held: ledger.write(hook_results.keep_old_answer, replace(held, response=b"of old")),
+        lambda ledger, task: ledger.write(hook_results.keep_old_answer, replace(task, response=b"of old")),
     ),
-    "release": (State.READY, lambda ledger, held: ledger.write(claims.release, held, RetryAt(), "words")),
-    "postpone": (State.READY, lambda ledger, held: ledger.write(hook_results.postpone, held, Later(1), RetryAt(), 1)),
+    "release": (State.READY, lambda ledger, task: ledger.write(claims.release, task, RetryAt(), "words")),
+    "postpone": (State.READY, lambda ledger, task: ledger.write(hook_results.postpone, task, Later(1), RetryAt(), 1)),
     "hook_failed": (
         State.READY,
-        lambda ledger, held: ledger.write(hook_results.hook_failed, held, "words", 1, RetryAt()),
+        lambda ledger, task: ledger.write(hook_results.hook_failed, task, "words", 1, RetryAt()),
     ),
     "hook_failed for the last time": (
         State.READY,
-        lambda ledger, held: ledger.write(hook_results.hook_failed, held, "words", 1, None),
+        lambda ledger, task: ledger.write(hook_results.hook_failed, task, "words", 1, None),
     ),
-    "hook_skipped": (State.READY, lambda ledger, held: ledger.write(hook_results.hook_skipped, held, "words", 1)),
+    "hook_skipped": (State.READY, lambda ledger, task: ledger.write(hook_results.hook_skipped, task, "words", 1)),
     "settle": (
         State.SENDING,
-        lambda ledger, held: ledger.write_item(
-            sending.settle, Settlement(Attempt(1, held, 0), sent(Accepted(b"\1" * 32)), RetryAt())
+        lambda ledger, task: ledger.write_item(
+            sending.settle, Settlement(Attempt(1, task, 0), sent(Accepted(b"\1" * 32)), RetryAt())
         ),
     ),
 }
@@ -186,12 +186,12 @@ async def test_a_stalled_holder_is_refused_and_changes_nothing(ledger: LedgerRig
         await ledger.claim_one(State.READY)
         ledger.clock.at_ms += LEASE_MS
         await ledger.claim_one(State.READY)
-    (held,) = await ledger.held(state)
+    (open_task,) = await ledger.in_state(state)
     before = await ledger.everything()
     with pytest.raises(LostLease):
-        await deed(ledger, stale(held))
+        await deed(ledger, stale(open_task))
     assert await ledger.everything() == before
-    await deed(ledger, held)
+    await deed(ledger, open_task)
     assert await ledger.everything() != before, "its successor may do the same"
 
 
@@ -208,7 +208,7 @@ async def test_begin_leaves_out_what_is_no_longer_held(ledger: LedgerRig) -> Non
 
 async def test_an_observer_leaves_alone_what_was_claimed_meanwhile(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
-    seen = await ledger.held(State.COMPUTED)
+    seen = await ledger.in_state(State.COMPUTED)
     await ledger.claim_one(State.COMPUTED)
     before = await ledger.everything()
     await ledger.write(outcomes.expired, seen)

@@ -63,8 +63,8 @@ async def until_done(ledger: LedgerRig) -> int:
                 await ledger.record(make_task(recorded, deadline=None), upto=110 + recorded)
                 recorded += 1
             await ledger.admit()
-            for held in await ledger.claim(State.READY, limit=3):
-                await ledger.write(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 5))
+            for task in await ledger.claim(State.READY, limit=3):
+                await ledger.write(hook_results.keep_answer, task, Response(ANSWER, "hook 1", 5))
             if {row.state for row in await ledger.rows()} == {State.COMPUTED}:
                 return troubles
         except (TryLater, LostLease):
@@ -110,8 +110,8 @@ async def patiently(ledger: LedgerRig, message_index: int) -> str:
     """Record a task. Returns what was in the way, if anything was."""
     try:
         await ledger.record(make_task(message_index, deadline=None), upto=110 + message_index)
-    except TryLater as trouble:
-        return str(trouble)
+    except TryLater as error:
+        return str(error)
     return ""
 
 
@@ -125,9 +125,9 @@ async def test_a_server_that_turns_read_only_is_waited_for(url: URL) -> None:
             admin.execute(text(f'ALTER DATABASE "{database}" SET default_transaction_read_only = on'))
             try:
                 end_all(admin)
-                said = {await patiently(ledger, 0) for _ in range(3)}
-                assert any("read-only" in words for words in said), said
-                assert all(said), "nothing was written meanwhile"
+                messages = {await patiently(ledger, 0) for _ in range(3)}
+                assert any("read-only" in message for message in messages), messages
+                assert all(messages), "nothing was written meanwhile"
             finally:
                 admin.execute(text("SET default_transaction_read_only = off"))
                 admin.execute(text(f'ALTER DATABASE "{database}" RESET default_transaction_read_only'))
@@ -157,23 +157,23 @@ async def test_a_deadlock_costs_a_verb_and_no_more(url: URL) -> None:
     if url.get_backend_name() == "sqlite":
         pytest.skip("a file has one writer")
     async with opened(url, create_engine(url)) as ledger:
-        held, wanted = threading.Event(), threading.Event()
+        has_lock, asks_for_lock = threading.Event(), threading.Event()
         other = create_engine(url)
 
         def stand_in_the_way() -> None:
             with contextlib.suppress(OperationalError), other.begin() as connection:
                 connection.execute(text("LOCK TABLE journal IN ACCESS EXCLUSIVE MODE"))
-                held.set()
-                assert wanted.wait(20)
+                has_lock.set()
+                assert asks_for_lock.wait(20)
                 connection.execute(text("LOCK TABLE tasks IN ACCESS EXCLUSIVE MODE"))
 
         thread = threading.Thread(target=stand_in_the_way)
         thread.start()
-        assert await asyncio.to_thread(held.wait, 20)
+        assert await asyncio.to_thread(has_lock.wait, 20)
 
         def verb(tx: Tx) -> None:
             tx.conn.execute(text("LOCK TABLE tasks IN ROW EXCLUSIVE MODE"))
-            wanted.set()
+            asks_for_lock.set()
             tx.conn.execute(text("LOCK TABLE journal IN ROW EXCLUSIVE MODE"))
 
         with contextlib.suppress(TryLater):  # the server chooses whom it ends

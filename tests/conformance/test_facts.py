@@ -31,10 +31,10 @@ async def test_a_change_is_told_once_and_what_was_not_read_stays(ledger: LedgerR
     await ledger.write(
         source.record_contract, ledger.source, {"aggregator": "0xaa", "implementation": None, "code hash": "0x01"}, 105
     )
-    found = {"aggregator": "0xbb", "implementation": "0xcc"}
-    changes = await ledger.write(source.record_contract, ledger.source, found, 110)
+    contract_state = {"aggregator": "0xbb", "implementation": "0xcc"}
+    changes = await ledger.write(source.record_contract, ledger.source, contract_state, 110)
     assert changes == [Change("aggregator", "0xaa", "0xbb"), Change("implementation", None, "0xcc")]
-    assert await ledger.write(source.record_contract, ledger.source, found, 120) == []
+    assert await ledger.write(source.record_contract, ledger.source, contract_state, 120) == []
     assert await ledger.read(source.known_facts, ledger.source) == {
         "aggregator": Fact("0xbb", 110),
         "implementation": Fact("0xcc", 110),
@@ -47,8 +47,8 @@ async def test_a_change_is_told_once_and_what_was_not_read_stays(ledger: LedgerR
 
 
 async def test_later_deadlines_hold_at_once_and_earlier_ones_only_when_told(ledger: LedgerRig) -> None:
-    found = [make_task(0, block=101, deadline=141), make_task(1, block=103, deadline=143), make_task(2, deadline=None)]
-    await ledger.record(*found)
+    tasks = [make_task(0, block=101, deadline=141), make_task(1, block=103, deadline=143), make_task(2, deadline=None)]
+    await ledger.record(*tasks)
     assert await ledger.write(source.reset_deadlines, ledger.source, 30, shorten=False) == 0
     assert await deadlines(ledger) == [141, 143, None]
     assert await ledger.write(source.reset_deadlines, ledger.source, 30, shorten=True) == 2
@@ -67,7 +67,7 @@ async def test_what_has_ended_keeps_its_deadline(ledger: LedgerRig) -> None:
 
 async def test_reason_without_an_answer_is_added_for_expired_tasks_only(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0), make_task(1))
-    first, second = await ledger.held(State.SEEN)
+    first, second = await ledger.in_state(State.SEEN)
     await ledger.write(outcomes.look_again, [first], 111, "the API was down")
     await ledger.write(outcomes.expired, [first])
     await ledger.write(outcomes.explained, {first.row_id: "the contract is paused", second.row_id: "the same"})

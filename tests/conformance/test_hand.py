@@ -14,13 +14,13 @@ async def end(ledger: LedgerRig, state: State) -> None:
     """Bring task 0 to one of the ends a person may undo."""
     await ledger.bring(make_task(0), to=State.SEEN if state is State.QUARANTINED else State.READY)
     if state is State.QUARANTINED:
-        await ledger.write(outcomes.never_there, await ledger.held(State.SEEN), header(107))
+        await ledger.write(outcomes.never_there, await ledger.in_state(State.SEEN), header(107))
         return
-    held = await ledger.claim_one(State.READY)
+    claimed = await ledger.claim_one(State.READY)
     if state is State.FAILED:
-        await ledger.write(hook_results.hook_failed, held, "it raised", 1, None)
+        await ledger.write(hook_results.hook_failed, claimed, "it raised", 1, None)
     else:
-        await ledger.write(hook_results.hook_skipped, held, "odd", 1)
+        await ledger.write(hook_results.hook_skipped, claimed, "odd", 1)
 
 
 @pytest.mark.parametrize(
@@ -41,15 +41,15 @@ async def test_a_retry_goes_on_with_the_answer_that_was_written(ledger: LedgerRi
     await ledger.bring(make_task(0), to=State.COMPUTED)
     await ledger.write(manual.skip, ledger.source, 0, "")
     await ledger.write(manual.retry, ledger.source, 0)
-    held = await ledger.claim_one(State.READY)
-    await ledger.write(hook_results.keep_answer, held, Response(b"another answer", "hook 2", 1))
+    claimed = await ledger.claim_one(State.READY)
+    await ledger.write(hook_results.keep_answer, claimed, Response(b"another answer", "hook 2", 1))
     assert (await ledger.row(0)).response == ANSWER
 
 
 async def test_a_retry_of_a_waiting_task_makes_it_due_now(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    again = RetryAt(3_600_000, 10_000)
-    await ledger.write(hook_results.hook_failed, await ledger.claim_one(State.READY), "it raised", 1, again)
+    retry_at = RetryAt(3_600_000, 10_000)
+    await ledger.write(hook_results.hook_failed, await ledger.claim_one(State.READY), "it raised", 1, retry_at)
     assert await ledger.claim(State.READY) == []
     assert await ledger.write(manual.retry, ledger.source, 0) is State.READY
     assert (await ledger.claim_one(State.READY)).hook_attempts == 0

@@ -22,7 +22,9 @@ async def begin(ledger: LedgerRig, block: int | None, closed_block: int | None =
 
 async def last_reasons(ledger: LedgerRig) -> dict[int, str]:
     """The newest reason in the journal per task."""
-    return {one.task_index: one.why for one in await ledger.read(moves_since, ledger.source, 0, 100)}
+    return {
+        transition.task_index: transition.why for transition in await ledger.read(moves_since, ledger.source, 0, 100)
+    }
 
 
 async def test_beginning_is_kept_and_not_moved_by_a_later_start(ledger: LedgerRig) -> None:
@@ -42,9 +44,9 @@ async def test_answers_of_others_are_history_up_to_the_beginning(
     await begin(ledger, begun)
     events = [make_response(0, 105, b"theirs"), make_response(1, 115, b"theirs")]
     await ledger.record(make_task(0), make_task(1), answered=events, upto=120)
-    held = await ledger.held(State.SEEN)
-    fresh = await ledger.write(outcomes.answered, list(zip(held, events, strict=True)), by_us=False)
-    assert {task.task.task_index for task in held if task not in fresh} == over
+    open_tasks = await ledger.in_state(State.SEEN)
+    fresh = await ledger.write(outcomes.answered, list(zip(open_tasks, events, strict=True)), by_us=False)
+    assert {task.task.task_index for task in open_tasks if task not in fresh} == over
     reasons = await last_reasons(ledger)
     assert {index for index, why in reasons.items() if why.endswith(history.BEFORE)} == over
 
@@ -55,9 +57,9 @@ async def test_deadlines_are_history_in_the_numbers_of_the_contract(
 ) -> None:
     await begin(ledger, None if closed is None else 1_000_000, closed)
     await ledger.record(make_task(0, deadline=120), make_task(1, deadline=140), upto=1_000_100)
-    held = await ledger.held(State.SEEN)
-    fresh = await ledger.write(outcomes.expired, held)
-    assert {task.task.task_index for task in held if task not in fresh} == over
+    open_tasks = await ledger.in_state(State.SEEN)
+    fresh = await ledger.write(outcomes.expired, open_tasks)
+    assert {task.task.task_index for task in open_tasks if task not in fresh} == over
 
 
 async def test_expired_history_is_told_apart_in_the_journal_and_not_counted(ledger: LedgerRig) -> None:
@@ -65,11 +67,15 @@ async def test_expired_history_is_told_apart_in_the_journal_and_not_counted(ledg
     theirs = make_response(2, 115, b"theirs")
     tasks = [make_task(0, deadline=120), make_task(1, deadline=140), make_task(2, deadline=120)]
     await ledger.record(*tasks, answered=[theirs], upto=1_000_100)
-    first, second, answered = await ledger.held(State.SEEN)
+    first, second, answered = await ledger.in_state(State.SEEN)
     await ledger.write(outcomes.expired, [first, second])
     await ledger.write(outcomes.answered, [(answered, theirs)], by_us=False)
-    moves = await ledger.read(moves_since, ledger.source, 0, 100)
-    ends = {(one.task_index, one.is_history) for one in moves if one.from_state is not None}
+    transitions = await ledger.read(moves_since, ledger.source, 0, 100)
+    ends = {
+        (transition.task_index, transition.is_history)
+        for transition in transitions
+        if transition.from_state is not None
+    }
     assert ends == {(0, True), (1, False), (2, True)}
     counts, _ = await ledger.read(ended, ledger.source)
     assert counts == {State.EXPIRED: 1}
@@ -81,9 +87,9 @@ async def test_deadline_by_time_is_history_when_past_at_the_beginning(ledger: Le
     tasks = [replace(make_task(i, deadline=None), deadline_s=now_s + late) for i, late in enumerate((-5, 5))]
     await ledger.record(*tasks, upto=200)
     await ledger.write(ingest.finalise, ledger.source, replace(header(200), timestamp_s=now_s + 60))
-    held = await ledger.held(State.SEEN)
-    fresh = await ledger.write(outcomes.expired, held)
-    assert [task not in fresh for task in held] == [True, False]
+    open_tasks = await ledger.in_state(State.SEEN)
+    fresh = await ledger.write(outcomes.expired, open_tasks)
+    assert [task not in fresh for task in open_tasks] == [True, False]
 
 
 async def test_history_counts_what_nobody_could_have_answered(ledger: LedgerRig) -> None:

@@ -18,8 +18,8 @@ from watcher.task import Accepted, Response, Task
 async def test_a_new_source_stands_just_before_its_start_block(ledger: LedgerRig) -> None:
     cursor = await ledger.read(queries.cursor, ledger.source)
     assert (cursor.block, cursor.head_block, cursor.final_block, cursor.hash) == (START_BLOCK - 1, 99, -1, None)
-    again = await ledger.write(open_source, 31337, MANAGER, 5)
-    assert again == cursor, "a start block given later changes nothing"
+    reopened = await ledger.write(open_source, 31337, MANAGER, 5)
+    assert reopened == cursor, "a start block given later changes nothing"
 
 
 async def test_tasks_and_cursor_move_together(ledger: LedgerRig) -> None:
@@ -50,18 +50,18 @@ async def test_a_task_that_cannot_be_stored_takes_its_whole_range_with_it(ledger
 
 
 async def test_recording_the_same_range_twice_adds_nothing(ledger: LedgerRig) -> None:
-    found = [make_task(index) for index in range(3)]
+    tasks = [make_task(index) for index in range(3)]
     answers = [make_response(0, 105)]
-    assert await ledger.record(*found, answered=answers) == 3
+    assert await ledger.record(*tasks, answered=answers) == 3
     before = await ledger.everything()
-    assert await ledger.record(*found, answered=answers) == 0
+    assert await ledger.record(*tasks, answered=answers) == 0
     assert await ledger.everything() == before
     assert len(await ledger.read(queries.responses_between, ledger.source, 0, 10)) == 1
 
 
 async def test_the_same_log_twice_in_one_range_is_one_task(ledger: LedgerRig) -> None:
     assert await ledger.record(make_task(0), make_task(0)) == 1
-    assert await ledger.moves(0) == [(None, "seen")]
+    assert await ledger.transitions(0) == [(None, "seen")]
 
 
 async def test_the_head_never_goes_back(ledger: LedgerRig) -> None:
@@ -78,7 +78,7 @@ async def test_task_mined_again_at_the_same_height_keeps_its_row(ledger: LedgerR
     row = await ledger.row(0)
     assert (row.id, row.canonical, row.block_hash) == (row_id, True, header(101, 1).hash)
     assert row.created_tx_hash == make_task(0, fork=1).seen_at.tx_hash
-    assert await ledger.moves(0) == [(None, "seen")], "it never left its state"
+    assert await ledger.transitions(0) == [(None, "seen")], "it never left its state"
 
 
 async def test_the_same_index_with_other_content_is_another_row(ledger: LedgerRig) -> None:
@@ -88,8 +88,8 @@ async def test_the_same_index_with_other_content_is_another_row(ledger: LedgerRi
     new, old = await ledger.read(queries.tasks_at, ledger.source, 0)
     assert (new.canonical, old.canonical) == (True, False)
     assert new.task_hash != old.task_hash
-    held = await ledger.read(outcomes.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
-    assert [one.row_id for one in held] == [new.id], "nobody works on what the chain no longer holds"
+    open_tasks = await ledger.read(outcomes.to_admit, ledger.source, 0, ledger.clock.now_ms(), 10)
+    assert [task.row_id for task in open_tasks] == [new.id], "nobody works on what the chain no longer holds"
 
 
 async def test_rewind_forgets_blocks_and_responses_above_and_keeps_those_below(ledger: LedgerRig) -> None:
@@ -100,7 +100,7 @@ async def test_rewind_forgets_blocks_and_responses_above_and_keeps_those_below(l
     cursor = await ledger.read(queries.cursor, ledger.source)
     assert (cursor.block, cursor.hash, cursor.head_block) == (103, header(103).hash, 110)
     hashes = await ledger.read(queries.known_hashes, ledger.source, 0, 1000, 10)
-    assert [(one.number, one.hash) for one in hashes] == [(103, header(103).hash)]
+    assert [(block.number, block.hash) for block in hashes] == [(103, header(103).hash)]
     left = await ledger.read(queries.responses_between, ledger.source, 0, 10)
     assert [row.task_index for row in left] == [0]
     assert [row.canonical for row in await ledger.rows()] == [True, False]
@@ -115,14 +115,14 @@ async def test_rewind_returns_answered_tasks_to_unknown_without_a_response(ledge
     row = await ledger.row(0)
     assert (row.state, row.canonical, row.response) == (State.UNKNOWN, True, ANSWER)
     assert (row.responded_block, row.responded_tx_hash, row.response_hash) == (None, None, None)
-    assert (await ledger.moves(0))[-1] == ("responded", "unknown")
+    assert (await ledger.transitions(0))[-1] == ("responded", "unknown")
 
 
 async def test_rewind_lets_a_task_that_others_answered_start_anew(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     await ledger.record(answered=[make_response(0, 108, b"theirs")])
-    (held,) = await ledger.held(State.READY)
-    await ledger.write(outcomes.answered, [(held, make_response(0, 108, b"theirs"))], by_us=False)
+    (open_task,) = await ledger.in_state(State.READY)
+    await ledger.write(outcomes.answered, [(open_task, make_response(0, 108, b"theirs"))], by_us=False)
     await ledger.write(ingest.rewind, ledger.source, header(105))
     assert await ledger.state(0) is State.SEEN
     assert (await ledger.row(0)).responded_block is None
@@ -153,7 +153,7 @@ async def test_finality_orphans_a_lost_task_in_any_open_state(ledger: LedgerRig,
     await ledger.write(ingest.rewind, ledger.source, header(100))
     await ledger.record(upto=120, fork=1)
     await ledger.write(ingest.finalise, ledger.source, header(115, 1))
-    assert (await ledger.moves(0))[-1] == (state, "orphaned")
+    assert (await ledger.transitions(0))[-1] == (state, "orphaned")
 
 
 async def test_finality_waits_for_whoever_holds_a_lease(ledger: LedgerRig) -> None:
@@ -175,9 +175,9 @@ async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: LedgerRig) -
     row = await ledger.row(0)
     assert (row.state, row.canonical, row.response) == (State.SEEN, True, ANSWER)
     await ledger.admit()
-    held = await ledger.claim_one(State.READY)
-    await ledger.write(hook_results.keep_old_answer, held)
-    assert await ledger.moves(0) == [
+    claimed = await ledger.claim_one(State.READY)
+    await ledger.write(hook_results.keep_old_answer, claimed)
+    assert await ledger.transitions(0) == [
         (None, "seen"),
         ("seen", "ready"),
         ("ready", "computed"),
@@ -189,13 +189,13 @@ async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: LedgerRig) -
 
 
 async def named(ledger: LedgerRig) -> list[int]:
-    return [one.held.task.task_index for one in await ledger.read(outcomes.to_look_again, ledger.source, 10)]
+    return [named.held.task.task_index for named in await ledger.read(outcomes.to_look_again, ledger.source, 10)]
 
 
 async def test_a_response_names_its_open_task_and_hurries_nobody(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
-    for held in await ledger.claim(State.READY):
-        await ledger.write(claims.release, held, RetryAt(3_600_000, 10_000))
+    for task in await ledger.claim(State.READY):
+        await ledger.write(claims.release, task, RetryAt(3_600_000, 10_000))
     await ledger.record(answered=[make_response(1, 110)], upto=111)
     assert await named(ledger) == [1]
     assert await ledger.claim(State.READY) == [], "what an event says may be forged"
@@ -218,47 +218,47 @@ async def test_response_during_an_attempt_is_read_when_the_attempt_has_ended(led
 
 
 async def test_two_responses_to_one_index_are_both_kept(ledger: LedgerRig) -> None:
-    one, other = make_response(0, 105), make_response(0, 106, b"other")
-    await ledger.record(make_task(0), answered=[one, other])
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, one.response_hash) == one
+    response, other = make_response(0, 105), make_response(0, 106, b"other")
+    await ledger.record(make_task(0), answered=[response, other])
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, response.response_hash) == response
     assert await ledger.read(outcomes.response_of, ledger.source, 0, other.response_hash) == other
 
 
 @pytest.mark.parametrize("same_tx", [True, False])
 async def test_two_responses_at_one_log_index_are_both_kept(ledger: LedgerRig, same_tx: bool) -> None:
-    one = make_response(0, 105)
+    response = make_response(0, 105)
     other = make_response(0, 105, b"other")
-    place = one.seen_at if same_tx else replace(one.seen_at, tx_hash=b"\x99" * 32)
+    place = response.seen_at if same_tx else replace(response.seen_at, tx_hash=b"\x99" * 32)
     other = replace(other, seen_at=place)
-    await ledger.record(make_task(0), answered=[one])
-    assert await ledger.write(rescan.record_rescan, ledger.source, rescan.CONFIRMED, [], [one, other], 105) == (
+    await ledger.record(make_task(0), answered=[response])
+    assert await ledger.write(rescan.record_rescan, ledger.source, rescan.CONFIRMED, [], [response, other], 105) == (
         [],
         [other],
     )
-    assert await ledger.write(rescan.record_rescan, ledger.source, rescan.FINAL, [], [one, other], 105) == ([], [])
-    await ledger.record(answered=[one, other])
+    assert await ledger.write(rescan.record_rescan, ledger.source, rescan.FINAL, [], [response, other], 105) == ([], [])
+    await ledger.record(answered=[response, other])
     assert len(await ledger.read(queries.responses_between, ledger.source, 0, 10)) == 2
     assert await ledger.read(outcomes.response_of, ledger.source, 0, other.response_hash) == other
 
 
 async def test_responses_of_two_tasks_at_one_log_index_settle_both(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, block=101), make_task(1, block=101), to=State.ACCEPTED)
-    one = make_response(0, 108)
-    other = replace(make_response(1, 108), seen_at=replace(one.seen_at, tx_hash=b"\x98" * 32))
-    await ledger.record(answered=[one, other])
-    held = await ledger.held(State.ACCEPTED)
-    shown = [(task, one if task.task.task_index == 0 else other) for task in held]
-    await ledger.write(outcomes.answered, shown, by_us=True)
+    response = make_response(0, 108)
+    other = replace(make_response(1, 108), seen_at=replace(response.seen_at, tx_hash=b"\x98" * 32))
+    await ledger.record(answered=[response, other])
+    open_tasks = await ledger.in_state(State.ACCEPTED)
+    responded = [(task, response if task.task.task_index == 0 else other) for task in open_tasks]
+    await ledger.write(outcomes.answered, responded, by_us=True)
     assert [await ledger.state(index) for index in (0, 1)] == [State.RESPONDED, State.RESPONDED]
 
 
 async def test_an_answer_read_before_a_rewind_is_not_written_after_it(ledger: LedgerRig) -> None:
     """Confirmation asks the node between its reading and its verb; a reorg may be recorded meanwhile."""
     await ledger.bring(make_task(0, block=105), make_task(1, block=101), to=State.ACCEPTED)
-    shown = [(one, make_response(one.task.task_index, 108)) for one in await ledger.held(State.ACCEPTED)]
-    await ledger.record(answered=[response for _, response in shown])
+    responded = [(task, make_response(task.task.task_index, 108)) for task in await ledger.in_state(State.ACCEPTED)]
+    await ledger.record(answered=[response for _, response in responded])
     await ledger.write(ingest.rewind, ledger.source, header(104))
-    await ledger.write(outcomes.answered, shown, by_us=True)
+    await ledger.write(outcomes.answered, responded, by_us=True)
     assert {await ledger.state(0), await ledger.state(1)} == {State.ACCEPTED}
     await ledger.write(ingest.finalise, ledger.source, header(110, 1))
     assert await ledger.state(0) is State.ORPHANED
@@ -272,7 +272,7 @@ async def test_hashes_of_old_final_blocks_are_forgotten_but_not_the_newest(
         await ledger.record(upto=number)
     await ledger.write(ingest.finalise, ledger.source, header(108))
     known = await ledger.read(queries.known_hashes, ledger.source, 0, 1000, 100)
-    assert [one.number for one in known] == [110, 109, 108, 107, 106]
+    assert [block.number for block in known] == [110, 109, 108, 107, 106]
 
 
 async def test_more_rows_than_a_statement_takes_parameters_move_all_the_same(ledger: LedgerRig) -> None:
@@ -301,7 +301,7 @@ async def test_every_uint256_index_survives_and_sorts_as_a_number(ledger: Ledger
     assert [row.task_index for row in await ledger.rows()] == NUMBERS
     await ledger.admit()
     taken = await ledger.claim(State.READY)
-    assert [one.task.task_index for one in taken] == NUMBERS
+    assert [task.task.task_index for task in taken] == NUMBERS
     known = await ledger.read(queries.known_indices, ledger.source, 2**63 - 1, 2**255)
     assert known == {2**63 - 1, 2**63, 2**64, 2**255}
     lowest = await ledger.read(queries.lowest, ledger.source)
@@ -318,9 +318,9 @@ async def test_bytes_come_back_as_they_went_in(ledger: LedgerRig, message: bytes
     task = make_task(0, message=message)
     await ledger.record(task)
     await ledger.admit()
-    held = await ledger.claim_one(State.READY)
-    assert held.task == task
-    await ledger.write(hook_results.keep_answer, held, Response(message, "hook 1", 1))
-    again: Task = (await ledger.claim_one(State.COMPUTED)).task
-    assert again == task
+    claimed = await ledger.claim_one(State.READY)
+    assert claimed.task == task
+    await ledger.write(hook_results.keep_answer, claimed, Response(message, "hook 1", 1))
+    stored: Task = (await ledger.claim_one(State.COMPUTED)).task
+    assert stored == task
     assert (await ledger.row(0)).response == message, "an empty answer is an answer"

@@ -30,13 +30,13 @@ _managers = itertools.count(1)
 
 VERBS = [
     "record", "reorg", "respond", "finalise", "claim", "tick", "admit", "answer", "old answer", "fail", "skip",
-    "postpone", "release", "begin", "accept", "refuse", "block", "unknown", "rescue", "restart", "ours", "theirs",
+    "postpone", "release", "begin", "accept", "refuse", "block", "unknown", "recover", "restart", "ours", "theirs",
     "not there", "final", "taken back", "expired", "quarantine", "look again",
 ]  # fmt: skip
 
 
 # These have no holder who could be late; a refusal would stop the stage for good.
-NEVER_REFUSED = {"record", "respond", "reorg", "finalise", "rescue", "restart", "claim"}
+NEVER_REFUSED = {"record", "respond", "reorg", "finalise", "recover", "restart", "claim"}
 
 # What usually follows on what: without it hardly any sequence would get to an end.
 USUAL = ["record", "admit", "claim", "answer", "claim", "begin", "accept", "respond", "ours", "finalise", "final"]
@@ -59,7 +59,7 @@ class World:
     block: int = 101
     fork: int = 0
     final: int = -1
-    held: list[OpenTask] = field(default_factory=list)
+    claimed: list[OpenTask] = field(default_factory=list)
     begun: list[Attempt] = field(default_factory=list)
     answers: dict[int, bytes] = field(default_factory=dict)
     ended: dict[int, str] = field(default_factory=dict)
@@ -76,14 +76,14 @@ class World:
         """One verb on one of the tasks held, however stale. A refusal must leave no trace (see `check`)."""
         getattr(self, "_" + name.replace(" ", "_"))(pick)
 
-    def one(self, pick: int) -> list[OpenTask]:
-        return [self.held[pick % len(self.held)]] if self.held else []
+    def pick_claimed(self, pick: int) -> list[OpenTask]:
+        return [self.claimed[pick % len(self.claimed)]] if self.claimed else []
 
     def each(self, pick: int, verb: Callable[..., Any], *args: Any) -> None:
-        for held in self.one(pick):
-            self.do(verb, held, *args)
+        for task in self.pick_claimed(pick):
+            self.do(verb, task, *args)
 
-    def look(self) -> list[OpenTask]:
+    def to_confirm(self) -> list[OpenTask]:
         with self.engine.connect() as conn:
             return [open_task(row) for row in conn.execute(WITH_SOURCE.where(tasks.c.source_id == self.source))]
 
@@ -105,19 +105,19 @@ class World:
 
     def _respond(self, pick: int) -> None:
         self.block += 1
-        shown = make_response(pick % len(_INDICES), self.block, bytes([pick % 2]), self.fork)
-        self.do(ingest.record, self.source, [], [shown], header(self.block, self.fork), self.block)
+        response = make_response(pick % len(_INDICES), self.block, bytes([pick % 2]), self.fork)
+        self.do(ingest.record, self.source, [], [response], header(self.block, self.fork), self.block)
 
     def _reorg(self, pick: int) -> None:
         to = max(self.final, 100, self.block - pick % 5)
         self.do(ingest.rewind, self.source, header(to, self.fork))
         self.block, self.fork = to + pick % 4, self.fork + 1
         kept = self.canonical()
-        lost = {one.task.task_index: one.task for one in self.look() if one.task.task_index not in kept}
+        lost = {task.task.task_index: task.task for task in self.to_confirm() if task.task.task_index not in kept}
         back = [
-            replace(one, seen_at=replace(one.seen_at, block_hash=header(one.created_block, self.fork).hash))
-            for one in lost.values()
-            if to < one.created_block <= self.block
+            replace(task, seen_at=replace(task.seen_at, block_hash=header(task.created_block, self.fork).hash))
+            for task in lost.values()
+            if to < task.created_block <= self.block
         ]
         self.do(ingest.record, self.source, back, [], header(self.block, self.fork), self.block)
 
@@ -129,7 +129,7 @@ class World:
 
     def _claim(self, pick: int) -> None:
         states = [[State.READY], [State.COMPUTED, State.WAITING, State.BLOCKED]][pick % 2]
-        self.held += self.do(claims.claim, self.source, states, 2, _LEASE_MS)
+        self.claimed += self.do(claims.claim, self.source, states, 2, _LEASE_MS)
 
     def _tick(self, pick: int) -> None:
         self.clock.at_ms += (pick % 3) * 600
@@ -153,8 +153,8 @@ class World:
         self.each(pick, claims.release, RetryAt(pick % 2 * 500))
 
     def _begin(self, pick: int) -> None:
-        held = self.one(pick)
-        self.begun += self.do(sending.begin, held, "proxy", {one.row_id: DIGEST for one in held}, _LEASE_MS)
+        picked = self.pick_claimed(pick)
+        self.begun += self.do(sending.begin, picked, "proxy", {task.row_id: DIGEST for task in picked}, _LEASE_MS)
 
     def _settle(self, pick: int, result: Accepted | Refused | Unknown) -> None:
         if self.begun:
@@ -173,44 +173,44 @@ class World:
     def _unknown(self, pick: int) -> None:
         self._settle(pick, Unknown("reset"))
 
-    def _rescue(self, pick: int) -> None:
+    def _recover(self, pick: int) -> None:
         self.do(sending.recover_stale, self.source, all_of_them=False)
 
     def _restart(self, pick: int) -> None:
         self.do(sending.recover_stale, self.source, all_of_them=True)
-        self.held, self.begun = [], []
+        self.claimed, self.begun = [], []
 
     def _observe(self, verb: Callable[..., Any], pick: int, *args: Any) -> None:
         """Confirmation and admission hold what they read, without a claim; sometimes they read long ago."""
         if pick % 2:
-            self.held += self.look()
-        held = self.one(pick)
-        if held:
-            self.do(verb, held, *args)
+            self.claimed += self.to_confirm()
+        picked = self.pick_claimed(pick)
+        if picked:
+            self.do(verb, picked, *args)
 
     def _admit(self, pick: int) -> None:
         self._observe(outcomes.admitted, pick | 1, header(self.block))
 
-    def _shown(self, pick: int, *, by_us: bool) -> None:
+    def _show(self, pick: int, *, by_us: bool) -> None:
         """The judge compares bytes before it says whose answer it is, and never looks at what is on its way."""
         with self.engine.connect() as conn:
             read = conn.execute(select(responses).where(responses.c.source_id == self.source)).all()
         if not read:
             return
         event = read[pick % len(read)]
-        shown = make_response(event.task_index, event.block_number, event.message)
-        seen = replace(shown.seen_at, block_hash=event.block_hash, log_index=event.log_index)
-        shown = replace(shown, response_hash=event.response_hash, seen_at=seen)
-        for held in self.look():
-            ours = held.response == shown.message
-            if held.task.task_index == shown.task_index and held.state is not State.SENDING and ours is by_us:
-                self.do(outcomes.answered, [(held, shown)], by_us=by_us)
+        response = make_response(event.task_index, event.block_number, event.message)
+        seen = replace(response.seen_at, block_hash=event.block_hash, log_index=event.log_index)
+        response = replace(response, response_hash=event.response_hash, seen_at=seen)
+        for task in self.to_confirm():
+            ours = task.response == response.message
+            if task.task.task_index == response.task_index and task.state is not State.SENDING and ours is by_us:
+                self.do(outcomes.answered, [(task, response)], by_us=by_us)
 
     def _ours(self, pick: int) -> None:
-        self._shown(pick, by_us=True)
+        self._show(pick, by_us=True)
 
     def _theirs(self, pick: int) -> None:
-        self._shown(pick, by_us=False)
+        self._show(pick, by_us=False)
 
     def _not_there(self, pick: int) -> None:
         self.each(pick, outcomes.not_there, "nothing there")
@@ -235,7 +235,7 @@ class World:
     def check(self) -> None:
         with self.engine.connect() as conn:
             rows = conn.execute(select(tasks).where(tasks.c.source_id == self.source)).all()
-            shown = conn.execute(select(responses).where(responses.c.source_id == self.source)).all()
+            response_rows = conn.execute(select(responses).where(responses.c.source_id == self.source)).all()
             cursor = conn.execute(select(sources).where(sources.c.id == self.source)).one()
             lines, tries = (
                 conn.execute(
@@ -249,9 +249,9 @@ class World:
         for row in rows:
             own_lines = [line for line in lines if line.task_id == row.id]
             _journal_is_a_chain(row, own_lines)
-            _attempts_are_counted(row, own_lines, [one for one in tries if one.task_id == row.id])
+            _attempts_are_counted(row, own_lines, [attempt for attempt in tries if attempt.task_id == row.id])
             self._answer_stands(row)
-            self._nothing_final_unproven(row, shown, cursor)
+            self._nothing_final_unproven(row, response_rows, cursor)
         canonical = [row.task_index for row in rows if row.canonical]
         assert len(canonical) == len(set(canonical)), "one index has at most one canonical task"
 
@@ -261,13 +261,13 @@ class World:
         else:
             assert row.id not in self.answers, "an answer never goes away"
 
-    def _nothing_final_unproven(self, row: Row[Any], shown: Any, cursor: Row[Any]) -> None:
+    def _nothing_final_unproven(self, row: Row[Any], response_rows: Any, cursor: Row[Any]) -> None:
         if State(row.state) in RESPONDED:
             assert row.canonical
             assert any(
-                (one.task_index, one.response_hash, one.block_number) ==
+                (response.task_index, response.response_hash, response.block_number) ==
                 (row.task_index, row.response_hash, row.responded_block)
-                for one in shown
+                for response in response_rows
             ), "answered means that the event is in the ledger"  # fmt: skip
         if State(row.state) in {State.FINAL, State.FINAL_OTHER}:
             assert self.ended.setdefault(row.id, row.state) == row.state
@@ -286,12 +286,14 @@ def _journal_is_a_chain(row: Row[Any], lines: Any) -> None:
 
 
 def _attempts_are_counted(row: Row[Any], lines: Any, tries: Any) -> None:
-    posts = [one for one in tries if one.kind == "post"]
-    assert [one.number for one in posts] == list(range(1, row.attempts + 1))
-    assert row.hook_attempts == len([one for one in tries if one.kind == "hook" and one.outcome == "failed"])
+    posts = [attempt for attempt in tries if attempt.kind == "post"]
+    assert [post.number for post in posts] == list(range(1, row.attempts + 1))
+    assert row.hook_attempts == len(
+        [attempt for attempt in tries if attempt.kind == "hook" and attempt.outcome == "failed"]
+    )
     begun = [line.attempt_id for line in lines if line.to_state == State.SENDING]
-    assert begun == [one.id for one in posts], "each sending has its attempt, begun in the same commit"
-    open_ = [one.id for one in posts if one.outcome is None]
+    assert begun == [post.id for post in posts], "each sending has its attempt, begun in the same commit"
+    open_ = [post.id for post in posts if post.outcome is None]
     if row.state == State.SENDING:
         assert posts[-1].id in open_
     if State(row.state) in ENDED:

@@ -50,8 +50,8 @@ async def test_deadline_by_time_becomes_one_of_the_parents_blocks(ledger: Ledger
     task = replace(make_task(0, block=990, deadline=None), deadline_s=1_000)
     await ledger.write(ingest.record, ledger.source, [task], [], at(5000, 40), 5000, 40)
     await ledger.write(ingest.finalise, ledger.source, replace(at(4500, 32), timestamp_s=1_001))
-    (held,) = await ledger.read(outcomes.past_deadline, ledger.source, ledger.clock.now_ms(), 10)
-    assert held.task.deadline_block == 30
+    (open_task,) = await ledger.read(outcomes.past_deadline, ledger.source, ledger.clock.now_ms(), 10)
+    assert open_task.task.deadline_block == 30
 
 
 async def test_danger_is_counted_in_the_parents_blocks(ledger: LedgerRig) -> None:
@@ -70,11 +70,13 @@ async def test_attempt_cut_off_is_given_its_blocks_by_the_chain(ledger: LedgerRi
     assert [row.due_block for row in await ledger.rows()] == [2005], "not the next block: 30 of the parent's are left"
 
 
-@pytest.mark.parametrize(("shown", "state"), [(None, State.SEEN), (31, State.SEEN), (32, State.EXPIRED)])
-async def test_finality_taken_back_reopens_what_expired(ledger: LedgerRig, shown: int | None, state: State) -> None:
+@pytest.mark.parametrize(("response_block", "state"), [(None, State.SEEN), (31, State.SEEN), (32, State.EXPIRED)])
+async def test_finality_taken_back_reopens_what_expired(
+    ledger: LedgerRig, response_block: int | None, state: State
+) -> None:
     """Without the parent's block, as of a block before the first one read, nobody can say what is past."""
     await record(ledger, at(5000, 40), 990)
     await ledger.write(ingest.finalise, ledger.source, at(4500, 32), firm=False)
-    await ledger.write(outcomes.expired, await ledger.held(State.SEEN))
-    await ledger.write(marks.unfinalise, ledger.source, replace(header(99), l1_block=shown))
+    await ledger.write(outcomes.expired, await ledger.in_state(State.SEEN))
+    await ledger.write(marks.unfinalise, ledger.source, replace(header(99), l1_block=response_block))
     assert [row.state for row in await ledger.rows()] == [state]

@@ -27,7 +27,7 @@ async def cursor_of(ledger: LedgerRig) -> Cursor:
 async def test_a_head_is_lowered_with_the_due_blocks_counted_from_it(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
     await ledger.record(upto=110, head=FAR)
-    first, second = await ledger.held(State.ACCEPTED)
+    first, second = await ledger.in_state(State.ACCEPTED)
     await ledger.write(outcomes.look_again, [first], FAR + 1)
     await ledger.write(outcomes.look_again, [second], 115)
     await ledger.write(marks.lower_head, ledger.source, 112)
@@ -48,18 +48,20 @@ async def bring_to_finality(ledger: LedgerRig, *, firm: bool) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     await ledger.record(make_task(1, block=105), make_task(2, block=105), upto=112)
     await ledger.record(answered=[make_response(2, 114, b"theirs")], upto=130)
-    (theirs,) = [one for one in await ledger.held(State.SEEN) if one.task.task_index == 2]
-    shown = await ledger.read(outcomes.response_of, ledger.source, 2, None)
-    assert shown is not None
-    await ledger.write(outcomes.answered, [(theirs, shown)], by_us=False)
+    (theirs,) = [task for task in await ledger.in_state(State.SEEN) if task.task.task_index == 2]
+    response = await ledger.read(outcomes.response_of, ledger.source, 2, None)
+    assert response is not None
+    await ledger.write(outcomes.answered, [(theirs, response)], by_us=False)
     await ledger.write(ingest.finalise, ledger.source, header(104))
     await ledger.write(ingest.finalise, ledger.source, header(130), firm=firm)
     await ledger.write(
         lambda tx: tx.conn.execute(update(tasks).where(tasks.c.task_index == 1).values(deadline_block=120))
     )
-    await ledger.write(outcomes.expired, [one for one in await ledger.held(State.SEEN) if one.task.task_index == 1])
+    await ledger.write(
+        outcomes.expired, [task for task in await ledger.in_state(State.SEEN) if task.task.task_index == 1]
+    )
     for state in (State.RESPONDED, State.RESPONDED_OTHER):
-        await ledger.write(outcomes.final, await ledger.held(state), header(130))
+        await ledger.write(outcomes.final, await ledger.in_state(state), header(130))
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
 
@@ -84,9 +86,9 @@ async def test_what_is_final_stays_when_a_reorg_stays_above(ledger: LedgerRig) -
 
 async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
-    (held,) = await ledger.held(State.ACCEPTED)
+    (open_task,) = await ledger.in_state(State.ACCEPTED)
     await ledger.record(make_task(1, block=103), upto=2_110, fork=1)
-    await ledger.write(outcomes.look_again, [held], 2_111)
+    await ledger.write(outcomes.look_again, [open_task], 2_111)
     assert await ledger.write(ingest.unread, ledger.source, header(102), header(113)) == 1
     cursor = await cursor_of(ledger)
     assert (cursor.block, cursor.hash, cursor.head_block) == (102, header(102).hash, 113)
@@ -94,7 +96,9 @@ async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: LedgerRi
     assert (first.state, first.canonical, first.due_block) == (State.ACCEPTED, True, 114)
     assert (second.state, second.canonical) == (State.SEEN, False)
     assert await ledger.read(queries.known_hashes, ledger.source, 103, FAR, 10) == []
-    (event,) = [one for one in await ledger.read(queries.recent_events, ledger.source) if one.kind != "head lowered"]
+    (event,) = [
+        event for event in await ledger.read(queries.recent_events, ledger.source) if event.kind != "head lowered"
+    ]
     assert (event.kind, event.block_number) == ("cursor taken back", 102)
     assert "block 2110 is not on the chain" in event.words
 
@@ -105,8 +109,8 @@ async def test_unread_keeps_answers_and_what_is_read_again_is_one_task(ledger: L
     await ledger.write(ingest.unread, ledger.source, header(104), header(113))
     assert not await ledger.claim(State.COMPUTED), "nothing is sent while its block is not read again"
     await ledger.record(make_task(0, block=105), upto=113)
-    (held,) = await ledger.claim(State.COMPUTED)
-    assert held.response == ANSWER
+    (claimed,) = await ledger.claim(State.COMPUTED)
+    assert claimed.response == ANSWER
     assert len(await ledger.rows()) == 1
 
 

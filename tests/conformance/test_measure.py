@@ -16,9 +16,9 @@ async def work(ledger: LedgerRig, *, danger_blocks: int = 10) -> Work:
 
 
 async def test_an_empty_ledger_has_no_work(ledger: LedgerRig) -> None:
-    found = await work(ledger)
-    assert (found.open_by_state, found.nearest_deadline_block, found.endangered) == ({}, None, 0)
-    assert (found.oldest_seen_ms, found.oldest_due_ms, found.last_move) == (None, None, 0)
+    backlog = await work(ledger)
+    assert (backlog.open_by_state, backlog.nearest_deadline_block, backlog.endangered) == ({}, None, 0)
+    assert (backlog.oldest_seen_ms, backlog.oldest_due_ms, backlog.last_move) == (None, None, 0)
     assert await ledger.read(stats.ended, ledger.source) == ({}, 0)
     assert await ledger.read(stats.finality_broken, ledger.source) is False
 
@@ -28,10 +28,10 @@ async def test_nearest_deadline_is_of_an_open_unanswered_task_in_time(ledger: Le
     await ledger.bring(make_task(1, deadline=120), to=State.ACCEPTED)  # claimed only
     await ledger.bring(make_task(2, deadline=119), to=State.READY)
     await ledger.record(make_task(3, deadline=110), make_task(4, deadline=121))  # over; just far enough
-    found = await work(ledger)
-    assert found.cursor.head_block == 110
-    assert found.open_by_state == {State.RESPONDED: 1, State.ACCEPTED: 1, State.READY: 1, State.SEEN: 2}
-    assert (found.nearest_deadline_block, found.endangered) == (119, 2)
+    backlog = await work(ledger)
+    assert backlog.cursor.head_block == 110
+    assert backlog.open_by_state == {State.RESPONDED: 1, State.ACCEPTED: 1, State.READY: 1, State.SEEN: 2}
+    assert (backlog.nearest_deadline_block, backlog.endangered) == (119, 2)
     assert (await work(ledger, danger_blocks=11)).endangered == 3
     assert (await work(ledger, danger_blocks=0)).endangered == 0
 
@@ -40,37 +40,40 @@ async def test_what_waits_is_due_until_somebody_takes_it(ledger: LedgerRig) -> N
     began_ms = ledger.clock.now_ms()
     await ledger.bring(make_task(0), to=State.READY)
     ledger.clock.at_ms += 5_000
-    found = await work(ledger)
-    assert (found.oldest_seen_ms, found.oldest_due_ms) == (began_ms, began_ms)
-    held = await ledger.claim_one(State.READY)
-    found = await work(ledger)
-    assert (found.oldest_seen_ms, found.oldest_due_ms) == (began_ms, None)
-    assert held.state is State.READY
+    backlog = await work(ledger)
+    assert (backlog.oldest_seen_ms, backlog.oldest_due_ms) == (began_ms, began_ms)
+    claimed = await ledger.claim_one(State.READY)
+    backlog = await work(ledger)
+    assert (backlog.oldest_seen_ms, backlog.oldest_due_ms) == (began_ms, None)
+    assert claimed.state is State.READY
 
 
 async def test_moves_are_told_once_each_in_order_with_the_number_of_the_attempt(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(7), to=State.ACCEPTED)
-    moves = await ledger.read(stats.moves_since, ledger.source, 0, 100)
-    assert [one.to_state for one in moves] == [
+    transitions = await ledger.read(stats.moves_since, ledger.source, 0, 100)
+    assert [transition.to_state for transition in transitions] == [
         State.SEEN,
         State.READY,
         State.COMPUTED,
         State.SENDING,
         State.ACCEPTED,
     ]
-    assert [one.from_state for one in moves] == [None, *[one.to_state for one in moves][:-1]]
-    assert {one.task_index for one in moves} == {7}
-    assert moves[3].number == 1
+    assert [transition.from_state for transition in transitions] == [
+        None,
+        *[transition.to_state for transition in transitions][:-1],
+    ]
+    assert {transition.task_index for transition in transitions} == {7}
+    assert transitions[3].number == 1
     first = await ledger.read(stats.moves_since, ledger.source, 0, 2)
     rest = await ledger.read(stats.moves_since, ledger.source, first[-1].id, 100)
-    assert [*first, *rest] == moves
-    assert (await work(ledger)).last_move == moves[-1].id
+    assert [*first, *rest] == transitions
+    assert (await work(ledger)).last_move == transitions[-1].id
     assert await ledger.read(stats.moves_since, ledger.source + 1, 0, 100) == []
 
 
 async def test_what_has_ended_is_counted_up_to_a_line_of_the_journal(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
-    await ledger.write(outcomes.final, await ledger.held(State.RESPONDED), header(110))
+    await ledger.write(outcomes.final, await ledger.in_state(State.RESPONDED), header(110))
     counts, upto = await ledger.read(stats.ended, ledger.source)
     assert counts == {State.FINAL: 1}
     assert upto == (await work(ledger)).last_move
@@ -98,8 +101,8 @@ async def test_measuring_reads_the_open_tasks_through_their_index(ledger: Ledger
             stats.work(conn, ledger.source, 0, 10)
             stats.moves_since(conn, ledger.source, 0, 10)
             driver.set_trace_callback(None)
-            asked = [one for one in sent if one.startswith("SELECT")]
-            plans = {one: [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {one}")] for one in asked}
+            asked = [statement for statement in sent if statement.startswith("SELECT")]
+            plans = {query: [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {query}")] for query in asked}
     finally:
         engine.dispose()
     counted = next(plan for statement, plan in plans.items() if "GROUP BY" in statement)
@@ -110,8 +113,8 @@ async def test_measuring_reads_the_open_tasks_through_their_index(ledger: Ledger
 
 async def test_work_counts_deadlines_that_are_times_when_little_is_left(ledger: LedgerRig) -> None:
     now_s = ledger.clock.now_ms() // 1000
-    found = {0: 1000, 1: 40, 2: 20, 3: 90}  # seconds left now
-    made = [replace(make_task(index, deadline=None), deadline_s=now_s + left) for index, left in found.items()]
+    seconds_left = {0: 1000, 1: 40, 2: 20, 3: 90}  # seconds left now
+    made = [replace(make_task(index, deadline=None), deadline_s=now_s + left) for index, left in seconds_left.items()]
     await ledger.bring(made[3], to=State.RESPONDED)  # answered: no danger any more
     await ledger.record(*made[:2])
     ledger.clock.at_ms += 200_000  # the first two have been known for 200 s
@@ -139,16 +142,16 @@ async def test_work_leaves_out_what_is_past_a_deadline_that_is_a_time(ledger: Le
     """What can no longer be answered is neither due nor in danger; finality settles it."""
     now_s = ledger.clock.now_ms() // 1000
     await ledger.bring(replace(make_task(0, deadline=None), deadline_s=now_s - 5), to=State.READY)
-    found = await work(ledger)
-    assert (found.oldest_due_ms, found.nearest_deadline_s, found.endangered_by_time) == (None, None, 0)
+    backlog = await work(ledger)
+    assert (backlog.oldest_due_ms, backlog.nearest_deadline_s, backlog.endangered_by_time) == (None, None, 0)
 
 
 async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: LedgerRig) -> None:
     async def lose(*indices: int) -> None:
         await ledger.bring(*[make_task(index) for index in indices], to=State.ACCEPTED)
-        for held in await ledger.held(State.ACCEPTED):
-            await ledger.write(outcomes.not_there, held, f"no trace of task {held.task.task_index}")
-            await ledger.write(manual.skip, ledger.source, held.task.task_index, "lost")
+        for task in await ledger.in_state(State.ACCEPTED):
+            await ledger.write(outcomes.not_there, task, f"no trace of task {task.task.task_index}")
+            await ledger.write(manual.skip, ledger.source, task.task.task_index, "lost")
 
     assert (await work(ledger)).unshown == Unshown()
     await lose(0, 1)
@@ -163,19 +166,19 @@ async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: 
 
 async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
-    first, second = await ledger.held(State.ACCEPTED)
+    first, second = await ledger.in_state(State.ACCEPTED)
     await ledger.write(outcomes.not_there, first, "no trace", 115)
     await ledger.write(outcomes.not_there, second, "no trace", after_ms=5_000)
     assert await ledger.claim(State.WAITING) == []
     ledger.clock.at_ms += 5_000
-    assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [1]
+    assert [task.task.task_index for task in await ledger.claim(State.WAITING)] == [1]
     await ledger.record(upto=115)
-    assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [0]
+    assert [task.task.task_index for task in await ledger.claim(State.WAITING)] == [0]
 
 
 async def test_newest_open_names_what_nothing_has_settled(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     await ledger.record(*[make_task(index) for index in range(1, 6)])
-    found = await ledger.read(queries.newest_open, ledger.source, 3)
-    assert [one.task.task_index for one in found] == [5, 4, 3]
+    newest = await ledger.read(queries.newest_open, ledger.source, 3)
+    assert [task.task.task_index for task in newest] == [5, 4, 3]
     assert len(await ledger.read(queries.newest_open, ledger.source, 100)) == 5

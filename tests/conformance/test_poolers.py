@@ -130,7 +130,7 @@ async def test_verbs_go_through_a_pooler_in_transaction_mode(empty_schema: URL, 
                     await ledger.admit()
                 claimed = await asyncio.gather(*(ledger.claim(State.READY, limit=3) for _ in range(4)))
                 claimed.append(await ledger.claim(State.READY, limit=12))  # a row another claim had locked comes later
-                assert sorted(one.task.task_index for some in claimed for one in some) == list(range(12))
+                assert sorted(task.task.task_index for tasks in claimed for task in tasks) == list(range(12))
             engine.dispose()
     finally:
         with admin.begin() as connection:
@@ -172,9 +172,9 @@ target = "watcher.testing:echo"
                 timeout=60,
                 check=False,
             )
-            said = done.stdout + done.stderr
-            assert "pool_mode = transaction" in " ".join(said.split()), (command, said)
-            assert done.returncode == 78, (command, said)
+            output = done.stdout + done.stderr
+            assert "pool_mode = transaction" in " ".join(output.split()), (command, output)
+            assert done.returncode == 78, (command, output)
 
 
 @pytest.mark.parametrize("split", [False, True])
@@ -207,7 +207,7 @@ def test_check_is_red_when_the_server_may_lose_commits(postgres: URL) -> None:
     """The server of the tests runs without fsync."""
     notes = Notes("ledger")
     _durable(postgres, notes)
-    (found,) = notes.findings
-    assert (found.check, found.verdict) == ("durability", "wrong")
-    assert "fsync is off" in found.words
+    (finding,) = notes.findings
+    assert (finding.check, finding.verdict) == ("durability", "wrong")
+    assert "fsync is off" in finding.words
     assert durability(postgres)[1] is False

@@ -22,7 +22,7 @@ class Contract:
     proves_tasks: bool = False
     proves_answers: bool = False
     names_answers: bool = False
-    held: Mapping[int, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
+    hashes: Mapping[int, tuple[bytes | None, bytes | None]] = field(default_factory=dict)
 
     @property
     def counts_tasks(self) -> bool:
@@ -39,19 +39,19 @@ class Contract:
         return self.first
 
     async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[bytes | None, bytes | None]]:
-        return [self.held.get(index, (None, None)) for index in indices]
+        return [self.hashes.get(index, (None, None)) for index in indices]
 
     def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
         return word == task_hash
 
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None:
-        shown = next((one for one in self.shown if one.log == log), None)
-        return shown.response_hash if shown is not None and shown.message == answer else None
+        response = next((response for response in self.responses if response.log == log), None)
+        return response.response_hash if response is not None and response.message == answer else None
 
     def matches_log(self, task: Task) -> bool:
         return True
 
-    shown: Sequence[Any] = ()
+    responses: Sequence[Any] = ()
 
 
 async def proved(ledger: LedgerRig, contract: Contract) -> Proof:
@@ -61,32 +61,32 @@ async def proved(ledger: LedgerRig, contract: Contract) -> Proof:
 async def test_prove_counts_both_tasks_when_an_index_is_used_twice(ledger: LedgerRig) -> None:
     """The second task of an index was neither counted nor compared with anything."""
     await ledger.bring(make_task(0), to=State.ACCEPTED)
-    shown = make_response(0, 105)
-    (held,) = await ledger.held(State.ACCEPTED)
-    await ledger.record(make_task(0, block=107, content="again"), answered=[shown], upto=110)
-    await ledger.write(outcomes.answered, [(held, shown)], by_us=True)
-    proof = await proved(ledger, Contract(shown=[shown]))
+    response = make_response(0, 105)
+    (open_task,) = await ledger.in_state(State.ACCEPTED)
+    await ledger.record(make_task(0, block=107, content="again"), answered=[response], upto=110)
+    await ledger.write(outcomes.answered, [(open_task, response)], by_us=True)
+    proof = await proved(ledger, Contract(responses=[response]))
     assert (proof.ok, proof.known, proof.answered_by_us, proof.open) == (True, 2, 1, [0])
 
 
 async def test_prove_gives_each_task_its_own_event_when_both_are_answered(ledger: LedgerRig) -> None:
     first, second = make_response(0, 105), make_response(0, 108)
-    for task, shown in ((make_task(0), first), (make_task(0, block=107, content="again"), second)):
+    for task, response in ((make_task(0), first), (make_task(0, block=107, content="again"), second)):
         await ledger.bring(task, to=State.ACCEPTED)
-        (held,) = await ledger.held(State.ACCEPTED)
-        await ledger.record(answered=[shown])
-        await ledger.write(outcomes.answered, [(held, shown)], by_us=True)
-    proof = await proved(ledger, Contract(shown=[first, second]))
+        (open_task,) = await ledger.in_state(State.ACCEPTED)
+        await ledger.record(answered=[response])
+        await ledger.write(outcomes.answered, [(open_task, response)], by_us=True)
+    proof = await proved(ledger, Contract(responses=[first, second]))
     assert (proof.ok, proof.known, proof.answered_by_us) == (True, 2, 2)
 
 
 async def test_prove_reports_a_task_settled_by_an_event_older_than_it(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, block=107), to=State.ACCEPTED)
     old = make_response(0, 105)
-    (held,) = await ledger.held(State.ACCEPTED)
+    (open_task,) = await ledger.in_state(State.ACCEPTED)
     await ledger.record(answered=[old])
-    await ledger.write(outcomes.answered, [(held, old)], by_us=True)
-    proof = await proved(ledger, Contract(shown=[old]))
+    await ledger.write(outcomes.answered, [(open_task, old)], by_us=True)
+    proof = await proved(ledger, Contract(responses=[old]))
     assert (proof.ok, proof.mismatched, proof.answered_by_us) == (False, [0], 0)
 
 
@@ -94,15 +94,15 @@ async def test_prove_compares_one_task_only_when_the_contract_holds_hashes(ledge
     """The contract's word decides which of two logs at an index is meant; the other one is a forgery."""
     true, forged = make_task(0), make_task(0, content="forged")
     await ledger.record(true, forged)
-    proof = await proved(ledger, Contract(count=1, proves_tasks=True, held={0: (true.task_hash, None)}))
+    proof = await proved(ledger, Contract(count=1, proves_tasks=True, hashes={0: (true.task_hash, None)}))
     assert (proof.ok, proof.known, proof.open) == (True, 1, [0])
 
 
 async def test_prove_names_a_task_that_the_ledger_lacks(ledger: LedgerRig) -> None:
     task = make_task(0)
     await ledger.record(task)
-    held = {0: (task.task_hash, None), 1: (make_task(1).task_hash, None)}
-    proof = await proved(ledger, Contract(count=2, proves_tasks=True, held=held))
+    hashes = {0: (task.task_hash, None), 1: (make_task(1).task_hash, None)}
+    proof = await proved(ledger, Contract(count=2, proves_tasks=True, hashes=hashes))
     assert (proof.ok, proof.known, proof.missing) == (False, 1, [1])
 
 
@@ -112,17 +112,17 @@ async def test_response_of_ignores_events_older_than_the_task(ledger: LedgerRig)
     old, new = make_response(0, 105), make_response(0, 109, message=b"another")
     await ledger.record(first, second, answered=[old, new])
     for task, expected in ((first, old), (second, new)):
-        found = await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, task.seen_at)
-        assert found == expected
+        response = await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, task.seen_at)
+        assert response == expected
     assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 108, second.seen_at) is None
 
 
 async def test_response_of_leaves_the_answer_of_a_later_task_to_it(ledger: LedgerRig) -> None:
     first, second = make_task(0), make_task(0, block=107, content="again")
-    shown = make_response(0, 109)
-    await ledger.record(first, second, answered=[shown])
+    response = make_response(0, 109)
+    await ledger.record(first, second, answered=[response])
     assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, first.seen_at) is None
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, second.seen_at) == shown
+    assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, second.seen_at) == response
 
 
 async def test_response_of_takes_no_event_older_than_the_task_by_its_hash(ledger: LedgerRig) -> None:

@@ -17,15 +17,15 @@ from watcher.task import Header, Task
 
 async def with_every_end(ledger: LedgerRig) -> list[Task]:
     """Six tasks: one final, one answered, one accepted, one ready, one seen, one lost to a reorg."""
-    found = [make_task(index, deadline=200 - index) for index in range(6)]
-    await ledger.bring(found[0], to=State.RESPONDED)
-    await ledger.write(outcomes.final, await ledger.held(State.RESPONDED), header(110))
-    await ledger.bring(found[1], to=State.RESPONDED)
-    await ledger.bring(found[2], to=State.ACCEPTED)
-    await ledger.bring(found[3], to=State.READY)
-    await ledger.record(found[4], make_task(5, block=111), upto=111)
+    tasks = [make_task(index, deadline=200 - index) for index in range(6)]
+    await ledger.bring(tasks[0], to=State.RESPONDED)
+    await ledger.write(outcomes.final, await ledger.in_state(State.RESPONDED), header(110))
+    await ledger.bring(tasks[1], to=State.RESPONDED)
+    await ledger.bring(tasks[2], to=State.ACCEPTED)
+    await ledger.bring(tasks[3], to=State.READY)
+    await ledger.record(tasks[4], make_task(5, block=111), upto=111)
     await ledger.write(ingest.rewind, ledger.source, header(110))
-    return found
+    return tasks
 
 
 async def test_standing_counts_what_is_open_and_names_the_nearest_deadline(ledger: LedgerRig) -> None:
@@ -82,24 +82,24 @@ async def test_a_story_is_of_one_task_and_in_order(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
     row = await ledger.row(1)
     lines, tries = await ledger.story(1)
-    assert {line.task_id for line in lines} == {row.id} == {one.task_id for one in tries}
+    assert {line.task_id for line in lines} == {row.id} == {attempt.task_id for attempt in tries}
     assert [line.id for line in lines] == sorted(line.id for line in lines)
-    assert [one.kind for one in tries] == ["hook", "post"]
+    assert [attempt.kind for attempt in tries] == ["hook", "post"]
 
 
 async def test_events_of_the_source_are_told_newest_first(ledger: LedgerRig) -> None:
     for number in range(3):
         await ledger.write(note_event, ledger.source, "odd log", number, f"words {number}")
     events = await ledger.read(queries.recent_events, ledger.source, 2)
-    assert [(one.kind, one.block_number, one.words) for one in events] == [
+    assert [(event.kind, event.block_number, event.words) for event in events] == [
         ("odd log", 2, "words 2"),
         ("odd log", 1, "words 1"),
     ]
 
 
 async def test_a_source_is_found_by_chain_and_address(ledger: LedgerRig) -> None:
-    found = await ledger.read(queries.find_source, CHAIN_ID, MANAGER)
-    assert found is not None and found.source_id == ledger.source
+    source = await ledger.read(queries.find_source, CHAIN_ID, MANAGER)
+    assert source is not None and source.source_id == ledger.source
     assert await ledger.read(queries.find_source, CHAIN_ID + 1, MANAGER) is None
     assert await ledger.read(queries.find_source, CHAIN_ID, b"\x22" * 20) is None
 

@@ -60,8 +60,8 @@ async def offered(ledger: LedgerRig) -> list[int]:
     """The tasks the hook would be given now."""
     await ledger.admit()
     above = ledger.store.held_to_block
-    held = await ledger.write(claims.claim, ledger.source, [State.READY], 100, 1000, above)
-    return sorted(one.task.task_index for one in held)
+    claimed = await ledger.write(claims.claim, ledger.source, [State.READY], 100, 1000, above)
+    return sorted(task.task.task_index for task in claimed)
 
 
 def replace_file(path: Path, copy: Path) -> None:
@@ -189,7 +189,7 @@ async def test_restored_copy_sends_the_answer_it_holds(path: Path) -> None:
     mark_of(path).unlink()
     async with Life(path, seed=2) as ledger:
         assert ledger.store.held_to_block == HEAD
-        assert [one.task.task_index for one in await ledger.claim(State.COMPUTED)] == [0]
+        assert [task.task.task_index for task in await ledger.claim(State.COMPUTED)] == [0]
 
 
 async def test_release_ends_the_hold_for_good(path: Path) -> None:
@@ -272,7 +272,7 @@ def test_mark_never_follows_a_link(path: Path, tmp_path: Path) -> None:
 async def test_no_attempt_begins_when_the_mark_cannot_be_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async with Life(path) as ledger:
         await ledger.bring(make_task(0), to=State.COMPUTED)
-        held = await ledger.claim_one(State.COMPUTED)
+        claimed = await ledger.claim_one(State.COMPUTED)
 
         def fails(*_: object) -> int:
             raise OSError(28, "No space left on device")
@@ -280,7 +280,7 @@ async def test_no_attempt_begins_when_the_mark_cannot_be_written(path: Path, mon
         with monkeypatch.context() as patched:
             patched.setattr(os, "pwrite", fails)
             with pytest.raises(TryLater, match="its mark: No space left"):
-                await ledger.begin(held)
+                await ledger.begin(claimed)
 
 
 # -- the file at its path ----------------------------------------------------------------------------------------------
@@ -305,10 +305,10 @@ async def test_nothing_is_written_when_the_file_is_not_at_its_path(path: Path, h
     life = Life(path)
     async with life as ledger:
         await ledger.bring(make_task(0), to=State.COMPUTED)
-        held = await ledger.claim_one(State.COMPUTED)
+        claimed = await ledger.claim_one(State.COMPUTED)
         happens(path)
         with pytest.raises(TryLater, match="was moved, removed or replaced while it was in use"):
-            await ledger.begin(held)
+            await ledger.begin(claimed)
         with pytest.raises(TryLater, match="was moved, removed or replaced"):
             await watch_file(life.own, ledger.store, asyncio.Event(), ledger.clock)
 

@@ -16,8 +16,8 @@ async def finish(ledger: LedgerRig, *indices: int, block: int = 101) -> None:
     """These tasks become final, at block 110."""
     await ledger.bring(*(make_task(index, block=block) for index in indices), to=State.RESPONDED)
     await ledger.write(ingest.finalise, ledger.source, header(110))
-    held = await ledger.held(State.RESPONDED)
-    await ledger.write(outcomes.final, held, header(110))
+    open_tasks = await ledger.in_state(State.RESPONDED)
+    await ledger.write(outcomes.final, open_tasks, header(110))
 
 
 async def old(ledger: LedgerRig, age: Age = ANY, after_id: int = 0) -> list[Story]:
@@ -25,9 +25,9 @@ async def old(ledger: LedgerRig, age: Age = ANY, after_id: int = 0) -> list[Stor
     return await ledger.read(retention.stories, ledger.source, age, upto, after_id)
 
 
-async def remove(ledger: LedgerRig, *found: Story) -> int:
+async def remove(ledger: LedgerRig, *stories: Story) -> int:
     upto = await ledger.read(retention.mark)
-    return await ledger.write(retention.remove, [story.task.id for story in found], upto)
+    return await ledger.write(retention.remove, [story.task.id for story in stories], upto)
 
 
 async def test_only_the_story_of_a_final_task_goes(ledger: LedgerRig) -> None:
@@ -35,7 +35,7 @@ async def test_only_the_story_of_a_final_task_goes(ledger: LedgerRig) -> None:
     before = await ledger.rows()
     (first, second) = await old(ledger)
     assert [line.to_state for line in first.journal][-1] == State.FINAL
-    assert [one.outcome for one in first.attempts] == ["answered", "accepted"]
+    assert [attempt.outcome for attempt in first.attempts] == ["answered", "accepted"]
     assert await remove(ledger, first) == len(first.journal) + len(first.attempts)
     assert await ledger.rows() == before
     assert await ledger.story(0) == ([], [])
@@ -60,9 +60,9 @@ async def test_what_is_not_decided_in_a_final_block_is_never_old(ledger: LedgerR
 async def test_what_one_node_alone_calls_final_is_not_old(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     await ledger.write(ingest.finalise, ledger.source, header(110), firm=False)
-    await ledger.write(outcomes.final, await ledger.held(State.RESPONDED), header(110))
+    await ledger.write(outcomes.final, await ledger.in_state(State.RESPONDED), header(110))
     await ledger.bring(make_task(1), to=State.READY)
-    await ledger.write(outcomes.expired, await ledger.held(State.READY))
+    await ledger.write(outcomes.expired, await ledger.in_state(State.READY))
     assert (await ledger.state(0), await ledger.state(1)) == (State.FINAL, State.EXPIRED)
     assert await old(ledger) == []
     await ledger.write(ingest.finalise, ledger.source, header(111))
@@ -92,7 +92,7 @@ async def test_lines_written_after_the_export_stay(ledger: LedgerRig) -> None:
     await ledger.write(retention.remove, [story.task.id], upto)
     lines, tries = await ledger.story(0)
     assert [line.why for line in lines] == ["later"]
-    assert [one.id for one in tries] == [story.attempts[-1].id]  # what the line names stays with it
+    assert [attempt.id for attempt in tries] == [story.attempts[-1].id]  # what the line names stays with it
 
 
 async def test_pages_follow_the_row_and_end(ledger: LedgerRig) -> None:

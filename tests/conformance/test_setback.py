@@ -17,18 +17,18 @@ YEAR_MS = 365 * 24 * HOUR_MS
 
 
 async def events(ledger: LedgerRig) -> list[str]:
-    return [one.words for one in await ledger.read(queries.recent_events, ledger.source)]
+    return [event.words for event in await ledger.read(queries.recent_events, ledger.source)]
 
 
 @pytest.mark.parametrize("back_ms", [2_000, HOUR_MS, 10 * YEAR_MS])
 async def test_a_pause_lasts_as_long_as_it_was_meant_to(ledger: LedgerRig, back_ms: int) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
-    for held in await ledger.claim(State.READY):
-        await ledger.write(claims.release, held, RetryAt(60_000 if held.task.task_index else 0))
+    for task in await ledger.claim(State.READY):
+        await ledger.write(claims.release, task, RetryAt(60_000 if task.task.task_index else 0))
     ledger.clock.at_ms += 20_000
     ledger.clock.back_ms = back_ms
-    (held,) = await ledger.claim(State.READY, lease_ms=YEAR_MS)
-    assert held.task.task_index == 0
+    (task,) = await ledger.claim(State.READY, lease_ms=YEAR_MS)
+    assert task.task.task_index == 0
     ledger.clock.at_ms += 39_999
     assert await ledger.claim(State.READY) == []
     ledger.clock.at_ms += 1
@@ -70,7 +70,7 @@ async def test_clocks_set_back_and_forth_add_up(ledger: LedgerRig) -> None:
     ledger.clock.back_ms = -YEAR_MS  # forward: due early
     assert (await ledger.claim_one(State.READY)).task.task_index == 0
     ledger.clock.back_ms = 0
-    await ledger.write(claims.release, (await ledger.held(State.READY))[0], RetryAt(60_000))
+    await ledger.write(claims.release, (await ledger.in_state(State.READY))[0], RetryAt(60_000))
     assert len(await events(ledger)) == 4
 
 
@@ -90,8 +90,8 @@ async def test_a_verb_that_fails_does_not_take_the_setback_with_it(ledger: Ledge
 
 async def test_what_a_clock_ahead_of_ours_has_written_begins_anew_at_the_start(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), make_task(2), to=State.READY)
-    for held in await ledger.claim(State.READY):
-        await ledger.write(claims.release, held, RetryAt(held.task.task_index * 60_000))
+    for task in await ledger.claim(State.READY):
+        await ledger.write(claims.release, task, RetryAt(task.task.task_index * 60_000))
     rows = await ledger.rows()
     assert await ledger.write(store.restart_pauses, ledger.source) == 0
     assert await ledger.rows() == rows, "a clock that is right changes nothing"
@@ -140,6 +140,6 @@ async def test_a_task_read_as_zero_is_put_off_from_that_reading_at_the_start(led
 
 
 async def read_as_zero(ledger: LedgerRig, of: Absent, apart_ms: int, at_ms: int | None = None) -> None:
-    (held,) = await ledger.held(State.ACCEPTED)
+    (open_task,) = await ledger.in_state(State.ACCEPTED)
     absence = Absence(of, 110, ledger.clock.now_ms() if at_ms is None else at_ms)
-    await ledger.write(absences.record, [replace(held, absence=absence)], apart_ms, 111)
+    await ledger.write(absences.record, [replace(open_task, absence=absence)], apart_ms, 111)

@@ -22,13 +22,13 @@ TX, SIG = digest("claimed"), digest("sig")
 
 async def test_the_hooks_answer_is_kept_with_the_run_that_gave_it(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    held = await ledger.claim_one(State.READY)
-    await ledger.write(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 25))
+    claimed = await ledger.claim_one(State.READY)
+    await ledger.write(hook_results.keep_answer, claimed, Response(ANSWER, "hook 1", 25))
     row = await ledger.row(0)
     assert (row.state, row.response, row.hook_version, row.error) == (State.COMPUTED, ANSWER, "hook 1", None)
     assert row.lease_until_ms == 0, "it is free for whoever sends"
     lines, (run,) = await ledger.story(0)
-    assert (run.kind, run.outcome, run.number, run.fence, run.duration_ms) == ("hook", "answered", 1, held.fence, 25)
+    assert (run.kind, run.outcome, run.number, run.fence, run.duration_ms) == ("hook", "answered", 1, claimed.fence, 25)
     assert run.ended_at_ms - run.began_at_ms == 25
     assert (lines[-1].why, lines[-1].at_ms) == ("the hook answered in 25 ms", ledger.clock.now_ms())
 
@@ -39,10 +39,12 @@ async def test_an_answer_is_written_once_whatever_the_hook_says_after_a_reorg(le
     await ledger.write(ingest.finalise, ledger.source, header(110, 1))
     await ledger.record(make_task(0, fork=2), upto=111, fork=2)
     await ledger.admit()
-    held = await ledger.claim_one(State.READY)
-    assert held.response == ANSWER
+    claimed = await ledger.claim_one(State.READY)
+    assert claimed.response == ANSWER
     # The database itself keeps the first answer, also from a holder that does not know of it.
-    await ledger.write(hook_results.keep_answer, replace(held, response=None), Response(b"another answer", "hook 2", 1))
+    await ledger.write(
+        hook_results.keep_answer, replace(claimed, response=None), Response(b"another answer", "hook 2", 1)
+    )
     row = await ledger.row(0)
     assert (row.state, row.response, row.hook_version) == (State.COMPUTED, ANSWER, "hook 1")
 
@@ -60,14 +62,14 @@ async def test_an_empty_answer_is_written_once_too(ledger: LedgerRig) -> None:
 
 async def test_a_second_answer_to_a_computed_task_is_refused(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    held = await ledger.claim_one(State.READY)
-    await ledger.write(hook_results.keep_answer, held, Response(ANSWER, "hook 1", 1))
+    claimed = await ledger.claim_one(State.READY)
+    await ledger.write(hook_results.keep_answer, claimed, Response(ANSWER, "hook 1", 1))
     before = await ledger.everything()
     with pytest.raises(LostLease):
-        await ledger.write(hook_results.keep_answer, held, Response(b"another", "hook 1", 1))
+        await ledger.write(hook_results.keep_answer, claimed, Response(b"another", "hook 1", 1))
     with pytest.raises(IllegalMove):
         await ledger.write(
-            hook_results.keep_answer, (await ledger.held(State.COMPUTED))[0], Response(b"another", "hook 1", 1)
+            hook_results.keep_answer, (await ledger.in_state(State.COMPUTED))[0], Response(b"another", "hook 1", 1)
         )
     assert await ledger.everything() == before
 
@@ -80,8 +82,8 @@ async def test_there_is_no_going_on_with_an_answer_that_is_not_there(ledger: Led
 
 async def test_later_burns_no_attempt(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    held = await ledger.claim_one(State.READY)
-    await ledger.write(hook_results.postpone, held, Later(blocks=3, reason="no price yet"), RetryAt(0, 113), 7)
+    claimed = await ledger.claim_one(State.READY)
+    await ledger.write(hook_results.postpone, claimed, Later(blocks=3, reason="no price yet"), RetryAt(0, 113), 7)
     row = await ledger.row(0)
     assert (row.state, row.hook_attempts, row.lease_until_ms, row.due_block) == (State.READY, 0, 0, 113)
     _, (run,) = await ledger.story(0)
@@ -90,8 +92,10 @@ async def test_later_burns_no_attempt(ledger: LedgerRig) -> None:
 
 async def test_a_failing_hook_is_asked_again_when_due_until_its_last_attempt(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    again = RetryAt(500)
-    await ledger.write(hook_results.hook_failed, await ledger.claim_one(State.READY), "it raised ValueError", 3, again)
+    retry_at = RetryAt(500)
+    await ledger.write(
+        hook_results.hook_failed, await ledger.claim_one(State.READY), "it raised ValueError", 3, retry_at
+    )
     row = await ledger.row(0)
     assert (row.state, row.hook_attempts, row.error) == (State.READY, 1, "it raised ValueError")
     assert await ledger.claim(State.READY) == []
@@ -117,8 +121,8 @@ async def test_a_skipped_task_is_at_its_end(ledger: LedgerRig, reason: str, why:
 
 async def test_the_attempt_is_in_the_ledger_before_the_task_is_sending(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
-    held = await ledger.claim(State.COMPUTED)
-    begun = await ledger.begin(*held)
+    claimed = await ledger.claim(State.COMPUTED)
+    begun = await ledger.begin(*claimed)
     assert [(attempt.task.task.task_index, attempt.task.state, attempt.task.attempts) for attempt in begun] == [
         (0, State.SENDING, 1),
         (1, State.SENDING, 1),
@@ -136,10 +140,10 @@ async def test_the_attempt_is_in_the_ledger_before_the_task_is_sending(ledger: L
 
 async def test_nothing_is_sending_without_an_attempt(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
-    held = await ledger.claim_one(State.COMPUTED)
+    claimed = await ledger.claim_one(State.COMPUTED)
     before = await ledger.everything()
     with pytest.raises(KeyError):  # a task without a digest
-        await ledger.write(ledger_sending.begin, [held], "proxy", {}, LEASE_MS)
+        await ledger.write(ledger_sending.begin, [claimed], "proxy", {}, LEASE_MS)
     assert await ledger.everything() == before
 
 
@@ -148,7 +152,7 @@ async def test_nothing_is_sent_from_a_state_that_does_not_allow_it(ledger: Ledge
     await ledger.bring(make_task(0), to=state)
     before = await ledger.everything()
     with pytest.raises(IllegalMove):
-        await ledger.begin(*await ledger.held(state))
+        await ledger.begin(*await ledger.in_state(state))
     assert await ledger.everything() == before
 
 
@@ -174,8 +178,8 @@ async def test_each_outcome_lands_in_its_state_with_its_evidence(
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
     ledger.clock.at_ms += 40
     came_back = Sent(result, 502, b"\x00<html>", 40)
-    again = RetryAt(1_000, 115)
-    assert await ledger.write_item(ledger_sending.settle, Settlement(attempt, came_back, again)) is state
+    retry_at = RetryAt(1_000, 115)
+    assert await ledger.write_item(ledger_sending.settle, Settlement(attempt, came_back, retry_at)) is state
     row = await ledger.row(0)
     assert (row.state, row.tx_hash, row.sig_hash, row.error) == (state, *claims, error)
     assert (row.due_at_ms, row.due_block, row.lease_until_ms) == (ledger.clock.now_ms() + 1_000, 115, 0)
@@ -199,14 +203,14 @@ async def test_a_warning_is_kept_with_an_accepted_answer(ledger: LedgerRig) -> N
 
 async def test_a_claim_made_once_survives_an_attempt_that_makes_none(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
-    await ledger.write(outcomes.not_there, (await ledger.held(State.ACCEPTED))[0], "nothing on the chain")
+    await ledger.write(outcomes.not_there, (await ledger.in_state(State.ACCEPTED))[0], "nothing on the chain")
     (attempt,) = await ledger.begin(await ledger.claim_one(State.WAITING))
     assert attempt.task.attempts == 2
     await ledger.write_item(ledger_sending.settle, Settlement(attempt, sent(Unknown("reset")), RetryAt()))
     row = await ledger.row(0)
     assert (row.tx_hash, row.attempts) == (TX, 2)
     _, tries = await ledger.story(0)
-    assert [(one.kind, one.number) for one in tries] == [("hook", 1), ("post", 1), ("post", 2)]
+    assert [(attempt.kind, attempt.number) for attempt in tries] == [("hook", 1), ("post", 1), ("post", 2)]
 
 
 async def test_every_attempt_cut_off_by_a_stop_is_unknown_at_the_next_start(ledger: LedgerRig) -> None:
@@ -243,19 +247,19 @@ async def test_rescue_leaves_other_sources_alone(ledger: LedgerRig) -> None:
 HOSTILE = ["\x00", "a\x00b", "\ud800", "x" * 100_000, "\U0001f4a5" * 600, "\n\r\x1b[31m", "'; DROP TABLE tasks; --"]
 
 
-@pytest.mark.parametrize("words", HOSTILE, ids=[ascii(words[:8]) for words in HOSTILE])
-async def test_no_words_from_outside_can_lose_a_result(ledger: LedgerRig, words: str) -> None:
+@pytest.mark.parametrize("text", HOSTILE, ids=[ascii(text[:8]) for text in HOSTILE])
+async def test_no_words_from_outside_can_lose_a_result(ledger: LedgerRig, text: str) -> None:
     """Databases refuse NUL and lone surrogates in text, and long text: the evidence must go in all the same."""
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.write(hook_results.hook_failed, await ledger.claim_one(State.READY), words, 1, RetryAt())
-    await ledger.write(hook_results.keep_answer, await ledger.claim_one(State.READY), Response(ANSWER, words, 1))
+    await ledger.write(hook_results.hook_failed, await ledger.claim_one(State.READY), text, 1, RetryAt())
+    await ledger.write(hook_results.keep_answer, await ledger.claim_one(State.READY), Response(ANSWER, text, 1))
     (attempt,) = await ledger.begin(await ledger.claim_one(State.COMPUTED))
-    await ledger.write_item(ledger_sending.settle, Settlement(attempt, sent(Refused(words)), RetryAt(), words))
-    await ledger.write(note_event, ledger.source, "odd log", 5, words)
+    await ledger.write_item(ledger_sending.settle, Settlement(attempt, sent(Refused(text)), RetryAt(), text))
+    await ledger.write(note_event, ledger.source, "odd log", 5, text)
     row = await ledger.row(0)
     assert row.state == State.WAITING
     assert 0 < len(row.error) <= 512 and 0 < len(row.hook_version) <= 128
-    assert row.error[:3] == words[:3].replace("\x00", "?").replace("\ud800", "?")
+    assert row.error[:3] == text[:3].replace("\x00", "?").replace("\ud800", "?")
 
 
 async def test_every_move_leaves_one_line(ledger: LedgerRig) -> None:
@@ -277,15 +281,15 @@ async def test_every_move_leaves_one_line(ledger: LedgerRig) -> None:
 
 async def test_an_illegal_move_changes_nothing(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.SENDING)
-    (held,) = await ledger.held(State.SENDING)
+    (open_task,) = await ledger.in_state(State.SENDING)
     before = await ledger.everything()
     with pytest.raises(IllegalMove):
-        await ledger.write(lambda tx: transitions.transition(tx, held, State.SEEN, "no such edge"))
+        await ledger.write(lambda tx: transitions.transition(tx, open_task, State.SEEN, "no such edge"))
     with pytest.raises(IllegalMove):
-        await ledger.write(transitions.transition_all, [held], State.COMPUTED, "no such edge")
+        await ledger.write(transitions.transition_all, [open_task], State.COMPUTED, "no such edge")
     with pytest.raises(IllegalMove):
         await ledger.write(
-            lambda tx: transitions.transition_rows(tx, [held.row_id], State.SENDING, State.FINAL, "no such edge")
+            lambda tx: transitions.transition_rows(tx, [open_task.row_id], State.SENDING, State.FINAL, "no such edge")
         )
     assert await ledger.everything() == before
 
@@ -293,23 +297,25 @@ async def test_an_illegal_move_changes_nothing(ledger: LedgerRig) -> None:
 async def test_what_was_put_off_with_a_mark_is_hurried_and_nothing_else(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), make_task(2), to=State.COMPUTED)
     later = RetryAt(1_000_000)
-    for held, words in zip(await ledger.claim(State.COMPUTED), ("parked: why", "not parked: 100 %", None), strict=True):
-        await ledger.write(ledger_claims.release, held, later, words)
+    for task, reason in zip(
+        await ledger.claim(State.COMPUTED), ("parked: why", "not parked: 100 %", None), strict=True
+    ):
+        await ledger.write(ledger_claims.release, task, later, reason)
     assert await ledger.claim(State.COMPUTED) == []
     await ledger.write(ledger_claims.make_due, ledger.source + 1, [State.COMPUTED], "parked: ")
     await ledger.write(ledger_claims.make_due, ledger.source, [State.WAITING], "parked: ")
     assert await ledger.claim(State.COMPUTED) == []
     await ledger.write(ledger_claims.make_due, ledger.source, [State.COMPUTED], "parked: ")
-    assert [one.task.task_index for one in await ledger.claim(State.COMPUTED)] == [0]
+    assert [task.task.task_index for task in await ledger.claim(State.COMPUTED)] == [0]
 
 
 async def test_refused_tasks_are_made_due_but_not_those_refused_for_good(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
     begun = await ledger.begin(*await ledger.claim(State.COMPUTED))
-    for attempt, words in zip(begun, ("busy", "for good: unknown method"), strict=True):
+    for attempt, reason in zip(begun, ("busy", "for good: unknown method"), strict=True):
         await ledger.write_item(
-            ledger_sending.settle, Settlement(attempt, sent(Refused(words)), RetryAt(after_ms=600_000))
+            ledger_sending.settle, Settlement(attempt, sent(Refused(reason)), RetryAt(after_ms=600_000))
         )
     assert await ledger.claim(State.WAITING) == []
     await ledger.write(ledger_claims.make_due, ledger.source, [State.WAITING], "", but="for good: ")
-    assert [one.task.task_index for one in await ledger.claim(State.WAITING)] == [0]
+    assert [task.task.task_index for task in await ledger.claim(State.WAITING)] == [0]

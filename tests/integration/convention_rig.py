@@ -165,8 +165,8 @@ class Client:
 
 @asynccontextmanager
 async def world(case: Case, **options: Any) -> AsyncIterator[Client]:
-    given = DevnetOptions(mining="auto", password=PASSWORD, persist=False, convention=case.name, **options)
-    async with Devnet(given) as devnet, aiohttp.ClientSession(trust_env=False) as session:
+    resolved = DevnetOptions(mining="auto", password=PASSWORD, persist=False, convention=case.name, **options)
+    async with Devnet(resolved) as devnet, aiohttp.ClientSession(trust_env=False) as session:
         yield Client(session, devnet)
 
 
@@ -185,14 +185,14 @@ async def until(condition: Callable[[], Awaitable[bool]]) -> None:
 async def records(devnet: Devnet, what: str, count: int) -> list[dict[str, Any]]:
     """The journal's records of a kind, once there are so many."""
 
-    def found() -> list[dict[str, Any]]:
+    def matching() -> list[dict[str, Any]]:
         return [record for record in read_journal(devnet.journal.path) if record["what"] == what]
 
     async def enough() -> bool:
-        return len(found()) >= count
+        return len(matching()) >= count
 
     await until(enough)
-    return found()
+    return matching()
 
 
 async def respond(devnet: Devnet, case: Case, index: int, block: int, sender: str | None = None) -> None:

@@ -45,30 +45,30 @@ class L1Relay:
         return (number - AHEAD) // self.blocks_per_l1
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
-        given = await request.json()
-        asked = given if isinstance(given, list) else [given]
-        answers = [await self._answer(one) for one in asked]
-        return web.json_response(answers if asked is given else answers[0])
+        body_json = await request.json()
+        asked = body_json if isinstance(body_json, list) else [body_json]
+        answers = [await self._answer(request) for request in asked]
+        return web.json_response(answers if asked is body_json else answers[0])
 
-    async def _answer(self, one: dict[str, Any]) -> dict[str, Any]:
-        method, params = one["method"], json.loads(json.dumps(one["params"]))
+    async def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        method, params = request["method"], json.loads(json.dumps(request["params"]))
         self.asked.append(method)
-        found: dict[str, Any] = {"jsonrpc": "2.0", "id": one["id"]}
+        reply: dict[str, Any] = {"jsonrpc": "2.0", "id": request["id"]}
         if method == "eth_call" and "to" not in params[0] and not self.answers_creation:
-            return found | {"error": _REFUSED}
+            return reply | {"error": _REFUSED}
         if method == "eth_getBlockByNumber":
-            return found | {"result": await self._block(params[0])}
+            return reply | {"result": await self._block(params[0])}
         if method == "eth_getLogs":
             low, high = int(params[0]["fromBlock"], 16) - AHEAD, int(params[0]["toBlock"], 16) - AHEAD
             first, last = -(-low // self.blocks_per_l1), high // self.blocks_per_l1
             if last < max(first, 0):
-                return found | {"result": []}
+                return reply | {"result": []}
             params[0] |= {"fromBlock": hex(max(first, 0)), "toBlock": hex(last)}
         elif params and isinstance(params[-1], dict) and "blockHash" in params[-1]:
             params[-1]["blockHash"] = self._plain_hash.get(params[-1]["blockHash"], params[-1]["blockHash"])
         elif method in ("eth_call", "eth_getCode", "eth_getStorageAt") and params[-1].startswith("0x"):
             params[-1] = hex(max(self.plain(int(params[-1], 16)), 0))
-        answer = await self._ask(one | {"params": params})
+        answer = await self._ask(request | {"params": params})
         result = answer.get("result")
         for item in result if isinstance(result, list) else [result]:
             if isinstance(item, dict) and item.get("blockNumber"):
@@ -91,18 +91,18 @@ class L1Relay:
         before = block["parentHash"] if place == 0 else self._hash(block["hash"], place - 1)
         if place == 0 and plain:
             before = self._hash(before, self.blocks_per_l1 - 1)
-        shown = {"hash": self._hash(block["hash"], place), "parentHash": before, "timestamp": block["timestamp"]}
+        header = {"hash": self._hash(block["hash"], place), "parentHash": before, "timestamp": block["timestamp"]}
         if self.shows_l1:
-            shown["l1BlockNumber"] = hex(plain if self.claims_l1 is None else self.claims_l1)
-        return shown | {"number": hex(self.number(plain, place))}
+            header["l1BlockNumber"] = hex(plain if self.claims_l1 is None else self.claims_l1)
+        return header | {"number": hex(self.number(plain, place))}
 
     def _hash(self, plain_hash: str, place: int) -> str:
         """The first block of each has the plain one's hash, so that logs need no other."""
         if place == 0:
             return plain_hash
-        shown = "0x" + keccak(bytes.fromhex(plain_hash[2:]) + place.to_bytes(4)).hex()
-        self._plain_hash[shown] = plain_hash
-        return shown
+        changed_hash = "0x" + keccak(bytes.fromhex(plain_hash[2:]) + place.to_bytes(4)).hex()
+        self._plain_hash[changed_hash] = plain_hash
+        return changed_hash
 
     async def _plain(self, which: str) -> dict[str, Any] | None:
         call = {"jsonrpc": "2.0", "id": 1, "method": "eth_getBlockByNumber", "params": [which, False]}
@@ -111,8 +111,8 @@ class L1Relay:
 
     async def _ask(self, call: dict[str, Any]) -> dict[str, Any]:
         async with aiohttp.ClientSession() as session, session.post(self.target, json=call) as answer:
-            found: dict[str, Any] = await answer.json()
-            return found
+            reply: dict[str, Any] = await answer.json()
+            return reply
 
 
 @asynccontextmanager

@@ -27,8 +27,11 @@ Twist = Callable[[Answers, Answers], Any]
 @asynccontextmanager
 async def running_chain(directory: Path, **options: Any) -> AsyncIterator[tuple[Chain, Anvil]]:
     """An anvil that mines on request only, unless told otherwise."""
-    given = AnvilOptions(**({"mining": "auto"} | options))
-    async with Anvil(await find_anvil(), given, directory / "anvil.log") as anvil, aiohttp.ClientSession() as session:
+    resolved = AnvilOptions(**({"mining": "auto"} | options))
+    async with (
+        Anvil(await find_anvil(), resolved, directory / "anvil.log") as anvil,
+        aiohttp.ClientSession() as session,
+    ):
         yield Chain(Rpc(session, anvil.http_url)), anvil
 
 
@@ -48,11 +51,11 @@ class Relay:
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         body = await request.read()
-        given = json.loads(body)
-        asked = given if isinstance(given, list) else [given]
-        if asked is not given:
+        body_json = json.loads(body)
+        asked = body_json if isinstance(body_json, list) else [body_json]
+        if asked is not body_json:
             self.alone.append(len(self.asked))
-        self.asked.append([one["method"] for one in asked])
+        self.asked.append([request["method"] for request in asked])
         self.headers.append(dict(request.headers))
         if self.first is not None and (response := await self.first(asked)) is not None:
             return response
@@ -61,10 +64,10 @@ class Relay:
             session.post(self.target, data=body, headers={"Content-Type": "application/json"}) as answer,
         ):
             answers = await answer.json()
-        twisted = self.twist(asked, answers if asked is given else [answers])
+        twisted = self.twist(asked, answers if asked is body_json else [answers])
         if isinstance(twisted, web.StreamResponse):
             return twisted
-        if asked is not given and isinstance(twisted, list):
+        if asked is not body_json and isinstance(twisted, list):
             (twisted,) = twisted
         return web.Response(body=twisted if isinstance(twisted, bytes) else json.dumps(twisted).encode())
 
@@ -95,12 +98,12 @@ async def relaying(target: str) -> AsyncIterator[Relay]:
 @asynccontextmanager
 async def speaking(raw: bytes, *, drip_s: float | None = None, hold: bool = False) -> AsyncIterator[str]:
     """A TCP server that reads a request's head and then sends `raw`, byte by byte if `drip_s`; `hold` keeps it open."""
-    held: set[asyncio.Task[None]] = set()
+    open_sockets: set[asyncio.Task[None]] = set()
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
-        held.add(task)
+        open_sockets.add(task)
         try:
             await reader.readuntil(b"\r\n\r\n")
             for piece in [raw] if drip_s is None else [raw[i : i + 1] for i in range(len(raw))]:
@@ -120,9 +123,9 @@ async def speaking(raw: bytes, *, drip_s: float | None = None, hold: bool = Fals
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v2/{SECRET}"
     finally:
         server.close()
-        for task in held:
+        for task in open_sockets:
             task.cancel()
-        await asyncio.gather(*held, return_exceptions=True)
+        await asyncio.gather(*open_sockets, return_exceptions=True)
 
 
 @asynccontextmanager

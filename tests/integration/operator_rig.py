@@ -134,13 +134,13 @@ def says(data: bytes) -> Behaviour:
     return behave
 
 
-def repeats(first: bytes, again: bytes, pause_s: float = 0) -> Behaviour:
+def repeats(first: bytes, later: bytes, pause_s: float = 0) -> Behaviour:
     """`again` without an end; the pause, where there is one, is the fault itself."""
 
     async def behave(api: Api, seen: Seen, writer: asyncio.StreamWriter) -> None:
         await api.write(writer, first)
         while not writer.is_closing():
-            await api.write(writer, again)
+            await api.write(writer, later)
             await asyncio.sleep(pause_s)
 
     return behave

@@ -38,7 +38,7 @@ class Rig:
     recheck: Recheck
     consistency: Consistency
 
-    async def passes(self, count: int = 2) -> tuple[str, ...]:
+    async def polls(self, count: int = 2) -> tuple[str, ...]:
         while await self.watch.step() == 0:
             pass
         for _ in range(count):
@@ -79,12 +79,12 @@ async def rigged(folder: Path, *changes: tuple[str, str]) -> AsyncIterator[Rig]:
 
 async def test_consistency_reports_nothing_when_the_convention_is_right(tmp_path: Path) -> None:
     async with rigged(tmp_path) as rig:
-        assert await rig.passes() == ()
+        assert await rig.polls() == ()
         await rig.net.create_tasks([WIZARD.question] * 2)
         block = await rig.net.chain.head()
-        assert await rig.passes() == ()
+        assert await rig.polls() == ()
         await rig.answer(0, block)
-        assert await rig.passes() == ()
+        assert await rig.polls() == ()
 
 
 @pytest.mark.parametrize(
@@ -101,18 +101,18 @@ async def test_consistency_reports_a_view_that_says_answered_from_the_start(view
         """A contract with a view that holds 1 for every task."""
         selector = "0x" + keccak(b"responseWindow(uint32)")[:4].hex()
         return [
-            {"jsonrpc": "2.0", "id": one["id"], "result": "0x" + f"{1:064x}"}
+            {"jsonrpc": "2.0", "id": reply["id"], "result": "0x" + f"{1:064x}"}
             if ask["method"] == "eth_call" and (ask["params"][0].get("data") or "").startswith(selector)
-            else one
-            for ask, one in zip(asked, answers, strict=True)
+            else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     async with rigged(tmp_path, (RESPONSES, view)) as rig:
         rig.relay.twist = always
         await rig.net.create_tasks([WIZARD.question] * 2)
         await rig.net.mine(3)
-        assert await rig.passes(1) == (), "one look may meet a block half read"
-        (message,) = await rig.passes(1)
+        assert await rig.polls(1) == (), "one look may meet a block half read"
+        (message,) = await rig.polls(1)
         assert f"{name}(uint32) is not zero for task 1 in the block that made it" in message
         assert "(equals)" in message
 
@@ -130,9 +130,9 @@ async def test_consistency_reports_an_answer_that_no_log_shows(change: tuple[str
     async with rigged(tmp_path, change) as rig:
         await rig.net.create_tasks([WIZARD.question] * 2)
         block = await rig.net.chain.head()
-        assert await rig.passes() == ()
+        assert await rig.polls() == ()
         await rig.answer(1, block)
-        (message,) = await rig.passes()
+        (message,) = await rig.polls()
         assert "says that task 1 is answered, and no log shows an answer" in message
         assert "correct response.event, response.index, response.hash" in message
 
@@ -140,40 +140,40 @@ async def test_consistency_reports_an_answer_that_no_log_shows(change: tuple[str
 async def test_consistency_ends_a_report_when_the_log_is_shown(tmp_path: Path) -> None:
     def withholding(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": []} if ask["method"] == "eth_getLogs" else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": []} if ask["method"] == "eth_getLogs" else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     async with rigged(tmp_path) as rig:
         await rig.net.create_tasks([WIZARD.question])
         block = await rig.net.chain.head()
-        assert await rig.passes() == ()
+        assert await rig.polls() == ()
         rig.relay.twist = withholding
         await rig.answer(0, block)
-        (message,) = await rig.passes()
+        (message,) = await rig.polls()
         assert "if this one withholds logs" in message
         rig.relay.twist = lambda _asked, answers: answers
         await rig.net.mine(20)
-        await rig.passes(0)
+        await rig.polls(0)
         await rig.recheck.step()
-        assert await rig.passes(1) == ()
+        assert await rig.polls(1) == ()
 
 
 async def test_consistency_reports_a_count_view_the_contract_lacks(tmp_path: Path) -> None:
     async with rigged(tmp_path, ('count_view = "latestTaskNum()"', 'count_view = "taskCount()"')) as rig:
         await rig.net.mine(3)
-        (message,) = await rig.passes()
+        (message,) = await rig.polls()
         assert "the contract has no taskCount()" in message
         assert "correct task.count_view, or leave it out" in message
 
 
 async def test_consistency_logs_each_contradiction_once(tmp_path: Path) -> None:
-    said: list[str] = []
-    sink = logger.add(lambda message: said.append(str(message.record["extra"].get("reason"))), level="WARNING")
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(str(message.record["extra"].get("reason"))), level="WARNING")
     try:
         async with rigged(tmp_path, ('count_view = "latestTaskNum()"', 'count_view = "taskCount()"')) as rig:
             await rig.net.mine(3)
-            await rig.passes(5)
+            await rig.polls(5)
     finally:
         logger.remove(sink)
-    assert len([one for one in said if "taskCount()" in one]) == 1
+    assert len([line for line in lines if "taskCount()" in line]) == 1

@@ -48,9 +48,9 @@ async def devnet() -> AsyncIterator[Devnet]:
 
 async def made_task(devnet: Devnet, threshold: int = 66, quorum_numbers: bytes = b"\x00") -> tuple[int, TaskStruct]:
     index = await devnet.manager.create_task(b"\x01\x02", threshold, quorum_numbers)
-    task, held = await devnet.manager.task_at(index, await devnet.chain.head())
+    task, stored_hash = await devnet.manager.task_at(index, await devnet.chain.head())
     assert task is not None
-    assert task.hash() == held
+    assert task.hash() == stored_hash
     return index, task
 
 
@@ -230,8 +230,8 @@ async def test_each_quorum_of_a_task_is_held_to_the_threshold_by_itself(devnet: 
 async def test_a_key_without_proof_of_its_secret_cannot_register(devnet: Devnet) -> None:
     new, other = make_operator("a", 1, b"\x00"), make_operator("b", 1, b"\x00")
     proof = other.sign(await devnet.manager.view("registrationDigest", new.id))
-    words = bls.g1_words(new.pk_g1), bls.g2_words(new.pk_g2), bls.g1_words(proof), b"\x00", 1
-    data = call_data("registerOperator", *words)
+    arguments = bls.g1_words(new.pk_g1), bls.g2_words(new.pk_g2), bls.g1_words(proof), b"\x00", 1
+    data = call_data("registerOperator", *arguments)
     with pytest.raises(Reverted, match="proof of possession is invalid"):
         await devnet.chain.run(devnet.manager.roles.owner, devnet.task_manager, data)
     with pytest.raises(Reverted, match="already registered"):
@@ -242,9 +242,9 @@ async def test_many_tasks_in_one_transaction_get_indices_without_gaps(devnet: De
     assert await devnet.manager.create_tasks([bytes([n]) for n in range(7)]) == list(range(7))
     assert await devnet.manager.count() == 7
     block = await devnet.chain.head()
-    task, held = await devnet.manager.task_at(6, block)
+    task, stored_hash = await devnet.manager.task_at(6, block)
     assert task == TaskStruct(block, 66, b"\x06", b"\x00")
-    assert task.hash() == held
+    assert task.hash() == stored_hash
 
 
 async def test_a_reorg_drops_keeps_and_moves_tasks_as_told(devnet: Devnet) -> None:
@@ -280,10 +280,10 @@ async def test_the_chain_survives_a_restart_of_its_node() -> None:
         head, port = await devnet.chain.block("latest"), devnet.anvil.port
         await devnet.anvil.restart()
         assert devnet.anvil.port == port
-        again = await devnet.chain.block("latest")
+        reopened_block = await devnet.chain.block("latest")
         assert head is not None
-        assert again is not None
-        assert again["hash"] == head["hash"]
+        assert reopened_block is not None
+        assert reopened_block["hash"] == head["hash"]
         await respond(devnet, task, index, signed(devnet, task, index))
 
 

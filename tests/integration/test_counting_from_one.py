@@ -171,7 +171,7 @@ async def test_no_hole_is_seen_when_the_file_says_how_is_counted(first: int, cou
     for _ in range(2):
         assert await reconcile.run() == 0
     events = await rig.ledger.read(queries.recent_events, rig.ledger.source_id)
-    assert [one.words for one in events if one.kind == "count differs"] == []
+    assert [event.words for event in events if event.kind == "count differs"] == []
     proof = await rig.prove()
     assert (proof.ok, proof.known, proof.first_index, proof.missing) == (True, 3, first, [])
     assert await rig.messages() == ()
@@ -209,5 +209,5 @@ async def test_prove_names_a_task_below_the_first_index(rigs: Rigs) -> None:
 
 def test_artifact_is_of_the_source_beside_it() -> None:
     source = (CONTRACTS / "TaskCounter.sol").read_bytes()
-    found = json.loads((CONTRACTS / "task_counter.json").read_text())
-    assert found["source_sha256"] == hashlib.sha256(source).hexdigest(), "compile it with compile.mjs's settings"
+    artifact = json.loads((CONTRACTS / "task_counter.json").read_text())
+    assert artifact["source_sha256"] == hashlib.sha256(source).hexdigest(), "compile it with compile.mjs's settings"

@@ -92,15 +92,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 def withholding(asked: Answers, answers: Answers) -> Answers:
     """A node that has the block and not its logs yet."""
     return [
-        one | {"result": []} if ask["method"] == "eth_getLogs" else one for ask, one in zip(asked, answers, strict=True)
+        reply | {"result": []} if ask["method"] == "eth_getLogs" else reply
+        for ask, reply in zip(asked, answers, strict=True)
     ]
 
 
 def zeroing(asked: Answers, answers: Answers) -> Answers:
     """A node whose contract is empty."""
     return [
-        one | {"result": "0x" + "00" * 32} if ask["method"] == "eth_call" else one
-        for ask, one in zip(asked, answers, strict=True)
+        reply | {"result": "0x" + "00" * 32} if ask["method"] == "eth_call" else reply
+        for ask, reply in zip(asked, answers, strict=True)
     ]
 
 
@@ -137,9 +138,9 @@ async def test_task_withheld_by_one_node_is_found_through_the_other(rig: Rig) ->
     assert await rig.states() == {0: "seen"}
 
 
-async def told(rig: Rig) -> list[str]:
+async def count_differs(rig: Rig) -> list[str]:
     events = await rig.ledger.read(queries.recent_events, rig.ledger.source_id)
-    return [one.words for one in events if one.kind == "count differs"]
+    return [event.words for event in events if event.kind == "count differs"]
 
 
 async def test_task_that_no_node_shows_is_reported_once(rig: Rig) -> None:
@@ -150,10 +151,12 @@ async def test_task_that_no_node_shows_is_reported_once(rig: Rig) -> None:
     await rig.net.create_tasks([b"hidden", b"too"])
     await rig.catch_up()
     assert await reconcile.run() == 0
-    assert await told(rig) == [], "it may be a passing thing"
+    assert await count_differs(rig) == [], "it may be a passing thing"
     for _ in range(3):
         assert await reconcile.run() == 0
-    assert await told(rig) == ["the contract counts tasks 1, 2, and no node has a log of them that can be read"]
+    assert await count_differs(rig) == [
+        "the contract counts tasks 1, 2, and no node has a log of them that can be read"
+    ]
     twist(rig, honest, honest)
     assert await reconcile.run() == 2
     assert len(await rig.states()) == 3
@@ -167,7 +170,7 @@ async def test_tasks_beyond_the_count_are_reported_once(rig: Rig) -> None:
     twist(rig, zeroing, zeroing)
     for _ in range(3):
         await reconcile.run()
-    assert await told(rig) == ["the contract counts 0 tasks, and the ledger holds tasks 0, 1"]
+    assert await count_differs(rig) == ["the contract counts 0 tasks, and the ledger holds tasks 0, 1"]
 
 
 async def test_a_withheld_response_is_found_and_settles_its_task(rig: Rig) -> None:
@@ -211,14 +214,14 @@ async def test_forged_response_does_not_send_an_answer_early(rig: Rig) -> None:
     created_block = await rig.net.chain.head()
     await rig.catch_up()
     source = rig.ledger.source_id
-    (held,) = await rig.ledger.write(claims.claim, source, [State.READY], 1, 60_000)
-    await rig.ledger.write(hook_results.keep_answer, held, Response(b"our answer", "", 1))
-    (held,) = await rig.ledger.write(claims.claim, source, [State.COMPUTED], 1, 60_000)
-    (attempt,) = await rig.ledger.write(sending.begin, [held], "proxy", {held.row_id: bytes(32)}, 60_000)
+    (claimed,) = await rig.ledger.write(claims.claim, source, [State.READY], 1, 60_000)
+    await rig.ledger.write(hook_results.keep_answer, claimed, Response(b"our answer", "", 1))
+    (claimed,) = await rig.ledger.write(claims.claim, source, [State.COMPUTED], 1, 60_000)
+    (attempt,) = await rig.ledger.write(sending.begin, [claimed], "proxy", {claimed.row_id: bytes(32)}, 60_000)
     await rig.ledger.write_item(
         sending.settle, Settlement(attempt, Sent(Accepted(), 200, b"{}", 1), claims.RetryAt(at_block=created_block + 3))
     )
-    at = Sighting(created_block, held.task.seen_at.block_hash, bytes(32), 7)
+    at = Sighting(created_block, claimed.task.seen_at.block_hash, bytes(32), 7)
     await rig.ledger.write(ingest.store_responses, source, [Responded(0, b"forged", b"", bytes(32), at)])
     for _ in range(2):
         await rig.confirm.step()
@@ -248,7 +251,10 @@ async def test_tasks_are_admitted_when_nodes_disagree_about_another(rig: Rig) ->
     hash_of_second = "0x" + (await rig.net.manager.view("allTaskHashes", 1)).hex()
 
     def lacking(asked: Answers, answers: Answers) -> Answers:
-        return [one | {"result": "0x" + "00" * 32} if one.get("result") == hash_of_second else one for one in answers]
+        return [
+            reply | {"result": "0x" + "00" * 32} if reply.get("result") == hash_of_second else reply
+            for reply in answers
+        ]
 
     twist(rig, honest, lacking)
     await rig.catch_up()

@@ -149,7 +149,7 @@ async def test_code_behind_a_proxy_can_change_and_its_tasks_and_operators_stay()
         assert (devnet.task_manager, after != before) == (address, True)
         assert int.from_bytes(await manager.view(WINDOW), "big") == 100
         await respond(devnet, WIZARD, 1, block)
-        assert [one.index for one in await manager.answers()] == [0, 1]
+        assert [answer.index for answer in await manager.answers()] == [0, 1]
         assert await manager.count() == 2
 
         await manager.upgrade(window_blocks=100, convention=CONVENTIONS["wizard-bridge"])

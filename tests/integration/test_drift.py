@@ -45,7 +45,7 @@ class Rig:
         while await self.watch.step() == 0:
             pass
 
-    async def told(self) -> list[str]:
+    async def changes(self) -> list[str]:
         rows = await self.ledger.read(queries.recent_events, self.ledger.source_id)
         return [row.words for row in reversed(rows) if row.kind == source.CHANGED]
 
@@ -70,7 +70,7 @@ async def test_drift_logs_nothing_when_nothing_has_changed(rig: Rig) -> None:
         await rig.drift.run()
         await rig.net.mine()
     known = await rig.ledger.read(source.known_facts, rig.ledger.source_id)
-    assert await rig.told() == []
+    assert await rig.changes() == []
     assert (known["response window"].value, known["aggregator"].value) == (
         str(WINDOW),
         rig.net.manager.roles.aggregator.lower(),
@@ -85,7 +85,9 @@ async def test_new_aggregator_is_logged_once(rig: Rig) -> None:
     await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
     await rig.drift.run()
     await rig.drift.run()
-    assert await rig.told() == [f"its aggregator was {roles.aggregator.lower()}, and is {roles.generator.lower()} now"]
+    assert await rig.changes() == [
+        f"its aggregator was {roles.aggregator.lower()}, and is {roles.generator.lower()} now"
+    ]
     assert rig.windows == []
 
 
@@ -97,7 +99,7 @@ async def test_longer_window_applies_at_once(rig: Rig) -> None:
     await rig.drift.run()
     assert await rig.deadlines() == [50]
     assert (rig.windows, rig.watch.reader.window_blocks) == ([50], 50)
-    changed = [words.partition(" was ")[0] for words in await rig.told()]
+    changed = [change.partition(" was ")[0] for change in await rig.changes()]
     assert changed == ["its implementation", "its response window"]
     await rig.net.create_tasks([b"after"])
     await rig.read()
@@ -110,10 +112,10 @@ async def test_window_out_of_range_never_ends(rig: Rig) -> None:
 
     def endless(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": "0x" + "f" * 64}
+            reply | {"result": "0x" + "f" * 64}
             if ask["method"] == "eth_call" and asks in (ask["params"][0].get("data"), ask["params"][0].get("input"))
-            else one
-            for ask, one in zip(asked, answers, strict=True)
+            else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     await rig.net.create_tasks([b"before"])
@@ -139,7 +141,7 @@ async def test_shorter_window_applies_when_its_block_is_final(rig: Rig) -> None:
     await rig.read()
     await rig.drift.run()
     assert await rig.deadlines() == [10]
-    assert len([words for words in await rig.told() if "window" in words]) == 1
+    assert len([change for change in await rig.changes() if "window" in change]) == 1
 
 
 async def test_deadlines_stay_when_a_reorg_removes_the_upgrade(rig: Rig) -> None:
@@ -169,17 +171,17 @@ async def test_drift_learns_nothing_from_a_node_that_lags(rig: Rig) -> None:
     await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
     with pytest.raises(StaleNode):
         await rig.drift.run()
-    assert await rig.told() == []
+    assert await rig.changes() == []
 
 
 async def test_storage_and_code_stay_when_a_node_does_not_show_them(rig: Rig) -> None:
     def without(asked: Answers, answers: Answers) -> Answers:
         refusal = {"code": -32601, "message": "the method does not exist"}
         return [
-            {"jsonrpc": "2.0", "id": one["id"], "error": refusal}
+            {"jsonrpc": "2.0", "id": reply["id"], "error": refusal}
             if ask["method"] in ("eth_getStorageAt", "eth_getCode")
-            else one
-            for ask, one in zip(asked, answers, strict=True)
+            else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     await rig.drift.run()
@@ -193,14 +195,14 @@ async def test_storage_and_code_stay_when_a_node_does_not_show_them(rig: Rig) ->
 async def test_a_word_without_its_leading_zeros_is_the_same_word(rig: Rig) -> None:
     def short(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": hex(int(one["result"], 16))} if ask["method"] == "eth_getStorageAt" else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": hex(int(reply["result"], 16))} if ask["method"] == "eth_getStorageAt" else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     await rig.drift.run()
     rig.relay.twist = short
     await rig.drift.run()
-    assert await rig.told() == []
+    assert await rig.changes() == []
 
 
 @pytest.mark.parametrize("names", [("response",), ("call",), ("response", "call")])
@@ -225,10 +227,10 @@ async def test_another_contract_of_the_convention_that_changes_is_reported(
     drift = Drift(Source(rig.nodes, contract, rig.ledger, SystemClock(), WINDOW), rig.watch.reader, None)
     await drift.run()
     await drift.run()
-    assert await rig.told() == []
+    assert await rig.changes() == []
     await implemented_by("5")
     await drift.run()
     where = f"{names[0]}.address"
-    assert await rig.told() == [f"its implementation at {where} was 0x{'4' * 40}, and is 0x{'5' * 40} now"], (
+    assert await rig.changes() == [f"its implementation at {where} was 0x{'4' * 40}, and is 0x{'5' * 40} now"], (
         "once, where two keys name the same address"
     )

@@ -48,28 +48,28 @@ class Rig:
     async def head(self) -> Header:
         return await self.nodes.head()
 
-    async def held(self, *indices: int, **change: Any) -> list[OpenTask]:
+    async def open_tasks(self, *indices: int, **change: Any) -> list[OpenTask]:
         """Tasks of the chain as the submitter holds them, with the case's answer."""
         head = await self.head()
-        shape = self.contract.convention
-        page = await self.nodes.page(self.contract.address, [shape.created_topic], 0, head.number, None)
-        tasks = {task.task_index: task for task in (shape.decode_task(log, 31337, 100) for log in page.logs)}
+        convention = self.contract.convention
+        page = await self.nodes.page(self.contract.address, [convention.created_topic], 0, head.number, None)
+        tasks = {task.task_index: task for task in (convention.decode_task(log, 31337, 100) for log in page.logs)}
         answer = self.case.as_bytes(self.case.answer)
         return [OpenTask(i, replace(tasks[i], **change), State.COMPUTED, 1, 0, 0, answer) for i in indices]
 
     async def say(self, *indices: int, **change: Any) -> list[tuple[Meaning, str] | None]:
-        held = await self.held(*indices, **change)
-        said = await self.dry_run.refusals(held, await self.head())
-        return [None if one is None else (one.meaning, one.reason) for one in said]
+        tasks = await self.open_tasks(*indices, **change)
+        meanings = await self.dry_run.refusals(tasks, await self.head())
+        return [None if refusal is None else (refusal.meaning, refusal.reason) for refusal in meanings]
 
-    async def resolve(self, held: Sequence[OpenTask]) -> Sequence[Verdict]:
-        """What the submitter is told where the judge lets everything go."""
+    async def resolve(self, tasks: Sequence[OpenTask]) -> Sequence[Verdict]:
+        """What the submitter is told where the resolver lets everything go."""
         at = await self.head()
 
-        async def judge(asked: Sequence[OpenTask]) -> Sequence[Verdict]:
+        async def resolve(asked: Sequence[OpenTask]) -> Sequence[Verdict]:
             return [NotYet(at) for _ in asked]
 
-        return await self.dry_run.before(judge)(held)
+        return await self.dry_run.before(resolve)(tasks)
 
 
 @asynccontextmanager
@@ -87,31 +87,31 @@ async def rehearsing(case: Case, **options: Any) -> AsyncIterator[Rig]:
 
 def texts(case: Case) -> dict[str, str]:
     """The refusals a dry run can meet, as the convention words them."""
-    found = {
+    texts = {
         "other": "Supplied task does not match the one recorded in the contract",
         "twice": "Aggregator has already responded to the task",
         "late": "Aggregator has responded too late",
     }
     if case is SQUARING:
-        found |= {"other": "s" + found["other"][1:], "late": "Aggregator has responded to the task too late"}
+        texts |= {"other": "s" + texts["other"][1:], "late": "Aggregator has responded to the task too late"}
     if case is CHAINBASE:
-        found = {name: f"ChainbaseServiceManager: {words[0].lower()}{words[1:]}" for name, words in found.items()}
-    return found
+        texts = {name: f"ChainbaseServiceManager: {text[0].lower()}{text[1:]}" for name, text in texts.items()}
+    return texts
 
 
 @every_case
 async def test_each_refusal_of_each_convention_has_its_meaning(case: Case) -> None:
-    words = texts(case)
+    expected = texts(case)
     unsigned = "BLSSignatureChecker.checkSignatures: input quorum length mismatch"
     async with rehearsing(case, window_blocks=10) as rig:
         block = await make(rig.net, case, 2)
         # At the head, which is the very block that made them: the response could be mined in the next.
         assert await rig.say(0, 1) == [(Meaning.PASSES, unsigned)] * 2
-        assert await rig.say(0, task_index=5) == [(Meaning.PARK, words["other"])]
+        assert await rig.say(0, task_index=5) == [(Meaning.PARK, expected["other"])]
         await respond(rig.net, case, 0, block)
-        assert await rig.say(0, 1) == [(Meaning.WAIT, words["twice"]), (Meaning.PASSES, unsigned)]
+        assert await rig.say(0, 1) == [(Meaning.WAIT, expected["twice"]), (Meaning.PASSES, unsigned)]
         await rig.net.chain.mine(20)
-        late = [(Meaning.PASSES, unsigned)] if case is CHAINBASE else [(Meaning.PARK, words["late"])]
+        late = [(Meaning.PASSES, unsigned)] if case is CHAINBASE else [(Meaning.PARK, expected["late"])]
         assert await rig.say(1) == late
         nobody = await rig.net.manager.create_task(case.as_bytes(case.question), 66, b"")
         assert await rig.say(nobody) == [(Meaning.PARK, "BLSSignatureChecker.checkSignatures: empty quorum input")]
@@ -120,38 +120,38 @@ async def test_each_refusal_of_each_convention_has_its_meaning(case: Case) -> No
 async def test_dry_run_changes_only_verdicts_of_refused_answers() -> None:
     async with rehearsing(WIZARD, window_blocks=10) as rig:
         await make(rig.net, WIZARD, 3)
-        good, other, retried = await rig.held(0, 1, 2)
+        good, other, retried = await rig.open_tasks(0, 1, 2)
         other = replace(other, task=replace(other.task, task_index=7))
         retried = replace(retried, attempts=1, task=replace(retried.task, task_index=7))
         await rig.resolve([good])  # reads aggregator()
         rig.relay.asked.clear()
         head = await rig.head()
         verdicts = await rig.resolve([good, other, retried])
-        words = f"a dry run at block {head.number} says: {texts(WIZARD)['other']}"
-        assert verdicts == [NotYet(head), WouldRevert(head, words, park=True), NotYet(head)]
-        assert [one for one in rig.relay.asked if "eth_call" in one] == [["eth_chainId", "eth_call", "eth_call"]]
+        note = f"a dry run at block {head.number} says: {texts(WIZARD)['other']}"
+        assert verdicts == [NotYet(head), WouldRevert(head, note, park=True), NotYet(head)]
+        assert [batch for batch in rig.relay.asked if "eth_call" in batch] == [["eth_chainId", "eth_call", "eth_call"]]
 
 
 async def test_dry_run_is_skipped_when_the_verdict_sends_nothing() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
-        (held,) = await rig.held(0)
+        (open_task,) = await rig.open_tasks(0)
         answered = RespondedByUs(None)  # type: ignore[arg-type]
 
-        async def judge(_: Sequence[OpenTask]) -> Sequence[Verdict]:
+        async def resolve(_: Sequence[OpenTask]) -> Sequence[Verdict]:
             return [answered]
 
         rig.relay.asked.clear()
-        assert await rig.dry_run.before(judge)([held]) == [answered]
+        assert await rig.dry_run.before(resolve)([open_task]) == [answered]
         assert rig.relay.asked == []
 
 
 async def test_answer_is_due_at_the_next_block_when_refused_for_now() -> None:
     async with rehearsing(WIZARD) as rig:
         block = await make(rig.net, WIZARD, 1)
-        held = await rig.held(0)
+        open_tasks = await rig.open_tasks(0)
         await respond(rig.net, WIZARD, 0, block)
-        (verdict,) = await rig.resolve(held)
+        (verdict,) = await rig.resolve(open_tasks)
         assert isinstance(verdict, WouldRevert)
         assert (verdict.park, verdict.words.startswith("not sent yet: ")) == (False, True)
 
@@ -159,10 +159,10 @@ async def test_answer_is_due_at_the_next_block_when_refused_for_now() -> None:
 async def test_dry_run_finds_a_new_aggregator() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
-        assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.PASSES]
         roles = rig.net.manager.roles
         await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
-        assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.PASSES]
 
 
 async def deploy_early(rig: Rig) -> None:
@@ -226,8 +226,8 @@ def test_early_artifact_is_of_the_source_beside_it() -> None:
 async def test_dry_run_is_off_when_the_aggregator_is_refused() -> None:
     def lying(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": "0x" + "00" * 12 + "77" * 20} if "0x245a7bfc" in str(ask) else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": "0x" + "00" * 12 + "77" * 20} if "0x245a7bfc" in str(ask) else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     async with rehearsing(WIZARD) as rig:
@@ -239,22 +239,22 @@ async def test_dry_run_is_off_when_the_aggregator_is_refused() -> None:
         assert ["eth_chainId", "eth_call"] not in rig.relay.asked, "it is off"
         rig.relay.twist = lambda _, answers: answers
         rig.dry_run.follow(bytes.fromhex(rig.net.manager.roles.aggregator[2:]), anew=True)
-        assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.PASSES]
 
 
 async def test_dry_run_is_off_when_there_is_no_aggregator() -> None:
     def without(asked: Answers, answers: Answers) -> Answers:
         revert = {"code": 3, "message": "execution reverted", "data": "0x"}
         return [
-            {"jsonrpc": "2.0", "id": one["id"], "error": revert} if "0x245a7bfc" in str(ask) else one
-            for ask, one in zip(asked, answers, strict=True)
+            {"jsonrpc": "2.0", "id": reply["id"], "error": revert} if "0x245a7bfc" in str(ask) else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
         rig.relay.twist = without
-        held = await rig.held(0)
-        assert await rig.resolve(held) == [NotYet(await rig.head())]
+        open_tasks = await rig.open_tasks(0)
+        assert await rig.resolve(open_tasks) == [NotYet(await rig.head())]
 
 
 def broken(error: dict[str, Any]) -> Any:
@@ -262,8 +262,8 @@ def broken(error: dict[str, Any]) -> Any:
 
     def twist(asked: Answers, answers: Answers) -> Answers:
         return [
-            {"jsonrpc": "2.0", "id": one["id"], "error": error} if "'from'" in str(ask) else one
-            for ask, one in zip(asked, answers, strict=True)
+            {"jsonrpc": "2.0", "id": reply["id"], "error": error} if "'from'" in str(ask) else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     return twist
@@ -282,9 +282,9 @@ def broken(error: dict[str, Any]) -> Any:
 async def test_node_stays_in_use_when_its_dry_runs_fail(error: dict[str, Any]) -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
-        held = await rig.held(0)
+        open_tasks = await rig.open_tasks(0)
         rig.relay.twist = broken(error)
-        assert await rig.resolve(held) == [NotYet(await rig.head())]
+        assert await rig.resolve(open_tasks) == [NotYet(await rig.head())]
         assert rig.nodes.seen[0].reason is None
 
 
@@ -296,63 +296,63 @@ async def test_node_that_hangs_costs_one_pause() -> None:
 
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
-        held, head = await rig.held(0), await rig.head()
+        tasks, head = await rig.open_tasks(0), await rig.head()
         rig.relay.first = hang
         loop = asyncio.get_running_loop()
         began_s = loop.time()
-        assert await rig.resolve(held) == [NotYet(head)]
+        assert await rig.resolve(tasks) == [NotYet(head)]
         assert loop.time() - began_s > 2.0
         rig.relay.asked.clear()
-        assert await rig.resolve(held) == [NotYet(head)]
-        assert not [one for one in rig.relay.asked if "eth_call" in one], "it is not tried again for a while"
+        assert await rig.resolve(tasks) == [NotYet(head)]
+        assert not [batch for batch in rig.relay.asked if "eth_call" in batch], "it is not tried again for a while"
         assert rig.nodes.seen[0].reason is None
         rig.relay.first = None
         rig.clock.ahead_s = 61
-        assert [one and one[0] for one in await rig.say(0)] == [Meaning.PASSES]
+        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.PASSES]
 
 
 async def test_dry_run_is_unknown_when_the_state_is_not_kept() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
-        held = await rig.held(0)
-        assert await rig.dry_run.explain(held, Header(1, b"\x77" * 32, b"")) == [None]
-        said = await rig.dry_run.explain(held, await rig.head())
-        assert said[0] is not None
-        assert "length mismatch (all but the signatures holds)" in said[0]
+        open_tasks = await rig.open_tasks(0)
+        assert await rig.dry_run.explain(open_tasks, Header(1, b"\x77" * 32, b"")) == [None]
+        explained = await rig.dry_run.explain(open_tasks, await rig.head())
+        assert explained[0] is not None
+        assert "length mismatch (all but the signatures holds)" in explained[0]
 
 
 async def test_dry_run_is_skipped_for_an_answer_that_is_too_long() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 4)
-        held = await rig.held(0, 1, 2, 3)
+        open_tasks = await rig.open_tasks(0, 1, 2, 3)
         sizes = (300_000, 100_000, 100_000, 100_000)
-        held = [replace(one, response=b"x" * size) for one, size in zip(held, sizes, strict=True)]
+        open_tasks = [replace(task, response=b"x" * size) for task, size in zip(open_tasks, sizes, strict=True)]
         await rig.say(0)
         rig.relay.asked.clear()
-        said = await rig.dry_run.refusals(held, await rig.head())
-        assert [one and one.meaning for one in said] == [None, *[Meaning.PASSES] * 3]
-        assert [len(one) - 1 for one in rig.relay.asked if "eth_call" in one] == [2, 1]
+        meanings = await rig.dry_run.refusals(open_tasks, await rig.head())
+        assert [refusal and refusal.meaning for refusal in meanings] == [None, *[Meaning.PASSES] * 3]
+        assert [len(batch) - 1 for batch in rig.relay.asked if "eth_call" in batch] == [2, 1]
 
 
 async def test_nodes_agree_on_a_refusal_in_different_words() -> None:
     def worded(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"error": one["error"] | {"message": "VM execution error."}} if "error" in one else one
-            for one in answers
+            reply | {"error": reply["error"] | {"message": "VM execution error."}} if "error" in reply else reply
+            for reply in answers
         ]
 
     async with rehearsing(WIZARD) as rig, relaying(rig.net.rpc_url) as other:
         await make(rig.net, WIZARD, 1)
-        nodes = NodePool([Node(one.url, 31337, rig.clock) for one in (rig.relay, other)], rig.clock, Random(1), 2)
+        nodes = NodePool([Node(relay.url, 31337, rig.clock) for relay in (rig.relay, other)], rig.clock, Random(1), 2)
         contract = TaskManager(nodes, rig.contract.address, rig.contract.convention, 100)
         dry_run = DryRun(contract, rig.clock)
-        held, at = await rig.held(0), await rig.head()
+        tasks, at = await rig.open_tasks(0), await rig.head()
         other.twist = worded
         try:
-            assert [one and one.meaning for one in await dry_run.refusals(held, at)] == [Meaning.PASSES]
+            assert [refusal and refusal.meaning for refusal in await dry_run.refusals(tasks, at)] == [Meaning.PASSES]
             other.twist = broken({"code": 3, "message": "execution reverted", "data": "0x"})
-            assert await dry_run.refusals(held, at) == [None]
-            (read,) = await contract.simulate([contract.convention.dry_run(held[0].task, b"x")], b"\x11" * 20, at)
+            assert await dry_run.refusals(tasks, at) == [None]
+            (read,) = await contract.simulate([contract.convention.dry_run(tasks[0].task, b"x")], b"\x11" * 20, at)
             assert isinstance(read, Unread) and "disagree" in read.reason
         finally:
             await nodes.close()
@@ -365,13 +365,13 @@ def test_every_convention_has_a_case() -> None:
 async def test_dry_run_has_the_sender_that_the_convention_names(tmp_path: Path) -> None:
     """The wizard's aggregator may answer; its generator, were it named by mistake, may not, and that ends the play."""
     preset = files("watcher.chain.convention").joinpath("presets", "wizard.toml").read_text()
-    for view, words in (("aggregator()", "input quorum length mismatch"), ("generator()", None), ("nobody()", None)):
+    for view, reason in (("aggregator()", "input quorum length mismatch"), ("generator()", None), ("nobody()", None)):
         file = tmp_path / "own.toml"
         file.write_text(preset.replace("[call]\n", f'[call]\nsender_view = "{view}"\n'))
         async with rehearsing(WIZARD, window_blocks=10) as rig:
             rig.contract.convention = convention("custom", file)
             await make(rig.net, WIZARD, 1)
             await rig.net.mine()
-            (said,) = await rig.say(0)
-            assert (said is None) == (words is None)
-            assert said is None or words is None or words in said[1]
+            (refusal,) = await rig.say(0)
+            assert (refusal is None) == (reason is None)
+            assert refusal is None or reason is None or reason in refusal[1]

@@ -144,16 +144,16 @@ async def test_a_transaction_mined_before_its_sender_heard_of_it_is_followed(
     """No further block comes: the head that holds it has been looked at, and has to be looked at again."""
     send, asked_twice = devnet.manager.respond, asyncio.Event()
 
-    async def slow(*given: Any) -> str:
-        tx_hash = await send(*given)
-        heads, look = 0, devnet.chain.block
+    async def slow(*arguments: Any) -> str:
+        tx_hash = await send(*arguments)
+        heads, read_block = 0, devnet.chain.block
 
         async def counted(which: str) -> dict[str, Any] | None:
             nonlocal heads
             heads += 1
             if heads > 2:
                 asked_twice.set()
-            return await look(which)
+            return await read_block(which)
 
         monkeypatch.setattr(devnet.chain, "block", counted)
         await asked_twice.wait()
@@ -270,10 +270,10 @@ async def test_a_body_beyond_the_limit_is_413(client: Client) -> None:
 async def test_same_answer_is_already_finished_when_it_has_landed(devnet: Devnet, client: Client) -> None:
     await client.answer(1)
     await landed(devnet)
-    again = await client.answer(1)
+    second = await client.answer(1)
     (sent,) = records(devnet, "sent")
-    assert (again.status, again.rpc["error"]["code"]) == (400, 0)
-    assert f"already finished: {sent['tx_hash']}" in again.rpc["error"]["message"]
+    assert (second.status, second.rpc["error"]["code"]) == (400, 0)
+    assert f"already finished: {sent['tx_hash']}" in second.rpc["error"]["message"]
     task, _ = await devnet.manager.task_at(1, client.block)
     assert task is not None
     by_operator_api = await client.send(operator_request(task, 1, response_digest(1, ANSWER)))
@@ -284,7 +284,7 @@ async def test_same_answer_is_already_finished_when_it_has_landed(devnet: Devnet
 async def test_many_requests_for_one_answer_make_one_transaction(devnet: Devnet, client: Client) -> None:
     seen = await asyncio.gather(*(client.answer(1) for _ in range(12)))
     assert await landed(devnet) == [(1, ANSWER)]
-    assert {one.status for one in seen} <= {200, 400}
+    assert {response.status for response in seen} <= {200, 400}
     assert len(records(devnet, "sent")) == 1
     assert answers_by_task(devnet.journal.path) == {1: {"0x2a"}}
 
@@ -502,18 +502,18 @@ async def test_a_fault_on_the_answer_and_one_at_the_chain_can_strike_together(de
 
 async def test_faults_are_set_listed_and_cleared_over_http(devnet: Devnet, client: Client) -> None:
     path = "/_emulator/faults"
-    given = [{"kind": "status", "status": 503, "times": 2}, {"kind": "reset"}]
-    listed = (await client.send(given, path=path)).body
-    assert [(one["kind"], one["times"]) for one in json.loads(listed)] == [("status", 2), ("reset", None)]
+    faults = [{"kind": "status", "status": 503, "times": 2}, {"kind": "reset"}]
+    listed = (await client.send(faults, path=path)).body
+    assert [(fault["kind"], fault["times"]) for fault in json.loads(listed)] == [("status", 2), ("reset", None)]
     seen = [await client.answer(n) for n in range(4)]
-    assert [one.status for one in seen] == [503, 503, 0, 0]
+    assert [response.status for response in seen] == [503, 503, 0, 0]
     assert len(json.loads((await client.send(b"", path=path, verb="GET")).body)) == 1
     assert (await client.send(b"", path=path, verb="DELETE")).body == b"[]"
     assert (await client.answer(0)).status == 200
 
 
 @pytest.mark.parametrize(
-    "given",
+    "body",
     [
         b"{",
         b"7",
@@ -524,8 +524,8 @@ async def test_faults_are_set_listed_and_cleared_over_http(devnet: Devnet, clien
         b'{"kind":"rival","text":"xyz"}',
     ],
 )
-async def test_an_impossible_fault_is_refused_with_words(devnet: Devnet, client: Client, given: bytes) -> None:
-    seen = await client.send(given, path="/_emulator/faults")
+async def test_an_impossible_fault_is_refused_with_words(devnet: Devnet, client: Client, body: bytes) -> None:
+    seen = await client.send(body, path="/_emulator/faults")
     assert seen.status == 400
     assert len(json.loads(seen.body)["error"]) > 10
     assert devnet.hosted.faults.active == ()
@@ -568,7 +568,7 @@ async def test_a_hundred_answers_at_once_all_land(devnet: Devnet, client: Client
     indices = await devnet.create_tasks([MESSAGE] * 100)
     block, began = await devnet.chain.head(), time.monotonic()
     requests = [proxy_request(i, block, bytes([i % 256])) for i in indices]
-    seen = await asyncio.gather(*(client.send(one, timeout_s=20) for one in requests))
-    assert [one.status for one in seen] == [200] * 100
+    seen = await asyncio.gather(*(client.send(request, timeout_s=20) for request in requests))
+    assert [response.status for response in seen] == [200] * 100
     assert sorted(await landed(devnet, 100)) == [(i, bytes([i % 256])) for i in indices]
     assert time.monotonic() - began < DEADLINE_S

@@ -27,15 +27,17 @@ async def test_every_task_is_answered_through_the_operator_api(case: Case) -> No
     async with world(case) as client:
         devnet = client.devnet
         block = await make(devnet, case, 3)
-        held = keccak(encode([case.task], [case.task_words(block)]))
-        assert [await devnet.manager.view("allTaskHashes", index) for index in range(3)] == [held] * 3
+        task_hash = keccak(encode([case.task], [case.task_words(block)]))
+        assert [await devnet.manager.view("allTaskHashes", index) for index in range(3)] == [task_hash] * 3
         for index in range(3):
             status, answer = await client.operator(case, index, block)
             assert (status, answer["result"]["sig_hash"]) == (200, "0x" + case.digest(index).hex())
-        assert [one["succeeded"] for one in await records(devnet, "mined", 3)] == [True] * 3
+        assert [record["succeeded"] for record in await records(devnet, "mined", 3)] == [True] * 3
 
         content = case.as_bytes(case.answer)
-        assert [(one.index, one.message) for one in await devnet.manager.answers()] == [(i, content) for i in range(3)]
+        assert [(answer.index, answer.message) for answer in await devnet.manager.answers()] == [
+            (i, content) for i in range(3)
+        ]
         assert answers_by_task(devnet.journal.path) == {index: {"0x" + content.hex()} for index in range(3)}
         span = {"address": devnet.task_manager, "topics": ["0x" + case.responded], "fromBlock": "0x0"}
         logs = await devnet.chain.rpc.call("eth_getLogs", span)
@@ -154,15 +156,15 @@ async def test_bytes_that_are_no_utf8_pass_through_a_string_untouched() -> None:
         devnet, odd = client.devnet, b"\xff\x00\xfe"
         assert await devnet.create_tasks([odd]) == [0]
         block = await devnet.chain.head()
-        task, held = await devnet.manager.task_at(0, block)
+        task, stored_hash = await devnet.manager.task_at(0, block)
         assert task is not None
-        assert (task.message, task.hash()) == (odd, held)
+        assert (task.message, task.hash()) == (odd, stored_hash)
         raw = encode(["(bytes,uint32,bytes,uint32)", "(uint32,bytes)"], [(odd, block, b"\x00", 66), (0, odd)])
         digest = keccak(encode(["(uint32,bytes)"], [(0, odd)]))
         change = {"params_raw": "0x" + raw.hex(), "sig_hash": "0x" + digest.hex()}
         assert (await client.operator(CHAINBASE, 0, block, **change))[0] == 200
         assert (await records(devnet, "mined", 1))[0]["succeeded"] is True
-        assert [one.message for one in await devnet.manager.answers()] == [odd]
+        assert [answer.message for answer in await devnet.manager.answers()] == [odd]
 
 
 @pytest.mark.parametrize("case", [WIZARD, BRIDGE], ids=lambda case: case.name)
@@ -175,7 +177,7 @@ async def test_proxy_serves_only_the_wizard_under_its_own_method(case: Case) -> 
         assert f"not found the method {other}" in answer["error"]["message"]
         assert (await client.proxy(case, 0, block))[0] == 200
         assert (await records(client.devnet, "mined", 1))[0]["succeeded"] is True
-        assert [one.message for one in await client.devnet.manager.answers()] == [case.answer]
+        assert [answer.message for answer in await client.devnet.manager.answers()] == [case.answer]
 
 
 @pytest.mark.parametrize("case", [SQUARING, CHAINBASE], ids=lambda case: case.name)

@@ -100,9 +100,9 @@ class Rig:
         await self.net.mine()
 
 
-async def opened(folder: Path, stack: AsyncExitStack, endpoints: int, quorum: int, window: int = WINDOW) -> Rig:
+async def opened(folder: Path, stack: AsyncExitStack, node_count: int, quorum: int, window: int = WINDOW) -> Rig:
     clock = Ahead()
-    ground = await laid(stack, folder, window=window, relays=endpoints, quorum=quorum, clock=clock)
+    ground = await laid(stack, folder, window=window, relays=node_count, quorum=quorum, clock=clock)
     return Rig(ground.net, ground.relays, ground.nodes, ground.contract, ground.ledger, clock, quorum, window)
 
 
@@ -119,14 +119,14 @@ def honest(_: Answers, answers: Answers) -> Answers:
 def calls(change: Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]) -> Twist:
     def twist(asked: Answers, answers: Answers) -> Answers:
         return [
-            change(question, one) if question["method"] == "eth_call" else one
-            for question, one in zip(asked, answers, strict=True)
+            change(question, reply) if question["method"] == "eth_call" else reply
+            for question, reply in zip(asked, answers, strict=True)
         ]
 
     return twist
 
 
-zeros = calls(lambda _, one: one | {"result": ZERO})
+zeros = calls(lambda _, reply: reply | {"result": ZERO})
 
 
 def without_responses(rig: Rig) -> Twist:
@@ -135,17 +135,19 @@ def without_responses(rig: Rig) -> Twist:
     assert view is not None
     selector = "0x" + view.call(0)[:4].hex()
     return calls(
-        lambda question, one: one | {"result": ZERO} if question["params"][0]["data"].startswith(selector) else one
+        lambda question, reply: (
+            reply | {"result": ZERO} if question["params"][0]["data"].startswith(selector) else reply
+        )
     )
 
 
 async def accept(rig: Rig) -> None:
     """Give the only task a response, and have an API accept it that never brings it on the chain."""
     source = rig.ledger.source_id
-    (held,) = await rig.ledger.write(claims.claim, source, [State.READY], 1, 60_000)
-    await rig.ledger.write(hook_results.keep_answer, held, Response(b"ours", "test", 1))
-    claimed = await rig.ledger.write(claims.claim, source, [State.COMPUTED], 1, 60_000)
-    (attempt,) = await rig.ledger.write(sending.begin, claimed, "proxy", {claimed[0].row_id: b"\0" * 32}, 60_000)
+    (claimed,) = await rig.ledger.write(claims.claim, source, [State.READY], 1, 60_000)
+    await rig.ledger.write(hook_results.keep_answer, claimed, Response(b"ours", "test", 1))
+    to_send = await rig.ledger.write(claims.claim, source, [State.COMPUTED], 1, 60_000)
+    (attempt,) = await rig.ledger.write(sending.begin, to_send, "proxy", {to_send[0].row_id: b"\0" * 32}, 60_000)
     await rig.ledger.write_item(sending.settle, Settlement(attempt, Sent(Accepted(), 200, b"", 1), claims.RetryAt()))
 
 
@@ -265,16 +267,16 @@ async def test_an_invented_response_event_is_withdrawn_and_the_task_expires(rig:
     await final_task(rig)
     await rig.step()
     block = await rig.net.chain.head()
-    shown = await rig.nodes.header(block)
-    assert shown is not None
-    forged = Responded(0, b"evil", b"\x01" * 64, b"\x02" * 32, Sighting(block, shown.hash, b"\x03" * 32, 7))
+    header = await rig.nodes.header(block)
+    assert header is not None
+    forged = Responded(0, b"evil", b"\x01" * 64, b"\x02" * 32, Sighting(block, header.hash, b"\x03" * 32, 7))
     await rig.ledger.write(ingest.store_responses, rig.ledger.source_id, [forged])
     await rig.net.mine(WINDOW + DEPTH)
     for _ in range(5):
         await rig.later()
     assert await rig.state() == "expired"
     events = await rig.ledger.read(queries.recent_events, rig.ledger.source_id)
-    assert [one.kind for one in events if one.kind == "response withdrawn"] == ["response withdrawn"]
+    assert [event.kind for event in events if event.kind == "response withdrawn"] == ["response withdrawn"]
 
 
 async def test_an_expired_task_is_answered_when_its_response_is_shown_later(rig: Rig) -> None:
@@ -285,8 +287,8 @@ async def test_an_expired_task_is_answered_when_its_response_is_shown_later(rig:
 
     def hiding(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": []} if question["method"] == "eth_getLogs" else one
-            for question, one in zip(asked, hide_state(asked, answers), strict=True)
+            reply | {"result": []} if question["method"] == "eth_getLogs" else reply
+            for question, reply in zip(asked, hide_state(asked, answers), strict=True)
         ]
 
     rig.lie(hiding)
@@ -303,8 +305,8 @@ async def test_an_expired_task_is_answered_when_its_response_is_shown_later(rig:
 
 def without_logs(asked: Answers, answers: Answers) -> Answers:
     return [
-        one | {"result": []} if question["method"] == "eth_getLogs" else one
-        for question, one in zip(asked, answers, strict=True)
+        reply | {"result": []} if question["method"] == "eth_getLogs" else reply
+        for question, reply in zip(asked, answers, strict=True)
     ]
 
 
@@ -397,15 +399,15 @@ async def test_the_state_of_the_head_is_enough_for_every_end(rig: Rig, answered:
     newest: dict[str, int] = {}
 
     def pruned(asked: Answers, answers: Answers) -> Answers:
-        for one in answers:
-            if isinstance(one.get("result"), dict) and "parentHash" in one["result"]:
-                newest[one["result"]["hash"]] = int(one["result"]["number"], 16)
+        for reply in answers:
+            if isinstance(reply.get("result"), dict) and "parentHash" in reply["result"]:
+                newest[reply["result"]["hash"]] = int(reply["result"]["number"], 16)
         return [
-            {"jsonrpc": "2.0", "id": one["id"], "error": gone}
+            {"jsonrpc": "2.0", "id": reply["id"], "error": gone}
             if question["method"] == "eth_call"
             and newest.get(question["params"][1]["blockHash"], 0) < max(newest.values(), default=0)
-            else one
-            for question, one in zip(asked, answers, strict=True)
+            else reply
+            for question, reply in zip(asked, answers, strict=True)
         ]
 
     rig.lie(pruned)

@@ -37,30 +37,30 @@ async def test_the_examples_configuration_is_the_devnets(case: Case) -> None:
     async with world(case) as client:
         devnet = client.devnet
         folder = case_folder(case)
-        given = tomllib.loads(devnet.toml(app_dir=f"examples/{folder}"))
-        shown = tomllib.loads((EXAMPLES / folder / "watcher.toml").read_text("utf-8"))
-        assert shown["task_manager"].pop("start_block") <= given["task_manager"].pop("start_block")
-        assert shown["task_manager"] == given["task_manager"]
-        assert shown["hook"] == given["hook"]
+        built = tomllib.loads(devnet.toml(app_dir=f"examples/{folder}"))
+        example = tomllib.loads((EXAMPLES / folder / "watcher.toml").read_text("utf-8"))
+        assert example["task_manager"].pop("start_block") <= built["task_manager"].pop("start_block")
+        assert example["task_manager"] == built["task_manager"]
+        assert example["hook"] == built["hook"]
         port = str(devnet.hosted.port)
-        operator = {key: value for key, value in given["operator"].items() if key not in ("concurrency", "timeout_s")}
-        assert shown["operator"] == operator | {"url": operator["url"].replace(port, "8902")}
-        urls = [url.rpartition(":")[0] + ":8545" for url in given["chain"]["rpc_urls"]]
-        assert shown["chain"] == given["chain"] | {"rpc_urls": urls}
+        operator = {key: value for key, value in built["operator"].items() if key not in ("concurrency", "timeout_s")}
+        assert example["operator"] == operator | {"url": operator["url"].replace(port, "8902")}
+        urls = [url.rpartition(":")[0] + ":8545" for url in built["chain"]["rpc_urls"]]
+        assert example["chain"] == built["chain"] | {"rpc_urls": urls}
 
 
 @every_case
 async def test_the_ready_configuration_takes_the_api_that_serves_the_convention(case: Case) -> None:
     async with world(case) as client:
-        given = tomllib.loads(client.devnet.toml())
-        assert given["task_manager"]["convention"] == case.name
-        assert given["hook"]["target"] == f"{case_folder(case)}:respond"
+        built = tomllib.loads(client.devnet.toml())
+        assert built["task_manager"]["convention"] == case.name
+        assert built["hook"]["target"] == f"{case_folder(case)}:respond"
         proxied = case in (WIZARD, BRIDGE)
-        assert (given["operator"]["api"], "avs_name" in given["operator"]) == (
+        assert (built["operator"]["api"], "avs_name" in built["operator"]) == (
             "proxy" if proxied else "operator",
             not proxied,
         )
-        assert given["operator"]["method"] == case.method
+        assert built["operator"]["method"] == case.method
         chosen = tomllib.loads(client.devnet.toml(api="operator", target="my:hook"))
         assert (chosen["operator"]["avs_name"], chosen["hook"]["target"]) == ("devnet", "my:hook")
 
@@ -77,13 +77,13 @@ async def test_the_command_plays_the_convention_and_asks(case: Case, tmp_path: P
         while not lines[-1].startswith("# export WATCHER_OPERATOR__PASSWORD="):
             assert lines[-1], "".join(lines)
             lines.append((await asyncio.wait_for(process.stdout.readline(), DEADLINE_S)).decode())
-        given = tomllib.loads("".join(lines))
-        assert given["task_manager"]["convention"] == case.name
+        built = tomllib.loads("".join(lines))
+        assert built["task_manager"]["convention"] == case.name
         async with aiohttp.ClientSession(trust_env=False) as session:
-            chain = Chain(Rpc(session, given["chain"]["rpc_urls"][0]))
+            chain = Chain(Rpc(session, built["chain"]["rpc_urls"][0]))
 
             async def asked() -> bool:
-                count = await chain.call(given["task_manager"]["address"], call_data("latestTaskNum"))
+                count = await chain.call(built["task_manager"]["address"], call_data("latestTaskNum"))
                 return int.from_bytes(count, "big") >= 2
 
             await until(asked)

@@ -41,11 +41,11 @@ async def test_a_window_that_confirmations_use_up_is_warned_of(tmp_path: Path) -
                 "task_manager": {"address": net.task_manager, "start_block": 0},
                 "operator": {"api": "none"},
             }
-            found = await Examination(Settings(**tables)).run()  # type: ignore[arg-type]
-            said = {one.check: one for one in found if one.what == "contract"}
-            assert "within 6 blocks" in said["views"].words
-            assert said["window"].verdict == verdict
-            assert verdict != "warning" or "leave little of a window of 6 blocks" in said["window"].words
+            findings = await Examination(Settings(**tables)).run()  # type: ignore[arg-type]
+            by_check = {finding.check: finding for finding in findings if finding.what == "contract"}
+            assert "within 6 blocks" in by_check["views"].words
+            assert by_check["window"].verdict == verdict
+            assert verdict != "warning" or "leave little of a window of 6 blocks" in by_check["window"].words
 
 
 async def test_latest_is_the_block_of_the_first_start_after_a_restart(tmp_path: Path) -> None:
@@ -79,11 +79,11 @@ async def test_a_start_at_a_block_of_the_future_waits_for_it(tmp_path: Path) -> 
         await rig.until(lambda: rig.cursor() == first_block - 1, "the ledger is begun")
         assert daemon.running
         await rig.net.mine(first_block - await rig.net.chain.head())
-        wanted = await rig.create(2)
+        indices = await rig.create(2)
         await rig.net.mine()
-        await rig.until(lambda: rig.all_in("accepted", indices=wanted), "what came from then on is answered")
+        await rig.until(lambda: rig.all_in("accepted", indices=indices), "what came from then on is answered")
         assert not set(too_early) & set(rig.states())
-        assert "READY=1" in daemon.hear()
+        assert "READY=1" in daemon.notices()
         assert await daemon.stop() == 0
 
 
@@ -107,10 +107,10 @@ async def test_first_index_is_found_in_the_logs_when_no_node_keeps_old_state(tmp
                 """A node without an archive: state of the head only."""
                 nonlocal refused
                 error = {"code": -32000, "message": "missing trie node 5a1f (path ) state is not available"}
-                for ask, (place, one) in zip(asked, enumerate(answers), strict=True):
+                for ask, (place, reply) in zip(asked, enumerate(answers), strict=True):
                     if ask["method"] == "eth_call" and ask["params"][1]["blockHash"] != "0x" + at.hash.hex():
                         refused += 1
-                        answers[place] = {"jsonrpc": "2.0", "id": one["id"], "error": error}
+                        answers[place] = {"jsonrpc": "2.0", "id": reply["id"], "error": error}
                 return answers
 
             relay.twist = forgetful

@@ -61,10 +61,10 @@ def flooding(size: int, forge: Callable[[int, Log], Log]) -> Callable[[Answers, 
     """Beside the first true log of each list, so many that `forge(number, log)` makes of it."""
 
     def twist(asked: Answers, answers: Answers) -> Answers:
-        for ask, one in zip(asked, answers, strict=True):
-            if ask["method"] == "eth_getLogs" and one["result"]:
-                log = one["result"][0]
-                one["result"] = [*(log | forge(number, log) for number in range(size)), *one["result"]]
+        for ask, reply in zip(asked, answers, strict=True):
+            if ask["method"] == "eth_getLogs" and reply["result"]:
+                log = reply["result"][0]
+                reply["result"] = [*(log | forge(number, log) for number in range(size)), *reply["result"]]
         return answers
 
     return twist
@@ -99,9 +99,9 @@ async def test_a_flood_of_logs_is_one_event_and_true_tasks_are_stored(
     await rig.catch_up()
     assert time.monotonic() - began_s < 60
     assert await rig.states() == {0: "seen", 1: "seen"}
-    ((told, words),) = await rig.events()
-    assert (told, words.partition(":")[0]) == (kind, f"{FLOOD} {what}")
-    assert f"and {FLOOD - 3} more" in words
+    ((name, message),) = await rig.events()
+    assert (name, message.partition(":")[0]) == (kind, f"{FLOOD} {what}")
+    assert f"and {FLOOD - 3} more" in message
     await rig.admit.step()
     assert await rig.states() == {0: "ready", 1: "ready"}
 
@@ -111,8 +111,8 @@ async def test_indices_beyond_the_count_are_not_stored(rig: Rig) -> None:
 
     def behind(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": "0x" + (1).to_bytes(32).hex()} if ask["method"] == "eth_call" else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": "0x" + (1).to_bytes(32).hex()} if ask["method"] == "eth_call" else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     await rig.net.create_tasks([b"one", b"two", b"three"])
@@ -131,8 +131,8 @@ async def test_indices_beyond_the_count_are_not_stored(rig: Rig) -> None:
 async def test_a_count_of_zero_or_none_at_all_sets_no_task_aside(rig: Rig, count: str | None) -> None:
     def emptied(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": count} if ask["method"] == "eth_call" else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": count} if ask["method"] == "eth_call" else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     await rig.net.create_tasks([b"one", b"two"])

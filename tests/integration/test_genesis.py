@@ -25,16 +25,16 @@ def begun(genesis: bytes | None, *finals: tuple[int, bytes]) -> Beginning:
     return Beginning(0, genesis, finals)
 
 
-def refusing(*heights: int, said: dict[str, Any]) -> Callable[[Answers, Answers], Answers]:
+def refusing(*heights: int, refusal: dict[str, Any]) -> Callable[[Answers, Answers], Answers]:
     """Blocks that the node does not keep, and says so in its own way."""
     refused = [hex(height) for height in heights]
 
     def twist(asked: Answers, answers: Answers) -> Answers:
         return [
-            {"jsonrpc": "2.0", "id": one["id"]} | said
+            {"jsonrpc": "2.0", "id": reply["id"]} | refusal
             if ask["method"] == "eth_getBlockByNumber" and ask["params"][0] in refused
-            else one
-            for ask, one in zip(asked, answers, strict=True)
+            else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     return twist
@@ -45,8 +45,10 @@ def showing(hash_: Callable[[], bytes]) -> Callable[[Answers, Answers], Answers]
 
     def twist(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": one["result"] | {"hash": "0x" + hash_().hex()}} if ask["params"][:1] == ["0x0"] else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": reply["result"] | {"hash": "0x" + hash_().hex()}}
+            if ask["params"][:1] == ["0x0"]
+            else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     return twist
@@ -65,7 +67,7 @@ async def pair(tmp_path: Path) -> AsyncIterator[tuple[Relay, Relay, NodePool]]:
         relaying(anvil.http_url) as second,
     ):
         await chain.mine(2)
-        nodes = NodePool([Node(one.url, 31337, clock) for one in (first, second)], clock, Random(1))
+        nodes = NodePool([Node(relay.url, 31337, clock) for relay in (first, second)], clock, Random(1))
         try:
             yield first, second, nodes
         finally:
@@ -122,33 +124,37 @@ NOT_KEPT: list[dict[str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize("said", NOT_KEPT)
+@pytest.mark.parametrize("refusal", NOT_KEPT)
 async def test_block_0_is_optional_when_no_node_keeps_it(
-    pair: tuple[Relay, Relay, NodePool], said: dict[str, Any]
+    pair: tuple[Relay, Relay, NodePool], refusal: dict[str, Any]
 ) -> None:
     first, second, nodes = pair
-    first.twist = second.twist = refusing(0, said=said)
+    first.twist = second.twist = refusing(0, refusal=refusal)
     assert await genesis_hash(nodes, None) is None
     assert await genesis_hash(nodes, begun(OURS)) is None
-    assert [one.reason for one in nodes.seen] == [None, None]
+    assert [node.reason for node in nodes.seen] == [None, None]
 
 
 async def test_block_0_is_optional_when_its_request_fails(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
 
     def fails(asked: Answers, answers: Answers) -> Any:
-        return answers if all(one["method"] == "eth_chainId" for one in asked) else web.Response(status=500, text="x")
+        return (
+            answers
+            if all(request["method"] == "eth_chainId" for request in asked)
+            else web.Response(status=500, text="x")
+        )
 
     first.twist = second.twist = fails
     assert await genesis_hash(nodes, None) is None
-    assert [one.reason for one in nodes.seen] == [None, None]
+    assert [node.reason for node in nodes.seen] == [None, None]
 
 
 async def test_any_final_block_of_the_ledger_tells_the_chain(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
     header = await nodes.header(2)
     assert header is not None
-    first.twist = second.twist = refusing(0, said=NOT_KEPT[0])
+    first.twist = second.twist = refusing(0, refusal=NOT_KEPT[0])
     assert await genesis_hash(nodes, begun(None, (2, header.hash))) is None
     first.twist = second.twist = showing(lambda: OTHERS)
     assert await genesis_hash(nodes, begun(OURS, (1, OTHERS), (2, header.hash))) == OURS
@@ -157,7 +163,7 @@ async def test_any_final_block_of_the_ledger_tells_the_chain(pair: tuple[Relay, 
 
 async def test_another_old_final_block_at_every_node_is_another_chain(pair: tuple[Relay, Relay, NodePool]) -> None:
     first, second, nodes = pair
-    first.twist = second.twist = refusing(0, said=NOT_KEPT[0])
+    first.twist = second.twist = refusing(0, refusal=NOT_KEPT[0])
     with pytest.raises(FixConfiguration, match="block 1 of the ledger's chain is 0x1111"):
         await genesis_hash(nodes, begun(OURS, (1, OURS), (2, OURS)))
     assert await genesis_hash(nodes, begun(OURS, (2, OURS))) is None, "the watch decides on the newest final block"

@@ -121,8 +121,8 @@ async def crewed(app_dir: Path, lines: list[str] | None = None, **plan: int | fl
         if lines is not None:
             lines.append(line)
 
-    given = PoolPlan(**{"workers": 1, "timeout_s": 20, **plan})  # type: ignore[arg-type]
-    async with WorkerPool("hook:respond", app_dir, given, log=log) as pool:
+    resolved = PoolPlan(**{"workers": 1, "timeout_s": 20, **plan})  # type: ignore[arg-type]
+    async with WorkerPool("hook:respond", app_dir, resolved, log=log) as pool:
         yield pool
 
 
@@ -141,11 +141,11 @@ async def failure(pool: WorkerPool, message: str) -> str:
 # -- children --
 
 
-@pytest.mark.parametrize(("how", "words"), [("crash", "SIGSEGV"), ("hang", "longer than")])
-async def test_a_detached_child_dies_when_its_worker_fails(app_dir: Path, how: str, words: str) -> None:
+@pytest.mark.parametrize(("how", "message"), [("crash", "SIGSEGV"), ("hang", "longer than")])
+async def test_a_detached_child_dies_when_its_worker_fails(app_dir: Path, how: str, message: str) -> None:
     lines: list[str] = []
     async with crewed(app_dir, lines, timeout_s=2) as pool:
-        assert words in await failure(pool, f"detached {how}")
+        assert message in await failure(pool, f"detached {how}")
         (pid,) = [int(line.split()[1]) for line in lines if line.startswith("left ")]
         assert await ended(pid)
         assert await answer(pool, "echo next") == b"next"
@@ -154,7 +154,7 @@ async def test_a_detached_child_dies_when_its_worker_fails(app_dir: Path, how: s
 @pytest.mark.parametrize("message", ["detached", "by_setsid_program", "stopped_child"])
 async def test_child_in_its_own_session_dies_when_the_worker_is_stopped(app_dir: Path, message: str) -> None:
     async with crewed(app_dir, tasks_per_worker=2) as pool:
-        pids = [int(one) for one in (await answer(pool, message)).split()]
+        pids = [int(pid) for pid in (await answer(pool, message)).split()]
         for pid in pids:
             os.kill(pid, 0)
         await answer(pool, "echo last")
@@ -246,8 +246,8 @@ async def test_a_run_that_needs_too_much_memory_fails_with_the_limit(app_dir: Pa
     async with crewed(app_dir, memory_mb=200) as pool:
         worker = await answer(pool, "pid")
         assert await answer(pool, "takes 50") == b"took"
-        words = await failure(pool, message)
-        assert "MemoryError" in words and words.endswith("hook.memory_mb = 200 is the limit")
+        reason = await failure(pool, message)
+        assert "MemoryError" in reason and reason.endswith("hook.memory_mb = 200 is the limit")
         assert await answer(pool, "pid") != worker, "a worker whose memory is full takes no further task"
         assert await answer(pool, "takes 50") == b"took"
 

@@ -63,7 +63,7 @@ def spins(_):
     while True: pass
 def sleeps(_): print("begun"); time.sleep(600)
 def holds_the_lock(_): print("begun"); return re.match(r"(a+)+$", "a" * 64 + "b")
-def os_exit(_): print("last words", end=""); sys.stdout.flush(); os._exit(7)
+def os_exit(_): print("last line", end=""); sys.stdout.flush(); os._exit(7)
 def segfault(_): ctypes.string_at(0)
 def killed(_): os.kill(os.getpid(), signal.SIGKILL)
 def closes_fds(_): os.closerange(0, 4096); return b"x"
@@ -143,11 +143,11 @@ class Lines:
 
     def __init__(self) -> None:
         self.seen: list[tuple[Task | None, str]] = []
-        self._news = asyncio.Event()
+        self._changed = asyncio.Event()
 
     def __call__(self, task: Task | None, line: str) -> None:
         self.seen.append((task, line))
-        self._news.set()
+        self._changed.set()
 
     @property
     def text(self) -> str:
@@ -159,8 +159,8 @@ class Lines:
                 for _, line in self.seen:
                     if part in line:
                         return line
-                self._news.clear()
-                await self._news.wait()
+                self._changed.clear()
+                await self._changed.wait()
 
 
 @pytest.fixture
@@ -191,9 +191,9 @@ async def answer(pool: WorkerPool, message: str) -> str:
 async def failure(pool: WorkerPool, message: str) -> str:
     with pytest.raises(AttemptFailed) as caught:
         await pool.run(make_task(message.encode()))
-    words = str(caught.value)
-    assert len(words) < 1300 and words.isprintable()
-    return words
+    reason = str(caught.value)
+    assert len(reason) < 1300 and reason.isprintable()
+    return reason
 
 
 async def ended(pid: int, deadline_s: float = 10) -> bool:
@@ -234,8 +234,8 @@ async def test_worker_stays_when_its_hook_raises_or_returns_another_type(
 ) -> None:
     async with crewed(app_dir, lines, hook=hook) as pool:
         worker = await answer(pool, "pid")
-        for fault, words in FAILURES:
-            assert words.format(file=app_dir / "hostile.py") in await failure(pool, fault), fault
+        for fault, reason in FAILURES:
+            assert reason.format(file=app_dir / "hostile.py") in await failure(pool, fault), fault
         assert await answer(pool, "pid") == worker
 
 
@@ -247,12 +247,12 @@ async def test_an_error_inside_a_library_is_placed_at_the_authors_line(app_dir: 
 
 async def test_worker_is_replaced_when_its_hook_kills_it(app_dir: Path, lines: Lines) -> None:
     async with crewed(app_dir, lines) as pool:
-        for fault, words in CRASHES:
+        for fault, reason in CRASHES:
             worker = int(await answer(pool, "pid"))
-            assert words in await failure(pool, fault), fault
+            assert reason in await failure(pool, fault), fault
             assert int(await answer(pool, "pid")) != worker
             assert reaped(worker)
-    assert "last words" in lines.text
+    assert "last line" in lines.text
 
 
 @pytest.mark.parametrize("fault", HANGS)

@@ -71,7 +71,7 @@ def entry_point(app_dir: Path, package: str, name: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "words"),
+    ("target", "message"),
     [
         ("goood:respond", r"there is no module goood \(looked in .* and the installed packages\); did you mean good\?"),
         ("pack.outer:respond", r"there is no module pack\.outer "),
@@ -100,10 +100,10 @@ def entry_point(app_dir: Path, package: str, name: str, value: str) -> None:
         ("", r"is neither module:attribute nor an entry point"),
     ],
 )
-async def test_each_problem_with_a_target_has_its_own_words(app_dir: Path, target: str, words: str) -> None:
+async def test_each_problem_with_a_target_has_its_own_words(app_dir: Path, target: str, message: str) -> None:
     with pytest.raises(FixConfiguration) as problem:
         await check_hook(target, app_dir)
-    assert re.search(words, str(problem.value)), str(problem.value)
+    assert re.search(message, str(problem.value)), str(problem.value)
     assert str(problem.value).startswith("hook.target = ")
     assert str(problem.value).isprintable() and "Traceback" not in str(problem.value)
     assert len(problem.value.problems) == 1

@@ -45,8 +45,8 @@ def app_dir(tmp_path: Path) -> Path:
 
 @pytest.fixture
 async def pool(app_dir: Path) -> AsyncIterator[WorkerPool]:
-    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=1, timeout_s=20)) as one:
-        yield one
+    async with WorkerPool("hook:respond", app_dir, PoolPlan(workers=1, timeout_s=20)) as opened:
+        yield opened
 
 
 async def answer(pool: WorkerPool, message: str) -> str:
@@ -134,7 +134,7 @@ async def test_reload_swaps_every_worker_when_the_new_code_loads(app_dir: Path) 
         assert before != now == pool.version and re.fullmatch(r"hook:respond@[0-9a-f]{12}", now)
         assert await pool.changed_files() == ""
         later = await asyncio.gather(*(pool.run(make_task(b"code")) for _ in range(6)))
-        assert {(one.resp_message, one.hook_version) for one in later if isinstance(one, Response)} == {
+        assert {(outcome.resp_message, outcome.hook_version) for outcome in later if isinstance(outcome, Response)} == {
             (b"1 h2 p1", now)
         }
         writer.write("begun before: ")
@@ -186,6 +186,6 @@ async def test_pool_starts_no_worker_before_a_reload_when_code_has_changed(app_d
         await pool.reload()
         assert await answer(pool, "code") == "2 h1 p1"
     logger.remove(sink)
-    told = [line for line in lines if line.startswith("hook.no_worker")]
-    assert 1 <= len(told) <= 2, "logged once, not at every try"
-    assert "code has changed" in told[0]
+    warnings = [line for line in lines if line.startswith("hook.no_worker")]
+    assert 1 <= len(warnings) <= 2, "logged once, not at every try"
+    assert "code has changed" in warnings[0]

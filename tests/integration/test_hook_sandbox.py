@@ -103,9 +103,9 @@ def plan(folder: Path, mode: str = "auto") -> PoolPlan:
 
 @pytest.fixture
 async def pool(folder: Path) -> AsyncIterator[WorkerPool]:
-    async with WorkerPool("hook:respond", folder, plan(folder)) as one:
-        assert one.exposed == ""
-        yield one
+    async with WorkerPool("hook:respond", folder, plan(folder)) as opened:
+        assert opened.exposed == ""
+        yield opened
 
 
 async def answer(pool: WorkerPool, message: str) -> str:
@@ -140,8 +140,8 @@ async def test_a_hook_cannot_touch_a_hidden_file(folder: Path, pool: WorkerPool,
         f"read {folder}/data/../{name}",
         f"read /proc/self/root{path}",
     ):
-        said = await outcome(pool, message)
-        assert "secret" not in said and ("denied" in said or "cross-device" in said), (message, said)
+        reply = await outcome(pool, message)
+        assert "secret" not in reply and ("denied" in reply or "cross-device" in reply), (message, reply)
     assert path.read_text() == before
 
 
@@ -212,8 +212,8 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
 async def test_a_hook_cannot_look_into_other_processes(pool: WorkerPool, other: subprocess.Popen[bytes]) -> None:
     for pid in (other.pid, os.getpid(), os.getppid()):
         for name in ("environ", "mem", "maps"):
-            said = await outcome(pool, f"read /proc/{pid}/{name}")
-            assert "secret" not in said and ("denied" in said or "not permitted" in said), said
+            message = await outcome(pool, f"read /proc/{pid}/{name}")
+            assert "secret" not in message and ("denied" in message or "not permitted" in message), message
         assert "denied" in await outcome(pool, f"opened {pid}")
         assert await answer(pool, f"attach {pid}") == "-1"
 
@@ -226,12 +226,12 @@ async def test_a_hook_cannot_signal_other_processes(pool: WorkerPool, other: sub
 
 async def test_one_worker_cannot_look_into_another(folder: Path) -> None:
     async with (
-        WorkerPool("hook:respond", folder, plan(folder)) as one,
-        WorkerPool("hook:respond", folder, plan(folder)) as two,
+        WorkerPool("hook:respond", folder, plan(folder)) as first,
+        WorkerPool("hook:respond", folder, plan(folder)) as second,
     ):
-        pid = int(await answer(two, "pid"))
-        assert await answer(one, f"attach {pid}") == "-1"
-        assert "denied" in await outcome(one, f"opened {pid}")
+        pid = int(await answer(second, "pid"))
+        assert await answer(first, f"attach {pid}") == "-1"
+        assert "denied" in await outcome(first, f"opened {pid}")
 
 
 async def test_nothing_is_hidden_when_it_is_off(folder: Path) -> None:
@@ -274,9 +274,9 @@ def test_a_command_protects_itself_before_the_worker(folder: Path, command: str)
         f"[hook]\ntarget = 'early:respond'\napp_dir = '{folder}'\n"
         f"[operator]\nurl = 'http://127.0.0.1:9'\n[ledger]\nurl = 'sqlite:///{folder}/watcher.db'\n"
     )
-    words = {"hook try": ["hook", "try", "--message", "0x00"], "check": ["check", "--json"]}[command]
+    arguments = {"hook try": ["hook", "try", "--message", "0x00"], "check": ["check", "--json"]}[command]
     done = subprocess.run(
-        [sys.executable, "-m", "watcher", *words, "--config", str(config)],
+        [sys.executable, "-m", "watcher", *arguments, "--config", str(config)],
         capture_output=True,
         text=True,
         timeout=60,

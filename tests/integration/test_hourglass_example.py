@@ -51,8 +51,8 @@ class Rig:
     consistency: Consistency
 
     async def _emit(self, event: bytes, task: bytes, avs: str, status: int, data: bytes) -> None:
-        words = encode(["address", "bytes32", "address"], [avs, task, avs])
-        call = task + status.to_bytes(32) + event + words + data
+        indexed = encode(["address", "bytes32", "address"], [avs, task, avs])
+        call = task + status.to_bytes(32) + event + indexed + data
         await self.net.chain.run(self.net.manager.roles.owner, self.mailbox, call)
 
     async def create(self, task: bytes, avs: str = OURS, deadline_s: int = 4_000_000_000) -> None:
@@ -82,8 +82,8 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         nodes = NodePool([Node(net.rpc_url, net.chain_id, clock)], clock, Random(1))
         stack.push_async_callback(nodes.close)
         address = bytes.fromhex(mailbox[2:])
-        shape = convention("custom", EXAMPLE / "convention.toml", answers=False)
-        contract = TaskManager(nodes, address, shape, 100)
+        described = convention("custom", EXAMPLE / "convention.toml", answers=False)
+        contract = TaskManager(nodes, address, described, 100)
         url = parse_url(f"sqlite:///{tmp_path / 'watcher.db'}")
         schema.upgrade(url)
         ledger = await stack.enter_async_context(open_ledger(url, clock, net.chain_id, address, 1))
@@ -105,8 +105,8 @@ async def test_observer_records_what_the_mailbox_shows_of_its_avs(rig: Rig) -> N
     await rig.read()
     assert await rig.read() == {verified: "final_other", waiting: "ready"}
     index = int.from_bytes(verified)
-    (shown,) = await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)
-    assert shown.message == b"forty-two"
+    (response,) = await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)
+    assert response.message == b"forty-two"
     for _ in range(2):
         await rig.consistency.run()
     assert rig.consistency.messages == (), "a status of 1 is no answer"

@@ -65,9 +65,9 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 
 def run_and_kill(path: Path, first: int, after_s: float) -> list[tuple[str, int]]:
     """Let the worker acknowledge something, kill it a moment later, and return all it had acknowledged."""
-    words = [sys.executable, "-c", WORKER, str(path), str(first)]
+    command = [sys.executable, "-c", WORKER, str(path), str(first)]
     with subprocess.Popen(
-        words, stdout=subprocess.PIPE, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
+        command, stdout=subprocess.PIPE, cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)}
     ) as worker:
         assert worker.stdout is not None
         line = worker.stdout.readline()
@@ -88,8 +88,8 @@ async def test_no_acknowledged_verb_is_lost_to_a_kill(tmp_path: Path, seed: int)
     acknowledged: list[tuple[str, int]] = []
     first = 0
     for _ in range(2):
-        said = run_and_kill(path, first, moments.uniform(0, 0.15))
-        acknowledged += said
+        lines = run_and_kill(path, first, moments.uniform(0, 0.15))
+        acknowledged += lines
         first = 8 + max(index for what, index in acknowledged if what == "recorded") // 8 * 8 + 8
     with sqlite3.connect(path) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
@@ -113,9 +113,9 @@ async def test_no_acknowledged_verb_is_lost_to_a_kill(tmp_path: Path, seed: int)
             counts = await ledger.read(queries.count_by_state, ledger.source_id)
             assert State.SENDING not in counts
             for row in rows.values():
-                moves, tries = await ledger.read(queries.story_of, row.id)
-                assert moves[0].to_state == "seen"
-                posts = [one for one in tries if one.kind == "post"]
+                transitions, tries = await ledger.read(queries.story_of, row.id)
+                assert transitions[0].to_state == "seen"
+                posts = [attempt for attempt in tries if attempt.kind == "post"]
                 assert len(posts) == row.attempts
                 if row.state == State.SENDING:
-                    assert posts and moves[-1].to_state == "unknown"
+                    assert posts and transitions[-1].to_state == "unknown"

@@ -45,8 +45,8 @@ def test_every_connection_that_writes_is_durable_and_strict(url: URL) -> None:
     engine = open_engine(url)
     for _ in range(2):
         with engine.connect() as connection:
-            found = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in expected}
-        assert found == expected
+            pragmas = {name: connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in expected}
+        assert pragmas == expected
         engine.dispose()  # the next one is a new connection
 
 
@@ -54,14 +54,14 @@ def test_a_write_transaction_takes_the_lock_before_it_reads(url: URL, monkeypatc
     from watcher.ledger import engine as engine_file
 
     monkeypatch.setattr(engine_file, "_BUSY_TIMEOUT_S", 0.05)
-    one, other, reader = open_engine(url), open_engine(url), open_engine(url, read_only=True)
-    with one.begin() as first:
+    writer, other, reader = open_engine(url), open_engine(url), open_engine(url, read_only=True)
+    with writer.begin() as first:
         first.execute(text("SELECT 1"))
         with pytest.raises(OperationalError, match="locked"), other.begin():
             pass
         with reader.connect() as reading:
             assert reading.execute(text("SELECT count(*) FROM tasks")).scalar() == 0
-    for opened in (one, other, reader):
+    for opened in (writer, other, reader):
         opened.dispose()
 
 
@@ -104,7 +104,7 @@ def test_a_ledger_and_its_copies_are_nobody_elses_business(path: Path, umask: in
         with engine.begin() as connection:
             connection.execute(text("CREATE TABLE t (n)"))
             files = [path, *path.parent.glob("watcher.db-*")]
-            modes = {one.name: stat.S_IMODE(one.stat().st_mode) for one in files}
+            modes = {file.name: stat.S_IMODE(file.stat().st_mode) for file in files}
         copy = path.with_name("copy.db")
         backup_sqlite(path, copy)
         modes["copy.db"] = stat.S_IMODE(copy.stat().st_mode)
@@ -122,16 +122,16 @@ def test_looking_at_a_ledger_that_is_not_there_makes_none(path: Path) -> None:
 
 
 def test_the_second_daemon_is_refused_and_told_who_is_running(url: URL, path: Path) -> None:
-    words = rf"another watcher \(process {os.getpid()}\).*{path}"
-    with sole_writer(url), pytest.raises(TryLater, match=words), sole_writer(url):
+    pattern = rf"another watcher \(process {os.getpid()}\).*{path}"
+    with sole_writer(url), pytest.raises(TryLater, match=pattern), sole_writer(url):
         pass
     with sole_writer(url):
         assert lock_file(path).read_text() == str(os.getpid())
 
 
 def test_a_killed_daemon_leaves_no_lock_behind(url: URL) -> None:
-    words = [sys.executable, "-c", HOLD, url.render_as_string()]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
+    command = [sys.executable, "-c", HOLD, url.render_as_string()]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "held\n"
         with pytest.raises(TryLater, match=rf"\(process {holder.pid}\)"), sole_writer(url):
@@ -157,10 +157,10 @@ def test_a_backup_taken_while_the_ledger_is_written_is_whole(url: URL, path: Pat
         connection.execute(text("INSERT INTO t VALUES (2)"))
         backup_sqlite(path, odd)
     engine.dispose()
-    again = path.with_name("again.db")
-    backup_sqlite(odd, again)
-    for one in (odd, again):
-        with sqlite3.connect(one) as copy:
+    second_copy = path.with_name("again.db")
+    backup_sqlite(odd, second_copy)
+    for file in (odd, second_copy):
+        with sqlite3.connect(file) as copy:
             assert copy.execute("SELECT n FROM t").fetchall() == [(1,)]
             assert copy.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert copy.execute("PRAGMA journal_mode").fetchone() == ("delete",), "one file is the whole copy"
@@ -184,7 +184,7 @@ def test_a_backup_that_fails_leaves_no_half_copy(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("written", "words"),
+    ("written", "message"),
     [
         ("", "not a database URL"),
         ("watcher.db", "not a database URL"),
@@ -193,8 +193,8 @@ def test_a_backup_that_fails_leaves_no_half_copy(tmp_path: Path) -> None:
         ("sqlite:///:memory:", "in memory"),
     ],
 )
-def test_an_address_that_cannot_hold_a_ledger_is_refused_in_words(written: str, words: str) -> None:
-    with pytest.raises(FixConfiguration, match=words) as caught:
+def test_an_address_that_cannot_hold_a_ledger_is_refused_in_words(written: str, message: str) -> None:
+    with pytest.raises(FixConfiguration, match=message) as caught:
         parse_url(written)
     assert "hunter2" not in str(caught.value)
     assert caught.value.exit_code == 78

@@ -31,9 +31,9 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     with opened.begin() as conn:
         tx = Tx(conn, NOW_MS)
         source = open_source(tx, CHAIN_ID, MANAGER, 100).source_id
-        found = [make_task(index) for index in range(3_000)]
+        tasks = [make_task(index) for index in range(3_000)]
         answered = [make_response(index, 105) for index in (5, *range(20, 3_000))]
-        ingest.record(tx, source, found, answered, header(110), 110)
+        ingest.record(tx, source, tasks, answered, header(110), 110)
         conn.execute(text("UPDATE tasks SET state = 'final', look_again = 0 WHERE task_index >= 20"))
         conn.execute(text("UPDATE tasks SET state = 'ready' WHERE task_index < 10"))
         conn.execute(text("UPDATE tasks SET state = 'accepted' WHERE task_index = 10"))
@@ -110,8 +110,8 @@ def test_counting_what_is_open_reads_the_index_and_not_the_table(engine: Engine)
 
 
 def test_what_events_name_is_found_by_its_index_and_so_are_the_events(engine: Engine) -> None:
-    found, sent = statements(engine, lambda conn: outcomes.to_look_again(conn, 1, 100))
-    assert [one.held.task.task_index for one in found] == [5]
+    named_tasks, sent = statements(engine, lambda conn: outcomes.to_look_again(conn, 1, 100))
+    assert [named.held.task.task_index for named in named_tasks] == [5]
     (named, events) = (plan(engine, statement, parameters) for statement, parameters in sent)
     slow = ("SCAN tasks", "SCAN responses", "USE TEMP B-TREE")
     assert not any(step.startswith(slow) for step in (*named, *events)), (named, events)

@@ -128,22 +128,22 @@ def test_an_empty_place_becomes_a_ledger_and_stays_one(url: URL, path: Path) -> 
     assert before.current is None
     assert schema.check(url).is_current
     bytes_then = path.read_bytes()
-    again = schema.upgrade(url)
-    assert again.is_current
+    second_upgrade = schema.upgrade(url)
+    assert second_upgrade.is_current
     assert path.read_bytes() == bytes_then, "the second upgrade does nothing"
     assert copies(path) == [], "there was nothing to copy"
 
 
-def shape(path: Path) -> dict[str, object]:
+def schema_of(path: Path) -> dict[str, object]:
     """Tables with their columns, and indices in their own words: Alembic compares neither partial indices nor
     AUTOINCREMENT."""
     with sqlite3.connect(path) as connection:
-        found: dict[str, object] = {}
+        tables: dict[str, object] = {}
         for name, sql in connection.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL").fetchall():
             columns = connection.execute(f"PRAGMA table_info({name})").fetchall()
             own_words = " ".join(sql.replace('"', "").split())
-            found[name] = own_words if own_words.startswith("CREATE INDEX") else (columns, "AUTOINCREMENT" in sql)
-        return found
+            tables[name] = own_words if own_words.startswith("CREATE INDEX") else (columns, "AUTOINCREMENT" in sql)
+        return tables
 
 
 def test_the_revisions_build_exactly_the_tables_of_a_new_ledger(url: URL, path: Path, tmp_path: Path) -> None:
@@ -152,8 +152,8 @@ def test_the_revisions_build_exactly_the_tables_of_a_new_ledger(url: URL, path: 
     engine = open_engine(URL.create("sqlite", database=str(migrated)))
     schema.migrate(engine)
     engine.dispose()
-    assert shape(path) == shape(migrated)
-    assert {"ix_tasks_open", "alembic_version"} <= shape(path).keys()
+    assert schema_of(path) == schema_of(migrated)
+    assert {"ix_tasks_open", "alembic_version"} <= schema_of(path).keys()
 
 
 def test_a_new_ledger_carries_the_newest_revision_of_alembic(url: URL, path: Path) -> None:
@@ -162,8 +162,8 @@ def test_a_new_ledger_carries_the_newest_revision_of_alembic(url: URL, path: Pat
     revisions = ScriptDirectory.from_config(config)
     schema.upgrade(url)
     with sqlite3.connect(path) as connection:
-        found = connection.execute("SELECT version_num FROM alembic_version").fetchall()
-    assert found == [(revisions.get_current_head(),)]
+        stored = connection.execute("SELECT version_num FROM alembic_version").fetchall()
+    assert stored == [(revisions.get_current_head(),)]
     shipped_names = {revision.path.rpartition("/")[2].partition("_")[0] for revision in revisions.walk_revisions()}
     assert shipped_names == {revision.revision for revision in revisions.walk_revisions()}
 
@@ -204,8 +204,8 @@ def test_an_upgrade_that_is_killed_anywhere_is_done_by_the_next_start(
         schema.upgrade(url)
         fill(url)
     add_revision(monkeypatch, tmp_path)
-    given = [sys.executable, "-c", KILLED, url.render_as_string(), str(tmp_path / "migrations")]
-    done = subprocess.run(given, capture_output=True, text=True, timeout=120, check=False)
+    command = [sys.executable, "-c", KILLED, url.render_as_string(), str(tmp_path / "migrations")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) > 5, "it was killed at every statement of the upgrade"
     assert (count(path), columns(path)[-1]) == (3 if filled else 0, "weight")

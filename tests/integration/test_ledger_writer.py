@@ -67,20 +67,20 @@ async def busy(writer: Writer) -> AsyncIterator[None]:
         inside.set()
         assert gate.wait(10)
 
-    held = asyncio.ensure_future(writer.do(wait))
+    lock_holder = asyncio.ensure_future(writer.do(wait))
     try:
         assert await asyncio.to_thread(inside.wait, 10)
         yield
     finally:
         gate.set()
-        await held
+        await lock_holder
 
 
 async def queue_up(*waiting: "asyncio.Task[object]") -> None:
     """Let the tasks reach the queue."""
     for _ in range(3):
         await asyncio.sleep(0)
-    assert not any(one.done() for one in waiting)
+    assert not any(waiter.done() for waiter in waiting)
 
 
 def set_version(tx: Tx, number: int) -> int:
@@ -215,7 +215,7 @@ async def test_a_full_disk_is_told_to_every_waiter_and_passes(writer: Writer, en
             waiting = [asyncio.ensure_future(writer.do(partial(grow, number=n))) for n in range(1, 6)]
             await queue_up(*waiting)
         results = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(one) for one in results] == [TryLater] * 5
+        assert [type(result) for result in results] == [TryLater] * 5
         assert "full" in str(results[0])
         assert numbers(url) == [0], "what was acknowledged is there, nothing else"
     limit(str(2**30))
@@ -281,7 +281,7 @@ async def test_readers_do_not_wait_for_a_writer(url: URL) -> None:
         try:
             assert await asyncio.to_thread(inside.wait, 10)
             answers = await asyncio.gather(*[ledger.read(queries.counts, ledger.source_id) for _ in range(20)])
-            assert {one.open_tasks for one in answers} == {1}, "they see the last commit"
+            assert {work.open_tasks for work in answers} == {1}, "they see the last commit"
         finally:
             gate.set()
         await writing

@@ -39,9 +39,9 @@ class Watched:
         self.clock.now_s += seconds
         self.monitor.step()
         await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name() == "monitor probe"))
-        found = self.monitor.step().service(API)
-        assert found is not None
-        return f"{found.status}: {found.message}"
+        service = self.monitor.step().service(API)
+        assert service is not None
+        return f"{service.status}: {service.message}"
 
 
 @asynccontextmanager
@@ -73,13 +73,13 @@ async def test_idle_api_is_down_within_half_a_minute_and_up_when_it_is_back() ->
             assert await seen.after(11) == "Up: nothing was to be sent yet"
             await api.__aexit__(None, None, None)
             await seen.after(11)
-            told = await seen.after(11)
-            assert told.startswith("Down: 2 requests in a row failed (http://127.0.0.1:")
-            assert "the connection was refused" in told
+            health = await seen.after(11)
+            assert health.startswith("Down: 2 requests in a row failed (http://127.0.0.1:")
+            assert "the connection was refused" in health
             assert not seen.backs
-            async with Api(GOOD, port=int(url.rpartition(":")[2])) as again:
+            async with Api(GOOD, port=int(url.rpartition(":")[2])) as restarted:
                 assert await seen.after(11) == "Up: takes our requests"
-                assert (len(again.seen), len(seen.backs)) == (1, 1)
+                assert (len(restarted.seen), len(seen.backs)) == (1, 1)
 
 
 async def test_idle_api_gets_no_request_for_minutes_while_it_is_well() -> None:

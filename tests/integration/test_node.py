@@ -47,19 +47,21 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
 
 
 async def header(world: World, number: int) -> Header:
-    found = await world.node.header(number)
-    assert found is not None
-    return found
+    reread = await world.node.header(number)
+    assert reread is not None
+    return reread
 
 
 async def test_tasks_and_responses_hash_as_the_contract_stored_them(world: World) -> None:
     operator = await world.tasks.register("one", 100, b"\x00")
     messages = [b"", b"\xff\x00\n", b"x" * 1000, *(bytes([n]) for n in range(20))]
     await world.tasks.create_tasks(messages)
-    words, _ = await world.tasks.task_at(1, await world.chain.head())
-    assert words is not None
-    signed = Operators([operator]).aggregate(sig_hash(1, b"answer"), words.quorum_numbers, words.created_block)
-    await world.chain.receipt(await world.tasks.respond(words, 1, b"answer", signed))
+    stored_task, _ = await world.tasks.task_at(1, await world.chain.head())
+    assert stored_task is not None
+    signed = Operators([operator]).aggregate(
+        sig_hash(1, b"answer"), stored_task.quorum_numbers, stored_task.created_block
+    )
+    await world.chain.receipt(await world.tasks.respond(stored_task, 1, b"answer", signed))
 
     head = await world.node.head()
     page = await world.node.page(world.address, TOPICS0, 0, head.number, None)
@@ -73,7 +75,7 @@ async def test_tasks_and_responses_hash_as_the_contract_stored_them(world: World
     count, window, *hashes, response = await world.node.views(calls, world.address, head)
     assert LATEST_TASK_NUM.read(count) == len(messages)
     assert RESPONSE_WINDOW.read(window) == WINDOW
-    assert [ALL_TASK_HASHES.read(found) for found in hashes] == [task.task_hash for task in tasks]
+    assert [ALL_TASK_HASHES.read(stored) for stored in hashes] == [task.task_hash for task in tasks]
     assert [seen.message for seen in responses] == [b"answer"]
     assert ALL_TASK_RESPONSES.read(response) == responses[0].response_hash
     (unknown,) = await world.node.views([ALL_TASK_HASHES.call(99)], world.address, head)
@@ -92,8 +94,12 @@ async def test_a_receipt_says_whether_and_where_a_transaction_was_mined(world: W
     index = await world.tasks.create_task(b"a")
     head = await world.node.head()
     (log,) = await world.node.find(world.address, CREATED_TOPIC, index_topic(index), head.number, head.number)
-    found = await world.node.transaction_receipt(log.tx_hash)
-    assert found is not None and (found.status, found.block_number, found.block_hash) == (True, head.number, head.hash)
+    reread = await world.node.transaction_receipt(log.tx_hash)
+    assert reread is not None and (reread.status, reread.block_number, reread.block_hash) == (
+        True,
+        head.number,
+        head.hash,
+    )
     failed = await world.chain.send(
         world.tasks.roles.owner, world.tasks.address, call_data("setGenerator", "0x" + "00" * 20) + b"", gas=22_000
     )

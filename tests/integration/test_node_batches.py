@@ -50,7 +50,7 @@ def _status_400(*_: Answers) -> Any:
 
 
 def _error_for_each(asked: Answers, _: Answers) -> Any:
-    return [{"jsonrpc": "2.0", "id": one["id"], "error": TOO_MANY} for one in asked]
+    return [{"jsonrpc": "2.0", "id": request["id"], "error": TOO_MANY} for request in asked]
 
 
 def _only_the_first(_: Answers, answers: Answers) -> Any:
@@ -62,7 +62,9 @@ def _the_rest_refused_at_once(_: Answers, answers: Answers) -> Any:
 
 
 def _the_rest_refused_one_by_one(_: Answers, answers: Answers) -> Any:
-    refused = [{"jsonrpc": "2.0", "id": one["id"], "error": TOO_MANY | {"message": "batch limit"}} for one in answers]
+    refused = [
+        {"jsonrpc": "2.0", "id": reply["id"], "error": TOO_MANY | {"message": "batch limit"}} for reply in answers
+    ]
     return [answers[0], *refused[1:]]
 
 
@@ -71,7 +73,7 @@ def _rate_limit_that_speaks_of_batches(*_: Answers) -> Any:
     return web.json_response({"jsonrpc": "2.0", "id": None, "error": error}, status=429)
 
 
-REFUSALS = [
+REFUSED = [
     _error_for_all,
     _status_413,
     _status_400,
@@ -97,7 +99,7 @@ async def read_all(node: Node) -> None:
     assert await node.find(ADDRESS, TOPICS0[0], None, 1, 8) == ()
 
 
-@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("refusal", REFUSED)
 @pytest.mark.parametrize("most", [10, 3])
 async def test_a_limit_is_kept_however_it_is_said(relay: Relay, most: int, refusal: Refusal) -> None:
     relay.twist = limiting(most, refusal)
@@ -109,7 +111,7 @@ async def test_a_limit_is_kept_however_it_is_said(relay: Relay, most: int, refus
     assert all(asked[0] == "eth_chainId" for asked in relay.asked)
 
 
-@pytest.mark.parametrize("refusal", REFUSALS)
+@pytest.mark.parametrize("refusal", REFUSED)
 async def test_a_node_without_batches_is_asked_one_call_after_the_other(relay: Relay, refusal: Refusal) -> None:
     def alone_only(asked: Answers, answers: Answers) -> Any:
         return answers if relay.alone[-1:] == [len(relay.asked) - 1] else refusal(asked, answers)
@@ -153,13 +155,16 @@ async def test_what_is_not_about_the_number_changes_nothing(relay: Relay) -> Non
 async def test_a_contract_that_speaks_of_batches_is_no_limit(relay: Relay) -> None:
     def reverts(asked: Answers, answers: Answers) -> Any:
         error = {"code": 3, "message": "execution reverted: batch closed", "data": "0x"}
-        calls = {one["id"] for one in asked if one["method"] == "eth_call"}
-        return [{"jsonrpc": "2.0", "id": one["id"], "error": error} if one["id"] in calls else one for one in answers]
+        calls = {request["id"] for request in asked if request["method"] == "eth_call"}
+        return [
+            {"jsonrpc": "2.0", "id": reply["id"], "error": error} if reply["id"] in calls else reply
+            for reply in answers
+        ]
 
     relay.twist = reverts
     async with asking(relay.url) as node:
-        (found,) = await node.views([LATEST_TASK_NUM.call()], ADDRESS, await node.head())
-    assert isinstance(found, Reverted)
+        (value,) = await node.views([LATEST_TASK_NUM.call()], ADDRESS, await node.head())
+    assert isinstance(value, Reverted)
 
 
 @pytest.mark.parametrize(("most", "room"), [(1000, 101), (50, 50), (20, 12), (1, 1)])

@@ -100,16 +100,16 @@ async def test_a_head_has_a_limit_of_its_own_whatever_logs_may_take(relay: Relay
         assert (await wide(node)).last.number == 8, "logs may take more"
 
 
-def refusing(said: Any) -> Callable[[Answers, Answers], Any]:
+def refusing(refusal: Any) -> Callable[[Answers, Answers], Any]:
     """Requests for logs of more than one block get `said`: a response, or the item in place of the logs."""
 
     def twist(asked: Answers, answers: Answers) -> Any:
-        for ask, one in zip(asked, answers, strict=True):
+        for ask, reply in zip(asked, answers, strict=True):
             if ask["method"] == "eth_getLogs" and ask["params"][0]["fromBlock"] != ask["params"][0]["toBlock"]:
-                if callable(said):
-                    return said(answers)
-                one.pop("result", None)
-                one.update(said)
+                if callable(refusal):
+                    return refusal(answers)
+                reply.pop("result", None)
+                reply.update(refusal)
         return answers
 
     return twist
@@ -151,9 +151,9 @@ ANY_REFUSAL: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("said", ANY_REFUSAL)
-async def test_a_range_is_narrowed_whatever_form_its_refusal_has(relay: Relay, said: Any) -> None:
-    relay.twist = refusing(said)
+@pytest.mark.parametrize("refusal", ANY_REFUSAL)
+async def test_a_range_is_narrowed_whatever_form_its_refusal_has(relay: Relay, refusal: Any) -> None:
+    relay.twist = refusing(refusal)
     async with asking(relay.url) as node:
         with pytest.raises(NarrowRange):
             await wide(node)
@@ -193,8 +193,8 @@ async def test_errors_of_calls_are_read_when_their_request_has_an_http_error(rel
     def twist(asked: Answers, answers: Answers) -> Any:
         error = {"error": {"code": 3, "message": "execution reverted", "data": "0x"}}
         each = [
-            {"jsonrpc": "2.0", "id": one["id"]} | error if ask["method"] == "eth_call" else one
-            for ask, one in zip(asked, answers, strict=True)
+            {"jsonrpc": "2.0", "id": reply["id"]} | error if ask["method"] == "eth_call" else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
         return web.json_response(each, status=status)
 
@@ -202,8 +202,8 @@ async def test_errors_of_calls_are_read_when_their_request_has_an_http_error(rel
     async with asking(relay.url) as node:
         head = await node.head()
         relay.twist = twist
-        (found,) = await node.views(CALLS[:1], ADDRESS, head)
-    assert not isinstance(found, bytes | Unread), "a revert, and no failure of the node"
+        (value,) = await node.views(CALLS[:1], ADDRESS, head)
+    assert not isinstance(value, bytes | Unread), "a revert, and no failure of the node"
 
 
 @pytest.mark.parametrize("status", [400, 413, 500, 403])
@@ -218,9 +218,9 @@ async def test_a_call_that_takes_its_request_down_is_unread_alone(relay: Relay, 
     async with asking(relay.url) as node:
         head = await node.head()
         relay.twist = twist
-        found = await node.views(CALLS, ADDRESS, head)
-    assert [place for place, one in enumerate(found) if isinstance(one, Unread)] == [23]
-    assert len(found) == 40 and all(one == b"" for place, one in enumerate(found) if place != 23)
+        values = await node.views(CALLS, ADDRESS, head)
+    assert [place for place, value in enumerate(values) if isinstance(value, Unread)] == [23]
+    assert len(values) == 40 and all(value == b"" for place, value in enumerate(values) if place != 23)
 
 
 async def test_node_that_fails_every_call_gets_a_bounded_number_of_requests(relay: Relay) -> None:

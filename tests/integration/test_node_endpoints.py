@@ -23,17 +23,17 @@ ADDRESS = b"\x11" * 20
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    found: list[str] = []
-    sink = logger.add(lambda message: found.append(str(message)), format="{level} {message} {extra}", level="DEBUG")
-    yield found
+    records: list[str] = []
+    sink = logger.add(lambda message: records.append(str(message)), format="{level} {message} {extra}", level="DEBUG")
+    yield records
     logger.remove(sink)
 
 
 class Pair:
     """Two relays before one chain, and the endpoints made of them."""
 
-    def __init__(self, first: Relay, second: Relay, endpoints: NodePool, clock: HandClock) -> None:
-        self.first, self.second, self.endpoints, self.clock = first, second, endpoints, clock
+    def __init__(self, first: Relay, second: Relay, pool: NodePool, clock: HandClock) -> None:
+        self.first, self.second, self.pool, self.clock = first, second, pool, clock
 
     def asked(self) -> tuple[int, int]:
         """How many requests each got since the last look."""
@@ -63,10 +63,10 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
         running_chain(tmp_path) as (chain, anvil),
         relaying(anvil.http_url) as first,
         relaying(anvil.http_url) as second,
-        endpoints_of(first.url, second.url, clock=clock) as endpoints,
+        endpoints_of(first.url, second.url, clock=clock) as pool,
     ):
         await chain.mine(10)
-        yield Pair(first, second, endpoints, clock)
+        yield Pair(first, second, pool, clock)
 
 
 def broken(_: Answers, __: Answers) -> web.Response:
@@ -75,21 +75,21 @@ def broken(_: Answers, __: Answers) -> web.Response:
 
 def other_chain(asked: Answers, answers: Answers) -> Answers:
     return [
-        one | {"result": "0x1"} if ask["method"] == "eth_chainId" else one
-        for ask, one in zip(asked, answers, strict=True)
+        reply | {"result": "0x1"} if ask["method"] == "eth_chainId" else reply
+        for ask, reply in zip(asked, answers, strict=True)
     ]
 
 
 async def block_ten(pair: Pair) -> bool:
-    header = await pair.endpoints.header(10)
+    header = await pair.pool.header(10)
     return header is not None and header.number == 10
 
 
 def stuck_at(height: int) -> Callable[[Answers, Answers], Answers]:
     def twist(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": one["result"] | {"number": hex(height)}} if ask["params"][:1] == ["latest"] else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": reply["result"] | {"number": hex(height)}} if ask["params"][:1] == ["latest"] else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     return twist
@@ -97,12 +97,12 @@ def stuck_at(height: int) -> Callable[[Answers, Answers], Answers]:
 
 async def test_the_head_is_the_highest_any_endpoint_shows(pair: Pair) -> None:
     pair.first.twist = stuck_at(3)
-    assert (await pair.endpoints.head()).number == 10
+    assert (await pair.pool.head()).number == 10
     pair.second.twist = broken
-    assert (await pair.endpoints.head()).number == 3
+    assert (await pair.pool.head()).number == 3
     pair.first.twist = broken
     with pytest.raises(RetryElsewhere):
-        await pair.endpoints.head()
+        await pair.pool.head()
 
 
 async def test_the_first_endpoint_serves_while_it_can_and_again_after_it_failed(pair: Pair, lines: list[str]) -> None:
@@ -116,7 +116,7 @@ async def test_the_first_endpoint_serves_while_it_can_and_again_after_it_failed(
     pair.clock.now_s += 1
     assert await block_ten(pair)
     assert pair.asked() == (2, 0), "a sign of life, then the question"
-    assert await pair.endpoints.chain_id() == CHAIN_ID
+    assert await pair.pool.chain_id() == CHAIN_ID
     assert [line.split()[0] for line in lines] == ["WARNING", "INFO"]
     assert SECRET not in "".join(lines)
 
@@ -159,31 +159,31 @@ async def test_first_node_to_return_is_found_soon_after_any_outage(pair: Pair) -
     pair.second.twist = broken
     for _ in range(100):
         with pytest.raises(RetryElsewhere):
-            await pair.endpoints.head()
+            await pair.pool.head()
         pair.clock.now_s += 5
-    for one, other in ((pair.first, pair.second), (pair.second, pair.first)):
-        one.twist = lambda _, answers: answers
+    for relay, other in ((pair.first, pair.second), (pair.second, pair.first)):
+        relay.twist = lambda _, answers: answers
         pair.clock.now_s += 10
         assert await block_ten(pair)
-        one.twist = other.twist = broken
+        relay.twist = other.twist = broken
         with pytest.raises(RetryElsewhere):
-            await pair.endpoints.head()
+            await pair.pool.head()
 
 
 async def test_node_gets_the_pause_it_asks_for_when_no_other_serves(pair: Pair) -> None:
     pair.first.twist = lambda _, __: web.Response(status=429, headers={"Retry-After": "40"})
     pair.second.twist = broken
     with pytest.raises(RetryElsewhere):
-        await pair.endpoints.head()
+        await pair.pool.head()
     for _ in range(3):
         pair.asked()
         pair.clock.now_s += 13
         with pytest.raises(RetryElsewhere):
-            await pair.endpoints.head()
+            await pair.pool.head()
         assert pair.asked() == (0, 1)
     pair.clock.now_s += 2
     with pytest.raises(RetryElsewhere):
-        await pair.endpoints.head()
+        await pair.pool.head()
     assert pair.asked()[0] == 1
 
 
@@ -220,10 +220,10 @@ async def test_when_all_are_down_the_error_names_each_and_its_reason(pair: Pair)
     pair.second.twist = lambda _, __: web.Response(status=401)
     for _ in range(2):
         with pytest.raises(RetryElsewhere) as caught:
-            await pair.endpoints.head()
-        words = str(caught.value)
-        assert words.count("http://127.0.0.1:") == 2 and "HTTP 502" in words and "HTTP 401" in words
-        assert SECRET not in words
+            await pair.pool.head()
+        message = str(caught.value)
+        assert message.count("http://127.0.0.1:") == 2 and "HTTP 502" in message and "HTTP 401" in message
+        assert SECRET not in message
     assert pair.asked() == (2, 1), "the question and a sign of life; nobody is asked while it rests"
 
 
@@ -243,17 +243,17 @@ async def test_a_rate_limited_endpoint_rests_as_long_as_it_asked(pair: Pair) -> 
 async def test_a_lagging_endpoint_is_passed_over_and_not_out_of_use(pair: Pair, lines: list[str]) -> None:
     def lagging(asked: Answers, answers: Answers) -> Answers:
         return [
-            one | {"result": None} if ask["method"] == "eth_getBlockByNumber" else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": None} if ask["method"] == "eth_getBlockByNumber" else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     pair.first.twist = lagging
     for _ in range(2):
-        assert (await pair.endpoints.page(ADDRESS, TOPICS0, 1, 9, None)).last.number == 9
+        assert (await pair.pool.page(ADDRESS, TOPICS0, 1, 9, None)).last.number == 9
         assert pair.asked() == (1, 1)
     pair.second.twist = lagging
     with pytest.raises(StaleNode):
-        await pair.endpoints.page(ADDRESS, TOPICS0, 1, 9, None)
+        await pair.pool.page(ADDRESS, TOPICS0, 1, 9, None)
     assert lines == []
 
 
@@ -261,13 +261,13 @@ async def test_a_refused_span_goes_to_the_caller_and_not_to_the_next_endpoint(pa
     def too_wide(asked: Answers, answers: Answers) -> Answers:
         error = {"code": -32005, "message": "query returned more than 10000 results"}
         return [
-            {"jsonrpc": "2.0", "id": one["id"], "error": error} if ask["method"] == "eth_getLogs" else one
-            for ask, one in zip(asked, answers, strict=True)
+            {"jsonrpc": "2.0", "id": reply["id"], "error": error} if ask["method"] == "eth_getLogs" else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     pair.first.twist = too_wide
     with pytest.raises(NarrowRange):
-        await pair.endpoints.page(ADDRESS, TOPICS0, 1, 9, None)
+        await pair.pool.page(ADDRESS, TOPICS0, 1, 9, None)
     assert pair.asked() == (1, 0)
     assert lines == []
 
@@ -286,16 +286,16 @@ async def test_if_every_endpoint_serves_another_chain_the_configuration_is_wrong
     pair.first.twist = pair.second.twist = other_chain
     for _ in range(4):
         with pytest.raises(RetryElsewhere, match="serves chain 1"):
-            await pair.endpoints.head()
+            await pair.pool.head()
         pair.clock.now_s += 120
     for _ in range(2):
         with pytest.raises(FixConfiguration) as caught:
-            await pair.endpoints.head()
+            await pair.pool.head()
         assert len(caught.value.problems) == 2
     pair.clock.now_s += 120
     pair.second.twist = broken
     with pytest.raises(RetryElsewhere):
-        await pair.endpoints.head()
+        await pair.pool.head()
 
 
 async def test_occasional_replies_of_another_chain_are_no_configuration_error(pair: Pair) -> None:
@@ -304,7 +304,7 @@ async def test_occasional_replies_of_another_chain_are_no_configuration_error(pa
         pair.first.twist = pair.second.twist = other_chain
         for _ in range(4):
             with pytest.raises(RetryElsewhere, match="serves chain 1"):
-                await pair.endpoints.head()
+                await pair.pool.head()
             pair.clock.now_s += 120
         pair.first.twist = lambda _, answers: answers
         assert await block_ten(pair)
@@ -332,10 +332,10 @@ async def test_a_hung_endpoint_does_not_hold_up_the_other(tmp_path: Path) -> Non
     async with (
         running_chain(tmp_path) as (_, anvil),
         speaking(b"", hold=True) as hung,
-        endpoints_of(hung, anvil.http_url) as endpoints,
+        endpoints_of(hung, anvil.http_url) as pool,
         asyncio.timeout(3),
     ):
-        assert (await endpoints.head()).number == 0
+        assert (await pool.head()).number == 0
 
 
 def test_no_endpoint_at_all_is_a_configuration_problem() -> None:

@@ -40,17 +40,17 @@ def narrow(node: Node) -> Any:
 
 
 def answer(asked: Answers, answers: Answers, method: str) -> dict[str, Any]:
-    number = next(one["id"] for one in asked if one["method"] == method)
-    return next(one for one in answers if one["id"] == number)
+    number = next(request["id"] for request in asked if request["method"] == method)
+    return next(reply for reply in answers if reply["id"] == number)
 
 
 def logs_fail(error: Any) -> Callable[[Answers, Answers], Any]:
     def twist(asked: Answers, answers: Answers) -> Any:
-        for one in asked:
-            if one["method"] == "eth_getLogs":
-                found = answer(asked, answers, "eth_getLogs")
-                found.pop("result", None)
-                found["error"] = error
+        for request in asked:
+            if request["method"] == "eth_getLogs":
+                reply = answer(asked, answers, "eth_getLogs")
+                reply.pop("result", None)
+                reply["error"] = error
         return answers
 
     return twist
@@ -87,7 +87,7 @@ async def test_a_body_that_is_no_answer_is_a_retry(relay: Relay, body: bytes) ->
 
 
 def _wrong_ids(_: Answers, answers: Answers) -> Any:
-    return [one | {"id": one["id"] + 1000} for one in answers]
+    return [reply | {"id": reply["id"] + 1000} for reply in answers]
 
 
 def _truncated(_: Answers, answers: Answers) -> Any:
@@ -99,11 +99,11 @@ def _missing(_: Answers, answers: Answers) -> Any:
 
 
 def _both(_: Answers, answers: Answers) -> Any:
-    return [one | {"error": {"code": 1, "message": "also"}} for one in answers]
+    return [reply | {"error": {"code": 1, "message": "also"}} for reply in answers]
 
 
 def _nulls(_: Answers, answers: Answers) -> Any:
-    return [one | {"result": None} for one in answers]
+    return [reply | {"result": None} for reply in answers]
 
 
 @pytest.mark.parametrize("twist", [_wrong_ids, _truncated, _missing, _both, _nulls])
@@ -173,7 +173,7 @@ async def test_any_refusal_of_a_long_span_asks_for_a_shorter_one(relay: Relay, e
 @pytest.mark.parametrize("status", [400, 413, 500, 503])
 async def test_a_status_that_may_mean_too_much_narrows_only_while_the_node_lives(relay: Relay, status: int) -> None:
     def too_much(asked: Answers, answers: Answers) -> Any:
-        hard = any(one["method"] != "eth_chainId" for one in asked)
+        hard = any(request["method"] != "eth_chainId" for request in asked)
         return web.Response(status=status) if hard else answers
 
     relay.twist = too_much
@@ -237,7 +237,7 @@ async def test_a_node_that_hangs_or_drips_is_left_at_the_deadline(drip_s: float 
 
 async def test_log_span_shrinks_when_it_times_out_on_a_living_node(relay: Relay) -> None:
     async def slow(asked: Answers) -> web.StreamResponse | None:
-        if any(one["method"] == "eth_getLogs" for one in asked):
+        if any(request["method"] == "eth_getLogs" for request in asked):
             await asyncio.sleep(30)
         return None
 
@@ -266,15 +266,15 @@ async def test_a_kept_alive_connection_that_the_server_closed_costs_nothing(rela
 async def test_a_replica_without_the_last_block_is_stale_even_when_it_has_logs(relay: Relay) -> None:
     def lagging(asked: Answers, answers: Answers) -> Any:
         return [
-            one | {"result": None} if ask["method"] == "eth_getBlockByNumber" else one
-            for ask, one in zip(asked, answers, strict=True)
+            reply | {"result": None} if ask["method"] == "eth_getBlockByNumber" else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     def no_such_block(asked: Answers, answers: Answers) -> Any:
         error = {"code": -32000, "message": "unknown block"}
         return [
-            one if ask["method"] == "eth_chainId" else {"jsonrpc": "2.0", "id": one["id"], "error": error}
-            for ask, one in zip(asked, answers, strict=True)
+            reply if ask["method"] == "eth_chainId" else {"jsonrpc": "2.0", "id": reply["id"], "error": error}
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     relay.twist = lagging
@@ -292,8 +292,8 @@ async def test_header_is_refused_when_its_height_differs_or_it_changes_meanwhile
         return answers
 
     def moved(asked: Answers, answers: Answers) -> Any:
-        found = [one for ask, one in zip(asked, answers, strict=True) if ask["method"] == "eth_getBlockByNumber"]
-        found[-1]["result"] = copy.deepcopy(found[-1]["result"]) | {"hash": "0x" + "ab" * 32}
+        blocks = [reply for ask, reply in zip(asked, answers, strict=True) if ask["method"] == "eth_getBlockByNumber"]
+        blocks[-1]["result"] = copy.deepcopy(blocks[-1]["result"]) | {"hash": "0x" + "ab" * 32}
         return answers
 
     async with asking(relay.url) as node:
@@ -305,9 +305,9 @@ async def test_header_is_refused_when_its_height_differs_or_it_changes_meanwhile
 
 async def test_an_unknown_finality_tag_is_no_block_and_no_failure(relay: Relay) -> None:
     def unsupported(asked: Answers, answers: Answers) -> Any:
-        found = answer(asked, answers, "eth_getBlockByNumber")
-        found.pop("result")
-        found["error"] = {"code": -32602, "message": "invalid argument 0: hex string without 0x prefix"}
+        reply = answer(asked, answers, "eth_getBlockByNumber")
+        reply.pop("result")
+        reply["error"] = {"code": -32602, "message": "invalid argument 0: hex string without 0x prefix"}
         return answers
 
     relay.twist = unsupported

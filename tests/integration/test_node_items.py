@@ -40,25 +40,25 @@ def words_but(poison: Callable[[int], Item]) -> Callable[[Answers, Answers], Ans
 
     def twist(asked: Answers, answers: Answers) -> Answers:
         return [
-            {"jsonrpc": "2.0", "id": one["id"]}
+            {"jsonrpc": "2.0", "id": reply["id"]}
             | (
                 {"result": WORD} | poison(int(ask["params"][0]["data"][-64:], 16))
                 if ask["method"] == "eth_call"
-                else one
+                else reply
             )
-            for ask, one in zip(asked, answers, strict=True)
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     return twist
 
 
-def only(index: int, said: Item) -> Callable[[int], Item]:
-    failed = {"result": None} | said
+def only(index: int, refusal: Item) -> Callable[[int], Item]:
+    failed = {"result": None} | refusal
     return lambda asked: failed if asked == index else {}
 
 
 @pytest.mark.parametrize(
-    ("said", "kind"),
+    ("refusal", "kind"),
     [
         ({"error": REVERTED}, Reverted),
         ({"error": PRUNED}, Unread),
@@ -70,12 +70,12 @@ def only(index: int, said: Item) -> Callable[[int], Item]:
         ({"result": 7}, Unread),
     ],
 )
-async def test_an_item_that_fails_leaves_the_others_readable(relay: Relay, said: Item, kind: type) -> None:
-    relay.twist = words_but(only(2, said))
+async def test_an_item_that_fails_leaves_the_others_readable(relay: Relay, refusal: Item, kind: type) -> None:
+    relay.twist = words_but(only(2, refusal))
     async with asking(relay.url) as node:
-        found = await node.views(CALLS, ADDRESS, await node.head())
-    assert [type(one) for one in found] == [bytes, bytes, kind, bytes, bytes]
-    assert found[0] == b"\xab" * 32
+        values = await node.views(CALLS, ADDRESS, await node.head())
+    assert [type(value) for value in values] == [bytes, bytes, kind, bytes, bytes]
+    assert values[0] == b"\xab" * 32
 
 
 async def test_a_batch_of_which_no_state_is_kept_is_stale(relay: Relay) -> None:
@@ -85,22 +85,24 @@ async def test_a_batch_of_which_no_state_is_kept_is_stale(relay: Relay) -> None:
             await node.views(CALLS, ADDRESS, await node.head())
 
 
-REFUSALS: list[Item] = [{"error": "no"}, {"error": {"code": -32603, "message": "internal error"}}, {"result": 7}]
+REFUSED: list[Item] = [{"error": "no"}, {"error": {"code": -32603, "message": "internal error"}}, {"result": 7}]
 
 
-@pytest.mark.parametrize("said", REFUSALS)
+@pytest.mark.parametrize("refusal", REFUSED)
 @pytest.mark.parametrize("count", [1, 2])
-async def test_a_lone_node_stays_in_use_when_it_refuses_all_that_is_asked(relay: Relay, said: Item, count: int) -> None:
+async def test_a_lone_node_stays_in_use_when_it_refuses_all_that_is_asked(
+    relay: Relay, refusal: Item, count: int
+) -> None:
     """One task is one call or two: there is no other item that could show that the node is well."""
-    relay.twist = words_but(only(2, said))
+    relay.twist = words_but(only(2, refusal))
     async with asking(relay.url) as node:
         nodes = NodePool([node], SystemClock(), Random(1))
         head = await nodes.head()
         for _ in range(3):
-            found = await nodes.views([CALLS[2]] * count, ADDRESS, head)
-            assert [type(one) for one in found] == [Unread] * count
+            values = await nodes.views([CALLS[2]] * count, ADDRESS, head)
+            assert [type(value) for value in values] == [Unread] * count
             assert await nodes.views(CALLS[:1], ADDRESS, head) == [b"\xab" * 32]
-        assert [one.reason for one in nodes.seen] == [None]
+        assert [node.reason for node in nodes.seen] == [None]
 
 
 @pytest.mark.parametrize("status", [400, 403, 413, 500])
@@ -109,12 +111,12 @@ async def test_a_lone_call_that_takes_its_request_down_leaves_the_node_in_use(re
         nodes = NodePool([node], SystemClock(), Random(1))
         head = await nodes.head()
         relay.twist = lambda asked, answers: (
-            web.Response(status=status) if any(one["method"] == "eth_call" for one in asked) else answers
+            web.Response(status=status) if any(request["method"] == "eth_call" for request in asked) else answers
         )
-        (found,) = await nodes.views(CALLS[:1], ADDRESS, head)
-        assert isinstance(found, Unread) and str(status) in found.reason
+        (value,) = await nodes.views(CALLS[:1], ADDRESS, head)
+        assert isinstance(value, Unread) and str(status) in value.reason
         assert (await nodes.head()).hash == head.hash
-        assert [one.reason for one in nodes.seen] == [None]
+        assert [node.reason for node in nodes.seen] == [None]
 
 
 async def test_a_rate_limit_within_a_batch_is_still_a_pause(relay: Relay) -> None:
@@ -137,8 +139,8 @@ async def test_a_task_that_alone_is_refused_is_unread_and_several_are_an_error(r
 
 async def test_an_aggregator_that_is_refused_is_not_taken_for_none(relay: Relay) -> None:
     relay.twist = lambda asked, answers: [
-        {"jsonrpc": "2.0", "id": one["id"], "error": "no"} if ask["method"] == "eth_call" else one
-        for ask, one in zip(asked, answers, strict=True)
+        {"jsonrpc": "2.0", "id": reply["id"], "error": "no"} if ask["method"] == "eth_call" else reply
+        for ask, reply in zip(asked, answers, strict=True)
     ]
     async with asking(relay.url) as node:
         contract = TaskManager(NodePool([node], SystemClock(), Random(1)), ADDRESS, convention("wizard"), 100)

@@ -41,8 +41,8 @@ async def test_code_storage_and_logs_are_read_and_what_is_none_is_refused(tmp_pa
             ("eth_getStorageAt", [{"result": "0x" + "f" * 65}, {"result": None}, {"result": ""}, refusal]),
             ("eth_getLogs", [{"result": {}}, {"result": [[]]}]),
         ):
-            for one in bad:
-                saying(relay, method, one)
+            for word in bad:
+                saying(relay, method, word)
                 questions: dict[str, Callable[[], Awaitable[object]]] = {
                     "eth_getCode": lambda: node.code(address, head),
                     "eth_getStorageAt": lambda: node.slot(address, SLOT, head),

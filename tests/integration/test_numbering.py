@@ -147,9 +147,9 @@ async def test_last_block_of_an_l1_block_is_found(tmp_path: Path) -> None:
         await chain.mine(9)
         async with nodes_at(relay.url) as nodes:
             await settle(nodes, AheadClock())
-            found = await last_block(nodes, 5, relay.number(2), await nodes.head())
-            assert found is not None
-            assert (found.number, found.contract_block) == (relay.number(5, 47), 5)
+            block = await last_block(nodes, 5, relay.number(2), await nodes.head())
+            assert block is not None
+            assert (block.number, block.contract_block) == (relay.number(5, 47), 5)
             assert await last_block(nodes, 1, relay.number(2), await nodes.head()) is None
 
 
@@ -197,8 +197,8 @@ class Stages:
         from watcher.ledger.rows import open_task
 
         rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
-        held = open_task(rows[0])
-        return held.state, held
+        row = open_task(rows[0])
+        return row.state, row
 
 
 def book_address(net: Devnet) -> bytes:
@@ -229,22 +229,22 @@ async def test_window_stays_open_while_the_l1_block_stands_still(tmp_path: Path)
         stages.relay.place = 0
         await stages.net.create_tasks([b"\1" * 32])
         await stages.catch_up()
-        state, held = await stages.task()
-        created = held.task.created_block
-        assert (state, held.task.deadline_block) == (State.READY, created + WINDOW)
+        state, open_task = await stages.task()
+        created = open_task.task.created_block
+        assert (state, open_task.task.deadline_block) == (State.READY, created + WINDOW)
         # As many blocks as the window and more pass on the chain, and none as contracts count.
         stages.relay.place = 39
         await stages.catch_up()
         cursor = await stages.ledger.read(queries.cursor, stages.ledger.source_id)
         assert (cursor.head_block, cursor.head_l1_block) == (stages.relay.number(created, 39), created)
-        assert isinstance((await stages.resolver.resolve([held]))[0], NotYet)
+        assert isinstance((await stages.resolver.resolve([open_task]))[0], NotYet)
         # In the deadline's own L1 block there may be one more block to be answered in; in the next one there is none.
         await stages.net.mine(WINDOW)
         await stages.catch_up()
-        assert isinstance((await stages.resolver.resolve([held]))[0], NotYet)
+        assert isinstance((await stages.resolver.resolve([open_task]))[0], NotYet)
         assert (await stages.task())[0] is State.READY
         await stages.net.mine()
-        assert isinstance((await stages.resolver.resolve([held]))[0], Expired)
+        assert isinstance((await stages.resolver.resolve([open_task]))[0], Expired)
 
 
 async def test_task_expires_once_a_final_l1_block_is_past_its_deadline(tmp_path: Path) -> None:
@@ -260,9 +260,9 @@ async def test_task_expires_once_a_final_l1_block_is_past_its_deadline(tmp_path:
             await stages.catch_up()
         cursor = await stages.ledger.read(queries.cursor, stages.ledger.source_id)
         assert cursor.final_l1_block is not None
-        state, held = await stages.task()
-        assert held.task.deadline_block is not None
-        assert cursor.final_l1_block > held.task.deadline_block
+        state, open_task = await stages.task()
+        assert open_task.task.deadline_block is not None
+        assert cursor.final_l1_block > open_task.task.deadline_block
         assert state is State.EXPIRED
 
 

@@ -129,13 +129,13 @@ async def test_connection_that_never_comes_about_is_certainly_not_sent() -> None
         full.listen(0)
         waiting = [socket.socket() for _ in range(8)]
         try:
-            for one in waiting:
-                one.setblocking(False)
-                one.connect_ex(full.getsockname())
+            for waiter in waiting:
+                waiter.setblocking(False)
+                waiter.connect_ex(full.getsockname())
             sent = await send_once(f"http://127.0.0.1:{full.getsockname()[1]}", connect_timeout_s=0.3)
         finally:
-            for one in waiting:
-                one.close()
+            for waiter in waiting:
+                waiter.close()
     assert certainly_not_sent(sent), sent
 
 

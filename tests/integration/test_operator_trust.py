@@ -34,22 +34,22 @@ async def test_no_secret_leaves_through_outcome_evidence_repr_or_log(caplog: pyt
     caplog.set_level(logging.DEBUG)
     async with Api(answers(400, echo + b" " * REPLY_KEPT_BYTES)) as api:
         async with client_of(api.url + "/key-in-path-1234?q=key-in-query-5678") as client:
-            shown = [repr(client), str(client), repr(await client.send(make_request())), repr(await client.probe())]
+            texts = [repr(client), str(client), repr(await client.send(make_request())), repr(await client.probe())]
         async with client_of(api.url.replace("http", "https") + "/key-in-path-1234", connect_timeout_s=0.2) as client:
-            shown += [repr(await client.send(make_request())), repr(await client.probe())]
+            texts += [repr(await client.send(make_request())), repr(await client.probe())]
     endpoint = Endpoint(api.url + "/key-in-path-1234", "admin", PASSWORD)
     # A long address, hidden down to a few characters, must not pull half a secret into what is kept.
     far = failure("https://example.org/" + "y" * (16_384 - 200) + " " + PASSWORD * 9)
     async with Api(answers(400, far)) as other, client_of(other.url) as client:
-        shown.append(repr(await client.send(make_request())))
-    everything = "\n".join([*shown, repr(endpoint), caplog.text])
+        texts.append(repr(await client.send(make_request())))
+    everything = "\n".join([*texts, repr(endpoint), caplog.text])
     for secret in (PASSWORD, PASSWORD[:9], token, "key-in-path", "key-in-query"):
         assert secret not in everything
-    assert f"Client({api.url})" in shown
+    assert f"Client({api.url})" in texts
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "ok", "said"),
+    ("behaviour", "ok", "message"),
     [
         (answers(404, failure("got unsupported method name: watcher_probe", 1)), True, "authorised"),
         (answers(200, failure("method not found", -32601)), False, "not the operator API"),
@@ -65,11 +65,11 @@ async def test_no_secret_leaves_through_outcome_evidence_repr_or_log(caplog: pyt
         (hangs, False, "no whole reply"),
     ],
 )
-async def test_probe_tells_reachable_and_authorised_from_the_rest(behaviour: Behaviour, ok: bool, said: str) -> None:
+async def test_probe_tells_reachable_and_authorised_from_the_rest(behaviour: Behaviour, ok: bool, message: str) -> None:
     async with Api(behaviour) as api, client_of(api.url, timeout_s=0.5) as client:
         probe = await client.probe()
         assert probe.ok == ok
-        assert said in probe.message
+        assert message in probe.message
         assert b"operator_" not in api.seen[0].body
 
 

@@ -45,22 +45,22 @@ class Rig:
     searched: list[tuple[int, int]] = field(default_factory=list)
 
     def twist(self, asked: Answers, answers: Answers) -> Answers:
-        for place, (one, answer) in enumerate(zip(asked, answers, strict=True)):
-            if one["method"] == "eth_getLogs":
-                where = one["params"][0]
+        for place, (request, answer) in enumerate(zip(asked, answers, strict=True)):
+            if request["method"] == "eth_getLogs":
+                where = request["params"][0]
                 by_index = len(where["topics"]) > 1
                 if by_index:
                     self.searched.append((int(where["fromBlock"], 16), int(where["toBlock"], 16)))
                 gone = self.withheld if by_index else self.hidden
                 answer["result"] = [log for log in answer["result"] if int(log["topics"][1], 16) not in gone]
-            elif one["method"] == "eth_call" and one["params"][1]["blockHash"] != self.head_hash:
+            elif request["method"] == "eth_call" and request["params"][1]["blockHash"] != self.head_hash:
                 error = {"code": -32000, "message": "missing trie node"}
-                answers[place] = {"jsonrpc": "2.0", "id": one["id"], "error": error}
+                answers[place] = {"jsonrpc": "2.0", "id": request["id"], "error": error}
         return answers
 
     head_hash = ""
 
-    async def look(self) -> None:
+    async def reconcile(self) -> None:
         """Read up to the head, and prove what was read."""
         header = await self.net.chain.block("latest")
         assert header is not None
@@ -122,7 +122,7 @@ async def test_a_hole_is_searched_for_between_its_neighbours(rig: Rig) -> None:
     hole = await rig.create()
     after = await rig.create()
     await rig.net.mine(30)
-    await rig.look()
+    await rig.reconcile()
     assert await rig.known() == {3, 5}
     assert await rig.repair() == 1
     assert await rig.known() == {3, 4, 5}
@@ -134,7 +134,7 @@ async def test_a_task_before_the_first_one_known_is_found(rig: Rig) -> None:
     rig.hidden = {3}
     await rig.create()
     second = await rig.create()
-    await rig.look()
+    await rig.reconcile()
     assert await rig.known() == {4}
     assert await rig.repair() == 1
     assert await rig.known() == {3, 4}
@@ -146,7 +146,7 @@ async def test_the_newest_task_is_searched_for_up_to_the_cursor(rig: Rig) -> Non
     await rig.create()
     newest = await rig.create()
     await rig.net.mine(5)
-    await rig.look()
+    await rig.reconcile()
     assert await rig.repair() == 1
     assert await rig.known() == {3, 4}
     assert any(first <= newest <= last for first, last in rig.searched)
@@ -156,7 +156,7 @@ async def test_hole_is_searched_in_every_pass_while_it_stays(rig: Rig) -> None:
     rig.hidden = rig.withheld = {4}
     for _ in range(3):
         await rig.create()
-    await rig.look()
+    await rig.reconcile()
     for _ in range(2):
         assert await rig.repair() == 0
         assert rig.searched
@@ -166,7 +166,7 @@ async def test_hole_is_searched_in_every_pass_while_it_stays(rig: Rig) -> None:
 
 async def test_a_contract_without_tasks_has_no_holes(tmp_path: Path) -> None:
     async with rigged(tmp_path, before=0) as rig:
-        await rig.look()
+        await rig.reconcile()
         assert await rig.repair() == 0
         assert rig.searched == []
 
@@ -179,7 +179,7 @@ async def test_all_blocks_are_searched_once_while_no_task_is_known(rig: Rig) -> 
     for step in range(4):
         if step == 2:
             await rig.create()  # and no node shows it
-        await rig.look()
+        await rig.reconcile()
         rig.searched.clear()
         assert await reconcile.run() == 0
         searches.append(len(rig.searched))
@@ -189,6 +189,6 @@ async def test_all_blocks_are_searched_once_while_no_task_is_known(rig: Rig) -> 
     assert searches[2] > 0, "there is a new one"
     assert searches[3] > 0, "and it is still missing"
     rig.withheld = set()
-    await rig.look()
+    await rig.reconcile()
     assert await reconcile.run() == 1
     assert await rig.known() == {3}

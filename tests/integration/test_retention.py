@@ -36,8 +36,8 @@ async def ledger(tmp_path: Path) -> AsyncIterator[LedgerRig]:
     url = URL.create("sqlite", database=str(tmp_path / "ledger" / "watcher.db"))
     schema.upgrade(url)
     engine = open_engine(url)
-    async with opened(url, engine) as found:
-        yield found
+    async with opened(url, engine) as opened_ledger:
+        yield opened_ledger
     engine.dispose()
 
 
@@ -49,7 +49,7 @@ def archive(tmp_path: Path) -> Path:
 async def finish(ledger: LedgerRig, count: int) -> None:
     await ledger.bring(*(make_task(index) for index in range(count)), to=State.RESPONDED)
     await ledger.write(ingest.finalise, ledger.source, header(110))
-    await ledger.write(outcomes.final, await ledger.held(State.RESPONDED), header(110))
+    await ledger.write(outcomes.final, await ledger.in_state(State.RESPONDED), header(110))
 
 
 def moved(ledger: LedgerRig, folder: Path, age: Age = ANY, **options: Any) -> list[moving.Export]:
@@ -73,21 +73,25 @@ async def test_the_files_hold_every_line_and_name_what_they_hold(ledger: LedgerR
     await finish(ledger, 7)
     before = {row.task_index: await ledger.story(row.task_index) for row in await ledger.rows()}
     exports = moved(ledger, archive, limit_tasks=3)
-    assert [(one.first_index, one.last_index, one.tasks) for one in exports] == [(0, 2, 3), (3, 5, 3), (6, 6, 1)]
-    found = {line["task_index"]: line for one in exports for line in lines_of(one.path)}
-    assert sorted(found) == list(range(7))
-    for index, (moves, tries) in before.items():
-        assert [line["why"] for line in found[index]["journal"]] == [row.why for row in moves]
-        assert [line["id"] for line in found[index]["attempt_log"]] == [row.id for row in tries]
+    assert [(export.first_index, export.last_index, export.tasks) for export in exports] == [
+        (0, 2, 3),
+        (3, 5, 3),
+        (6, 6, 1),
+    ]
+    lines_by_index = {line["task_index"]: line for export in exports for line in lines_of(export.path)}
+    assert sorted(lines_by_index) == list(range(7))
+    for index, (transitions, tries) in before.items():
+        assert [line["why"] for line in lines_by_index[index]["journal"]] == [row.why for row in transitions]
+        assert [line["id"] for line in lines_by_index[index]["attempt_log"]] == [row.id for row in tries]
         assert await ledger.story(index) == ([], [])
-    for one in exports:
-        assert one.path.name.startswith(f"tasks-{one.first_index}-{one.last_index}-")
-        assert hashlib.sha256(one.path.read_bytes()).hexdigest() == one.sha256
-        assert (archive / f"{one.path.name}.sha256").read_text() == f"{one.sha256}  {one.path.name}\n"
-        assert one.path.stat().st_mode & 0o777 == 0o640
+    for export in exports:
+        assert export.path.name.startswith(f"tasks-{export.first_index}-{export.last_index}-")
+        assert hashlib.sha256(export.path.read_bytes()).hexdigest() == export.sha256
+        assert (archive / f"{export.path.name}.sha256").read_text() == f"{export.sha256}  {export.path.name}\n"
+        assert export.path.stat().st_mode & 0o777 == 0o640
     events = await ledger.read(queries.recent_events, ledger.source)
     assert [event.kind for event in events] == ["retained"] * 3
-    assert all(any(one.sha256 in event.words for event in events) for one in exports)
+    assert all(any(export.sha256 in event.words for event in events) for export in exports)
     assert moved(ledger, archive) == []
     assert len(names(archive)) == 6
 
@@ -149,8 +153,8 @@ async def test_copies_are_read_through_and_only_the_newest_stay(ledger: LedgerRi
         (folder / f"watcher-2026010{day}T000000Z.db").touch()
     (folder / "watcher-mine.db").touch()
     made, gone = copy_named(path, folder, 2)
-    assert sorted(one.name for one in gone) == ["watcher-20260101T000000Z.db", "watcher-20260102T000000Z.db"]
-    assert {one.name for one in folder.iterdir()} == {made.name, "watcher-20260103T000000Z.db", "watcher-mine.db"}
+    assert sorted(copy.name for copy in gone) == ["watcher-20260101T000000Z.db", "watcher-20260102T000000Z.db"]
+    assert {copy.name for copy in folder.iterdir()} == {made.name, "watcher-20260103T000000Z.db", "watcher-mine.db"}
     assert made.stat().st_mode & 0o777 == 0o640
     with sqlite3.connect(made) as copy:
         assert copy.execute("SELECT count(*) FROM tasks WHERE state = 'final'").fetchone() == (2,)
@@ -184,7 +188,7 @@ async def test_proof_is_the_same_after_retention_beside_a_running_daemon(tmp_pat
             "db", "retain", "--to", str(tmp_path / "archive"), "--older-than-blocks", "0", "--json"
         )
         assert done.code == 0, done.err
-        assert [one["tasks"] for one in done.json] == [5]
+        assert [entry["tasks"] for entry in done.json] == [5]
         assert rig.journeys() == {}
         after = await rig.prove()
         assert after["ok"]

@@ -89,7 +89,7 @@ class Rig:
     contract: TaskManager
     ledger: Ledger
     watch: Watch
-    judge: Resolver
+    resolver: Resolver
     admit: Admit
     recheck: Recheck
     source: Source
@@ -99,15 +99,15 @@ class Rig:
         data = encode_call("create(bytes32,address,address)", root, sender, avs)
         await self.net.chain.run(self.net.manager.roles.owner, self.mailbox, data)
 
-    async def respond(self, held: OpenTask, sender: str, answer: bytes, digest: bytes) -> None:
+    async def respond(self, open_task: OpenTask, sender: str, answer: bytes, digest: bytes) -> None:
         data = encode_call("respond(bytes32,bytes32,address,bytes32)", ROOT, digest, sender, answer)
         await self.net.chain.run(self.net.manager.roles.owner, self.verifier, data)
 
     async def read(self) -> list[OpenTask]:
         while await self.watch.step() == 0:
             pass
-        found = await self.ledger.read(outcomes.to_admit, self.ledger.source_id, 0, SystemClock().now_ms(), 100)
-        return sorted(found, key=lambda one: one.task.seen_at.block_number)
+        open_tasks = await self.ledger.read(outcomes.to_admit, self.ledger.source_id, 0, SystemClock().now_ms(), 100)
+        return sorted(open_tasks, key=lambda task: task.task.seen_at.block_number)
 
     async def states(self) -> list[str]:
         rows = await self.ledger.read(lambda conn: list(queries.list_tasks(conn, self.ledger.source_id)))
@@ -124,7 +124,7 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             await net.chain.run(net.manager.roles.owner, None, bytes.fromhex(code[name][2:]))
             for name in ("SharedMailbox", "BatchVerifier")
         ]
-        mailbox, verifier = (str(one["contractAddress"]) for one in made)
+        mailbox, verifier = (str(receipt["contractAddress"]) for receipt in made)
         file = tmp_path / "mailbox.toml"
         file.write_text(CONVENTION.replace("INDEX", INDEX).replace("OURS", OURS).replace("VERIFIER", verifier))
         clock = SystemClock()
@@ -158,8 +158,8 @@ async def test_batches_of_other_services_are_left_alone(rig: Rig) -> None:
     await rig.create(ROOT, ADA, OURS)
     await rig.create(ROOT, BOB, OURS)
     await rig.create(OTHER, ADA, THEIRS)
-    held = await rig.read()
-    assert len({one.task.task_index for one in held}) == len(held) == 2
+    open_tasks = await rig.read()
+    assert len({task.task.task_index for task in open_tasks}) == len(open_tasks) == 2
     await rig.admit.step()
     assert await rig.states() == ["ready", "ready"], "the mailbox knows both by their two fields"
 
@@ -187,11 +187,11 @@ async def test_a_node_is_asked_for_the_batches_of_one_service_only(rig: Rig, ign
         "eth_getLogs", {"address": rig.mailbox, "fromBlock": hex(head.number - 5), "toBlock": hex(head.number)}
     )
     rig.relay.twist = note
-    held = await rig.read()
+    open_tasks = await rig.read()
     while await rig.recheck.step() == 0:
         pass
-    assert len(held) == 2 and set(sent) == {"0x" + "00" * 12 + OURS[2:]}
-    (answer,) = [one for one in held if one.task.seen_at.block_number < head.number]
+    assert len(open_tasks) == 2 and set(sent) == {"0x" + "00" * 12 + OURS[2:]}
+    (answer,) = [task for task in open_tasks if task.task.seen_at.block_number < head.number]
     rig.relay.twist = lambda _, answers: answers
     await rig.respond(answer, ADA, ANSWER, rig.contract.convention.call(answer.task, ANSWER).sig_hash)
     await rig.read()
@@ -203,51 +203,51 @@ async def test_a_node_is_asked_for_the_batches_of_one_service_only(rig: Rig, ign
 async def test_answer_to_one_batch_settles_no_other_of_its_root(rig: Rig) -> None:
     await rig.create(ROOT, ADA, OURS)
     await rig.create(ROOT, BOB, OURS)
-    ada, bob = [replace(one, response=ANSWER) for one in await rig.read()]
+    ada, bob = [replace(task, response=ANSWER) for task in await rig.read()]
     call = rig.contract.convention.call(ada.task, ANSWER)
     await rig.respond(ada, ADA, ANSWER, call.sig_hash)
     await rig.read()
-    first, second = await rig.judge.resolve([ada, bob])
+    first, second = await rig.resolver.resolve([ada, bob])
     assert isinstance(first, RespondedByUs)
     assert isinstance(second, NotYet)
-    (otherwise,) = await rig.judge.resolve([replace(ada, response=OTHER)])
+    (otherwise,) = await rig.resolver.resolve([replace(ada, response=OTHER)])
     assert isinstance(otherwise, RespondedOtherwise)
 
 
 async def test_digest_within_a_digest_is_the_one_the_contract_computes(rig: Rig) -> None:
     await rig.create(ROOT, ADA, OURS)
-    (held,) = await rig.read()
-    true = rig.contract.convention.call(held.task, ANSWER).sig_hash
+    (open_task,) = await rig.read()
+    true = rig.contract.convention.call(open_task.task, ANSWER).sig_hash
     with pytest.raises(devnet_chain.Reverted, match="signature is invalid"):
-        await rig.respond(held, ADA, ANSWER, rig.contract.convention.call(held.task, OTHER).sig_hash)
-    await rig.respond(held, ADA, ANSWER, true)
+        await rig.respond(open_task, ADA, ANSWER, rig.contract.convention.call(open_task.task, OTHER).sig_hash)
+    await rig.respond(open_task, ADA, ANSWER, true)
 
 
 async def test_dry_run_asks_the_address_that_takes_answers(rig: Rig) -> None:
     await rig.create(ROOT, ADA, OURS)
-    (held,) = await rig.read()
-    at = await rig.contract.header(held.task.seen_at.block_number)
+    (open_task,) = await rig.read()
+    at = await rig.contract.header(open_task.task.seen_at.block_number)
     assert at is not None
     sender = await rig.contract.aggregator(at)
     assert sender == bytes.fromhex(rig.net.manager.roles.owner[2:])
-    call = rig.contract.convention.dry_run(held.task, ANSWER)
-    (said,) = await rig.contract.simulate([call], sender, at)
-    assert isinstance(said, Reverted)
-    assert "signature is invalid" in said.words
-    (said,) = await rig.contract.simulate([call], b"\x99" * 20, at)
-    assert isinstance(said, Reverted)
-    assert "Aggregator must be the caller" in said.words
+    call = rig.contract.convention.dry_run(open_task.task, ANSWER)
+    (refusal,) = await rig.contract.simulate([call], sender, at)
+    assert isinstance(refusal, Reverted)
+    assert "signature is invalid" in refusal.words
+    (refusal,) = await rig.contract.simulate([call], b"\x99" * 20, at)
+    assert isinstance(refusal, Reverted)
+    assert "Aggregator must be the caller" in refusal.words
 
 
 async def test_second_look_reads_both_addresses(rig: Rig) -> None:
     await rig.create(ROOT, ADA, OURS)
-    (held,) = await rig.read()
-    await rig.respond(held, ADA, ANSWER, rig.contract.convention.call(held.task, ANSWER).sig_hash)
+    (open_task,) = await rig.read()
+    await rig.respond(open_task, ADA, ANSWER, rig.contract.convention.call(open_task.task, ANSWER).sig_hash)
     await rig.read()
     while await rig.recheck.step() == 0:
         pass
     rows = await rig.ledger.read(
-        queries.responses_between, rig.ledger.source_id, held.task.task_index, held.task.task_index
+        queries.responses_between, rig.ledger.source_id, open_task.task.task_index, open_task.task.task_index
     )
     assert [row.message for row in rows] == [ANSWER]
 
@@ -255,16 +255,16 @@ async def test_second_look_reads_both_addresses(rig: Rig) -> None:
 async def test_an_event_at_another_address_is_not_withdrawn_when_zero_is_read(rig: Rig) -> None:
     """The contract's word is empty for a moment: the block of the event is read again, at the address that emits it."""
     await rig.create(ROOT, ADA, OURS)
-    (held,) = await rig.read()
-    await rig.respond(held, ADA, ANSWER, rig.contract.convention.call(held.task, ANSWER).sig_hash)
+    (open_task,) = await rig.read()
+    await rig.respond(open_task, ADA, ANSWER, rig.contract.convention.call(open_task.task, ANSWER).sig_hash)
     await rig.read()
     expiry = Expiry(rig.source, AbsenceRule(rig.ledger, SystemClock(), 2))
-    await expiry.unanswered([held], await rig.source.nodes.head())
-    index = held.task.task_index
+    await expiry.unanswered([open_task], await rig.source.nodes.head())
+    index = open_task.task.task_index
     assert len(await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)) == 1
 
 
 def test_artifact_is_of_the_source_beside_it() -> None:
     source = (CONTRACTS / "SharedMailbox.sol").read_bytes()
-    found = json.loads((CONTRACTS / "shared_mailbox.json").read_text())
-    assert found["source_sha256"] == hashlib.sha256(source).hexdigest(), "compile it with compile.mjs's settings"
+    artifact = json.loads((CONTRACTS / "shared_mailbox.json").read_text())
+    assert artifact["source_sha256"] == hashlib.sha256(source).hexdigest(), "compile it with compile.mjs's settings"

@@ -29,7 +29,7 @@ class Rig:
     clock: HandClock
 
     def asked(self, method: str) -> int:
-        return sum(method in one for one in self.relay.asked)
+        return sum(method in batch for batch in self.relay.asked)
 
 
 @pytest.fixture
@@ -44,23 +44,25 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
             await nodes.close()
 
 
-def instead(method: str, said: Any) -> Callable[[Answers, Answers], Any]:
+def instead(method: str, refusal: Any) -> Callable[[Answers, Answers], Any]:
     """Requests with this method get `said`: members of the answer, or a response in place of all."""
 
     def twist(asked: Answers, answers: Answers) -> Any:
-        if isinstance(said, int) and any(one["method"] == method for one in asked):
-            return web.Response(status=said, text="no")
-        if isinstance(said, bytes) and any(one["method"] == method for one in asked):
-            return said
+        if isinstance(refusal, int) and any(request["method"] == method for request in asked):
+            return web.Response(status=refusal, text="no")
+        if isinstance(refusal, bytes) and any(request["method"] == method for request in asked):
+            return refusal
         return [
-            {"jsonrpc": "2.0", "id": one["id"]} | said if ask["method"] == method and isinstance(said, dict) else one
-            for ask, one in zip(asked, answers, strict=True)
+            {"jsonrpc": "2.0", "id": reply["id"]} | refusal
+            if ask["method"] == method and isinstance(refusal, dict)
+            else reply
+            for ask, reply in zip(asked, answers, strict=True)
         ]
 
     return twist
 
 
-REFUSALS: list[Any] = [
+REFUSED: list[Any] = [
     {"error": {"code": -32601, "message": "the method eth_getTransactionReceipt does not exist"}},
     {"error": {"code": -32000, "message": "transaction indexing is in progress"}},
     {"error": {"code": -32005, "message": "rate limit"}},
@@ -73,11 +75,11 @@ REFUSALS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("said", REFUSALS)
-async def test_a_receipt_is_unread_and_its_endpoint_in_use_when_refused(rig: Rig, said: Any) -> None:
-    rig.relay.twist = instead("eth_getTransactionReceipt", said)
+@pytest.mark.parametrize("refusal", REFUSED)
+async def test_a_receipt_is_unread_and_its_endpoint_in_use_when_refused(rig: Rig, refusal: Any) -> None:
+    rig.relay.twist = instead("eth_getTransactionReceipt", refusal)
     assert isinstance(await rig.nodes.side.transaction_receipt(TX), Unread)
-    assert [one.reason for one in rig.nodes.seen] == [None]
+    assert [node.reason for node in rig.nodes.seen] == [None]
     assert (await rig.nodes.head()).number == 3
     before = rig.asked("eth_getTransactionReceipt")
     assert isinstance(await rig.nodes.side.transaction_receipt(TX), Unread)
@@ -90,33 +92,33 @@ async def test_a_receipt_is_unread_and_its_endpoint_in_use_when_refused(rig: Rig
 PENDING: dict[str, Any] = {"transactionHash": "0x" + "77" * 32, "blockHash": None, "blockNumber": None, "logs": []}
 
 
-@pytest.mark.parametrize("said", [PENDING, {"blockHash": None, "status": "0x1", "blockNumber": "0x1"}, {}])
-async def test_a_receipt_without_a_block_is_of_no_mined_transaction(rig: Rig, said: dict[str, Any]) -> None:
-    rig.relay.twist = instead("eth_getTransactionReceipt", {"result": said})
+@pytest.mark.parametrize("refusal", [PENDING, {"blockHash": None, "status": "0x1", "blockNumber": "0x1"}, {}])
+async def test_a_receipt_without_a_block_is_of_no_mined_transaction(rig: Rig, refusal: dict[str, Any]) -> None:
+    rig.relay.twist = instead("eth_getTransactionReceipt", {"result": refusal})
     assert await rig.nodes.side.transaction_receipt(TX) is None
     assert await rig.nodes.side.transaction_receipt(TX) is None
     assert rig.asked("eth_getTransactionReceipt") == 2, "that is an answer, and no refusal"
 
 
 @pytest.mark.parametrize("method", ["eth_getStorageAt", "eth_getCode"])
-@pytest.mark.parametrize("said", [{"error": {"code": -32601, "message": "no such method"}}, {"result": 5}, 500, 402])
-async def test_code_and_storage_are_unknown_and_nothing_more_when_refused(rig: Rig, method: str, said: Any) -> None:
-    rig.relay.twist = instead(method, said)
+@pytest.mark.parametrize("refusal", [{"error": {"code": -32601, "message": "no such method"}}, {"result": 5}, 500, 402])
+async def test_code_and_storage_are_unknown_and_nothing_more_when_refused(rig: Rig, method: str, refusal: Any) -> None:
+    rig.relay.twist = instead(method, refusal)
     head = await rig.nodes.head()
     word, code = await rig.nodes.side.account(ADDRESS, SLOT, head)
     assert None in (word, code)
-    assert [one.reason for one in rig.nodes.seen] == [None]
+    assert [node.reason for node in rig.nodes.seen] == [None]
     assert await rig.nodes.side.transaction_receipt(TX) is None, "other methods are asked as before"
 
 
 async def test_an_answer_of_another_endpoint_is_taken_when_one_refuses(rig: Rig, tmp_path: Path) -> None:
     async with relaying(rig.relay.target) as other:
-        nodes = NodePool([Node(one.url, 31337, rig.clock) for one in (rig.relay, other)], rig.clock, Random(1))
+        nodes = NodePool([Node(relay.url, 31337, rig.clock) for relay in (rig.relay, other)], rig.clock, Random(1))
         rig.relay.twist = instead("eth_getTransactionReceipt", 503)
         assert await nodes.side.transaction_receipt(TX) is None
         assert await nodes.side.transaction_receipt(TX) is None
-        assert sum("eth_getTransactionReceipt" in one for one in other.asked) == 2
-        assert [one.reason for one in nodes.seen] == [None, None]
+        assert sum("eth_getTransactionReceipt" in batch for batch in other.asked) == 2
+        assert [node.reason for node in nodes.seen] == [None, None]
         await nodes.close()
 
 

@@ -17,7 +17,7 @@ from watcher.ledger.tables import attempts, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import Header
 
-WORDS = "[/x] [red]fine[/red] \x1b[2J \u202e"
+HOSTILE_TEXT = "[/x] [red]fine[/red] \x1b[2J \u202e"
 PLAIN = "[/x] [red]fine[/red]"
 
 
@@ -29,9 +29,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     schema.upgrade(url)
 
     def spoil(tx: Tx) -> None:
-        tx.conn.execute(update(tasks).values(error=WORDS, hook_version=WORDS))
-        one = {"task_id": 1, "kind": "post", "number": 1, "fence": 1, "began_at_ms": 1}
-        tx.conn.execute(insert(attempts).values(**one, api="[/y]", outcome="[/z]", words=WORDS))
+        tx.conn.execute(update(tasks).values(error=HOSTILE_TEXT, hook_version=HOSTILE_TEXT))
+        attempt = {"task_id": 1, "kind": "post", "number": 1, "fence": 1, "began_at_ms": 1}
+        tx.conn.execute(insert(attempts).values(**attempt, api="[/y]", outcome="[/z]", words=HOSTILE_TEXT))
 
     async def fill() -> None:
         async with open_ledger(url, SetClock(), CHAIN_ID, MANAGER, 100) as ledger:

@@ -32,14 +32,14 @@ POLL_S = 12.0
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    found: list[str] = []
+    records: list[str] = []
 
     def collect(message: Any) -> None:
         record = message.record
-        found.append(f"{record['message'].partition(':')[0]} {record['extra'].get('block')}")
+        records.append(f"{record['message'].partition(':')[0]} {record['extra'].get('block')}")
 
     sink = logger.add(collect, level="WARNING")
-    yield found
+    yield records
     logger.remove(sink)
 
 

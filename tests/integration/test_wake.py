@@ -46,15 +46,15 @@ class ObservedClock(QuickClock):
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    found: list[str] = []
+    records: list[str] = []
     # Ours alone: the fake node on the other side logs as well, where a test before this one has bridged the libraries.
     sink = logger.add(
-        lambda message: found.append(str(message)),
+        lambda message: records.append(str(message)),
         format="{level} {message} {extra}",
         level="TRACE",
         filter="watcher.chain",
     )
-    yield found
+    yield records
     logger.remove(sink)
 
 

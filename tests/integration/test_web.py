@@ -101,9 +101,9 @@ async def test_the_node_api_has_exactly_the_shapes_of_its_specification() -> Non
         status, body, _ = await served.get("/eigen/node/services")
         services = json.loads(body)["services"]
         assert status == 200
-        assert [one["id"] for one in services] == ["chain-rpc", "operator-api", "handler", "store", "watch"]
-        assert all(set(one) == {"id", "name", "description", "status"} for one in services)
-        assert {one["status"] for one in services} == {"Up"}
+        assert [service["id"] for service in services] == ["chain-rpc", "operator-api", "handler", "store", "watch"]
+        assert all(set(service) == {"id", "name", "description", "status"} for service in services)
+        assert {service["status"] for service in services} == {"Up"}
 
 
 @pytest.mark.parametrize(
@@ -135,12 +135,16 @@ async def test_readyz_gives_the_reasons_and_metrics_can_be_parsed() -> None:
     async with serving() as served:
         served.say(API_DOWN)
         status, body, _ = await served.get("/readyz")
-        told = json.loads(body)
+        readiness = json.loads(body)
         assert status == 503
-        assert told["ready"] is False
-        assert told["reasons"] == ["operator-api: refuses us (HTTP 401)"]
-        assert told["troubles"] == [{"key": "operator-api", "words": "refuses us (HTTP 401)", "since_ms": 1_000}]
-        assert (told["cursor_block"], told["open_tasks"], told["nearest_deadline_blocks"]) == (100, 2, 30)
+        assert readiness["ready"] is False
+        assert readiness["reasons"] == ["operator-api: refuses us (HTTP 401)"]
+        assert readiness["troubles"] == [{"key": "operator-api", "words": "refuses us (HTTP 401)", "since_ms": 1_000}]
+        assert (readiness["cursor_block"], readiness["open_tasks"], readiness["nearest_deadline_blocks"]) == (
+            100,
+            2,
+            30,
+        )
         status, body, headers = await served.get("/metrics")
         assert status == 200
         assert headers["Content-Type"].startswith("text/plain")
@@ -157,8 +161,8 @@ async def test_readyz_gives_the_reasons_and_metrics_can_be_parsed() -> None:
     ["application/openmetrics-text; version=one", "text/plain; version=1.x", "application/json", ",;=;version=,"],
 )
 async def test_metrics_are_plain_text_when_the_format_is_unknown(accept: str) -> None:
-    said: list[str] = []
-    sink = logger.add(lambda message: said.append(message), level="DEBUG")
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message), level="DEBUG")
     try:
         async with serving() as served:
             status, body, headers = await served.get("/metrics", {"Accept": accept})
@@ -166,7 +170,7 @@ async def test_metrics_are_plain_text_when_the_format_is_unknown(accept: str) ->
             assert list(text_string_to_metric_families(body))
     finally:
         logger.remove(sink)
-    assert not [one for one in said if "health.request_failed" in one]
+    assert not [line for line in lines if "health.request_failed" in line]
 
 
 async def test_livez_is_about_this_process_only() -> None:
@@ -246,18 +250,18 @@ async def test_web_stops_while_a_connection_is_kept_open() -> None:
 
 
 async def test_web_logs_a_taken_port_once_and_listens_when_it_is_free() -> None:
-    said: list[str] = []
-    sink = logger.add(lambda message: said.append(message.record["message"]), level="INFO")
+    lines: list[str] = []
+    sink = logger.add(lambda message: lines.append(message.record["message"]), level="INFO")
     blocker = socket.socket()
     try:
         blocker.bind(("127.0.0.1", 0))
         blocker.listen()
         async with serving(port=blocker.getsockname()[1], wait=False) as served:
-            await until(lambda: said, "it is logged")
+            await until(lambda: lines, "it is logged")
             await asyncio.sleep(0.2)  # some more tries: that nothing more is said has no event to wait for
             assert served.web.port == 0
-            assert len(said) == 1
-            assert said[0].startswith("health.cannot_listen: ")
+            assert len(lines) == 1
+            assert lines[0].startswith("health.cannot_listen: ")
             blocker.close()
             await until(lambda: served.web.port, "it listens")
             assert (await served.get("/livez"))[0] == 200

@@ -23,16 +23,16 @@ def main() -> int:
         return 3
     began_s = time.monotonic()
     with Campaign(asked.workers) as campaign:
-        every = [one for one in campaign.every() if one.act == "KILL" or not asked.kills]
+        every = [point for point in campaign.every() if point.act == "KILL" or not asked.kills]
         chosen = every if asked.sample is None else sample(every, asked.sample, asked.seed)
         print(f"{len(chosen)} of {len(every)} points", flush=True)
-        found = list(campaign.strike(chosen, asked.minutes, lambda words: print(words, flush=True)))
-    print(table(found))
-    wrong = sum(bool(one.wrongs) for one in found)
-    print(f"{len(found)} points, {wrong} with violations, {(time.monotonic() - began_s) / 60:.1f} minutes")
+        trials = list(campaign.strike(chosen, asked.minutes, lambda line: print(line, flush=True)))
+    print(table(trials))
+    wrong = sum(bool(trial.wrongs) for trial in trials)
+    print(f"{len(trials)} points, {wrong} with violations, {(time.monotonic() - began_s) / 60:.1f} minutes")
     if wrong:
         return 1
-    return 0 if len(found) == len(chosen) else 3
+    return 0 if len(trials) == len(chosen) else 3
 
 
 if __name__ == "__main__":

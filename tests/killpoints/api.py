@@ -57,7 +57,7 @@ class Api:
             connection.close()
         self._selector.close()
 
-    def turn(self, seconds: float) -> bool:
+    def step(self, seconds: float) -> bool:
         """Serve what there is, or wait so long for it. True where something came."""
         ready = self._selector.select(seconds)
         for key, _ in ready:
@@ -101,21 +101,21 @@ class Api:
 
     def _serve(self, asked: dict[str, Any]) -> dict[str, Any]:
         what = asked["params"][0]
-        index, said = what["task_index"], what["resp_message"]
+        index, answer = what["task_index"], what["resp_message"]
         handle = os.open(self._folder / "posts", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
-        os.write(handle, json.dumps([index, said]).encode() + b"\n")
+        os.write(handle, json.dumps([index, answer]).encode() + b"\n")
         os.fsync(handle)
         os.close(handle)
-        self._hold(index, bytes.fromhex(said[2:]))
-        if (index, said) not in self._mined:  # the aggregator brings a signature to the chain once
-            self._mined.add((index, said))
-            self._pool.append([index, what["task_created_block"], what["message"][2:], said[2:]])
+        self._hold(index, bytes.fromhex(answer[2:]))
+        if (index, answer) not in self._mined:  # the aggregator brings a signature to the chain once
+            self._mined.add((index, answer))
+            self._pool.append([index, what["task_created_block"], what["message"][2:], answer[2:]])
         return {"jsonrpc": "2.0", "id": asked["id"], "result": {"tx_hash": "", "sig_hash": "", "task_index": index}}
 
-    def _hold(self, index: int, said: bytes) -> None:
+    def _hold(self, index: int, answer: bytes) -> None:
         with closing(sqlite3.connect(f"file:{self._folder}/ledger.db?mode=ro", uri=True, timeout=5)) as ledger:
             rows = ledger.execute(_UNRECORDED, (index,)).fetchall()
         if not rows:
             self.wrongs.append(f"a POST for task {index} without an attempt in the ledger")
-        elif rows[0][0] != said:
+        elif rows[0][0] != answer:
             self.wrongs.append(f"a POST for task {index} with another answer than the ledger's")

@@ -60,8 +60,8 @@ class Ground:
         chain = self._chain
         if "create" in line:
             chain.create(line["create"])
-        for index, created, message, said in line.get("respond", ()):
-            chain.respond(index, created, bytes.fromhex(message), bytes.fromhex(said), 0, False)
+        for index, created, message, answer in line.get("respond", ()):
+            chain.respond(index, created, bytes.fromhex(message), bytes.fromhex(answer), 0, False)
         chain.mine()
 
     # What a replica asks of its world.
@@ -81,5 +81,5 @@ class Ground:
     def read(self, calls: object, block: object) -> None:
         return
 
-    def tell(self, words: str) -> None:
+    def tell(self, line: str) -> None:
         return

@@ -53,7 +53,7 @@ class Point:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Trial:
     """What became of a point. `struck`: the call was reached."""
 
     point: Point
@@ -79,19 +79,19 @@ class Rig:
         counted: dict[tuple[str, str], int] = {}
         for thread in ("main", "writer"):
             folder = self._begin("count")
-            code, told = self._life(folder, thread, ["-e", f"trace={','.join(CALLS)}"])
+            code, output = self._life(folder, thread, ["-e", f"trace={','.join(CALLS)}"])
             assert code == 0, f"a run that nobody disturbed ended with {code}: {self._bug(folder)}"
             assert not (wrongs := verdict.ended(folder) + self._api.wrongs), wrongs
-            for call in re.findall(r"^(\w+)\(", told, re.MULTILINE):
+            for call in re.findall(r"^(\w+)\(", output, re.MULTILINE):
                 counted[thread, call] = counted.get((thread, call), 0) + 1
         return counted
 
-    def try_out(self, point: Point) -> Found:
+    def try_out(self, point: Point) -> Trial:
         """Strike at the point, then let others live until all is done."""
         folder = self._begin("run")
         wrongs: list[str] = []
-        code, told = self._life(folder, point.thread, ["-e", f"trace={point.call}", "-e", f"inject={point.inject}"])
-        struck = "(INJECTED)" in told or "killed by SIGKILL" in told
+        code, output = self._life(folder, point.thread, ["-e", f"trace={point.call}", "-e", f"inject={point.inject}"])
+        struck = "(INJECTED)" in output or "killed by SIGKILL" in output
         lives = 1
         while True:
             wrongs += verdict.kept(folder, self._memory.acknowledged())
@@ -107,7 +107,7 @@ class Rig:
             wrongs.append(f"life {lives} ended with {code}")
         else:
             wrongs += verdict.ended(folder)
-        return Found(point, struck, lives, (*wrongs, *self._api.wrongs))
+        return Trial(point, struck, lives, (*wrongs, *self._api.wrongs))
 
     def _begin(self, name: str) -> Path:
         folder = self._folder / name
@@ -164,7 +164,7 @@ class Rig:
         stops_at_s = time.monotonic() + 20
         while (tid := self._memory.thread) == 0:
             assert time.monotonic() < stops_at_s, "nobody came to the gate"
-            self._api.turn(0.001)
+            self._api.step(0.001)
         # Without -f: the other threads run at full speed, and their calls are not counted.
         tracer = subprocess.Popen(
             # Its lines into a file: nobody reads a pipe meanwhile, and a full one would stop the victim.
@@ -179,7 +179,7 @@ class Rig:
     def _serve(self, pid: int) -> int:
         began_s = mined_s = time.monotonic()
         while True:
-            self._api.turn(0.005)
+            self._api.step(0.005)
             ended, status = os.waitpid(pid, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)

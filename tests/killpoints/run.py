@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from tests.killpoints.rig import Found, Point, Rig
+from tests.killpoints.rig import Point, Rig, Trial
 
 # Runs differ a little: a commit more or less. Points that a run does not reach are told as such.
 _MARGIN = 1.1
@@ -29,24 +29,24 @@ def strace_works() -> str | None:
 
 def points(counted: Mapping[tuple[str, str], int]) -> list[Point]:
     """Every point: a kill at each call, then each error once and for 20 calls."""
-    found: list[Point] = []
+    found_points: list[Point] = []
     for (thread, call), count in sorted(counted.items()):
-        found += [Point(thread, call, "KILL", number) for number in range(1, int(count * _MARGIN) + 2)]
+        found_points += [Point(thread, call, "KILL", number) for number in range(1, int(count * _MARGIN) + 2)]
     for call, act in _ERRORS:
         for thread in ("main", "writer"):
-            found += [Point(thread, call, act, one.number) for one in found
-                      if (one.thread, one.call, one.act) == (thread, call, "KILL")]  # fmt: skip
-    return found
+            found_points += [Point(thread, call, act, start.number) for start in found_points
+                      if (start.thread, start.call, start.act) == (thread, call, "KILL")]  # fmt: skip
+    return found_points
 
 
 def sample(every: Sequence[Point], count: int, seed: int) -> list[Point]:
     """So many points, of each kind in proportion, but of the rare ones five, or as many as fit."""
     chance = random.Random(seed)
     kinds: dict[tuple[str, str, str], list[Point]] = defaultdict(list)
-    for one in every:
-        kinds[one.kind].append(one)
+    for point in every:
+        kinds[point.kind].append(point)
     least = max(1, min(5, count // len(kinds)))
-    chosen = [one for some in kinds.values() for one in chance.sample(some, min(least, len(some)))]
+    chosen = [point for group in kinds.values() for point in chance.sample(group, min(least, len(group)))]
     rest = sorted(set(every) - set(chosen))
     chosen += chance.sample(rest, max(0, min(count - len(chosen), len(rest))))
     chance.shuffle(chosen)
@@ -63,7 +63,7 @@ def _count(_: int) -> dict[tuple[str, str], int]:
     return _rig[0].count()
 
 
-def _try_out(point: Point) -> Found:
+def _try_out(point: Point) -> Trial:
     return _rig[0].try_out(point)
 
 
@@ -89,30 +89,30 @@ class Campaign:
             most |= Counter(counted)
         return points(most)
 
-    def strike(self, chosen: Sequence[Point], minutes: float, say: Callable[[str], None]) -> Iterator[Found]:
+    def strike(self, chosen: Sequence[Point], minutes: float, say: Callable[[str], None]) -> Iterator[Trial]:
         """One after the other, until the time is over."""
         stops_at_s = time.monotonic() + minutes * 60
-        for done, found in enumerate(self._pool.imap(_try_out, chosen), 1):
-            yield found
-            for wrong in found.wrongs:
-                say(f"{found.point}: {wrong}")
+        for done, trial in enumerate(self._pool.imap(_try_out, chosen), 1):
+            yield trial
+            for wrong in trial.wrongs:
+                say(f"{trial.point}: {wrong}")
             if done % 50 == 0:
                 say(f"{done} of {len(chosen)}")
             if time.monotonic() > stops_at_s:
                 return
 
 
-def table(found: Sequence[Found]) -> str:
+def table(trials: Sequence[Trial]) -> str:
     """A row per kind; `reached`: the run had not ended before the call."""
     lines = [
         "| thread | call | what is done | points | reached | lives | violations |",
         "| --- | --- | --- | ---: | ---: | ---: | ---: |",
     ]
-    kinds: dict[tuple[str, str, str], list[Found]] = defaultdict(list)
-    for one in found:
-        kinds[one.point.kind].append(one)
-    for kind, some in kinds.items():
-        reached, lives = sum(one.struck for one in some), sum(one.lives for one in some)
-        bad = sum(bool(one.wrongs) for one in some)
-        lines.append(f"| {' | '.join(kind)} | {len(some)} | {reached} | {lives} | {bad} |")
+    kinds: dict[tuple[str, str, str], list[Trial]] = defaultdict(list)
+    for trial in trials:
+        kinds[trial.point.kind].append(trial)
+    for kind, group in kinds.items():
+        struck, lives = sum(trial.struck for trial in group), sum(trial.lives for trial in group)
+        bad = sum(bool(trial.wrongs) for trial in group)
+        lines.append(f"| {' | '.join(kind)} | {len(group)} | {struck} | {lives} | {bad} |")
     return "\n".join(lines)

@@ -20,12 +20,12 @@ pytestmark = pytest.mark.skipif((why := strace_works()) is not None, reason=str(
 @pytest.mark.timeout(1200)
 def test_any_last_call_loses_nothing_and_answers_nothing_twice() -> None:
     with Campaign(workers=1) as campaign:
-        found = list(campaign.strike(sample(campaign.every(), SAMPLE, SEED), 18, print))
-    print(table(found))
-    assert [(str(one.point), one.wrongs) for one in found if one.wrongs] == []
-    assert len(found) == SAMPLE
-    assert sum(one.struck for one in found) > SAMPLE // 2, "too many points lie behind the end of the run"
-    assert {one.point.act for one in found if one.struck} == {"KILL", "EIO", "EIO x20", "ENOSPC", "ENOSPC x20"}
+        trials = list(campaign.strike(sample(campaign.every(), SAMPLE, SEED), 18, print))
+    print(table(trials))
+    assert [(str(trial.point), trial.wrongs) for trial in trials if trial.wrongs] == []
+    assert len(trials) == SAMPLE
+    assert sum(trial.struck for trial in trials) > SAMPLE // 2, "too many points lie behind the end of the run"
+    assert {trial.point.act for trial in trials if trial.struck} == {"KILL", "EIO", "EIO x20", "ENOSPC", "ENOSPC x20"}
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def _tampered(finished: Path, to: Path, statement: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("statement", "words"),
+    ("statement", "message"),
     [
         ("DELETE FROM tasks WHERE task_index = 7", "holds 19 tasks"),
         ("UPDATE tasks SET response = x'00' WHERE task_index = 7", "the answers sent are"),
@@ -61,11 +61,11 @@ def _tampered(finished: Path, to: Path, statement: str) -> Path:
     ],
 )
 def test_a_ledger_that_was_tampered_with_is_found_out(
-    finished: Path, tmp_path: Path, statement: str, words: str
+    finished: Path, tmp_path: Path, statement: str, message: str
 ) -> None:
     assert verdict.ended(finished) == []
     wrongs = verdict.ended(_tampered(finished, tmp_path, statement))
-    assert any(words in wrong for wrong in wrongs), wrongs
+    assert any(message in wrong for wrong in wrongs), wrongs
 
 
 @pytest.mark.parametrize(

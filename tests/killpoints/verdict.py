@@ -27,20 +27,20 @@ def kept(folder: Path, acknowledged: Sequence[Sequence[Any]]) -> list[str]:
             "WHERE a.kind = 'post'"
         )
         attempts = {(index, number): ended for index, number, ended in ledger.execute(query)}
-    for told in acknowledged:
-        match list(told):
+    for promise in acknowledged:
+        match list(promise):
             case ["read", block]:
-                held = cursor >= block
-            case ["answer", index, said]:
-                held = answers.get(index) == bytes.fromhex(said)
+                holds = cursor >= block
+            case ["answer", index, answer]:
+                holds = answers.get(index) == bytes.fromhex(answer)
             case ["begun", index, number]:
-                held = (index, number) in attempts
+                holds = (index, number) in attempts
             case ["settled", index, number]:
-                held = attempts.get((index, number)) is not None
+                holds = attempts.get((index, number)) is not None
             case _:
-                raise AssertionError(f"nobody knows how to check {told}")
-        if not held:
-            wrongs.append(f"acknowledged and lost: {told[0]} {list(told[1:])}")
+                raise AssertionError(f"nobody knows how to check {promise}")
+        if not holds:
+            wrongs.append(f"acknowledged and lost: {promise[0]} {list(promise[1:])}")
     return wrongs
 
 
@@ -49,7 +49,7 @@ def ended(folder: Path) -> list[str]:
     with _open(folder) as ledger:
         wrongs = [f"damaged: {row[0]}" for row in ledger.execute("PRAGMA integrity_check") if row[0] != "ok"]
         rows = ledger.execute("SELECT id, task_index, state, response FROM tasks").fetchall()
-        moves = ledger.execute("SELECT task_id, from_state, to_state FROM journal ORDER BY id").fetchall()
+        transitions = ledger.execute("SELECT task_id, from_state, to_state FROM journal ORDER BY id").fetchall()
         begun = ledger.execute(
             "SELECT t.task_index, count(*), count(DISTINCT a.number), count(DISTINCT a.request_digest) "
             "FROM attempts a JOIN tasks t ON t.id = a.task_id WHERE a.kind = 'post' GROUP BY a.task_id"
@@ -58,8 +58,8 @@ def ended(folder: Path) -> list[str]:
         wrongs.append(f"the ledger holds {len(rows)} tasks")
     posts: dict[int, list[bytes]] = defaultdict(list)
     for line in (folder / "posts").read_text().splitlines():
-        index, said = json.loads(line)
-        posts[index].append(bytes.fromhex(said[2:]))
+        index, answer = json.loads(line)
+        posts[index].append(bytes.fromhex(answer[2:]))
     for _, index, state, response in rows:
         if state != State.FINAL:
             wrongs.append(f"task {index} ended as {state}")
@@ -70,14 +70,14 @@ def ended(folder: Path) -> list[str]:
             wrongs.append(f"task {index}: {count} attempts, {digests} digests, {len(posts[index])} POSTs")
     unrecorded = set(posts) - {index for index, *_ in begun}
     wrongs += [f"task {index}: POSTs without an attempt" for index in sorted(unrecorded)]
-    return wrongs + _history(rows, moves)
+    return wrongs + _history(rows, transitions)
 
 
-def _history(rows: Sequence[Any], moves: Sequence[Any]) -> list[str]:
+def _history(rows: Sequence[Any], transitions: Sequence[Any]) -> list[str]:
     """The journal of each task is one path of legal moves, and ends where the task is."""
     wrongs: list[str] = []
     at: dict[int, str | None] = {}
-    for task, before, after in moves:
+    for task, before, after in transitions:
         if at.get(task) != before or (before is not None and State(after) not in LEGAL[State(before)]):
             wrongs.append(f"row {task}: a move from {before} to {after}, being {at.get(task)}")
         at[task] = after

@@ -112,7 +112,7 @@ async def _answer(task: Task) -> Response:
     return Response(os.urandom(8), "dice 1", 1)
 
 
-class _Told:
+class _Acknowledging:
     """Plays `Ledger` and notes what it has promised, the moment the promise reaches whoever asked."""
 
     def __init__(self, ledger: Ledger, memory: Memory) -> None:
@@ -167,23 +167,23 @@ async def live(folder: Path, settings: Settings, memory: Memory, at_writer: Call
     client = parts.client(settings.operator, clock)
     url = parse_url(f"sqlite:///{folder}/ledger.db")
     async with open_ledger(url, clock, CHAIN_ID, MANAGER, 1, genesis.hash, wakeups.committed) as opened:
-        ledger = cast("Ledger", _Told(opened, memory))
+        ledger = cast("Ledger", _Acknowledging(opened, memory))
         await ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=2)
         source = Source(nodes, contract, ledger, clock, window)
-        rooms = wiring.build(settings, source, wiring.Outside(_answer, client))
-        working = [asyncio.create_task(StageLoop(one, wakeups, clock, stopping).run()) for one in rooms.stages]
-        rounds = 0
-        while os.getppid() == memory.rig and not any(one.done() for one in working):
+        stages = wiring.build(settings, source, wiring.Outside(_answer, client))
+        working = [asyncio.create_task(StageLoop(stage, wakeups, clock, stopping).run()) for stage in stages.stages]
+        polls = 0
+        while os.getppid() == memory.rig and not any(job.done() for job in working):
             await asyncio.sleep(0.01)
-            rounds += 1
+            polls += 1
             if ground.grown():
                 wakeups.wake("watch")
-            if rounds % 4 == 0 and await _ended(ledger):
+            if polls % 4 == 0 and await _ended(ledger):
                 break
         stopping.set()
         wakeups.wake_all()
         await asyncio.gather(*working)
-        for flying in (rooms.respond, rooms.submit):
+        for flying in (stages.respond, stages.submit):
             if flying is not None:
                 await flying.drain()
     await client.aclose()

@@ -57,7 +57,7 @@ class Catch:
 
     mutant: Mutant
     suite: str | None
-    words: str
+    reason: str
     took_s: float
 
 
@@ -96,9 +96,9 @@ def hunt(mutant: Mutant | None, *, budget_s: float = 40.0, suites: Sequence[str]
         if mutant is not None:
             plant(tree, mutant)
         for suite in suites or ("simulation", *(mutant.suites if mutant else ())):
-            words = _fails(tree, suite, budget_s)
-            if words is not None:
-                return Catch(mutant or _NOBODY, suite, words, time.monotonic() - began_s)
+            reason = _fails(tree, suite, budget_s)
+            if reason is not None:
+                return Catch(mutant or _NOBODY, suite, reason, time.monotonic() - began_s)
     return Catch(mutant or _NOBODY, None, "", time.monotonic() - began_s)
 
 
@@ -107,16 +107,16 @@ _NOBODY = Mutant("nothing planted", "", ())
 
 def _fails(tree: Path, suite: str, budget_s: float) -> str | None:
     """The words of a suite that failed, None when it passed."""
-    given = [sys.executable, *SUITES[suite], *((str(budget_s),) if suite == "simulation" else ())]
+    command = [sys.executable, *SUITES[suite], *((str(budget_s),) if suite == "simulation" else ())]
     environment = os.environ | {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONPATH": str(tree)}
     try:
         done = subprocess.run(
-            given, cwd=tree, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            command, cwd=tree, env=environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except subprocess.TimeoutExpired:
         return f"it did not end within {_TIMEOUT_S} s"
     if done.returncode == 0:
         return None
     lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
-    told = [line for line in lines if line.startswith(("seed ", "FAILED", "E  "))]
-    return (told or lines or ["it failed without words"])[0].removeprefix("E  ").strip()[:200]
+    verdict_lines = [line for line in lines if line.startswith(("seed ", "FAILED", "E  "))]
+    return (verdict_lines or lines or ["it failed without words"])[0].removeprefix("E  ").strip()[:200]

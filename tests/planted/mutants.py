@@ -18,7 +18,7 @@ class Mutant:
 
 
 def _mutant(raw: dict[str, Any]) -> Mutant:
-    edits = tuple((one["file"], one["old"], one["new"]) for one in raw["edit"])
+    edits = tuple((edit["file"], edit["old"], edit["new"]) for edit in raw["edit"])
     return Mutant(raw["name"], raw["why"], edits, tuple(raw.get("suites", ("ledger",))), raw.get("quick", False))
 
 

@@ -5,11 +5,11 @@ import pytest
 from tests.planted.hunt import ROOT, hunt
 from tests.planted.mutants import MUTANTS, Mutant
 
-QUICK = [one for one in MUTANTS if one.quick]
+QUICK = [mutant for mutant in MUTANTS if mutant.quick]
 BUDGET_S = 15.0
 
 
-@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name)
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_planted_bug_fits_the_tree_and_is_a_program(mutant: Mutant) -> None:
     """Bring the mutant up to date when the code it spoils has changed."""
     for file, old, new in mutant.edits:
@@ -20,17 +20,17 @@ def test_a_planted_bug_fits_the_tree_and_is_a_program(mutant: Mutant) -> None:
 
 def test_there_are_enough_of_them() -> None:
     assert len(MUTANTS) >= 15
-    assert len({one.name for one in MUTANTS}) == len(MUTANTS)
+    assert len({mutant.name for mutant in MUTANTS}) == len(MUTANTS)
     assert len(QUICK) >= 5
 
 
-@pytest.mark.parametrize("mutant", QUICK, ids=lambda one: one.name)
+@pytest.mark.parametrize("mutant", QUICK, ids=lambda mutant: mutant.name)
 def test_the_simulation_catches_it(mutant: Mutant) -> None:
     caught = hunt(mutant, budget_s=BUDGET_S, suites=("simulation",))
     assert caught.suite == "simulation", mutant.why
-    assert caught.words.startswith("seed "), f"it did not even run: {caught.words}"
+    assert caught.reason.startswith("seed "), f"it did not even run: {caught.reason}"
 
 
 def test_nothing_is_caught_where_nothing_is_planted() -> None:
     caught = hunt(None, budget_s=3.0, suites=("simulation",))
-    assert caught.suite is None, caught.words
+    assert caught.suite is None, caught.reason

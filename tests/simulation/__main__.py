@@ -11,7 +11,7 @@ from itertools import islice
 
 from loguru import logger
 
-from tests.simulation.scenario import Told, tell
+from tests.simulation.scenario import Report, tell
 from watcher.state import LEGAL, State
 
 _CHUNK = 25
@@ -26,23 +26,23 @@ class Sum:
     reorgs: int = 0
     posts: int = 0
     tasks: int = 0
-    moves: Counter[tuple[str, str]] = field(default_factory=Counter)
+    transitions: Counter[tuple[str, str]] = field(default_factory=Counter)
     ends: Counter[str] = field(default_factory=Counter)
     failures: list[tuple[int, str]] = field(default_factory=list)
 
-    def add(self, told: Told) -> None:
+    def add(self, report: Report) -> None:
         self.scenarios += 1
-        self.crashes += told.lives - 1
-        self.reorgs += told.reorgs
-        self.posts += told.posts
-        self.tasks += sum(told.ends.values())
-        self.moves.update(told.moves)
-        self.ends.update(told.ends)
-        if told.wrong is not None:
-            self.failures.append((told.seed, told.wrong))
+        self.crashes += report.lives - 1
+        self.reorgs += report.reorgs
+        self.posts += report.posts
+        self.tasks += sum(report.ends.values())
+        self.transitions.update(report.transitions)
+        self.ends.update(report.ends)
+        if report.wrong is not None:
+            self.failures.append((report.seed, report.wrong))
 
 
-def _several(seeds: list[int]) -> list[Told]:
+def _several(seeds: list[int]) -> list[Report]:
     logger.remove()
     return [tell(seed) for seed in seeds]
 
@@ -58,10 +58,10 @@ def _many(first: int, count: int, workers: int) -> Sum:
     with ProcessPoolExecutor(workers) as pool:
         waiting = [pool.submit(_several, chunk) for chunk in _chunks(first, count)]
         for done in as_completed(waiting):
-            for told in done.result():
-                total.add(told)
-                if told.wrong is not None:
-                    print(f"\nseed {told.seed}: {told.wrong}", flush=True)
+            for report in done.result():
+                total.add(report)
+                if report.wrong is not None:
+                    print(f"\nseed {report.seed}: {report.wrong}", flush=True)
             pace = total.scenarios / (time.monotonic() - began_s)
             print(f"\r{total.scenarios}/{count} scenarios, {pace:.1f} a second", end="", file=sys.stderr, flush=True)
     _table(total, time.monotonic() - began_s)
@@ -72,9 +72,9 @@ def _until_wrong(first: int, count: int, budget_s: float) -> int:
     """One after the other in this process, to the first broken promise. What the hunt for planted bugs uses."""
     began_s = time.process_time()
     for seed in range(first, first + count):
-        told = tell(seed)
-        if told.wrong is not None:
-            print(f"seed {seed}: {told.wrong}")
+        report = tell(seed)
+        if report.wrong is not None:
+            print(f"seed {seed}: {report.wrong}")
             return 1
         if time.process_time() - began_s > budget_s:
             break
@@ -84,7 +84,7 @@ def _until_wrong(first: int, count: int, budget_s: float) -> int:
 
 def _table(total: Sum, took_s: float) -> None:
     legal = {(str(from_), str(to)) for from_, goals in LEGAL.items() for to in goals}
-    seen = {move for move in total.moves if move[0]}
+    seen = {move for move in total.transitions if move[0]}
     print(
         f"\n{total.scenarios} scenarios in {took_s:.0f} s, {total.scenarios / took_s:.1f} a second\n"
         f"{total.tasks} tasks, {total.posts} POSTs, {total.reorgs} reorgs, {total.crashes} crashes and stops\n"
@@ -96,7 +96,10 @@ def _table(total: Sum, took_s: float) -> None:
         missed = [to for from_, to in never if from_ == state]
         if missed:
             print(f"  never {state} -> {', '.join(missed)}")
-    print(f"violations: {len(total.failures)}" + "".join(f"\n  seed {seed}: {words}" for seed, words in total.failures))
+    print(
+        f"violations: {len(total.failures)}"
+        + "".join(f"\n  seed {seed}: {failure}" for seed, failure in total.failures)
+    )
 
 
 def main() -> int:
@@ -107,15 +110,15 @@ def main() -> int:
     asked.add_argument("--first", type=int, default=1, help="the first seed of many")
     asked.add_argument("--workers", type=int, default=2)
     asked.add_argument("--until-wrong", type=float, default=None, metavar="SECONDS", help="stop at the first violation")
-    given = asked.parse_args()
+    options = asked.parse_args()
     logger.remove()
-    if given.until_wrong is not None:
-        return _until_wrong(given.first, given.scenarios, given.until_wrong)
-    if given.seed is None:
-        return 1 if _many(given.first, given.scenarios, given.workers).failures else 0
-    told = tell(given.seed, print if given.trace else None)
-    print(f"seed {given.seed}: {told.wrong or 'every promise held'}")
-    return 0 if told.wrong is None else 1
+    if options.until_wrong is not None:
+        return _until_wrong(options.first, options.scenarios, options.until_wrong)
+    if options.seed is None:
+        return 1 if _many(options.first, options.scenarios, options.workers).failures else 0
+    report = tell(options.seed, print if options.trace else None)
+    print(f"seed {options.seed}: {report.wrong or 'every promise held'}")
+    return 0 if report.wrong is None else 1
 
 
 if __name__ == "__main__":

@@ -117,11 +117,11 @@ class StepReader:
     async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         await self._world.pause()
         self._world.alive(self._life)
-        found: Any = question(self._world.database.to_read, *args, **kwargs)
-        head_block = getattr(found, "head_block", None)
+        answer: Any = question(self._world.database.to_read, *args, **kwargs)
+        head_block = getattr(answer, "head_block", None)
         if head_block is not None:
             self._world.told_head[_whoever()] = head_block
-        return cast("T", found)
+        return cast("T", answer)
 
 
 def _whoever() -> str:

@@ -132,8 +132,8 @@ class Chain:
     def mine(self, count: int = 1) -> None:
         for _ in range(count):
             number = self.head.number + 1
-            due = [one for at, one in self.pool if at <= number]
-            self.pool = [(at, one) for at, one in self.pool if at > number]
+            due = [transaction for at, transaction in self.pool if at <= number]
+            self.pool = [(at, transaction) for at, transaction in self.pool if at > number]
             self._append(due)
 
     @property
@@ -192,28 +192,28 @@ class Chain:
         self.blocks.append(Block(number, hash_, parent.hash, *made))
         self.final_number = max(self.final_number, number - self.finality_blocks)
 
-    def _created(self, one: Create, evm_number: int, task_hashes: list[bytes]) -> tuple[tuple[bytes, ...], bytes]:
+    def _created(self, create: Create, evm_number: int, task_hashes: list[bytes]) -> tuple[tuple[bytes, ...], bytes]:
         index = len(task_hashes)
-        data, task_hash = task_words(evm_number, one.message)
+        data, task_hash = task_words(evm_number, create.message)
         task_hashes.append(task_hash)
-        self.asked[index, evm_number, one.message] = task_hash
+        self.asked[index, evm_number, create.message] = task_hash
         return (CREATED_TOPIC, index_topic(index)), data
 
     def _responded(
-        self, one: Respond, evm_number: int, task_hashes: Sequence[bytes], responses: dict[int, bytes]
+        self, respond: Respond, evm_number: int, task_hashes: Sequence[bytes], responses: dict[int, bytes]
     ) -> tuple[tuple[bytes, ...], bytes] | None:
         """The template's checks, in its order; None for a revert."""
         refused = (
-            one.doomed
-            or one.index >= len(task_hashes)
-            or task_words(one.created_block, one.message)[1] != task_hashes[one.index]
-            or one.index in responses
-            or evm_number > one.created_block + self.window_blocks
+            respond.doomed
+            or respond.index >= len(task_hashes)
+            or task_words(respond.created_block, respond.message)[1] != task_hashes[respond.index]
+            or respond.index in responses
+            or evm_number > respond.created_block + self.window_blocks
         )
         if refused:
             return None
-        data, responses[one.index] = response_words(one.index, one.answer, evm_number)
-        self.answered.add((one.index, one.answer, responses[one.index]))
+        data, responses[respond.index] = response_words(respond.index, respond.answer, evm_number)
+        self.answered.add((respond.index, respond.answer, responses[respond.index]))
         return (RESPONDED_TOPIC,), data
 
     def answer_of(self, index: int) -> bytes | None:

@@ -69,7 +69,7 @@ class Life:
         self.nodes = NodePool(
             cast("Any", world.replicas), world.clock, world.random(f"endpoints {world.life}"), world.rules.quorum
         )
-        self.rooms: wiring.Stages | None = None
+        self.stages: wiring.Stages | None = None
         self._main = asyncio.get_running_loop().create_task(self._live(), name="main")
 
     @property
@@ -90,29 +90,29 @@ class Life:
         await self._patiently(lambda: ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True))
         with seeded(world):
             source = Source(self.nodes, contract, ledger, world.clock, window)
-            rooms = wiring.build(self._settings, source, wiring.Outside(world.hook.run, world.api))
-        self.rooms = rooms
-        await self._patiently(rooms.watch.step)
-        names = [name for name in self.wakeups._events if getattr(rooms, name, None) is not None]
-        loops = [StageLoop(getattr(rooms, name), self.wakeups, world.clock, self._stopping) for name in names]
+            stages = wiring.build(self._settings, source, wiring.Outside(world.hook.run, world.api))
+        self.stages = stages
+        await self._patiently(stages.watch.step)
+        names = [name for name in self.wakeups._events if getattr(stages, name, None) is not None]
+        loops = [StageLoop(getattr(stages, name), self.wakeups, world.clock, self._stopping) for name in names]
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
-        housekeeping = asyncio.create_task(self._reconcile(rooms), name="reconcile")
+        housekeeping = asyncio.create_task(self._reconcile(stages), name="reconcile")
         await asyncio.wait([*working, housekeeping], return_when=asyncio.FIRST_EXCEPTION)
-        for one in (*working, housekeeping):
-            if one.done():
-                one.result()
+        for job in (*working, housekeeping):
+            if job.done():
+                job.result()
         housekeeping.cancel()
-        for flying in (rooms.respond, rooms.submit):
+        for flying in (stages.respond, stages.submit):
             if flying is not None:
                 await flying.drain()
 
     async def _window(self, contract: Contract) -> int | None:
         return await contract.response_window(await self.nodes.head())
 
-    async def _reconcile(self, rooms: wiring.Stages) -> None:
+    async def _reconcile(self, stages: wiring.Stages) -> None:
         while not self._stopping.is_set():
             try:
-                await rooms.reconcile.run()
+                await stages.reconcile.run()
             except (RetryElsewhere, TryLater, LostLease):
                 pass
             await asyncio.sleep(_RECONCILE_S)
@@ -132,20 +132,20 @@ class Life:
         """SIGTERM: nothing new, and what is on its way comes back."""
         self._stopping.set()
         self.wakeups.wake_all()
-        pieces = [self._main]
-        await asyncio.wait(pieces, timeout=60)
+        jobs = [self._main]
+        await asyncio.wait(jobs, timeout=60)
         await self.crash()
 
     async def crash(self) -> None:
-        """SIGKILL: the pieces end where they stand, and nothing they still try to do has any effect."""
+        """SIGKILL: the jobs end where they stand, and nothing they still try to do has any effect."""
         loop = cast("Any", asyncio.get_running_loop())
         me = asyncio.current_task()
         for _ in range(50):
-            left = [one for one in loop.pieces if one is not me and not one.done()]
+            left = [job for job in loop.jobs if job is not me and not job.done()]
             if not left:
                 return
-            for one in left:
-                one.cancel()
+            for job in left:
+                job.cancel()
             await asyncio.sleep(0)
         raise AssertionError(f"these would not die: {left}")
 

@@ -24,12 +24,12 @@ class _NoSelector:
 
 
 class VirtualLoop(BaseEventLoop):
-    """`pieces` are all tasks in the order of their creation, so that a crash ends them in the same order each time."""
+    """`jobs` are all tasks in the order of their creation, so that a crash ends them in the same order each time."""
 
     def __init__(self) -> None:
         super().__init__()
         self._selector = _NoSelector()
-        self.pieces: list[asyncio.Task[Any]] = []
+        self.jobs: list[asyncio.Task[Any]] = []
         self.set_task_factory(cast("Any", self._make))
 
     def time(self) -> float:
@@ -37,9 +37,9 @@ class VirtualLoop(BaseEventLoop):
 
     def _make(self, loop: asyncio.AbstractEventLoop, piece: Coroutine[Any, Any, Any], **kwargs: Any) -> Any:
         made = asyncio.Task(piece, loop=loop, **kwargs)
-        if len(self.pieces) > 512:
-            self.pieces = [one for one in self.pieces if not one.done()]
-        self.pieces.append(made)
+        if len(self.jobs) > 512:
+            self.jobs = [job for job in self.jobs if not job.done()]
+        self.jobs.append(made)
         return made
 
     def _process_events(self, event_list: list[Any]) -> None:

@@ -70,15 +70,15 @@ class Replica:
         return
 
     async def chain_id(self) -> int:
-        await self._trouble()
+        await self._fail_or_wait()
         return CHAIN_ID
 
     async def head(self) -> Header:
-        await self._trouble()
+        await self._fail_or_wait()
         return self.blocks[-1].header
 
     async def header(self, which: int | str) -> Header | None:
-        await self._trouble()
+        await self._fail_or_wait()
         if isinstance(which, str):
             return self.blocks[min(self._final, len(self.blocks) - 1)].header
         return self.blocks[which].header if 0 <= which < len(self.blocks) else None
@@ -95,7 +95,7 @@ class Replica:
         after: Header | None,
         queries: Sequence[Topics] = (),
     ) -> LogPage:
-        await self._trouble()
+        await self._fail_or_wait()
         self._narrow(first, last)
         blocks = self.blocks
         if last >= len(blocks) or (after is not None and after.number >= len(blocks)):
@@ -108,18 +108,16 @@ class Replica:
         return LogPage(tuple(logs), blocks[last].header, continuous, int(self._world.happens("foreign")))
 
     async def find(self, address: bytes, topic0: bytes, index: bytes, first: int, last: int) -> tuple[Log, ...]:
-        await self._trouble()
+        await self._fail_or_wait()
         self._narrow(first, last)
         if last >= len(self.blocks):
             raise StaleNode(f"{self.name}: has not reached block {last}")
         span = self.blocks[max(first, 0) : last + 1]
-        wanted = (topic0, index)
-        return tuple(
-            log for block in span for log in block.logs if log.topics[:2] == wanted and not self._withheld(log)
-        )
+        key = (topic0, index)
+        return tuple(log for block in span for log in block.logs if log.topics[:2] == key and not self._withheld(log))
 
     async def views(self, calls: Sequence[bytes], to: bytes, at: Header) -> list[bytes | Reverted]:
-        await self._trouble()
+        await self._fail_or_wait()
         blocks = self.blocks
         if at.number >= len(blocks) or blocks[at.number].hash != at.hash:
             raise StaleNode(f"{self.name}: does not have block {at.number} as asked")
@@ -132,10 +130,10 @@ class Replica:
         return [self._view(call, block) for call in calls]
 
     async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
-        await self._trouble()
+        await self._fail_or_wait()
         head = self.blocks[-1]
-        found = head.succeeded.get(tx_hash)
-        return None if found is None else Receipt(found, head.number, head.hash)
+        block = head.succeeded.get(tx_hash)
+        return None if block is None else Receipt(block, head.number, head.hash)
 
     def _view(self, call: bytes, block: Block) -> bytes | Reverted:
         name = _SELECTORS.get(call[:4])
@@ -150,7 +148,7 @@ class Replica:
             return block.task_hashes[index] if index < len(block.task_hashes) else bytes(32)
         return block.responses.get(index, bytes(32))
 
-    async def _trouble(self) -> None:
+    async def _fail_or_wait(self) -> None:
         await self._world.pause()
         self._world.alive()
         if self.down:
@@ -178,26 +176,26 @@ class Replica:
     def _invented(self, span: Sequence[Block]) -> list[Log]:
         if not span:
             return []
-        found: list[Log] = []
+        logs: list[Log] = []
         block = self._chance.choice(span)
         if self._world.happens("forged task"):
             index = self._chance.randint(0, len(block.task_hashes) + 1)
             message = b"forged" + self._chance.randbytes(2)
             data, task_hash = task_words(block.number - self._world.chain.drift, message)
             self._world.forged.add(task_hash)
-            found.append(self._log(block, (CREATED_TOPIC, index_topic(index)), data))
+            logs.append(self._log(block, (CREATED_TOPIC, index_topic(index)), data))
             self._world.tell(f"{self.name} invents task {index} in block {block.number}")
         if self._world.happens("forged response"):
             index = self._chance.randint(0, len(block.task_hashes))
             data, _ = response_words(index, b"evil" + self._chance.randbytes(2), block.number)
-            found.append(self._log(block, (RESPONDED_TOPIC,), data))
+            logs.append(self._log(block, (RESPONDED_TOPIC,), data))
             self._world.tell(f"{self.name} invents a response to task {index} in block {block.number}")
         if self._world.happens("poison"):
             data = self._chance.randbytes(self._chance.choice((0, 31, 64, 200)))
             topics = self._chance.choice([(RESPONDED_TOPIC,), (CREATED_TOPIC, index_topic(THRESHOLD))])
-            found.append(self._log(block, topics, data))
+            logs.append(self._log(block, topics, data))
             self._world.tell(f"{self.name} sends a log that nobody can decode")
-        return found
+        return logs
 
     def _log(self, block: Block, topics: tuple[bytes, ...], data: bytes) -> Log:
         place = 1000 + self._chance.randrange(1_000_000)

@@ -30,7 +30,7 @@ class Oracle:
 
     def __init__(self, world: "World") -> None:
         self._world = world
-        self.moves: Counter[tuple[str, str]] = Counter()
+        self.transitions: Counter[tuple[str, str]] = Counter()
         self.ends: Counter[str] = Counter()
         self.sent: dict[tuple[int, bytes], bytes] = {}
         self.reorgs = 0
@@ -42,26 +42,28 @@ class Oracle:
 
     # At each POST.
 
-    def posted(self, request: Request, index: int, created: int, message: bytes, said: bytes) -> None:
+    def posted(self, request: Request, index: int, created: int, message: bytes, answer: bytes) -> None:
         """Raises Violation, inside a piece of the daemon; it is kept: the daemon may die before it is told."""
         try:
-            self._posted(request, index, created, message, said)
+            self._posted(request, index, created, message, answer)
         except Violation as violation:
             self.caught.append(str(violation))
             raise
 
-    def _posted(self, request: Request, index: int, created: int, message: bytes, said: bytes) -> None:
+    def _posted(self, request: Request, index: int, created: int, message: bytes, answer: bytes) -> None:
         world = self._world
         task_hash = world.chain.asked.get((index, created, message))
         _hold(task_hash is not None, f"a POST for a task {index} that no contract ever held")
         assert task_hash is not None
-        self._recorded(request, index, task_hash, said)
-        earlier = self.sent.setdefault((index, task_hash), said)
-        _hold(earlier == said, f"two answers were sent for task {index}: {earlier.hex()} and {said.hex()}")
-        _hold(said in world.hook.said.get((index, task_hash), ()), f"task {index} was sent an answer of another task")
+        self._recorded(request, index, task_hash, answer)
+        earlier = self.sent.setdefault((index, task_hash), answer)
+        _hold(earlier == answer, f"two answers were sent for task {index}: {earlier.hex()} and {answer.hex()}")
+        _hold(
+            answer in world.hook.answers.get((index, task_hash), ()), f"task {index} was sent an answer of another task"
+        )
         self._looked(index, created, task_hash)
 
-    def _recorded(self, request: Request, index: int, task_hash: bytes, said: bytes) -> None:
+    def _recorded(self, request: Request, index: int, task_hash: bytes, answer: bytes) -> None:
         (row,) = self._rows(tasks.c.task_index == index, tasks.c.task_hash == task_hash) or [None]
         _hold(row is not None, f"a POST for task {index}, which the ledger does not know")
         mine = (attempts.c.task_id == row.id, attempts.c.kind == "post", attempts.c.ended_at_ms.is_(None))
@@ -71,7 +73,7 @@ class Oracle:
         _hold(row.state == State.SENDING, f"a POST for task {index}, which is {row.state} in the ledger")
         _hold(attempt.request_digest == request.digest, f"a POST for task {index} with other bytes than its attempt")
         _hold(attempt.fence == row.fence, f"a POST for task {index} by somebody who has lost the lease")
-        _hold(row.response == said, f"a POST for task {index} whose answer is not the one in the ledger")
+        _hold(row.response == answer, f"a POST for task {index} whose answer is not the one in the ledger")
 
     def _looked(self, index: int, created: int, task_hash: bytes) -> None:
         world = self._world
@@ -79,9 +81,10 @@ class Oracle:
         _hold(seen is not None, f"a POST for task {index} without a look at the chain right before")
         assert seen is not None
         block = seen.block
-        held = block.task_hashes[index] if index < len(block.task_hashes) else None
+        stored_hash = block.task_hashes[index] if index < len(block.task_hashes) else None
         _hold(
-            held == task_hash, f"a POST for task {index} although the chain held another task in block {block.number}"
+            stored_hash == task_hash,
+            f"a POST for task {index} although the chain held another task in block {block.number}",
         )
         _hold(index not in block.responses, f"a POST for task {index}, which was answered in block {block.number}")
         _hold(
@@ -182,7 +185,7 @@ class Oracle:
             if line.from_state is not None and line.to_state not in LEGAL[State(line.from_state)]:
                 wrongs.append(f"task {row.task_index} moved from {line.from_state} to {line.to_state}")
             at[line.task_id] = line.to_state
-            self.moves[line.from_state or "", line.to_state] += 1
+            self.transitions[line.from_state or "", line.to_state] += 1
             if line.to_state == State.RESPONDED and not self._ever_answered(row):
                 wrongs.append(f"task {row.task_index} was called responded, and no block ever held our answer")
         wrongs += [f"task {row.task_index} lies in {row.state}" for row in rows.values() if at[row.id] != row.state]
@@ -202,8 +205,8 @@ class Oracle:
             kinds.add("late logs")
         if not self.reorgs:
             kinds.add("rewind")
-        found = world.database.to_read.execute(select(events.c.kind, events.c.words).where(events.c.kind.in_(kinds)))
-        return [f"for no reason: {kind} ({words})" for kind, words in found]
+        rows = world.database.to_read.execute(select(events.c.kind, events.c.words).where(events.c.kind.in_(kinds)))
+        return [f"for no reason: {kind} ({message})" for kind, message in rows]
 
     @property
     def _out_of_sight(self) -> set[int]:
@@ -230,6 +233,6 @@ def _asking(world: "World") -> Any:
     return ask
 
 
-def _hold(holds: bool, words: str) -> None:
+def _hold(holds: bool, message: str) -> None:
     if not holds:
-        raise Violation(words)
+        raise Violation(message)

@@ -30,7 +30,7 @@ class Hook:
     def __init__(self, world: "World") -> None:
         self._world = world
         self._chance = world.random("hook")
-        self.said: dict[tuple[int, bytes], set[bytes]] = {}
+        self.answers: dict[tuple[int, bytes], set[bytes]] = {}
         self.skipped: set[tuple[int, bytes]] = set()
         self.failures: dict[tuple[int, bytes], int] = {}
 
@@ -51,10 +51,10 @@ class Hook:
         if world.happens("hook skips"):
             self.skipped.add(which)
             return Skip("not for us")
-        said = chance.randbytes(8)
-        self.said.setdefault(which, set()).add(said)
-        world.tell(f"the hook answers task {task.task_index} with {said.hex()}")
-        return Response(said, "hook 1", 3)
+        answer = chance.randbytes(8)
+        self.answers.setdefault(which, set()).add(answer)
+        world.tell(f"the hook answers task {task.task_index} with {answer.hex()}")
+        return Response(answer, "hook 1", 3)
 
 
 class Api:
@@ -72,13 +72,13 @@ class Api:
         world.alive()
         asked = json.loads(request.body)["params"][0]
         index, created = asked["task_index"], asked["task_created_block"]
-        message, said = bytes.fromhex(asked["message"][2:]), bytes.fromhex(asked["resp_message"][2:])
+        message, answer = bytes.fromhex(asked["message"][2:]), bytes.fromhex(asked["resp_message"][2:])
         self.posts += 1
-        world.oracle.posted(request, index, created, message, said)
+        world.oracle.posted(request, index, created, message, answer)
         await world.pause()
         mood = self._mood()
-        world.tell(f"the API gets task {index}, answer {said.hex()}, and will do: {mood}")
-        status, body = await self._act(mood, index, created, message, said)
+        world.tell(f"the API gets task {index}, answer {answer.hex()}, and will do: {mood}")
+        status, body = await self._act(mood, index, created, message, answer)
         await world.pause()
         world.alive()
         if mood in ("lost answer", "lost request", "hang"):
@@ -96,7 +96,7 @@ class Api:
         return self._chance.choices(list(MOODS), list(MOODS.values()))[0]
 
     async def _act(
-        self, mood: str, index: int, created: int, message: bytes, said: bytes
+        self, mood: str, index: int, created: int, message: bytes, answer: bytes
     ) -> tuple[int, dict[str, Any] | bytes]:
         chance, chain = self._chance, self._world.chain
         if mood == "401":
@@ -120,12 +120,12 @@ class Api:
         delay = chance.randint(1, 6) if mood == "late" else chance.randint(0, 1)
         if taken and mood != "liar":
             # The aggregator knows a signature it has already got: it brings it to the chain once.
-            known = self.taken.get((index, said))
+            known = self.taken.get((index, answer))
             if known is None or chance.random() < 0.5 or mood == "land":
-                self.taken[index, said] = chain.respond(index, created, message, said, delay, mood == "reverts")
+                self.taken[index, answer] = chain.respond(index, created, message, answer, delay, mood == "reverts")
         if mood == "500":
             return 500, b"internal server error"
-        tx_hash = self.taken.get((index, said), bytes(32))
+        tx_hash = self.taken.get((index, answer), bytes(32))
         if mood == "liar":
             mined = list(chain.head.succeeded) or [chain.name("nothing")]
             tx_hash = chance.choice([chance.choice(mined), chain.name("nothing")])

@@ -14,7 +14,7 @@ DONE_WITHIN_S = 400.0
 
 
 @dataclass(frozen=True)
-class Told:
+class Report:
     """What came of it; `wrong` is the broken promise. `story` is a digest of all that happened."""
 
     seed: int
@@ -22,11 +22,11 @@ class Told:
     lives: int
     reorgs: int
     posts: int
-    moves: Counter[tuple[str, str]]
+    transitions: Counter[tuple[str, str]]
     ends: Counter[str]
 
 
-async def play(world: World, steps: int) -> None:
+async def run_steps(world: World, steps: int) -> None:
     chance = world.chance
     await world.start()
     actions: list[tuple[float, Callable[[], Awaitable[None]]]] = [
@@ -47,13 +47,13 @@ async def play(world: World, steps: int) -> None:
     for _ in range(steps):
         await world.perform(chance.choices(actions, weights)[0][1])
         await asyncio.sleep(chance.choice((0, 0.02, 0.1, 0.5, 2.0, 6.0)))
-        await world.bury()
+        await world.reap()
 
 
 async def settle(world: World) -> None:
     """Faults end, blocks go on. Raises Violation where the daemon does not come to an end with every task."""
     await world.follow()
-    await world.bury()
+    await world.reap()
     world.fuse = None
     world.rates = {}
     await world.start()
@@ -65,13 +65,13 @@ async def settle(world: World) -> None:
         await world.create(1)
         await world.mine()
         world.oracle.observer = len(world.chain.head.task_hashes) - 1
-    rounds = 0
+    polls = 0
     while world.loop.time() < stops_at and not world.oracle.at_rest():
         # At first at the pace of a chain; then faster, for only finality and leases are waited for.
-        await world.mine(1 if rounds < 2 * world.rules.window and observer is not None else 1 + rounds // 2)
-        await asyncio.sleep(3.0 if rounds < 12 else 20.0)
+        await world.mine(1 if polls < 2 * world.rules.window and observer is not None else 1 + polls // 2)
+        await asyncio.sleep(3.0 if polls < 12 else 20.0)
         world.still_stands()
-        rounds += 1
+        polls += 1
     await asyncio.sleep(31)  # one more look for holes
     world.still_stands()
 
@@ -82,13 +82,13 @@ def run(world: World, steps: int) -> None:
 
 
 async def whole(world: World, steps: int) -> None:
-    await play(world, steps)
+    await run_steps(world, steps)
     await settle(world)
     await world.oracle.resolver()
     await world.stop()
 
 
-def tell(seed: int, trace: Callable[[str], None] | None = None) -> Told:
+def tell(seed: int, trace: Callable[[str], None] | None = None) -> Report:
     """Run the scenario of a seed; `trace` gets the story."""
     world = World(seed, trace=trace)
     wrong: str | None = None
@@ -101,4 +101,4 @@ def tell(seed: int, trace: Callable[[str], None] | None = None) -> Told:
     finally:
         world.close()
     oracle = world.oracle
-    return Told(seed, wrong, world.life, oracle.reorgs, world.api.posts, oracle.moves, oracle.ends)
+    return Report(seed, wrong, world.life, oracle.reorgs, world.api.posts, oracle.transitions, oracle.ends)

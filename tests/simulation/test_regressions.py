@@ -38,7 +38,7 @@ def test_response_hidden_from_every_log_search_is_found_once_nodes_show_it() -> 
     try:
         for action in (world.start, lambda: world.wait(1), lambda: world.create(1), world.mine, lambda: world.wait(1)):
             world.act(action)
-        assert any(isinstance(one, Respond) for _, one in world.chain.pool)
+        assert any(isinstance(transaction, Respond) for _, transaction in world.chain.pool)
         world.rates = {"withheld": 1.0}
         real, world.happens = world.happens, lambda fault: fault == "withheld"  # type: ignore[method-assign]
         for _ in range(12):
@@ -58,10 +58,10 @@ def test_task_goes_on_when_the_ledger_fails_between_claim_and_attempt(monkeypatc
     world = World("no room for the attempt", CALM)
     fails, real = iter((True,)), sending.begin
 
-    def begin(*given: Any) -> list[sending.Attempt]:
+    def begin(*arguments: Any) -> list[sending.Attempt]:
         if next(fails, False):
             raise TryLater("the ledger could not be written")
-        return real(*given)
+        return real(*arguments)
 
     monkeypatch.setattr(sending, "begin", begin)
     try:
@@ -82,14 +82,14 @@ async def test_finality_may_move_between_two_questions_of_confirmation(tmp_path:
     engine = open_engine(url)
     async with opened(url, engine) as ledger:
         await ledger.bring(make_task(0), to=State.RESPONDED)
-        (shown,) = await ledger.held(State.RESPONDED)
+        (responded,) = await ledger.in_state(State.RESPONDED)
         real = ledger.store.read
 
         async def ask(question: Any, *args: Any, **kwargs: Any) -> Any:
-            found = await real(question, *args, **kwargs)
-            if question is queries.cursor and found.final_hash is None:
+            rows = await real(question, *args, **kwargs)
+            if question is queries.cursor and rows.final_hash is None:
                 await ledger.write(ingest.finalise, ledger.source, header(110))
-            return found
+            return rows
 
         class Contract:
             shows_answers = proves_answers = names_answers = True
@@ -97,7 +97,7 @@ async def test_finality_may_move_between_two_questions_of_confirmation(tmp_path:
             async def hashes_and_responses(
                 self, indices: Sequence[int], at: Header
             ) -> list[tuple[bytes | None, bytes | None]]:
-                return [(None, shown.response_hash if at.number >= 110 else None) for _ in indices]
+                return [(None, responded.response_hash if at.number >= 110 else None) for _ in indices]
 
         class Nodes:
             async def head(self) -> Header:
@@ -111,7 +111,7 @@ async def test_finality_may_move_between_two_questions_of_confirmation(tmp_path:
         await ledger.write(ingest.finalise, ledger.source, header(110))
         await confirm.step()
         assert await ledger.state(0) is State.FINAL
-        assert ("responded", "unknown") not in await ledger.moves(0)
+        assert ("responded", "unknown") not in await ledger.transitions(0)
     engine.dispose()
 
 
@@ -150,7 +150,7 @@ async def test_resolver_gives_no_verdict_when_the_head_is_below_the_highest(tmp_
     engine = open_engine(url)
     async with opened(url, engine) as ledger:
         await ledger.bring(make_task(0), to=State.ACCEPTED)
-        tasks = await ledger.held(State.ACCEPTED)
+        tasks = await ledger.in_state(State.ACCEPTED)
         highest = (await ledger.read(queries.cursor, ledger.source)).head_block
         heads = [header(highest - 1), header(highest)]
 
@@ -225,10 +225,10 @@ async def test_an_answer_that_was_read_just_before_the_hook_gave_up_is_reported(
         await ledger.bring(make_task(0), make_task(1), to=State.READY)
         answered, other = await ledger.claim(State.READY)
         await ledger.record(answered=[make_response(0, 111)], upto=111)
-        for held in (answered, other):
-            await ledger.write(hook_results.hook_failed, held, "it raised", 1, None)
-        found = await ledger.read(outcomes.to_look_again, ledger.source, 10)
-        assert [one.held.task.task_index for one in found] == [0]
+        for task in (answered, other):
+            await ledger.write(hook_results.hook_failed, task, "it raised", 1, None)
+        named_tasks = await ledger.read(outcomes.to_look_again, ledger.source, 10)
+        assert [named.held.task.task_index for named in named_tasks] == [0]
     engine.dispose()
 
 
@@ -266,8 +266,8 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
             def matches_log(self, task: Task) -> bool:
                 return True
 
-        held = await ledger.held(State.SEEN)
-        await ledger.write(outcomes.never_there, [one for one in held if one.task != true], header(110))
+        open_tasks = await ledger.in_state(State.SEEN)
+        await ledger.write(outcomes.never_there, [task for task in open_tasks if task.task != true], header(110))
         proof = await Prover(cast("Any", Contract()), ledger.read, ledger.source, CHAIN_ID, MANAGER).prove()
         assert (proof.ok, proof.open) == (True, [0])
         assert await ledger.read(queries.known_indices, ledger.source, 0, 1) == {0}

@@ -15,7 +15,7 @@ FIRST = int(os.environ.get("WATCHER_TEST_SEED", "1"))
 PARTS = 4
 
 
-_moves: Counter[tuple[str, str]] = Counter()
+_transitions: Counter[tuple[str, str]] = Counter()
 
 
 @pytest.mark.timeout(0)
@@ -23,10 +23,10 @@ _moves: Counter[tuple[str, str]] = Counter()
 def test_every_promise_holds_in_every_scenario(part: int) -> None:
     wrongs = []
     for seed in range(FIRST + part, FIRST + SCENARIOS, PARTS):
-        told = tell(seed)
-        _moves.update(told.moves)
-        if told.wrong is not None:
-            wrongs.append(f"python -m tests.simulation --seed {seed} --trace   # {told.wrong}")
+        report = tell(seed)
+        _transitions.update(report.transitions)
+        if report.wrong is not None:
+            wrongs.append(f"python -m tests.simulation --seed {seed} --trace   # {report.wrong}")
     assert not wrongs, "\n".join(wrongs)
 
 
@@ -42,18 +42,18 @@ def test_the_scenarios_go_everywhere_a_task_usually_goes() -> None:
     }  # fmt: skip
     if SCENARIOS < 100:
         pytest.skip("too few scenarios to go everywhere")
-    assert {(str(before or ""), str(to)) for before, to in usual} <= _moves.keys()
+    assert {(str(before or ""), str(to)) for before, to in usual} <= _transitions.keys()
     legal = {(str(before), str(to)) for before, goals in LEGAL.items() for to in goals}
-    assert {move for move in _moves if move[0]} <= legal
+    assert {move for move in _transitions if move[0]} <= legal
 
 
 def test_a_seed_tells_the_same_story_in_another_process() -> None:
     """Hashes of strings differ between processes: nothing may depend on the order of a set."""
 
     def story(hash_seed: int) -> str:
-        given = [sys.executable, "-m", "tests.simulation", "--seed", "17", "--trace"]
+        command = [sys.executable, "-m", "tests.simulation", "--seed", "17", "--trace"]
         environment = os.environ | {"PYTHONHASHSEED": str(hash_seed)}
-        return subprocess.run(given, env=environment, capture_output=True, text=True, timeout=60, check=False).stdout
+        return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False).stdout
 
     first, second = story(1), story(2)
     assert "every promise held" in first

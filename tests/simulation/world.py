@@ -1,7 +1,7 @@
 """One scenario: a chain, its replicas, an API, a hook and a daemon, all driven by one seed.
 
-Everything that happens is an action of this class; `scenario.play` chooses them by lot, the state machine of hypothesis
-by its own wits. `scenario.settle` then takes all faults away and lets the daemon finish; `Oracle` judges.
+Everything that happens is an action of this class: `scenario.run_steps` chooses them by lot, the state machine of
+hypothesis by its own wits. `scenario.settle` then takes all faults away and lets the daemon finish; `Oracle` judges.
 """
 
 import asyncio
@@ -108,15 +108,15 @@ class World:
         """A stage has read the contract."""
         piece = asyncio.current_task()
         name = piece.get_name() if piece else ""
-        wanted = ALL_TASK_RESPONSES.call()[:4]
+        expected_calls = ALL_TASK_RESPONSES.call()[:4]
         for call in calls:
-            if call[:4] == wanted:
+            if call[:4] == expected_calls:
                 index = int.from_bytes(call[4:36])
                 self.readings[name, index] = Reading(block, self.told_head.get(name, -1))
 
-    def tell(self, words: str) -> None:
+    def tell(self, line: str) -> None:
         if self._trace is not None:
-            self._trace(f"{self.loop.time():9.3f}  {words}")
+            self._trace(f"{self.loop.time():9.3f}  {line}")
 
     # Actions.
 
@@ -126,10 +126,10 @@ class World:
 
     async def perform(self, action: Callable[[], Awaitable[None]]) -> None:
         await action()
-        await self.bury()
+        await self.reap()
         self.still_stands()
 
-    async def bury(self) -> None:
+    async def reap(self) -> None:
         if self.fuse == 0:
             await self.crash()
 
@@ -170,7 +170,7 @@ class World:
             self.fuse = commits
 
     async def stop(self) -> None:
-        await self.bury()
+        await self.reap()
         if self.daemon is not None:
             self.tell("the daemon is told to stop")
             daemon, self.daemon = self.daemon, None
@@ -253,4 +253,4 @@ class World:
 
 
 def _content(block: Block) -> str:
-    return ", ".join(str(one.__class__.__name__).lower() for one in block.transactions) or "empty"
+    return ", ".join(str(transaction.__class__.__name__).lower() for transaction in block.transactions) or "empty"

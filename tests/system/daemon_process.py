@@ -54,7 +54,7 @@ class Daemon:
             file.seek(self._begin)
             return file.read().decode(errors="replace")
 
-    def hear(self) -> list[str]:
+    def notices(self) -> list[str]:
         """Every field it has sent to its service manager so far, in order: READY=1, STATUS=..., WATCHDOG=1, ..."""
         with suppress(BlockingIOError):
             while True:

@@ -73,8 +73,8 @@ class Rig(LedgerReading):
 
     def write_config(self, *, changes: Mapping[str, str] | None = None, **toml: Any) -> None:
         """`toml` goes to Devnet.toml; `changes` replaces text in what comes out of it."""
-        given = {"app_dir": str(self.hook_folder), "ledger_url": f"sqlite:///{self.ledger}"} | toml
-        text = self.net.toml(**given)
+        options = {"app_dir": str(self.hook_folder), "ledger_url": f"sqlite:///{self.ledger}"} | toml
+        text = self.net.toml(**options)
         for old, new in (changes or {}).items():
             assert old in text, f"{old!r} is not in the configuration"
             text = text.replace(old, new)
@@ -86,25 +86,25 @@ class Rig(LedgerReading):
         self, *arguments: str, ready: bool = True, environment: Mapping[str, str] | None = None, **more: str
     ) -> Daemon:
         """`watcher run`; returns once it has said READY, or at once with `ready=False`."""
-        given = {**self.environment, **(environment or {}), **more}
-        daemon = await launch(["--config", str(self.config), *arguments], given, self.log)
+        variables = {**self.environment, **(environment or {}), **more}
+        daemon = await launch(["--config", str(self.config), *arguments], variables, self.log)
         self._daemons.append(daemon)
         self._stack.push_async_callback(daemon.reap)
         if ready:
             await self.until(
-                lambda: "READY=1" in daemon.hear() or not daemon.running,
+                lambda: "READY=1" in daemon.notices() or not daemon.running,
                 "the daemon is ready",
                 timeout_s=START_TIMEOUT_S,
             )
-            assert daemon.running or "READY=1" in daemon.hear(), f"the daemon ended at once:\n{daemon.log[-4000:]}"
+            assert daemon.running or "READY=1" in daemon.notices(), f"the daemon ended at once:\n{daemon.log[-4000:]}"
         return daemon
 
     async def command(
         self, *arguments: str, timeout_s: float = 60, environment: Mapping[str, str] | None = None, **more: str
     ) -> Done:
         """Any other `watcher ...`, to its end. `--config` is added."""
-        given = {**self.environment, **(environment or {}), **more}
-        return await run_command([*arguments, "--config", str(self.config)], given, self.folder, timeout_s)
+        variables = {**self.environment, **(environment or {}), **more}
+        return await run_command([*arguments, "--config", str(self.config)], variables, self.folder, timeout_s)
 
     async def tasks(self) -> list[dict[str, Any]]:
         """What `watcher tasks list --json` prints, without the price of a process."""
@@ -158,8 +158,8 @@ class Rig(LedgerReading):
         are, too, and only `timeout_s` is the machine's time.
         """
         deadline_s = time.monotonic() + timeout_s
-        wanted = await self.net.manager.count()
-        while not (len(now := self.states()) >= wanted and all(state in ENDED for state in now.values())):
+        count = await self.net.manager.count()
+        while not (len(now := self.states()) >= count and all(state in ENDED for state in now.values())):
             assert time.monotonic() < deadline_s, f"not settled within {timeout_s:g} s\n{self.story()}"
             if not as_read or self.cursor() >= await self.net.chain.head():
                 await self.net.mine()
@@ -189,29 +189,31 @@ class Rig(LedgerReading):
 
     def received(self) -> list[dict[str, Any]]:
         """Every authorised request to the emulator but mere probes, as it was written down before it was answered."""
-        got = (one for one in self.journal() if one["what"] == "received" and one["authorised"])
-        return [one for one in got if one.get("method") != PROBE_METHOD]
+        got = (entry for entry in self.journal() if entry["what"] == "received" and entry["authorised"])
+        return [request for request in got if request.get("method") != PROBE_METHOD]
 
     def in_pool(self) -> int:
         """How many transactions the emulator has sent so far; the first block after that holds them."""
-        return sum(one["what"] == "sent" for one in self.journal())
+        return sum(entry["what"] == "sent" for entry in self.journal())
 
     def sent(self) -> dict[tuple[int, int, str], set[str]]:
         """(index, created block, message) -> every different answer the emulator was ever asked to sign for it."""
-        found: defaultdict[tuple[int, int, str], set[str]] = defaultdict(set)
+        sent: defaultdict[tuple[int, int, str], set[str]] = defaultdict(set)
         for request in self.received():
-            one = json.loads(request["body"])["params"][0]
-            found[int(one["task_index"]), int(one["task_created_block"]), one["message"]].add(one["resp_message"])
-        return dict(found)
+            params = json.loads(request["body"])["params"][0]
+            sent[int(params["task_index"]), int(params["task_created_block"]), params["message"]].add(
+                params["resp_message"]
+            )
+        return dict(sent)
 
-    def said(self) -> dict[tuple[int, str], list[str]]:
+    def hook_answers(self) -> dict[tuple[int, str], list[str]]:
         """(index, task hash) -> every answer the hook ever gave for it, in order. Hex with 0x."""
-        found: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
+        answers: defaultdict[tuple[int, str], list[str]] = defaultdict(list)
         notes = self.hook_folder / "said"
         for line in notes.read_text().splitlines() if notes.exists() else []:
             index, task_hash, answer = line.split()
-            found[int(index), "0x" + task_hash].append("0x" + answer)
-        return dict(found)
+            answers[int(index), "0x" + task_hash].append("0x" + answer)
+        return dict(answers)
 
     async def verify(self, *, state: str = "final") -> list[dict[str, Any]]:
         """The four witnesses agree: chain, emulator's journal, hook's notes, ledger. Returns the canonical tasks.
@@ -222,20 +224,22 @@ class Rig(LedgerReading):
         proof, listed = await asyncio.gather(self.prove(), self.tasks())
         assert proof["ok"], proof
         assert (proof["missing"], proof["mismatched"]) == ([], []), proof
-        tasks = [one for one in listed if one["canonical"]]
-        assert [one["task_index"] for one in tasks] == list(range(await self.net.manager.count()))
-        assert {one["state"] for one in tasks} <= {state}, self.story()
-        said, sent = self.said(), self.sent()
+        tasks = [task for task in listed if task["canonical"]]
+        assert [task["task_index"] for task in tasks] == list(range(await self.net.manager.count()))
+        assert {task["state"] for task in tasks} <= {state}, self.story()
+        hook_answers, sent = self.hook_answers(), self.sent()
         assert not {key: answers for key, answers in sent.items() if len(answers) > 1}, "two answers for one task"
         on_chain: defaultdict[int, list[str]] = defaultdict(list)
         for response in await self.net.manager.answers():
             on_chain[response.index].append("0x" + response.message.hex())
-        for one in tasks:
-            index, key = one["task_index"], (one["task_index"], one["task_created_block"], one["message"])
-            if one["state"] in ("final", "responded"):
-                assert on_chain[index] == [one["response"]], f"task {index}: {on_chain[index]}"
-                assert one["response"] in said[index, one["task_hash"]], f"task {index}: not what the hook said"
-                assert sent[key] == {one["response"]}, f"task {index}: {sent[key]}"
+        for task in tasks:
+            index, key = task["task_index"], (task["task_index"], task["task_created_block"], task["message"])
+            if task["state"] in ("final", "responded"):
+                assert on_chain[index] == [task["response"]], f"task {index}: {on_chain[index]}"
+                assert task["response"] in hook_answers[index, task["task_hash"]], (
+                    f"task {index}: not what the hook answered"
+                )
+                assert sent[key] == {task["response"]}, f"task {index}: {sent[key]}"
         return tasks
 
     def story(self) -> str:
@@ -244,10 +248,11 @@ class Rig(LedgerReading):
         for state in self.states().values():
             counts[state] += 1
         tail = self.log.read_text(errors="replace")[-5000:] if self.log.exists() else ""
-        some = dict(list(self.states().items())[:30])
+        first_states = dict(list(self.states().items())[:30])
         ends = [daemon.process.returncode for daemon in self._daemons]
         return (
-            f"cursor {self.cursor()}, states {dict(counts)}, first {some}, daemons' exit codes {ends} (None: running)\n"
+            f"cursor {self.cursor()}, states {dict(counts)}, first {first_states}, "
+            f"daemons' exit codes {ends} (None: running)\n"
             f"--- end of the daemon's log\n{tail}"
         )
 
@@ -260,9 +265,14 @@ async def running_rig(
 
     `hook` is one of `square`, `dice`, `gated`, `patient`; `toml` goes to Devnet.toml.
     """
-    given: dict[str, Any] = {"mining": "manual", "slots_in_epoch": 1, "confirmations": 1, "persist": False} | options
+    options_of_net: dict[str, Any] = {
+        "mining": "manual",
+        "slots_in_epoch": 1,
+        "confirmations": 1,
+        "persist": False,
+    } | options
     async with AsyncExitStack() as stack:
-        net = await stack.enter_async_context(Devnet(DevnetOptions(directory=folder / "devnet", **given)))
+        net = await stack.enter_async_context(Devnet(DevnetOptions(directory=folder / "devnet", **options_of_net)))
         rig = Rig(net, folder, stack, hook, **(toml or {}))
         try:
             yield rig

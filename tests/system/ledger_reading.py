@@ -38,8 +38,8 @@ class LedgerReading:
     def all_in(self, *states: str, indices: Iterable[int] | None = None) -> bool:
         """Are there tasks, and are all of them (or those of `indices`) in one of these states?"""
         now = self.states()
-        wanted = list(now) if indices is None else list(indices)
-        return bool(wanted) and all(now.get(index) in states for index in wanted)
+        chosen = list(now) if indices is None else list(indices)
+        return bool(chosen) and all(now.get(index) in states for index in chosen)
 
     def cursor(self) -> int:
         """The block up to which the ledger has read, -1 before the first."""
@@ -53,7 +53,7 @@ class LedgerReading:
 
     def journeys(self) -> dict[int, list[str]]:
         """Every state each task (by row id) went through, in order, from the ledger's journal."""
-        found: defaultdict[int, list[str]] = defaultdict(list)
+        journeys: defaultdict[int, list[str]] = defaultdict(list)
         for task, state in self.query("SELECT task_id, to_state FROM journal ORDER BY id"):
-            found[task].append(state)
-        return dict(found)
+            journeys[task].append(state)
+        return dict(journeys)

@@ -41,13 +41,13 @@ class Ran:
 
 
 def _run(command: Sequence[str | Path], what: str, timeout_s: float, **environment: str) -> str:
-    words = [str(part) for part in command]
+    arguments = [str(part) for part in command]
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=timeout_s, env={**os.environ, **environment}, check=False
+            arguments, capture_output=True, text=True, timeout=timeout_s, env={**os.environ, **environment}, check=False
         )
-    except (OSError, subprocess.TimeoutExpired) as trouble:
-        raise Missing(f"{what}: {type(trouble).__name__}") from None
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise Missing(f"{what}: {type(error).__name__}") from None
     if done.returncode:
         lines = [line for line in (done.stderr or done.stdout).splitlines() if line.strip() and "propagate" not in line]
         raise Missing(f"{what}: {lines[-1][:300] if lines else f'exit code {done.returncode}'}")
@@ -81,10 +81,10 @@ def cache() -> Path:
 def mirror() -> tuple[str, str]:
     """The suite and the mirror of this machine's own apt sources."""
     release = Path("/etc/os-release").read_text()
-    found = re.search(r"^VERSION_CODENAME=(\S+)", release, re.M)
-    if found is None:
+    match = re.search(r"^VERSION_CODENAME=(\S+)", release, re.M)
+    if match is None:
         raise Missing("this system has no codename, so there is no suite to install")
-    suite = found[1].strip('"')
+    suite = match[1].strip('"')
     folder = Path("/etc/apt")
     for path in [folder / "sources.list", *sorted((folder / "sources.list.d").glob("*"))]:
         text = path.read_text(errors="replace") if path.is_file() else ""
@@ -136,7 +136,11 @@ def _install(folder: Path, root: Path) -> None:
     if not mark.exists() or mark.read_text() != key:
         locked = tomllib.loads(lock_file.decode())["package"]
         pins = folder / "pins.txt"
-        pins.write_text("".join(f"{one['name']}=={one['version']}\n" for one in locked if "registry" in one["source"]))
+        pins.write_text(
+            "".join(
+                f"{package['name']}=={package['version']}\n" for package in locked if "registry" in package["source"]
+            )
+        )
         known = root / "wheels" / "known"
         command = [*pip, "download", "--only-binary=:all:", "--python-version", version, "-c", pins, "-d", known, wheel]
         _run(command, "pip download", 300)
@@ -166,8 +170,18 @@ class Machine:
 
     def run(self, *command: str, timeout_s: float = 60, text: str | None = None) -> Ran:
         """A command as root, in all namespaces of the machine."""
-        words = ["nsenter", "--target", str(self._leader), "--all", "--", "/usr/bin/env", "-i", *_ENVIRONMENT, *command]
-        done = subprocess.run(words, capture_output=True, text=True, timeout=timeout_s, input=text, check=False)
+        arguments = [
+            "nsenter",
+            "--target",
+            str(self._leader),
+            "--all",
+            "--",
+            "/usr/bin/env",
+            "-i",
+            *_ENVIRONMENT,
+            *command,
+        ]
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=timeout_s, input=text, check=False)
         return Ran(done.returncode, done.stdout, done.stderr)
 
     def ok(self, *command: str, timeout_s: float = 60) -> str:
@@ -245,10 +259,10 @@ def _leader(process: subprocess.Popen[bytes], log: Path) -> int:
 
 
 def _children(pid: int) -> list[int]:
-    found = []
+    children = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        found += [int(word) for word in path.read_text().split()]
-    return found
+        children += [int(word) for word in path.read_text().split()]
+    return children
 
 
 def _await_boot(machine: Machine, log: Path) -> None:

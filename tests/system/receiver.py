@@ -22,17 +22,17 @@ KEY = "aKeyInTheAddress7261"
 class Line:
     """One thing a message tells: "[wrong] the hook fails: the last 2 runs failed (since ...)", and when it came."""
 
-    turn: str
+    kind: str
     subject: str
-    words: str
+    reason: str
     came_s: float
 
     @classmethod
     def all_of(cls, message: str) -> list["Line"]:
         """Lines with what to do about it are left out."""
-        found = re.findall(r"^\[([^\]]+)\] ([^:\n]+): (.*)$", message, re.MULTILINE)
-        assert len(found) == len(re.findall(r"^\[", message, re.MULTILINE)), f"a line of no known shape: {message}"
-        return [cls(turn, subject, words, time.monotonic()) for turn, subject, words in found]
+        matches = re.findall(r"^\[([^\]]+)\] ([^:\n]+): (.*)$", message, re.MULTILINE)
+        assert len(matches) == len(re.findall(r"^\[", message, re.MULTILINE)), f"a line of no known shape: {message}"
+        return [cls(kind, subject, reason, time.monotonic()) for kind, subject, reason in matches]
 
 
 class Receiver:
@@ -53,7 +53,7 @@ class Receiver:
 
     @property
     def titles(self) -> list[str]:
-        return [one["title"] for one in self.got]
+        return [message["title"] for message in self.got]
 
     async def handle(self, request: web.Request) -> web.Response:
         self.tries += 1

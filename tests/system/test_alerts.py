@@ -19,7 +19,7 @@ MESSAGE = Message("a title", "a body", "info")
 
 
 def delivery(*receivers: Receiver, timeout_s: float = 5.0) -> Delivery:
-    section = AlertSettings.model_validate({"urls": [one.url for one in receivers], "timeout_s": timeout_s})
+    section = AlertSettings.model_validate({"urls": [receiver.url for receiver in receivers], "timeout_s": timeout_s})
     return Delivery.of(section)
 
 
@@ -27,8 +27,10 @@ async def test_a_message_reaches_every_service() -> None:
     async with listening() as first, listening() as second:
         carrier = delivery(first, second)
         assert await carrier.deliver(MESSAGE, SystemClock()) == []
-        for one in (first, second):
-            assert [(got["title"], got["message"], got["type"]) for got in one.got] == [("a title", "a body", "info")]
+        for receiver in (first, second):
+            assert [(got["title"], got["message"], got["type"]) for got in receiver.got] == [
+                ("a title", "a body", "info")
+            ]
         carrier.close()
 
 
@@ -107,10 +109,10 @@ async def test_missed_tasks_are_told_once_they_are_final(tmp_path: Path) -> None
         assert "a task is about to miss its deadline" in receiver.titles[0]
         await rig.settle()
         await receiver.until(lambda: any("a task was missed" in title for title in receiver.titles), "the miss")
-        missed = next(one for one in receiver.got if "a task was missed" in one["title"])
+        missed = next(message for message in receiver.got if "a task was missed" in message["title"])
         assert "task 0" in missed["message"]
         assert await daemon.stop() == 0
-        (line,) = [one for one in daemon.log.splitlines() if "missed" in one]
+        (line,) = [line for line in daemon.log.splitlines() if "missed" in line]
         assert " ERROR " in line and "task=0" in line
 
 
@@ -123,16 +125,20 @@ async def test_unanswered_task_is_reported_besides_the_recovery_of_the_hook(tmp_
         await rig.create(2)
         await rig.net.mine(2)
 
-        def told() -> list[int]:
+        def reported() -> list[int]:
             """The indices of all messages: a busy machine may tell of each task in one of its own."""
-            words = [one.words.partition(" (")[0] for one in receiver.lines if one.subject == "a task was given up"]
-            return sorted(int(number) for one in words for number in re.findall(r"\d+", one.partition("task")[2]))
+            reasons = [
+                line.reason.partition(" (")[0] for line in receiver.lines if line.subject == "a task was given up"
+            ]
+            return sorted(
+                int(number) for reason in reasons for number in re.findall(r"\d+", reason.partition("task")[2])
+            )
 
-        await receiver.until(lambda: told() == [0, 1], "that both were given up")
-        assert {one.turn for one in receiver.lines if one.subject == "a task was given up"} == {"happened"}
+        await receiver.until(lambda: reported() == [0, 1], "that both were given up")
+        assert {line.kind for line in receiver.lines if line.subject == "a task was given up"} == {"happened"}
         assert await daemon.stop() == 0
-        given_up = [one for one in daemon.log.splitlines() if "task.failed" in one]
-        assert len(given_up) == 2 and all(" ERROR " in one for one in given_up)
+        given_up = [line for line in daemon.log.splitlines() if "task.failed" in line]
+        assert len(given_up) == 2 and all(" ERROR " in line for line in given_up)
 
 
 async def test_a_dead_receiver_costs_the_daemon_nothing(tmp_path: Path) -> None:

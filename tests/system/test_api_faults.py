@@ -86,13 +86,13 @@ class World:
 
     def requests(self, *indices: int) -> list[dict[str, Any]]:
         """What was asked of the API for these tasks."""
-        return [one for one in self.rig.received() if one.get("task_index") in indices]
+        return [request for request in self.rig.received() if request.get("task_index") in indices]
 
     def faults_met(self, *indices: int) -> Counter[str]:
         """The faults that requests for these tasks met, by name."""
-        numbers = {one["request"] for one in self.requests(*indices)}
-        answered = [one for one in read_journal(self.rig.net.journal.path) if one["what"] == "answered"]
-        return Counter(fault for one in answered if one["request"] in numbers for fault in one["faults"])
+        numbers = {request["request"] for request in self.requests(*indices)}
+        answered = [entry for entry in read_journal(self.rig.net.journal.path) if entry["what"] == "answered"]
+        return Counter(fault for entry in answered if entry["request"] in numbers for fault in entry["faults"])
 
     def journey(self, index: int) -> list[str]:
         """The states the canonical task at `index` went through."""
@@ -122,14 +122,14 @@ class World:
         rig = self.rig
         tasks = self.tasks()
         chain: defaultdict[int, list[tuple[str, str]]] = defaultdict(list)
-        for one in await rig.net.manager.answers():
-            chain[one.index].append(("0x" + one.message.hex(), one.tx_hash))
-        said = rig.said()
+        for answer in await rig.net.manager.answers():
+            chain[answer.index].append(("0x" + answer.message.hex(), answer.tx_hash))
+        hook_answers = rig.hook_answers()
         for index in indices:
             task = tasks[index]
             assert task["state"] == "final", task
             assert chain[index] == [(task["response"], task["responded_tx_hash"])]
-            assert said[index, task["task_hash"]] == [task["response"]]
+            assert hook_answers[index, task["task_hash"]] == [task["response"]]
             assert await self._exists(task)
             requests = self.requests(index)
             # An attempt may be given up before it is sent, when the endpoint has just refused another.
@@ -147,8 +147,12 @@ class World:
         return [tasks[index] for index in indices]
 
     async def _exists(self, task: dict[str, Any]) -> bool:
-        words, held = await self.rig.net.manager.task_at(task["task_index"], task["task_created_block"])
-        return words is not None and words.hash() == held and "0x" + words.message.hex() == task["message"]
+        stored_task, stored_hash = await self.rig.net.manager.task_at(task["task_index"], task["task_created_block"])
+        return (
+            stored_task is not None
+            and stored_task.hash() == stored_hash
+            and "0x" + stored_task.message.hex() == task["message"]
+        )
 
 
 @asynccontextmanager
@@ -281,7 +285,7 @@ async def test_a_refusal_of_us_blocks_the_endpoint_and_not_the_tasks(world: Worl
 
     def probes() -> list[int]:
         """When it was tried again, in ms. What comes within a second of the first was on its way already."""
-        made = [one["at_ms"] for one in world.requests(*indices)]
+        made = [request["at_ms"] for request in world.requests(*indices)]
         return [at_ms for at_ms in made if at_ms > made[0] + 1000]
 
     await world.rig.until(lambda: len(probes()) >= 2, "two probes were made", timeout_s=20)
@@ -352,12 +356,12 @@ async def answered_otherwise(world: World, index: int) -> None:
         " WHERE canonical AND task_index = ? AND to_state = 'responded_other'",
         index,
     )
-    assert all(one["at_ms"] <= seen_ms + ON_ITS_WAY_MS for one in world.requests(index))
+    assert all(request["at_ms"] <= seen_ms + ON_ITS_WAY_MS for request in world.requests(index))
     proof = await world.rig.prove()
     assert proof["ok"]
     assert index in proof["answered_otherwise"]
     task = world.tasks()[index]
-    assert task["responded_tx_hash"] in {one.tx_hash for one in await world.rig.net.manager.answers()}
+    assert task["responded_tx_hash"] in {answer.tx_hash for answer in await world.rig.net.manager.answers()}
 
 
 async def test_a_rival_who_answers_before_we_could_is_seen_and_nothing_is_sent(by_hand: World) -> None:

@@ -66,16 +66,16 @@ def errors(rig: Rig) -> dict[int, str]:
 async def once_on_chain(rig: Rig, count: int) -> dict[int, bytes]:
     """The answers the contract took, one to each task."""
     answers = await rig.net.manager.answers()
-    assert sorted(one.index for one in answers) == list(range(count))
-    return {one.index: one.message for one in answers}
+    assert sorted(answer.index for answer in answers) == list(range(count))
+    return {answer.index: answer.message for answer in answers}
 
 
 def answers_asked_for(rig: Rig) -> dict[int, set[str]]:
     """Index -> every different answer any API was asked to sign, whatever the method."""
-    found: dict[int, set[str]] = {}
-    for one in rig.received():
-        found.setdefault(one["task_index"], set()).add(one["resp_message"])
-    return found
+    answers: dict[int, set[str]] = {}
+    for request in rig.received():
+        answers.setdefault(request["task_index"], set()).add(request["resp_message"])
+    return answers
 
 
 def made(folder: Path) -> Path:
@@ -88,8 +88,8 @@ def rows(rig: Rig, table: str, order: str) -> list[dict[str, Any]]:
     """Whole rows, all columns but those of the moment."""
     names = [name for (name,) in rig.query(f"SELECT name FROM pragma_table_info('{table}')")]
     assert OF_THE_MOMENT[table] < set(names)
-    found = [dict(zip(names, row, strict=True)) for row in rig.query(f"SELECT * FROM {table} ORDER BY {order}")]
-    return [{name: row[name] for name in names if name not in OF_THE_MOMENT[table]} for row in found]
+    rows_of_table = [dict(zip(names, row, strict=True)) for row in rig.query(f"SELECT * FROM {table} ORDER BY {order}")]
+    return [{name: row[name] for name in names if name not in OF_THE_MOMENT[table]} for row in rows_of_table]
 
 
 async def one_pass(folder: Path, api: str) -> dict[str, list[Any]]:
@@ -100,19 +100,21 @@ async def one_pass(folder: Path, api: str) -> dict[str, list[Any]]:
         await rig.create(TASKS)
         await rig.settle()
         assert await daemon.stop() == 0
-        assert {one[1] for one in attempts(rig)} == {api}
+        assert {attempt[1] for attempt in attempts(rig)} == {api}
         assert (await rig.prove())["ok"]
         await once_on_chain(rig, TASKS)
-        assert {one["method"] for one in rig.received()} == {
+        assert {request["method"] for request in rig.received()} == {
             "proxy": {"operator_createSigTaskResponse"},
             "operator": {"operator_createSigTask"},
         }[api]
-        moves = "SELECT t.task_index, j.from_state, j.to_state FROM journal j JOIN tasks t ON t.id = j.task_id"
+        transitions_sql = (
+            "SELECT t.task_index, j.from_state, j.to_state FROM journal j JOIN tasks t ON t.id = j.task_id"
+        )
         return {
             "tasks": rows(rig, "tasks", "task_index"),
             "attempts": rows(rig, "attempts", "task_id, kind, number"),
             "responses": rows(rig, "responses", "task_index"),
-            "moves": rig.query(f"{moves} ORDER BY t.task_index, j.id"),
+            "moves": rig.query(f"{transitions_sql} ORDER BY t.task_index, j.id"),
         }
 
 
@@ -120,8 +122,8 @@ async def test_the_same_tasks_give_the_same_ledger_through_either_api(tmp_path: 
     by_proxy, by_operator = [await one_pass(made(tmp_path / api), api) for api in ("proxy", "operator")]
     assert len(by_proxy["tasks"]) == len(by_proxy["responses"]) == TASKS
     assert {row["state"] for row in by_proxy["tasks"]} == {"final"}
-    for table, found in by_proxy.items():
-        assert found == by_operator[table], table
+    for table, rows_of_table in by_proxy.items():
+        assert rows_of_table == by_operator[table], table
 
 
 async def test_failover_from_a_killed_proxy_loses_no_task_and_answers_each_once(tmp_path: Path) -> None:
@@ -131,16 +133,18 @@ async def test_failover_from_a_killed_proxy_loses_no_task_and_answers_each_once(
         await rig.create(TASKS // 2)
         await rig.net.mine()
         taken = ("proxy", "accepted")
-        await rig.until(lambda: sum(one[1:] == taken for one in attempts(rig)) >= TASKS // 4, "half are accepted")
+        await rig.until(
+            lambda: sum(attempt[1:] == taken for attempt in attempts(rig)) >= TASKS // 4, "half are accepted"
+        )
         await rig.net.hosted.stop()
         await rig.create(TASKS // 2)
         await rig.settle(timeout_s=120)
         assert await daemon.stop() == 0
         assert set(rig.states().values()) == {"final"}, rig.story()
         on_chain = await once_on_chain(rig, TASKS)
-        said = {index: answers for (index, _), answers in rig.said().items()}
+        hook_answers = {index: answers for (index, _), answers in rig.hook_answers().items()}
         for index, asked in answers_asked_for(rig).items():
-            assert asked == {"0x" + on_chain[index].hex()} <= set(said[index])
+            assert asked == {"0x" + on_chain[index].hex()} <= set(hook_answers[index])
         by_api = Counter(api for _, api, outcome in attempts(rig) if outcome == "accepted")
         assert by_api["proxy"] >= TASKS // 4
         assert by_api["operator"] >= TASKS // 2
@@ -169,7 +173,7 @@ async def test_failover_avoids_a_refusing_proxy_until_it_accepts_again(tmp_path:
         daemon = await rig.start()
         await rig.create(2)
         await rig.settle()
-        assert [one[1:] for one in attempts(rig) if one[0] >= 4] == [("proxy", "accepted")] * 2
+        assert [attempt[1:] for attempt in attempts(rig) if attempt[0] >= 4] == [("proxy", "accepted")] * 2
         assert await daemon.stop() == 0
 
 
@@ -181,7 +185,7 @@ async def test_without_failover_the_other_api_gets_nothing_of_the_proxys(tmp_pat
         await rig.create(2)
         await rig.net.mine()
         await rig.until(lambda: len(attempts(rig)) > 6, "it tries again and again")
-        assert {one[1] for one in attempts(rig)} == {"proxy"}
+        assert {attempt[1] for attempt in attempts(rig)} == {"proxy"}
         await rig.net.hosted.start()
         await rig.settle()
         assert set(rig.states().values()) == {"final"}
@@ -217,7 +221,7 @@ async def test_what_the_proxy_has_served_is_learned_and_decides_between_two(tmp_
         foreign = await create_foreign(rig)
         await rig.settle()
         assert set(rig.states().values()) == {"final"}, rig.story()
-        assert [one[1:] for one in attempts(rig) if one[0] in foreign] == [("operator", "accepted")] * 2
+        assert [attempt[1:] for attempt in attempts(rig) if attempt[0] in foreign] == [("operator", "accepted")] * 2
         assert await daemon.stop() == 0
 
 
@@ -235,18 +239,18 @@ async def test_tasks_are_parked_with_a_reason_without_another_api(tmp_path: Path
         assert rig.all_in("computed", indices=foreign)
         for index in foreign:
             assert errors(rig)[index].startswith("parked: the task has threshold 60 %, not 66 %")
-        assert {one[0] for one in attempts(rig)} == set(ours)
+        assert {attempt[0] for attempt in attempts(rig)} == set(ours)
         assert daemon.log.count("operator.parked") == 1
-        shown = await rig.command("tasks", "show", str(foreign[0]), "--json")
-        assert "configure [operator.direct]" in json.dumps(shown.json)
+        done = await rig.command("tasks", "show", str(foreign[0]), "--json")
+        assert "configure [operator.direct]" in json.dumps(done.json)
 
         configure(rig, operator=expected, after=direct(other))
         daemon.send(signal.SIGHUP)
         await rig.until(lambda: "settings.reloaded: " in daemon.log, "it has read them")
-        await rig.until(lambda: {one[0] for one in attempts(rig)} >= set(foreign), "the parked go out")
+        await rig.until(lambda: {attempt[0] for attempt in attempts(rig)} >= set(foreign), "the parked go out")
         await rig.settle()
         assert set(rig.states().values()) == {"final"}, rig.story()
-        assert {one[1] for one in attempts(rig) if one[0] in foreign} == {"operator"}
+        assert {attempt[1] for attempt in attempts(rig) if attempt[0] in foreign} == {"operator"}
         assert await daemon.stop() == 0
         assert "direct-password" not in daemon.log
 
@@ -269,9 +273,9 @@ async def test_the_second_apis_secrets_come_out_nowhere(tmp_path: Path) -> None:
         await rig.settle()
         assert set(rig.states().values()) == {"final"}, rig.story()
         index = str(0)
-        told = [await rig.command("check"), await rig.command("tasks", "show", index, "--json")]
+        outputs = [await rig.command("check"), await rig.command("tasks", "show", index, "--json")]
         assert await daemon.stop() == 0
-        everything = daemon.log + "".join(done.out + done.err for done in told)
+        everything = daemon.log + "".join(done.out + done.err for done in outputs)
         everything += "".join(file.read_bytes().decode("latin-1") for file in rig.folder.glob("watcher.db*"))
         assert "echo-5512" in everything, "it has come as far as the ledger"
         for secret in (path, password, header):
@@ -286,7 +290,11 @@ async def test_the_check_tries_both_and_says_which_is_down(tmp_path: Path) -> No
             """Of each API; True is the one beside the proxy."""
             done = await rig.command("check", "--json", environment=environment)
             assert done.out, done.err
-            return {"[operator.direct]" in one["words"]: one["verdict"] for one in done.json if one["what"] == "API"}
+            return {
+                "[operator.direct]" in finding["words"]: finding["verdict"]
+                for finding in done.json
+                if finding["what"] == "API"
+            }
 
         assert await verdicts() == {False: "ok", True: "ok"}
         assert await verdicts(WATCHER_OPERATOR__DIRECT__PASSWORD="wrong one") == {False: "ok", True: "wrong"}

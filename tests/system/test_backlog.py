@@ -96,6 +96,6 @@ async def _a_lost_row_is_found(rig: Rig) -> None:
         lost.append(index)
         done: Done = await rig.command("prove", "--json")
         assert (done.code, done.json["ok"], done.json["missing"]) == (1, False, sorted(lost)), done
-    shown = await rig.command("prove")
-    assert shown.code == 1
-    assert "3: 0, 470, 999" in shown.out
+    proof = await rig.command("prove")
+    assert proof.code == 1
+    assert "3: 0, 470, 999" in proof.out

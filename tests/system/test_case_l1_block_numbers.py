@@ -33,25 +33,29 @@ async def test_task_is_answered_when_contracts_count_the_parents_blocks(tmp_path
 
         async def first(asked: Answers) -> web.StreamResponse:
             answers = []
-            for one in asked:
-                params = json.loads(json.dumps(one["params"]))
-                genesis = one["method"] == "eth_getBlockByNumber" and params[0] == "0x0"
-                if one["method"] == "eth_getBlockByNumber" and not genesis:
+            for request in asked:
+                params = json.loads(json.dumps(request["params"]))
+                genesis = request["method"] == "eth_getBlockByNumber" and params[0] == "0x0"
+                if request["method"] == "eth_getBlockByNumber" and not genesis:
                     params[0] = down(params[0])
-                elif one["method"] == "eth_getLogs":
+                elif request["method"] == "eth_getLogs":
                     params[0] |= {key: down(params[0][key]) for key in ("fromBlock", "toBlock")}
                 async with (
                     aiohttp.ClientSession() as session,
-                    session.post(relay.target, json=one | {"params": params}) as answer,
+                    session.post(relay.target, json=request | {"params": params}) as answer,
                 ):
-                    found = await answer.json()
-                result = found.get("result")
-                for item in result if one["method"] == "eth_getLogs" else []:
+                    reply = await answer.json()
+                result = reply.get("result")
+                for item in result if request["method"] == "eth_getLogs" else []:
                     item["blockNumber"] = hex(int(item["blockNumber"], 16) + AHEAD)
-                if one["method"] in ("eth_getBlockByNumber", "eth_getTransactionReceipt") and result and not genesis:
+                if (
+                    request["method"] in ("eth_getBlockByNumber", "eth_getTransactionReceipt")
+                    and result
+                    and not genesis
+                ):
                     key = "number" if "number" in result else "blockNumber"
                     result |= {"l1BlockNumber": result[key], key: hex(int(result[key], 16) + AHEAD)}
-                answers.append(found)
+                answers.append(reply)
             return web.json_response(answers if len(asked) > 1 else answers[0])
 
         relay.first = first

@@ -20,14 +20,14 @@ async def test_a_log_of_an_index_the_contract_reverts_for_holds_nobody_else_up(t
 
         def twist(asked: Answers, answers: Answers) -> Answers:
             out = []
-            for question, one in zip(asked, answers, strict=True):
-                if question["method"] == "eth_getLogs" and one["result"]:
-                    log = one["result"][0]  # forged beside the true one: same block, another index
+            for question, reply in zip(asked, answers, strict=True):
+                if question["method"] == "eth_getLogs" and reply["result"]:
+                    log = reply["result"][0]  # forged beside the true one: same block, another index
                     fake = log | {"logIndex": "0x7d", "topics": [log["topics"][0], "0x" + UNKNOWN]}
-                    one["result"].append(fake)
+                    reply["result"].append(fake)
                 elif question["method"] == "eth_call" and question["params"][0]["data"].endswith(UNKNOWN):
-                    one = {"jsonrpc": "2.0", "id": one["id"]} | REVERTED  # what a getter with require() says
-                out.append(one)
+                    reply = {"jsonrpc": "2.0", "id": reply["id"]} | REVERTED  # what a getter with require() says
+                out.append(reply)
             return out
 
         relay.twist = twist

@@ -21,16 +21,16 @@ async def test_a_node_without_the_state_of_the_final_block_stops_nothing(tmp_pat
         heights: dict[str, int] = {}
 
         def twist(asked: Answers, answers: Answers) -> Answers:
-            for one in answers:
-                if isinstance(one.get("result"), dict) and "parentHash" in one["result"]:
-                    heights[one["result"]["hash"]] = int(one["result"]["number"], 16)
+            for reply in answers:
+                if isinstance(reply.get("result"), dict) and "parentHash" in reply["result"]:
+                    heights[reply["result"]["hash"]] = int(reply["result"]["number"], 16)
             head = max(heights.values(), default=0)
             return [
-                {"jsonrpc": "2.0", "id": one["id"]} | GONE
+                {"jsonrpc": "2.0", "id": reply["id"]} | GONE
                 if question["method"] == "eth_call"
                 and heights.get(question["params"][1]["blockHash"], head) < head - KEPT
-                else one
-                for question, one in zip(asked, answers, strict=True)
+                else reply
+                for question, reply in zip(asked, answers, strict=True)
             ]
 
         relay.twist = twist

@@ -25,13 +25,15 @@ PENDING = {
 }
 
 
-@pytest.mark.parametrize("said", [INDEXING, PENDING], ids=["indexing", "pending"])
-async def test_answer_is_sent_again_when_the_node_refuses_the_receipt(tmp_path: Path, said: dict[str, Any]) -> None:
+@pytest.mark.parametrize("refusal", [INDEXING, PENDING], ids=["indexing", "pending"])
+async def test_answer_is_sent_again_when_the_node_refuses_the_receipt(tmp_path: Path, refusal: dict[str, Any]) -> None:
     async with running_rig(tmp_path) as rig, relaying(rig.net.rpc_url) as relay:
         rig.write_config(target="rig_hook:square", changes={rig.net.rpc_url: relay.url, f', "{rig.net.ws_url}"': ""})
         relay.twist = lambda asked, answers: [
-            {"jsonrpc": "2.0", "id": one["id"]} | said if question["method"] == "eth_getTransactionReceipt" else one
-            for question, one in zip(asked, answers, strict=True)
+            {"jsonrpc": "2.0", "id": reply["id"]} | refusal
+            if question["method"] == "eth_getTransactionReceipt"
+            else reply
+            for question, reply in zip(asked, answers, strict=True)
         ]
         await rig.start()
         # The first request is accepted, names a transaction, and nothing ever lands.

@@ -81,16 +81,16 @@ class Checked:
         assert PASSWORD not in repr(findings)
 
     def line(self, what: str, check: str) -> Finding:
-        (found,) = [one for one in self.findings if (one.what, one.check) == (what, check)]
-        return found
+        (finding,) = [finding for finding in self.findings if (finding.what, finding.check) == (what, check)]
+        return finding
 
     def red(self) -> list[tuple[str, str]]:
-        return [(one.what, one.check) for one in self.findings if one.verdict == "wrong"]
+        return [(finding.what, finding.check) for finding in self.findings if finding.verdict == "wrong"]
 
     def not_green(self) -> list[tuple[str, str]]:
         # Where the machine keeps its temporary files in memory, that is told of the ledger too, and rightly.
-        odd = [(one.what, one.check) for one in self.findings if one.verdict != "ok"]
-        return [one for one in odd if one != ("ledger", "file system")]
+        odd = [(finding.what, finding.check) for finding in self.findings if finding.verdict != "ok"]
+        return [line for line in odd if line != ("ledger", "file system")]
 
 
 async def checked(
@@ -120,15 +120,15 @@ def to(relay: Relay, rig: Rig) -> Mapping[str, str]:
 
 async def test_every_line_is_green_and_no_file_stays_when_all_is_well(rig: Rig) -> None:
     before = {path for path in rig.folder.rglob("*") if "__pycache__" not in path.parts}
-    found = await checked(rig)
-    assert (found.code, found.not_green()) == (0, [])
-    parts = list(dict.fromkeys(one.what for one in found.findings))
+    result = await checked(rig)
+    assert (result.code, result.not_green()) == (0, [])
+    parts = list(dict.fromkeys(finding.what for finding in result.findings))
     assert parts == ["settings", "ledger", "node", "contract", "API", "hook"]
-    assert "task 2 of the contract with 32 bytes" in found.line("hook", "sample").words
-    assert "3 tasks so far" in found.line("contract", "views").words
+    assert "task 2 of the contract with 32 bytes" in result.line("hook", "sample").words
+    assert "3 tasks so far" in result.line("contract", "views").words
     aggregator = rig.net.manager.roles.aggregator.lower()
-    assert aggregator in found.line("contract", "aggregator").words
-    assert "respondToTask" in found.line("contract", "method").words  # which stands in the code behind the proxy
+    assert aggregator in result.line("contract", "aggregator").words
+    assert "respondToTask" in result.line("contract", "method").words  # which stands in the code behind the proxy
     left = {path for path in rig.folder.rglob("*") if "__pycache__" not in path.parts} - before
     assert left <= {rig.config, rig.hook_folder / "said"}
     assert rig.received() == []
@@ -138,35 +138,35 @@ async def test_the_command_prints_the_same_for_people_and_for_machines(rig: Rig)
     rig.write_config(target="rig_hook:square")
     done = await rig.command("check", "--json")
     assert (done.code, done.err) == (0, "")
-    assert all({"what", "verdict", "words", "check"} == set(one) for one in done.json)
-    shown = await rig.command("check", COLUMNS="250")
-    assert (shown.code, shown.err) == (0, "")
-    assert "\x1b" not in shown.out
-    rows = [[cell.strip() for cell in line.split("│")] for line in shown.out.splitlines() if line.startswith("│ ")]
-    told = {(row[1], row[2]) for row in rows if row[1]}
-    assert told == {(f"{one['what']}: {one['check']}", one["verdict"]) for one in done.json}
-    assert len(shown.out.splitlines()) <= 30  # one screen
+    assert all({"what", "verdict", "words", "check"} == set(finding) for finding in done.json)
+    table = await rig.command("check", COLUMNS="250")
+    assert (table.code, table.err) == (0, "")
+    assert "\x1b" not in table.out
+    rows = [[cell.strip() for cell in line.split("│")] for line in table.out.splitlines() if line.startswith("│ ")]
+    rows_shown = {(row[1], row[2]) for row in rows if row[1]}
+    assert rows_shown == {(f"{finding['what']}: {finding['check']}", finding["verdict"]) for finding in done.json}
+    assert len(table.out.splitlines()) <= 30  # one screen
 
 
 async def test_running_daemon_is_green_and_lost_ledger_is_red(tmp_path: Path) -> None:
     async with running_rig(tmp_path, hook="square") as rig:
         daemon = await rig.start()
-        found = await checked(rig)
-        assert (found.code, found.not_green()) == (0, [])
-        assert "writable" in found.line("ledger", "schema").words
+        result = await checked(rig)
+        assert (result.code, result.not_green()) == (0, [])
+        assert "writable" in result.line("ledger", "schema").words
         assert daemon.running
         assert await daemon.stop() == 0
-        found = await checked(rig, {f"start_block = {rig.net.manager.deployed_block}": "start_block = 3"})
-        assert (found.code, found.red()) == (78, [("ledger", "beginning")])
-        held = rig.ledger.read_bytes()
+        result = await checked(rig, {f"start_block = {rig.net.manager.deployed_block}": "start_block = 3"})
+        assert (result.code, result.red()) == (78, [("ledger", "beginning")])
+        content = rig.ledger.read_bytes()
         await asyncio.to_thread(rig.ledger.unlink)
-        found = await checked(rig)
-        assert (found.code, found.red()) == (78, [("ledger", "reading")])
-        assert "is gone or empty" in found.line("ledger", "reading").words
-        await asyncio.to_thread(rig.ledger.write_bytes, held[: len(held) // 2])
-        found = await checked(rig)
-        assert found.red()[0][0] == "ledger"
-        assert rig.ledger.read_bytes() == held[: len(held) // 2]
+        result = await checked(rig)
+        assert (result.code, result.red()) == (78, [("ledger", "reading")])
+        assert "is gone or empty" in result.line("ledger", "reading").words
+        await asyncio.to_thread(rig.ledger.write_bytes, content[: len(content) // 2])
+        result = await checked(rig)
+        assert result.red()[0][0] == "ledger"
+        assert rig.ledger.read_bytes() == content[: len(content) // 2]
 
 
 # -- what must be distinct ---------------------------------------------------------------------------------------------
@@ -186,11 +186,11 @@ async def test_each_of_five_mistakes_has_its_red_line_and_exit_code(rig: Rig, sq
         at.write_config(target="rig_hook:square", changes=changes)
         done = await at.command("check", "--json", environment=environment)
         assert done.code == 78, (name, done)
-        red = [one for one in done.json if one["verdict"] == "wrong"]
+        red = [finding for finding in done.json if finding["verdict"] == "wrong"]
         assert red, name
         lines[name] = red[0]["what"], red[0]["check"], red[0]["words"]
         assert "Traceback" not in done.err
-    assert len({words for _, _, words in lines.values()}) == len(lines)
+    assert len({message for _, _, message in lines.values()}) == len(lines)
     assert {name: line[:2] for name, line in lines.items()} == {
         "event signature": ("contract", "events"),
         "address": ("contract", "code"),
@@ -220,13 +220,13 @@ async def test_exit_code_is_69_when_the_problem_may_pass(rig: Rig) -> None:
 
 
 async def test_wrong_preset_is_red_by_views_events_and_method(squaring: Rig) -> None:
-    found = await checked(squaring, {'convention = "incredible-squaring"': 'convention = "chainbase"'})
-    assert found.red()[0] == ("contract", "events")
-    assert "looks like incredible-squaring" in found.line("contract", "events").words
-    assert 'task_manager.convention = "incredible-squaring"' in found.line("contract", "method").words
-    found = await checked(squaring, {'api = "operator"': 'api = "proxy"'})
-    assert found.red() == [("contract", "api")]
-    assert "[operator.direct]" in found.line("contract", "api").words
+    result = await checked(squaring, {'convention = "incredible-squaring"': 'convention = "chainbase"'})
+    assert result.red()[0] == ("contract", "events")
+    assert "looks like incredible-squaring" in result.line("contract", "events").words
+    assert 'task_manager.convention = "incredible-squaring"' in result.line("contract", "method").words
+    result = await checked(squaring, {'api = "operator"': 'api = "proxy"'})
+    assert result.red() == [("contract", "api")]
+    assert "[operator.direct]" in result.line("contract", "api").words
 
 
 async def own(folder: Path, changes: Mapping[str, str]) -> Mapping[str, str]:
@@ -241,26 +241,26 @@ async def own(folder: Path, changes: Mapping[str, str]) -> Mapping[str, str]:
 
 
 async def test_mistake_in_a_custom_convention_is_reported_with_the_emitted_event(rig: Rig, tmp_path: Path) -> None:
-    near = await own(tmp_path, {"NewTaskCreated(uint32 indexed": "NewTaskCreated(uint256 indexed"})
-    words = (found := await checked(rig, near)).line("contract", "events").words
-    assert (found.code, found.red()) == (78, [("contract", "events")])
-    assert "this looks like wizard or wizard-bridge" in words
+    file = await own(tmp_path, {"NewTaskCreated(uint32 indexed": "NewTaskCreated(uint256 indexed"})
+    message = (result := await checked(rig, file)).line("contract", "events").words
+    assert (result.code, result.red()) == (78, [("contract", "events")])
+    assert "this looks like wizard or wizard-bridge" in message
     renamed = await own(tmp_path, {'"NewTaskCreated(': '"TaskWasCreated('})
-    words = (found := await checked(rig, renamed)).line("contract", "events").words
-    assert (found.code, found.red()) == (78, [("contract", "events")])
-    assert "this looks like wizard or wizard-bridge" in words
-    assert "made-up task" in found.line("hook", "sample").words
+    message = (result := await checked(rig, renamed)).line("contract", "events").words
+    assert (result.code, result.red()) == (78, [("contract", "events")])
+    assert "this looks like wizard or wizard-bridge" in message
+    assert "made-up task" in result.line("hook", "sample").words
     order = "uint32 taskCreatedBlock, uint32 quorumThresholdPercentage"
     swapped = await own(tmp_path, {order: "uint32 quorumThresholdPercentage, uint32 taskCreatedBlock"})
-    found = await checked(rig, swapped)
+    result = await checked(rig, swapped)
     # The proxy API builds the wizard's order of values, so that it cannot serve this one, whatever the contract is.
-    assert (found.code, found.red()) == (78, [("contract", "api")])
-    assert found.not_green() == [("contract", "created block"), ("contract", "api")]
-    assert "says block 66" in found.line("contract", "created block").words
+    assert (result.code, result.red()) == (78, [("contract", "api")])
+    assert result.not_green() == [("contract", "created block"), ("contract", "api")]
+    assert "says block 66" in result.line("contract", "created block").words
     missing = await own(tmp_path, {"TASK_RESPONSE_WINDOW_BLOCK()": "responseWindow()"})
-    words = (found := await checked(rig, missing)).line("contract", "views").words
-    assert found.red() == [("contract", "views")]
-    assert "but not responseWindow()" in words
+    message = (result := await checked(rig, missing)).line("contract", "views").words
+    assert result.red() == [("contract", "views")]
+    assert "but not responseWindow()" in message
     broken = await own(tmp_path, {'index = "taskIndex"': 'index = "number"'})
     assert (await checked(rig, broken)).red() == [("contract", "convention")]
 
@@ -269,17 +269,17 @@ async def test_unknown_topics_are_named_and_other_hashes_are_red(rig: Rig) -> No
     created, stranger = WIZARD.created, "5a" * 32
     async with behind(rig) as relay:
         relay.twist = lambda _asked, answers: json.dumps(answers).replace(created, stranger).encode()
-        found = await checked(rig, to(relay, rig))
-        assert (found.code, found.red()) == (78, [("contract", "events")])
-        words = found.line("contract", "events").words
-        assert "0x5a5a5a5a… ×3" in words
-        assert "AggregatorUpdated" in words
-        assert "describe the event" in words
+        result = await checked(rig, to(relay, rig))
+        assert (result.code, result.red()) == (78, [("contract", "events")])
+        message = result.line("contract", "events").words
+        assert "0x5a5a5a5a… ×3" in message
+        assert "AggregatorUpdated" in message
+        assert "describe the event" in message
         changed = (3).to_bytes(32, "big").hex()  # the message of task 2
         relay.twist = lambda _asked, answers: json.dumps(answers).replace(changed, "2" * 64).encode()
-        found = await checked(rig, to(relay, rig))
-        assert found.red() == [("contract", "events")]
-        assert "another hash of task 2" in found.line("contract", "events").words
+        result = await checked(rig, to(relay, rig))
+        assert result.red() == [("contract", "events")]
+        assert "another hash of task 2" in result.line("contract", "events").words
 
 
 async def test_answers_without_an_event_are_red(tmp_path: Path) -> None:
@@ -291,9 +291,9 @@ async def test_answers_without_an_event_are_red(tmp_path: Path) -> None:
         await respond(rig.net, WIZARD, 0, block)
         assert (await checked(rig)).red() == []
         renamed = await own(tmp_path, {'"TaskResponded(': '"TaskAnswered('})
-        found = await checked(rig, renamed)
-        assert found.red() == [("contract", "events")]
-        assert "signature of the event for answers does not match" in found.line("contract", "events").words
+        result = await checked(rig, renamed)
+        assert result.red() == [("contract", "events")]
+        assert "signature of the event for answers does not match" in result.line("contract", "events").words
 
 
 async def test_answer_is_red_when_the_contract_holds_another_hash(tmp_path: Path) -> None:
@@ -305,9 +305,9 @@ async def test_answer_is_red_when_the_contract_holds_another_hash(tmp_path: Path
         await rig.net.mine()
         rig.net.chain.impatient = True
         await respond(rig.net, WIZARD, 0, block)
-        found = await checked(rig)
-        assert found.not_green() == []
-        assert "holds the answer to task 0" in found.line("contract", "answers").words
+        result = await checked(rig)
+        assert result.not_green() == []
+        assert "holds the answer to task 0" in result.line("contract", "answers").words
         mistaken = {
             "response.hash": ({f"hash = {both}": 'hash = ["taskResponse"]'}, "another word for task 0"),
             "response.event": (
@@ -315,15 +315,15 @@ async def test_answer_is_red_when_the_contract_holds_another_hash(tmp_path: Path
                 "signature of the event for answers",
             ),
         }
-        for changes, words in mistaken.values():
-            found = await checked(rig, await own(tmp_path, changes))
-            ((what, line),) = found.red()
-            assert (what, found.code) == ("contract", 78)
-            assert words in found.line(what, line).words
+        for changes, message in mistaken.values():
+            result = await checked(rig, await own(tmp_path, changes))
+            ((what, line),) = result.red()
+            assert (what, result.code) == ("contract", 78)
+            assert message in result.line(what, line).words
         elsewhere = {'index = "taskResponse.referenceTaskIndex"': 'index = "taskResponseMetadata.taskResponsedBlock"'}
-        found = await checked(rig, await own(tmp_path, elsewhere))
-        assert found.not_green() == [("contract", "answers")]
-        assert "correct response.index" in found.line("contract", "answers").words
+        result = await checked(rig, await own(tmp_path, elsewhere))
+        assert result.not_green() == [("contract", "answers")]
+        assert "correct response.index" in result.line("contract", "answers").words
 
 
 _TASK = 'hash = ["task"]\nhash_view = "allTaskHashes(uint32)"'
@@ -331,7 +331,7 @@ _ANSWER = 'hash = ["taskResponse", "taskResponseMetadata"]\nhash_view = "allTask
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         (_TASK, _TASK.replace('"task"', '"task.message"'), "another hash of task 2"),
         (_TASK, _TASK.replace("allTaskHashes", "allTaskResponses"), "allTaskResponses(uint32) holds nothing of it"),
@@ -341,47 +341,47 @@ _ANSWER = 'hash = ["taskResponse", "taskResponseMetadata"]\nhash_view = "allTask
     ids=["task.hash", "task.hash_view", "response.hash_view", "response.hash_view alone"],
 )
 async def test_a_wrong_hash_or_view_is_red_by_its_value(
-    old: str, new: str, words: str, rig: Rig, tmp_path: Path
+    old: str, new: str, message: str, rig: Rig, tmp_path: Path
 ) -> None:
-    found = await checked(rig, await own(tmp_path, {old: new}))
-    assert found.code == 78
-    lines = [found.line(*one).words for one in found.red()]
+    result = await checked(rig, await own(tmp_path, {old: new}))
+    assert result.code == 78
+    lines = [result.line(*name).words for name in result.red()]
     key = old.partition(" =")[0] if new.startswith("hash =") else ""
-    assert any(words in line and "correct" in line and key in line for line in lines), lines
+    assert any(message in line and "correct" in line and key in line for line in lines), lines
 
 
 async def test_count_is_red_when_indices_do_not_follow_it(rig: Rig, tmp_path: Path) -> None:
-    found = await checked(rig, await own(tmp_path, {'index = "taskIndex"': 'index = "task.taskCreatedBlock"'}))
-    assert ("contract", "count") in found.red()
-    assert "the contract counts 3 tasks, and has made task" in found.line("contract", "count").words
+    result = await checked(rig, await own(tmp_path, {'index = "taskIndex"': 'index = "task.taskCreatedBlock"'}))
+    assert ("contract", "count") in result.red()
+    assert "the contract counts 3 tasks, and has made task" in result.line("contract", "count").words
 
     def without_the_first(asked: Answers, answers: Answers) -> Answers:
         first = "0x" + "0" * 64
-        for ask, one in zip(asked, answers, strict=True):
+        for ask, reply in zip(asked, answers, strict=True):
             if ask["method"] == "eth_getLogs":
-                one["result"] = [log for log in one["result"] if log["topics"][1:2] != [first]]
+                reply["result"] = [log for log in reply["result"] if log["topics"][1:2] != [first]]
         return answers
 
     async with behind(rig) as relay:
         relay.twist = without_the_first
-        found = await checked(rig, to(relay, rig))
-        assert (found.code, found.red()) == (78, [("contract", "count")])
-        assert "the first since is task 1: the node holds logs back" in found.line("contract", "count").words
+        result = await checked(rig, to(relay, rig))
+        assert (result.code, result.red()) == (78, [("contract", "count")])
+        assert "the first since is task 1: the node holds logs back" in result.line("contract", "count").words
 
 
 async def test_view_is_red_when_it_answers_more_than_one_word(rig: Rig, tmp_path: Path) -> None:
     def two_words(asked: Answers, answers: Answers) -> Answers:
-        for ask, one in zip(asked, answers, strict=True):
+        for ask, reply in zip(asked, answers, strict=True):
             if ask["method"] == "eth_call" and "2cb223d5" in json.dumps(ask["params"]):
-                one["result"] = "0x" + "0" * 128
+                reply["result"] = "0x" + "0" * 128
         return answers
 
     async with behind(rig) as relay:
         relay.twist = two_words
-        found = await checked(rig, to(relay, rig))
-        assert found.code == 78
-        assert found.red()[0] == ("contract", "views")
-        assert "but not allTaskResponses(uint32) in one word of 32 bytes" in found.line("contract", "views").words
+        result = await checked(rig, to(relay, rig))
+        assert result.code == 78
+        assert result.red()[0] == ("contract", "views")
+        assert "but not allTaskResponses(uint32) in one word of 32 bytes" in result.line("contract", "views").words
 
 
 async def test_newest_task_is_found_when_it_lies_far_back(tmp_path: Path) -> None:
@@ -403,50 +403,50 @@ async def test_newest_task_is_found_when_it_lies_far_back(tmp_path: Path) -> Non
             await nodes.close()
         # With spans of one block neither end shows it: the contract's own count tells where to look.
         short = {"WATCHER_CHAIN__MAX_SPAN_BLOCKS": "1"}
-        found = await checked(rig, None, short)
-        assert f"was seen in block {made}" in found.line("contract", "events").words
-        found = await checked(rig, await own(tmp_path, {'"NewTaskCreated(': '"TaskWasCreated('}), short)
-        assert found.red() == [("contract", "events")]
-        assert "looks like wizard" in found.line("contract", "events").words
+        result = await checked(rig, None, short)
+        assert f"was seen in block {made}" in result.line("contract", "events").words
+        result = await checked(rig, await own(tmp_path, {'"NewTaskCreated(': '"TaskWasCreated('}), short)
+        assert result.red() == [("contract", "events")]
+        assert "looks like wizard" in result.line("contract", "events").words
 
 
 async def test_aggregator_is_red_when_it_is_the_zero_address(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig, behind(rig) as relay:
         aggregator = rig.net.manager.roles.aggregator[2:].lower()
         relay.twist = lambda _asked, answers: json.dumps(answers).replace("0" * 24 + aggregator, "0" * 64).encode()
-        found = await checked(rig, to(relay, rig))
-        assert found.red() == [("contract", "aggregator")]
-        assert "zero address" in found.line("contract", "aggregator").words
+        result = await checked(rig, to(relay, rig))
+        assert result.red() == [("contract", "aggregator")]
+        assert "zero address" in result.line("contract", "aggregator").words
 
 
 async def test_aggregator_is_read_from_the_view_of_the_convention(rig: Rig, tmp_path: Path) -> None:
     method = 'method = "respondToTask"'
-    found = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "generator()"'}))
-    assert (found.code, found.not_green()) == (0, [])
-    assert rig.net.manager.roles.generator.lower() in found.line("contract", "aggregator").words
-    found = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "nobody()"'}))
-    assert (found.code, found.red()) == (78, [("contract", "aggregator")])
-    assert "correct call.sender_view" in found.line("contract", "aggregator").words
+    result = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "generator()"'}))
+    assert (result.code, result.not_green()) == (0, [])
+    assert rig.net.manager.roles.generator.lower() in result.line("contract", "aggregator").words
+    result = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "nobody()"'}))
+    assert (result.code, result.red()) == (78, [("contract", "aggregator")])
+    assert "correct call.sender_view" in result.line("contract", "aggregator").words
 
 
 # -- the node ----------------------------------------------------------------------------------------------------------
 
 
 async def test_endpoint_is_red_when_it_times_out(rig: Rig) -> None:
-    held = asyncio.Event()
+    never = asyncio.Event()
 
     async def hang(_: web.Request) -> web.StreamResponse:
-        await held.wait()
+        await never.wait()
         return web.Response()
 
     async with serving(hang) as url:
         began_s = asyncio.get_running_loop().time()
-        found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{url}", '}, {"WATCHER_CHAIN__REQUEST_TIMEOUT_S": "1"})
+        result = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{url}", '}, {"WATCHER_CHAIN__REQUEST_TIMEOUT_S": "1"})
         assert asyncio.get_running_loop().time() - began_s < 60
-        held.set()
-    assert found.code == 69
-    assert "within 1 s" in found.line("node", "endpoint").words
-    assert found.line("hook", "sample").verdict == "ok"
+        never.set()
+    assert result.code == 69
+    assert "within 1 s" in result.line("node", "endpoint").words
+    assert result.line("hook", "sample").verdict == "ok"
 
 
 @pytest.mark.parametrize(("status", "code"), [(401, 78), (403, 78), (404, 78), (302, 78), (429, 69), (503, 69)])
@@ -455,27 +455,27 @@ async def test_endpoint_has_exit_code_78_when_it_refuses_the_key(rig: Rig, statu
         return web.Response(status=status)
 
     async with serving(refuse) as url:
-        found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{url}", '})
-        assert (found.code, found.red()) == (code, [("node", "endpoint"), ("contract", "code")])
+        result = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{url}", '})
+        assert (result.code, result.red()) == (code, [("node", "endpoint"), ("contract", "code")])
         both = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "{url}", '})
         assert (both.code, both.not_green()) == (0, [("node", "endpoint")])
 
 
 async def test_dead_spare_is_yellow_and_spare_of_another_chain_is_red(rig: Rig) -> None:
-    found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "http://127.0.0.1:9", '})
-    assert (found.code, found.not_green()) == (0, [("node", "endpoint")])
+    result = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "http://127.0.0.1:9", '})
+    assert (result.code, result.not_green()) == (0, [("node", "endpoint")])
     async with behind(rig) as relay:
         relay.twist = lambda _asked, answers: json.dumps(answers).replace('"0x7a69"', '"0x1"').encode()
-        found = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "{relay.url}", '})
-    assert (found.code, found.red()) == (78, [("node", "chain id")])
+        result = await checked(rig, {f'"{rig.net.rpc_url}", ': f'"{rig.net.rpc_url}", "{relay.url}", '})
+    assert (result.code, result.red()) == (78, [("node", "chain id")])
 
 
 async def test_websocket_is_yellow_when_it_takes_no_subscription(rig: Rig) -> None:
     async with behind(rig) as relay:  # which speaks HTTP only
         for url in ("ws://127.0.0.1:9", relay.url.replace("http://", "ws://")):
-            found = await checked(rig, {f'"{rig.net.ws_url}"': f'"{url}"'})
-            assert (found.code, found.not_green()) == (0, [("node", "wake-up")])
-            assert "new tasks are seen later" in found.line("node", "wake-up").words
+            result = await checked(rig, {f'"{rig.net.ws_url}"': f'"{url}"'})
+            assert (result.code, result.not_green()) == (0, [("node", "wake-up")])
+            assert "new tasks are seen later" in result.line("node", "wake-up").words
     assert "takes the subscriptions" in (await checked(rig)).line("node", "wake-up").words
 
 
@@ -503,15 +503,15 @@ async def test_node_is_reported_when_it_lacks_state_logs_or_final_blocks(rig: Ri
 
     async with behind(rig) as relay:
         relay.twist = no_archive
-        found = await checked(rig, to(relay, rig))
-        assert (found.code, found.not_green()) == (0, [("node", "history")])
+        result = await checked(rig, to(relay, rig))
+        assert (result.code, result.not_green()) == (0, [("node", "history")])
         relay.twist = no_logs
-        found = await checked(rig, to(relay, rig))
-        assert (found.code, found.red()) == (69, [("node", "history")])
-        assert "pruned history" in found.line("node", "history").words
+        result = await checked(rig, to(relay, rig))
+        assert (result.code, result.red()) == (69, [("node", "history")])
+        assert "pruned history" in result.line("node", "history").words
         relay.twist = no_tags
-        found = await checked(rig, to(relay, rig))
-        assert (found.code, found.not_green()) == (0, [("node", "finality")])
+        result = await checked(rig, to(relay, rig))
+        assert (result.code, result.not_green()) == (0, [("node", "finality")])
 
 
 async def test_small_batch_limit_is_reported_and_no_batches_at_all_is_yellow(rig: Rig) -> None:
@@ -522,12 +522,12 @@ async def test_small_batch_limit_is_reported_and_no_batches_at_all_is_yellow(rig
             return answers if len(asked) <= most else web.Response(status=413)
 
         relay.twist = limited
-        found = await checked(rig, to(relay, rig))
-        assert (found.code, found.not_green()) == (0, [])
-        assert "takes 6 calls in a batch" in found.line("node", "batches").words
+        result = await checked(rig, to(relay, rig))
+        assert (result.code, result.not_green()) == (0, [])
+        assert "takes 6 calls in a batch" in result.line("node", "batches").words
         most = 1
-        found = await checked(rig, to(relay, rig))
-        assert (found.code, found.not_green()) == (0, [("node", "batches")])
+        result = await checked(rig, to(relay, rig))
+        assert (result.code, result.not_green()) == (0, [("node", "batches")])
 
 
 async def test_genesis_is_red_when_the_chain_was_reset(tmp_path: Path) -> None:
@@ -538,9 +538,9 @@ async def test_genesis_is_red_when_the_chain_was_reset(tmp_path: Path) -> None:
         ledger = rig.ledger
         async with running_rig(tmp_path / "new", hook="square") as anew:
             url = {"WATCHER_LEDGER__URL": f"sqlite:///{ledger}"}
-            found = await checked(anew, environment=url)
-            assert (found.code, found.red()) == (78, [("node", "genesis")])
-            assert "needs a new ledger" in found.line("node", "genesis").words
+            result = await checked(anew, environment=url)
+            assert (result.code, result.red()) == (78, [("node", "genesis")])
+            assert "needs a new ledger" in result.line("node", "genesis").words
             refused = await anew.command("run", environment=url)
             assert (refused.code, "needs a new ledger" in refused.err) == (78, True)
 
@@ -557,14 +557,14 @@ async def test_clock_is_yellow_when_it_is_wrong(rig: Rig) -> None:
             return answers
 
         relay.twist = old
-        found = await checked(rig, to(relay, rig))
-        assert (found.code, found.not_green()) == (0, [("node", "clock")])
+        result = await checked(rig, to(relay, rig))
+        assert (result.code, result.not_green()) == (0, [("node", "clock")])
 
 
 async def test_finality_of_zero_blocks_is_yellow(rig: Rig) -> None:
-    found = await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "0"})
-    assert (found.code, found.not_green()) == (0, [("node", "finality")])
-    assert "takes back what was called final" in found.line("node", "finality").words
+    result = await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "0"})
+    assert (result.code, result.not_green()) == (0, [("node", "finality")])
+    assert "takes back what was called final" in result.line("node", "finality").words
     assert (await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "1"})).not_green() == []
 
 
@@ -581,15 +581,15 @@ async def test_credentials_are_yellow_when_others_can_read_them(
     for folder_mode, mode, is_told in ((0o755, 0o644, True), (0o755, 0o640, False), (0o750, 0o644, False)):
         folder.chmod(folder_mode)
         secret.chmod(mode)
-        found = await checked(rig, environment=environment)
-        assert found.code == 0
-        assert found.not_green() == ([("settings", "secrets")] if is_told else [])
+        result = await checked(rig, environment=environment)
+        assert result.code == 0
+        assert result.not_green() == ([("settings", "secrets")] if is_told else [])
     secret.chmod(0o644)
     folder.chmod(0o755)
-    words = (await checked(rig, environment=environment)).line("settings", "secrets").words
-    assert words.startswith("every user of this machine can read operator__password in")
+    message = (await checked(rig, environment=environment)).line("settings", "secrets").words
+    assert message.startswith("every user of this machine can read operator__password in")
     ran = await rig.command("run", "--until-idle", environment=environment)
-    assert (ran.code, ran.err.count(words)) == (0, 1), ran.err
+    assert (ran.code, ran.err.count(message)) == (0, 1), ran.err
 
 
 # -- API, hook, ledger -------------------------------------------------------------------------------------------------
@@ -597,13 +597,13 @@ async def test_credentials_are_yellow_when_others_can_read_them(
 
 async def test_second_api_is_tried_too(rig: Rig) -> None:
     direct = {"WATCHER_OPERATOR__DIRECT__URL": rig.net.api_url, "WATCHER_OPERATOR__DIRECT__AVS_NAME": "devnet"}
-    found = await checked(rig, None, direct)
-    assert (found.code, [one.what for one in found.findings].count("API")) == (0, 2)
-    found = await checked(rig, None, {**direct, "WATCHER_OPERATOR__DIRECT__USERNAME": "somebody"})
-    assert (found.code, found.red()) == (78, [("API", "credentials")])
-    words = found.line("API", "credentials").words
-    assert words.startswith("[operator.direct] ")
-    assert "check [operator.direct] username and its password" in words
+    result = await checked(rig, None, direct)
+    assert (result.code, [finding.what for finding in result.findings].count("API")) == (0, 2)
+    result = await checked(rig, None, {**direct, "WATCHER_OPERATOR__DIRECT__USERNAME": "somebody"})
+    assert (result.code, result.red()) == (78, [("API", "credentials")])
+    message = result.line("API", "credentials").words
+    assert message.startswith("[operator.direct] ")
+    assert "check [operator.direct] username and its password" in message
 
 
 @pytest.mark.parametrize("status", [200, 302, 404, 405])
@@ -612,11 +612,11 @@ async def test_api_has_exit_code_78_when_another_server_answers(rig: Rig, status
         return web.Response(status=status, text="<html>not here</html>", headers={"Location": "/login"})
 
     async with serving(another) as url:
-        found = await checked(rig, {rig.net.api_url: url})
-    assert (found.code, found.red()) == (78, [("API", "address")])
-    assert "url" in found.line("API", "address").words
-    found = await checked(rig, {rig.net.api_url: rig.net.rpc_url})  # a node, which speaks JSON-RPC too
-    assert (found.code, found.red()) == (78, [("API", "address")])
+        result = await checked(rig, {rig.net.api_url: url})
+    assert (result.code, result.red()) == (78, [("API", "address")])
+    assert "url" in result.line("API", "address").words
+    result = await checked(rig, {rig.net.api_url: rig.net.rpc_url})  # a node, which speaks JSON-RPC too
+    assert (result.code, result.red()) == (78, [("API", "address")])
 
 
 @pytest.mark.parametrize("status", [429, 502])
@@ -625,45 +625,47 @@ async def test_api_has_exit_code_69_when_it_asks_for_patience(rig: Rig, status: 
         return web.Response(status=status)
 
     async with serving(busy) as url:
-        found = await checked(rig, {rig.net.api_url: url})
-    assert (found.code, found.red()) == (69, [("API", "reachable")])
+        result = await checked(rig, {rig.net.api_url: url})
+    assert (result.code, result.red()) == (69, [("API", "reachable")])
 
 
 async def test_hook_that_cannot_load_has_a_red_line_with_a_remedy(rig: Rig) -> None:
     for target in ("nowhere:respond", "moody:nothing", "moody"):
-        found = await checked(rig, target=target)
-        assert (found.code, found.red()) == (78, [("hook", "loading")])
-        assert "correct hook.target" in found.line("hook", "loading").words
+        result = await checked(rig, target=target)
+        assert (result.code, result.red()) == (78, [("hook", "loading")])
+        assert "correct hook.target" in result.line("hook", "loading").words
 
 
 async def test_wrong_settings_are_printed_as_json(rig: Rig) -> None:
     rig.write_config(target="rig_hook:square", changes={"chain_id = 31337": "chain_id = 0"})
     done = await rig.command("check", "--json", environment={"WATCHER_OPERATOR__PASSWORD": ""})
     assert done.code == 78
-    assert {(one["what"], one["check"], one["verdict"]) for one in done.json} == {("settings", "complete", "wrong")}
-    assert {one["words"].partition(":")[0] for one in done.json} == {"chain.chain_id", "operator.password"}
+    assert {(finding["what"], finding["check"], finding["verdict"]) for finding in done.json} == {
+        ("settings", "complete", "wrong")
+    }
+    assert {finding["words"].partition(":")[0] for finding in done.json} == {"chain.chain_id", "operator.password"}
 
 
 async def test_hook_is_red_when_its_answer_has_another_type(rig: Rig, squaring: Rig) -> None:
-    found = await checked(rig, target="moody:raising")
-    assert (found.code, found.red()) == (78, [("hook", "sample")])
-    assert "no price today" in found.line("hook", "sample").words
-    found = await checked(rig, await own(rig.folder, {'"NewTaskCreated(': '"Other('}), target="moody:raising")
-    assert found.line("hook", "sample").verdict == "warning"
-    for target, words in (("moody:skipping", "not for us"), ("moody:postponing", "too early")):
-        found = await checked(rig, target=target)
-        assert (found.code, found.not_green()) == (0, [])
-        assert words in found.line("hook", "sample").words
+    result = await checked(rig, target="moody:raising")
+    assert (result.code, result.red()) == (78, [("hook", "sample")])
+    assert "no price today" in result.line("hook", "sample").words
+    result = await checked(rig, await own(rig.folder, {'"NewTaskCreated(': '"Other('}), target="moody:raising")
+    assert result.line("hook", "sample").verdict == "warning"
+    for target, message in (("moody:skipping", "not for us"), ("moody:postponing", "too early")):
+        result = await checked(rig, target=target)
+        assert (result.code, result.not_green()) == (0, [])
+        assert message in result.line("hook", "sample").words
     assert (await checked(squaring)).not_green() == []
-    found = await checked(squaring, target="moody:short")
-    assert found.red() == [("hook", "sample")]
-    assert "uint256" in found.line("hook", "sample").words
+    result = await checked(squaring, target="moody:short")
+    assert result.red() == [("hook", "sample")]
+    assert "uint256" in result.line("hook", "sample").words
 
 
 async def test_observer_is_green_without_api_and_hook(rig: Rig) -> None:
-    found = await checked(rig, {'api = "proxy"': 'api = "none"'})
-    assert (found.code, found.not_green()) == (0, [])
-    assert {one.what for one in found.findings} == {"settings", "ledger", "node", "contract"}
+    result = await checked(rig, {'api = "proxy"': 'api = "none"'})
+    assert (result.code, result.not_green()) == (0, [])
+    assert {finding.what for finding in result.findings} == {"settings", "ledger", "node", "contract"}
 
 
 # -- a start in the middle ---------------------------------------------------------------------------------------------
@@ -684,8 +686,8 @@ async def test_check_is_green_when_the_start_lies_above_older_tasks(tmp_path: Pa
         await rig.net.mine(3)
         for span in ("2000", "8"):
             short = {"WATCHER_CHAIN__MAX_SPAN_BLOCKS": span}
-            found = await checked(rig, {deployed: f"start_block = {start}"}, short)
-            assert (found.code, found.not_green()) == (0, [])
+            result = await checked(rig, {deployed: f"start_block = {start}"}, short)
+            assert (result.code, result.not_green()) == (0, [])
 
 
 async def test_check_is_red_when_a_log_since_the_start_is_withheld(tmp_path: Path) -> None:
@@ -700,13 +702,13 @@ async def test_check_is_red_when_a_log_since_the_start_is_withheld(tmp_path: Pat
         third = "0x" + f"{2:064x}"
 
         def without_the_third(asked: Answers, answers: Answers) -> Answers:
-            for ask, one in zip(asked, answers, strict=True):
+            for ask, reply in zip(asked, answers, strict=True):
                 if ask["method"] == "eth_getLogs":
-                    one["result"] = [log for log in one["result"] if log["topics"][1:2] != [third]]
+                    reply["result"] = [log for log in reply["result"] if log["topics"][1:2] != [third]]
             return answers
 
         async with behind(rig) as relay:
             relay.twist = without_the_third
-            found = await checked(rig, {**to(relay, rig), deployed: f"start_block = {start}"})
-            assert found.red() == [("contract", "count")]
-            assert f"counted 2 tasks before block {start}" in found.line("contract", "count").words
+            result = await checked(rig, {**to(relay, rig), deployed: f"start_block = {start}"})
+            assert result.red() == [("contract", "count")]
+            assert f"counted 2 tasks before block {start}" in result.line("contract", "count").words

@@ -97,7 +97,7 @@ async def test_a_clock_that_jumps_about_while_tasks_flow_holds_nothing_up(tmp_pa
             # The jobs look at the clock every few seconds: a step that the next one undoes would not be seen.
             await rig.until(partial(steps_are_logged, daemon, backwards), "the step is logged")
         assert len(await rig.verify()) == 1 + 2 * len(JUMPS)
-        assert {one["attempts"] for one in await rig.tasks()} == {1}, "nothing was sent twice"
+        assert {task["attempts"] for task in await rig.tasks()} == {1}, "nothing was sent twice"
         assert len(rig.query("SELECT words FROM events WHERE kind = 'clock set back'")) == backwards
         assert await daemon.stop() == 0
 
@@ -115,7 +115,7 @@ async def test_pauses_end_in_time_although_the_clock_was_set_back_meanwhile(tmp_
         rig.net.hosted.faults.add(Fault(FaultKind.TRANSIENT_400, times=2))
         rig.net.hosted.faults.add(Fault(FaultKind.TIMEOUT, times=1))
         (rig.hook_folder / "open").touch()
-        await rig.until(lambda: "waiting" in {rig.state(one) for one in waiting}, "the API has refused one")
+        await rig.until(lambda: "waiting" in {rig.state(index) for index in waiting}, "the API has refused one")
         wall.is_off_by(-3 * HOUR_S)
         await rig.settle(timeout_s=SOON_S, as_read=True)
         await rig.verify()
@@ -147,7 +147,7 @@ async def test_the_watchdog_is_fed_and_the_rounds_go_on_whatever_the_clock_says(
         daemon = await start(rig, wall, WATCHDOG_USEC="1000000")
 
         def fed() -> int:
-            return daemon.hear().count("WATCHDOG=1")
+            return daemon.notices().count("WATCHDOG=1")
 
         await rig.until(partial(more, fed, fed()), "it is fed")
         wall.is_off_by(off_s)

@@ -53,7 +53,7 @@ NOWHERE = 999
 
 
 @dataclass
-class Stages:
+class Populated:
     """A rig, its daemon, and commands run in this process, which is quicker than one of their own each."""
 
     rig: Rig
@@ -67,9 +67,9 @@ async def command(*arguments: str) -> Done:
     """Exit code, stdout and stderr of one command line."""
     code = await asyncio.to_thread(run, arguments)
     assert _capture is not None
-    shown = _capture.readouterr()
-    assert "Traceback" not in shown.out + shown.err
-    return Done(code, shown.out, shown.err)
+    captured = _capture.readouterr()
+    assert "Traceback" not in captured.out + captured.err
+    return Done(code, captured.out, captured.err)
 
 
 _capture: pytest.CaptureFixture[str] | None = None
@@ -84,8 +84,8 @@ def _in_this_process(
     for name in [*os.environ]:
         if name.startswith("WATCHER_") and name != "WATCHER_ANVIL":
             monkeypatch.delenv(name)
-    if "house" in request.fixturenames:
-        for name, value in request.getfixturevalue("house").rig.environment.items():
+    if "populated" in request.fixturenames:
+        for name, value in request.getfixturevalue("populated").rig.environment.items():
             monkeypatch.setenv(name, value)
     monkeypatch.setenv("COLUMNS", "200")
     capfd.readouterr()
@@ -97,7 +97,7 @@ def _in_this_process(
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stages]:
+async def populated(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Populated]:
     async with running_rig(tmp_path_factory.mktemp("commands"), window_blocks=5000) as rig:
         (rig.hook_folder / "fates.py").write_text(HOOK)
         rig.write_config(target="fates:respond")
@@ -105,7 +105,7 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
         await rig.create(5)
         async with rig.mining(0.2):
             await rig.until(lambda: rig.states() == FATES, "each task has met its fate")
-        yield Stages(rig, daemon)
+        yield Populated(rig, daemon)
         assert await daemon.stop() == 0
 
 
@@ -114,8 +114,8 @@ async def house(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Stage
 
 def _commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
     yield path, group
-    for name, one in getattr(group, "commands", {}).items():
-        yield from _commands(one, *path, name)
+    for name, subcommand in getattr(group, "commands", {}).items():
+        yield from _commands(subcommand, *path, name)
 
 
 EVERY_COMMAND = dict(_commands(typer.main.get_command(app)))
@@ -138,10 +138,10 @@ async def test_the_commands_are_those_that_are_promised() -> None:
 async def test_every_command_and_every_option_is_explained(path: tuple[str, ...]) -> None:
     done = await command(*path, "--help")
     assert (done.code, done.err) == (0, "")
-    found: click.Command = EVERY_COMMAND[path]
-    assert (found.help or "").strip()
-    assert " ".join(done.out.replace("│", " ").split()).count((found.help or "").split()[0])
-    for parameter in found.params:
+    explained: click.Command = EVERY_COMMAND[path]
+    assert (explained.help or "").strip()
+    assert " ".join(done.out.replace("│", " ").split()).count((explained.help or "").split()[0])
+    for parameter in explained.params:
         if parameter.name not in ("install_completion", "show_completion", "help"):
             assert getattr(parameter, "help", ""), f"{path}: {parameter.name}"
 
@@ -212,11 +212,11 @@ def assert_kind(name: str, value: Any, kind: type | str) -> None:
         assert type(value) is kind, f"{name}: {value!r}"
 
 
-async def test_tasks_list_json_has_every_promised_field_of_the_promised_type(house: Stages) -> None:
-    done = await house("tasks", "list", "--json")
+async def test_tasks_list_json_has_every_promised_field_of_the_promised_type(populated: Populated) -> None:
+    done = await populated("tasks", "list", "--json")
     assert (done.code, done.err) == (0, "")
     tasks = done.json
-    assert [one["task_index"] for one in tasks] == [0, 1, 2, 3, 4]
+    assert [task["task_index"] for task in tasks] == [0, 1, 2, 3, 4]
     for task in tasks:
         for name, (kind, may_be_null) in TASK_FIELDS.items():
             if not (may_be_null and task[name] is None):
@@ -224,28 +224,28 @@ async def test_tasks_list_json_has_every_promised_field_of_the_promised_type(hou
         assert State(task["state"]) == FATES[task["task_index"]]
 
 
-async def test_what_tasks_list_says_of_an_answer_is_what_the_chain_says(house: Stages) -> None:
-    task = (await house("tasks", "list", "--json")).json[FINAL]
-    (answer,) = [one for one in await house.rig.net.manager.answers() if one.index == FINAL]
+async def test_what_tasks_list_says_of_an_answer_is_what_the_chain_says(populated: Populated) -> None:
+    task = (await populated("tasks", "list", "--json")).json[FINAL]
+    (answer,) = [answer for answer in await populated.rig.net.manager.answers() if answer.index == FINAL]
     assert task["message"] == "0x" + (1).to_bytes(32, "big").hex()
     assert task["response"] == "0x" + answer.message.hex() == "0x" + (1).to_bytes(32, "big").hex()
     assert task["responded_tx_hash"] == answer.tx_hash
     assert task["sig_hash"] == "0x" + response_digest(FINAL, answer.message).hex()
     assert (task["attempts"], task["error"], task["tx_hash"]) == (1, None, None)
-    words, held = await house.rig.net.manager.task_at(FINAL, task["task_created_block"])
-    assert words is not None
-    assert task["task_hash"] == "0x" + held.hex() == "0x" + words.hash().hex()
+    stored_task, stored_hash = await populated.rig.net.manager.task_at(FINAL, task["task_created_block"])
+    assert stored_task is not None
+    assert task["task_hash"] == "0x" + stored_hash.hex() == "0x" + stored_task.hash().hex()
     assert task["deadline_block"] == task["task_created_block"] + 5000
 
 
 @pytest.mark.parametrize("state", list(State))
-async def test_tasks_list_shows_one_state_only_when_asked(house: Stages, state: State) -> None:
-    done = await house("tasks", "list", "--json", "--state", state)
-    assert [one["task_index"] for one in done.json] == [index for index, fate in FATES.items() if fate == state]
+async def test_tasks_list_shows_one_state_only_when_asked(populated: Populated, state: State) -> None:
+    done = await populated("tasks", "list", "--json", "--state", state)
+    assert [entry["task_index"] for entry in done.json] == [index for index, fate in FATES.items() if fate == state]
 
 
-async def test_the_table_for_people_has_every_task_and_no_control_character(house: Stages) -> None:
-    done = await house("tasks", "list")
+async def test_the_table_for_people_has_every_task_and_no_control_character(populated: Populated) -> None:
+    done = await populated("tasks", "list")
     assert (done.code, done.err) == (0, "")
     rows = [[cell.strip() for cell in line.split("│")[1:-1]] for line in done.out.splitlines() if line.startswith("│")]
     assert [(int(row[0]), row[1]) for row in rows] == list(FATES.items())
@@ -253,8 +253,8 @@ async def test_the_table_for_people_has_every_task_and_no_control_character(hous
     assert "\x1b" not in done.out
 
 
-async def test_tasks_show_tells_the_whole_story(house: Stages) -> None:
-    done = await house("tasks", "show", str(FINAL), "--json")
+async def test_tasks_show_tells_the_whole_story(populated: Populated) -> None:
+    done = await populated("tasks", "show", str(FINAL), "--json")
     assert (done.code, done.err) == (0, "")
     (task,) = done.json
     assert set(TASK_FIELDS) <= set(task)
@@ -264,7 +264,7 @@ async def test_tasks_show_tells_the_whole_story(house: Stages) -> None:
     assert all(
         before["to"] == after["from"] for before, after in zip(task["journal"], task["journal"][1:], strict=False)
     )
-    assert [(one["kind"], one["outcome"]) for one in task["attempt_log"]] == [
+    assert [(attempt["kind"], attempt["outcome"]) for attempt in task["attempt_log"]] == [
         ("hook", "answered"),
         ("post", "accepted"),
     ]
@@ -272,16 +272,16 @@ async def test_tasks_show_tells_the_whole_story(house: Stages) -> None:
     assert post["http_status"] == 200
     assert re.fullmatch(WORD, post["request_digest"])
     assert b"sig_hash" in bytes.fromhex(post["answer"][2:])
-    shown = await house("tasks", "show", str(FAILED))
-    assert (shown.code, shown.err) == (0, "")
-    assert "no price for \\x1b[31m this" in shown.out.replace("\n", "")
-    assert "\x1b" not in shown.out
+    printed = await populated("tasks", "show", str(FAILED))
+    assert (printed.code, printed.err) == (0, "")
+    assert "no price for \\x1b[31m this" in printed.out.replace("\n", "")
+    assert "\x1b" not in printed.out
 
 
 @pytest.mark.parametrize("verb", ["show", "retry", "skip"])
 @pytest.mark.parametrize("index", [NOWHERE, 2**32, 2**64, 2**256 - 1, 2**256, 2**300])
-async def test_a_task_that_does_not_exist_is_refused_with_words(house: Stages, verb: str, index: int) -> None:
-    done = await house("tasks", verb, str(index))
+async def test_a_task_that_does_not_exist_is_refused_with_words(populated: Populated, verb: str, index: int) -> None:
+    done = await populated("tasks", verb, str(index))
     assert (done.code, done.out) == (64, "")
     if index < 2**256:
         assert done.err == f"watcher: the ledger knows no task {index}; `watcher tasks list` shows what it knows\n"
@@ -289,11 +289,11 @@ async def test_a_task_that_does_not_exist_is_refused_with_words(house: Stages, v
         assert str(2**256 - 1) in done.err
 
 
-async def test_a_task_may_be_named_as_hex_as_explorers_show_it(house: Stages) -> None:
+async def test_a_task_may_be_named_as_hex_as_explorers_show_it(populated: Populated) -> None:
     for index in ("0x1", "0X" + "0" * 63 + "1"):
-        assert (await house("tasks", "show", index, "--json")).json[0]["task_index"] == 1
+        assert (await populated("tasks", "show", index, "--json")).json[0]["task_index"] == 1
     for index in ("0x", "0xzz", "0x" + "0" * 65, "1_0", "1e3", "01x", " ", "0x1_0"):
-        done = await house("tasks", "show", index)
+        done = await populated("tasks", "show", index)
         assert (done.code, done.out) == (64, "")
         assert "in decimal or as 0x" in done.err
 
@@ -301,65 +301,69 @@ async def test_a_task_may_be_named_as_hex_as_explorers_show_it(house: Stages) ->
 # -- a person's hand ---------------------------------------------------------------------------------------------------
 
 
-async def test_a_failed_task_is_taken_up_again_and_the_daemon_notices(house: Stages) -> None:
-    before = len(house.rig.query("SELECT id FROM attempts WHERE kind = 'hook'"))
-    done = await house("tasks", "retry", str(FAILED))
+async def test_a_failed_task_is_taken_up_again_and_the_daemon_notices(populated: Populated) -> None:
+    before = len(populated.rig.query("SELECT id FROM attempts WHERE kind = 'hook'"))
+    done = await populated("tasks", "retry", str(FAILED))
     assert (done.code, done.out, done.err) == (0, f"task {FAILED} is ready and due now\n", "")
-    async with house.rig.mining(0.2):
-        await house.rig.until(
-            lambda: len(house.rig.query("SELECT id FROM attempts WHERE kind = 'hook'")) > before, "it is tried again"
+    async with populated.rig.mining(0.2):
+        await populated.rig.until(
+            lambda: len(populated.rig.query("SELECT id FROM attempts WHERE kind = 'hook'")) > before,
+            "it is tried again",
         )
-        await house.rig.until(lambda: house.rig.state(FAILED) == "failed", "it fails again")
-    assert "a person said to retry" in (await house("tasks", "show", str(FAILED))).out
+        await populated.rig.until(lambda: populated.rig.state(FAILED) == "failed", "it fails again")
+    assert "a person said to retry" in (await populated("tasks", "show", str(FAILED))).out
 
 
-async def test_a_waiting_task_is_skipped_with_a_reason_and_taken_up_again(house: Stages) -> None:
-    done = await house("tasks", "skip", str(POSTPONED), "--reason", "told\n\x1b[31mto")
+async def test_a_waiting_task_is_skipped_with_a_reason_and_taken_up_again(populated: Populated) -> None:
+    done = await populated("tasks", "skip", str(POSTPONED), "--reason", "told\n\x1b[31mto")
     assert (done.code, done.out, done.err) == (0, f"task {POSTPONED} is skipped\n", "")
-    assert house.rig.state(POSTPONED) == "skipped"
-    (task,) = (await house("tasks", "show", str(POSTPONED), "--json")).json
+    assert populated.rig.state(POSTPONED) == "skipped"
+    (task,) = (await populated("tasks", "show", str(POSTPONED), "--json")).json
     assert task["journal"][-1]["why"] == "a person said to skip: told\\n\\x1b[31mto"
-    before = len(house.rig.query("SELECT id FROM attempts WHERE kind = 'hook'"))
-    done = await house("tasks", "retry", str(POSTPONED))
+    before = len(populated.rig.query("SELECT id FROM attempts WHERE kind = 'hook'"))
+    done = await populated("tasks", "retry", str(POSTPONED))
     assert (done.code, done.out) == (0, f"task {POSTPONED} is ready and due now\n")
-    assert house.rig.state(POSTPONED) == "ready"
-    async with house.rig.mining(0.2):
-        await house.rig.until(
-            lambda: len(house.rig.query("SELECT id FROM attempts WHERE kind = 'hook'")) > before, "the hook is asked"
+    assert populated.rig.state(POSTPONED) == "ready"
+    async with populated.rig.mining(0.2):
+        await populated.rig.until(
+            lambda: len(populated.rig.query("SELECT id FROM attempts WHERE kind = 'hook'")) > before,
+            "the hook is asked",
         )
 
 
 @pytest.mark.parametrize(("verb", "index"), [("retry", FINAL), ("skip", FINAL), ("skip", FAILED), ("skip", SKIPPED)])
-async def test_what_the_chain_or_a_person_has_settled_is_left_alone(house: Stages, verb: str, index: int) -> None:
-    done = await house("tasks", verb, str(index))
+async def test_what_the_chain_or_a_person_has_settled_is_left_alone(
+    populated: Populated, verb: str, index: int
+) -> None:
+    done = await populated("tasks", verb, str(index))
     assert (done.code, done.out) == (64, "")
     assert re.fullmatch(rf"watcher: task {index} is {FATES[index]}: \w.*\n", done.err)
-    assert house.rig.state(index) == FATES[index]
+    assert populated.rig.state(index) == FATES[index]
 
 
 # -- the proof ---------------------------------------------------------------------------------------------------------
 
 
-async def test_prove_json_has_every_promised_field_of_the_promised_type(house: Stages) -> None:
-    done = await house("prove", "--json")
+async def test_prove_json_has_every_promised_field_of_the_promised_type(populated: Populated) -> None:
+    done = await populated("prove", "--json")
     assert (done.code, done.err) == (0, "")
     for name, kind in PROOF_FIELDS.items():
         assert_kind(name, done.json[name], kind)
     assert (done.json["known"], done.json["answered_by_us"], done.json["open"]) == (5, 2, [FAILED, SKIPPED, POSTPONED])
-    shown = await house("prove")
-    assert (shown.code, shown.err) == (0, "")
-    assert re.search(r"proven\s+│\s+yes", shown.out)
+    printed = await populated("prove")
+    assert (printed.code, printed.err) == (0, "")
+    assert re.search(r"proven\s+│\s+yes", printed.out)
 
 
 # -- the hook ----------------------------------------------------------------------------------------------------------
 
 
-async def test_hook_try_says_what_the_hook_says_and_records_nothing(house: Stages, tmp_path: Path) -> None:
+async def test_hook_try_says_what_the_hook_says_and_records_nothing(populated: Populated, tmp_path: Path) -> None:
     count = "SELECT (SELECT count(*) FROM attempts), (SELECT count(*) FROM journal)"
-    before, requests = house.rig.query(count), len(house.rig.received())
-    tasks = (await house("tasks", "list", "--json")).json
+    before, requests = populated.rig.query(count), len(populated.rig.received())
+    tasks = (await populated("tasks", "list", "--json")).json
     (tmp_path / "task.json").write_text(json.dumps(tasks[ALSO_FINAL]))
-    (tmp_path / "shown.json").write_text((await house("tasks", "show", str(SKIPPED), "--json")).out)
+    (tmp_path / "shown.json").write_text((await populated("tasks", "show", str(SKIPPED), "--json")).out)
     answer = {"verdict": "answer", "response": "0x" + (4).to_bytes(32, "big").hex()}
     for arguments, code, expected in (
         ([str(ALSO_FINAL)], 0, answer),
@@ -369,15 +373,15 @@ async def test_hook_try_says_what_the_hook_says_and_records_nothing(house: Stage
         ([str(POSTPONED)], 0, {"verdict": "later", "blocks": 0, "seconds": 3600, "reason": "ask me tomorrow"}),
         ([str(FAILED)], 1, {"verdict": "failed"}),
     ):
-        done = await house("hook", "try", "--json", *arguments)
+        done = await populated("hook", "try", "--json", *arguments)
         assert done.code == code, done.err
         assert expected.items() <= done.json.items()
         assert "asked for" in done.err  # what the hook prints is log, not data
         assert done.json.get("hook_version", "fates:respond@").startswith("fates:respond@")
-    people = await house("hook", "try", str(ALSO_FINAL))
+    people = await populated("hook", "try", str(ALSO_FINAL))
     assert re.search(r"verdict +answer\n +response +0x0+4\n", people.out)
-    assert house.rig.query(count) == before
-    assert len(house.rig.received()) == requests
+    assert populated.rig.query(count) == before
+    assert len(populated.rig.received()) == requests
 
 
 @pytest.mark.parametrize(
@@ -388,8 +392,8 @@ async def test_hook_try_says_what_the_hook_says_and_records_nothing(house: Stage
     ],
     ids=" ".join,
 )  # fmt: skip
-async def test_hook_try_refuses_what_is_no_task(house: Stages, arguments: list[str]) -> None:
-    done = await house("hook", "try", *arguments)
+async def test_hook_try_refuses_what_is_no_task(populated: Populated, arguments: list[str]) -> None:
+    done = await populated("hook", "try", *arguments)
     assert (done.code, done.out) == (64, "")
     assert re.fullmatch(r"watcher: .*\w.*\n", done.err) and "ValueError" not in done.err
 
@@ -404,9 +408,9 @@ async def test_hook_try_refuses_what_is_no_task(house: Stages, arguments: list[s
         "[" * 100_000, '{"message": "0x00", "quorum_threshold": 1e400}', "\ud800",
     ],
 )  # fmt: skip
-async def test_hook_try_refuses_a_file_that_holds_no_task(house: Stages, tmp_path: Path, content: str) -> None:
+async def test_hook_try_refuses_a_file_that_holds_no_task(populated: Populated, tmp_path: Path, content: str) -> None:
     (tmp_path / "task.json").write_bytes(content.encode("utf-8", "surrogatepass"))
-    done = await house("hook", "try", "--file", str(tmp_path / "task.json"))
+    done = await populated("hook", "try", "--file", str(tmp_path / "task.json"))
     assert (done.code, done.out) == (64, "")
     assert re.fullmatch(r"watcher: .*\w.*\n", done.err)
 
@@ -414,26 +418,26 @@ async def test_hook_try_refuses_a_file_that_holds_no_task(house: Stages, tmp_pat
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
-async def test_a_backup_made_while_the_daemon_runs_opens_as_a_ledger(house: Stages, tmp_path: Path) -> None:
+async def test_a_backup_made_while_the_daemon_runs_opens_as_a_ledger(populated: Populated, tmp_path: Path) -> None:
     copy = tmp_path / "copy.db"
-    done = await house("db", "backup", str(copy))
+    done = await populated("db", "backup", str(copy))
     assert (done.code, done.err) == (0, "")
     assert str(copy) in done.out
     assert copy.stat().st_mode & 0o007 == 0
     assert [path.name for path in _inside(tmp_path)] == ["copy.db"]
     elsewhere = tmp_path / "elsewhere.toml"
-    elsewhere.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(copy)))
+    elsewhere.write_text(populated.rig.config.read_text().replace(str(populated.rig.ledger), str(copy)))
     assert (await command("db", "check", "--config", str(elsewhere))).code == 0
     assert (await command("prove", "--config", str(elsewhere))).code == 0
     listed = await command("tasks", "list", "--json", "--config", str(elsewhere))
-    assert {one["task_index"]: one["state"] for one in listed.json} == house.rig.states()
+    assert {entry["task_index"]: entry["state"] for entry in listed.json} == populated.rig.states()
 
 
-async def test_a_backup_overwrites_nothing_and_says_where_it_cannot_go(house: Stages, tmp_path: Path) -> None:
+async def test_a_backup_overwrites_nothing_and_says_where_it_cannot_go(populated: Populated, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.write_text("mine")
-    for target in (precious, tmp_path, tmp_path / "no" / "folder.db", house.rig.ledger):
-        done = await house("db", "backup", str(target))
+    for target in (precious, tmp_path, tmp_path / "no" / "folder.db", populated.rig.ledger):
+        done = await populated("db", "backup", str(target))
         assert done.code in (64, 78), done
         assert done.out == ""
         assert re.fullmatch(r"watcher: .*\w.*\n", done.err)
@@ -441,13 +445,13 @@ async def test_a_backup_overwrites_nothing_and_says_where_it_cannot_go(house: St
     assert not (tmp_path / "no").exists()
 
 
-async def test_db_check_reads_every_page(house: Stages, tmp_path: Path) -> None:
-    done = await house("db", "check", "--json")
+async def test_db_check_reads_every_page(populated: Populated, tmp_path: Path) -> None:
+    done = await populated("db", "check", "--json")
     assert (done.code, done.err) == (0, "")
     assert done.json == {"current": done.json["wanted"], "wanted": done.json["wanted"], "damage": None, "ok": True}
     damaged, config = tmp_path / "damaged.db", tmp_path / "damaged.toml"
-    assert (await house("db", "backup", str(damaged))).code == 0
-    config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(damaged)))
+    assert (await populated("db", "backup", str(damaged))).code == 0
+    config.write_text(populated.rig.config.read_text().replace(str(populated.rig.ledger), str(damaged)))
     content = bytearray(damaged.read_bytes())
     content[-3000:] = b"\xff" * 3000
     damaged.write_bytes(content)
@@ -456,12 +460,12 @@ async def test_db_check_reads_every_page(house: Stages, tmp_path: Path) -> None:
     assert "damaged" in done.out
 
 
-async def test_db_upgrade_refuses_a_running_daemon_and_makes_a_new_ledger(house: Stages, tmp_path: Path) -> None:
-    done = await house("db", "upgrade")
+async def test_db_upgrade_refuses_a_running_daemon_and_makes_a_new_ledger(populated: Populated, tmp_path: Path) -> None:
+    done = await populated("db", "upgrade")
     assert (done.code, done.out) == (75, "")
-    assert str(house.daemon.pid) in done.err
+    assert str(populated.daemon.pid) in done.err
     config = tmp_path / "new.toml"
-    config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "new.db")))
+    config.write_text(populated.rig.config.read_text().replace(str(populated.rig.ledger), str(tmp_path / "new.db")))
     assert (await command("db", "check", "--config", str(config))).code == 75
     done = await command("db", "upgrade", "--config", str(config))
     assert (done.code, done.err) == (0, "")
@@ -475,17 +479,21 @@ async def test_db_upgrade_refuses_a_running_daemon_and_makes_a_new_ledger(house:
     assert sqlite3.connect(tmp_path / "new.db").execute("SELECT count(*) FROM tasks").fetchone() == (0,)
 
 
-async def test_listing_asks_to_try_later_when_the_ledger_has_no_tables_yet(house: Stages, tmp_path: Path) -> None:
+async def test_listing_asks_to_try_later_when_the_ledger_has_no_tables_yet(
+    populated: Populated, tmp_path: Path
+) -> None:
     (tmp_path / "fresh.db").touch()
     config = tmp_path / "fresh.toml"
-    config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "fresh.db")))
+    config.write_text(populated.rig.config.read_text().replace(str(populated.rig.ledger), str(tmp_path / "fresh.db")))
     for arguments in (("tasks", "list"), ("prove",)):
         assert (await command(*arguments, "--config", str(config))).code == 75
 
 
-async def test_listing_is_refused_when_the_ledger_knows_only_other_contracts(house: Stages, tmp_path: Path) -> None:
+async def test_listing_is_refused_when_the_ledger_knows_only_other_contracts(
+    populated: Populated, tmp_path: Path
+) -> None:
     config = tmp_path / "other.toml"
-    text = house.rig.config.read_text()
+    text = populated.rig.config.read_text()
     config.write_text(re.sub(r'address = "0x[0-9a-fA-F]{40}"', f'address = "0x{"11" * 20}"', text))
     done = await command("tasks", "list", "--config", str(config))
     assert done.code == 78
@@ -495,32 +503,32 @@ async def test_listing_is_refused_when_the_ledger_knows_only_other_contracts(hou
 # -- data and log ------------------------------------------------------------------------------------------------------
 
 
-async def test_data_goes_to_stdout_and_the_log_to_stderr(house: Stages, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_data_goes_to_stdout_and_the_log_to_stderr(populated: Populated, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WATCHER_LOG", "trace")
     monkeypatch.setenv("WATCHER_CHAIN__RPC_URLS", "http://127.0.0.1:9")
-    done = await house("check", "--json")
+    done = await populated("check", "--json")
     assert done.code == 69
-    assert {one["what"]: one["verdict"] for one in done.json}["node"] == "wrong"
+    assert {entry["what"]: entry["verdict"] for entry in done.json}["node"] == "wrong"
     assert "rpc.node_down" in done.err
     monkeypatch.setenv("WATCHER_LOG__FORMAT", "json")
-    done = await house("prove", "--json")
+    done = await populated("prove", "--json")
     assert (done.code, done.out) == (69, "")
-    *log, said = done.err.splitlines()
+    *log, printed = done.err.splitlines()
     assert [json.loads(line)["level"] for line in log]
-    assert said.startswith("watcher: ")
+    assert printed.startswith("watcher: ")
 
 
-async def test_listing_tasks_imports_nothing_heavy(house: Stages) -> None:
+async def test_listing_tasks_imports_nothing_heavy(populated: Populated) -> None:
     """The figure for people: CPU seconds of a whole `watcher tasks list`, shown with -s."""
     program = (
         "import sys; from watcher.cli.main import run; code = run(sys.argv[1:]);"
         "print(*sys.modules, file=sys.stderr); sys.exit(code)"
     )
-    command_line = [sys.executable, "-c", program, "tasks", "list", "--json", "--config", str(house.rig.config)]
+    command_line = [sys.executable, "-c", program, "tasks", "list", "--json", "--config", str(populated.rig.config)]
     for _ in range(2):  # the first may compile bytecode
         before = resource.getrusage(resource.RUSAGE_CHILDREN)
         done = await asyncio.to_thread(
-            subprocess.run, command_line, capture_output=True, timeout=60, check=True, env=house.rig.environment
+            subprocess.run, command_line, capture_output=True, timeout=60, check=True, env=populated.rig.environment
         )
         after = resource.getrusage(resource.RUSAGE_CHILDREN)
     print(f"watcher tasks list: {after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime:.2f} s of CPU")
@@ -533,7 +541,7 @@ async def test_listing_tasks_imports_nothing_heavy(house: Stages) -> None:
 
 
 async def test_init_writes_a_file_that_check_leads_through_to_the_end(
-    house: Stages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    populated: Populated, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     done = await command("init")
@@ -543,22 +551,22 @@ async def test_init_writes_a_file_that_check_leads_through_to_the_end(
     refused = await command("check")
     assert (refused.code, refused.out) == (78, "")
     assert [line.split(": ")[1] for line in refused.err.splitlines()] == ["task_manager.address"]
-    again = await command("init")
-    assert (again.code, again.out) == (64, "")
-    assert "--force" in again.err
-    net = house.rig.net
+    second = await command("init")
+    assert (second.code, second.out) == (64, "")
+    assert "--force" in second.err
+    net = populated.rig.net
     for old, new in {
         '["http://127.0.0.1:8545", "ws://127.0.0.1:8545"]': f'["{net.rpc_url}", "{net.ws_url}"]',
         '"0x' + "00" * 20 + '"': f'"{net.task_manager}"',
         '"http://127.0.0.1:8902"': f'"{net.api_url}"',
         '"squaring:respond"': '"fates:respond"',
-        '# app_dir = "."': f'app_dir = "{house.rig.hook_folder}"',
+        '# app_dir = "."': f'app_dir = "{populated.rig.hook_folder}"',
     }.items():
         assert written.count(old) == 1, old
         written = written.replace(old, new)
     (tmp_path / "watcher.toml").write_text(written)
     done = await command("check", "--json")
-    assert (done.code, {one["verdict"] for one in done.json}) == (0, {"ok"})
+    assert (done.code, {entry["verdict"] for entry in done.json}) == (0, {"ok"})
     assert (await command("init", "--force")).code == 0
     assert "0x" + "00" * 20 in (tmp_path / "watcher.toml").read_text()
     done = await command("init", "--config", str(tmp_path / "no" / "folder.toml"))
@@ -568,9 +576,9 @@ async def test_init_writes_a_file_that_check_leads_through_to_the_end(
 @pytest.mark.parametrize(
     "line", ["tasks list", "tasks show 1", "tasks retry 1", "prove", "hook try 1", "db check", "db backup x.db"]
 )
-async def test_without_a_ledger_the_commands_say_who_makes_it(house: Stages, tmp_path: Path, line: str) -> None:
+async def test_without_a_ledger_the_commands_say_who_makes_it(populated: Populated, tmp_path: Path, line: str) -> None:
     config = tmp_path / "watcher.toml"
-    config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "none.db")))
+    config.write_text(populated.rig.config.read_text().replace(str(populated.rig.ledger), str(tmp_path / "none.db")))
     done = await command(*line.split(), "--config", str(config))
     assert (done.code, done.out) == (75, "")
     assert "there is no ledger at" in done.err
@@ -578,10 +586,12 @@ async def test_without_a_ledger_the_commands_say_who_makes_it(house: Stages, tmp
     assert [path.name for path in _inside(tmp_path)] == ["watcher.toml"]
 
 
-async def test_unreadable_ledger_is_reported_with_the_reason_of_the_database(house: Stages, tmp_path: Path) -> None:
+async def test_unreadable_ledger_is_reported_with_the_reason_of_the_database(
+    populated: Populated, tmp_path: Path
+) -> None:
     (tmp_path / "none.db").mkdir()
     config = tmp_path / "watcher.toml"
-    config.write_text(house.rig.config.read_text().replace(str(house.rig.ledger), str(tmp_path / "none.db")))
+    config.write_text(populated.rig.config.read_text().replace(str(populated.rig.ledger), str(tmp_path / "none.db")))
     done = await command("tasks", "list", "--config", str(config))
     assert (done.code, done.out) == (75, "")
     assert re.search(r"could not be read \(OperationalError: [a-zA-Z/ ]+\)", done.err), done.err
@@ -617,9 +627,9 @@ async def test_the_devnet_prints_a_ready_configuration_and_ends_when_told(tmp_pa
             os.killpg(process.pid, signal.SIGKILL)
     assert process.returncode == 0, err
     assert b"EMULATED" in printed
-    given = tomllib.loads(printed.decode())
-    assert given == tomllib.loads((tmp_path / "watcher.toml").read_text())
-    assert set(given) >= {"chain", "task_manager", "hook", "operator", "ledger"}
+    settings = tomllib.loads(printed.decode())
+    assert settings == tomllib.loads((tmp_path / "watcher.toml").read_text())
+    assert set(settings) >= {"chain", "task_manager", "hook", "operator", "ledger"}
 
 
 async def test_restored_old_copy_reads_on_and_sends_nothing_already_answered(tmp_path: Path) -> None:

@@ -122,9 +122,9 @@ def refused(text: str, capsys: pytest.CaptureFixture[str], *command: str) -> lis
     """The lines with which the command refuses these settings."""
     Path("watcher.toml").write_text(text)
     code = run(command or ["check"])
-    shown = capsys.readouterr()
-    assert_words(code, shown.out, shown.err, command)
-    return shown.err.splitlines()
+    captured = capsys.readouterr()
+    assert_words(code, captured.out, captured.err, command)
+    return captured.err.splitlines()
 
 
 def assert_words(code: int, out: str, err: str, command: Sequence[str]) -> None:
@@ -134,10 +134,12 @@ def assert_words(code: int, out: str, err: str, command: Sequence[str]) -> None:
     """
     assert code == 78, err
     lines = err.splitlines()
-    said = json.loads(out or "[]")
-    told = [one.removeprefix("watcher: ") for one in lines] if [*command] == ["check", "--json"] else []
-    assert [one["words"] for one in said] == told
-    assert {(one["what"], one["check"], one["verdict"]) for one in said} <= {("settings", "complete", "wrong")}
+    findings = json.loads(out or "[]")
+    messages = [line.removeprefix("watcher: ") for line in lines] if [*command] == ["check", "--json"] else []
+    assert [finding["words"] for finding in findings] == messages
+    assert {(finding["what"], finding["check"], finding["verdict"]) for finding in findings} <= {
+        ("settings", "complete", "wrong")
+    }
     assert lines
     assert all(line.startswith("watcher: ") and line.isprintable() and len(line) < 600 for line in lines), err
     assert "Traceback" not in err
@@ -209,7 +211,7 @@ def test_what_is_required_is_named_key_by_key(
 
 
 @pytest.mark.parametrize(
-    ("text", "words"),
+    ("text", "message"),
     [
         (f"[chain\nx = '{SECRET}'", "not valid TOML"),
         (f'[operator]\nurl = "http://u:{SECRET}@h', "not valid TOML"),
@@ -218,11 +220,11 @@ def test_what_is_required_is_named_key_by_key(
     ],
 )
 def test_a_file_that_is_no_toml_is_named_with_the_place(
-    text: str, words: str, capsys: pytest.CaptureFixture[str]
+    text: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (line,) = refused(text, capsys)
     assert line.startswith("watcher: watcher.toml: ")
-    assert words in line
+    assert message in line
 
 
 COMMANDS = [
@@ -308,7 +310,7 @@ class Checked:
 
     code: int
     verdicts: Mapping[str, str]
-    words: Mapping[str, str]
+    messages: Mapping[str, str]
 
 
 class Checker:
@@ -327,18 +329,18 @@ class Checker:
         old |= {"app_dir": str(self._rig.hook_folder)}
         self._rig.write_config(target="rig_hook:square", changes={old[name]: new for name, new in changes.items()})
         code = await asyncio.to_thread(run, ["check", "--json", "--config", str(self._rig.config)])
-        shown = self._capsys.readouterr()
-        assert SECRET not in shown.out + shown.err
-        assert "Traceback" not in shown.out + shown.err
-        findings = json.loads(shown.out)
+        captured = self._capsys.readouterr()
+        assert SECRET not in captured.out + captured.err
+        assert "Traceback" not in captured.out + captured.err
+        findings = json.loads(captured.out)
         verdicts: dict[str, str] = {}
-        words: dict[str, str] = {}
-        for one in findings:  # a part may have warnings besides, and other parts of it may be fine
-            if one["verdict"] == "wrong" or verdicts.get(one["what"]) != "wrong":
-                verdicts[one["what"]] = one["verdict"]
-                if one["verdict"] != "warning":
-                    words[one["what"]] = one["words"]
-        return Checked(code, verdicts, words)
+        messages: dict[str, str] = {}
+        for finding in findings:  # a part may have warnings besides, and other parts of it may be fine
+            if finding["verdict"] == "wrong" or verdicts.get(finding["what"]) != "wrong":
+                verdicts[finding["what"]] = finding["verdict"]
+                if finding["verdict"] != "warning":
+                    messages[finding["what"]] = finding["words"]
+        return Checked(code, verdicts, messages)
 
 
 @pytest.fixture
@@ -348,44 +350,44 @@ def check(rig: Rig, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.Monk
 
 @in_the_world
 async def test_a_world_that_fits_is_all_green(check: Checker) -> None:
-    found = await check()
-    assert (found.code, set(found.verdicts.values())) == (0, {"ok"})
-    assert list(found.verdicts) == ["settings", "ledger", "node", "contract", "API", "hook"]
+    result = await check()
+    assert (result.code, set(result.verdicts.values())) == (0, {"ok"})
+    assert list(result.verdicts) == ["settings", "ledger", "node", "contract", "API", "hook"]
 
 
 @in_the_world
 @pytest.mark.parametrize("code", [None, MUTE, DENYING])
 async def test_an_address_without_our_contract_is_told(check: Checker, rig: Rig, code: str | None) -> None:
     await rig.net.chain.rpc.call("anvil_setCode", NOBODY, code or "0x")
-    found = await check(address=NOBODY)
-    assert (found.code, found.verdicts["contract"]) == (78, "wrong")
-    assert found.words["contract"].startswith("task_manager.address: ")
-    assert [what for what, verdict in found.verdicts.items() if verdict != "ok"] == ["contract"]
+    result = await check(address=NOBODY)
+    assert (result.code, result.verdicts["contract"]) == (78, "wrong")
+    assert result.messages["contract"].startswith("task_manager.address: ")
+    assert [what for what, verdict in result.verdicts.items() if verdict != "ok"] == ["contract"]
 
 
 @in_the_world
 async def test_a_node_of_another_chain_is_told_with_both_ids(check: Checker) -> None:
-    found = await check(chain_id="chain_id = 17000")
-    assert (found.code, found.verdicts["node"]) == (78, "wrong")
-    assert "chain.chain_id" in found.words["node"]
-    assert {"31337", "17000"} <= set(re.findall(r"[0-9]+", found.words["node"]))
+    result = await check(chain_id="chain_id = 17000")
+    assert (result.code, result.verdicts["node"]) == (78, "wrong")
+    assert "chain.chain_id" in result.messages["node"]
+    assert {"31337", "17000"} <= set(re.findall(r"[0-9]+", result.messages["node"]))
 
 
 @in_the_world
 async def test_a_node_that_is_down_is_no_matter_of_settings(check: Checker) -> None:
-    found = await check(rpc="http://127.0.0.1:9")
-    assert found.code == 69
-    assert (found.verdicts["node"], found.verdicts["contract"]) == ("wrong", "wrong")
-    assert "http://127.0.0.1:9" in found.words["node"]
-    assert (found.verdicts["API"], found.verdicts["hook"]) == ("ok", "ok")
+    result = await check(rpc="http://127.0.0.1:9")
+    assert result.code == 69
+    assert (result.verdicts["node"], result.verdicts["contract"]) == ("wrong", "wrong")
+    assert "http://127.0.0.1:9" in result.messages["node"]
+    assert (result.verdicts["API"], result.verdicts["hook"]) == ("ok", "ok")
 
 
 @in_the_world
 async def test_wrong_credentials_are_told(check: Checker) -> None:
-    found = await check(username="somebody")
-    assert (found.code, found.verdicts["API"]) == (78, "wrong")
-    assert "401" in found.words["API"]
-    assert "operator" in found.words["API"]
+    result = await check(username="somebody")
+    assert (result.code, result.verdicts["API"]) == (78, "wrong")
+    assert "401" in result.messages["API"]
+    assert "operator" in result.messages["API"]
 
 
 @in_the_world
@@ -402,21 +404,21 @@ async def test_wrong_credentials_are_told(check: Checker) -> None:
 )
 async def test_what_is_not_the_api_is_told(check: Checker, status: int, body: str, code: int) -> None:
     async with answering(status, body) as url:
-        found = await check(api=url)
-    assert (found.code, found.verdicts["API"]) == (code, "wrong")
-    assert url in found.words["API"]
+        result = await check(api=url)
+    assert (result.code, result.verdicts["API"]) == (code, "wrong")
+    assert url in result.messages["API"]
 
 
 @in_the_world
 async def test_an_api_that_is_down_is_no_matter_of_settings(check: Checker) -> None:
-    found = await check(api="http://127.0.0.1:9")
-    assert (found.code, found.verdicts["API"]) == (69, "wrong")
-    assert "refused" in found.words["API"]
+    result = await check(api="http://127.0.0.1:9")
+    assert (result.code, result.verdicts["API"]) == (69, "wrong")
+    assert "refused" in result.messages["API"]
 
 
 @in_the_world
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"target": "rig_hok:square"}, "did you mean rig_hook"),
         ({"target": "rig_hook:sqare"}, "did you mean square"),
@@ -429,23 +431,23 @@ async def test_an_api_that_is_down_is_no_matter_of_settings(check: Checker) -> N
     ],
 )
 async def test_a_hook_that_cannot_be_loaded_is_told_with_what_to_change(
-    check: Checker, change: Mapping[str, str], words: str
+    check: Checker, change: Mapping[str, str], message: str
 ) -> None:
-    found = await check(**change)
-    assert (found.code, found.verdicts["hook"]) == (78, "wrong")
-    assert words in found.words["hook"]
-    assert found.words["hook"].startswith("hook.")
-    assert [what for what, verdict in found.verdicts.items() if verdict != "ok"] == ["hook"]
+    result = await check(**change)
+    assert (result.code, result.verdicts["hook"]) == (78, "wrong")
+    assert message in result.messages["hook"]
+    assert result.messages["hook"].startswith("hook.")
+    assert [what for what, verdict in result.verdicts.items() if verdict != "ok"] == ["hook"]
 
 
 @in_the_world
 async def test_a_ledger_that_cannot_be_one_is_told(check: Checker, tmp_path: Path) -> None:
-    found = await check(ledger=f"sqlite:///{tmp_path}/missing/watcher.db")
-    assert (found.code, found.verdicts["ledger"]) == (78, "wrong")
+    result = await check(ledger=f"sqlite:///{tmp_path}/missing/watcher.db")
+    assert (result.code, result.verdicts["ledger"]) == (78, "wrong")
     (tmp_path / "letter.db").write_text("Dear Sir or Madam, " * 100)
-    found = await check(ledger=f"sqlite:///{tmp_path}/letter.db")
-    assert found.code != 0
-    assert found.verdicts["ledger"] == "wrong"
+    result = await check(ledger=f"sqlite:///{tmp_path}/letter.db")
+    assert result.code != 0
+    assert result.verdicts["ledger"] == "wrong"
     assert (tmp_path / "letter.db").read_text().startswith("Dear Sir")
 
 
@@ -478,4 +480,4 @@ async def test_the_daemon_does_not_start_where_no_restart_would_help(
     assert key in daemon.log.splitlines()[-1]
     assert "Traceback" not in daemon.log
     assert SECRET not in daemon.log
-    assert "READY=1" not in daemon.hear()
+    assert "READY=1" not in daemon.notices()

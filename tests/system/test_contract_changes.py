@@ -16,7 +16,7 @@ def error(rig: Rig, index: int) -> str:
 
 
 def changes(rig: Rig) -> list[str]:
-    return [words for (words,) in rig.query("SELECT words FROM events WHERE kind = 'contract changed' ORDER BY id")]
+    return [message for (message,) in rig.query("SELECT words FROM events WHERE kind = 'contract changed' ORDER BY id")]
 
 
 async def test_an_answer_the_contract_would_refuse_is_not_sent_and_says_why(tmp_path: Path) -> None:
@@ -68,13 +68,13 @@ async def test_new_aggregator_is_noticed_after_a_restart(tmp_path: Path) -> None
         await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.owner))
         rig.net.manager.roles = replace(roles, aggregator=roles.owner)
         daemon = await rig.start()
-        words = f"its aggregator was {roles.aggregator.lower()}, and is {roles.owner.lower()} now"
-        assert changes(rig) == [words]
-        assert daemon.log.count(words) == 1
+        message = f"its aggregator was {roles.aggregator.lower()}, and is {roles.owner.lower()} now"
+        assert changes(rig) == [message]
+        assert daemon.log.count(message) == 1
         await rig.create(2)
         await rig.settle()
         await rig.verify()
-        assert changes(rig) == [words]
+        assert changes(rig) == [message]
         assert await daemon.stop() == 0
 
 
@@ -93,5 +93,5 @@ async def test_an_upgrade_to_a_longer_window_saves_the_tasks_that_were_open(tmp_
         await rig.settle()
         await rig.verify()
         assert re.search(r"chain\.deadlines_changed: .* window_blocks=200", daemon.log)
-        assert any("response window was 6, and is 200 now" in words for words in changes(rig))
+        assert any("response window was 6, and is 200 now" in change for change in changes(rig))
         assert await daemon.stop() == 0

@@ -53,15 +53,15 @@ def described(rig: Rig, text: str, target: str = "rig_hook:square", **toml: Any)
 
 async def answered(rig: Rig) -> Mapping[int, bytes]:
     """What the chain shows, by index; asserts that nothing was answered twice."""
-    shown = await rig.net.manager.answers()
-    assert len({one.index for one in shown}) == len(shown)
-    return {one.index: one.message for one in shown}
+    answers = await rig.net.manager.answers()
+    assert len({answer.index for answer in answers}) == len(answers)
+    return {answer.index: answer.message for answer in answers}
 
 
 async def final_and_proved(rig: Rig, count: int, *, unproven: list[str]) -> dict[str, Any]:
     await rig.settle()
     assert set(rig.states().values()) == {"final"}, rig.story()
-    assert {one["task_index"]: one["response"] for one in await rig.tasks()} == {
+    assert {task["task_index"]: task["response"] for task in await rig.tasks()} == {
         index: "0x" + answer.hex() for index, answer in (await answered(rig)).items()
     }
     proof = await rig.prove()
@@ -116,7 +116,7 @@ async def test_task_above_all_of_the_stake_is_told_and_not_sent(tmp_path: Path) 
         async with rig.mining(0.3):
             await rig.until(lambda: rig.state(other) == "final", "the task that can be answered is")
         await rig.until(lambda: "asks for 101 % of the stake" in daemon.log, "the other one is told")
-        assert [one["error"] for one in await rig.tasks() if one["task_index"] == never] != [None]
+        assert [task["error"] for task in await rig.tasks() if task["task_index"] == never] != [None]
         assert len(rig.received()) == 1
         assert await daemon.stop() == 0
 
@@ -130,7 +130,7 @@ async def test_a_deadline_that_is_a_time_is_kept(tmp_path: Path) -> None:
         await rig.settle()
         assert (rig.state(late), rig.state(open_)) == ("expired", "final"), rig.story()
         assert list(await answered(rig)) == [open_]
-        until = {one["task_index"]: one["deadline_at"] for one in await rig.tasks()}
+        until = {task["task_index"]: task["deadline_at"] for task in await rig.tasks()}
         assert until == {late: "1970-01-01T00:16:40.000Z", open_: "2096-10-02T07:06:40.000Z"}
         assert len(rig.received()) == 1, "nothing is sent for what is too late"
         assert await daemon.stop() == 0
@@ -174,7 +174,7 @@ async def test_a_wrong_signed_is_reported_and_slows_down(tmp_path: Path) -> None
         posts = len(rig.received())
         # One in four blocks would be fifteen: it is five, and then some at growing distances.
         assert 7 <= posts <= 12, rig.story()
-        mined = [one["block_number"] for one in rig.journal() if one["what"] == "mined"]
+        mined = [entry["block_number"] for entry in rig.journal() if entry["what"] == "mined"]
         assert mined[-1] > created + 45, "what is left of the window is used"
         assert 'condition=answers-not-shown reason="the API accepted 5 answers in a row' in daemon.log
         assert "compare [signed] with the contract" in daemon.log

@@ -25,9 +25,9 @@ async def run(*command: str, mended: int = 0) -> None:
     process = await asyncio.create_subprocess_exec(
         *command, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    said, _ = await process.communicate()
+    output, _ = await process.communicate()
     if process.returncode not in (0, mended):
-        raise OSError(f"{' '.join(command)}: {said.decode().strip()}")
+        raise OSError(f"{' '.join(command)}: {output.decode().strip()}")
 
 
 @asynccontextmanager
@@ -58,7 +58,7 @@ def written_attempts(rig: Rig) -> int:
 
 
 def store_is_told(daemon: Daemon) -> bool:
-    lines = [one for one in daemon.hear() if one.startswith("STATUS=")]
+    lines = [line for line in daemon.notices() if line.startswith("STATUS=")]
     return "store: " in lines[-1]
 
 
@@ -84,10 +84,10 @@ async def test_full_disk_sends_nothing_and_work_goes_on_when_there_is_room(tmp_p
             await rig.until(lambda: store_is_told(daemon), "the full disk is told")
             assert daemon.running
             assert len(rig.received()) == written_attempts(rig)
-            before = daemon.hear().count("READY=1")
+            before = daemon.notices().count("READY=1")
             (disk / "filler").unlink()
             await rig.until(lambda: rig.all_in("final", indices=range(10)), "every task is final", timeout_s=60)
-        assert daemon.hear().count("READY=1") == before == 1, "it is the same daemon"
+        assert daemon.notices().count("READY=1") == before == 1, "it is the same daemon"
         assert len(rig.received()) == written_attempts(rig)
         await rig.verify()
         assert await daemon.stop() == 0
@@ -132,7 +132,7 @@ async def test_read_only_disk_is_reported_and_a_restart_after_repair_goes_on(tmp
 def few_descriptors(pid: int) -> Iterator[None]:
     """No more than are open now: the next file or socket is one too many."""
     before = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-    highest = max(int(one.name) for one in Path(f"/proc/{pid}/fd").iterdir())
+    highest = max(int(path.name) for path in Path(f"/proc/{pid}/fd").iterdir())
     resource.prlimit(pid, resource.RLIMIT_NOFILE, (min(highest, before[0]), before[1]))
     try:
         yield

@@ -58,5 +58,5 @@ async def test_a_reorg_heals_when_one_node_calls_its_head_final(tmp_path: Path) 
         relay.twist = lambda _, answers: answers
         async with rig.mining(0.3):
             await rig.until(lambda: rig.state(index) == "final", f"it is final again; {daemon.log[-600:]}")
-        assert {len(said) for said in rig.said().values()} == {1}, "the hook was not asked again"
+        assert {len(answers) for answers in rig.hook_answers().values()} == {1}, "the hook was not asked again"
         assert await daemon.stop() == 0

@@ -39,7 +39,7 @@ SUBJECTS = {
 
 
 @dataclass(frozen=True)
-class Told:
+class Report:
     """What each of those that are asked says at about the same moment."""
 
     ready_status: int
@@ -62,18 +62,18 @@ class Told:
             and ": " not in self.status_line
         )
 
-    def all_say_down(self, service: str, words: str) -> bool:
+    def all_say_down(self, service: str, reason: str) -> bool:
         """This service, for this reason, and no other service."""
         vital = service in ("chain-rpc", "store", "watch")
-        wrong = [one for one in self.ready["reasons"] if one.startswith(f"{service}: ")]
-        down = {name for name, standing in self.services.items() if standing == "Down"}
+        wrong = [line for line in self.ready["reasons"] if line.startswith(f"{service}: ")]
+        down = {name for name, status in self.services.items() if status == "Down"}
         return (
             (self.ready_status, self.node_status) == (503, 503 if vital else 206)
             and self.ready["ready"] is False
             and len(wrong) == 1
-            and words in wrong[0]
+            and reason in wrong[0]
             and down == {service}
-            and {one for one, status in self.service_status.items() if status == 503} == {service}
+            and {service for service, status in self.service_status.items() if status == 503} == {service}
             and self.metrics["avs_watcher_ready", ""] == 0
             and self.metrics["avs_watcher_service_up", service] == 0
             and service in self._troubles()
@@ -96,17 +96,17 @@ class Watched:
     began_s: list[tuple[str, float]] = field(default_factory=list)
     ended_s: list[tuple[str, float]] = field(default_factory=list)
 
-    async def told(self) -> Told:
+    async def report(self) -> Report:
         ready_status, ready = await self._json("/readyz")
         _, listed = await self._json("/eigen/node/services")
-        services = {one["id"]: one["status"] for one in listed["services"]}
-        lines = [one for one in self.daemon.hear() if one.startswith("STATUS=")]
-        return Told(
+        services = {service["id"]: service["status"] for service in listed["services"]}
+        lines = [line for line in self.daemon.notices() if line.startswith("STATUS=")]
+        return Report(
             ready_status,
             ready,
             await self._status("/eigen/node/health"),
             services,
-            {one: await self._status(f"/eigen/node/services/{one}/health") for one in services},
+            {service: await self._status(f"/eigen/node/services/{service}/health") for service in services},
             await self.metrics(),
             lines[-1],
         )
@@ -120,46 +120,46 @@ class Watched:
                 for sample in family.samples
             }
 
-    async def until_down(self, service: str, words: str) -> None:
+    async def until_down(self, service: str, reason: str) -> None:
         """Waits until all say that the service is down for a reason with the words, the alert for it among them."""
         began_s = time.monotonic()
         self.began_s.append((service, began_s))
-        while not ((told := await self.told()).all_say_down(service, words) and self._alerted(service, words)):
-            self._check_in_time(began_s, f"{service} is down", told)
+        while not ((report := await self.report()).all_say_down(service, reason) and self._alerted(service, reason)):
+            self._check_in_time(began_s, f"{service} is down", report)
             await asyncio.sleep(0.1)
 
     async def until_well(self) -> None:
         """Waits until all who are asked say that it is well. The alert that says so waits for some calm first."""
         began_s = time.monotonic()
         self.ended_s += [(service, began_s) for service, _ in self.began_s[len(self.ended_s) :]]
-        while not (told := await self.told()).all_say_well():
-            self._check_in_time(began_s, "all is well", told)
+        while not (report := await self.report()).all_say_well():
+            self._check_in_time(began_s, "all is well", report)
             await asyncio.sleep(0.1)
 
     async def until_over(self) -> None:
         """Waits until each end has been alerted too. Nothing else ever was, nothing twice, and nothing late."""
         await self.receiver.until(lambda: len(self.receiver.lines) >= len(self.began_s + self.ended_s), "every alert")
-        for turn, happened in (("wrong", self.began_s), ("fine again", self.ended_s)):
-            lines = [one for one in self.receiver.lines if one.turn == turn]
-            assert [one.subject for one in lines] == [SUBJECTS[service] for service, _ in happened], lines
+        for kind, happened in (("wrong", self.began_s), ("fine again", self.ended_s)):
+            lines = [line for line in self.receiver.lines if line.kind == kind]
+            assert [line.subject for line in lines] == [SUBJECTS[service] for service, _ in happened], lines
             for line, (_, at_s) in zip(lines, happened, strict=True):
                 assert 0 <= line.came_s - at_s < IN_TIME_S, line
-        assert {one.turn for one in self.receiver.lines} == {"wrong", "fine again"}
+        assert {line.kind for line in self.receiver.lines} == {"wrong", "fine again"}
         assert KEY not in self.daemon.log
 
-    def _alerted(self, service: str, words: str) -> bool:
-        lines = [one for one in self.receiver.lines if (one.turn, one.subject) == ("wrong", SUBJECTS[service])]
-        faults = Counter(one for one, _ in self.began_s)[service]
+    def _alerted(self, service: str, reason: str) -> bool:
+        lines = [line for line in self.receiver.lines if (line.kind, line.subject) == ("wrong", SUBJECTS[service])]
+        faults = Counter(service for service, _ in self.began_s)[service]
         assert len(lines) <= faults, lines
-        return len(lines) == faults and words in lines[-1].words
+        return len(lines) == faults and reason in lines[-1].reason
 
-    def _check_in_time(self, began_s: float, what: str, told: Told) -> None:
+    def _check_in_time(self, began_s: float, what: str, report: Report) -> None:
         late = time.monotonic() - began_s >= IN_TIME_S
-        assert not late, f"not told in time: {what}: {told}\n{self.receiver.lines}\n{self.rig.story()}"
+        assert not late, f"not told in time: {what}: {report}\n{self.receiver.lines}\n{self.rig.story()}"
 
-    async def until_counted(self, name: str, label: str, wanted: float) -> None:
+    async def until_counted(self, name: str, label: str, expected: float) -> None:
         began_s = time.monotonic()
-        while (now := (await self.metrics())[name, label]) != wanted:
+        while (now := (await self.metrics())[name, label]) != expected:
             assert time.monotonic() - began_s < IN_TIME_S, f"{name} of {label} is {now}"
             await asyncio.sleep(0.1)
 
@@ -178,15 +178,15 @@ async def watched(rig: Rig) -> AsyncIterator[Watched]:
     async with listening() as receiver, aiohttp.ClientSession(trust_env=False) as session:
         daemon = await rig.start(environment=QUICK, WATCHER_ALERTS__URLS=receiver.url)
         await rig.until(lambda: "health.listening" in daemon.log, "it serves")
-        found = re.search(r"health.listening.* url=(http://\S+)", daemon.log)
-        assert found is not None
-        yield Watched(rig, daemon, session, found[1], receiver)
+        match = re.search(r"health.listening.* url=(http://\S+)", daemon.log)
+        assert match is not None
+        yield Watched(rig, daemon, session, match[1], receiver)
 
 
 async def run(*command: str) -> tuple[int | None, str]:
     process = await asyncio.create_subprocess_exec(*command, stderr=asyncio.subprocess.PIPE)
-    _, said = await process.communicate()
-    return process.returncode, said.decode().strip()
+    _, output = await process.communicate()
+    return process.returncode, output.decode().strip()
 
 
 def fill(path: Path) -> None:
@@ -234,27 +234,27 @@ async def test_each_failing_service_is_reported_alike_and_so_is_its_recovery(
 
             await rig.until(lambda: rig.all_in("final"), "every task is final")
             await daemon.until_counted("avs_watcher_tasks", "final", 4)
-            told = (await daemon.told()).metrics
-            assert told["avs_watcher_task_moves_total", "final"] == 4
-            assert told["avs_watcher_api_requests_total", "refuses_us"] >= 1
-            assert told["avs_watcher_api_requests_total", "not_sent"] >= 2
-            assert told["avs_watcher_hook_runs_total", "failed"] >= 2
-            assert told["avs_watcher_post_delay_seconds_count", ""] == 4
-            assert told["avs_watcher_response_delay_seconds_count", ""] == 4
+            metrics = (await daemon.report()).metrics
+            assert metrics["avs_watcher_task_moves_total", "final"] == 4
+            assert metrics["avs_watcher_api_requests_total", "refuses_us"] >= 1
+            assert metrics["avs_watcher_api_requests_total", "not_sent"] >= 2
+            assert metrics["avs_watcher_hook_runs_total", "failed"] >= 2
+            assert metrics["avs_watcher_post_delay_seconds_count", ""] == 4
+            assert metrics["avs_watcher_response_delay_seconds_count", ""] == 4
             await daemon.until_over()
             assert await daemon.daemon.stop() == 0
             await daemon.until_over()
         password = rig.environment["WATCHER_OPERATOR__PASSWORD"]
-        assert password not in str(told) and password not in "".join(daemon.daemon.hear())
+        assert password not in str(metrics) and password not in "".join(daemon.daemon.notices())
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="a small file system of its own needs root")
 async def test_a_full_disk_is_told_alike_and_so_is_its_end(tmp_path: Path) -> None:
     small = tmp_path / "small"
     small.mkdir()
-    code, words = await run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small))
+    code, output = await run("mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(small))
     if code:
-        pytest.skip(f"no tmpfs can be mounted here: {words}")
+        pytest.skip(f"no tmpfs can be mounted here: {output}")
     try:
         toml = {"listen": "127.0.0.1:0", "ledger_url": f"sqlite:///{small / 'watcher.db'}"}
         async with running_rig(tmp_path, hook="square", toml=toml, mining=0.5, window_blocks=400) as rig:
@@ -283,14 +283,14 @@ async def test_a_deadline_in_danger_and_a_quiet_chain(tmp_path: Path) -> None:
         await rig.create()
         await rig.net.mine(32)
         began_s = time.monotonic()
-        while not (told := await daemon.told()).ready["troubles"] or "deadline: " not in told.status_line:
-            assert time.monotonic() - began_s < IN_TIME_S, told
+        while not (report := await daemon.report()).ready["troubles"] or "deadline: " not in report.status_line:
+            assert time.monotonic() - began_s < IN_TIME_S, report
             await asyncio.sleep(0.1)
-        assert [one["key"] for one in told.ready["troubles"]] == ["deadline"]
-        assert told.node_status == 206
-        assert set(told.services.values()) == {"Up"}
-        assert told.metrics["avs_watcher_nearest_deadline_blocks", ""] == told.ready["nearest_deadline_blocks"] == 8
-        assert told.metrics["avs_watcher_tasks_in_danger", ""] == 1
+        assert [condition["key"] for condition in report.ready["troubles"]] == ["deadline"]
+        assert report.node_status == 206
+        assert set(report.services.values()) == {"Up"}
+        assert report.metrics["avs_watcher_nearest_deadline_blocks", ""] == report.ready["nearest_deadline_blocks"] == 8
+        assert report.metrics["avs_watcher_tasks_in_danger", ""] == 1
         (rig.hook_folder / "open").touch()
         await rig.until(lambda: rig.in_pool() == 1, "the response is in the pool")
         await rig.net.mine(2)
@@ -309,13 +309,13 @@ async def test_a_deadline_that_is_a_time_is_in_danger_when_seconds_are_left(tmp_
             now_s = max(int(newest["timestamp"], 16), int(time.time()))
             await rig.net.create_tasks([(now_s + left_s).to_bytes(32, "big") for left_s in (100_000, 14)])
             began_s = time.monotonic()
-            while not (told := await daemon.told()).ready["troubles"]:
-                assert time.monotonic() - began_s < IN_TIME_S, told
+            while not (report := await daemon.report()).ready["troubles"]:
+                assert time.monotonic() - began_s < IN_TIME_S, report
                 await asyncio.sleep(0.1)
-            assert [one["key"] for one in told.ready["troubles"]] == ["deadline"]
-            assert "1 task is within 120 s of the deadline and unanswered" in told.ready["troubles"][0]["words"]
-            assert 0 < told.ready["nearest_deadline_seconds"] <= 15
-            assert 0 < told.metrics["avs_watcher_nearest_deadline_seconds", ""] <= 15
-            assert told.metrics["avs_watcher_tasks_in_danger", ""] == 1
+            assert [condition["key"] for condition in report.ready["troubles"]] == ["deadline"]
+            assert "1 task is within 120 s of the deadline and unanswered" in report.ready["troubles"][0]["words"]
+            assert 0 < report.ready["nearest_deadline_seconds"] <= 15
+            assert 0 < report.metrics["avs_watcher_nearest_deadline_seconds", ""] <= 15
+            assert report.metrics["avs_watcher_tasks_in_danger", ""] == 1
             (rig.hook_folder / "open").touch()
             assert await daemon.daemon.stop() == 0

@@ -31,18 +31,21 @@ async def test_past_of_a_contract_is_one_line_and_no_alert(tmp_path: Path) -> No
         assert rig.states() == ends
         assert await daemon.stop() == 0
         lines = rig.log.read_text()[written:].splitlines()
-        (told,) = [one for one in lines if "before this ledger was begun" in one]
-        assert " INFO " in told and "chain.history: " in told and "answered=2 expired=2" in told
-        assert not [one for one in lines if "somebody else" in one or "missed" in one or " ERROR " in one]
+        (line,) = [line for line in lines if "before this ledger was begun" in line]
+        assert " INFO " in line and "chain.history: " in line and "answered=2 expired=2" in line
+        assert not [line for line in lines if "somebody else" in line or "missed" in line or " ERROR " in line]
         # What is missed afterwards is told as ever; by then an alert about the past would have come too.
         missed = await rig.create()
         await rig.net.mine(20)
         written = len(rig.log.read_text())
         daemon = await rig.start(environment=second)
         await asyncio.gather(
-            rig.settle(), receiver.until(lambda: any("a task was missed" in one for one in receiver.titles), "the miss")
+            rig.settle(),
+            receiver.until(lambda: any("a task was missed" in title for title in receiver.titles), "the miss"),
         )
-        told_of = [one for one in receiver.got if "missed" in one["title"] or "otherwise" in one["title"]]
+        told_of = [
+            message for message in receiver.got if "missed" in message["title"] or "otherwise" in message["title"]
+        ]
         assert len(told_of) == 1 and f"task {missed[0]}" in told_of[0]["message"], receiver.got
         assert "before this ledger was begun" not in rig.log.read_text()[written:], "said once"
         assert await daemon.stop() == 0

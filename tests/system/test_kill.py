@@ -61,7 +61,9 @@ async def _behind_another(rig: Rig) -> None:
     rig.net.hosted.faults.add(Fault(FaultKind.TIMEOUT))
     pair = await rig.create(2)
     await rig.net.mine()
-    await rig.until(lambda: {rig.state(one) for one in pair} == {"computed", "sending"}, "one is sent, one must wait")
+    await rig.until(
+        lambda: {rig.state(index) for index in pair} == {"computed", "sending"}, "one is sent, one must wait"
+    )
 
 
 async def _on_the_chain(rig: Rig) -> None:
@@ -99,12 +101,12 @@ async def _kill_in(case: Case, rig: Rig, daemon: Daemon) -> range:
     await case.hold(rig)
     mine = range(first, await rig.net.manager.count())
 
-    def held() -> bool:
+    def holds() -> bool:
         return case.state in {rig.state(index) for index in mine}
 
-    await rig.until(held, f"a task is {case.state}")
+    await rig.until(holds, f"a task is {case.state}")
     await daemon.kill()
-    assert held(), f"the state did not hold: {rig.states()}"
+    assert holds(), f"the state did not hold: {rig.states()}"
     await rig.until(lambda: not daemon.group(), "the workers have ended by themselves")
     rig.net.hosted.faults.clear()
     (rig.hook_folder / "open").touch()
@@ -128,8 +130,8 @@ async def test_a_kill_in_each_state_leaves_one_answer_and_loses_none(tmp_path: P
         await rig.settle()
         tasks = await rig.verify()
         assert await last.stop() == 0
-        assert {len(answers) for answers in rig.said().values()} == {1}, "the hook was asked again for nothing"
-        posts = {one["task_index"]: one["attempts"] for one in tasks}
+        assert {len(answers) for answers in rig.hook_answers().values()} == {1}, "the hook was asked again for nothing"
+        posts = {task["task_index"]: task["attempts"] for task in tasks}
         assert {mine: max(posts[index] for index in mine) for mine in posts_of} == posts_of
 
 
@@ -141,7 +143,7 @@ async def _kill_somewhere(rig: Rig, chance: random.Random) -> Counter[str]:
     else:
         begin = rig.steps()
         enough = begin + chance.randint(1, 150)
-        await rig.until(lambda: "READY=1" in daemon.hear(), "the daemon is ready")
+        await rig.until(lambda: "READY=1" in daemon.notices(), "the daemon is ready")
         await rig.until(lambda: rig.steps() >= enough or rig.all_in(*ENDED), "it has done some steps", timeout_s=20)
         await asyncio.sleep(chance.uniform(0.0, 0.02))
     await daemon.kill()
@@ -161,15 +163,15 @@ async def test_kills_at_random_moments_leave_one_answer_for_each_of_many_tasks(t
             Fault(FaultKind.STATUS, probability=0.03),
             Fault(FaultKind.TIMEOUT, probability=0.02),
         )
-        found: Counter[str] = Counter()
+        met: Counter[str] = Counter()
         busy = 0
         for life in range(KILLS):
             await rig.create(TASKS * (life + 1) // KILLS - TASKS * life // KILLS)
             at_death = await _kill_somewhere(rig, chance)
             busy += bool(at_death)
-            found += at_death
-        print(f"kills that met open tasks: {busy}; their states: {dict(found)}")
-        assert busy >= KILLS // 4 and len(found) >= 3, f"the kills met too little: {busy} {found}"
+            met += at_death
+        print(f"kills that met open tasks: {busy}; their states: {dict(met)}")
+        assert busy >= KILLS // 4 and len(met) >= 3, f"the kills met too little: {busy} {met}"
         rig.net.hosted.faults.clear()
         last = await rig.start()
         await rig.until(

@@ -28,7 +28,7 @@ async def test_tasks_end_by_the_parents_blocks_over_a_restart(tmp_path: Path) ->
         relay.place = 0
         missed = await rig.create()
         check = await rig.command("check", "--json", WATCHER_OPERATOR__API="none")
-        lines = {(one["what"], one["check"]): one for one in check.json}
+        lines = {(finding["what"], finding["check"]): finding for finding in check.json}
         assert lines["node", "block numbers"]["verdict"] == "ok"
         assert "the parent chain's blocks" in lines["node", "block numbers"]["words"]
         assert ("contract", "created block") not in lines, "what the log and the contract say goes together"
@@ -42,7 +42,7 @@ async def test_tasks_end_by_the_parents_blocks_over_a_restart(tmp_path: Path) ->
             await rig.until(lambda: rig.states().get(missed[0]) == "expired", "it expires", timeout_s=45)
         proof = await rig.prove()
         assert (proof["ok"], proof["answered_by_us"], proof["expired"]) == (True, 1, missed)
-        second = next(one for one in await rig.tasks() if one["task_index"] == missed[0])
+        second = next(task for task in await rig.tasks() if task["task_index"] == missed[0])
         assert second["deadline_block"] == second["task_created_block"] + 30 < relay.plain(second["block_number"]) + 31
         assert await observer.stop() == 0
 
@@ -61,9 +61,9 @@ async def test_every_command_refuses_a_chain_whose_nodes_hide_its_block_numbers(
         assert await refused.wait() == 78
         assert "chain.contract_blocks: contracts on this chain see block" in refused.log
         check = await rig.command("check", "--json")
-        red = [one for one in check.json if one["verdict"] == "wrong"]
+        red = [finding for finding in check.json if finding["verdict"] == "wrong"]
         assert check.code == 78, json.dumps(red)
-        assert any(one["check"] == "block numbers" and "docs/chains.md" in one["words"] for one in red), red
+        assert any(finding["check"] == "block numbers" and "docs/chains.md" in finding["words"] for finding in red), red
         proof = await rig.command("prove", "--json")
         assert (proof.code, proof.out) == (78, ""), "nothing is proven in numbers that cannot be compared"
 

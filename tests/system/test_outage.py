@@ -82,13 +82,13 @@ async def test_tasks_of_a_downtime_are_answered_when_the_node_is_down_at_start(t
         await rig.create(2)
         await rig.net.anvil.stop()
         impatient = await rig.start(ready=False)
-        await rig.until(lambda: "STATUS=waiting for the chain" in impatient.hear(), "it waits for the node")
+        await rig.until(lambda: "STATUS=waiting for the chain" in impatient.notices(), "it waits for the node")
         assert await impatient.stop() == 0, impatient.log
         patient = await rig.start(ready=False)
-        await rig.until(lambda: "STATUS=waiting for the chain" in patient.hear(), "it waits for the node")
+        await rig.until(lambda: "STATUS=waiting for the chain" in patient.notices(), "it waits for the node")
         assert "READY=1" not in patient.log_once
         await rig.net.restart_chain()
-        await rig.until(lambda: "READY=1" in patient.hear(), "it has begun")
+        await rig.until(lambda: "READY=1" in patient.notices(), "it has begun")
         await rig.settle()
         assert len(await rig.verify()) == 6
         assert await patient.stop() == 0

@@ -31,8 +31,8 @@ def test_output_that_finds_no_room_is_told_in_words(arguments: list[str], tmp_pa
     full = os.open("/dev/full", os.O_WRONLY)
     done = run(arguments, tmp_path, full)
     os.close(full)
-    words = b"watcher: the output cannot be written: No space left on device\n"
-    assert (done.returncode, done.stderr) == (75, words)
+    message = b"watcher: the output cannot be written: No space left on device\n"
+    assert (done.returncode, done.stderr) == (75, message)
 
 
 @pytest.mark.parametrize("arguments", COMMANDS)

@@ -89,5 +89,5 @@ async def test_two_daemons_share_the_work_and_answer_each_task_once(rig: Postgre
             await victim.reap()
             daemons.append(await rig.start())
     await rig.settle()
-    assert [await one.stop() for one in daemons] == [0, 0]
+    assert [await daemon.stop() for daemon in daemons] == [0, 0]
     await rig.verify()

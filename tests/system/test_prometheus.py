@@ -38,8 +38,8 @@ async def promtool(*arguments: str) -> None:
     process = await asyncio.create_subprocess_exec(
         "promtool", *arguments, cwd=MONITORING, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT
     )
-    said, _ = await process.communicate()
-    assert process.returncode == 0, said.decode()
+    output, _ = await process.communicate()
+    assert process.returncode == 0, output.decode()
 
 
 async def test_promtool_finds_the_rules_sound() -> None:
@@ -62,8 +62,8 @@ async def test_promtool_finds_nothing_to_say_against_what_a_daemon_serves(tmp_pa
     checked = await asyncio.create_subprocess_exec(
         "promtool", "check", "metrics", stdin=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
     )
-    _, said = await checked.communicate(text)
-    assert (checked.returncode, said) == (0, b"")
+    _, output = await checked.communicate(text)
+    assert (checked.returncode, output) == (0, b"")
 
 
 class Prometheus:
@@ -78,22 +78,22 @@ class Prometheus:
 
     async def ask(self, path: str) -> dict[str, object]:
         async with self._session.get(f"{self._url}/api/v1/{path}") as response:
-            found: dict[str, dict[str, object]] = await response.json()
-            return found["data"]
+            reply: dict[str, dict[str, object]] = await response.json()
+            return reply["data"]
 
     async def firing(self) -> set[str]:
         alerts = (await self.ask("alerts"))["alerts"]
         assert isinstance(alerts, list)
-        return {one["labels"]["alertname"] for one in alerts if one["state"] == "firing"}
+        return {alert["labels"]["alertname"] for alert in alerts if alert["state"] == "firing"}
 
     async def health(self) -> list[str]:
         targets = (await self.ask("targets"))["activeTargets"]
         assert isinstance(targets, list)
-        return [one["health"] for one in targets]
+        return [target["health"] for target in targets]
 
-    async def until_firing(self, wanted: Callable[[set[str]], bool]) -> None:
+    async def until_firing(self, condition: Callable[[set[str]], bool]) -> None:
         began_s = time.monotonic()
-        while not wanted(firing := await self.firing()):
+        while not condition(firing := await self.firing()):
             assert time.monotonic() - began_s < IN_TIME_S, f"firing: {firing}"
             await asyncio.sleep(0.1)
 
@@ -115,11 +115,11 @@ async def prometheus(folder: Path, target: str) -> AsyncIterator[Prometheus]:
         )  # fmt: skip
     try:
         began_s = time.monotonic()
-        while (found := re.search(r'"?Listening on"?.* address=(\S+)', log.read_text())) is None:
+        while (match := re.search(r'"?Listening on"?.* address=(\S+)', log.read_text())) is None:
             assert process.returncode is None and time.monotonic() - began_s < IN_TIME_S, log.read_text()
             await asyncio.sleep(0.05)
         async with aiohttp.ClientSession(trust_env=False) as session:
-            server = Prometheus(session, f"http://{found[1]}")
+            server = Prometheus(session, f"http://{match[1]}")
             while not await server.ready():  # it listens before it can answer
                 assert time.monotonic() - began_s < IN_TIME_S, log.read_text()
                 await asyncio.sleep(0.05)
@@ -137,9 +137,9 @@ async def test_refusing_api_fires_in_prometheus_until_it_accepts_again(
     async with running_rig(tmp_path, hook="square", toml=toml, mining=0.5, window_blocks=400) as rig:
         daemon = await rig.start()
         await rig.until(lambda: "health.listening" in daemon.log, "it serves")
-        found = re.search(r"health.listening.* url=http://(\S+)", daemon.log)
-        assert found is not None
-        async with prometheus(tmp_path, found[1]) as server:
+        match = re.search(r"health.listening.* url=http://(\S+)", daemon.log)
+        assert match is not None
+        async with prometheus(tmp_path, match[1]) as server:
             await rig.create()
             began_s = time.monotonic()
             while await server.health() != ["up"]:

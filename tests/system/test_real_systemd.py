@@ -90,11 +90,11 @@ class World:
     async def state(self, index: int) -> str | None:
         """What the ledger says of a task; None where it does not know it."""
         listed = await self.watcher("tasks", "list")
-        return next((one["state"] for one in listed if one["task_index"] == index), None)
+        return next((task["state"] for task in listed if task["task_index"] == index), None)
 
-    async def follow(self, words: str, copy: str = "") -> None:
+    async def follow(self, heading: str, copy: str = "") -> None:
         """Type the commands that follow these words on the page, into one shell of root's, up to one that fails."""
-        steps = _page_block(words).replace("my-avs", "demo").replace("watcher-TIME.db", copy)
+        steps = _page_block(heading).replace("my-avs", "demo").replace("watcher-TIME.db", copy)
         await self.ok("bash", "-ec", f"{_page_block(BY_HAND)}\n{steps}", timeout_s=120)
 
     async def create(self, count: int) -> list[int]:
@@ -103,10 +103,10 @@ class World:
         return await self.net.create_tasks([n.to_bytes(32, "big") for n in range(first, self._numbers)])
 
     async def until(
-        self, ask: Callable[[], Awaitable[Any]], wanted: Callable[[Any], bool], what: str, timeout_s: float = 30
+        self, ask: Callable[[], Awaitable[Any]], condition: Callable[[Any], bool], what: str, timeout_s: float = 30
     ) -> Any:
         deadline_s = time.monotonic() + timeout_s
-        while not wanted(last := await ask()):
+        while not condition(last := await ask()):
             if time.monotonic() > deadline_s:
                 log = await asyncio.to_thread(self.machine.run, "journalctl", "--no-pager", "-n", "40", "-u", UNIT)
                 raise AssertionError(f"not within {timeout_s:g} s: {what}; it is {last!r}\n{log.out}")
@@ -120,16 +120,22 @@ class World:
         """The chain shows an answer to each, exactly one, and it is the right one."""
 
         async def answers() -> list[tuple[int, bytes]]:
-            return [(one.index, one.message) for one in await self.net.manager.answers() if one.index in indices]
+            return [
+                (answer.index, answer.message) for answer in await self.net.manager.answers() if answer.index in indices
+            ]
 
-        found = await self.until(answers, lambda now: len(now) >= len(indices), f"answers to {indices}", 45)
-        assert sorted(index for index, _ in found) == indices
-        assert {index: int.from_bytes(message, "big") for index, message in found} == {n: n * n for n in indices}
+        shown_answers = await self.until(answers, lambda now: len(now) >= len(indices), f"answers to {indices}", 45)
+        assert sorted(index for index, _ in shown_answers) == indices
+        assert {index: int.from_bytes(message, "big") for index, message in shown_answers} == {
+            n: n * n for n in indices
+        }
 
-    async def said(self, unit: str, words: str) -> None:
+    async def until_logged(self, unit: str, text: str) -> None:
         """The unit's log holds these words."""
         await self.until(
-            lambda: self.ok("journalctl", "--no-pager", "-u", unit), lambda now: words in now, f"{unit} says {words!r}"
+            lambda: self.ok("journalctl", "--no-pager", "-u", unit),
+            lambda now: text in now,
+            f"{unit} says {text!r}",
         )
 
     async def knows(self, count: int, instance: str) -> None:
@@ -252,13 +258,13 @@ async def test_a_reload_takes_the_new_settings_and_refuses_wrong_ones(world: Wor
     before = await world.show("NRestarts", "MainPID")
     path = "/etc/avs-watcher/demo.toml"
     good = await world.ok("cat", path)
-    for text, words in (
+    for text, message in (
         (good + '\n[log]\nlevel = "debug"\n', "settings.reloaded: "),
         (good + "\n[log]\nlevel = \n", "settings.reload_failed: "),
     ):
         await asyncio.to_thread(world.machine.write, path, text)
         await world.ok("systemctl", "reload", UNIT)
-        await world.said(UNIT, words)
+        await world.until_logged(UNIT, message)
         await world.active()
     await asyncio.to_thread(world.machine.write, path, good)
     assert await world.show("NRestarts", "MainPID") == before
@@ -283,8 +289,8 @@ async def test_a_wrong_configuration_fails_at_once_and_is_not_tried_again(world:
     assert done.code != 0
     assert time.monotonic() - began_s < 20
     await asyncio.sleep(2)  # longer than RestartSec: a restart would show
-    shown = await world.show("ActiveState", "Result", "ExecMainStatus", "NRestarts", unit=unit)
-    assert shown == {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "78", "NRestarts": "0"}
+    properties = await world.show("ActiveState", "Result", "ExecMainStatus", "NRestarts", unit=unit)
+    assert properties == {"ActiveState": "failed", "Result": "exit-code", "ExecMainStatus": "78", "NRestarts": "0"}
     assert "chain.chain_id: must be 1 or more" in await world.ok("journalctl", "--no-pager", "-u", unit)
 
 
@@ -307,8 +313,8 @@ async def test_the_backup_unit_copies_and_relieves_the_ledger_beside_the_daemon(
     before = await world.watcher("prove")
     await world.ok("systemctl", "start", "watcher-backup@demo.service")
     made = (await world.ok("find", "/var/lib/avs-watcher/demo", "-type", "f")).split()
-    assert len([one for one in made if "/backup/watcher-" in one]) == 1
-    archives = [one for one in made if "/archive/" in one]
+    assert len([line for line in made if "/backup/watcher-" in line]) == 1
+    archives = [line for line in made if "/archive/" in line]
     assert len(archives) == 2, archives
     await world.ok("sh", "-c", "cd /var/lib/avs-watcher/demo/archive && sha256sum --check *.sha256")
     after = await world.watcher("prove")
@@ -333,13 +339,13 @@ async def test_a_copy_is_restored_as_the_page_says(world: World) -> None:
     copy = (await world.ok("find", "/var/lib/avs-watcher/demo/backup", "-name", "watcher-*.db")).split()[-1]
     # An answer that the copy does not know, and that the chain does not show either.
     world.net.hosted.faults.add(Fault(FaultKind.NEVER_LANDS))
-    (held,) = await world.create(1)
-    await world.until(lambda: world.state(held), lambda now: now == "accepted", "the answer is on its way")
+    (index,) = await world.create(1)
+    await world.until(lambda: world.state(index), lambda now: now == "accepted", "the answer is on its way")
     await world.follow("Restore:", Path(copy).name)
     world.net.hosted.faults.clear()
     await world.active()
     await world.answered(await world.create(2))
-    assert await world.state(held) == "ready"  # to be answered, and held back
+    assert await world.state(index) == "ready"  # to be answered, and held back
     after = await world.watcher("prove", user="auditor")
     assert after["ok"]
     assert after["known"] == before["known"] + 3
@@ -347,13 +353,13 @@ async def test_a_copy_is_restored_as_the_page_says(world: World) -> None:
 
     await world.follow("If you know that nothing was sent")
     await world.active()
-    await world.answered([held])
+    await world.answered([index])
 
 
-def _page_block(words: str) -> str:
+def _page_block(heading: str) -> str:
     """The commands that follow these words on the page for operators, as they stand there."""
     page = (Path(__file__).parents[2] / "docs" / "service.md").read_text()
-    (following,) = page.split(words)[1:]
+    (following,) = page.split(heading)[1:]
     return following.split("```sh\n")[1].partition("```")[0]
 
 

@@ -49,12 +49,12 @@ async def _another_chain(rig: Rig) -> None:
     await rig.create(3)
 
 
-async def _refuses(rig: Rig, daemon: Daemon, code: int, *words: str) -> None:
+async def _refuses(rig: Rig, daemon: Daemon, code: int, *messages: str) -> None:
     sent = len(rig.received())
     assert await daemon.wait() == code, daemon.log
     assert len(rig.received()) == sent
-    for wanted in words:
-        assert wanted in daemon.log, daemon.log
+    for message in messages:
+        assert message in daemon.log, daemon.log
     assert "Traceback" not in daemon.log
 
 

@@ -12,11 +12,11 @@ from watcher.settings.model import Settings
 from watcher.settings.problems import FIELDS
 
 
-async def hang_up(rig: Rig, daemon: Daemon, words: str) -> None:
+async def hang_up(rig: Rig, daemon: Daemon, message: str) -> None:
     """SIGHUP, and wait for the one line that tells what came of it."""
-    before = daemon.log.count(words)
+    before = daemon.log.count(message)
     daemon.send(signal.SIGHUP)
-    await rig.until(lambda: daemon.log.count(words) > before, f"it says {words!r}")
+    await rig.until(lambda: daemon.log.count(message) > before, f"it says {message!r}")
 
 
 def credentials(rig: Rig, password: str) -> None:
@@ -50,10 +50,10 @@ async def test_corrected_password_sends_the_blocked_task_at_once(tmp_path: Path)
 async def test_reload_notifies_the_service_manager(tmp_path: Path) -> None:
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
-        heard = len(daemon.hear())
+        notified = len(daemon.notices())
         await hang_up(rig, daemon, "settings.reloaded: the settings were read again changed=nothing")
-        await rig.until(lambda: "READY=1" in daemon.hear()[heard:], "it is ready again")
-        fields = [line.partition("=")[0] for line in daemon.hear()[heard:]]
+        await rig.until(lambda: "READY=1" in daemon.notices()[notified:], "it is ready again")
+        fields = [line.partition("=")[0] for line in daemon.notices()[notified:]]
         start = fields.index("RELOADING")
         assert fields[start : start + 2] == ["RELOADING", "MONOTONIC_USEC"]
         assert "READY" in fields[start:]
@@ -67,10 +67,10 @@ async def test_reload_takes_log_level_and_names_what_waits_for_the_start(tmp_pat
         assert "concurrency = 4" in text
         rig.config.write_text(text.replace("concurrency = 4", "concurrency = 5") + '\n[log]\nlevel = "debug"\n')
         await hang_up(rig, daemon, "changed=log.level at_next_start=operator.concurrency")
-        await rig.until(lambda: daemon.hear().count("READY=1") == 2, "it has read them")
+        await rig.until(lambda: daemon.notices().count("READY=1") == 2, "it has read them")
         rig.config.write_text(text + '\n[log]\nlevel = "error"\n')
         daemon.send(signal.SIGHUP)
-        await rig.until(lambda: daemon.hear().count("READY=1") == 3, "it has read them again")
+        await rig.until(lambda: daemon.notices().count("READY=1") == 3, "it has read them again")
         quiet = len(daemon.log)
         await rig.create(1)
         await rig.settle()
@@ -131,7 +131,7 @@ async def test_start_waits_for_a_hook_that_cannot_be_loaded_yet(tmp_path: Path) 
         await rig.until(lambda: 'daemon.waiting: the start waits and retries what="the hook"' in daemon.log, "it waits")
         assert daemon.running
         (rig.hook_folder / "rig_hook.py.data").touch()
-        await rig.until(lambda: "READY=1" in daemon.hear(), "it is ready")
+        await rig.until(lambda: "READY=1" in daemon.notices(), "it is ready")
         await rig.create(1)
         await rig.settle()
         await rig.verify()
@@ -142,7 +142,7 @@ async def test_wrong_file_changes_nothing_and_logs_one_line(tmp_path: Path) -> N
     async with running_rig(tmp_path) as rig:
         daemon = await rig.start()
         good = rig.config.read_text()
-        for number, (broken, words) in enumerate(
+        for number, (broken, message) in enumerate(
             (
                 ("\n[log]\nlevel = 7\n", 'reason="log.level: must be'),
                 ("\n[log\n", f'reason="{rig.config}: line'),
@@ -151,7 +151,7 @@ async def test_wrong_file_changes_nothing_and_logs_one_line(tmp_path: Path) -> N
             1,
         ):
             rig.config.write_text(good.replace("concurrency = 4", "concurrency = 1") + broken)
-            await hang_up(rig, daemon, words)
+            await hang_up(rig, daemon, message)
             assert daemon.log.count("settings.reload_failed: ") == number
         rig.config.unlink()
         await hang_up(rig, daemon, "settings.reload_failed: ")
@@ -168,7 +168,7 @@ async def test_daemon_survives_many_hangups_before_and_after_the_start(tmp_path:
         await rig.until(lambda: rig.ledger.exists(), "it has begun")
         for _ in range(100):
             daemon.send(signal.SIGHUP)
-        await rig.until(lambda: "READY=1" in daemon.hear(), "it is ready")
+        await rig.until(lambda: "READY=1" in daemon.notices(), "it is ready")
         for _ in range(100):
             daemon.send(signal.SIGHUP)
         await rig.create(2)

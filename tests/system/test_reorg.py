@@ -75,7 +75,12 @@ IN_THE_END = {
 
 async def undergoes(rig: Rig, daemon: Daemon, fate: str, *, answered: bool, down: bool = False) -> Daemon:
     """A task is made, perhaps answered, then meets its fate, and all goes on to the end. Returns the daemon alive."""
-    index, known, rewound, said = await rig.net.manager.count(), len(rows(rig)), rewinds(rig), len(rig.said())
+    index, known, rewound, asked_before = (
+        await rig.net.manager.count(),
+        len(rows(rig)),
+        rewinds(rig),
+        len(rig.hook_answers()),
+    )
     depth = await responded(rig) if answered else await seen(rig)
     if down:
         assert await daemon.stop() == 0
@@ -88,7 +93,7 @@ async def undergoes(rig: Rig, daemon: Daemon, fate: str, *, answered: bool, down
     await all_ended(rig)
     assert rows(rig)[known:] == [(index, *end) for end in IN_THE_END[fate]], fate
     asked = (fate != "dropped") + (answered and fate != "kept")
-    assert len(rig.said()) - said == asked, f"the hook was asked for the wrong tasks ({fate})"
+    assert len(rig.hook_answers()) - asked_before == asked, f"the hook was asked for the wrong tasks ({fate})"
     return daemon
 
 
@@ -115,7 +120,9 @@ async def responded(rig: Rig) -> int:
 
 async def _right_in_the_end(rig: Rig, daemon: Daemon, tasks: int) -> None:
     assert len(await rig.verify()) == tasks
-    assert {len(answers) for answers in rig.said().values()} == {1}, "the hook was asked again for the same task"
+    assert {len(answers) for answers in rig.hook_answers().values()} == {1}, (
+        "the hook was asked again for the same task"
+    )
     assert await daemon.stop() == 0
 
 
@@ -174,7 +181,7 @@ async def test_what_became_final_on_another_fork_is_not_taken_for_ours(tmp_path:
         changed = asyncio.Event()
 
         async def meanwhile(asked: list[dict[str, Any]]) -> None:
-            if any("finalized" in one["params"] for one in asked) and await rig.net.chain.head() == next_head:
+            if any("finalized" in request["params"] for request in asked) and await rig.net.chain.head() == next_head:
                 relay.first = None
                 await reorg(rig, 3, "changed")
                 await rig.net.mine(6)  # the final block is now the old task's one, with the new task in it

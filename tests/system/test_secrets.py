@@ -111,18 +111,20 @@ class Node:
                 self._behind, data=body, headers={"Content-Type": "application/json"}
             ) as done:
                 return web.Response(status=done.status, body=await done.read(), content_type="application/json")
-        given = request.headers.get("Authorization", "none")
-        assert given.startswith("Basic "), "the daemon sends the URL's user and password"
-        plain = base64.b64decode(given.removeprefix("Basic ")).decode()
-        words = f"{NODE_MARK}: {request.path_qs} is not for {plain} {plain.partition(':')[2]} ({given}) at {self.url}"
-        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": words, "data": words}}
+        credentials = request.headers.get("Authorization", "none")
+        assert credentials.startswith("Basic "), "the daemon sends the URL's user and password"
+        plain = base64.b64decode(credentials.removeprefix("Basic ")).decode()
+        message = (
+            f"{NODE_MARK}: {request.path_qs} is not for {plain} {plain.partition(':')[2]} ({credentials}) at {self.url}"
+        )
+        error = {"jsonrpc": "2.0", "id": None, "error": {"code": -32000, "message": message, "data": message}}
         match self.mode:
             case "error in JSON":
                 return web.json_response(error)
             case "500":
-                return web.json_response(error, status=500, reason=NODE_KEY, headers={"X-Echo": words})
+                return web.json_response(error, status=500, reason=NODE_KEY, headers={"X-Echo": message})
             case "html":
-                return web.Response(text=f"<html>{words}</html>", content_type="text/html")
+                return web.Response(text=f"<html>{message}</html>", content_type="text/html")
             case "redirect":
                 return web.Response(status=307, headers={"Location": self.url})
         raise AssertionError(self.mode)
@@ -177,9 +179,9 @@ class Collector:
         """Runs these commands in this process, to be quick, and keeps what comes out of it."""
         for command in commands:
             code = await asyncio.to_thread(run, [*command.split(), "--config", str(self.rig.config)])
-            shown = self._capfd.readouterr()
-            assert code != 70, shown.err
-            self.blobs[f"`watcher {command}` {when}"] = (shown.out + shown.err).encode()
+            captured = self._capfd.readouterr()
+            assert code != 70, captured.err
+            self.blobs[f"`watcher {command}` {when}"] = (captured.out + captured.err).encode()
 
     def processes(self, daemon: Daemon) -> None:
         """What the daemon's workers were given, and what all of it shows in a list of processes."""
@@ -220,7 +222,7 @@ def _values(ledger: Path) -> Iterator[bytes]:
 def _below(parent: int) -> list[int]:
     """The children of a process."""
     lists = Path(f"/proc/{parent}/task").glob("*/children")
-    return [int(pid) for one in lists for pid in one.read_text().split()]
+    return [int(pid) for path in lists for pid in path.read_text().split()]
 
 
 def configure(rig: Rig, node: Node) -> None:
@@ -248,44 +250,44 @@ async def test_no_secret_comes_out_anywhere(
 ) -> None:
     async with running_rig(tmp_path, mining=0.15, password=PASSWORD) as rig, echoing_node(rig.net.rpc_url) as node:
         configure(rig, node)
-        found = Collector(rig, capfd, monkeypatch)
-        await _a_day_of_trouble(rig, node, found)
-        await _every_command(rig, node, found)
-        found.assert_clean()
+        collector = Collector(rig, capfd, monkeypatch)
+        await _a_day_of_trouble(rig, node, collector)
+        await _every_command(rig, node, collector)
+        collector.assert_clean()
         # It was all there to be found.
-        assert found.all("the ledger's values").count(API_MARK.encode()) > 5
-        assert found.all("the log").count(API_MARK.encode()) > 5
-        assert found.all("the log").count(NODE_MARK.encode()) >= 2
-        assert HOOK_MARK.encode() in found.all("the log")
-        assert HOOK_MARK.encode() in found.all("the ledger's values")
-        assert NODE_MARK.encode() in found.all("`watcher check")
-        assert b"rpc.node_down" in found.all("`watcher check")
-        assert NODE_MARK.encode() in found.all("`watcher prove")
-        assert API_MARK.encode() in found.all("`watcher check")
-        assert API_MARK.encode() in found.all("`watcher tasks show")
-        assert b"STATUS=" in found.all("notices")
+        assert collector.all("the ledger's values").count(API_MARK.encode()) > 5
+        assert collector.all("the log").count(API_MARK.encode()) > 5
+        assert collector.all("the log").count(NODE_MARK.encode()) >= 2
+        assert HOOK_MARK.encode() in collector.all("the log")
+        assert HOOK_MARK.encode() in collector.all("the ledger's values")
+        assert NODE_MARK.encode() in collector.all("`watcher check")
+        assert b"rpc.node_down" in collector.all("`watcher check")
+        assert NODE_MARK.encode() in collector.all("`watcher prove")
+        assert API_MARK.encode() in collector.all("`watcher check")
+        assert API_MARK.encode() in collector.all("`watcher tasks show")
+        assert b"STATUS=" in collector.all("notices")
 
 
-async def _a_day_of_trouble(rig: Rig, node: Node, found: Collector) -> None:
+async def _a_day_of_trouble(rig: Rig, node: Node, collector: Collector) -> None:
     """Two daemons, one logging text and one JSON, both all they can, while everything around them fails."""
-    for shape in ("text", "json"):
+    for log_format in ("text", "json"):
         node.mode = "500"
-        daemon = await rig.start(ready=False, WATCHER_LOG__FORMAT=shape)
-        await _said(rig, daemon, "daemon.waiting", 1)
+        daemon = await rig.start(ready=False, WATCHER_LOG__FORMAT=log_format)
+        await _until_logged(rig, daemon, "daemon.waiting", 1)
         node.mode = "forward"
         rig.net.hosted.faults.add(*API_FAULTS)
         await rig.create(14)
         await rig.until(lambda: not rig.net.hosted.faults.active, "every fault was met", timeout_s=40)
-        if shape == "text":
+        if log_format == "text":
             await rig.until(lambda: "final" in rig.states().values(), "something was answered all the same")
         for mode in ("error in JSON", "html", "500", "redirect"):
             await _turn_on_us(rig, daemon, node, mode)
-        found.processes(daemon)
-        found.files(f"while the {shape} daemon runs")
+        collector.processes(daemon)
+        collector.files(f"while the {log_format} daemon runs")
         assert await daemon.stop() == 0
-        found.blobs[f"the log as {shape}"] = daemon.log.encode()
-        found.blobs[f"notices of the {shape} daemon"] = "\n".join(daemon.hear()).encode()
-    found.files("at the end")
+        collector.blobs[f"the log as {log_format}"] = daemon.log.encode()
+        collector.blobs[f"notices of the {log_format} daemon"] = "\n".join(daemon.notices()).encode()
+    collector.files("at the end")
     node.mode = "forward"
 
 
@@ -293,20 +295,20 @@ async def _turn_on_us(rig: Rig, daemon: Daemon, node: Node, mode: str) -> None:
     """The node turns on the daemon for as long as it takes to be noticed."""
     before = daemon.log.count("rpc.node_down")
     node.mode = mode
-    await _said(rig, daemon, "rpc.node_down", before + 1)
+    await _until_logged(rig, daemon, "rpc.node_down", before + 1)
     if mode != "redirect":  # after that one it is left alone for a minute
         before = daemon.log.count("rpc.node_up")
         node.mode = "forward"
-        await _said(rig, daemon, "rpc.node_up", before + 1)
+        await _until_logged(rig, daemon, "rpc.node_up", before + 1)
 
 
-async def _said(rig: Rig, daemon: Daemon, words: str, times: int) -> None:
-    await rig.until(lambda: daemon.log.count(words) >= times, f"the daemon says {words!r} {times} times")
+async def _until_logged(rig: Rig, daemon: Daemon, text: str, times: int) -> None:
+    await rig.until(lambda: daemon.log.count(text) >= times, f"the daemon says {text!r} {times} times")
 
 
-async def _every_command(rig: Rig, node: Node, found: Collector) -> None:
+async def _every_command(rig: Rig, node: Node, collector: Collector) -> None:
     answered = next(index for index, state in rig.states().items() if state == "final")
-    await found.commands(
+    await collector.commands(
         "in good order",
         "check", "check --json", "prove", "prove --json", "tasks list", "tasks list --json", f"tasks show {answered}",
         *(f"tasks show {index} --json" for index in range(5)), "tasks show 999", "tasks retry 0", "tasks skip 0",
@@ -314,21 +316,21 @@ async def _every_command(rig: Rig, node: Node, found: Collector) -> None:
     )  # fmt: skip
     for mode in ("500", "error in JSON", "html", "redirect"):
         node.mode = mode
-        await found.commands(f"while the node says {mode}", "check", "prove", "check --json")
+        await collector.commands(f"while the node says {mode}", "check", "prove", "check --json")
     node.mode = "forward"
     for fault in (*API_FAULTS, Fault(FaultKind.STATUS, status=401, text=api_echo())):
         rig.net.hosted.faults.add(replace(fault, times=None, after=False))
-        await found.commands(f"while the API says {fault.kind} {fault.status}", "check --json")
+        await collector.commands(f"while the API says {fault.kind} {fault.status}", "check --json")
         rig.net.hosted.faults.clear()
     good = rig.config.read_text()
     for name, wrong in _wrong_settings(good).items():
         rig.config.write_text(wrong)
-        await found.commands(f"with {name}", "check", "run")
+        await collector.commands(f"with {name}", "check", "run")
     rig.config.write_text(good)
     # One as a process of its own: what is written at its very end is caught too.
     done = await rig.command("check")
-    found.blobs["`watcher check` as a process"] = (done.out + done.err).encode()
-    found.files("after the commands")
+    collector.blobs["`watcher check` as a process"] = (done.out + done.err).encode()
+    collector.files("after the commands")
 
 
 def _wrong_settings(good: str) -> Mapping[str, str]:

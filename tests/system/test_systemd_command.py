@@ -51,9 +51,9 @@ def test_install_writes_below_a_root_and_tells_what_is_there_already(
     changed = tmp_path / "etc/systemd/system/watcher@.service"
     changed.write_text("mine")
     systemd.install(dry_run=False, root=tmp_path)
-    said = capsys.readouterr().out
-    assert said.count("unchanged: ") == 3
-    assert f"wrote {changed} (it exists, and differs)" in said
+    output = capsys.readouterr().out
+    assert output.count("unchanged: ") == 3
+    assert f"wrote {changed} (it exists, and differs)" in output
     assert f"ExecStart={PROGRAM} run" in changed.read_text()
 
 
@@ -99,7 +99,7 @@ def test_backup_unit_has_the_ledger_without_password_or_network() -> None:
     assert "LoadCredential" not in backup
     assert backup["PrivateNetwork"] == ["yes"]
     suggested = [line.split("=")[1] for line in BACKUP.read_text().splitlines() if "#   LoadCredential=" in line]
-    assert [one.split(":")[0] for one in suggested] == [credential_name(("chain", "rpc_urls"))]
+    assert [setting.split(":")[0] for setting in suggested] == [credential_name(("chain", "rpc_urls"))]
     assert parse(FOLDER / "watcher-backup@.timer")["Timer"]["Persistent"] == ["yes"]
 
 

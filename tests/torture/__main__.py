@@ -12,7 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.torture.oracle import incomplete, judge
+from tests.torture.oracle import incomplete, violations_of
 from tests.torture.plan import make_plan
 from tests.torture.run import torture
 from tests.torture.table import particulars, table
@@ -30,26 +30,28 @@ def main() -> int:
     parser.add_argument("--quorum", type=int, default=2, choices=(1, 2), help="chain.quorum of the daemon")
     parser.add_argument("--without", nargs="*", default=[], metavar="FAULT", help="leave out, as rpc.lag or api.reset")
     parser.add_argument("--folder", type=Path, help="keeps the ledger, the log and the journals there")
-    given = parser.parse_args()
-    seed = given.seed or random.SystemRandom().randrange(1, 2**32)
-    plan = make_plan(given.tasks, given.kills, given.reorgs, seed, given.minutes, given.without, given.quorum)
+    options = parser.parse_args()
+    seed = options.seed or random.SystemRandom().randrange(1, 2**32)
+    plan = make_plan(
+        options.tasks, options.kills, options.reorgs, seed, options.minutes, options.without, options.quorum
+    )
     _say(f"seed {seed}; about {plan.pace_s / 60:.1f} minutes of havoc, then the quiet")
     with tempfile.TemporaryDirectory(prefix="torture-") as fallback:
-        folder = given.folder or Path(fallback)
+        folder = options.folder or Path(fallback)
         folder.mkdir(parents=True, exist_ok=True)
         began_s = time.monotonic()
         evidence = asyncio.run(torture(folder, plan, _say))
-        found, gaps = judge(evidence), incomplete(evidence)
-        broken = any(found.values())
-        print(table(evidence, found, gaps, time.monotonic() - began_s))
-        print(particulars(found, gaps))
-        if broken and given.folder is None:
+        violations, gaps = violations_of(evidence), incomplete(evidence)
+        broken = any(violations.values())
+        print(table(evidence, violations, gaps, time.monotonic() - began_s))
+        print(particulars(violations, gaps))
+        if broken and options.folder is None:
             print("run it again with --folder to keep the evidence")
     return EXIT_BROKEN if broken else EXIT_INCOMPLETE if gaps else 0
 
 
-def _say(words: str) -> None:
-    print(words, file=sys.stderr, flush=True)
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from tests.torture.havoc import FATES
 
 # Moves that a large run must meet. The rest of `watcher.task.LEGAL` needs a chain that breaks its promise of finality,
 # or a coincidence that cannot be arranged from outside; the tests of each stage bring those about.
-MOVES = frozenset(
+TRANSITIONS = frozenset(
     {
         (None, "seen"),
         ("seen", "ready"),
@@ -34,7 +34,7 @@ MOVES = frozenset(
         ("skipped", "ready"),
     }
 )
-SMALL_MOVES = frozenset(
+SMALL_TRANSITIONS = frozenset(
     {
         (None, "seen"),
         ("seen", "ready"),
@@ -50,20 +50,22 @@ ACTS = ("node away", "node hangs", "API away", "API restarted, nothing remembere
 
 def missing(e: Evidence) -> list[str]:
     done, plan = e.past.done, e.plan
-    found = [
-        f"{wanted} {what} wanted, {had} done"
-        for what, wanted, had in (
+    gaps = [
+        f"{expected} {what} wanted, {had} done"
+        for what, expected, had in (
             ("tasks on the chain", plan.tasks, len(e.tasks)),
             ("kills", plan.kills, done["SIGKILL"]),
             ("reorgs", plan.reorgs, done["reorgs"]),
         )
-        if had < wanted
+        if had < expected
     ]
-    found += [f"fault rpc.{kind} never happened" for kind in sorted(plan.rpc) if not e.rpc_faults[kind]]
-    found += [f"fault api.{kind} never happened" for kind in sorted(plan.api) if not e.api_faults[kind]]
-    moves = SMALL_MOVES if plan.small else MOVES
-    found += [f"no task moved from {before} to {after}" for before, after in moves if not e.moves[before, after]]
+    gaps += [f"fault rpc.{kind} never happened" for kind in sorted(plan.rpc) if not e.rpc_faults[kind]]
+    gaps += [f"fault api.{kind} never happened" for kind in sorted(plan.api) if not e.api_faults[kind]]
+    transitions = SMALL_TRANSITIONS if plan.small else TRANSITIONS
+    gaps += [
+        f"no task moved from {before} to {after}" for before, after in transitions if not e.transitions[before, after]
+    ]
     if not plan.small:
-        found += [f"never: {act}" for act in ACTS if not done[act]]
-        found += [f"no reorg of the kind {fate}" for fate in FATES if not done[f"reorg {fate}"]]
-    return found
+        gaps += [f"never: {act}" for act in ACTS if not done[act]]
+        gaps += [f"no reorg of the kind {fate}" for fate in FATES if not done[f"reorg {fate}"]]
+    return gaps

@@ -57,8 +57,8 @@ class Evidence:
     responses: list[tuple[int, str]]  # of the canonical chain, in order
     requests: list[Request]
     rows: list[Row]
-    moves: Counter[tuple[str | None, str]]
-    said: dict[tuple[int, str], set[str]]  # (index, task hash) -> what the hook answered
+    transitions: Counter[tuple[str | None, str]]
+    hook_answers: dict[tuple[int, str], set[str]]  # (index, task hash) -> what the hook answered
     rpc_faults: Counter[str]
     api_faults: Counter[str]
     listed: list[dict[str, Any]] = field(default_factory=list)  # tasks list --json
@@ -73,8 +73,8 @@ async def gather(world: World, plan: Plan) -> Evidence:
     listed = await rig.command("tasks", "list", "--json", timeout_s=COMMAND_TIMEOUT_S)
     proof = await rig.command("prove", "--json", timeout_s=COMMAND_TIMEOUT_S)
     outputs = {"tasks list": listed.out + listed.err, "prove": proof.out + proof.err}
-    files = [one for one in rig.folder.glob("*") if one.is_file() and one != rig.config and one.suffix != ".jsonl"]
-    outputs |= {one.name: one.read_bytes().decode("latin-1") for one in files}
+    files = [path for path in rig.folder.glob("*") if path.is_file() and path != rig.config and path.suffix != ".jsonl"]
+    outputs |= {file.name: file.read_bytes().decode("latin-1") for file in files}
     return Evidence(
         plan,
         world.past,
@@ -82,10 +82,10 @@ async def gather(world: World, plan: Plan) -> Evidence:
         await world.chain_responses(),
         list(_requests(rig.journal())),
         _rows(rig.ledger),
-        _moves(rig.ledger),
-        _said(rig.hook_folder / "said"),
-        Counter(one["fault"] for one in read_lines(rig.folder / "rpc-faults.jsonl")),
-        Counter(name for one in read_journal(world.net.journal.path) for name in one.get("faults", ())),
+        _transitions(rig.ledger),
+        _hook_answers(rig.hook_folder / "said"),
+        Counter(strike["fault"] for strike in read_lines(rig.folder / "rpc-faults.jsonl")),
+        Counter(name for entry in read_journal(world.net.journal.path) for name in entry.get("faults", ())),
         json.loads(listed.out or "[]"),
         json.loads(proof.out or "{}"),
         proof.code,
@@ -95,12 +95,12 @@ async def gather(world: World, plan: Plan) -> Evidence:
 
 
 def _requests(journal: Iterable[dict[str, Any]]) -> Iterable[Request]:
-    for one in journal:
-        sent = one["what"] == "received" and one.get("authorised") and not one.get("unreadable")
-        if sent and one.get("method") != PROBE_METHOD:
-            asked = json.loads(one["body"])["params"][0]
+    for request in journal:
+        sent = request["what"] == "received" and request.get("authorised") and not request.get("unreadable")
+        if sent and request.get("method") != PROBE_METHOD:
+            asked = json.loads(request["body"])["params"][0]
             yield Request(
-                one["at_ms"],
+                request["at_ms"],
                 int(asked["task_index"]),
                 int(asked["task_created_block"]),
                 asked["message"].lower(),
@@ -112,12 +112,14 @@ def _rows(ledger: Path) -> list[Row]:
     posts = Counter(dict(_query(ledger, "SELECT task_id, count(*) FROM attempts WHERE kind = 'post' GROUP BY task_id")))
     sql = "SELECT id, task_index, task_hash, state, canonical, response FROM tasks ORDER BY id"
     return [
-        Row(id_, int(index), hexed(hash_), state, bool(canonical), None if said is None else hexed(said), posts[id_])
-        for id_, index, hash_, state, canonical, said in _query(ledger, sql)
+        Row(
+            id_, int(index), hexed(hash_), state, bool(canonical), None if answer is None else hexed(answer), posts[id_]
+        )
+        for id_, index, hash_, state, canonical, answer in _query(ledger, sql)
     ]
 
 
-def _moves(ledger: Path) -> Counter[tuple[str | None, str]]:
+def _transitions(ledger: Path) -> Counter[tuple[str | None, str]]:
     sql = "SELECT from_state, to_state, count(*) FROM journal GROUP BY 1, 2"
     return Counter({(before, after): count for before, after, count in _query(ledger, sql)})
 
@@ -127,25 +129,25 @@ def _query(ledger: Path, sql: str) -> list[Any]:
         return connection.execute(sql).fetchall()
 
 
-def _said(notes: Path) -> dict[tuple[int, str], set[str]]:
-    found: defaultdict[tuple[int, str], set[str]] = defaultdict(set)
+def _hook_answers(notes: Path) -> dict[tuple[int, str], set[str]]:
+    answers: defaultdict[tuple[int, str], set[str]] = defaultdict(set)
     for line in notes.read_text().splitlines() if notes.exists() else []:
-        words = line.split()
-        if len(words) == 3:  # a hook killed while it wrote leaves less, and was not heard either
-            found[int(words[0]), "0x" + words[1]].add("0x" + words[2])
-    return dict(found)
+        parts = line.split()
+        if len(parts) == 3:  # a hook killed while it wrote leaves less, and was not heard either
+            answers[int(parts[0]), "0x" + parts[1]].add("0x" + parts[2])
+    return dict(answers)
 
 
 def _leaks(outputs: dict[str, str], secrets: Iterable[str]) -> list[str]:
     return [
         f"a secret stands in {name}, at character {at}"
-        for name, words in outputs.items()
+        for name, output in outputs.items()
         for secret in secrets
-        if (at := words.find(secret)) >= 0
+        if (at := output.find(secret)) >= 0
     ]
 
 
 def ever_on_chain(evidence: Evidence) -> dict[tuple[int, int, str], tuple[ChainTask, int | None]]:
     """By what a request names: the task, and when it was last taken off the chain (None: it is there to the end)."""
-    found = {task.key: (task, died_ms) for task, died_ms in evidence.past.died_ms.items()}
-    return found | {task.key: (replace_block(task), None) for task in evidence.tasks}
+    tasks = {task.key: (task, died_ms) for task, died_ms in evidence.past.died_ms.items()}
+    return tasks | {task.key: (replace_block(task), None) for task in evidence.tasks}

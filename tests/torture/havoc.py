@@ -25,7 +25,7 @@ async def reorg(world: World, depth: int, fate: str) -> None:
     every later one of its account would wait behind the hole.
     """
     chain, roles = world.net.chain, world.net.manager.roles
-    async with world.turn, chain._locks[roles.aggregator], chain._locks[roles.generator]:
+    async with world.lock, chain._locks[roles.aggregator], chain._locks[roles.generator]:
         head = await chain.mine()
         world.max_head = max(world.max_head, head)
         depth = min(depth, head - (world.max_head - FINAL_DEPTH) - 1)
@@ -57,14 +57,14 @@ async def reorg(world: World, depth: int, fate: str) -> None:
         world.past.done[f"reorg {fate}"] += 1
         world.past.done[f"depth {depth}"] += 1
         world.past.done["reorgs"] += 1
-        world.past.done["reorgs that met tasks"] += any(creates(one) for one in old)
-        world.past.done["reorgs that met responses"] += any(not creates(one) for one in old)
+        world.past.done["reorgs that met tasks"] += any(creates(block) for block in old)
+        world.past.done["reorgs that met responses"] += any(not creates(block) for block in old)
 
 
 async def roll_back(world: World, blocks: int) -> None:
     """The chain becomes shorter, and grows past its old height again in other blocks."""
     chain, roles = world.net.chain, world.net.manager.roles
-    async with world.turn, chain._locks[roles.aggregator], chain._locks[roles.generator]:
+    async with world.lock, chain._locks[roles.aggregator], chain._locks[roles.generator]:
         head = await chain.mine()
         async with world.rewriting(head - blocks):
             await chain.rollback(blocks)
@@ -84,7 +84,7 @@ async def node_away(world: World, seconds: float) -> None:
 async def node_hangs(world: World, seconds: float) -> None:
     process = world.net.anvil._process
     assert process is not None
-    async with world.turn:
+    async with world.lock:
         os.kill(process.pid, signal.SIGSTOP)
         try:
             await asyncio.sleep(seconds)
@@ -122,8 +122,8 @@ async def some_act(world: World, chance: random.Random) -> None:
 async def by_hand(world: World, chance: random.Random) -> None:
     """A person takes up again what failed or was skipped, or skips what was not sent yet."""
     states = world.rig.states()
-    for command, *wanted in (("retry", "failed"), ("retry", "skipped"), ("skip", "seen", "ready", "computed")):
-        fitting = [index for index, state in states.items() if state in wanted]
+    for command, *allowed in (("retry", "failed"), ("retry", "skipped"), ("skip", "seen", "ready", "computed")):
+        fitting = [index for index, state in states.items() if state in allowed]
         if fitting:
             done = await world.rig.command("tasks", command, str(chance.choice(fitting)))
             world.past.done[f"tasks {command}"] += done.code == 0

@@ -49,26 +49,26 @@ def answered_twice(e: Evidence) -> Iterator[str]:
 
 def false_success(e: Evidence) -> Iterator[str]:
     """`final` exactly where the chain shows our bytes, `final_other` exactly where it shows others."""
-    shown = dict(e.responses)
+    responses = dict(e.responses)
     rows = _rows_of(e)
     for row in e.rows:
-        answer = shown.get(row.index)
+        answer = responses.get(row.index)
         if row.state == State.FINAL and not (row.canonical and answer is not None and answer == row.response):
             yield f"row {row.id}: task {row.index} is final with {row.response}, the chain shows {answer}"
         if row.state == State.FINAL_OTHER and (not row.canonical or answer is None or answer == row.response):
             yield f"row {row.id}: task {row.index} is final_other with {row.response}, the chain shows {answer}"
     for task in e.tasks:
-        mine, answer = rows.get((task.index, task.task_hash)), shown.get(task.index)
+        mine, answer = rows.get((task.index, task.task_hash)), responses.get(task.index)
         if mine is None or answer is None:
             continue
-        wanted = State.FINAL if answer == mine.response else State.FINAL_OTHER
-        if mine.state != wanted:
-            yield f"row {mine.id}: task {task.index} is {mine.state}, the chain shows {answer}: it is {wanted}"
+        expected = State.FINAL if answer == mine.response else State.FINAL_OTHER
+        if mine.state != expected:
+            yield f"row {mine.id}: task {task.index} is {mine.state}, the chain shows {answer}: it is {expected}"
 
 
 def false_failure(e: Evidence) -> Iterator[str]:
     """Nothing on the chain is called gone, and nothing answered is called unanswered."""
-    shown = dict(e.responses)
+    responses = dict(e.responses)
     rows = _rows_of(e)
     for task in e.tasks:
         row = rows.get((task.index, task.task_hash))
@@ -76,23 +76,23 @@ def false_failure(e: Evidence) -> Iterator[str]:
             continue
         if row.state in (State.ORPHANED, State.QUARANTINED):
             yield f"row {row.id}: task {task.index} is {row.state} and stands on the chain"
-        if row.state in (State.EXPIRED, State.FAILED, State.SKIPPED) and task.index in shown:
-            yield f"row {row.id}: task {task.index} is {row.state}, the chain shows {shown[task.index]}"
+        if row.state in (State.EXPIRED, State.FAILED, State.SKIPPED) and task.index in responses:
+            yield f"row {row.id}: task {task.index} is {row.state}, the chain shows {responses[task.index]}"
 
 
 def wrong_task(e: Evidence) -> Iterator[str]:
     """Each request names a task that was on the chain when it was sent, with an answer the hook gave for it."""
     ever = ever_on_chain(e)
     for request in e.requests:
-        found = ever.get(request.key)
-        if found is None:
+        created = ever.get(request.key)
+        if created is None:
             yield f"task {request.index} of block {request.created_block} was sent and never was on the chain"
             continue
-        task, died_ms = found
+        task, died_ms = created
         if died_ms is not None and request.at_ms > died_ms + FLIGHT_MS + _paused_ms(e, died_ms):
             late_ms = request.at_ms - died_ms
             yield f"task {request.index} of block {request.created_block} was sent {late_ms} ms after its end"
-        if request.answer not in e.said.get((task.index, task.task_hash), ()):
+        if request.answer not in e.hook_answers.get((task.index, task.task_hash), ()):
             yield f"task {request.index} of block {request.created_block}: the hook never said {request.answer}"
 
 
@@ -101,13 +101,13 @@ def late(e: Evidence) -> Iterator[str]:
     heads = iter(e.past.heads)
     at_ms, head = next(heads, (0, 0))
     past: list[tuple[int, int]] = []
-    for request in sorted(e.requests, key=lambda one: one.at_ms):
+    for request in sorted(e.requests, key=lambda request: request.at_ms):
         while at_ms <= request.at_ms - FLIGHT_MS:
             past.append((at_ms, head))
-            found = next(heads, None)
-            if found is None:
+            newer = next(heads, None)
+            if newer is None:
                 break
-            at_ms, head = found
+            at_ms, head = newer
         deadline = request.created_block + e.window_blocks
         if past and past[-1][1] > deadline + LAG_BLOCKS and not _paused_ms(e, request.at_ms - 2 * FLIGHT_MS):
             yield f"task {request.index} was sent at head {past[-1][1]}, its deadline was {deadline}"
@@ -122,24 +122,27 @@ def unrecorded(e: Evidence) -> Iterator[str]:
         posts = row.posts if row else 0
         if posts < count:
             yield f"task {key[0]} of block {key[1]} was sent {count} times, written down {posts} times"
-    for before, after in e.moves:
+    for before, after in e.transitions:
         if before is not None and after not in LEGAL[State(before)]:
             yield f"there was a move from {before} to {after}"
 
 
 def miscounted(e: Evidence) -> Iterator[str]:
     """The command line, the proof and the chain count alike."""
-    held, listed = Counter(row.state for row in e.rows), Counter(one["state"] for one in e.listed)
-    if held != listed:
-        yield f"tasks list: {dict(listed)}; the ledger: {dict(held)}"
-    shown, rows = dict(e.responses), _rows_of(e)
-    found = {task.index: rows.get((task.index, task.task_hash)) for task in e.tasks}
-    ours = sum(index in shown and row is not None and row.response == shown[index] for index, row in found.items())
-    wanted = {"latest_task_num": len(e.tasks), "known": len(e.tasks), "answered_by_us": ours, "ok": True}
-    proof = {name: e.proof.get(name) for name in wanted}
-    if proof != wanted or e.proof_code != 0:
+    stored, listed = Counter(row.state for row in e.rows), Counter(task["state"] for task in e.listed)
+    if stored != listed:
+        yield f"tasks list: {dict(listed)}; the ledger: {dict(stored)}"
+    responses, rows = dict(e.responses), _rows_of(e)
+    rows_by_index = {task.index: rows.get((task.index, task.task_hash)) for task in e.tasks}
+    ours = sum(
+        index in responses and row is not None and row.response == responses[index]
+        for index, row in rows_by_index.items()
+    )
+    expected = {"latest_task_num": len(e.tasks), "known": len(e.tasks), "answered_by_us": ours, "ok": True}
+    proof = {name: e.proof.get(name) for name in expected}
+    if proof != expected or e.proof_code != 0:
         more = {name: e.proof.get(name) for name in ("missing", "mismatched")}
-        yield f"prove (exit code {e.proof_code}): {proof} {more}; the chain: {wanted}"
+        yield f"prove (exit code {e.proof_code}): {proof} {more}; the chain: {expected}"
 
 
 def leaked(e: Evidence) -> Iterator[str]:
@@ -167,7 +170,7 @@ CHECKS: Mapping[str, Check] = {
 }
 
 
-def judge(evidence: Evidence) -> dict[str, list[str]]:
+def violations_of(evidence: Evidence) -> dict[str, list[str]]:
     """What each check found. An empty list is the promise kept."""
     return {name: list(check(evidence)) for name, check in CHECKS.items()}
 

@@ -59,8 +59,8 @@ class Push:
                     if down.done():
                         down.result()
                 finally:
-                    for one in (up, down):
-                        one.cancel()
+                    for pipe in (up, down):
+                        pipe.cancel()
                     await asyncio.gather(up, down, return_exceptions=True)
         except (aiohttp.ClientError, ConnectionError):
             pass
@@ -80,7 +80,7 @@ class _Downwards:
     def __init__(self, faults: RpcFaultBook, endpoint: str, client: Socket) -> None:
         self._faults, self._endpoint, self._client = faults, endpoint, client
         self._stalled = False
-        self._held: str | None = None
+        self._kept_back: str | None = None
 
     async def pump(self, node: Upstream) -> None:
         with suppress(ConnectionError):
@@ -92,21 +92,21 @@ class _Downwards:
                 elif not self._stalled and not await self._pass(message.data):
                     return
 
-    async def _pass(self, words: str) -> bool:
+    async def _pass(self, text: str) -> bool:
         """One notification to the client. False ends the connection."""
         for fault in self._faults.drawn(PUSH, self._endpoint):
-            if await self._fault(fault, words):
+            if await self._fault(fault, text):
                 return not self._client.closed
-        await self._client.send_str(words)
-        if self._held is not None:
-            await self._client.send_str(self._held)
-            self._held = None
+        await self._client.send_str(text)
+        if self._kept_back is not None:
+            await self._client.send_str(self._kept_back)
+            self._kept_back = None
         return True
 
-    async def _fault(self, fault: RpcFault, words: str) -> bool:
+    async def _fault(self, fault: RpcFault, text: str) -> bool:
         """Whether the fault took the notification's place."""
         if fault.kind is RpcFaultKind.PUSH_REMOVED:
-            if (removed := _removed(words)) is None:
+            if (removed := _removed(text)) is None:
                 return False
             self._faults.strike(fault, self._endpoint)
             await self._client.send_str(removed)
@@ -124,16 +124,16 @@ class _Downwards:
                     return True
                 raise ConnectionResetError
             case RpcFaultKind.PUSH_SHUFFLED:
-                self._held = words
+                self._kept_back = text
             case RpcFaultKind.PUSH_DOUBLED:
-                await self._client.send_str(words)
+                await self._client.send_str(text)
                 return False
         return True
 
 
-def _removed(words: str) -> str | None:
+def _removed(text: str) -> str | None:
     """The same log, called removed. None where it is no log."""
-    pushed = json.loads(words)
+    pushed = json.loads(text)
     log = pushed.get("params", {}).get("result")
     if not isinstance(log, dict) or "logIndex" not in log:
         return None

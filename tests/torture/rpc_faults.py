@@ -176,9 +176,11 @@ class RpcFaultBook:
         write_line(self._file, at_ms=time.time_ns() // 1_000_000, fault=fault.kind, endpoint=endpoint, **details)
         if fault.times is None:
             return
-        for position, one in enumerate(self._active):
-            if one == fault:
-                self._active[position : position + 1] = [replace(one, times=fault.times - 1)] if fault.times > 1 else []
+        for position, active in enumerate(self._active):
+            if active == fault:
+                self._active[position : position + 1] = (
+                    [replace(active, times=fault.times - 1)] if fault.times > 1 else []
+                )
                 return
 
 

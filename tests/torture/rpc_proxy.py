@@ -52,7 +52,7 @@ class RpcProxy:
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
         self._push = Push(target.replace("http", "ws", 1), self.faults)
-        self._turn = 0
+        self._count = 0
 
     def url(self, endpoint: str) -> str:
         return f"http://127.0.0.1:{self.port}/{endpoint}/{self._key}"
@@ -87,8 +87,8 @@ class RpcProxy:
             assert self._session is not None
             return await self._push.serve(request, endpoint, self._session)
         self.requests += 1
-        given = json.loads(await request.read())
-        asked: list[Item] = given if isinstance(given, list) else [given]
+        body_json = json.loads(await request.read())
+        asked: list[Item] = body_json if isinstance(body_json, list) else [body_json]
         for fault in self.faults.drawn((RpcFaultKind.SLOW,), endpoint):
             self.faults.strike(fault, endpoint)
             await asyncio.sleep(self.faults.chance.uniform(0.1, fault.seconds))
@@ -101,8 +101,8 @@ class RpcProxy:
             return web.Response(status=502, body=PAGE, content_type="text/html")
         for fault in self.faults.drawn(ANSWER, endpoint):
             if TWISTS[fault.kind](fault, self.faults.chance, asked, answers):
-                self.faults.strike(fault, endpoint, methods=[one["method"] for one in asked][:5])
-        body = json.dumps(answers if isinstance(given, list) else answers[0]).encode()
+                self.faults.strike(fault, endpoint, methods=[request["method"] for request in asked][:5])
+        body = json.dumps(answers if isinstance(body_json, list) else answers[0]).encode()
         for fault in self.faults.drawn(BODY, endpoint)[:1]:
             return await self._spoiled(fault, endpoint, answers, body, request)
         return web.Response(body=body, content_type="application/json")
@@ -115,8 +115,8 @@ class RpcProxy:
                 self.faults.strike(fault, endpoint)
                 asked = twisted
         for fault in self.faults.drawn(VIEW, endpoint):
-            self._turn += 1
-            if fault.kind is RpcFaultKind.REPLICAS and self._turn % 2:
+            self._count += 1
+            if fault.kind is RpcFaultKind.REPLICAS and self._count % 2:
                 continue
             if fault.kind is RpcFaultKind.STATE_PRUNED:
                 answers, changed = await without_old_state(self._post, asked, fault.blocks)
@@ -126,8 +126,8 @@ class RpcProxy:
             if changed:
                 self.faults.strike(fault, endpoint, blocks=fault.blocks)
             return answers
-        found: list[Item] = await self._post(asked)
-        return found
+        replies: list[Item] = await self._post(asked)
+        return replies
 
     async def _post(self, payload: Any) -> Any:
         assert self._session is not None
@@ -143,9 +143,9 @@ class RpcProxy:
         if kind is RpcFaultKind.RANGE_REFUSED:
             return self._range_refused(fault, endpoint, asked)
         if kind is RpcFaultKind.RATE_LIMITED_RPC:
-            code, words = chance.choice(RATE_DIALECTS)
+            code, message = chance.choice(RATE_DIALECTS)
             self.faults.strike(fault, endpoint, code=code)
-            return _errors(asked, code, words)
+            return _errors(asked, code, message)
         if kind is RpcFaultKind.RATE_LIMITED:
             # Endpoint "a" asks for short pauses only: with both away for minutes nothing would be tried at all.
             after = chance.choice(RETRY_AFTER_SHORT if endpoint == "a" else RETRY_AFTER)
@@ -160,13 +160,13 @@ class RpcProxy:
         return web.Response(body=PAGE if kind is RpcFaultKind.HTML else b"", content_type="text/html")
 
     def _range_refused(self, fault: RpcFault, endpoint: str, asked: list[Item]) -> web.StreamResponse | None:
-        spans = [one["params"][0] for one in asked if one["method"] == "eth_getLogs"]
+        spans = [request["params"][0] for request in asked if request["method"] == "eth_getLogs"]
         if not any(int(span["toBlock"], 16) > int(span["fromBlock"], 16) for span in spans):
             return None
         number = self.faults.chance.randrange(len(RANGE_DIALECTS))
-        status, code, words = RANGE_DIALECTS[number]
+        status, code, message = RANGE_DIALECTS[number]
         self.faults.strike(fault, endpoint, dialect=number)
-        return _errors(asked, code, words, status) if words else web.Response(status=status)
+        return _errors(asked, code, message, status) if message else web.Response(status=status)
 
     async def _spoiled(
         self, fault: RpcFault, endpoint: str, answers: list[Item], body: bytes, request: web.Request
@@ -175,7 +175,7 @@ class RpcProxy:
         self.faults.strike(fault, endpoint)
         match kind:
             case RpcFaultKind.WRONG_IDS:
-                body = json.dumps([one | {"id": chance.choice((999_999, None, "0"))} for one in answers]).encode()
+                body = json.dumps([reply | {"id": chance.choice((999_999, None, "0"))} for reply in answers]).encode()
             case RpcFaultKind.ITEM_MISSING:
                 body = json.dumps(answers[:-1]).encode()
             case RpcFaultKind.SHUFFLED:
@@ -190,9 +190,11 @@ class RpcProxy:
         return web.Response(body=body, content_type="application/json")
 
 
-def _errors(asked: list[Item], code: int, words: str, status: int = 200) -> web.Response:
-    error = {"code": code, "message": words}
-    return web.json_response([{"jsonrpc": "2.0", "id": one.get("id"), "error": error} for one in asked], status=status)
+def _errors(asked: list[Item], code: int, message: str, status: int = 200) -> web.Response:
+    error = {"code": code, "message": message}
+    return web.json_response(
+        [{"jsonrpc": "2.0", "id": request.get("id"), "error": error} for request in asked], status=status
+    )
 
 
 def _reset(request: web.Request) -> None:

@@ -30,7 +30,7 @@ def answered(asked: list[Item], answers: list[Item], method: str) -> Iterator[tu
 
 
 def _pairs(asked: list[Item], answers: list[Item], method: str) -> Iterator[tuple[Item, Item]]:
-    by_id = {one.get("id"): one for one in answers}
+    by_id = {reply.get("id"): reply for reply in answers}
     for request in asked:
         answer = by_id.get(request.get("id"))
         if request.get("method") == method and answer is not None:
@@ -128,10 +128,10 @@ def _block(change: Any) -> Twist:
     """A twist of one block of a batch."""
 
     def twist(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
-        found = list(answered(asked, answers, "eth_getBlockByNumber"))
-        if not found:
+        replies = list(answered(asked, answers, "eth_getBlockByNumber"))
+        if not replies:
             return False
-        _, answer = chance.choice(found)
+        _, answer = chance.choice(replies)
         answer["result"] = change(chance, answer["result"])
         return True
 
@@ -146,13 +146,13 @@ def _chain_id(fault: RpcFault, chance: random.Random, asked: list[Item], answers
 
 
 def _far_head(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
-    found = [
-        one for request, one in answered(asked, answers, "eth_getBlockByNumber") if request["params"][0] == "latest"
+    heads = [
+        reply for request, reply in answered(asked, answers, "eth_getBlockByNumber") if request["params"][0] == "latest"
     ]
-    for answer in found:
+    for answer in heads:
         far = int(answer["result"]["number"], 16) + chance.choice((7, 5_000, 10**6, 10**9))
         answer["result"] = answer["result"] | {"number": hex(far)}
-    return bool(found)
+    return bool(heads)
 
 
 def _own(number: int) -> str:
@@ -179,20 +179,22 @@ def _forked(fault: RpcFault, chance: random.Random, asked: list[Item], answers: 
 def early_finality(asked: list[Item]) -> list[Item]:
     """The questions, with the newest block where the final one is asked for."""
     return [
-        one | {"params": ["latest", *one["params"][1:]]} if one.get("params", [None])[:1] == ["finalized"] else one
-        for one in asked
+        request | {"params": ["latest", *request["params"][1:]]}
+        if request.get("params", [None])[:1] == ["finalized"]
+        else request
+        for request in asked
     ]
 
 
 def _receipts_refused(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
     changed = False
     for request, answer in _pairs(asked, answers, "eth_getTransactionReceipt"):
-        said = copy.deepcopy(chance.choice(RECEIPT_REFUSALS))
-        if "result" in said:
-            said["result"]["transactionHash"] = request["params"][0]
+        refusal = copy.deepcopy(chance.choice(RECEIPT_REFUSALS))
+        if "result" in refusal:
+            refusal["result"]["transactionHash"] = request["params"][0]
         answer.pop("result", None)
         answer.pop("error", None)
-        answer.update(said)
+        answer.update(refusal)
         changed = True
     # The daemon asks for few receipts, and for code and storage of the contract at each start and each minute.
     for method in ("eth_getCode", "eth_getStorageAt"):
@@ -204,10 +206,10 @@ def _receipts_refused(fault: RpcFault, chance: random.Random, asked: list[Item],
 
 
 def _stale_call(fault: RpcFault, chance: random.Random, asked: list[Item], answers: list[Item]) -> bool:
-    found = [one for _, one in answered(asked, answers, "eth_call") if one["result"] != ZERO_WORD]
-    for answer in found:
+    replies = [reply for _, reply in answered(asked, answers, "eth_call") if reply["result"] != ZERO_WORD]
+    for answer in replies:
         answer["result"] = ZERO_WORD
-    return bool(found)
+    return bool(replies)
 
 
 TWISTS: Mapping[RpcFaultKind, Twist] = {

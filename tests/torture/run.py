@@ -9,10 +9,10 @@ from pathlib import Path
 
 from tests.system.daemon_rig import Daemon
 from tests.torture import havoc
-from tests.torture.ending import STRIDE_BLOCKS, quieten, up, work_off
 from tests.torture.evidence import Evidence, gather
 from tests.torture.hook import Manner
 from tests.torture.plan import Plan, api_fault, dealt, rpc_fault
+from tests.torture.settle import STRIDE_BLOCKS, quieten, up, work_off
 from tests.torture.world import FINAL_DEPTH, World, running_world
 from watcher.devnet.faults import Fault, FaultKind
 from watcher.devnet.journal import read_journal
@@ -69,8 +69,8 @@ class Run:
             miner.cancel()
             await quieten(self.world, self.plan.window_blocks)
         finally:
-            for one in (miner, talker):
-                one.cancel()
+            for job in (miner, talker):
+                job.cancel()
             await asyncio.gather(miner, talker, return_exceptions=True)
 
     async def _all(self, actors: Sequence[Awaitable[None]], beside: asyncio.Task[None]) -> None:
@@ -129,7 +129,7 @@ class Run:
         """Waits until it says so, though not for long: a daemon that cannot start is killed as well as any other."""
         with suppress(AssertionError):
             await self.world.rig.until(
-                lambda: "READY=1" in daemon.hear() or not daemon.running, "ready", timeout_s=READY_WAIT_S
+                lambda: "READY=1" in daemon.notices() or not daemon.running, "ready", timeout_s=READY_WAIT_S
             )
 
     async def _abreast(self, part: float) -> None:
@@ -217,10 +217,10 @@ class Run:
             self.say(f"still to happen: {', '.join(sorted(rpc | api))}")
             await up(world)
             self._calm()
-            wanted = [
+            expected = [
                 rpc_fault(kind, dice, world.count - 1, once=True) for kind in self.plan.rpc if f"rpc.{kind}" in rpc
             ]
-            world.proxy.faults.add(*wanted)
+            world.proxy.faults.add(*expected)
             kinds = [kind for kind in self.plan.api if f"api.{kind}" in api]
             world.net.hosted.faults.add(*(api_fault(kind, dice, once=True) for kind in kinds))
             await world.create(world.messages(10))
@@ -232,7 +232,7 @@ class Run:
         return {f"rpc.{kind}" for kind in self.plan.rpc if not self.world.proxy.faults.struck[kind]}
 
     def _unseen_api(self) -> set[str]:
-        seen = {name for one in read_journal(self.world.net.journal.path) for name in one.get("faults", ())}
+        seen = {name for entry in read_journal(self.world.net.journal.path) for name in entry.get("faults", ())}
         return {f"api.{kind}" for kind in self.plan.api if kind not in seen}
 
     async def _talk(self) -> None:
@@ -248,8 +248,8 @@ class Run:
             )
 
 
-async def _awaited(one: Awaitable[None]) -> None:
-    await one
+async def _awaited(job: Awaitable[None]) -> None:
+    await job
 
 
 async def torture(folder: Path, plan: Plan, say: Say) -> Evidence:

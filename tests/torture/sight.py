@@ -22,29 +22,29 @@ class Sight:
         """
         head = int((await self._post(_call("eth_blockNumber")))["result"], 16)
         top = max(1, head - self._behind)
-        return [await self._answer(one, top, geth) for one in asked], self._changed
+        return [await self._answer(request, top, geth) for request in asked], self._changed
 
-    async def _answer(self, one: Item, top: int, geth: bool) -> Item:
-        method, params = one["method"], list(one.get("params") or [])
+    async def _answer(self, request: Item, top: int, geth: bool) -> Item:
+        method, params = request["method"], list(request.get("params") or [])
         if method == "eth_blockNumber":
-            return self._said(one, hex(top))
+            return self._reply(request, hex(top))
         if method == "eth_getBlockByNumber":
             number = self._number(params[0], top)
             if number > top:
-                return self._said(one, None)
+                return self._reply(request, None)
             params[0] = hex(number)
         elif method == "eth_getLogs" and int(params[0]["toBlock"], 16) > top:
             if not geth:
-                return self._refused(one, -32602, "BlockOutOfRange")
+                return self._refused(request, -32602, "BlockOutOfRange")
             if int(params[0]["fromBlock"], 16) > top:
-                return self._said(one, [])
+                return self._reply(request, [])
             params[0] = params[0] | {"toBlock": hex(top)}
             self._changed = True
         elif method == "eth_call" and await self._unseen(params[1], top):
-            return self._refused(one, -32000, "header not found")
-        answer: Item = await self._post(one | {"params": params})
+            return self._refused(request, -32000, "header not found")
+        answer: Item = await self._post(request | {"params": params})
         receipt = answer.get("result") if method == "eth_getTransactionReceipt" else None
-        return self._said(one, None) if receipt and int(receipt["blockNumber"], 16) > top else answer
+        return self._reply(request, None) if receipt and int(receipt["blockNumber"], 16) > top else answer
 
     def _number(self, which: str, top: int) -> int:
         below = {"latest": 0, "pending": 0, "safe": self._slots, "finalized": 2 * self._slots}
@@ -59,13 +59,13 @@ class Sight:
         block = (await self._post(_call("eth_getBlockByHash", pin["blockHash"], False))).get("result")
         return block is None or int(block["number"], 16) > top
 
-    def _said(self, one: Item, result: Any) -> Item:
+    def _reply(self, request: Item, result: Any) -> Item:
         self._changed = True
-        return {"jsonrpc": "2.0", "id": one["id"], "result": result}
+        return {"jsonrpc": "2.0", "id": request["id"], "result": result}
 
-    def _refused(self, one: Item, code: int, words: str) -> Item:
+    def _refused(self, request: Item, code: int, message: str) -> Item:
         self._changed = True
-        return {"jsonrpc": "2.0", "id": one["id"], "error": {"code": code, "message": words}}
+        return {"jsonrpc": "2.0", "id": request["id"], "error": {"code": code, "message": message}}
 
 
 async def without_old_state(post: Post, asked: list[Item], kept_blocks: int) -> tuple[list[Item], bool]:

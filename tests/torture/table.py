@@ -4,10 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from tests.torture.evidence import Evidence
 
-SHOWN = 8
+LISTED = 8
 
 
-def table(e: Evidence, found: Mapping[str, Sequence[str]], gaps: Sequence[str], took_s: float) -> str:
+def table(e: Evidence, violations: Mapping[str, Sequence[str]], gaps: Sequence[str], took_s: float) -> str:
     """Markdown: what was tried, how often, and what was found."""
     done = e.past.done
     states: dict[str, int] = {}
@@ -25,7 +25,7 @@ def table(e: Evidence, found: Mapping[str, Sequence[str]], gaps: Sequence[str], 
         f"| requests to the API | {len(e.requests)} |",
         f"| faults of the node ({len(e.rpc_faults)} classes) | {sum(e.rpc_faults.values())} |",
         f"| faults of the API ({len(e.api_faults)} classes) | {sum(e.api_faults.values())} |",
-        f"| different moves of tasks | {len(e.moves)} |",
+        f"| different moves of tasks | {len(e.transitions)} |",
         "",
         "ended as: " + ", ".join(f"{state} {count}" for state, count in sorted(states.items())),
         "",
@@ -35,18 +35,18 @@ def table(e: Evidence, found: Mapping[str, Sequence[str]], gaps: Sequence[str], 
         "",
         "| check | violations |",
         "| --- | ---: |",
-        *(f"| {name} | {len(violations)} |" for name, violations in found.items()),
+        *(f"| {name} | {len(violations)} |" for name, violations in violations.items()),
         f"| fault coverage: what never happened | {len(gaps)} |",
     ]
     return "\n".join(lines)
 
 
-def particulars(found: Mapping[str, Sequence[str]], gaps: Sequence[str]) -> str:
+def particulars(violations_by_name: Mapping[str, Sequence[str]], gaps: Sequence[str]) -> str:
     lines = []
-    for name, violations in found.items():
-        lines += [f"VIOLATION, {name}: {one}" for one in violations[:SHOWN]]
-        if len(violations) > SHOWN:
-            lines.append(f"... and {len(violations) - SHOWN} more of {name}")
+    for name, violations in violations_by_name.items():
+        lines += [f"VIOLATION, {name}: {violation}" for violation in violations[:LISTED]]
+        if len(violations) > LISTED:
+            lines.append(f"... and {len(violations) - LISTED} more of {name}")
     return "\n".join([*lines, *(f"incomplete: {gap}" for gap in gaps)])
 
 

@@ -33,8 +33,8 @@ async def test_a_final_block_counts_only_when_its_height_shows_it_too(
 
         def twist(asked: list[Answer], answers: list[Answer]) -> list[Answer]:
             nonlocal lies
-            for one, answer in zip(asked, answers, strict=True):
-                if one["params"][:1] == ["finalized"]:
+            for request, answer in zip(asked, answers, strict=True):
+                if request["params"][:1] == ["finalized"]:
                     answer["result"], lies = lie(answer["result"]), lies + 1
             return answers
 

@@ -14,8 +14,8 @@ async def test_a_log_hidden_from_every_look_is_found_soon_after_a_start(tmp_path
 
         def hide(asked: list[Answer], answers: list[Answer]) -> list[Answer]:
             """What is asked for by its index is shown, and nothing else."""
-            for one, answer in zip(asked, answers, strict=True):
-                if one["method"] == "eth_getLogs" and len(one["params"][0]["topics"]) == 1:
+            for request, answer in zip(asked, answers, strict=True):
+                if request["method"] == "eth_getLogs" and len(request["params"][0]["topics"]) == 1:
                     answer["result"] = []
             return answers
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from tests.torture.evidence import Evidence, Request, Row
-from tests.torture.oracle import CHECKS, FLIGHT_MS, judge
+from tests.torture.oracle import CHECKS, FLIGHT_MS, violations_of
 from tests.torture.plan import make_plan
 from tests.torture.world import ChainTask, Past, replace_block
 
@@ -28,7 +28,7 @@ def honest() -> Evidence:
     ]
     rows += [Row(3, 2, TASKS[2].task_hash, "final_other", True, ANSWERS[2], 1)]
     rows += [Row(4, 2, GONE.task_hash, "orphaned", False, "0xdd", 1)]
-    said = {(task.index, task.task_hash): {ANSWERS[task.index]} for task in TASKS} | {(2, GONE.task_hash): {"0xdd"}}
+    answers = {(task.index, task.task_hash): {ANSWERS[task.index]} for task in TASKS} | {(2, GONE.task_hash): {"0xdd"}}
     return Evidence(
         make_plan(3, 1, 1, 1, 1.0),
         past,
@@ -37,7 +37,7 @@ def honest() -> Evidence:
         sent,
         rows,
         Counter({(None, "seen"): 4, ("seen", "ready"): 4}),
-        said,
+        answers,
         Counter(),
         Counter(),
         [{"state": row.state} for row in rows],
@@ -80,10 +80,10 @@ LIES: list[tuple[str, Callable[[Evidence], object]]] = [
     ("false failure", lambda e: change(e, 1, state="orphaned")),
     ("wrong task", never_on_chain),
     ("wrong task", lambda e: send(e, NOW_MS + 501 + FLIGHT_MS, GONE, "0xdd")),
-    ("wrong task", lambda e: e.said.update({(0, TASKS[0].task_hash): {"0x77"}})),
+    ("wrong task", lambda e: e.hook_answers.update({(0, TASKS[0].task_hash): {"0x77"}})),
     ("late", too_late),
     ("unrecorded", lambda e: send(e, NOW_MS, TASKS[0], ANSWERS[0])),
-    ("unrecorded", lambda e: e.moves.update([("final", "seen")])),
+    ("unrecorded", lambda e: e.transitions.update([("final", "seen")])),
     ("miscounted", lambda e: e.listed.pop()),
     ("miscounted", lambda e: e.proof.update(known=2)),
     ("miscounted", lambda e: setattr(e, "proof_code", 1)),
@@ -93,14 +93,14 @@ LIES: list[tuple[str, Callable[[Evidence], object]]] = [
 
 
 def test_an_honest_story_passes_every_check() -> None:
-    assert judge(honest()) == {name: [] for name in CHECKS}
+    assert violations_of(honest()) == {name: [] for name in CHECKS}
 
 
 @pytest.mark.parametrize(("check", "lie"), LIES)
 def test_each_lie_is_found_by_its_check(check: str, lie: Callable[[Evidence], object]) -> None:
     evidence = honest()
     lie(evidence)
-    assert judge(evidence)[check]
+    assert violations_of(evidence)[check]
 
 
 def test_every_check_has_a_lie_it_finds() -> None:

@@ -78,34 +78,34 @@ async def test_each_fault_changes_the_answer_once_and_is_written_down(tmp_path: 
             assert proxy.faults.struck[kind] == 1, kind
             assert proxy.faults.active == (), kind
             assert await ask(proxy.url("a"), asked) == honest, f"{kind} outlived its one time"
-        assert {one["fault"] for one in read_lines(tmp_path / "faults.jsonl")} == {*K} - {*PUSH}
+        assert {strike["fault"] for strike in read_lines(tmp_path / "faults.jsonl")} == {*K} - {*PUSH}
 
 
 async def test_each_refusal_of_a_receipt_is_one_that_nodes_give(tmp_path: Path) -> None:
     async with proxied(tmp_path) as (_, proxy, asked):
         proxy.faults.add(RpcFault(K.RECEIPTS_REFUSED, endpoint="a"))
-        said = [(await ask(proxy.url("a"), asked))[1][-1] for _ in range(30)]
-        errors = {one["error"]["message"].split(" e")[0] for one in said if "error" in one}
+        replies = [(await ask(proxy.url("a"), asked))[1][-1] for _ in range(30)]
+        errors = {reply["error"]["message"].split(" e")[0] for reply in replies if "error" in reply}
         assert errors == {"transaction indexing is in progress", "the method"}
-        pending = [one["result"] for one in said if "error" not in one]
-        assert pending and all(one["blockHash"] is None for one in pending)
-        assert {one["transactionHash"] for one in pending} == {"0x" + "77" * 32}
+        pending = [reply["result"] for reply in replies if "error" not in reply]
+        assert pending and all(reply["blockHash"] is None for reply in pending)
+        assert {reply["transactionHash"] for reply in pending} == {"0x" + "77" * 32}
 
 
 async def pushed(socket: aiohttp.ClientWebSocketResponse, count: int) -> list[dict[str, Any]]:
     """That many notifications, or as many as come before the connection closes or falls silent."""
-    found: list[dict[str, Any]] = []
+    messages: list[dict[str, Any]] = []
     try:
         async with asyncio.timeout(1.5):
-            while len(found) < count:
+            while len(messages) < count:
                 message = await socket.receive()
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     break
-                if "params" in (said := json.loads(message.data)):
-                    found.append(said["params"]["result"])
+                if "params" in (body := json.loads(message.data)):
+                    messages.append(body["params"]["result"])
     except TimeoutError:
         pass
-    return found
+    return messages
 
 
 @pytest.mark.parametrize("kind", PUSH)
@@ -136,4 +136,4 @@ async def test_each_fault_of_the_push_changes_what_is_pushed(kind: RpcFaultKind,
 
 
 def test_there_are_thirty_ways_to_refuse_a_range() -> None:
-    assert len({words for _, _, words in RANGE_DIALECTS}) >= 30
+    assert len({message for _, _, message in RANGE_DIALECTS}) >= 30

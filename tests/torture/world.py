@@ -66,7 +66,7 @@ class World:
 
     def __init__(self, net: Devnet, rig: Rig, proxy: RpcProxy, chance: random.Random) -> None:
         self.net, self.rig, self.proxy, self.chance = net, rig, proxy, chance
-        self.turn = asyncio.Lock()
+        self.lock = asyncio.Lock()
         self.past = Past()
         self.daemon: Daemon | None = None
         self._number = 0
@@ -87,13 +87,13 @@ class World:
         return bytes([manner]) + self._number.to_bytes(31, "big")
 
     async def create(self, messages: list[bytes], threshold: int = 66) -> None:
-        async with self.turn:
+        async with self.lock:
             await self.net.create_tasks(messages, threshold)
             self.past.done["tasks made"] += len(messages)
             await self._saw_head()
 
     async def mine(self, blocks: int = 1) -> int:
-        async with self.turn:
+        async with self.lock:
             await self.net.mine(blocks)
             return await self._saw_head()
 
@@ -116,18 +116,18 @@ class World:
 
     async def chain_responses(self) -> list[tuple[int, str]]:
         """(index, answer) of every response on the chain."""
-        found = [decode_response(bytes.fromhex(log["data"][2:])) for log in await self._logs(TASK_RESPONDED, 0)]
-        return [(index, hexed(message)) for index, message in found]
+        responses = [decode_response(bytes.fromhex(log["data"][2:])) for log in await self._logs(TASK_RESPONDED, 0)]
+        return [(index, hexed(message)) for index, message in responses]
 
     async def _logs(self, topic: bytes, first: int) -> list[dict[str, Any]]:
         """In pages: a long run has more logs than one answer should hold."""
         end = await self.net.chain.head()
         where = {"address": self.net.task_manager, "topics": [hexed(topic)]}
-        found: list[dict[str, Any]] = []
+        logs: list[dict[str, Any]] = []
         for begin in range(first, end + 1, PAGE_BLOCKS):
             span = {"fromBlock": hex(begin), "toBlock": hex(min(begin + PAGE_BLOCKS - 1, end))}
-            found += await self.net.chain.rpc.call("eth_getLogs", where | span)
-        return found
+            logs += await self.net.chain.rpc.call("eth_getLogs", where | span)
+        return logs
 
     @asynccontextmanager
     async def rewriting(self, first: int) -> AsyncIterator[None]:
@@ -150,8 +150,8 @@ class World:
         """False, and a note of how it ended, when nobody had ordered it to end."""
         if self.daemon is None or self.daemon.running:
             return True
-        words = self.daemon.log.strip()[-1500:]
-        self.past.deaths.append(f"exit code {self.daemon.process.returncode}: {words}")
+        log_tail = self.daemon.log.strip()[-1500:]
+        self.past.deaths.append(f"exit code {self.daemon.process.returncode}: {log_tail}")
         self.daemon = None
         return False
 

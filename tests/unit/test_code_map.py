@@ -19,10 +19,10 @@ def drawn() -> set[str]:
         while above[-1][0] >= depth:
             above.pop()
         folder = inner = above[-1][1]
-        for found in re.finditer(r"(?<![\w./])(\w+(?:/|\.py))(?![\w/*])", line):
-            name = found[1]
+        for match in re.finditer(r"(?<![\w./])(\w+(?:/|\.py))(?![\w/*])", line):
+            name = match[1]
             paths.add(inner + name if (ROOT / inner / name).exists() else folder + name)
-            if found.start() == depth and name.endswith("/"):
+            if match.start() == depth and name.endswith("/"):
                 inner = folder + name
                 above.append((depth, inner))
     return paths

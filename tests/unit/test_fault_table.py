@@ -20,7 +20,7 @@ from watcher.devnet.faults import FaultKind
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "dev" / "faults.md"
 SECTIONS = {"R": 64, "C": 19, "H": 20, "P": 33, "D": 22, "X": 16, "K": 21, "S": 28}
-IDS = [f"{letter}{number}" for letter, size in SECTIONS.items() for number in range(1, size + 1)]
+IDS = [f"{section}{number}" for section, size in SECTIONS.items() for number in range(1, size + 1)]
 NOT_COVERED = "not covered:"
 TORTURE = {
     *(f"rpc.{kind}" for kind in RpcFaultKind),
@@ -29,7 +29,7 @@ TORTURE = {
     *(f"reorg {fate}" for fate in FATES),
     "SIGKILL",
 }
-NAMES = {"torture": TORTURE, "simulation": {*FAULTS}, "planted": {one.name for one in MUTANTS}}
+NAMES = {"torture": TORTURE, "simulation": {*FAULTS}, "planted": {mutant.name for mutant in MUTANTS}}
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Row:
     reason: str
 
     @property
-    def standing(self) -> str:
+    def coverage(self) -> str:
         if self.reason:
             return "partly covered" if self.tests or self.runs else "not covered"
         return "covered by tests" if self.tests else "covered by torture or simulation only"
@@ -51,17 +51,17 @@ class Row:
 def read(line: str) -> Row:
     """One line of the table: the proofs stand in `code`, and the reason behind "not covered: " ends the line."""
     ident, fault, answer, proof = (cell.strip() for cell in line.strip().strip("|").split(" | "))
-    proofs, found, reason = proof.partition(NOT_COVERED)
+    proofs, separator, reason = proof.partition(NOT_COVERED)
     named = re.findall(r"`([^`]+)`", proofs)
     left = re.sub(r"`[^`]+`|[\s,;]", "", proofs)
     assert left == "", f"{ident}: neither a proof nor a reason: {left}"
-    assert bool(found) == bool(reason.strip()), f"{ident}: a reason without words"
-    tests = tuple(one for one in named if "::" in one)
+    assert bool(separator) == bool(reason.strip()), f"{ident}: a reason without words"
+    tests = tuple(name for name in named if "::" in name)
     runs = []
-    for one in named:
-        if "::" not in one:
-            kind, colon, name = one.partition(": ")
-            assert colon, f"{ident}: what is {one}?"
+    for proof_name in named:
+        if "::" not in proof_name:
+            kind, colon, name = proof_name.partition(": ")
+            assert colon, f"{ident}: what is {proof_name}?"
             runs.append((kind, name))
     return Row(ident, fault, answer, tests, tuple(runs), reason.strip())
 
@@ -86,10 +86,10 @@ def functions(path: Path) -> frozenset[str]:
 
 def test_every_fault_is_there_once_and_in_order() -> None:
     assert len(IDS) == 223
-    assert [one.ident for one in rows()] == IDS
+    assert [row.ident for row in rows()] == IDS
 
 
-@pytest.mark.parametrize("row", rows(), ids=lambda one: one.ident)
+@pytest.mark.parametrize("row", rows(), ids=lambda row: row.ident)
 def test_what_is_named_exists(row: Row) -> None:
     assert row.fault
     assert row.answer
@@ -105,23 +105,23 @@ def test_what_is_named_exists(row: Row) -> None:
 
 
 def test_the_counts_on_the_page_are_those_of_its_rows() -> None:
-    counts = Counter(one.standing for one in rows())
+    counts = Counter(row.coverage for row in rows())
     text = PAGE.read_text()
     print(dict(counts))
-    for standing in ("covered by tests", "covered by torture or simulation only", "partly covered", "not covered"):
-        assert f"| {standing} | {counts[standing]} |" in text, f"{standing}: {counts[standing]}"
+    for coverage in ("covered by tests", "covered by torture or simulation only", "partly covered", "not covered"):
+        assert f"| {coverage} | {counts[coverage]} |" in text, f"{coverage}: {counts[coverage]}"
     assert sum(counts.values()) == len(IDS)
 
 
 def test_a_row_that_proves_nothing_is_noticed() -> None:
     good = read("| R1 | a | b | `tests/unit/test_x.py::test_y`, `torture: rpc.lag` |")
-    assert (good.standing, good.tests, good.runs) == (
+    assert (good.coverage, good.tests, good.runs) == (
         "covered by tests",
         ("tests/unit/test_x.py::test_y",),
         (("torture", "rpc.lag"),),
     )
-    assert read("| R1 | a | b | `torture: rpc.lag`; not covered: two of them |").standing == "partly covered"
-    assert read("| R1 | a | b | not covered: no way here |").standing == "not covered"
+    assert read("| R1 | a | b | `torture: rpc.lag`; not covered: two of them |").coverage == "partly covered"
+    assert read("| R1 | a | b | not covered: no way here |").coverage == "not covered"
     with pytest.raises(AssertionError, match="neither a proof nor a reason"):
         read("| R1 | a | b | surely fine |")
     with pytest.raises(AssertionError, match="a reason without words"):

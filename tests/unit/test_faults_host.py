@@ -75,7 +75,7 @@ def test_program_works_under_odd_options_of_the_interpreter(flags: list[str], tm
     done = subprocess.run(
         command, capture_output=True, timeout=60, check=False, env=environ, cwd=Path(__file__).parents[2]
     )
-    said = done.stderr.decode("utf-8", "replace")
-    assert done.returncode == 78, said
-    assert "chain.chain_id: must be 1 or more" in said
-    assert "Traceback" not in said
+    output = done.stderr.decode("utf-8", "replace")
+    assert done.returncode == 78, output
+    assert "chain.chain_id: must be 1 or more" in output
+    assert "Traceback" not in output

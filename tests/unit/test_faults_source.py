@@ -38,7 +38,7 @@ def test_nothing_from_outside_can_become_code() -> None:
                 for name in node.names}  # fmt: skip
     imported |= {(node.module or "").split(".")[0]: where for where, node in nodes(PACKAGE)
                  if isinstance(node, ast.ImportFrom)}  # fmt: skip
-    assert "tomllib" in imported, "this would be found"
+    assert "tomllib" in imported, "this would be statements"
     assert {name: where for name, where in imported.items() if name in forbidden} == {}
     builtins = [where for where, node in nodes(PACKAGE) if isinstance(node, ast.Call)
                 and isinstance(node.func, ast.Name) and node.func.id in ("eval", "exec", "compile")]  # fmt: skip
@@ -47,18 +47,18 @@ def test_nothing_from_outside_can_become_code() -> None:
 
 def test_no_statement_for_the_database_is_put_together_from_text_of_others() -> None:
     """What SQLite takes no parameters for is a PRAGMA; all else is a constant, or built by SQLAlchemy."""
-    wrong, found = [], 0
+    wrong, statements = [], 0
     for where, node in nodes(PACKAGE):
         if called(node) not in ("execute", "executemany", "exec_driver_sql", "executescript", "text"):
             continue
         assert isinstance(node, ast.Call)
         for part in node.args[:1]:
-            found += 1
+            statements += 1
             if isinstance(part, ast.JoinedStr) and not ast.unparse(part).lstrip("f'\"").startswith("PRAGMA "):
                 wrong.append(where)
             if isinstance(part, ast.Call) and called(part) == "format":
                 wrong.append(where)
-    assert found > 10
+    assert statements > 10
     assert wrong == []
 
 
@@ -74,24 +74,30 @@ def test_no_two_processes_draw_the_same_pauses() -> None:
 
 def test_every_file_of_the_lock_has_its_hash() -> None:
     packages = tomllib.loads((ROOT / "uv.lock").read_text())["package"]
-    files = [file for one in packages for file in [*one.get("wheels", []), *filter(None, [one.get("sdist")])]]
+    files = [
+        file for package in packages for file in [*package.get("wheels", []), *filter(None, [package.get("sdist")])]
+    ]
     assert len(files) > 50
     assert all(file["hash"].startswith("sha256:") for file in files)
-    elsewhere = [one["name"] for one in packages if not {"registry", "editable"} & set(one["source"])]
+    elsewhere = [package["name"] for package in packages if not {"registry", "editable"} & set(package["source"])]
     assert elsewhere == []
 
 
 def options(command: Any, name: str = "watcher") -> Iterator[tuple[str, str]]:
     """Every option and argument of a command and of those below it."""
     yield from ((name, option) for parameter in command.params for option in (*parameter.opts, parameter.name or ""))
-    for below, one in getattr(command, "commands", {}).items():
-        yield from options(one, f"{name} {below}")
+    for below, subcommand in getattr(command, "commands", {}).items():
+        yield from options(subcommand, f"{name} {below}")
 
 
 def test_no_option_takes_a_secret() -> None:
     """A command line is shown to every user of the machine; what needs a password takes it from elsewhere."""
-    found = list(options(typer.main.get_command(app)))
-    assert ("watcher run", "--config") in found
-    wrong = [one for one in found if any(word in one[1].lower() for word in ("passw", "secret", "token", "url", "key"))]
+    all_options = list(options(typer.main.get_command(app)))
+    assert ("watcher run", "--config") in all_options
+    wrong = [
+        option
+        for option in all_options
+        if any(word in option[1].lower() for word in ("passw", "secret", "token", "url", "key"))
+    ]
     # The devnet's password is made up by it, printed by it, and worth nothing elsewhere.
-    assert [one for one in wrong if not one[0].startswith(("watcher devnet", "watcher demo"))] == []
+    assert [option for option in wrong if not option[0].startswith(("watcher devnet", "watcher demo"))] == []

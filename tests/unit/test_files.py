@@ -34,7 +34,7 @@ def test_any_bytes_are_read_or_a_value_error(body: bytes) -> None:
 def test_deep_nesting_is_refused_when_web3_has_raised_the_recursion_limit(opening: str, closed: bool) -> None:
     # In a process of its own: without the guard this is a segmentation fault, not an exception.
     pairs = {"[": "]", "{": "}"}
-    closing = "".join(pairs[letter] for letter in reversed(opening) if letter in pairs) if closed else ""
+    closing = "".join(pairs[bracket] for bracket in reversed(opening) if bracket in pairs) if closed else ""
     program = f"""
 import sys
 from watcher import files

@@ -32,81 +32,81 @@ async def test_wait_ends_when_as_many_slots_are_free_as_asked_for() -> None:
 
 
 async def test_wait_ends_at_once_when_a_slot_is_free_and_else_by_its_limit() -> None:
-    flight, gate = InFlight(1), asyncio.Event()
+    jobs, gate = InFlight(1), asyncio.Event()
     async with asyncio.timeout(LONG_S):
-        await flight.wait_for_room(10 * LONG_S)
-    flight.start(_wait(gate), "piece")
-    await flight.wait_for_room(0.01)
-    assert flight.room == 0
+        await jobs.wait_for_room(10 * LONG_S)
+    jobs.start(_wait(gate), "piece")
+    await jobs.wait_for_room(0.01)
+    assert jobs.room == 0
     gate.set()
-    await flight.drain()
+    await jobs.drain()
 
 
 async def test_failure_of_a_job_ends_the_wait_and_is_raised_by_the_next_call() -> None:
-    flight, gate = InFlight(2), asyncio.Event()
+    jobs, gate = InFlight(2), asyncio.Event()
 
     async def fails() -> None:
         await gate.wait()
         raise ValueError("a bug")
 
-    flight.start(fails(), "piece")
-    waiting = asyncio.create_task(flight.wait_for_room(10 * LONG_S, 2))
+    jobs.start(fails(), "piece")
+    waiting = asyncio.create_task(jobs.wait_for_room(10 * LONG_S, 2))
     await asyncio.sleep(0)
     gate.set()
     await asyncio.wait_for(waiting, LONG_S)
     with pytest.raises(ValueError, match="a bug"):
-        _ = flight.room
-    assert flight.room == 2
+        _ = jobs.room
+    assert jobs.room == 2
 
 
 async def test_job_without_a_slot_is_awaited_by_drain() -> None:
-    flight, landed, written = InFlight(1), asyncio.Event(), asyncio.Event()
-    told: list[str] = []
+    jobs, landed, written = InFlight(1), asyncio.Event(), asyncio.Event()
+    lines: list[str] = []
 
     async def piece() -> None:
         await landed.wait()
-        flight.release_slot()
+        jobs.release_slot()
         await written.wait()
-        told.append("written")
+        lines.append("written")
 
-    flight.start(piece(), "piece")
-    waiting = asyncio.create_task(flight.wait_for_room(10 * LONG_S))
+    jobs.start(piece(), "piece")
+    waiting = asyncio.create_task(jobs.wait_for_room(10 * LONG_S))
     await asyncio.sleep(0)
-    assert flight.room == 0
+    assert jobs.room == 0
     landed.set()
     await asyncio.wait_for(waiting, LONG_S)
-    assert (flight.room, len(flight), told) == (1, 0, [])
-    draining = asyncio.create_task(flight.drain())
+    assert (jobs.room, len(jobs), lines) == (1, 0, [])
+    draining = asyncio.create_task(jobs.drain())
     await asyncio.sleep(0)
     assert not draining.done(), "what is not written down yet is awaited"
     written.set()
     await asyncio.wait_for(draining, LONG_S)
-    assert told == ["written"]
+    assert lines == ["written"]
 
 
 async def test_failure_of_a_job_without_a_slot_is_raised_and_drain_cancels_it() -> None:
-    flight, never = InFlight(2), asyncio.Event()
+    jobs, never = InFlight(2), asyncio.Event()
     cancelled: list[str] = []
 
     async def fails() -> None:
-        flight.release_slot()
+        jobs.release_slot()
         raise ValueError("a bug")
 
     async def waits() -> None:
-        flight.release_slot()
+        jobs.release_slot()
         try:
             await never.wait()
         except asyncio.CancelledError:
             cancelled.append("ending")
             raise
 
-    flight.start(fails(), "fails")
-    flight.start(waits(), "waits")
+    jobs.start(fails(), "fails")
+    jobs.start(waits(), "waits")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     with pytest.raises(ValueError, match="a bug"):
-        _ = flight.room
-    draining = asyncio.create_task(flight.drain())
+        _ = jobs.room
+    draining = asyncio.create_task(jobs.drain())
     await asyncio.sleep(0)
     draining.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -114,7 +114,7 @@ async def test_failure_of_a_job_without_a_slot_is_raised_and_drain_cancels_it() 
     assert await asyncio.wait_for(_until(cancelled), LONG_S) == ["ending"]
 
 
-async def _until(told: list[str]) -> list[str]:
-    while not told:  # noqa: ASYNC110 - it comes with the next turns of the loop
+async def _until(lines: list[str]) -> list[str]:
+    while not lines:  # noqa: ASYNC110 - it comes with the next turns of the loop
         await asyncio.sleep(0)
-    return told
+    return lines

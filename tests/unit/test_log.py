@@ -58,8 +58,8 @@ def lines(stream: IO[str]) -> Lines:
 
 def as_journal(stream: IO[str]) -> str:
     """How the service manager would name this stream, were it the journal's."""
-    found = os.fstat(stream.fileno())
-    return f"{found.st_dev}:{found.st_ino}"
+    stat = os.fstat(stream.fileno())
+    return f"{stat.st_dev}:{stat.st_ino}"
 
 
 def run(script: str, *, environ: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
@@ -159,13 +159,13 @@ def test_an_exception_is_one_line_with_its_cause_and_no_local_values(stream: IO[
 
 @settings(max_examples=150)
 @given(st.text(), st.text(), st.sampled_from(["text", "json"]))
-def test_text_from_outside_stays_on_its_line(message: str, words: str, form: str) -> None:
+def test_text_from_outside_stays_on_its_line(message: str, reason: str, form: str) -> None:
     read, write = os.pipe()
     with os.fdopen(read, "rb") as reader:
         with os.fdopen(write, "w") as stream:
             set_up("info", form, redactor=Redactor(SECRETS), environ={}, stream=stream)
-            logger.bind(task=words).info(f"{message}{PASSWORD}")
-            logger.info("{}: {words}", message, words=words)
+            logger.bind(task=reason).info(f"{message}{PASSWORD}")
+            logger.info("{}: {reason}", message, reason=reason)
             logging.getLogger("library").warning("%s {} {0.__class__}", message)
             logger.opt(exception=ValueError(message + RPC_URL)).error("x")
             logger.remove()
@@ -197,9 +197,9 @@ def test_libraries_speak_from_warning_on_under_their_own_name(stream: IO[str], l
     for name in ("web3", "aiohttp.client", "apscheduler", "sqlalchemy.engine", "httpx", "asyncio", "anything"):
         logging.getLogger(name).info("quiet")
         logging.getLogger(name).warning("heard {}")
-    said = [json.loads(line) for line in lines()]
-    assert [entry["message"] for entry in said] == ["heard {}"] * 7
-    assert said[1]["logger"] == "aiohttp.client"
+    records = [json.loads(line) for line in lines()]
+    assert [entry["message"] for entry in records] == ["heard {}"] * 7
+    assert records[1]["logger"] == "aiohttp.client"
 
 
 def test_a_value_that_cannot_be_shown_costs_its_record_only(stream: IO[str], lines: Lines) -> None:
@@ -227,10 +227,10 @@ def test_a_terminal_gets_colours_unless_it_asks_for_none() -> None:
         process = run(f"set_up('info', {form!r}); logger.info('hello')", environ=environ, stderr=terminal)
         process.communicate(timeout=30)
         os.close(terminal)
-        shown = os.read(main, 4096).decode()
+        printed = os.read(main, 4096).decode()
         os.close(main)
-        assert "hello" in shown
-        assert ("\x1b[" in shown) is coloured
+        assert "hello" in printed
+        assert ("\x1b[" in printed) is coloured
 
 
 def test_log_goes_on_when_its_reader_stalls() -> None:
@@ -257,8 +257,8 @@ logger.info("after")
     assert b"line 0\n" in early
     assert b"line 19999\n" not in early
     kept = early.count(b": line ") - (not early.endswith(b"\n"))
-    told = next(line for line in late.splitlines() if "were lost" in line)
-    assert int(told.split()[0]) + kept == 20_000
+    line = next(line for line in late.splitlines() if "were lost" in line)
+    assert int(line.split()[0]) + kept == 20_000
     assert late.endswith("after\n")
 
 
@@ -290,10 +290,10 @@ raise ValueError("main {PASSWORD}")
 """
     process = run(script, stderr=subprocess.PIPE)
     _, err = process.communicate(timeout=30)
-    said = err.decode().splitlines()
+    logged = err.decode().splitlines()
     assert process.returncode == 1
-    assert len(said) == 3
-    for line, where in zip(said, ("thread", "finalizer", "main"), strict=True):
+    assert len(logged) == 3
+    for line, where in zip(logged, ("thread", "finalizer", "main"), strict=True):
         assert f"ValueError: {where} [redacted]" in line
         assert PASSWORD not in line
 

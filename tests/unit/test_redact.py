@@ -20,9 +20,9 @@ around = st.text(alphabet=string.ascii_letters + " =,.", max_size=12)
 
 @given(st.text())
 def test_escaped_text_is_printable_and_plain_text_stays_as_it_is(text: str) -> None:
-    shown = escape(text)
-    assert shown.isprintable()
-    assert (shown == text) == text.isprintable()
+    redacted = escape(text)
+    assert redacted.isprintable()
+    assert (redacted == text) == text.isprintable()
 
 
 @pytest.mark.parametrize(
@@ -34,7 +34,7 @@ def test_characters_that_break_or_turn_a_line_are_spelled_out(char: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("see http://127.0.0.1:8545.", "see http://127.0.0.1:8545."),
         ("https://u:p@h.example/v2/key?x=1#f", "https://h.example/..."),
@@ -49,12 +49,12 @@ def test_characters_that_break_or_turn_a_line_are_spelled_out(char: str) -> None
         ("no url here: 1//2", "no url here: 1//2"),
     ],
 )
-def test_of_a_url_only_scheme_host_and_port_are_left(text: str, shown: str) -> None:
-    assert hide_urls(text) == shown
+def test_of_a_url_only_scheme_host_and_port_are_left(text: str, expected: str) -> None:
+    assert hide_urls(text) == expected
 
 
 @pytest.mark.parametrize(
-    ("url", "shown"),
+    ("url", "expected"),
     [
         (URL, "https://rpc.example:8443"),
         ("http://127.0.0.1:8545", "http://127.0.0.1:8545"),
@@ -62,8 +62,8 @@ def test_of_a_url_only_scheme_host_and_port_are_left(text: str, shown: str) -> N
         ("hunter22", HIDDEN),
     ],
 )
-def test_one_url_is_shown_by_its_origin(url: str, shown: str) -> None:
-    assert show_url(url) == shown
+def test_one_url_is_shown_by_its_origin(url: str, expected: str) -> None:
+    assert show_url(url) == expected
 
 
 @given(secrets, around, around, st.binary(max_size=9), st.binary(max_size=9))
@@ -93,8 +93,8 @@ def test_a_secret_is_hidden_in_every_form(secret: str, before: str, after: str, 
 @given(st.binary(max_size=12), st.binary(max_size=12))
 def test_what_is_left_of_base64_does_not_give_the_secret_back(head: bytes, tail: bytes) -> None:
     secret = b"correct horse"
-    shown = Redactor([secret.decode()])(base64.b64encode(head + secret + tail).decode())
-    left = shown.split(HIDDEN)
+    redacted = Redactor([secret.decode()])(base64.b64encode(head + secret + tail).decode())
+    left = redacted.split(HIDDEN)
     assert len(left) == 2
     assert len(left[0]) <= (len(head) * 8 + 5) // 6
     # At most the bits of the last byte that share a character with what follows.
@@ -121,9 +121,9 @@ def test_what_is_left_of_base64_does_not_give_the_secret_back(head: bytes, tail:
     ],
 )
 def test_the_parts_of_a_url_are_hidden_on_their_own(text: str) -> None:
-    shown = Redactor([URL])(text)
+    redacted = Redactor([URL])(text)
     for part in (KEY, "Zz99Yy88", "pass99word", base64.b64encode(b"user:pass99word").decode()):
-        assert part.lower() not in shown.lower()
+        assert part.lower() not in redacted.lower()
 
 
 def test_a_url_among_the_secrets_still_shows_its_host() -> None:

@@ -34,12 +34,12 @@ def test_no_state_moves_to_itself(state: State) -> None:
 
 
 def reachable(start: State, without: frozenset[State] = frozenset()) -> set[State]:
-    found, ahead = {start}, [start]
+    seen, ahead = {start}, [start]
     while ahead:
-        fresh = LEGAL[ahead.pop()] - found - without
-        found |= fresh
+        fresh = LEGAL[ahead.pop()] - seen - without
+        seen |= fresh
         ahead += fresh
-    return found
+    return seen
 
 
 def test_every_state_can_be_reached_from_the_first_sight() -> None:

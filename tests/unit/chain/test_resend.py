@@ -18,7 +18,7 @@ def sent(attempts: int, *, deadline: int | None = None, deadline_s: int | None =
 
 
 @pytest.mark.parametrize(
-    ("held", "expected"),
+    ("open_task", "expected"),
     [
         (sent(1), Pause(at_block=110)),
         (sent(5), Pause(at_block=260)),
@@ -32,8 +32,8 @@ def sent(attempts: int, *, deadline: int | None = None, deadline_s: int | None =
         (sent(9, deadline_s=999_000), Pause()),
     ],
 )
-def test_pause_doubles_and_takes_half_of_what_is_left_at_most(held: OpenTask, expected: Pause) -> None:
-    assert pause(held, Header(100, b"", b"", 1_000_000), 5) == expected
+def test_pause_doubles_and_takes_half_of_what_is_left_at_most(open_task: OpenTask, expected: Pause) -> None:
+    assert pause(open_task, Header(100, b"", b"", 1_000_000), 5) == expected
 
 
 def test_pause_is_none_when_the_time_of_the_block_is_unknown() -> None:

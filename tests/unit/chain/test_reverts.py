@@ -70,9 +70,9 @@ def test_text_means_the_same_as_data_and_as_message(text: str, meaning: Meaning)
 @pytest.mark.parametrize(("name", "meaning"), ERRORS)
 def test_a_custom_error_is_known_by_its_selector(name: str, meaning: Meaning) -> None:
     data = keccak(f"{name}()".encode())[:4]
-    found = refusal(Reverted("execution reverted", data))
-    assert found.meaning is meaning
-    assert found.reason == (f"{name}()" if meaning is not Meaning.UNCLEAR else f"a custom error 0x{data.hex()}")
+    reading = refusal(Reverted("execution reverted", data))
+    assert reading.meaning is meaning
+    assert reading.reason == (f"{name}()" if meaning is not Meaning.UNCLEAR else f"a custom error 0x{data.hex()}")
 
 
 def test_the_selectors_are_those_of_the_chain() -> None:
@@ -80,16 +80,16 @@ def test_the_selectors_are_those_of_the_chain() -> None:
     assert (ERROR.hex(), PANIC.hex()) == ("08c379a0", "4e487b71")
 
 
-@pytest.mark.parametrize(("code", "words"), [(0x11, "overflow"), (0x32, "outside its array"), (0x99, "unknown kind")])
-def test_panic_is_named_and_holds_nothing_back(code: int, words: str) -> None:
-    found = refusal(Reverted("execution reverted", PANIC + code.to_bytes(32)))
-    assert found.meaning is Meaning.UNCLEAR
-    assert found.reason.startswith(f"Panic(0x{code:02x})")
-    assert words in found.reason
+@pytest.mark.parametrize(("code", "message"), [(0x11, "overflow"), (0x32, "outside its array"), (0x99, "unknown kind")])
+def test_panic_is_named_and_holds_nothing_back(code: int, message: str) -> None:
+    reading = refusal(Reverted("execution reverted", PANIC + code.to_bytes(32)))
+    assert reading.meaning is Meaning.UNCLEAR
+    assert reading.reason.startswith(f"Panic(0x{code:02x})")
+    assert message in reading.reason
 
 
 @pytest.mark.parametrize(
-    "said",
+    "reverted",
     [
         Reverted("execution reverted", None),
         Reverted("execution reverted", b""),
@@ -100,10 +100,10 @@ def test_panic_is_named_and_holds_nothing_back(code: int, words: str) -> None:
         Reverted("execution reverted", PANIC + b"\xff" * 32),
     ],
 )
-def test_revert_without_reason_holds_nothing_back(said: Reverted) -> None:
-    found = refusal(said)
-    assert found.meaning is Meaning.UNCLEAR
-    assert found.reason
+def test_revert_without_reason_holds_nothing_back(reverted: Reverted) -> None:
+    reading = refusal(reverted)
+    assert reading.meaning is Meaning.UNCLEAR
+    assert reading.reason
 
 
 OWN = errors_in_abi(
@@ -120,36 +120,40 @@ OWN = errors_in_abi(
 
 def test_custom_error_of_the_contract_is_named_and_unclear() -> None:
     late = keccak(b"TooLate(uint64,bytes4)")[:4]
-    said = refusal(Reverted("execution reverted", late + encode(["uint64", "bytes4"], [9, b"abcd"])), OWN)
-    assert (said.meaning, said.reason, said.kind) == (Meaning.UNCLEAR, "TooLate(until=9, 0x61626364)", "TooLate")
+    reading = refusal(Reverted("execution reverted", late + encode(["uint64", "bytes4"], [9, b"abcd"])), OWN)
+    assert (reading.meaning, reading.reason, reading.kind) == (
+        Meaning.UNCLEAR,
+        "TooLate(until=9, 0x61626364)",
+        "TooLate",
+    )
     bad = keccak(b"Bad(string,uint8[])")[:4]
     text = "already responded to the task\n\x1b"
-    said = refusal(Reverted("", bad + encode(["string", "uint8[]"], [text, [1, 2]])), OWN)
-    assert said.reason == "Bad(why=already responded to the task\\n\\x1b, (1, 2))"
-    assert said.meaning is Meaning.UNCLEAR
-    said = refusal(Reverted("", bad + b"\xff" * 40), OWN)
-    assert said.reason == "Bad, with values that cannot be decoded"
+    reading = refusal(Reverted("", bad + encode(["string", "uint8[]"], [text, [1, 2]])), OWN)
+    assert reading.reason == "Bad(why=already responded to the task\\n\\x1b, (1, 2))"
+    assert reading.meaning is Meaning.UNCLEAR
+    reading = refusal(Reverted("", bad + b"\xff" * 40), OWN)
+    assert reading.reason == "Bad, with values that cannot be decoded"
     assert len(OWN) == 2
 
 
 @given(tail=st.binary(max_size=300), selector=st.sampled_from(sorted(OWN)))
 def test_custom_error_survives_any_data(tail: bytes, selector: bytes) -> None:
-    said = refusal(Reverted("", selector + tail), OWN)
-    assert len(said.reason) <= WORDS_LIMIT
-    assert said.reason.isprintable()
+    reading = refusal(Reverted("", selector + tail), OWN)
+    assert len(reading.reason) <= WORDS_LIMIT
+    assert reading.reason.isprintable()
 
 
-@given(words=st.text(max_size=300), data=st.none() | st.binary(max_size=300))
-def test_refusal_survives_any_data(words: str, data: bytes | None) -> None:
-    found = refusal(Reverted(words, data))
-    assert len(found.reason) <= WORDS_LIMIT
+@given(message=st.text(max_size=300), data=st.none() | st.binary(max_size=300))
+def test_refusal_survives_any_data(message: str, data: bytes | None) -> None:
+    reading = refusal(Reverted(message, data))
+    assert len(reading.reason) <= WORDS_LIMIT
 
 
 @given(st.binary(max_size=400))
 def test_a_texts_bytes_come_out_printable(raw: bytes) -> None:
-    words = decoded(ERROR + encode(["bytes"], [raw]))
-    assert words.isprintable()
-    assert words.isascii()
+    text = decoded(ERROR + encode(["bytes"], [raw]))
+    assert text.isprintable()
+    assert text.isascii()
 
 
 def test_the_data_of_a_revert_is_found_where_nethermind_puts_it() -> None:

@@ -34,15 +34,15 @@ class Proven:
 @pytest.fixture
 def lines() -> Iterator[list[tuple[str, str, dict[str, Any]]]]:
     """Collect (level, event, fields) of each line."""
-    found: list[tuple[str, str, dict[str, Any]]] = []
+    records: list[tuple[str, str, dict[str, Any]]] = []
 
     def collect(message: Any) -> None:
         record = message.record
-        found.append((record["level"].name, record["message"].partition(":")[0], dict(record["extra"])))
+        records.append((record["level"].name, record["message"].partition(":")[0], dict(record["extra"])))
 
     logger.configure(patcher=lambda _: None)  # the log of the daemon, if a test set it up, writes bytes as text
     sink = logger.add(collect, level="INFO")
-    yield found
+    yield records
     logger.remove(sink)
 
 

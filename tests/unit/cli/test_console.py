@@ -26,10 +26,10 @@ HOSTILE = {
 }
 
 
-@pytest.mark.parametrize(("text", "shown"), HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize(("text", "printed"), HOSTILE.values(), ids=HOSTILE)
 @pytest.mark.parametrize("place", ["line", "cell", "header", "title"])
 def test_console_shows_text_as_it_stands(
-    place: str, text: str, shown: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    place: str, text: str, printed: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("FORCE_COLOR", "1")  # as on a terminal, where a style would show
@@ -37,8 +37,8 @@ def test_console_shows_text_as_it_stands(
     table.add_row(text if place == "cell" else "x" * 60)
     PlainConsole(to_stderr=True).print(text if place == "line" else table)
     out = capsys.readouterr().err
-    assert shown in out
-    assert text == shown or text not in out
+    assert printed in out
+    assert text == printed or text not in out
 
 
 def test_console_keeps_line_breaks(capsys: pytest.CaptureFixture[str]) -> None:
@@ -48,27 +48,27 @@ def test_console_keeps_line_breaks(capsys: pytest.CaptureFixture[str]) -> None:
 
 def _markup(tree: ast.AST) -> list[str]:
     """What of a module could have text read as markup."""
-    found = []
+    users = []
     for node in ast.walk(tree):
         match node:
             case ast.ImportFrom(module=str(module), names=names):
-                found += [f"{module}.{one.name}" for one in names if module == "rich" or one.name == "Console"]
+                users += [f"{module}.{name.name}" for name in names if module == "rich" or name.name == "Console"]
             case ast.Import(names=names):
-                found += [one.name for one in names if one.name.split(".")[0] == "rich"]
+                users += [name.name for name in names if name.name.split(".")[0] == "rich"]
             case ast.Attribute(attr="from_markup" | "from_ansi" as name):
-                found.append(name)
+                users.append(name)
             case ast.keyword(arg="markup", value=ast.Constant(value=True)):
-                found.append("markup=True")
+                users.append("markup=True")
             # A spinner reads a plain string as markup, whatever its console says.
             case ast.Call(func=ast.Attribute(attr="status", value=ast.Name(id="console")), args=[first, *_]):
-                found += ["status"] if not isinstance(first, ast.Call) else []
-    return found
+                users += ["status"] if not isinstance(first, ast.Call) else []
+    return users
 
 
 def test_no_other_module_reads_text_as_markup() -> None:
     used = {path: _markup(ast.parse(path.read_text())) for path in SOURCES.rglob("*.py") if path != HOME}
     assert len(used) > 100
-    assert {str(path): found for path, found in used.items() if found} == {}
+    assert {str(path): modules for path, modules in used.items() if modules} == {}
 
 
 @pytest.mark.parametrize(

@@ -22,8 +22,8 @@ async def test_answer_of_a_wrong_type_counts_as_a_failure_of_the_hook() -> None:
     async def run_hook(task: Task) -> Response:
         return Response(b"no uint256", "hook:respond@0", 1)
 
-    shape = SimpleNamespace(fields=lambda _task: {}, answer=convention("incredible-squaring").answer)
-    source = Source(cast("Any", None), cast("Any", SimpleNamespace(convention=shape)), cast("Any", None), SetClock())
+    preset = SimpleNamespace(fields=lambda _task: {}, answer=convention("incredible-squaring").answer)
+    source = Source(cast("Any", None), cast("Any", SimpleNamespace(convention=preset)), cast("Any", None), SetClock())
     observer = Observer(SetClock(), Metrics())
     calls = _wrap(source, Outside(run_hook, observer=observer), with_dry_run=False)
     assert calls.run_hook is not None

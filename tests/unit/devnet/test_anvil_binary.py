@@ -79,21 +79,21 @@ async def test_the_cache_spares_the_call_to_npm(environ: dict[str, str]) -> None
 
 async def test_npm_fills_the_cache_once_without_running_install_scripts(environ: dict[str, str]) -> None:
     installing_npm(environ)
-    said: list[str] = []
-    first = await find_anvil(environ=environ, say=said.append)
+    lines: list[str] = []
+    first = await find_anvil(environ=environ, say=lines.append)
     assert first == binary_below(cache_dir(environ))
     assert await find_anvil(environ=environ) == first
     calls = (Path(environ["HOME"]) / "npm.log").read_text().splitlines()
     assert len(calls) == 1
     assert "--ignore-scripts" in calls[0]
     assert "--fetch-retries=1" in calls[0]
-    assert len(said) == 1
+    assert len(lines) == 1
 
 
 async def test_two_searches_at_once_both_find_a_whole_installation(environ: dict[str, str]) -> None:
     installing_npm(environ)
-    found = await asyncio.gather(find_anvil(environ=environ), find_anvil(environ=environ))
-    assert found[0] == found[1] == binary_below(cache_dir(environ))
+    binaries = await asyncio.gather(find_anvil(environ=environ), find_anvil(environ=environ))
+    assert binaries[0] == binaries[1] == binary_below(cache_dir(environ))
     assert [path.name for path in cache_dir(environ).parent.iterdir()] == [cache_dir(environ).name]
 
 

@@ -33,7 +33,7 @@ MINIMAL = bytes.fromhex("363d3d373d3d3d363d73") + IMPLEMENTATION + bytes.fromhex
 
 
 @pytest.mark.parametrize(
-    ("age_s", "block_time_s", "words"),
+    ("age_s", "block_time_s", "message"),
     [
         (12, 12.0, None),
         (119, 1.0, None),
@@ -45,10 +45,10 @@ MINIMAL = bytes.fromhex("363d3d373d3d3d363d73") + IMPLEMENTATION + bytes.fromhex
         (601, 60.0, "the node is behind"),
     ],
 )
-def test_clock_doubt_follows_the_age_of_the_newest_block(age_s: int, block_time_s: float, words: str | None) -> None:
-    said = clock_doubt(age_s, block_time_s)
-    assert (said is None) == (words is None)
-    assert words is None or words in (said or "")
+def test_clock_doubt_follows_the_age_of_the_newest_block(age_s: int, block_time_s: float, message: str | None) -> None:
+    doubt = clock_doubt(age_s, block_time_s)
+    assert (doubt is None) == (message is None)
+    assert message is None or message in (doubt or "")
 
 
 MOUNTS = """\
@@ -82,25 +82,25 @@ def test_file_system_is_that_of_the_nearest_mount(folder: str, kind: str) -> Non
 
 def test_disk_in_memory_or_on_a_network_is_yellow(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
-    for kind, words in (("tmpfs", "lies in memory (tmpfs)"), ("nfs4", "on a network disk (nfs4)"), ("ext4", None)):
+    for kind, message in (("tmpfs", "lies in memory (tmpfs)"), ("nfs4", "on a network disk (nfs4)"), ("ext4", None)):
         mounts.write_text(f"x / {kind} rw 0 0\n")
         notes = Notes("ledger")
         check_disk(tmp_path, notes, mounts)
-        found = [one.words for one in notes.findings if one.check == "file system"]
-        assert (len(found), words is None or words in found[0]) == (words is not None, True)
+        messages = [finding.words for finding in notes.findings if finding.check == "file system"]
+        assert (len(messages), message is None or message in messages[0]) == (message is not None, True)
 
 
 def test_topics_are_named_by_count_and_five_at_most() -> None:
     stranger = bytes.fromhex("5a" * 32)
     assert describe_topics([]) == ""
-    said = describe_topics([convention("chainbase").created_topic, stranger, stranger])
-    assert said == "0x5a5a5a5a… ×2, NewTaskCreated of chainbase 0xb456431e… ×1"
-    assert describe_topics([bytes([one]) * 32 for one in range(9)]).endswith(", 4 more kinds")
+    described = describe_topics([convention("chainbase").created_topic, stranger, stranger])
+    assert described == "0x5a5a5a5a… ×2, NewTaskCreated of chainbase 0xb456431e… ×1"
+    assert describe_topics([bytes([number]) * 32 for number in range(9)]).endswith(", 4 more kinds")
 
 
-def managing(shape: Convention) -> TaskManager:
+def managing(convention: Convention) -> TaskManager:
     nodes = NodePool([cast("Any", SimpleNamespace(name="none"))], SystemClock(), Random(1))
-    return TaskManager(nodes, ADDRESS, shape, 100)
+    return TaskManager(nodes, ADDRESS, convention, 100)
 
 
 def own(folder: Path, event: str, more: str = "", values: str = '["$index"]', types: str = '["uint256"]') -> Convention:
@@ -115,12 +115,12 @@ def own(folder: Path, event: str, more: str = "", values: str = '["$index"]', ty
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_sample_task_is_made_for_every_preset(name: str) -> None:
-    shape = convention(name)
-    task = sample_task(managing(shape), 1, 100)
+    preset = convention(name)
+    task = sample_task(managing(preset), 1, 100)
     assert task is not None
     assert (task.task_index, task.created_block) == (2, 2)
     assert task.message == (b"sample" if name == "chainbase" else (2).to_bytes(32))
-    assert shape.fields(task)
+    assert preset.fields(task)
 
 
 @pytest.mark.parametrize(
@@ -133,10 +133,10 @@ def test_sample_task_is_made_for_every_preset(name: str) -> None:
     ],
 )
 def test_sample_task_is_made_for_events_of_any_types(event: str, tmp_path: Path) -> None:
-    shape = own(tmp_path, event)
-    task = sample_task(managing(shape), 1)
+    convention = own(tmp_path, event)
+    task = sample_task(managing(convention), 1)
     assert task is not None
-    assert shape.fields(task)
+    assert convention.fields(task)
 
 
 class Codes:
@@ -154,7 +154,7 @@ class Codes:
 
 
 def code_with(*selectors: bytes) -> bytes:
-    return b"\x60\x80" + b"".join(b"\x80\x63" + one + b"\x14\x61\x00\xff\x57" for one in selectors)
+    return b"\x60\x80" + b"".join(b"\x80\x63" + selector + b"\x14\x61\x00\xff\x57" for selector in selectors)
 
 
 WIZARD = convention("wizard")
@@ -165,7 +165,7 @@ SQUARING = convention("incredible-squaring").selector()
 
 
 @pytest.mark.parametrize(
-    ("code", "behind", "verdict", "words"),
+    ("code", "behind", "verdict", "message"),
     [
         (code_with(*VIEWS, TASK), None, "ok", "has respondToTask"),
         (code_with(), code_with(*VIEWS, TASK), "ok", "has respondToTask"),
@@ -180,22 +180,22 @@ SQUARING = convention("incredible-squaring").selector()
     ],
 )
 async def test_method_is_searched_in_the_code_behind_proxies(
-    code: bytes, behind: bytes | None, verdict: str, words: str
+    code: bytes, behind: bytes | None, verdict: str, message: str
 ) -> None:
     line = await line_about(WIZARD, "respondToTask", code, behind)
     assert (line.verdict, line.check) == (verdict, "method")
-    assert words in line.words
+    assert message in line.words
 
 
-@pytest.mark.parametrize(("ending", "verdict"), [(b"", "wrong"), (b"\xf4", "warning")])
+@pytest.mark.parametrize(("code_end", "verdict"), [(b"", "wrong"), (b"\xf4", "warning")])
 async def test_missing_function_is_red_when_the_contract_has_no_views(
-    ending: bytes, verdict: str, tmp_path: Path
+    code_end: bytes, verdict: str, tmp_path: Path
 ) -> None:
-    line = await line_about(own(tmp_path, "Made(uint256 i)"), "answer", code_with(TASK) + ending)
+    line = await line_about(own(tmp_path, "Made(uint256 i)"), "answer", code_with(TASK) + code_end)
     assert (line.verdict, line.check) == (verdict, "method")
 
 
-async def line_about(shape: Convention, name: str, code: bytes, behind: bytes | None = None) -> Finding:
+async def line_about(convention: Convention, name: str, code: bytes, behind: bytes | None = None) -> Finding:
     settings = Settings(
         **cast(
             "Any",
@@ -216,7 +216,7 @@ async def line_about(shape: Convention, name: str, code: bytes, behind: bytes | 
     target = bytes(20) if behind is None or code == MINIMAL else IMPLEMENTATION
     nodes = cast("NodePool", Codes({ADDRESS: code, IMPLEMENTATION: behind or b""}, target))
     notes, head = Notes("contract"), Header(1, bytes(32), bytes(32))
-    subject = Subject(nodes, managing(shape), head, settings.chain, settings.task_manager)
+    subject = Subject(nodes, managing(convention), head, settings.chain, settings.task_manager)
     await contract.check_method(subject, settings.operator, code, notes)
     (line,) = notes.findings
     return line
@@ -239,7 +239,7 @@ MEANT = "NewTaskCreated(uint32,(uint256,uint32,bytes,uint32))"
     ],
 )
 def test_closest_signature_is_found_when_one_differs_by_a_slip(written: str) -> None:
-    strangers = [bytes([one]) * 32 for one in range(9)]
+    strangers = [bytes([number]) * 32 for number in range(9)]
     assert closest_signature(parse_signature(written), strangers) is None
     assert closest_signature(parse_signature(written), [*strangers, topic(MEANT)]) == MEANT
 
@@ -272,18 +272,20 @@ def test_values_are_yellow_when_they_look_like_a_slip(
     plain = Task(1, ADDRESS, 3, bytes(32), 100, b"", b"\0", 66, None, Sighting(100, bytes(32), bytes(32), 0))
     notes = Notes("contract")
     check_values(replace(plain, **change), Header(200, bytes(32), bytes(32)), window, notes)
-    assert [(one.check, one.verdict) for one in notes.findings] == ([] if line is None else [(line[0], "warning")])
+    assert [(finding.check, finding.verdict) for finding in notes.findings] == (
+        [] if line is None else [(line[0], "warning")]
+    )
     assert line is None or line[1] in notes.findings[0].words
 
 
 def test_selectors_are_the_published_ones() -> None:
     assert (TASK.hex(), REQUEST.hex()) == ("79b08c8d", "ea4b909e")
-    found: Sequence[str] = [one.hex() for one in VIEWS]
-    assert found == ["8b00ce7c", "2d89f6fc"]
+    selectors: Sequence[str] = [view.hex() for view in VIEWS]
+    assert selectors == ["8b00ce7c", "2d89f6fc"]
 
 
 @pytest.mark.parametrize(
-    ("l1_blocks", "confirmations", "window", "verdict", "words"),
+    ("l1_blocks", "confirmations", "window", "verdict", "message"),
     [
         (False, 30, 30, "wrong", "past its window"),
         (False, 28, 30, "warning", "leave little"),
@@ -293,9 +295,9 @@ def test_selectors_are_the_published_ones() -> None:
     ],
 )
 def test_window_counts_confirmations_in_the_same_blocks(
-    l1_blocks: bool, confirmations: int, window: int, verdict: str, words: str
+    l1_blocks: bool, confirmations: int, window: int, verdict: str, message: str
 ) -> None:
     notes = Notes("contract")
     contract.check_window(confirmations, window, notes, l1_blocks=l1_blocks)
-    assert [(one.check, one.verdict) for one in notes.findings] == [("window", verdict)]
-    assert words in notes.findings[0].words
+    assert [(finding.check, finding.verdict) for finding in notes.findings] == [("window", verdict)]
+    assert message in notes.findings[0].words

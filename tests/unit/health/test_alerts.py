@@ -47,15 +47,15 @@ class Time:
     def now_ms(self) -> int:
         return START_MS + int(self.now_s * 1000)
 
-    def passes(self, seconds: float, **wrong: str) -> list[Message]:
+    def advance(self, seconds: float, **wrong: str) -> list[Message]:
         """So long these keys are in trouble, with these words. Returns what is sent meanwhile."""
         before = len(self.sent)
-        conditions = {key.replace("_", "-"): words for key, words in wrong.items()}
+        conditions = {key.replace("_", "-"): reason for key, reason in wrong.items()}
         self._since = {key: self._since.get(key, self.now_ms) for key in conditions}
         end_s = self.now_s + seconds
         while self.now_s < end_s:
-            found = tuple(Condition(key, words, self._since[key]) for key, words in conditions.items())
-            self.throttle.update(Health(self.now_ms, conditions=found), self.now_s)
+            conditions_now = tuple(Condition(key, reason, self._since[key]) for key, reason in conditions.items())
+            self.throttle.update(Health(self.now_ms, conditions=conditions_now), self.now_s)
             message = self.throttle.due(self.now_s, self.now_ms)
             if message is not None:
                 self.sent.append((self.now_s, message))
@@ -65,31 +65,31 @@ class Time:
 
 def test_condition_is_reported_within_seconds_when_it_begins_and_ends() -> None:
     time = Time()
-    (began,) = time.passes(20, operator_api="refuses us (401)")
+    (began,) = time.advance(20, operator_api="refuses us (401)")
     assert time.sent[0][0] <= 5
     assert began.kind == "failure"
     assert "the operator API does not take answers" in began.title
     assert "refuses us (401)" in began.body
     assert "-> 401, 403: correct the password" in began.body
-    (over,) = time.passes(40)
+    (over,) = time.advance(40)
     assert time.sent[1][0] - 20 <= 30
     assert over.kind == "success"
     assert over.title.endswith("over: the operator API does not take answers")
     assert "for 20 s" in over.body
-    assert time.passes(100_000) == []
+    assert time.advance(100_000) == []
 
 
 def test_conditions_share_a_message_when_they_begin_together() -> None:
     time = Time()
-    (message,) = time.passes(20, chain_rpc="no answer", deadline="1 task", store="disk full")
+    (message,) = time.advance(20, chain_rpc="no answer", deadline="1 task", store="disk full")
     assert "(and 2 more)" in message.title
-    assert all(words in message.body for words in ("no answer", "1 task", "disk full"))
+    assert all(reason in message.body for reason in ("no answer", "1 task", "disk full"))
 
 
 def test_conditions_wait_and_share_a_message_when_one_was_just_sent() -> None:
     time = Time(AlertPlan(interval_s=60, hourly_limit=10, repeat_s=0))
-    assert len(time.passes(10, store="full")) == 1
-    (later,) = time.passes(90, store="full", chain_rpc="gone", handler="raises")
+    assert len(time.advance(10, store="full")) == 1
+    (later,) = time.advance(90, store="full", chain_rpc="gone", handler="raises")
     assert time.sent[1][0] - time.sent[0][0] >= 60
     assert "gone" in later.body
     assert "raises" in later.body
@@ -98,37 +98,37 @@ def test_conditions_wait_and_share_a_message_when_one_was_just_sent() -> None:
 
 def test_condition_is_reported_once_when_it_ended_before_its_message() -> None:
     time = Time(AlertPlan(interval_s=120, hourly_limit=10, repeat_s=0))
-    assert len(time.passes(10, store="full")) == 1
-    assert time.passes(20, store="full", handler="raises") == []
-    (message,) = time.passes(200, store="full")
+    assert len(time.advance(10, store="full")) == 1
+    assert time.advance(20, store="full", handler="raises") == []
+    (message,) = time.advance(200, store="full")
     assert "[was wrong for a while] the hook fails: raises" in message.body
 
 
 def test_condition_is_reported_once_when_it_flickers() -> None:
     time = Time()
     for _ in range(20):
-        time.passes(4, chain_rpc="gone")
-        time.passes(4)
+        time.advance(4, chain_rpc="gone")
+        time.advance(4)
     assert len(time.sent) == 1
 
 
 def test_messages_stay_within_the_hourly_limit_and_lose_no_condition() -> None:
     time = Time(AlertPlan(interval_s=1, hourly_limit=3, repeat_s=0))
     for number in range(60):
-        time.passes(30, handler=f"failure {number}")
-        time.passes(30)
+        time.advance(30, handler=f"failure {number}")
+        time.advance(30)
     hours = [[at_s for at_s, _ in time.sent if at_s // 3600 == hour] for hour in range(2)]
     assert all(len(hour) <= 3 for hour in hours)
-    time.passes(7200)
+    time.advance(7200)
     assert time.sent[-1][1].kind == "success"
 
 
 def test_condition_is_repeated_at_the_configured_pace_while_it_lasts() -> None:
     time = Time(AlertPlan(interval_s=30, hourly_limit=10, repeat_s=600))
-    told = time.passes(1900, store="full")
-    assert [message.body.partition("]")[0] for message in told] == ["[wrong", *["[still wrong"] * 3]
+    messages = time.advance(1900, store="full")
+    assert [message.body.partition("]")[0] for message in messages] == ["[wrong", *["[still wrong"] * 3]
     silent = Time(AlertPlan(interval_s=30, hourly_limit=10, repeat_s=0))
-    assert len(silent.passes(100_000, store="full")) == 1
+    assert len(silent.advance(100_000, store="full")) == 1
 
 
 def test_incidents_of_tasks_are_counted_and_the_first_are_named() -> None:
@@ -136,17 +136,17 @@ def test_incidents_of_tasks_are_counted_and_the_first_are_named() -> None:
     time.throttle.happened(MISSED, list(range(100, 150)), START_MS)
     time.throttle.happened(MISSED, [7], START_MS)
     time.throttle.happened(OTHERWISE, [3], START_MS)
-    (message,) = time.passes(60)
+    (message,) = time.advance(60)
     assert "51 tasks: 100, 101, 102, 103, 104, 105, 106, 107, 108, 109, ..." in message.body
     assert "a task was answered otherwise: task 3" in message.body
     assert "chain" in message.title
-    assert time.passes(600) == []
+    assert time.advance(600) == []
 
 
 def test_deadline_alert_names_both_outcomes_when_it_ends() -> None:
     time = Time()
-    time.passes(20, deadline="1 task is within 10 blocks")
-    (message,) = time.passes(60)
+    time.advance(20, deadline="1 task is within 10 blocks")
+    (message,) = time.advance(60)
     assert "or its deadline has passed" in message.body
 
 
@@ -173,22 +173,22 @@ def test_alerts_page_explains_every_row() -> None:
 
 
 @given(st.text(max_size=2000))
-def test_text_from_outside_has_no_mention_link_or_line_break(words: str) -> None:
-    shown = harmless(words, Redactor([SECRET]))
-    assert shown.isprintable()
-    assert not set("@<>`") & set(shown)
-    assert "://" not in shown
-    assert len(shown) < 2000
+def test_text_from_outside_has_no_mention_link_or_line_break(text: str) -> None:
+    cleaned = harmless(text, Redactor([SECRET]))
+    assert cleaned.isprintable()
+    assert not set("@<>`") & set(cleaned)
+    assert "://" not in cleaned
+    assert len(cleaned) < 2000
 
 
 def test_a_secret_is_not_in_a_message() -> None:
     time = Time()
-    (message,) = time.passes(10, operator_api=f"HTTP 401: {SECRET} http://api.example/v2/{SECRET}?k={SECRET}")
+    (message,) = time.advance(10, operator_api=f"HTTP 401: {SECRET} http://api.example/v2/{SECRET}?k={SECRET}")
     assert SECRET not in message.body + message.title
 
 
 @pytest.mark.parametrize(
-    ("url", "hidden", "shown"),
+    ("url", "hidden", "left"),
     [
         ("slack://TokenAAAA/TokenBBBB/TokenCCCC/#ops", ["TokenAAAA", "TokenBBBB", "TokenCCCC"], []),
         ("json://user:s3cr3tpw@hooks.example:8080/path/abcdefgh", ["s3cr3tpw", "abcdefgh"], ["hooks.example"]),
@@ -198,11 +198,11 @@ def test_a_secret_is_not_in_a_message() -> None:
         ("json://127.0.0.1:8080/hook/abcdefgh", ["abcdefgh"], ["127.0.0.1"]),
     ],
 )
-def test_the_keys_in_an_alert_url_are_secrets_each_alone(url: str, hidden: list[str], shown: list[str]) -> None:
+def test_the_keys_in_an_alert_url_are_secrets_each_alone(url: str, hidden: list[str], left: list[str]) -> None:
     redactor = Redactor(checks.alert_secrets(url))
     for word in hidden:
         assert word not in redactor(f"it said {word}, and {word.lower()}")
-    for word in shown:
+    for word in left:
         assert word in redactor(f"connecting to {word}")
     assert not any(word in redactor(f"tried {url} now") for word in hidden)
 

@@ -75,8 +75,8 @@ def test_every_series_a_rule_may_ask_for_is_there_before_anything_happens() -> N
 
 
 def test_two_registries_share_nothing() -> None:
-    one, other = Metrics(), Metrics()
-    one.sent("accepted", 0.1)
+    first, other = Metrics(), Metrics()
+    first.sent("accepted", 0.1)
     assert samples(other)["avs_watcher_api_requests_total", "accepted"] == 0
 
 
@@ -176,16 +176,16 @@ def test_series_stay_few_when_a_node_keeps_renaming_itself(names: list[str]) -> 
     for name in names:
         metrics.named(NODE, name)
         metrics.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=True))
-    found = {key[2] for key in samples(metrics) if key[0] == "eigen_rpc_request_total"}
-    assert len(found) <= 10
+    labels = {key[2] for key in samples(metrics) if key[0] == "eigen_rpc_request_total"}
+    assert len(labels) <= 10
 
 
 def test_rules_and_dashboard_ask_only_for_metrics_that_exist() -> None:
     metrics = Metrics()
     metrics.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=True))
-    described = {one.name: one for one in metrics.described}
+    described = {metric.name: metric for metric in metrics.described}
     suffixes = {"histogram": ("_bucket", "_sum", "_count")}
-    known = {name + end for name, one in described.items() for end in suffixes.get(one.kind, ("",))}
+    known = {name + end for name, metric in described.items() for end in suffixes.get(metric.kind, ("",))}
     texts = {path.name: path.read_text() for path in (MONITORING / "alerts.yml", MONITORING / "grafana.json")}
     for name, text in texts.items():
         used = set(re.findall(r"\b(?:avs_watcher|eigen)_[a-z_]+", text))

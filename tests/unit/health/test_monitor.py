@@ -51,9 +51,9 @@ async def test_store_is_down_while_a_stage_waits_though_small_writes_succeed() -
     monitor.started([loop])
 
     def store() -> tuple[Status, str]:
-        found = monitor.step().service(STORE)
-        assert found is not None
-        return found.status, found.message
+        service = monitor.step().service(STORE)
+        assert service is not None
+        return service.status, service.message
 
     async def until(condition: str | None) -> None:
         async with asyncio.timeout(10):
@@ -74,7 +74,7 @@ async def test_store_is_down_while_a_stage_waits_though_small_writes_succeed() -
         await until(None)
         assert store()[0] is not Status.DOWN
     finally:
-        for one in running:
-            one.cancel()
+        for job in running:
+            job.cancel()
         await asyncio.gather(*running, return_exceptions=True)
         await nodes.close()

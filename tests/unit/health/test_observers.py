@@ -39,9 +39,9 @@ def sent(outcome: Outcome, http_status: int | None = 200) -> Sent:
 
 def status(seen: Observer, service: str) -> Status:
     health = evaluate(Observations(1, api=seen.api, hook=seen.hook), Limits())
-    found = health.service(service)
-    assert found is not None
-    return found.status
+    verdict = health.service(service)
+    assert verdict is not None
+    return verdict.status
 
 
 @pytest.mark.parametrize(

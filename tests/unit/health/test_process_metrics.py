@@ -27,9 +27,9 @@ def _read(proc: str) -> dict[str, float | None]:
 
 def test_process_metrics_are_exported_when_proc_shows_processes_alone(tmp_path: Path) -> None:
     (tmp_path / "self").symlink_to(f"/proc/{os.getpid()}")
-    found = _read(str(tmp_path))
-    assert None not in found.values(), found
-    began_s = found["start_time_seconds"]
+    metrics = _read(str(tmp_path))
+    assert None not in metrics.values(), metrics
+    began_s = metrics["start_time_seconds"]
     assert began_s is not None
     assert time.time() - 6 * 3600 < began_s <= time.time() + 1
 

@@ -48,11 +48,11 @@ WELL = Observations(
 
 
 def standings(health: Health) -> dict[str, Status]:
-    return {one.id: one.status for one in health.services}
+    return {service.id: service.status for service in health.services}
 
 
 def keys(health: Health) -> set[str]:
-    return {one.key for one in health.conditions}
+    return {condition.key for condition in health.conditions}
 
 
 def test_health_has_no_condition_when_everything_works() -> None:
@@ -81,7 +81,7 @@ def test_observer_has_no_api_no_hook_and_no_deadline() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "service", "words"),
+    (("change", "service", "expected")),
     [
         (
             {"node": NodeSeen(answered_ago_s=16, reason="http://a: no connection")},
@@ -106,12 +106,14 @@ def test_observer_has_no_api_no_hook_and_no_deadline() -> None:
         ({"work": replace(WORK, overdue_s=61, moved_ago_s=70)}, WATCH, "tasks wait and none has moved for 70 s"),
     ],
 )
-def test_one_service_is_down_with_its_reason_and_no_other(change: dict[str, object], service: str, words: str) -> None:
+def test_one_service_is_down_with_its_reason_and_no_other(
+    change: dict[str, object], service: str, expected: str
+) -> None:
     health = evaluate(replace(WELL, **change), LIMITS)  # type: ignore[arg-type]
-    assert [one for one, status in standings(health).items() if status is not Status.UP] == [service]
+    assert [name for name, status in standings(health).items() if status is not Status.UP] == [service]
     assert keys(health) == {service}
     (reason,) = health.reasons
-    assert reason.startswith(f"{service}: ") and words in reason
+    assert reason.startswith(f"{service}: ") and expected in reason
     assert health.status is (Status.DOWN if service in (RPC, STORE, WATCH) else Status.INITIALIZING)
     assert not health.ready
     assert status_line(health).endswith(reason)
@@ -190,8 +192,8 @@ def test_deadlines_that_are_times_are_in_danger_like_those_in_blocks() -> None:
 
 def test_contradictions_of_the_convention_are_a_condition_when_observing() -> None:
     seen = replace(WELL, contradictions=("count_view: correct it", "hash_view: correct it"))
-    for one in (seen, replace(seen, api=None, hook=None)):
-        health = evaluate(one, LIMITS)
+    for readings in (seen, replace(seen, api=None, hook=None)):
+        health = evaluate(readings, LIMITS)
         assert (keys(health), health.ready) == ({CONVENTION}, False)
         assert health.reasons[0] == "convention: count_view: correct it; hash_view: correct it"
 
@@ -259,26 +261,26 @@ def test_since_stays_while_a_condition_lasts_and_restarts_after() -> None:
     down = replace(WELL, api=ApiSeen(refuses=True, reason="HTTP 401"))
     first = evaluate(replace(down, at_ms=5_000), LIMITS, evaluate(WELL, LIMITS))
     second = evaluate(replace(down, at_ms=9_000), LIMITS, first)
-    assert [one.since_ms for one in second.conditions] == [5_000]
+    assert [condition.since_ms for condition in second.conditions] == [5_000]
     service = second.service(API)
     assert service is not None and service.since_ms == 5_000
     over = evaluate(replace(WELL, at_ms=10_000), LIMITS, second)
-    again = evaluate(replace(down, at_ms=12_000), LIMITS, over)
-    assert [one.since_ms for one in again.conditions] == [12_000]
+    third = evaluate(replace(down, at_ms=12_000), LIMITS, over)
+    assert [condition.since_ms for condition in third.conditions] == [12_000]
 
 
 AGES = st.floats(0, 1e6, allow_nan=False)
-WORDS = st.text(max_size=2000)
+TEXT = st.text(max_size=2000)
 SEEN = st.builds(
     Observations,
     at_ms=st.integers(0, 2**53),
     started=st.booleans(),
-    node=st.builds(NodeSeen, st.none() | AGES, WORDS, st.none() | st.integers(0, 10**9), AGES, st.none() | AGES, AGES),
-    api=st.none() | st.builds(ApiSeen, st.booleans(), st.integers(0, 9), WORDS, st.booleans()),
+    node=st.builds(NodeSeen, st.none() | AGES, TEXT, st.none() | st.integers(0, 10**9), AGES, st.none() | AGES, AGES),
+    api=st.none() | st.builds(ApiSeen, st.booleans(), st.integers(0, 9), TEXT, st.booleans()),
     hook=st.none()
-    | st.builds(HookSeen, st.integers(0, 9), AGES, WORDS, st.integers(0, 9), st.integers(0, 2), AGES, AGES),
-    store=st.builds(StoreSeen, st.none() | WORDS, AGES),
-    stages=st.lists(st.builds(StageSeen, st.sampled_from(["watch", "submit"]), AGES, st.none() | WORDS, AGES)),
+    | st.builds(HookSeen, st.integers(0, 9), AGES, TEXT, st.integers(0, 9), st.integers(0, 2), AGES, AGES),
+    store=st.builds(StoreSeen, st.none() | TEXT, AGES),
+    stages=st.lists(st.builds(StageSeen, st.sampled_from(["watch", "submit"]), AGES, st.none() | TEXT, AGES)),
     work=st.none()
     | st.builds(
         WorkSeen,
@@ -297,7 +299,7 @@ def test_evaluation_is_consistent_for_any_observations(seen: Observations, earli
     assert health.ready == (not health.reasons)
     assert keys(health) <= set(CONDITION_KEYS)
     assert len(keys(health)) == len(health.conditions)
-    down = {one for one, status in standings(health).items() if status is Status.DOWN}
+    down = {service for service, status in standings(health).items() if status is Status.DOWN}
     assert down == keys(health) - {DEADLINE, NODE_BEHIND, FINALITY_BEHIND}
     assert (health.status is Status.DOWN) == bool(down & {RPC, STORE, WATCH})
     assert all(len(reason) < 1000 for reason in health.reasons)

@@ -117,7 +117,7 @@ async def _yields_async(task: Task) -> AsyncIterator[bytes]:
 
 
 @pytest.mark.parametrize(
-    ("function", "words"),
+    ("function", "message"),
     [
         (3, "not callable"),
         (Skip, "is a class"),
@@ -128,8 +128,8 @@ async def _yields_async(task: Task) -> AsyncIterator[bytes]:
         (_yields_async, "generator"),
     ],
 )
-def test_what_cannot_be_called_with_one_task_is_refused(function: object, words: str) -> None:
-    with pytest.raises(FixConfiguration, match=words):
+def test_what_cannot_be_called_with_one_task_is_refused(function: object, message: str) -> None:
+    with pytest.raises(FixConfiguration, match=message):
         fit(function, "m:f", "v")
 
 

@@ -86,9 +86,9 @@ def test_a_link_hides_where_it_lies_and_where_it_leads(tmp_path: Path) -> None:
     assert hidden.paths == {str(tmp_path / "real/watcher.toml"), str(tmp_path / "etc/watcher.toml")}
 
 
-@pytest.mark.parametrize(("abi", "words"), [(0, "has no Landlock"), (1, "too old")])
-def test_a_kernel_without_it_is_named(monkeypatch: pytest.MonkeyPatch, abi: int, words: str) -> None:
+@pytest.mark.parametrize(("abi", "message"), [(0, "has no Landlock"), (1, "too old")])
+def test_a_kernel_without_it_is_named(monkeypatch: pytest.MonkeyPatch, abi: int, message: str) -> None:
     monkeypatch.setattr(syscalls, "landlock_abi", lambda: abi)
-    assert words in sandbox.enter(sandbox.AUTO, ["/nowhere/x"], "/srv")
-    with pytest.raises(FixConfiguration, match=words):
+    assert message in sandbox.enter(sandbox.AUTO, ["/nowhere/x"], "/srv")
+    with pytest.raises(FixConfiguration, match=message):
         sandbox.enter(sandbox.REQUIRED, ["/nowhere/x"], "/srv")

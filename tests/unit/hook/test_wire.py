@@ -80,12 +80,12 @@ def test_any_bytes_are_an_object_or_a_broken_message(body: bytes) -> None:
 @given(st.dictionaries(keys, json_values, max_size=4))
 def test_any_object_is_an_answer_a_failure_or_a_broken_message(fields: dict[str, Any]) -> None:
     for read in (wire.read_run, wire.read_start, lambda f: wire.read_answer(f, LIMIT)):
-        words = ""
+        message = ""
         try:
             read(fields)
         except (AttemptFailed, wire.BrokenMessage) as error:
-            words = str(error)
-        assert len(words) < 1500
+            message = str(error)
+        assert len(message) < 1500
 
 
 def test_endless_nesting_and_endless_numbers_are_broken_messages() -> None:

@@ -29,11 +29,11 @@ def test_every_number_comes_back(dialect: Dialect, number: int) -> None:
     assert TYPE.process_result_value(TYPE.process_bind_param(number, dialect), dialect) == number
 
 
-@given(one=NUMBERS, other=NUMBERS)
-def test_what_sqlite_stores_sorts_as_a_number(one: int, other: int) -> None:
-    first, second = (sqlite_order(TYPE.process_bind_param(value, DIALECTS[0])) for value in (one, other))
-    assert (first < second) == (one < other)
-    assert (first == second) == (one == other)
+@given(left=NUMBERS, right=NUMBERS)
+def test_what_sqlite_stores_sorts_as_a_number(left: int, right: int) -> None:
+    first, second = (sqlite_order(TYPE.process_bind_param(value, DIALECTS[0])) for value in (left, right))
+    assert (first < second) == (left < right)
+    assert (first == second) == (left == right)
 
 
 @given(number=st.integers(0, 2**63 - 1))

@@ -11,7 +11,7 @@ PASSWORD = "correct-horse-battery"
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("http://example.org/", "plain http"),
         ("http://127.0.0.1.example.org/", "plain http"),
@@ -26,8 +26,8 @@ PASSWORD = "correct-horse-battery"
         ("", "must look like"),
     ],
 )
-def test_address_that_cannot_be_right_is_refused_before_any_byte(url: str, said: str) -> None:
-    with pytest.raises(FixConfiguration, match=said) as caught:
+def test_address_that_cannot_be_right_is_refused_before_any_byte(url: str, message: str) -> None:
+    with pytest.raises(FixConfiguration, match=message) as caught:
         Endpoint(url, "admin", PASSWORD)
     assert "hunter2" not in str(caught.value)
     assert PASSWORD not in str(caught.value)

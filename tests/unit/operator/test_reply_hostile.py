@@ -69,10 +69,10 @@ def test_ten_thousand_damaged_answers_are_each_one_outcome() -> None:
 
 
 def check(outcome: Outcome) -> None:
-    words = outcome.why if isinstance(outcome, Unknown) else outcome.words
-    assert len(words) <= REASON_LIMIT_CHARS
-    assert not CONTROLS.search(words)
-    assert words.encode("utf-8").decode() == words
+    message = outcome.why if isinstance(outcome, Unknown) else outcome.words
+    assert len(message) <= REASON_LIMIT_CHARS
+    assert not CONTROLS.search(message)
+    assert message.encode("utf-8").decode() == message
     if isinstance(outcome, Accepted):
         assert all(value is None or (len(value) == 32 and any(value)) for value in (outcome.tx_hash, outcome.sig_hash))
     else:
@@ -81,10 +81,10 @@ def check(outcome: Outcome) -> None:
 
 @given(text=st.text(alphabet=st.characters()), limit_chars=st.integers(4, 60))
 def test_cleaned_words_are_one_printable_line_within_the_limit(text: str, limit_chars: int) -> None:
-    words = one_line(text, limit_chars)
-    assert len(words) <= limit_chars
-    assert not CONTROLS.search(words)
-    assert words.encode("utf-8").decode() == words
+    cleaned = one_line(text, limit_chars)
+    assert len(cleaned) <= limit_chars
+    assert not CONTROLS.search(cleaned)
+    assert cleaned.encode("utf-8").decode() == cleaned
 
 
 @given(text=st.text(alphabet=st.characters(min_codepoint=0x21, max_codepoint=0x7E), max_size=REASON_LIMIT_CHARS))

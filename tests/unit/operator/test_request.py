@@ -35,9 +35,9 @@ def make_task(**changes: Any) -> Task:
         "seen_at": Sighting(3003011, bytes(32), bytes(32), 0),
     }
     fields |= changes
-    words = tuple(fields[name] for name in ("created_block", "quorum_threshold", "message", "quorum_numbers"))
+    arguments = tuple(fields[name] for name in ("created_block", "quorum_threshold", "message", "quorum_numbers"))
     topics = WIZARD.created_topic + fields["task_index"].to_bytes(32)
-    fields["log"] = topics + encode(["(uint32,uint32,bytes,bytes)"], [words])
+    fields["log"] = topics + encode(["(uint32,uint32,bytes,bytes)"], [arguments])
     return Task(**fields)
 
 
@@ -59,13 +59,13 @@ def test_operator_request_matches_the_known_vector() -> None:
     call = WIZARD.call(make_task(), RESPONSE)
     request = operator_request(call, avs_name="my-avs", request_id=1)
     sent = json.loads(request.body)
-    words = call.params_raw
+    params = call.params_raw
     assert sent["method"] == "operator_createSigTask"
     assert sent["params"] == [
         {
             "avs_name": "my-avs",
             "method": "respondToTask",
-            "params_raw": "0x" + words.hex(),
+            "params_raw": "0x" + params.hex(),
             "reference_block_number": 3003011,
             "quorum_numbers": [0],
             "quorum_threshold_percentages": [66],
@@ -75,8 +75,8 @@ def test_operator_request_matches_the_known_vector() -> None:
     assert request.sig_hash == keccak(encode(["(uint32,bytes)"], [(100, RESPONSE)]))
     # Two heads, then each tuple in place; no selector in front.
     expected = [0x40, 0x140, 0x2DD283, 0x42, 0x80, 0xC0, 2, 0x1234 << 240, 1, 0, 0x64, 0x40, 2, 0xABCD << 240]
-    assert [int.from_bytes(words[i : i + 32]) for i in range(0, len(words), 32)] == expected
-    assert len(words) == 448
+    assert [int.from_bytes(params[i : i + 32]) for i in range(0, len(params), 32)] == expected
+    assert len(params) == 448
 
 
 def test_the_method_of_the_settings_stands_in_for_that_of_the_convention() -> None:
@@ -96,9 +96,9 @@ def test_only_another_digest_than_ours_is_a_disagreement() -> None:
     assert disagreement(request, Accepted(sig_hash=CALL.sig_hash)) is None
     assert disagreement(request, Accepted()) is None
     assert disagreement(request, Refused("no")) is None
-    words = disagreement(request, Accepted(sig_hash=bytes(32)))
-    assert words is not None
-    assert CALL.sig_hash.hex() in words
+    message = disagreement(request, Accepted(sig_hash=bytes(32)))
+    assert message is not None
+    assert CALL.sig_hash.hex() in message
 
 
 @given(
@@ -132,10 +132,10 @@ def test_same_answer_has_the_same_digest_on_each_attempt(index: int, answer: byt
     assert first.digest == hashlib.sha256(json.dumps(sent, separators=(",", ":")).encode()).digest()
 
 
-@given(one=st.binary(max_size=8), other=st.binary(max_size=8))
-def test_another_answer_has_another_digest(one: bytes, other: bytes) -> None:
-    digests = [proxy_request(make_task(), answer, method="m", request_id=1).digest for answer in (one, other)]
-    assert (digests[0] == digests[1]) == (one == other)
+@given(first=st.binary(max_size=8), other=st.binary(max_size=8))
+def test_another_answer_has_another_digest(first: bytes, other: bytes) -> None:
+    digests = [proxy_request(make_task(), answer, method="m", request_id=1).digest for answer in (first, other)]
+    assert (digests[0] == digests[1]) == (first == other)
 
 
 @pytest.mark.parametrize("style", ["array", "object"])

@@ -20,8 +20,8 @@ class Nobody:
         raise AssertionError(request)
 
 
-def build(held: OpenTask, request_id: int) -> Request:
-    raise AssertionError((held, request_id))
+def build(open_task: OpenTask, request_id: int) -> Request:
+    raise AssertionError((open_task, request_id))
 
 
 @pytest.fixture
@@ -32,7 +32,9 @@ def clock() -> SetClock:
 @pytest.fixture
 def router(clock: SetClock) -> Router:
     circuits = [Circuit(clock, lambda: 0.5, base_s=4, max_s=100, probe_s=30) for _ in range(2)]
-    main, direct = (Route(api, Nobody(), build, one) for api, one in zip(("proxy", "operator"), circuits, strict=True))
+    main, direct = (
+        Route(api, Nobody(), build, circuit) for api, circuit in zip(("proxy", "operator"), circuits, strict=True)
+    )
     return Router(main, direct, is_proxy=True)
 
 
@@ -44,15 +46,15 @@ def test_everything_goes_to_the_proxy_while_nothing_is_known(router: Router) -> 
 
 
 def test_task_goes_to_direct_or_is_parked_when_the_proxy_cannot_serve_it(router: Router) -> None:
-    told = replace(router, quorum_numbers=b"\x00", threshold=66)
-    assert choose(OURS, told) is router.main
-    assert choose(FOREIGN, told) is choose(STRICTER, told) is router.direct
-    alone = replace(told, direct=None)
+    informed = replace(router, quorum_numbers=b"\x00", threshold=66)
+    assert choose(OURS, informed) is router.main
+    assert choose(FOREIGN, informed) is choose(STRICTER, informed) is router.direct
+    alone = replace(informed, direct=None)
     parked = [choose(task, alone) for task in (FOREIGN, STRICTER)]
-    for choice, words in zip(parked, ("quorum numbers [1], not [0]", "threshold 80 %, not 66 %"), strict=True):
+    for choice, reason in zip(parked, ("quorum numbers [1], not [0]", "threshold 80 %, not 66 %"), strict=True):
         assert isinstance(choice, Parked)
         assert choice.reason.startswith(PARKED_MARK)
-        assert words in choice.reason
+        assert reason in choice.reason
         assert "[operator.direct]" in choice.reason
         assert len(choice.reason) < 512  # a column holds no more
     assert choose(replace(FOREIGN, quorum_numbers=b"\x00"), alone) is router.main

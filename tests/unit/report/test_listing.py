@@ -6,7 +6,7 @@ from watcher.report.listing import second_of
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"),
+    ("seconds", "expected"),
     [
         (None, None),
         (1_000, "1970-01-01T00:16:40.000Z"),
@@ -15,5 +15,5 @@ from watcher.report.listing import second_of
         (2**62, None),
     ],
 )
-def test_a_time_beyond_all_calendars_is_none(seconds: int | None, shown: str | None) -> None:
-    assert second_of(seconds) == shown
+def test_a_time_beyond_all_calendars_is_none(seconds: int | None, expected: str | None) -> None:
+    assert second_of(seconds) == expected

@@ -178,17 +178,21 @@ password = "x"
         'hook.workers: must be a whole number (got "two", from WATCHER_HOOK__WORKERS)',
         'log.level: must be "trace", "debug", "info", "warning" or "error" (got "loud", from the command line)',
     ]
-    for words in expected:
-        assert any(problem.startswith(words) for problem in problems), words
+    for line in expected:
+        assert any(problem.startswith(line) for problem in problems), line
 
 
 def test_an_unusable_credential_is_one_problem_whatever_the_setting(write: Write, tmp_path: Path) -> None:
     for key in FIELDS:
         path = tmp_path / credential_name(key)
-        for content, words in ((b"\n", "is empty"), (b"\xff", "is not UTF-8 text"), (b"x" * 70_000, "is longer than")):
+        for content, message in (
+            (b"\n", "is empty"),
+            (b"\xff", "is not UTF-8 text"),
+            (b"x" * 70_000, "is longer than"),
+        ):
             path.write_bytes(content)
             (problem,) = refused(write(SMALLEST), {**PASSWORD, "CREDENTIALS_DIRECTORY": str(tmp_path)})
-            assert problem.startswith(f"credential file {path.name}: {words}")
+            assert problem.startswith(f"credential file {path.name}: {message}")
         path.unlink()
 
 
@@ -273,7 +277,7 @@ def test_the_password_must_come_from_somewhere(write: Write) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "words"),
+    ("content", "message"),
     [
         ("[chain\nx = 1", "line 1, column 7: not valid TOML"),
         ("[chain]\nchain_id = \n", "line 2, column 12: not valid TOML"),
@@ -285,11 +289,11 @@ def test_the_password_must_come_from_somewhere(write: Write) -> None:
         (b"#" * (1 << 20) + b"\n", "is longer than"),
     ],
 )
-def test_a_file_that_is_no_toml_is_told_with_the_place(write: Write, content: str | bytes, words: str) -> None:
+def test_a_file_that_is_no_toml_is_told_with_the_place(write: Write, content: str | bytes, message: str) -> None:
     path = write(content)
     (problem,) = refused(path)
     assert problem.startswith(f"{path}: ")
-    assert words in problem
+    assert message in problem
 
 
 def test_a_byte_order_mark_does_no_harm(write: Write) -> None:
@@ -317,8 +321,8 @@ def test_a_file_that_may_not_be_read_is_told(write: Write) -> None:
 def test_settings_show_no_secret_and_cannot_be_changed(write: Write) -> None:
     text = SMALLEST.replace("http://127.0.0.1:8545", "https://u:pw@h.example/KEY123")
     settings = load(write(text), {}, {**PASSWORD, "WATCHER_LEDGER__URL": "postgresql://u:dbpass@h/db"})
-    for shown in (repr(settings), str(settings), f"{settings.chain} {settings.operator} {settings.ledger}"):
-        assert not any(secret in shown for secret in ("hunter2222", "KEY123", "pw@", "dbpass"))
+    for printed in (repr(settings), str(settings), f"{settings.chain} {settings.operator} {settings.ledger}"):
+        assert not any(secret in printed for secret in ("hunter2222", "KEY123", "pw@", "dbpass"))
     assert set(settings.secrets()) >= {"hunter2222", "https://u:pw@h.example/KEY123", "postgresql://u:dbpass@h/db"}
     with pytest.raises(ValueError, match="frozen"):
         settings.chain.chain_id = 2

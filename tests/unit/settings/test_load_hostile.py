@@ -155,6 +155,6 @@ def test_a_secret_in_broken_toml_is_in_no_words(tmp_path: Path) -> None:
         f'["https://u:{CANARY}@h/{CANARY}"]\nx = 1\n',
     ):
         path.write_text(text)
-        words = outcome(path, {}, {})
-        assert words
-        assert CANARY not in words
+        message = outcome(path, {}, {})
+        assert message
+        assert CANARY not in message

@@ -115,8 +115,8 @@ WRONG: list[tuple[str, str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("key", "value", "words"), WRONG)
-def test_a_wrong_value_gives_one_line_that_names_the_key(tmp_path: Path, key: str, value: str, words: str) -> None:
+@pytest.mark.parametrize(("key", "value", "message"), WRONG)
+def test_a_wrong_value_gives_one_line_that_names_the_key(tmp_path: Path, key: str, value: str, message: str) -> None:
     section, _, name = key.rpartition(".")
     lines = []
     for table, known in {section: {}, **SMALLEST}.items():
@@ -129,7 +129,7 @@ def test_a_wrong_value_gives_one_line_that_names_the_key(tmp_path: Path, key: st
     with pytest.raises(FixConfiguration) as caught:
         load(path, {}, {"WATCHER_OPERATOR__PASSWORD": "hunter2222"})
     (problem,) = caught.value.problems
-    assert words in problem
+    assert message in problem
     assert problem.startswith(f"{section}.")
 
 

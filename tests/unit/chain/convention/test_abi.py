@@ -30,12 +30,12 @@ def _values(kind: str) -> st.SearchStrategy[Any]:
         return st.lists(_values(kind[:-2]), max_size=3).map(tuple)
     if kind.startswith("("):
         depth, parts = 0, [""]
-        for letter in kind[1:-1]:
-            depth += (letter == "(") - (letter == ")")
-            if letter == "," and depth == 0:
+        for character in kind[1:-1]:
+            depth += (character == "(") - (character == ")")
+            if character == "," and depth == 0:
                 parts.append("")
             else:
-                parts[-1] += letter
+                parts[-1] += character
         return st.tuples(*map(_values, parts))
     if kind.startswith("uint"):
         return st.integers(0, 2 ** int(kind[4:]) - 1)
@@ -48,8 +48,8 @@ shaped = st.sampled_from(SHAPES).flatmap(lambda kinds: st.tuples(st.just(kinds),
 
 
 @given(shaped)
-def test_round_trip_agrees_with_eth_abi_on_both_paths(given_: tuple[tuple[str, ...], Any]) -> None:
-    kinds, values = given_
+def test_round_trip_agrees_with_eth_abi_on_both_paths(typed_values: tuple[tuple[str, ...], Any]) -> None:
+    kinds, values = typed_values
     codec = Codec(*kinds)
     data = codec.encode(values)
     assert data == encode(kinds, values)
@@ -70,9 +70,9 @@ def test_contract_structs_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) ->
     st.integers(-64, 64),
 )
 def test_damaged_data_decodes_as_eth_abi_does_or_is_quarantined(
-    given_: tuple[tuple[str, ...], Any], damage: list[tuple[int, int]], change: int
+    typed_values: tuple[tuple[str, ...], Any], damage: list[tuple[int, int]], change: int
 ) -> None:
-    kinds, values = given_
+    kinds, values = typed_values
     codec = Codec(*kinds)
     data = bytearray(codec.encode(values))
     for place, value in damage:

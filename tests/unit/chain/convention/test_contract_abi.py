@@ -19,19 +19,19 @@ FILES = Path(__file__).parents[4] / "watcher" / "chain" / "convention" / "preset
 def entry(kind: str, signature: str, *outputs: str, mutability: str = "view") -> dict[str, Any]:
     """One entry of ABI JSON, as a compiler writes it."""
     parsed = parse_signature(signature)
-    made = {"type": kind, "name": parsed.name, "inputs": [_parameter(one, kind) for one in parsed.inputs]}
+    made = {"type": kind, "name": parsed.name, "inputs": [_parameter(parameter, kind) for parameter in parsed.inputs]}
     if kind == "function":
         made |= {"stateMutability": mutability}
-        made["outputs"] = [_parameter(parse_signature(f"x({one})").inputs[0], kind) for one in outputs]
+        made["outputs"] = [_parameter(parse_signature(f"x({parameter})").inputs[0], kind) for parameter in outputs]
     return made
 
 
-def _parameter(one: Parameter, kind: str) -> dict[str, Any]:
-    made: dict[str, Any] = {"name": one.name, "type": one.type}
-    if one.components:
-        made["type"] = "tuple" + one.type[one.type.rindex(")") + 1 :]
-        made["components"] = [_parameter(inner, "") for inner in one.components]
-    return made | ({"indexed": one.indexed} if kind == "event" else {})
+def _parameter(parameter: Parameter, kind: str) -> dict[str, Any]:
+    made: dict[str, Any] = {"name": parameter.name, "type": parameter.type}
+    if parameter.components:
+        made["type"] = "tuple" + parameter.type[parameter.type.rindex(")") + 1 :]
+        made["components"] = [_parameter(inner, "") for inner in parameter.components]
+    return made | ({"indexed": parameter.indexed} if kind == "event" else {})
 
 
 CREATED = "Created(uint32 indexed id, (uint32 block, bytes data) task, address who)"
@@ -139,11 +139,11 @@ SLIPS = {
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_difference_from_the_abi_names_its_key(name: str, tmp_path: Path) -> None:
-    old, new, words = SLIPS[name]
+    old, new, expected = SLIPS[name]
     assert old in TEXT
     with pytest.raises(FixConfiguration) as wrong:
         own(tmp_path, TEXT.replace(old, new, 1))
-    assert words in str(wrong.value)
+    assert expected in str(wrong.value)
     assert str(wrong.value).isprintable()
     assert "own.toml" in str(wrong.value) or "none.json" in str(wrong.value)
 
@@ -162,13 +162,13 @@ def test_word_of_an_array_of_fixed_length_is_counted(word: int, tmp_path: Path) 
 
 def test_view_that_writes_is_refused(tmp_path: Path) -> None:
     writes = entry("function", "count()", "uint32", mutability="nonpayable")
-    changed = [writes if one["name"] == "count" else one for one in ABI]
+    changed = [writes if item["name"] == "count" else item for item in ABI]
     with pytest.raises(FixConfiguration, match=r"task\.count_view: count is nonpayable in the ABI, and no view"):
         own(tmp_path, TEXT, changed)
 
 
 @pytest.mark.parametrize("outputs", [None, 5, [5], [{"type": "octets"}], [{"type": "tuple"}], []])
 def test_malformed_outputs_are_a_configuration_error(outputs: Any, tmp_path: Path) -> None:
-    changed = [one | ({"outputs": outputs} if one["name"] == "count" else {}) for one in ABI]
+    changed = [item | ({"outputs": outputs} if item["name"] == "count" else {}) for item in ABI]
     with pytest.raises(FixConfiguration, match=r"task\.count_view: "):
         own(tmp_path, TEXT, changed)

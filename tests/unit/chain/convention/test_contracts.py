@@ -128,10 +128,10 @@ CASES = {
 }  # fmt: skip
 
 
-def task_of(shape: Convention, case: Case) -> Task:
+def task_of(convention: Convention, case: Case) -> Task:
     data = encode(case.types, case.values)
-    log = Log(MANAGER, (shape.created_topic, *case.topics), data, 500, b"\x01" * 32, b"\x02" * 32, 3)
-    return shape.decode_task(log, CHAIN_ID, WINDOW)
+    log = Log(MANAGER, (convention.created_topic, *case.topics), data, 500, b"\x01" * 32, b"\x02" * 32, 3)
+    return convention.decode_task(log, CHAIN_ID, WINDOW)
 
 
 def own(folder: Path, text: str) -> Convention:
@@ -142,17 +142,17 @@ def own(folder: Path, text: str) -> Convention:
 
 @pytest.mark.parametrize("name", CASES)
 def test_public_contract_is_answered_as_its_source_says(name: str) -> None:
-    case, shape = CASES[name], convention("custom", FOLDER / f"{name}.toml")
-    task = task_of(shape, case)
+    case, example = CASES[name], convention("custom", FOLDER / f"{name}.toml")
+    task = task_of(example, case)
     assert {key: getattr(task, key) for key in case.task} == case.task
-    assert shape.matches_log(task)
-    call = shape.call(task, case.answer)
+    assert example.matches_log(task)
+    call = example.call(task, case.answer)
     assert call.params_raw == encode(*case.params)
     assert call.sig_hash == case.sig_hash
     assert (call.reference_block, call.quorum_thresholds) == (case.reference_block, case.thresholds)
-    assert shape.dry_run(task, case.answer)[:4] == keccak(text=case.function)[:4]
+    assert example.dry_run(task, case.answer)[:4] == keccak(text=case.function)[:4]
     for view, data in case.views.items():
-        assert getattr(shape, view).call(task.task_index) == data
+        assert getattr(example, view).call(task.task_index) == data
 
 
 def test_every_file_beside_the_presets_is_tried() -> None:
@@ -160,21 +160,21 @@ def test_every_file_beside_the_presets_is_tried() -> None:
 
 
 def test_batches_of_one_root_and_two_senders_are_two_tasks() -> None:
-    shape, case = convention("custom", FOLDER / "batch.toml"), CASES["batch"]
-    ours = task_of(shape, case)
+    example, case = convention("custom", FOLDER / "batch.toml"), CASES["batch"]
+    ours = task_of(example, case)
     other = "0x" + "bb" * 20
     data = encode(case.types, [other, *case.values[1:]])
-    log = Log(MANAGER, (shape.created_topic, ROOT), data, 501, b"\x01" * 32, b"\x02" * 32, 3)
-    theirs = shape.decode_task(log, CHAIN_ID, None)
+    log = Log(MANAGER, (example.created_topic, ROOT), data, 501, b"\x01" * 32, b"\x02" * 32, 3)
+    theirs = example.decode_task(log, CHAIN_ID, None)
     assert ours.task_index != theirs.task_index
-    shown = Log(MANAGER, (shape.responded_topic or b"", ROOT), encode(["address"], [other]), 9, ROOT, ROOT, 1)
-    assert shape.decode_response(shown).task_index == theirs.task_index
-    assert shape.index_topic(ours.task_index) is None
+    response_log = Log(MANAGER, (example.responded_topic or b"", ROOT), encode(["address"], [other]), 9, ROOT, ROOT, 1)
+    assert example.decode_response(response_log).task_index == theirs.task_index
+    assert example.index_topic(ours.task_index) is None
 
 
 def test_signature_has_its_place_among_the_arguments() -> None:
-    shape, case = convention("custom", FOLDER / "mailbox.toml"), CASES["mailbox"]
-    data = shape.dry_run(task_of(shape, case), case.answer)
+    example, case = convention("custom", FOLDER / "mailbox.toml"), CASES["mailbox"]
+    data = example.dry_run(task_of(example, case), case.answer)
     assert data[4:] == encode(["bytes32", "bytes", "bytes"], [ROOT, b"", b"done"])
 
 
@@ -193,10 +193,10 @@ values = ["id", "$answer"]
 PLAIN = '[signed]\ntypes = ["bytes"]\nvalues = ["$answer"]\n'
 
 
-def asked(shape: Convention, index: int = 1, scale: int = 0, cluster: bytes = b"main") -> Task:
-    topics = (shape.created_topic, word(index), keccak(cluster))
+def asked(convention: Convention, index: int = 1, scale: int = 0, cluster: bytes = b"main") -> Task:
+    topics = (convention.created_topic, word(index), keccak(cluster))
     data = encode(["(address,string,uint256)"], [("0x" + "bB" * 20, "Hello, Bob!", scale)])
-    return shape.decode_task(Log(MANAGER, topics, data, 500, ROOT, OTHER, 3), 1, WINDOW)
+    return convention.decode_task(Log(MANAGER, topics, data, 500, ROOT, OTHER, 3), 1, WINDOW)
 
 
 MAIL = """
@@ -229,9 +229,9 @@ values = [
 
 
 def test_typed_data_has_the_digest_that_its_standard_publishes(tmp_path: Path) -> None:
-    shape = own(tmp_path, ASKED + CALL + MAIL)
+    convention = own(tmp_path, ASKED + CALL + MAIL)
     digest = "be609aee343fb3c4b28e1df9e632fca64fcfaede20f02e86244efddf30957bd2"
-    assert shape.call(asked(shape), b"").sig_hash.hex() == digest
+    assert convention.call(asked(convention), b"").sig_hash.hex() == digest
 
 
 SIGNED = {
@@ -258,8 +258,8 @@ SIGNED = {
 @pytest.mark.parametrize("name", SIGNED)
 def test_digest_is_the_hash_of_nested_encodings(name: str, tmp_path: Path) -> None:
     signed, digest = SIGNED[name]
-    shape = own(tmp_path, ASKED + CALL + "[signed]\n" + signed)
-    assert shape.call(asked(shape), b"yes").sig_hash == digest
+    convention = own(tmp_path, ASKED + CALL + "[signed]\n" + signed)
+    assert convention.call(asked(convention), b"yes").sig_hash == digest
 
 
 INDICES = {
@@ -277,11 +277,11 @@ INDICES = {
 def test_index_is_the_hash_of_its_fields(name: str, tmp_path: Path) -> None:
     index, number = INDICES[name]
     text = ASKED.replace('index = "id"', f"index = {index}") + CALL + PLAIN
-    shape = own(tmp_path, text)
-    task = asked(shape)
+    convention = own(tmp_path, text)
+    task = asked(convention)
     assert task.task_index == int.from_bytes(number)
-    assert shape.matches_log(task)
-    assert not shape.matches_log(replace(asked(shape, index=2), log=task.log))
+    assert convention.matches_log(task)
+    assert not convention.matches_log(replace(asked(convention, index=2), log=task.log))
 
 
 SCALED = [(10_000, 6667, 67), (10_000, 6600, 66), (10_000, 1, 1), (10_000, 10_000, 100), (10**9, 666_666_667, 67),
@@ -293,18 +293,18 @@ def test_threshold_is_sent_in_percent_and_never_too_low(
     scale: int, threshold: int, percent: int, tmp_path: Path
 ) -> None:
     text = ASKED + f'quorum_numbers = [0, 1]\nquorum_threshold = "mail.scale"\nthreshold_scale = {scale}\n' + CALL
-    shape = own(tmp_path, text + PLAIN)
-    assert shape.call(asked(shape, scale=threshold), b"").quorum_thresholds == (percent, percent)
+    convention = own(tmp_path, text + PLAIN)
+    assert convention.call(asked(convention, scale=threshold), b"").quorum_thresholds == (percent, percent)
 
 
 @pytest.mark.parametrize(("scale", "threshold"), [(100, 101), (100, 6667), (10_000, 10_001), (10**9, 2**32)])
 def test_threshold_above_all_of_the_stake_is_not_sent(scale: int, threshold: int, tmp_path: Path) -> None:
     text = ASKED + f'quorum_numbers = [0]\nquorum_threshold = "mail.scale"\nthreshold_scale = {scale}\n' + CALL
-    shape = own(tmp_path, text + PLAIN)
-    task = asked(shape, scale=threshold)
+    convention = own(tmp_path, text + PLAIN)
+    task = asked(convention, scale=threshold)
     assert task.quorum_threshold > 100
     with pytest.raises(Quarantine, match=r"more than there is; correct .*quorum_threshold, or .*threshold_scale"):
-        shape.call(task, b"")
+        convention.call(task, b"")
 
 
 WINDOWS = {
@@ -317,29 +317,31 @@ WINDOWS = {
 
 @pytest.mark.parametrize("name", WINDOWS)
 def test_last_block_is_admissible_when_the_window_includes_it(name: str, tmp_path: Path) -> None:
-    rule, said, until = WINDOWS[name]
-    shape = own(tmp_path, ASKED + "[deadline]\n" + rule + CALL + PLAIN)
-    assert (shape.window_blocks is None) == (said is None)
-    topics = (shape.created_topic, word(1), ROOT)
+    rule, expected, until = WINDOWS[name]
+    convention = own(tmp_path, ASKED + "[deadline]\n" + rule + CALL + PLAIN)
+    assert (convention.window_blocks is None) == (expected is None)
+    topics = (convention.created_topic, word(1), ROOT)
     data = encode(["(address,string,uint256)"], [("0x" + "bb" * 20, "", 900)])
-    task = shape.decode_task(Log(MANAGER, topics, data, 500, ROOT, OTHER, 3), 1, shape.window_blocks)
+    task = convention.decode_task(Log(MANAGER, topics, data, 500, ROOT, OTHER, 3), 1, convention.window_blocks)
     assert (task.deadline_block, task.deadline_s) == until
 
 
-@pytest.mark.parametrize(("inclusive", "said", "blocks"), [("true", 30, 30), ("false", 30, 29), ("false", 0, 0)])
-def test_window_of_a_view_ends_before_its_last_block(inclusive: str, said: int, blocks: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("inclusive", "expected", "blocks"), [("true", 30, 30), ("false", 30, 29), ("false", 0, 0)])
+def test_window_of_a_view_ends_before_its_last_block(
+    inclusive: str, expected: int, blocks: int, tmp_path: Path
+) -> None:
     rule = f'[deadline]\nwindow_view = "window()"\ninclusive = {inclusive}\n'
-    shape = own(tmp_path, ASKED + rule + CALL + PLAIN)
-    assert shape.response_window is not None
-    assert shape.response_window.read(word(said)) == blocks
+    convention = own(tmp_path, ASKED + rule + CALL + PLAIN)
+    assert convention.response_window is not None
+    assert convention.response_window.read(word(expected)) == blocks
 
 
 def test_no_deadline_stays_none_when_the_first_block_too_late_is_named(tmp_path: Path) -> None:
     rule = '[deadline]\nblock = "mail.scale"\ninclusive = false\n'
-    shape = own(tmp_path, ASKED + rule + CALL + PLAIN)
-    topics = (shape.created_topic, word(1), ROOT)
+    convention = own(tmp_path, ASKED + rule + CALL + PLAIN)
+    topics = (convention.created_topic, word(1), ROOT)
     data = encode(["(address,string,uint256)"], [("0x" + "bb" * 20, "", 0)])
-    assert shape.decode_task(Log(MANAGER, topics, data, 500, ROOT, OTHER, 3), 1, None).deadline_block is None
+    assert convention.decode_task(Log(MANAGER, topics, data, 500, ROOT, OTHER, 3), 1, None).deadline_block is None
 
 
 @pytest.mark.parametrize(
@@ -362,11 +364,11 @@ def test_dry_run_has_an_empty_signature_of_its_type(
     more: str, function: str, arguments: tuple[list[str], list[Any]] | None, tmp_path: Path
 ) -> None:
     text = ASKED + CALL + more + "\n" + PLAIN
-    shape = own(tmp_path, text)
-    data = shape.dry_run(asked(shape), b"yes")
+    convention = own(tmp_path, text)
+    data = convention.dry_run(asked(convention), b"yes")
     assert data[:4] == keccak(text=function)[:4]
     assert arguments is None or data[4:] == encode(*arguments)
-    assert shape.call(asked(shape), b"yes").params_raw == encode(["uint32", "bytes"], [1, b"yes"])
+    assert convention.call(asked(convention), b"yes").params_raw == encode(["uint32", "bytes"], [1, b"yes"])
 
 
 SLIPS = {
@@ -400,8 +402,8 @@ def refused(folder: Path, text: str) -> str:
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_error_in_a_nested_encoding_is_named(name: str, tmp_path: Path) -> None:
-    value, words = SLIPS[name]
-    assert words in refused(tmp_path, ASKED + CALL + f'[signed]\ntypes = ["bytes32"]\nvalues = [{value}]')
+    value, expected = SLIPS[name]
+    assert expected in refused(tmp_path, ASKED + CALL + f'[signed]\ntypes = ["bytes32"]\nvalues = [{value}]')
 
 
 KEYS = {
@@ -431,8 +433,8 @@ KEYS = {
 
 @pytest.mark.parametrize("name", KEYS)
 def test_error_in_a_key_is_reported_with_the_key(name: str, tmp_path: Path) -> None:
-    table, line, words = KEYS[name]
+    table, line, expected = KEYS[name]
     text = ASKED + "[deadline]\n" + CALL + PLAIN
     if table == "[task]":
         text = text.replace('index = "id"\n', "", 1)
-    assert words in refused(tmp_path, text.replace(f"{table}\n", f"{table}\n{line}\n", 1))
+    assert expected in refused(tmp_path, text.replace(f"{table}\n", f"{table}\n{line}\n", 1))

@@ -30,9 +30,9 @@ NON_SIGNERS = (
 )
 
 
-def log_of(shape: Convention, topics: Sequence[bytes], types: Sequence[str], values: Sequence[Any]) -> Log:
+def log_of(convention: Convention, topics: Sequence[bytes], types: Sequence[str], values: Sequence[Any]) -> Log:
     data = encode(types, values)
-    return Log(MANAGER, (shape.created_topic, *topics), data, 500, b"\x01" * 32, b"\x02" * 32, 3)
+    return Log(MANAGER, (convention.created_topic, *topics), data, 500, b"\x01" * 32, b"\x02" * 32, 3)
 
 
 def word(number: int) -> bytes:
@@ -50,22 +50,22 @@ PRESETS = {
 
 @pytest.mark.parametrize("name", PRESETS)
 def test_a_preset_has_the_topics_of_the_public_contract(name: str) -> None:
-    shape = convention(name)
+    preset = convention(name)
     created, responded, selector = PRESETS[name]
-    assert shape.created_topic.hex().startswith(created)
-    assert (shape.responded_topic or b"").hex().startswith(responded)
+    assert preset.created_topic.hex().startswith(created)
+    assert (preset.responded_topic or b"").hex().startswith(responded)
     if selector is not None:
-        task = shape.decode_task(
-            log_of(shape, [word(1)], ["(uint32,uint32,bytes,bytes)"], [(5, 66, b"m", b"\x00")]), CHAIN_ID, 30
+        task = preset.decode_task(
+            log_of(preset, [word(1)], ["(uint32,uint32,bytes,bytes)"], [(5, 66, b"m", b"\x00")]), CHAIN_ID, 30
         )
-        assert shape.dry_run(task, b"a")[:4].hex() == selector
+        assert preset.dry_run(task, b"a")[:4].hex() == selector
 
 
 def test_the_published_vector_of_the_operator_api() -> None:
-    shape = convention("wizard")
+    preset = convention("wizard")
     values = (3003011, 66, bytes.fromhex("1234"), b"\x00")
-    task = shape.decode_task(log_of(shape, [word(100)], ["(uint32,uint32,bytes,bytes)"], [values]), CHAIN_ID, 30)
-    call = shape.call(task, bytes.fromhex("abcd"))
+    task = preset.decode_task(log_of(preset, [word(100)], ["(uint32,uint32,bytes,bytes)"], [values]), CHAIN_ID, 30)
+    call = preset.call(task, bytes.fromhex("abcd"))
     assert task.task_hash.hex() == "a4ab598f7807886a600c9c1116d8266ebfe68efdf642e926df14d5d6d9512a0d"
     assert call.sig_hash.hex() == "6ed3cb0202b0d5b8d03b1d993798d0c8947eb42694b6bbf129a1cee62ccac6d8"
     assert len(call.params_raw) == 448
@@ -78,26 +78,26 @@ def test_the_published_vector_of_the_operator_api() -> None:
 def test_incredible_squaring_signs_a_static_tuple_without_offset(
     index: int, created: int, number: int, answer: int
 ) -> None:
-    shape = convention("incredible-squaring")
+    preset = convention("incredible-squaring")
     kind, values = "(uint256,uint32,bytes,uint32)", (number, created, b"\x00\x01", 67)
-    task = shape.decode_task(log_of(shape, [word(index)], [kind], [values]), CHAIN_ID, 100)
+    task = preset.decode_task(log_of(preset, [word(index)], [kind], [values]), CHAIN_ID, 100)
     assert task.message == word(number)
     assert task.task_hash == keccak(encode([kind], [values]))
     assert task.deadline_block == created + 100
-    call = shape.call(task, word(answer))
+    call = preset.call(task, word(answer))
     assert call.sig_hash == keccak(word(index) + word(answer))
     assert call.params_raw == encode([kind, "(uint32,uint256)"], [values, (index, answer)])
     assert (call.quorum_numbers, call.quorum_thresholds) == ((0, 1), (67, 67))
-    assert shape.fields(task)["task"]["numberToBeSquared"] == number
+    assert preset.fields(task)["task"]["numberToBeSquared"] == number
 
 
 @given(index=U32, details=st.text(max_size=60), answer=st.text(max_size=60))
 def test_chainbase_is_text_in_and_text_out(index: int, details: str, answer: str) -> None:
-    shape = convention("chainbase")
+    preset = convention("chainbase")
     kind, values = "(string,uint32,bytes,uint32)", (details, 7, b"\x00", 66)
-    task = shape.decode_task(log_of(shape, [word(index)], [kind], [values]), CHAIN_ID, None)
+    task = preset.decode_task(log_of(preset, [word(index)], [kind], [values]), CHAIN_ID, None)
     assert (task.message, task.deadline_block, task.deadline_s) == (details.encode(), None, None)
-    call = shape.call(task, answer.encode())
+    call = preset.call(task, answer.encode())
     assert call.sig_hash == keccak(encode(["(uint32,string)"], [(index, answer)]))
 
 
@@ -299,24 +299,26 @@ def custom(folder: Path, text: str) -> Convention:
 
 
 def of_wild(folder: Path, wild: Wild) -> tuple[Convention, Task]:
-    shape = custom(folder, wild.text)
-    return shape, shape.decode_task(log_of(shape, wild.topics, wild.types, wild.values), CHAIN_ID, wild.window)
+    convention = custom(folder, wild.text)
+    return convention, convention.decode_task(
+        log_of(convention, wild.topics, wild.types, wild.values), CHAIN_ID, wild.window
+    )
 
 
 @pytest.mark.parametrize("name", WILD)
 def test_public_contract_is_described_and_its_log_decoded(name: str, tmp_path: Path) -> None:
     wild = WILD[name]
-    shape, task = of_wild(tmp_path, wild)
+    convention, task = of_wild(tmp_path, wild)
     assert {key: getattr(task, key) for key in wild.task} == dict(wild.task)
-    found = shape.fields(task)
-    assert {key: found[key] for key in wild.fields} == dict(wild.fields)
-    call = shape.call(task, wild.answer)
+    fields = convention.fields(task)
+    assert {key: fields[key] for key in wild.fields} == dict(wild.fields)
+    call = convention.call(task, wild.answer)
     if wild.params is not None:
         assert call.params_raw == encode(*wild.params)
     if wild.signed is not None:
         assert call.sig_hash == keccak(wild.signed)
     selector = f"{call.method}({','.join([*(wild.params or (['uint256', 'bytes'], ()))[0], NON_SIGNERS])})"
-    data = shape.dry_run(task, wild.answer)
+    data = convention.dry_run(task, wild.answer)
     assert data[:4] == keccak(text=selector)[:4]
 
 
@@ -336,41 +338,45 @@ created_block = "t.created"
 @pytest.mark.parametrize("deadline", [0, 2**62, 2**63 - 1, 2**64 - 1, 2**256 - 1])
 @pytest.mark.parametrize("rule", ["block", "timestamp"])
 def test_deadline_is_none_when_zero_or_out_of_range(rule: str, deadline: int, tmp_path: Path) -> None:
-    shape = custom(tmp_path, TIMED.format(rule, "t.deadline"))
-    task = shape.decode_task(log_of(shape, [word(1)], ["(uint256,uint256)"], [(9, deadline)]), CHAIN_ID, None)
+    convention = custom(tmp_path, TIMED.format(rule, "t.deadline"))
+    task = convention.decode_task(log_of(convention, [word(1)], ["(uint256,uint256)"], [(9, deadline)]), CHAIN_ID, None)
     assert (task.deadline_block, task.deadline_s) == (None, None)
 
 
-@given(created=st.integers(0, 2**256 - 1), said=st.integers(0, 2**256 - 1))
+@given(created=st.integers(0, 2**256 - 1), deadline=st.integers(0, 2**256 - 1))
 @example(2**63 - 1, 100)
 @example(9, 2**256 - 1)
 @fuzzed
-def test_deadline_fits_a_column_whatever_the_window(created: int, said: int) -> None:
+def test_deadline_fits_a_column_whatever_the_window(created: int, deadline: int) -> None:
     with TemporaryDirectory() as folder:
-        shape = custom(Path(folder), TIMED.format("window_view", "window()"))
-    assert shape.response_window is not None
-    window = shape.response_window.read(word(said))
-    assert window == min(said, 2**32 - 1)
+        convention = custom(Path(folder), TIMED.format("window_view", "window()"))
+    assert convention.response_window is not None
+    window = convention.response_window.read(word(deadline))
+    assert window == min(deadline, 2**32 - 1)
     with suppress(Quarantine):
-        task = shape.decode_task(log_of(shape, [word(1)], ["(uint256,uint256)"], [(created, 0)]), CHAIN_ID, window)
+        task = convention.decode_task(
+            log_of(convention, [word(1)], ["(uint256,uint256)"], [(created, 0)]), CHAIN_ID, window
+        )
         assert task.deadline_block == created + window < 2**63
 
 
 def test_text_index_is_hashed_and_has_no_topic(tmp_path: Path) -> None:
     event = '[task]\nevent = "TaskCreated(bytes8 indexed taskId, bytes32 taskHash)"\nindex = "taskId"\n' + PLAIN_CALL
-    shape = custom(tmp_path, event)
-    task = shape.decode_task(log_of(shape, [b"\x07" * 8 + bytes(24)], ["bytes32"], [b"\x01" * 32]), CHAIN_ID, None)
+    convention = custom(tmp_path, event)
+    task = convention.decode_task(
+        log_of(convention, [b"\x07" * 8 + bytes(24)], ["bytes32"], [b"\x01" * 32]), CHAIN_ID, None
+    )
     assert task.task_index == int.from_bytes(keccak(b"\x07" * 8 + bytes(24)), "big")
-    assert shape.index_topic(task.task_index) is None
-    assert shape.fields(task) == {"taskId": b"\x07" * 8, "taskHash": b"\x01" * 32}
+    assert convention.index_topic(task.task_index) is None
+    assert convention.fields(task) == {"taskId": b"\x07" * 8, "taskHash": b"\x01" * 32}
 
 
 def test_indexed_struct_is_its_hash(tmp_path: Path) -> None:
     text = '[task]\nevent = "Made((uint32 a, uint32 b) indexed t, uint32 n)"\nindex = "t"\n' + PLAIN_CALL
-    shape, topic = custom(tmp_path, text), keccak(b"t")
-    task = shape.decode_task(log_of(shape, [topic], ["uint32"], [5]), CHAIN_ID, None)
-    assert shape.index_topic(task.task_index) == topic
-    assert shape.fields(task) == {"t": topic, "n": 5}
+    convention, topic = custom(tmp_path, text), keccak(b"t")
+    task = convention.decode_task(log_of(convention, [topic], ["uint32"], [5]), CHAIN_ID, None)
+    assert convention.index_topic(task.task_index) == topic
+    assert convention.fields(task) == {"t": topic, "n": 5}
     for path in ('index = "t.a"', 'index = "n"\nmessage = "t"', 'index = "n"\ncreated_block = "t.b"'):
         with pytest.raises(FixConfiguration):
             custom(tmp_path, text.replace('index = "t"', path))
@@ -380,28 +386,28 @@ def test_constants_in_a_call_are_encoded_as_written(tmp_path: Path) -> None:
     types = ["uint256", "bytes", "bool", "bool", "bytes4", "address", "bytes", "(uint8,bytes)"]
     values = '["$index", "$answer", true, false, "0x01020304", "0x%s", "0x", [7, "0xAbcD"]]' % ("aB" * 20)
     text = GOOD.replace('["uint256", "bytes"]', json.dumps(types), 1).replace('["$index", "$answer"]', values, 1)
-    shape = custom(tmp_path, text)
-    task = shape.decode_task(log_of(shape, [word(4)], ["(string,uint32)"], [("hello", 44)]), CHAIN_ID, None)
+    convention = custom(tmp_path, text)
+    task = convention.decode_task(log_of(convention, [word(4)], ["(string,uint32)"], [("hello", 44)]), CHAIN_ID, None)
     constant = (True, False, b"\1\2\3\4", "0x" + "ab" * 20, b"", (7, b"\xab\xcd"))
-    assert shape.call(task, b"yes").params_raw == encode(types, [4, b"yes", *constant])
+    assert convention.call(task, b"yes").params_raw == encode(types, [4, b"yes", *constant])
 
 
 def test_a_packed_digest_is_signed(tmp_path: Path) -> None:
     types = ["uint32", "int16", "bytes", "bool", "bytes4", "string"]
     values = ["$index", -2, "$answer", True, "0x01020304", "task.name"]
     signed = f"[signed]\npacked = true\ntypes = {json.dumps(types)}\nvalues = {json.dumps(values)}\n"
-    shape = custom(tmp_path, GOOD[: GOOD.index("[signed]")] + signed)
-    task = shape.decode_task(log_of(shape, [word(4)], ["(string,uint32)"], [("hello", 44)]), CHAIN_ID, None)
+    convention = custom(tmp_path, GOOD[: GOOD.index("[signed]")] + signed)
+    task = convention.decode_task(log_of(convention, [word(4)], ["(string,uint32)"], [("hello", 44)]), CHAIN_ID, None)
     # As Solidity packs: each in its own width, texts and bytes without their lengths.
     packed = bytes.fromhex("00000004fffe") + b"yes" + b"\x01" + bytes.fromhex("01020304") + b"hello"
-    assert shape.call(task, b"yes").sig_hash == keccak(packed)
+    assert convention.call(task, b"yes").sig_hash == keccak(packed)
     for kind in ("uint8[]", "(uint32,bool)"):
         with pytest.raises(FixConfiguration, match="packed takes neither structs nor arrays"):
             custom(tmp_path, (GOOD[: GOOD.index("[signed]")] + signed).replace('"uint32"', f'"{kind}"', 1))
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "words"),
+    ("kind", "value", "message"),
     [
         ("bytes4", '"0x010203"', "0x010203, 3 bytes, cannot stand for bytes4"),
         ("address", '"0x00"', "0x00, 1 bytes, cannot stand for address"),
@@ -414,16 +420,16 @@ def test_a_packed_digest_is_signed(tmp_path: Path) -> None:
         ("bytes", "1.5", "each must be a path"),
     ],
 )
-def test_constant_of_another_type_is_refused(kind: str, value: str, words: str, tmp_path: Path) -> None:
+def test_constant_of_another_type_is_refused(kind: str, value: str, message: str, tmp_path: Path) -> None:
     text = GOOD.replace('["uint256", "bytes"]', f'["{kind}"]', 1).replace('["$index", "$answer"]', f"[{value}]", 1)
     with pytest.raises(FixConfiguration) as wrong:
         custom(tmp_path, text)
-    assert words in str(wrong.value)
+    assert message in str(wrong.value)
 
 
 def test_a_raw_digest_is_signed_as_it_is(tmp_path: Path) -> None:
-    shape, task = of_wild(tmp_path, WILD["tasks named by a hash"])
-    assert shape.call(task, b"\x01" * 32).sig_hash == b"\x0c" * 32
+    convention, task = of_wild(tmp_path, WILD["tasks named by a hash"])
+    assert convention.call(task, b"\x01" * 32).sig_hash == b"\x0c" * 32
 
 
 def test_two_conventions_ignore_each_others_tasks(tmp_path: Path) -> None:
@@ -437,10 +443,10 @@ def test_two_conventions_ignore_each_others_tasks(tmp_path: Path) -> None:
 
 def test_several_values_of_an_answer_are_read_from_its_event(tmp_path: Path) -> None:
     wild = WILD["an answer of several values"]
-    shape, _ = of_wild(tmp_path, wild)
+    convention, _ = of_wild(tmp_path, wild)
     data = encode(["(uint32,address,bytes32)"], [(6, "0x" + "cc" * 20, b"\x09" * 32)])
-    seen = shape.decode_response(
-        Log(MANAGER, (shape.responded_topic or b"",), data, 501, b"\x01" * 32, b"\x02" * 32, 0)
+    seen = convention.decode_response(
+        Log(MANAGER, (convention.responded_topic or b"",), data, 501, b"\x01" * 32, b"\x02" * 32, 0)
     )
     assert (seen.task_index, seen.message) == (6, wild.answer)
 
@@ -479,7 +485,7 @@ GOOD = WILD["no deadline, no quorums"].text
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "words"),
+    ("old", "new", "message"),
     [
         ('index = "taskIndex"', "", "task.index: is required"),
         ('index = "taskIndex"', 'index = "taskIdx"', "it has taskIndex, task, task.name"),
@@ -507,11 +513,11 @@ GOOD = WILD["no deadline, no quorums"].text
         ("[call]", '[response]\nevent = "R(uint32 i, string s)"\nindex = "i"\nanswer = "s"\n[call]', "answer says"),
     ],
 )
-def test_error_in_a_convention_file_names_its_place(old: str, new: str, words: str, tmp_path: Path) -> None:
+def test_error_in_a_convention_file_names_its_place(old: str, new: str, message: str, tmp_path: Path) -> None:
     assert old in GOOD
     with pytest.raises(FixConfiguration) as wrong:
         custom(tmp_path, GOOD.replace(old, new, 1))
-    assert words in str(wrong.value)
+    assert message in str(wrong.value)
     assert "mine.toml" in str(wrong.value)
     assert "\n" not in str(wrong.value)
 
@@ -529,9 +535,9 @@ def test_any_text_as_a_signature_is_read_or_refused(text: str) -> None:
 @given(data=st.binary(max_size=600), topics=st.lists(st.binary(min_size=32, max_size=32), max_size=3))
 @pytest.mark.parametrize("name", ["incredible-squaring", "chainbase"])
 def test_hostile_log_of_a_preset_is_quarantined(name: str, data: bytes, topics: list[bytes]) -> None:
-    shape = convention(name)
-    for first in shape.topics0:
+    preset = convention(name)
+    for first in preset.topics0:
         log = Log(MANAGER, (first, *topics), data, 1, b"\x01" * 32, b"\x02" * 32, 0)
-        for read in (lambda log=log: shape.decode_task(log, 1, 5), lambda log=log: shape.decode_response(log)):
+        for read in (lambda log=log: preset.decode_task(log, 1, 5), lambda log=log: preset.decode_response(log)):
             with suppress(Quarantine):
                 read()

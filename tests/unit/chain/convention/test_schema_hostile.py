@@ -60,11 +60,11 @@ def of(folder: Path, text: str) -> Convention:
 def refused(folder: Path, text: str) -> str:
     with pytest.raises(FixConfiguration) as wrong:
         of(folder, text)
-    words = str(wrong.value)
-    assert words.isprintable()
-    assert len(words) < LINE_LIMIT_CHARS
-    assert "own.toml" in words or "abi" in words
-    return words
+    message = str(wrong.value)
+    assert message.isprintable()
+    assert len(message) < LINE_LIMIT_CHARS
+    assert "own.toml" in message or "abi" in message
+    return message
 
 
 def changed(old: str, new: str) -> str:
@@ -138,15 +138,15 @@ def test_template_file_is_valid(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_error_in_a_file_is_one_line(name: str, tmp_path: Path) -> None:
-    old, new, words = SLIPS[name]
-    assert words in refused(tmp_path, changed(old, new))
+    old, new, message = SLIPS[name]
+    assert message in refused(tmp_path, changed(old, new))
 
 
 def test_all_problems_are_listed_up_to_a_limit(tmp_path: Path) -> None:
-    words = refused(tmp_path, "")
-    assert all(f"{table}: is required" in words for table in ("task", "call", "signed"))
-    words = refused(tmp_path, GOOD + "".join(f"key{number} = 1\n" for number in range(5_000)))
-    assert "more" in words.rpartition(";")[2]
+    message = refused(tmp_path, "")
+    assert all(f"{table}: is required" in message for table in ("task", "call", "signed"))
+    message = refused(tmp_path, GOOD + "".join(f"key{number} = 1\n" for number in range(5_000)))
+    assert "more" in message.rpartition(";")[2]
 
 
 @pytest.mark.parametrize("brackets", ["[", "{a=", "[{a=[{a="])
@@ -196,10 +196,10 @@ ABIS = {
 
 @pytest.mark.parametrize("name", ABIS)
 def test_hostile_abi_is_refused_in_one_line(name: str, tmp_path: Path) -> None:
-    text, words = ABIS[name]
+    text, message = ABIS[name]
     (tmp_path / "abi.json").write_text(text)
-    assert words in refused(tmp_path, 'abi = "abi.json"\n' + ABI_EVENT)
-    if len(text) < 2000 and text.startswith("[{") and text.count('"event"') == 1 and "0 events" not in words:
+    assert message in refused(tmp_path, 'abi = "abi.json"\n' + ABI_EVENT)
+    if len(text) < 2000 and text.startswith("[{") and text.count('"event"') == 1 and "0 events" not in message:
         entry = text[1:-1]
         refused(tmp_path, GOOD.replace(EVENT, f"event = '''{entry}'''"))
 
@@ -232,16 +232,16 @@ FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("name", FILES)
 def test_unreadable_file_is_named(name: str, tmp_path: Path) -> None:
-    make, words = FILES[name]
+    make, message = FILES[name]
     file = tmp_path / "own.toml"
     make(file)
     with pytest.raises(FixConfiguration) as wrong:
         convention("custom", file)
-    assert f"own.toml: {words}" in str(wrong.value)
+    assert f"own.toml: {message}" in str(wrong.value)
     (tmp_path / "other.toml").write_text(f'abi = "{file.name}"\n' + ABI_EVENT)
     with pytest.raises(FixConfiguration) as wrong:
         convention("custom", tmp_path / "other.toml")
-    assert f"own.toml: {words}" in str(wrong.value)
+    assert f"own.toml: {message}" in str(wrong.value)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
@@ -285,7 +285,7 @@ VALUES = st.sampled_from(
 def test_any_value_of_a_key_is_accepted_or_refused(
     key: str, value: object, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    lines = [f"{key} = {json.dumps(value)}" if one.startswith(f"{key} = ") else one for one in GOOD.splitlines()]
+    lines = [f"{key} = {json.dumps(value)}" if line.startswith(f"{key} = ") else line for line in GOOD.splitlines()]
     with suppress(FixConfiguration):
         of(tmp_path_factory.mktemp("own"), "\n".join(lines))
 
@@ -355,7 +355,7 @@ NESTED = st.recursive(
 
 def toml(value: object) -> str:
     if isinstance(value, dict):
-        return f"{{{', '.join(f'{key} = {toml(one)}' for key, one in value.items())}}}"
+        return f"{{{', '.join(f'{key} = {toml(item)}' for key, item in value.items())}}}"
     return f"[{', '.join(map(toml, value))}]" if isinstance(value, list) else json.dumps(value)
 
 
@@ -370,10 +370,10 @@ def test_any_nested_value_is_accepted_or_refused(
 ) -> None:
     keys = [line.partition(" =")[0] for line in FULL.splitlines() if " = " in line and not line.startswith("[")]
     key = keys[number % len(keys)]
-    lines = [f"{key} = {toml(value)}" if one.startswith(f"{key} = ") else one for one in FULL.splitlines()]
-    words = outcome_of(lambda: of(tmp_path_factory.mktemp("own"), "\n".join(lines)))
-    assert words.isprintable()
-    assert len(words) < 5 * LINE_LIMIT_CHARS
+    lines = [f"{key} = {toml(value)}" if line.startswith(f"{key} = ") else line for line in FULL.splitlines()]
+    message = outcome_of(lambda: of(tmp_path_factory.mktemp("own"), "\n".join(lines)))
+    assert message.isprintable()
+    assert len(message) < 5 * LINE_LIMIT_CHARS
 
 
 def outcome_of(load: Callable[[], object]) -> str:

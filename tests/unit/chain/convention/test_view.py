@@ -55,9 +55,9 @@ def refused(folder: Path, text: str, *, answers: bool = False) -> str:
 
 
 def response_view(folder: Path, view: str) -> View[bytes | None]:
-    found = own(folder, TASK + RESPONSE + f"hash_view = {view}\n").all_task_responses
-    assert found is not None
-    return found
+    reader = own(folder, TASK + RESPONSE + f"hash_view = {view}\n").all_task_responses
+    assert reader is not None
+    return reader
 
 
 ANSWERED = {
@@ -105,16 +105,16 @@ def test_view_is_called_with_its_arguments(name: str, tmp_path: Path) -> None:
 def test_count_and_window_take_constants(tmp_path: Path) -> None:
     text = TASK + 'count_view = {view = "counts(uint8)", arguments = [1], word = 1}\n'
     text += '[deadline]\nwindow_view = {view = "windows(uint8)", arguments = [2]}\n'
-    shape = own(tmp_path, text)
-    assert shape.latest_task_num is not None
-    assert shape.response_window is not None
-    assert shape.latest_task_num.call() == keccak(text="counts(uint8)")[:4] + word(1)
-    assert shape.latest_task_num.read(word(9) + word(4)) == 4
-    assert shape.response_window.call() == keccak(text="windows(uint8)")[:4] + word(2)
+    convention = own(tmp_path, text)
+    assert convention.latest_task_num is not None
+    assert convention.response_window is not None
+    assert convention.latest_task_num.call() == keccak(text="counts(uint8)")[:4] + word(1)
+    assert convention.latest_task_num.read(word(9) + word(4)) == 4
+    assert convention.response_window.call() == keccak(text="windows(uint8)")[:4] + word(2)
 
 
 @pytest.mark.parametrize(
-    ("counted", "shown", "next_index"),
+    ("counted", "next_expected", "next_index"),
     [
         ("", 0, 0),
         ("", 7, 7),
@@ -129,10 +129,10 @@ def test_count_and_window_take_constants(tmp_path: Path) -> None:
         ('count_is = "count"', 3, 3),
     ],
 )
-def test_count_is_read_as_the_next_index(counted: str, shown: int, next_index: int, tmp_path: Path) -> None:
-    shape = own(tmp_path, TASK + f'count_view = "count()"\n{counted}\n')
-    assert shape.latest_task_num is not None
-    assert shape.latest_task_num.read(word(shown)) == next_index
+def test_count_is_read_as_the_next_index(counted: str, next_expected: int, next_index: int, tmp_path: Path) -> None:
+    convention = own(tmp_path, TASK + f'count_view = "count()"\n{counted}\n')
+    assert convention.latest_task_num is not None
+    assert convention.latest_task_num.read(word(next_expected)) == next_index
 
 
 @pytest.mark.parametrize("answer", [b"", word(1)[:31], word(1) + b"\0", word(1)])
@@ -146,8 +146,8 @@ def test_view_of_one_word_refuses_an_answer_of_two(tmp_path: Path) -> None:
         response_view(tmp_path, '"answers(bytes32)"').read(word(1) * 2)
 
 
-def contract(shape: Convention) -> TaskManager:
-    return TaskManager(None, MANAGER, shape, 100)  # type: ignore[arg-type]
+def contract(convention: Convention) -> TaskManager:
+    return TaskManager(None, MANAGER, convention, 100)  # type: ignore[arg-type]
 
 
 def test_task_is_known_by_a_status_when_the_contract_keeps_no_hash(tmp_path: Path) -> None:
@@ -167,13 +167,13 @@ def test_task_is_known_by_its_hash_when_the_contract_keeps_that(tmp_path: Path) 
     assert not manager.is_task(None, b"h" * 32)
 
 
-def task_log(shape: Convention, avs: bytes, fee: int = 5) -> Log:
-    topics = (shape.created_topic, word(1), word(7), avs.rjust(32, b"\0"))
+def task_log(convention: Convention, avs: bytes, fee: int = 5) -> Log:
+    topics = (convention.created_topic, word(1), word(7), avs.rjust(32, b"\0"))
     return Log(MANAGER, topics, encode(["uint96", "bytes"], [fee, b"p"]), 12, b"\x01" * 32, b"\x02" * 32, 3)
 
 
-def response_log(shape: Convention, avs: bytes) -> Log:
-    topics = (shape.responded_topic or b"", word(1), word(7), avs.rjust(32, b"\0"))
+def response_log(convention: Convention, avs: bytes) -> Log:
+    topics = (convention.responded_topic or b"", word(1), word(7), avs.rjust(32, b"\0"))
     return Log(MANAGER, topics, encode(["bytes"], [b"r"]), 12, b"\x01" * 32, b"\x02" * 32, 4)
 
 
@@ -194,9 +194,9 @@ FILTERS = {
 def test_task_of_another_service_is_excluded_by_only(name: str, tmp_path: Path) -> None:
     only, ours, others = FILTERS[name]
     manager = contract(own(tmp_path, TASK + f"only = {only}\n"))
-    shape = manager.convention
-    assert manager.creates_task(task_log(shape, MANAGER)) is ours
-    assert manager.creates_task(task_log(shape, OTHER)) is others
+    convention = manager.convention
+    assert manager.creates_task(task_log(convention, MANAGER)) is ours
+    assert manager.creates_task(task_log(convention, OTHER)) is others
 
 
 def test_response_to_another_service_is_excluded_by_only(tmp_path: Path) -> None:
@@ -223,12 +223,12 @@ def test_unreadable_log_is_not_excluded_by_only(tmp_path: Path) -> None:
 
 
 def test_call_and_signed_may_be_left_out_when_nothing_is_sent(tmp_path: Path) -> None:
-    shape = own(tmp_path, TASK + RESPONSE)
-    assert (shape.can_answer, shape.method, shape.aggregator) == (False, "", None)
-    words = refused(tmp_path, TASK + RESPONSE, answers=True)
-    assert "call: is required" in words
-    assert "signed: is required" in words
-    assert 'operator.api = "none"' in words
+    convention = own(tmp_path, TASK + RESPONSE)
+    assert (convention.can_answer, convention.method, convention.aggregator) == (False, "", None)
+    message = refused(tmp_path, TASK + RESPONSE, answers=True)
+    assert "call: is required" in message
+    assert "signed: is required" in message
+    assert 'operator.api = "none"' in message
     assert own(tmp_path, TASK + RESPONSE + CALL, answers=True).method == "submitResult"
 
 
@@ -256,8 +256,8 @@ SLIPS = {
 
 @pytest.mark.parametrize("name", SLIPS)
 def test_error_in_a_view_names_its_key(name: str, tmp_path: Path) -> None:
-    view, words = SLIPS[name]
-    assert words in refused(tmp_path, TASK + RESPONSE + f"hash_view = {view}\n")
+    view, message = SLIPS[name]
+    assert message in refused(tmp_path, TASK + RESPONSE + f"hash_view = {view}\n")
 
 
 OTHER_SLIPS = {
@@ -278,5 +278,5 @@ OTHER_SLIPS = {
 
 @pytest.mark.parametrize("name", OTHER_SLIPS)
 def test_error_in_a_task_names_its_key(name: str, tmp_path: Path) -> None:
-    key, words = OTHER_SLIPS[name]
-    assert words in refused(tmp_path, TASK + key + "\n")
+    key, message = OTHER_SLIPS[name]
+    assert message in refused(tmp_path, TASK + key + "\n")

@@ -92,7 +92,7 @@ def test_hostile_log_raises_quarantine_and_nothing_else(topics: list[bytes], tru
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         ({"topics": (CREATED_TOPIC,)}, "2 topics"),
         ({"topics": (RESPONDED_TOPIC, b"\x00" * 32)}, "2 topics"),
@@ -101,9 +101,9 @@ def test_hostile_log_raises_quarantine_and_nothing_else(topics: list[bytes], tru
         ({"data": encode([TASK], [(5, 66, b"hello", b"\x00" * 257)])}, "too long"),
     ],
 )
-def test_a_quarantined_log_says_why(change: dict[str, object], words: str) -> None:
+def test_a_quarantined_log_says_why(change: dict[str, object], message: str) -> None:
     log = task_log(1, encode([TASK], [(5, 66, b"hello", b"\x00")]))
-    with pytest.raises(Quarantine, match=words):
+    with pytest.raises(Quarantine, match=message):
         C.decode_task(replace(log, **change), 1, 30)  # type: ignore[arg-type]
 
 

@@ -72,11 +72,11 @@ class Net:
     def __init__(self, nodes: int, quorum: int) -> None:
         self.clock = SetClock(1_700_001_200_000)
         self.nodes = [Fake(f"http://node-{place}") for place in range(nodes)]
-        self.endpoints = NodePool(cast("Any", self.nodes), self.clock, Random(1), quorum)
+        self.pool = NodePool(cast("Any", self.nodes), self.clock, Random(1), quorum)
 
     async def poll(self, seconds: float = 1.0) -> Header:
         self.clock.at_ms += int(seconds * 1000)
-        return await self.endpoints.head()
+        return await self.pool.head()
 
     def mine(self, count: int = 1) -> None:
         for node in self.nodes:
@@ -85,7 +85,7 @@ class Net:
     async def read(self) -> Header:
         """Poll, and take the head as read, as the watch does."""
         head = await self.poll()
-        self.endpoints.follow(head)
+        self.pool.follow(head)
         return head
 
 
@@ -101,12 +101,12 @@ async def test_a_far_head_of_one_node_changes_nothing(nodes: int, quorum: int, p
     for height in range(100, 140):
         assert (await net.poll()).number == height, "from the first poll on, and without a delay"
         net.mine()
-    disagreement = net.endpoints.disagreement
+    disagreement = net.pool.disagreement
     assert disagreement is not None and disagreement.last_s - disagreement.first_s > 10
     assert f"{net.nodes[place].name} names block" in disagreement.words
     net.nodes[place].names = lambda head: head
     assert (await net.poll(20)).number == 140
-    assert net.endpoints.disagreement is None
+    assert net.pool.disagreement is None
 
 
 async def test_far_head_shown_at_its_height_is_refused_when_another_node_replies() -> None:
@@ -149,7 +149,7 @@ async def test_a_node_ahead_is_followed_at_once_when_it_agrees(lead: int) -> Non
     for height in range(100 + lead, 130 + lead):
         assert (await net.read()).number == height
         net.mine()
-    assert net.endpoints.disagreement is None
+    assert net.pool.disagreement is None
 
 
 async def test_a_node_that_hangs_hides_nothing() -> None:
@@ -157,7 +157,7 @@ async def test_a_node_that_hangs_hides_nothing() -> None:
     for _ in range(30):
         net.nodes[1].height += 1
         assert (await net.read()).number == net.nodes[1].height
-    assert net.endpoints.disagreement is None
+    assert net.pool.disagreement is None
 
 
 @pytest.mark.parametrize(("nodes", "quorum"), [(3, 2), (3, 1), (2, 1)])
@@ -170,9 +170,9 @@ async def test_a_node_a_block_ahead_on_its_own_fork_is_not_followed(nodes: int, 
     for height in range(100, 130):
         head = await net.read()
         assert (head.number, head.hash) == (height, block(height).hash)
-        assert await net.endpoints.views([b"call"], MANAGER, head)
+        assert await net.pool.views([b"call"], MANAGER, head)
         net.mine()
-    disagreement = net.endpoints.disagreement
+    disagreement = net.pool.disagreement
     assert disagreement is not None and "show different blocks" in disagreement.words
 
 
@@ -186,7 +186,7 @@ async def test_a_tip_that_is_never_the_chains_costs_a_block_and_not_all() -> Non
         head = await net.read()
         right += head.hash == block(head.number).hash
     assert right >= 56
-    assert net.endpoints.disagreement is not None
+    assert net.pool.disagreement is not None
 
 
 async def test_a_lone_head_whose_state_nobody_reads_is_left() -> None:
@@ -196,7 +196,7 @@ async def test_a_lone_head_whose_state_nobody_reads_is_left() -> None:
     liar.fork, liar.since, liar.height, liar.serves = 1, 101, 101, False
     assert (await net.poll()).hash == block(101, 1).hash
     with pytest.raises(StaleNode):
-        await net.endpoints.views([b"call"], MANAGER, made(101, 1))
+        await net.pool.views([b"call"], MANAGER, made(101, 1))
     for _ in range(20):
         honest.height, liar.height = honest.height + 1, liar.height + 1
         head = await net.read()
@@ -207,13 +207,13 @@ async def test_a_dead_fork_is_left_when_the_other_one_grows() -> None:
     net = Net(2, 1)
     dead, living = net.nodes
     dead.fork, dead.since = 1, 98
-    net.endpoints.follow(block(100, 1))
+    net.pool.follow(block(100, 1))
     living.height = 102
     assert (await net.poll()).hash == block(100, 1).hash, "the side of the cursor comes first"
     living.height = 104
     head = await net.poll()
     assert head.hash == block(104).hash
-    net.endpoints.follow(block(97))  # the watch goes back to where both are the same, and stays with the other side
+    net.pool.follow(block(97))  # the watch goes back to where both are the same, and stays with the other side
     assert await net.poll() == head
 
 
@@ -237,7 +237,7 @@ async def test_two_nodes_that_must_agree_give_the_last_block_they_share() -> Non
     net = Net(2, 2)
     net.nodes[1].fork, net.nodes[1].since = 1, 99
     assert (await net.poll()).number == 98
-    assert net.endpoints.disagreement is not None
+    assert net.pool.disagreement is not None
 
 
 async def test_nodes_that_agree_cost_one_question_each() -> None:
@@ -253,13 +253,13 @@ async def test_nodes_that_agree_cost_one_question_each() -> None:
 async def test_a_mark_counts_as_gone_when_every_node_shows_less_for_a_while() -> None:
     net = Net(2, 1)
     await net.poll()
-    assert net.endpoints.shows_less_for_s(100) == 0
-    assert net.endpoints.shows_less_for_s(101) == 0
+    assert net.pool.shows_less_for_s(100) == 0
+    assert net.pool.shows_less_for_s(101) == 0
     await net.poll(7)
-    assert net.endpoints.shows_less_for_s(101) == 7
+    assert net.pool.shows_less_for_s(101) == 7
     net.nodes[1].height = 101
     await net.poll(7)
-    assert net.endpoints.shows_less_for_s(101) == 0
+    assert net.pool.shows_less_for_s(101) == 0
 
 
 @pytest.mark.parametrize(
@@ -280,20 +280,20 @@ async def test_finality_is_firm_when_enough_nodes_name_a_lower_block(
     net = Net(len(finals), quorum)
     for node, final in zip(net.nodes, finals, strict=True):
         node.final = final
-    found = await net.endpoints.final("finalized", await net.poll(), confirmations)
-    assert found is not None
-    assert (found.block, found.firm) == (made(expected), firm)
+    result = await net.pool.final("finalized", await net.poll(), confirmations)
+    assert result is not None
+    assert (result.block, result.firm) == (made(expected), firm)
 
 
 async def test_finality_is_not_firm_when_one_of_several_nodes_is_left() -> None:
     net = Net(2, 1)
     net.nodes[0].final, net.nodes[1].away = 100, True
-    found = await net.endpoints.final("finalized", await net.poll(), 2)
-    assert found is not None
-    assert (found.block.number, found.firm) == (98, False)
-    found = await net.endpoints.final(5, await net.poll(), 2)
-    assert found is not None
-    assert (found.block.number, found.firm) == (95, False)
+    final = await net.pool.final("finalized", await net.poll(), 2)
+    assert final is not None
+    assert (final.block.number, final.firm) == (98, False)
+    final = await net.pool.final(5, await net.poll(), 2)
+    assert final is not None
+    assert (final.block.number, final.firm) == (95, False)
 
 
 @pytest.mark.parametrize(
@@ -312,14 +312,14 @@ async def test_finality_by_depth_is_counted_from_the_head_of_each_node(
     net = Net(len(heights), quorum)
     for node, height in zip(net.nodes, heights, strict=True):
         node.height = height
-    found = await net.endpoints.final(4, await net.poll(), 2)
-    assert found is not None
-    assert (found.block, found.firm) == (made(expected), firm)
+    final = await net.pool.final(4, await net.poll(), 2)
+    assert final is not None
+    assert (final.block, final.firm) == (made(expected), firm)
 
 
 async def test_finality_by_depth_is_none_while_the_chain_is_shorter() -> None:
     net = Net(2, 1)
-    assert await net.endpoints.final(101, await net.poll(), 0) is None
+    assert await net.pool.final(101, await net.poll(), 0) is None
 
 
 async def test_a_final_block_of_another_fork_does_not_count() -> None:
@@ -328,8 +328,8 @@ async def test_a_final_block_of_another_fork_does_not_count() -> None:
     forked.fork, forked.since, forked.final = 1, 90, 95
     for node in net.nodes[1:]:
         node.final = 80
-    found = await net.endpoints.final("finalized", await net.poll(), 0)
-    assert found is not None and found.block == made(80)
+    final = await net.pool.final("finalized", await net.poll(), 0)
+    assert final is not None and final.block == made(80)
 
 
 async def test_finality_at_the_head_is_noticed_when_the_chain_moves_on_with_it() -> None:
@@ -337,8 +337,8 @@ async def test_finality_at_the_head_is_noticed_when_the_chain_moves_on_with_it()
     for _ in range(12):
         net.mine()
         net.nodes[0].final = net.nodes[0].height
-        await net.endpoints.final("finalized", await net.poll(12), 0)
-    assert net.endpoints.final_at_head_s == 11 * 12
+        await net.pool.final("finalized", await net.poll(12), 0)
+    assert net.pool.final_at_head_s == 11 * 12
     net.mine()
-    await net.endpoints.final("finalized", await net.poll(12), 0)
-    assert net.endpoints.final_at_head_s == 0
+    await net.pool.final("finalized", await net.poll(12), 0)
+    assert net.pool.final_at_head_s == 0

@@ -50,9 +50,9 @@ TOO_WIDE = [
 ]
 
 
-@pytest.mark.parametrize("words", TOO_WIDE)
-def test_words_about_a_wide_range_are_a_plain_refusal(words: str) -> None:
-    error = rpc_error({"code": -32005, "message": words})
+@pytest.mark.parametrize("message", TOO_WIDE)
+def test_words_about_a_wide_range_are_a_plain_refusal(message: str) -> None:
+    error = rpc_error({"code": -32005, "message": message})
     assert not (error.slow_down or error.no_such_block or error.call_failed)
 
 
@@ -111,9 +111,9 @@ def test_any_error_object_becomes_short_printable_words(raw: object) -> None:
 
 
 @given(st.text(st.characters(), max_size=400))
-def test_cleaned_words_are_one_printable_line(words: str) -> None:
-    cleaned = clean(words)
-    assert cleaned.isascii() and all(" " <= letter <= "~" for letter in cleaned)
+def test_cleaned_words_are_one_printable_line(message: str) -> None:
+    cleaned = clean(message)
+    assert cleaned.isascii() and all(" " <= character <= "~" for character in cleaned)
 
 
 @fuzzed
@@ -203,11 +203,11 @@ def test_a_url_shows_its_origin_only(whole: str, origin: str) -> None:
 
 def test_a_url_takes_its_secrets_out_of_foreign_words() -> None:
     url = Url("https://user:pass%31234567@rpc.example.org/v2/abcdef1234567890/?apikey=zyxwvut987&net=1")
-    said = "POST /v2/abcdef1234567890?apikey=zyxwvut987 by user pass%31234567 or pass1234567: not found"
-    shown = url.scrub(said)
+    message = "POST /v2/abcdef1234567890?apikey=zyxwvut987 by user pass%31234567 or pass1234567: not found"
+    scrubbed = url.scrub(message)
     for secret in ("abcdef1234567890", "zyxwvut987", "pass%31234567", "pass1234567"):
-        assert secret not in shown
-    assert "not found" in shown
+        assert secret not in scrubbed
+    assert "not found" in scrubbed
 
 
 @pytest.mark.parametrize(

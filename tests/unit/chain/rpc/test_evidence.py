@@ -14,7 +14,9 @@ from watcher.task import Header
 NOW_S = 1_700_000_000
 
 
-def shown(place: int, head: int, fork: int = 0, since: int = 0, *, leads: bool = True, low: int | None = None) -> Shown:
+def node_view(
+    place: int, head: int, fork: int = 0, since: int = 0, *, leads: bool = True, low: int | None = None
+) -> Shown:
     """A node with every block from `low` to its head; from height `since` on they are of `fork`."""
     numbers = range(head - 8 if low is None else low, head + 1)
     blocks: Mapping[int, Header] = {at: block(at, fork if at >= since else 0) for at in numbers}
@@ -37,50 +39,50 @@ def head_of(nodes: Sequence[Shown], quorum: int, anchor: Header | None = None, *
     ],
 )
 def test_head_is_the_quorumth_highest_when_nodes_agree(heads: list[int], quorum: int, expected: int) -> None:
-    nodes = [shown(place, head, low=90) for place, head in enumerate(heads)]
+    nodes = [node_view(place, head, low=90) for place, head in enumerate(heads)]
     assert head_of(nodes, quorum) == block(expected)
 
 
 def test_no_head_is_proven_when_too_few_nodes_share_a_block() -> None:
-    assert head_of([shown(0, 100), shown(1, 100, fork=1, since=50)], 2) is None
+    assert head_of([node_view(0, 100), node_view(1, 100, fork=1, since=50)], 2) is None
     assert head_of([], 1) is None
 
 
 def test_a_lone_fork_ahead_is_left_when_others_agree() -> None:
-    ahead, others = shown(0, 101, fork=1, since=100), [shown(1, 100), shown(2, 100)]
+    ahead, others = node_view(0, 101, fork=1, since=100), [node_view(1, 100), node_view(2, 100)]
     for quorum in (1, 2):
         assert head_of([ahead, *others], quorum, block(99)) == block(100)
 
 
 def test_the_side_of_the_cursor_is_followed_when_two_nodes_disagree() -> None:
     for mine, theirs in ((0, 1), (1, 0)):
-        nodes = [shown(mine, 100), shown(theirs, 101, fork=1, since=99)]
+        nodes = [node_view(mine, 100), node_view(theirs, 101, fork=1, since=99)]
         assert head_of(nodes, 1, block(100)) == block(100)
         assert head_of(nodes, 1, block(101, 1)) == block(101, 1)
         assert head_of(nodes, 1, block(100), keep_side=False) == block(101, 1), "the other one stands still"
 
 
 def test_the_first_node_is_followed_when_nothing_tells_two_apart() -> None:
-    assert head_of([shown(0, 100), shown(1, 101, fork=1, since=100)], 1, block(99)) == block(100)
-    assert head_of([shown(0, 101, fork=1, since=100), shown(1, 100)], 1, block(99)) == block(101, 1)
+    assert head_of([node_view(0, 100), node_view(1, 101, fork=1, since=100)], 1, block(99)) == block(100)
+    assert head_of([node_view(0, 101, fork=1, since=100), node_view(1, 100)], 1, block(99)) == block(101, 1)
 
 
 def test_most_nodes_outweigh_the_cursor_when_they_contradict_it() -> None:
-    nodes = [shown(0, 101, fork=1, since=100), shown(1, 100), shown(2, 100)]
+    nodes = [node_view(0, 101, fork=1, since=100), node_view(1, 100), node_view(2, 100)]
     assert head_of(nodes, 1, block(100, 1)) == block(100)
 
 
 def test_a_lone_block_does_not_count_when_its_node_may_not_lead() -> None:
-    nodes = [shown(0, 101, leads=False), shown(1, 100)]
+    nodes = [node_view(0, 101, leads=False), node_view(1, 100)]
     assert head_of(nodes, 1) == block(100)
     assert head_of(nodes[:1], 1) == block(101), "nothing else is left"
 
 
 def test_disagreement_names_the_lowest_height_that_differs() -> None:
-    assert evidence.disagreement([shown(0, 100), shown(1, 103)]) is None
-    found = evidence.disagreement([shown(0, 100), shown(1, 103, fork=1, since=98), shown(2, 100)])
-    assert found is not None
-    assert (found[0].place, found[1].place, found[2]) == (0, 1, 98)
+    assert evidence.disagreement([node_view(0, 100), node_view(1, 103)]) is None
+    height = evidence.disagreement([node_view(0, 100), node_view(1, 103, fork=1, since=98), node_view(2, 100)])
+    assert height is not None
+    assert (height[0].place, height[1].place, height[2]) == (0, 1, 98)
 
 
 def at(number: int, timestamp_s: int) -> Header:
@@ -88,7 +90,7 @@ def at(number: int, timestamp_s: int) -> Header:
 
 
 @pytest.mark.parametrize(
-    ("found", "since", "expected"),
+    ("head", "since", "expected"),
     [
         (at(10**9, NOW_S), None, True),
         (at(2**62 + 1, NOW_S), None, False),
@@ -104,9 +106,9 @@ def at(number: int, timestamp_s: int) -> Header:
     ],
 )
 def test_a_block_is_plausible_when_a_chain_can_have_reached_it(
-    found: Header, since: Header | None, expected: bool
+    head: Header, since: Header | None, expected: bool
 ) -> None:
-    assert evidence.plausible(found, since, NOW_S) is expected
+    assert evidence.plausible(head, since, NOW_S) is expected
 
 
 @pytest.mark.parametrize(
@@ -141,23 +143,25 @@ _NODES = st.lists(st.tuples(st.integers(90, 110), st.integers(0, 2), st.integers
 def test_any_head_is_the_highest_that_a_quorum_shows(
     drawn: list[tuple[int, int, int]], quorum: int, anchor: int
 ) -> None:
-    nodes = [shown(place, head, fork, since, low=80) for place, (head, fork, since) in enumerate(drawn)]
+    nodes = [node_view(place, head, fork, since, low=80) for place, (head, fork, since) in enumerate(drawn)]
     head = head_of(nodes, quorum, block(anchor))
     if head is None:
-        assert all(sum(each.holds(one) for each in nodes) < quorum for node in nodes for one in node.blocks.values())
+        assert all(
+            sum(each.holds(block) for each in nodes) < quorum for node in nodes for block in node.blocks.values()
+        )
         return
     holders = [node for node in nodes if node.holds(head)]
     assert len(holders) >= quorum
-    higher = [one for node in holders for one in node.blocks.values() if one.number > head.number]
-    assert all(sum(each.holds(one) for each in nodes) < quorum for one in higher)
+    higher = [block for node in holders for block in node.blocks.values() if block.number > head.number]
+    assert all(sum(each.holds(block) for each in nodes) < quorum for block in higher)
 
 
 @settings(max_examples=200)
 @given(st.lists(st.integers(0, 150), max_size=5), st.integers(0, 2), st.integers(1, 4), st.integers(0, 5))
 def test_any_final_block_is_called_final_by_a_quorum(finals: list[int], away: int, quorum: int, depth: int) -> None:
-    found = evidence.proven_final(finals, len(finals) + away, 100, quorum, depth)
-    if found is None:
+    final = evidence.proven_final(finals, len(finals) + away, 100, quorum, depth)
+    if final is None:
         return
-    agreeing = sum(one >= found for one in finals)
-    assert found <= 100 and agreeing >= quorum
-    assert agreeing == len(finals) + away or found <= 100 - depth
+    agreeing = sum(number >= final for number in finals)
+    assert final <= 100 and agreeing >= quorum
+    assert agreeing == len(finals) + away or final <= 100 - depth

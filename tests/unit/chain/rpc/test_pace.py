@@ -24,9 +24,9 @@ def head(number: int, time_s: int, l1_block: int | None = None) -> Header:
 
 
 def again_s(outcome: Outcome, left_s: float | None, *, attempts: int = 1, duration_ms: int = 0) -> float:
-    held = OpenTask(1, make_task(), State.SENDING, 1, attempts, 0, b"answer")
+    open_task = OpenTask(1, make_task(), State.SENDING, 1, attempts, 0, b"answer")
     sent = Sent(outcome, 429, b"", duration_ms)
-    return PLAN.retry_at(held, sent, head(100, 0), lambda: 0.99, left_s).after_ms / 1000
+    return PLAN.retry_at(open_task, sent, head(100, 0), lambda: 0.99, left_s).after_ms / 1000
 
 
 @pytest.mark.parametrize(
@@ -101,5 +101,5 @@ def test_all_endpoints_are_left_alone_for_a_share_of_the_time_left() -> None:
 def test_chain_gets_its_blocks_to_show_an_answer_by_either_numbering(
     outcome: Outcome, at: Header, deadline_block: int | None, due_block: int
 ) -> None:
-    held = OpenTask(1, make_task(deadline_block=deadline_block), State.SENDING, 1, 1, 0, b"answer")
-    assert PLAN.retry_at(held, Sent(outcome, 200, b"", 0), at, lambda: 0.5).at_block == due_block
+    open_task = OpenTask(1, make_task(deadline_block=deadline_block), State.SENDING, 1, 1, 0, b"answer")
+    assert PLAN.retry_at(open_task, Sent(outcome, 200, b"", 0), at, lambda: 0.5).at_block == due_block

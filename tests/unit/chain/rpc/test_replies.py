@@ -62,17 +62,17 @@ def test_any_json_is_an_outcome_or_retry_elsewhere(raw: Any) -> None:
 @given(st.binary(max_size=200))
 def test_any_bytes_are_an_outcome_or_retry_elsewhere(raw: bytes) -> None:
     try:
-        found = outcomes(raw, [0, 1])
+        items = outcomes(raw, [0, 1])
     except RetryElsewhere:
         return
-    assert all(isinstance(one, RpcError) for one in found), "bare text is a refusal at most"
+    assert all(isinstance(item, RpcError) for item in items), "bare text is a refusal at most"
 
 
 @fuzzed
 @given(anything, st.sampled_from([[0], [0, 1]]))
 def test_an_http_error_s_body_is_an_answer_for_each_id_or_none(raw: Any, ids: list[int]) -> None:
-    found = replies.answered(json.dumps(raw).encode(), ids)
-    assert found is None or [one["id"] for one in found] == ids
+    bodies = replies.answered(json.dumps(raw).encode(), ids)
+    assert bodies is None or [body["id"] for body in bodies] == ids
 
 
 HARMLESS: list[Any] = [
@@ -238,7 +238,7 @@ def test_bytes_are_read_in_either_case_and_of_the_asked_size_only(data: bytes) -
 
 
 def raw_log(**change: Any) -> dict[str, Any]:
-    given_ = {
+    fields = {
         "address": "0x" + ADDRESS.hex(),
         "topics": ["0x" + TOPIC.hex(), "0x" + (5).to_bytes(32).hex()],
         "data": "0x1234",
@@ -248,7 +248,7 @@ def raw_log(**change: Any) -> dict[str, Any]:
         "logIndex": "0x0",
         "removed": False,
     }
-    return given_ | change
+    return fields | change
 
 
 def read(*raw: dict[str, Any], index: bytes | None = None) -> tuple[tuple[Log, ...], int]:
@@ -257,8 +257,8 @@ def read(*raw: dict[str, Any], index: bytes | None = None) -> tuple[tuple[Log, .
 
 def test_logs_come_in_chain_order_and_once_each() -> None:
     twentieth = raw_log(blockNumber="0x14", blockHash="0x" + LAST.hash.hex())
-    found, foreign = read(twentieth, raw_log(logIndex="0x2"), raw_log(), twentieth, raw_log(logIndex="0x10"))
-    assert [(log.block_number, log.log_index) for log in found] == [(10, 0), (10, 2), (10, 16), (20, 0)]
+    logs, foreign = read(twentieth, raw_log(logIndex="0x2"), raw_log(), twentieth, raw_log(logIndex="0x10"))
+    assert [(log.block_number, log.log_index) for log in logs] == [(10, 0), (10, 2), (10, 16), (20, 0)]
     assert foreign == 0
 
 
@@ -275,15 +275,15 @@ def test_logs_come_in_chain_order_and_once_each() -> None:
     ],
 )
 def test_logs_nobody_asked_for_are_discarded_and_counted(change: dict[str, Any]) -> None:
-    found, foreign = read(raw_log(), raw_log(**change))
-    assert len(found) == 1 and foreign == 1
+    logs, foreign = read(raw_log(), raw_log(**change))
+    assert len(logs) == 1 and foreign == 1
 
 
 def test_a_log_that_says_nothing_of_being_removed_counts() -> None:
     silent = raw_log(logIndex="0x1")
     del silent["removed"]
-    found, foreign = read(raw_log(), silent, raw_log(logIndex="0x2", removed=None))
-    assert (len(found), foreign) == (3, 0)
+    logs, foreign = read(raw_log(), silent, raw_log(logIndex="0x2", removed=None))
+    assert (len(logs), foreign) == (3, 0)
 
 
 def test_a_search_by_index_discards_the_logs_of_other_indices() -> None:
@@ -309,9 +309,9 @@ def test_an_answer_that_contradicts_itself_or_the_header_is_refused(second: dict
     [{"transactionHash": "0x" + "33" * 32}, {"data": "0x99"}, {"topics": ["0x" + TOPIC.hex(), "0x" + "66" * 32]}],
 )
 def test_two_logs_at_one_place_are_both_read(change: dict[str, Any]) -> None:
-    found, foreign = read(raw_log(), raw_log(**change), raw_log())
-    assert (len(found), foreign) == (2, 0)
-    assert {log.log_index for log in found} == {0}
+    logs, foreign = read(raw_log(), raw_log(**change), raw_log())
+    assert (len(logs), foreign) == (2, 0)
+    assert {log.log_index for log in logs} == {0}
 
 
 @given(st.lists(st.tuples(st.integers(5, 12), st.integers(0, 3), st.integers(0, 3)), max_size=20))
@@ -325,9 +325,9 @@ def test_every_different_log_is_read_once_and_in_the_order_of_blocks(places: lis
         )
         for block, tx, index in places
     ]
-    found, _ = read(*raws)
-    assert len(found) == len(set(places))
-    assert [log.block_number for log in found] == sorted(log.block_number for log in found)
+    logs, _ = read(*raws)
+    assert len(logs) == len(set(places))
+    assert [log.block_number for log in logs] == sorted(log.block_number for log in logs)
 
 
 @pytest.mark.parametrize("raw", [None, "", "0x", "12", -1, "-0x1", "0x" + "f" * 64, [], {}, True, "0xzz"])

@@ -16,13 +16,15 @@ NO_STATE = [
 ]
 
 
-@pytest.mark.parametrize("words", NO_STATE)
-def test_a_state_that_is_not_kept_is_recognised(words: str) -> None:
-    error = rpc_error({"code": -32000, "message": words})
+@pytest.mark.parametrize("message", NO_STATE)
+def test_a_state_that_is_not_kept_is_recognised(message: str) -> None:
+    error = rpc_error({"code": -32000, "message": message})
     assert error.no_such_state
     assert not (error.slow_down or error.call_failed)
 
 
-@pytest.mark.parametrize("words", ["query returned more than 10000 results", "execution reverted", "header not found"])
-def test_other_refusals_are_not_taken_for_it(words: str) -> None:
-    assert not rpc_error({"code": -32000, "message": words}).no_such_state
+@pytest.mark.parametrize(
+    "message", ["query returned more than 10000 results", "execution reverted", "header not found"]
+)
+def test_other_refusals_are_not_taken_for_it(message: str) -> None:
+    assert not rpc_error({"code": -32000, "message": message}).no_such_state

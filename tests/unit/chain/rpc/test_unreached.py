@@ -29,14 +29,14 @@ class World:
         self, question: Callable[[Node], Awaitable[Any]], places: Collection[int] | None = None
     ) -> Mapping[int, Any]:
         class Asked:
-            def __init__(self, held: Header | None) -> None:
-                self.held = held
+            def __init__(self, stored: Header | None) -> None:
+                self.stored = stored
 
             async def header(self, number: int) -> Header | None:
                 assert number == CURSOR.number
-                return self.held
+                return self.stored
 
-        return {place: await question(cast("Node", Asked(held))) for place, held in enumerate(self.there)}
+        return {place: await question(cast("Node", Asked(header))) for place, header in enumerate(self.there)}
 
     async def poll(self, after_s: float, chain_s: int | None = None) -> bool:
         """The next block, so much later by this machine and, if given, by the chain's clock."""

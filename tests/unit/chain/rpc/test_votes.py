@@ -40,15 +40,15 @@ class Fake:
         self.asked.append(list(calls))
         if self.error is not None:
             raise self.error
-        return [self.odd.get(one, one) for one in calls]
+        return [self.odd.get(call, call) for call in calls]
 
 
-def endpoints(quorum: int, *nodes: Fake) -> NodePool:
+def node_pool(quorum: int, *nodes: Fake) -> NodePool:
     return NodePool(cast("Any", nodes), SetClock(1_700_000_000_000), Random(1), quorum)
 
 
 async def read(quorum: int, *nodes: Fake) -> list[Answer]:
-    return await endpoints(quorum, *nodes).views(CALLS, MANAGER, block(7))
+    return await node_pool(quorum, *nodes).views(CALLS, MANAGER, block(7))
 
 
 async def test_one_differing_item_leaves_the_others_read() -> None:
@@ -63,10 +63,10 @@ async def test_one_differing_item_leaves_the_others_read() -> None:
 async def test_an_item_is_unread_when_two_must_agree_and_one_does_not(place: int, odd: Answer) -> None:
     nodes = [Fake("a"), Fake("b")]
     nodes[place].odd = {b"two": odd}
-    found = await read(2, *nodes)
-    assert found[:2] == [b"zero", b"one"]
-    assert isinstance(found[2], Unread)
-    assert ("pruned" if isinstance(odd, Unread) else "disagree") in found[2].reason
+    values = await read(2, *nodes)
+    assert values[:2] == [b"zero", b"one"]
+    assert isinstance(values[2], Unread)
+    assert ("pruned" if isinstance(odd, Unread) else "disagree") in values[2].reason
 
 
 @pytest.mark.parametrize("odd", [Unread("state is pruned"), Reverted("no such task", None), ZERO])
@@ -90,22 +90,22 @@ async def test_one_node_is_asked_once_when_it_reads_all() -> None:
 
 @pytest.mark.parametrize("error", [RetryElsewhere("b: internal error"), StaleNode("b: does not have block 7")])
 async def test_a_node_stays_in_use_when_it_cannot_read_one_item(error: RetryElsewhere) -> None:
-    net = endpoints(1, Fake("a", {b"two": Unread("state is pruned")}), Fake("b", error=error))
-    found = await net.views(CALLS, MANAGER, block(7))
-    assert found[:2] == [b"zero", b"one"] and isinstance(found[2], Unread)
-    assert [one.reason for one in net.seen] == [None, None]
+    net = node_pool(1, Fake("a", {b"two": Unread("state is pruned")}), Fake("b", error=error))
+    values = await net.views(CALLS, MANAGER, block(7))
+    assert values[:2] == [b"zero", b"one"] and isinstance(values[2], Unread)
+    assert [node.reason for node in net.seen] == [None, None]
 
 
 async def test_a_node_that_reads_nothing_is_out_of_use() -> None:
-    net = endpoints(2, Fake("a"), Fake("b", error=RetryElsewhere("b: no connection")), Fake("c"))
+    net = node_pool(2, Fake("a"), Fake("b", error=RetryElsewhere("b: no connection")), Fake("c"))
     assert await net.views(CALLS, MANAGER, block(7)) == CALLS
-    assert [one.reason for one in net.seen] == [None, "b: no connection", None]
+    assert [node.reason for node in net.seen] == [None, "b: no connection", None]
 
 
 async def test_every_item_is_unread_when_none_is_agreed_on() -> None:
-    found = await read(2, Fake("a"), Fake("b", dict.fromkeys(CALLS, ZERO)))
+    values = await read(2, Fake("a"), Fake("b", dict.fromkeys(CALLS, ZERO)))
     expected = "endpoints of chain.rpc_urls disagree about the contract at block 7"
-    assert [one.reason for one in found if isinstance(one, Unread)] == [expected] * 3
+    assert [value.reason for value in values if isinstance(value, Unread)] == [expected] * 3
 
 
 async def test_a_batch_is_an_error_when_too_few_nodes_answer() -> None:
@@ -114,7 +114,7 @@ async def test_a_batch_is_an_error_when_too_few_nodes_answer() -> None:
 
 
 async def test_a_dry_run_is_compared_item_by_item() -> None:
-    net = endpoints(2, Fake("a"), Fake("b", {b"zero": Reverted("paused", b"\x01")}))
+    net = node_pool(2, Fake("a"), Fake("b", {b"zero": Reverted("paused", b"\x01")}))
     first, *others = await net.views(CALLS, MANAGER, block(7), Caller(b"\x22" * 20))
     assert isinstance(first, Unread) and others == CALLS[1:]
 

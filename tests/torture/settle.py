@@ -17,7 +17,9 @@ async def up(world: World) -> None:
     """The daemon lives and has said that it is ready. A pause somebody asked it to make is not waited for."""
     if world.daemon is None or not world.check_alive():
         daemon = await world.start()
-        await world.rig.until(lambda: "READY=1" in daemon.hear() or not daemon.running, "ready", timeout_s=READY_WAIT_S)
+        await world.rig.until(
+            lambda: "READY=1" in daemon.notices() or not daemon.running, "ready", timeout_s=READY_WAIT_S
+        )
 
 
 async def work_off(world: World) -> None:
@@ -49,10 +51,10 @@ async def quieten(world: World, window_blocks: int) -> None:
 
 async def _settled(world: World, *, answerable_only: bool) -> bool:
     """Does the ledger hold every task of the chain, each ended (or, with `answerable_only`, answered)?"""
-    found = world.rig.query("SELECT canonical, state, attempts FROM tasks")
-    if sum(canonical for canonical, state, _ in found if state != "quarantined") < world.count:
+    rows = world.rig.query("SELECT canonical, state, attempts FROM tasks")
+    if sum(canonical for canonical, state, _ in rows if state != "quarantined") < world.count:
         return False
     if answerable_only:
         fine = {*ENDED, "responded", "responded_other"}
-        return all(state in fine or attempts >= 6 for canonical, state, attempts in found if canonical)
-    return all(state in ENDED for _, state, _ in found)
+        return all(state in fine or attempts >= 6 for canonical, state, attempts in rows if canonical)
+    return all(state in ENDED for _, state, _ in rows)
