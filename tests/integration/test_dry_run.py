@@ -188,7 +188,7 @@ async def test_answer_at_the_head_passes_when_the_contract_wants_an_older_block(
     async with rehearsing(WIZARD, window_blocks=10) as rig:
         await deploy_early(rig)
         await rig.net.manager.create_task(b"early")
-        (task,) = await rig.held(0)
+        (task,) = await rig.open_tasks(0)
         head = await rig.head()
         assert task.task.seen_at.block_number == head.number
         (refused,) = await rig.dry_run.refusals([task], head)
@@ -206,7 +206,7 @@ async def test_answer_at_the_head_is_sent_when_the_node_cannot_run_the_next_bloc
         await deploy_early(rig)
         rig.relay.twist = without_overrides
         await rig.net.manager.create_task(b"early")
-        (task,) = await rig.held(0)
+        (task,) = await rig.open_tasks(0)
         head = await rig.head()
         (refused,) = await rig.dry_run.refusals([task], head, next_block=True)
         assert refused is not None and refused.meaning is Meaning.NEXT
