@@ -14,7 +14,8 @@ WORKERS ?= 3
 help:
 	@echo "make demo   the whole loop on a local devnet, ending with a proof"
 	@echo "make test   everything that must hold: style, types, layers, tests"
-	@echo "make bench  the benchmarks, side by side against the naive way"
+	@echo "make bench  all benchmarks, beside the naive script and the peers (docs/dev/benchmarks.md)"
+	@echo "make bench-quick  the working tree beside the last commit (AGAINST=... for another), in three minutes"
 	@echo "make torture     kills, reorgs and faults against the real daemon, judged by an oracle (docs/dev/torture.md)"
 	@echo "make killpoints  SIGKILL and disk errors at every write, sync and send of a short run"
 	@echo "make planted     bugs planted on purpose, and which suite catches each"
@@ -60,7 +61,16 @@ fuzz: setup
 
 bench: setup
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations bench
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(ARGS)
+
+.PHONY: bench-quick bench-publish
+AGAINST ?= last
+bench-quick: setup
+	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations bench
+	$(BIN)/python -m bench --quick --against $(AGAINST) $(ARGS)
+
+bench-publish: setup
+	$(BIN)/python -m bench --publish
 
 .PHONY: torture
 torture: setup

@@ -1,74 +1,121 @@
-"""The command `python -m bench`: prepares the chain, runs the sides in turn, prints tables. Progress is on stderr."""
+"""The command `python -m bench`: runs measures, keeps their results in a file, prints tables. Progress is on stderr."""
 
 import asyncio
-import json
+import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from bench import burst, ingest
-from bench.report import Report
-from bench.rounds import Failed
-from bench.task_chain import anvil_chain
+from bench import catalogue, machine, page, results, revision
+from bench.errors import Failed
+from bench.measure import Measure
+from bench.program import Program
+from bench.progress import bars
+from bench.results import MeasureResult, Results
+from bench.rig import Rig
+from bench.runner import run_measure, runs_of
+from bench.sizes import FULL, QUICK, Sizes
+from bench.tables import show
+from watcher.devnet.anvil_binary import find_anvil
 from watcher.errors import WatcherError
+
+_CACHE = machine.ROOT / ".bench"
+_FILE, _QUICK_FILE = _CACHE / "results.json", _CACHE / "quick.json"
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @app.command()
 def main(
-    only: Annotated[str, typer.Option(help="ingest, burst or both.")] = "both",
-    ingest_tasks: Annotated[int, typer.Option(min=100, help="Tasks on the chain for the ingest.")] = 10_000,
-    burst_tasks: Annotated[int, typer.Option(min=10, help="Tasks present at once in the burst.")] = 2_000,
-    naive_tasks: Annotated[int, typer.Option(min=10, help="Tasks of the naive burst; rates are compared.")] = 500,
-    repeats: Annotated[int, typer.Option(min=1, help="Runs of each side, in turn; 5 or more for a result.")] = 5,
-    slow_fsync_ms: Annotated[float, typer.Option(min=0, help="Delay of each fsync in the slow burst, in ms.")] = 5.0,
-    concurrency: Annotated[int, typer.Option(min=1, help="[operator] concurrency of the watcher.")] = 32,
+    only: Annotated[list[str] | None, typer.Option(help="A measure; may be repeated. Without it: all.")] = None,
+    repeats: Annotated[int, typer.Option(min=0, help="Runs of each side; 0: as many as the sizes say.")] = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="Small sizes, few measures, no results of before.")] = False,
+    against: Annotated[str, typer.Option(help='A revision to compare with; "last": the last commit.')] = "",
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what the file has of this commit.")] = False,
+    file: Annotated[Path | None, typer.Option(help="Where results are kept; default: below .bench/.")] = None,
     anvil: Annotated[Path | None, typer.Option(envvar="WATCHER_ANVIL", help="The anvil binary.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    publish: Annotated[
+        bool, typer.Option("--publish", help="Measure nothing; write the file's results to docs/.")
+    ] = False,
 ) -> None:
-    """Measure the watcher against the script a team would write first, side by side in one run."""
-    report = Report()
-
-    async def run(folder: Path, progress: Callable[[str], None]) -> None:
-        async with anvil_chain(anvil, folder) as (chain, url):
-            if only in ("both", "ingest"):
-                ingest_plan = ingest.Plan(ingest_tasks, repeats)
-                await ingest.run(chain, url, ingest_plan, folder, report, progress)
-            if only in ("both", "burst"):
-                burst_plan = burst.Plan(burst_tasks, naive_tasks, repeats, slow_fsync_ms, concurrency)
-                await burst.run(chain, url, burst_plan, folder, report, progress)
-
-    if only not in ("both", "ingest", "burst"):
-        raise typer.BadParameter("--only takes ingest, burst or both")
+    """Measure the watcher beside its peers, or beside another revision of itself."""
+    file = file or (_QUICK_FILE if quick else _FILE)
+    sizes = QUICK if quick else FULL
+    if repeats:
+        sizes = replace(sizes, repeats=repeats)
     try:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder, _progress() as progress:
-            asyncio.run(run(Path(folder), progress))
+        if publish:
+            page.publish(results.read(file))
+            return
+        before = Results() if quick or fresh else results.read(file)
+        selected = _selected(sizes, only or (catalogue.QUICK if quick else ()))
+        done = asyncio.run(_measure(selected, sizes, against, anvil, before, file))
     except (Failed, WatcherError) as error:
         print(f"bench: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
     if as_json:
-        print(json.dumps(report.to_json(), indent=2))
+        sys.stdout.write(results.to_json(done).decode())
     else:
-        report.show(Console(width=110))
+        show(done, Console(width=None if sys.stdout.isatty() else 160))
+    if any(item.failed for result in done.measures.values() for item in result.skipped):
+        raise typer.Exit(1)
 
 
-@contextmanager
-def _progress() -> Iterator[Callable[[str], None]]:
-    """Yield a function that shows what is being run: in place on a terminal, else line by line."""
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda line: console.print(line)
-        return
-    with console.status("starting") as status:
-        yield status.update
+def _selected(sizes: Sizes, only: Sequence[str]) -> Sequence[Measure[Any]]:
+    """Return the measures of these names, all of them without names. Raises BadParameter for an unknown one."""
+    known = {measure.name: measure for measure in catalogue.measures(sizes)}
+    if unknown := [name for name in only if name not in known]:
+        raise typer.BadParameter(f"--only {unknown[0]}: choose from {', '.join(known)}")
+    return [measure for name, measure in known.items() if not only or name in only]
+
+
+async def _measure(
+    selected: Sequence[Measure[Any]], sizes: Sizes, against: str, anvil: Path | None, before: Results, file: Path
+) -> Results:
+    """Run the measures that have no result of this commit in these sizes, and write the file after each.
+
+    Args:
+        selected: the measures.
+        sizes: how much they do.
+        against: a revision to compare with; "": the peers.
+        anvil: the binary of the local chain; None: it is searched.
+        before: the results so far.
+        file: where results are kept.
+
+    Raises:
+        Failed: the revision cannot be had.
+    """
+    load_before = machine.load()
+    if machine.is_busy(load_before):
+        print(f"bench: load {load_before}: other work disturbs the measurement", file=sys.stderr)
+    programs = [Program(catalogue.WATCHER, Path(sys.executable))]
+    if against:
+        programs.append(await revision.program_at(revision.last() if against == "last" else against, _CACHE))
+    commit = machine.commit()
+    missing = [measure for measure in selected if not _is_done(before.measures.get(measure.name), commit, sizes)]
+    with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
+        rig = Rig(tuple(programs), sizes, await find_anvil(anvil), Path(folder), _CACHE, load_before)
+        with bars(sum(runs_of(measure, rig) for measure in missing)) as progress:
+            for measure in missing:
+                before.measures[measure.name] = await run_measure(measure, rig, progress)
+                results.write(before, file)
+    return before
+
+
+def _is_done(result: MeasureResult | None, commit: str, sizes: Sizes) -> bool:
+    """Return True for a whole result of this very commit in these sizes."""
+    if result is None or any(item.failed for item in result.skipped):
+        return False
+    return result.conditions.commit == commit and not commit.endswith("+") and result.sizes == sizes
 
 
 if __name__ == "__main__":
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # every side runs from compiled files
     app()

@@ -220,7 +220,7 @@ address = "{manager.address}"
 start_block = {manager.deployed_block}
 [hook]
 target = "trivial:respond"
-app_dir = "{Path(__file__).parent}"
+app_dir = "{Path(__file__).parent / "hooks"}"
 [operator]
 api = "proxy"
 url = "{api_url}"

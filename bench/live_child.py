@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
-from bench.run_spec import cpu_s
+from bench.process import cpu_s
 from watcher.chain.rpc.transport import Transport
 from watcher.daemon import log
 from watcher.daemon.daemon import Daemon

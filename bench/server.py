@@ -1,29 +1,53 @@
-"""The hosted operator's proxy API without delay or faults, in a process of its own.
+"""The hosted operator's proxy API without faults, in the process of the benchmark. It records each POST.
 
-It checks credentials and methods, and replies in the proxy's shape with the true digest. It parses HTTP by hand, so
-that the benchmark does not measure the server.
+It checks credentials and methods, and replies in the proxy's shape with the true digest, at once or after a delay. It
+parses HTTP by hand, so that the benchmark does not measure the server.
 """
 
 import asyncio
 import base64
 import json
-import multiprocessing
-import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
-from multiprocessing.connection import Connection
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
+from bench.program import PASSWORD
 from watcher.devnet.contract import response_digest
 
 _METHOD = "operator_createSigTaskResponse"
-_START_TIMEOUT_S = 30
+USERNAME = "admin"
+
+
+class Arrivals:
+    """The POSTs so far: the time of the first one of each task (monotonic, in seconds), and how many came in all."""
+
+    def __init__(self) -> None:
+        self.at_s: dict[int, float] = {}
+        self.posts = 0
+        self._arrived = asyncio.Event()
+
+    def add(self, index: int, at_s: float) -> None:
+        self.at_s.setdefault(index, at_s)
+        self.posts += 1
+        self._arrived.set()
+
+    async def wait(self, tasks: int, timeout_s: float) -> bool:
+        """Wait until POSTs of so many tasks have arrived. Return False when time is up."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                while len(self.at_s) < tasks:
+                    self._arrived.clear()
+                    await self._arrived.wait()
+        except TimeoutError:
+            return False
+        return True
 
 
 class Exchange(asyncio.Protocol):
-    """One connection: requests one after the other, each with an immediate reply."""
+    """One connection: requests one after the other, each with its reply after `delay_s` seconds."""
 
-    def __init__(self, authorization: bytes) -> None:
-        self._authorization = authorization
+    def __init__(self, authorization: bytes, record: Arrivals | None = None, delay_s: float = 0.0) -> None:
+        self._authorization, self._record, self._delay_s = authorization, record, delay_s
         self._buffer = b""
         self._transport: asyncio.Transport | None = None
 
@@ -32,7 +56,7 @@ class Exchange(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        assert self._transport is not None
+        arrived_s = time.monotonic()
         self._buffer += data
         while (end := self._buffer.find(b"\r\n\r\n")) >= 0:
             head = self._buffer[:end]
@@ -41,10 +65,35 @@ class Exchange(asyncio.Protocol):
                 return
             self.requested()
             body, self._buffer = self._buffer[end + 4 : end + 4 + size], self._buffer[end + 4 + size :]
-            self._transport.write(_reply(head, body, self._authorization))
+            reply = self._reply(head, body, arrived_s)
+            if self._delay_s:
+                asyncio.get_running_loop().call_later(self._delay_s, self._write, reply)
+            else:
+                self._write(reply)
 
     def requested(self) -> None:
-        """Note a complete request, before its reply. Does nothing here."""
+        """Handle a complete request before its reply. Does nothing here."""
+
+    def _write(self, reply: bytes) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(reply)
+
+    def _reply(self, head: bytes, body: bytes, arrived_s: float) -> bytes:
+        if head.startswith((b"HEAD ", b"GET ")):
+            return b"HTTP/1.1 405 Method Not Allowed\r\nContent-Length: 0\r\n\r\n"
+        if self._authorization not in head:
+            return b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
+        call = json.loads(body)
+        params = call["params"][0]
+        if call["method"] != _METHOD or params["method"] != "respondToTask":
+            return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
+        if self._record is not None:
+            self._record.add(params["task_index"], arrived_s)
+        digest = response_digest(params["task_index"], bytes.fromhex(params["resp_message"][2:]))
+        # As in the real API: a counter of its own, and no transaction yet.
+        result = {"task_index": 0, "tx_hash": "0x" + "00" * 32, "sig_hash": "0x" + digest.hex()}
+        text = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": result}).encode()
+        return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
 
 
 def _content_length(head: bytes) -> int:
@@ -53,47 +102,14 @@ def _content_length(head: bytes) -> int:
     return int(lower[at + 15 :].split(b"\r\n", 1)[0]) if at >= 0 else 0
 
 
-def _reply(head: bytes, body: bytes, authorization: bytes) -> bytes:
-    if authorization not in head:
-        return b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
-    call = json.loads(body)
-    params = call["params"][0]
-    if call["method"] != _METHOD or params["method"] != "respondToTask":
-        return b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
-    digest = response_digest(params["task_index"], bytes.fromhex(params["resp_message"][2:]))
-    # As in the real API: a counter of its own, and no transaction yet.
-    result = {"task_index": 0, "tx_hash": "0x" + "00" * 32, "sig_hash": "0x" + digest.hex()}
-    text = json.dumps({"jsonrpc": "2.0", "id": call["id"], "result": result}).encode()
-    return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text)
-
-
-async def _listen(authorization: bytes, parent: Connection) -> None:
+@asynccontextmanager
+async def local_api(delay_s: float = 0.0) -> AsyncIterator[tuple[str, Arrivals]]:
+    """Serve the API on a free port; yield its URL and its record. Each reply takes `delay_s` seconds."""
+    authorization = b"Basic " + base64.b64encode(f"{USERNAME}:{PASSWORD}".encode())
+    arrivals = Arrivals()
     loop = asyncio.get_running_loop()
-    parent_ended = asyncio.Event()
-    loop.add_reader(parent.fileno(), parent_ended.set)  # The parent never writes: readable means that it has ended.
-    async with await loop.create_server(lambda: Exchange(authorization), "127.0.0.1", 0) as server:
-        parent.send(server.sockets[0].getsockname()[1])
-        await parent_ended.wait()
-
-
-def _main(authorization: bytes, parent: Connection) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asyncio.run(_listen(authorization, parent))
-
-
-@contextmanager
-def instant_api(username: str, password: str) -> Iterator[str]:
-    """Run the server in a process of its own, and yield its URL."""
-    authorization = b"Basic " + base64.b64encode(f"{username}:{password}".encode())
-    spawn = multiprocessing.get_context("spawn")
-    connection, child_connection = spawn.Pipe()
-    process = spawn.Process(target=_main, args=(authorization, child_connection), daemon=True)
-    process.start()
-    child_connection.close()
+    server = await loop.create_server(lambda: Exchange(authorization, arrivals, delay_s), "127.0.0.1", 0)
     try:
-        if not connection.poll(_START_TIMEOUT_S):
-            raise RuntimeError("the local API did not start")
-        yield f"http://127.0.0.1:{connection.recv()}/"
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/", arrivals
     finally:
-        connection.close()
-        process.join()
+        server.close()

@@ -1,4 +1,4 @@
-"""What a daemon loads until it is ready, and while it answers a task. Times and sizes: `python -m bench.startup`."""
+"""What a daemon loads until it is ready, and while it answers a task. Times: `python -m bench --only start`."""
 
 import re
 from pathlib import Path

@@ -1,0 +1,127 @@
+"""A child process under measure: its start, its log, its CPU and memory, and its end with all of its children."""
+
+import asyncio
+import os
+import resource
+import signal
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import Failed
+
+_STOP_TIMEOUT_S = 60
+_LOG_END_BYTES = 2_000
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """CPU seconds and resident MiB of a process, and of all processes below it together."""
+
+    cpu_s: float
+    resident_mib: float
+    children_cpu_s: float
+    children_mib: float
+
+    @property
+    def whole_cpu_s(self) -> float:
+        return self.cpu_s + self.children_cpu_s
+
+    @property
+    def whole_mib(self) -> float:
+        return self.resident_mib + self.children_mib
+
+
+class Child:
+    """A running process."""
+
+    def __init__(self, name: str, process: asyncio.subprocess.Process, log: Path) -> None:
+        self.name, self.process, self._log = name, process, log
+
+    @property
+    def running(self) -> bool:
+        return self.process.returncode is None
+
+    def log_end(self) -> str:
+        """Return the end of what it has printed."""
+        return self._log.read_bytes()[-_LOG_END_BYTES:].decode(errors="replace")
+
+    def usage(self) -> Usage:
+        """Return what it has used so far (proc(5)). The kernel counts CPU in ticks of 10 ms."""
+        below = [_usage(pid) for pid in _descendants(self.process.pid)]
+        cpu_s, resident_mib = _usage(self.process.pid)
+        return Usage(cpu_s, resident_mib, sum(cpu for cpu, _ in below), sum(mib for _, mib in below))
+
+    def require_running(self) -> None:
+        """Raise Failed if it has ended."""
+        if not self.running:
+            raise Failed(f"{self.name} ended with code {self.process.returncode}: {self.log_end()}")
+
+    async def stop(self) -> None:
+        """Send SIGTERM and wait for the end; whatever is left is killed."""
+        if self.running:
+            self.process.terminate()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_STOP_TIMEOUT_S):
+                    await self.process.wait()
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        await self.process.wait()
+
+
+@asynccontextmanager
+async def child(
+    name: str, command: Sequence[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> AsyncIterator[Child]:
+    """Run a command in a session of its own, and stop it at the end.
+
+    Args:
+        name: for messages.
+        command: the program and its arguments.
+        folder: its working directory; its output goes to a file there.
+        environment: added to the environment of this process.
+    """
+    log = folder / f"{name.replace(' ', '-').replace('/', '-')}.log"
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            cwd=folder,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            env={**os.environ, "NO_COLOR": "1", **(environment or {})},
+        )
+    running = Child(name, process, log)
+    try:
+        yield running
+    finally:
+        await running.stop()
+
+
+def cpu_s() -> float:
+    """Return the CPU seconds of this process so far, user and system, all threads."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
+def _usage(pid: int) -> tuple[float, float]:
+    """Return CPU seconds and resident MiB of one process; zeros once it is gone."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    except (OSError, IndexError):
+        return 0.0, 0.0
+    ticks = int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def _descendants(pid: int) -> Iterator[int]:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return
+    for number in map(int, children):
+        yield number
+        yield from _descendants(number)

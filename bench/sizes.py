@@ -1,0 +1,53 @@
+"""How much each measure does."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The sizes of all measures. Counts are tasks unless a name says otherwise.
+
+    Attributes:
+        repeats: runs of each side.
+        ingest: tasks on the chain of the ingest.
+        burst: tasks present at once, for the watcher; `naive_burst` for the script, whose rate is compared.
+        concurrencies: [operator] concurrency of the burst's sides; 0: the default.
+        slow_burst: tasks with slow fsyncs; `slow_naive_burst` for the script.
+        singles: blocks with one task; `crowds` blocks with `crowd` tasks each.
+        open: open tasks in front of the slow API, which is watched for `open_s` seconds.
+        grown: sizes of the grown ledgers.
+        blocks: empty blocks, and blocks with one task, of the idle measure.
+    """
+
+    repeats: int = 5
+    ingest: int = 10_000
+    burst: int = 2_000
+    naive_burst: int = 500
+    concurrencies: tuple[int, ...] = (4, 32, 128)
+    slow_burst: int = 1_000
+    slow_naive_burst: int = 100
+    singles: int = 40
+    crowds: int = 3
+    crowd: int = 100
+    open: int = 10_000
+    open_s: float = 8.0
+    grown: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    blocks: int = 20
+
+
+FULL = Sizes()
+QUICK = Sizes(
+    repeats=3,
+    ingest=3_000,
+    burst=600,
+    naive_burst=200,
+    concurrencies=(32,),
+    slow_burst=300,
+    slow_naive_burst=30,
+    singles=20,
+    crowds=1,
+    open=1_000,
+    open_s=4.0,
+    grown=(10_000,),
+    blocks=10,
+)
