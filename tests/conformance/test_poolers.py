@@ -209,5 +209,5 @@ def test_check_is_red_when_the_server_may_lose_commits(postgres: URL) -> None:
     _durable(postgres, notes)
     (finding,) = notes.findings
     assert (finding.check, finding.verdict) == ("durability", "wrong")
-    assert "fsync is off" in finding.words
+    assert "fsync is off" in finding.message
     assert durability(postgres)[1] is False

@@ -197,7 +197,7 @@ async def test_slip_is_named_when_the_file_counts_otherwise(first: int, counted:
     assert advice in message
     (finding,) = await rig.check()
     assert (finding.verdict, finding.check) == ("wrong", "count")
-    assert advice in finding.words
+    assert advice in finding.message
 
 
 async def test_prove_names_a_task_below_the_first_index(rigs: Rigs) -> None:

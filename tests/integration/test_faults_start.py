@@ -43,9 +43,9 @@ async def test_a_window_that_confirmations_use_up_is_warned_of(tmp_path: Path) -
             }
             findings = await Examination(Settings(**tables)).run()  # type: ignore[arg-type]
             by_check = {finding.check: finding for finding in findings if finding.what == "contract"}
-            assert "within 6 blocks" in by_check["views"].words
+            assert "within 6 blocks" in by_check["views"].message
             assert by_check["window"].verdict == verdict
-            assert verdict != "warning" or "leave little of a window of 6 blocks" in by_check["window"].words
+            assert verdict != "warning" or "leave little of a window of 6 blocks" in by_check["window"].message
 
 
 async def test_latest_is_the_block_of_the_first_start_after_a_restart(tmp_path: Path) -> None:

@@ -124,11 +124,11 @@ async def test_every_line_is_green_and_no_file_stays_when_all_is_well(rig: Rig) 
     assert (result.code, result.not_green()) == (0, [])
     parts = list(dict.fromkeys(finding.what for finding in result.findings))
     assert parts == ["settings", "ledger", "node", "contract", "API", "hook"]
-    assert "task 2 of the contract with 32 bytes" in result.line("hook", "sample").words
-    assert "3 tasks so far" in result.line("contract", "views").words
+    assert "task 2 of the contract with 32 bytes" in result.line("hook", "sample").message
+    assert "3 tasks so far" in result.line("contract", "views").message
     aggregator = rig.net.manager.roles.aggregator.lower()
-    assert aggregator in result.line("contract", "aggregator").words
-    assert "respondToTask" in result.line("contract", "method").words  # which stands in the code behind the proxy
+    assert aggregator in result.line("contract", "aggregator").message
+    assert "respondToTask" in result.line("contract", "method").message  # which stands in the code behind the proxy
     left = {path for path in rig.folder.rglob("*") if "__pycache__" not in path.parts} - before
     assert left <= {rig.config, rig.hook_folder / "said"}
     assert rig.received() == []
@@ -153,7 +153,7 @@ async def test_running_daemon_is_green_and_lost_ledger_is_red(tmp_path: Path) ->
         daemon = await rig.start()
         result = await checked(rig)
         assert (result.code, result.not_green()) == (0, [])
-        assert "writable" in result.line("ledger", "schema").words
+        assert "writable" in result.line("ledger", "schema").message
         assert daemon.running
         assert await daemon.stop() == 0
         result = await checked(rig, {f"start_block = {rig.net.manager.deployed_block}": "start_block = 3"})
@@ -162,7 +162,7 @@ async def test_running_daemon_is_green_and_lost_ledger_is_red(tmp_path: Path) ->
         await asyncio.to_thread(rig.ledger.unlink)
         result = await checked(rig)
         assert (result.code, result.red()) == (78, [("ledger", "reading")])
-        assert "is gone or empty" in result.line("ledger", "reading").words
+        assert "is gone or empty" in result.line("ledger", "reading").message
         await asyncio.to_thread(rig.ledger.write_bytes, content[: len(content) // 2])
         result = await checked(rig)
         assert result.red()[0][0] == "ledger"
@@ -222,11 +222,11 @@ async def test_exit_code_is_69_when_the_problem_may_pass(rig: Rig) -> None:
 async def test_wrong_preset_is_red_by_views_events_and_method(squaring: Rig) -> None:
     result = await checked(squaring, {'convention = "incredible-squaring"': 'convention = "chainbase"'})
     assert result.red()[0] == ("contract", "events")
-    assert "looks like incredible-squaring" in result.line("contract", "events").words
-    assert 'task_manager.convention = "incredible-squaring"' in result.line("contract", "method").words
+    assert "looks like incredible-squaring" in result.line("contract", "events").message
+    assert 'task_manager.convention = "incredible-squaring"' in result.line("contract", "method").message
     result = await checked(squaring, {'api = "operator"': 'api = "proxy"'})
     assert result.red() == [("contract", "api")]
-    assert "[operator.direct]" in result.line("contract", "api").words
+    assert "[operator.direct]" in result.line("contract", "api").message
 
 
 async def own(folder: Path, changes: Mapping[str, str]) -> Mapping[str, str]:
@@ -242,23 +242,23 @@ async def own(folder: Path, changes: Mapping[str, str]) -> Mapping[str, str]:
 
 async def test_mistake_in_a_custom_convention_is_reported_with_the_emitted_event(rig: Rig, tmp_path: Path) -> None:
     file = await own(tmp_path, {"NewTaskCreated(uint32 indexed": "NewTaskCreated(uint256 indexed"})
-    message = (result := await checked(rig, file)).line("contract", "events").words
+    message = (result := await checked(rig, file)).line("contract", "events").message
     assert (result.code, result.red()) == (78, [("contract", "events")])
     assert "this looks like wizard or wizard-bridge" in message
     renamed = await own(tmp_path, {'"NewTaskCreated(': '"TaskWasCreated('})
-    message = (result := await checked(rig, renamed)).line("contract", "events").words
+    message = (result := await checked(rig, renamed)).line("contract", "events").message
     assert (result.code, result.red()) == (78, [("contract", "events")])
     assert "this looks like wizard or wizard-bridge" in message
-    assert "made-up task" in result.line("hook", "sample").words
+    assert "made-up task" in result.line("hook", "sample").message
     order = "uint32 taskCreatedBlock, uint32 quorumThresholdPercentage"
     swapped = await own(tmp_path, {order: "uint32 quorumThresholdPercentage, uint32 taskCreatedBlock"})
     result = await checked(rig, swapped)
     # The proxy API builds the wizard's order of values, so that it cannot serve this one, whatever the contract is.
     assert (result.code, result.red()) == (78, [("contract", "api")])
     assert result.not_green() == [("contract", "created block"), ("contract", "api")]
-    assert "says block 66" in result.line("contract", "created block").words
+    assert "says block 66" in result.line("contract", "created block").message
     missing = await own(tmp_path, {"TASK_RESPONSE_WINDOW_BLOCK()": "responseWindow()"})
-    message = (result := await checked(rig, missing)).line("contract", "views").words
+    message = (result := await checked(rig, missing)).line("contract", "views").message
     assert result.red() == [("contract", "views")]
     assert "but not responseWindow()" in message
     broken = await own(tmp_path, {'index = "taskIndex"': 'index = "number"'})
@@ -271,7 +271,7 @@ async def test_unknown_topics_are_named_and_other_hashes_are_red(rig: Rig) -> No
         relay.twist = lambda _asked, answers: json.dumps(answers).replace(created, stranger).encode()
         result = await checked(rig, to(relay, rig))
         assert (result.code, result.red()) == (78, [("contract", "events")])
-        message = result.line("contract", "events").words
+        message = result.line("contract", "events").message
         assert "0x5a5a5a5a… ×3" in message
         assert "AggregatorUpdated" in message
         assert "describe the event" in message
@@ -279,7 +279,7 @@ async def test_unknown_topics_are_named_and_other_hashes_are_red(rig: Rig) -> No
         relay.twist = lambda _asked, answers: json.dumps(answers).replace(changed, "2" * 64).encode()
         result = await checked(rig, to(relay, rig))
         assert result.red() == [("contract", "events")]
-        assert "another hash of task 2" in result.line("contract", "events").words
+        assert "another hash of task 2" in result.line("contract", "events").message
 
 
 async def test_answers_without_an_event_are_red(tmp_path: Path) -> None:
@@ -293,7 +293,7 @@ async def test_answers_without_an_event_are_red(tmp_path: Path) -> None:
         renamed = await own(tmp_path, {'"TaskResponded(': '"TaskAnswered('})
         result = await checked(rig, renamed)
         assert result.red() == [("contract", "events")]
-        assert "signature of the event for answers does not match" in result.line("contract", "events").words
+        assert "signature of the event for answers does not match" in result.line("contract", "events").message
 
 
 async def test_answer_is_red_when_the_contract_holds_another_hash(tmp_path: Path) -> None:
@@ -307,7 +307,7 @@ async def test_answer_is_red_when_the_contract_holds_another_hash(tmp_path: Path
         await respond(rig.net, WIZARD, 0, block)
         result = await checked(rig)
         assert result.not_green() == []
-        assert "holds the answer to task 0" in result.line("contract", "answers").words
+        assert "holds the answer to task 0" in result.line("contract", "answers").message
         mistaken = {
             "response.hash": ({f"hash = {both}": 'hash = ["taskResponse"]'}, "another word for task 0"),
             "response.event": (
@@ -319,11 +319,11 @@ async def test_answer_is_red_when_the_contract_holds_another_hash(tmp_path: Path
             result = await checked(rig, await own(tmp_path, changes))
             ((what, line),) = result.red()
             assert (what, result.code) == ("contract", 78)
-            assert message in result.line(what, line).words
+            assert message in result.line(what, line).message
         elsewhere = {'index = "taskResponse.referenceTaskIndex"': 'index = "taskResponseMetadata.taskResponsedBlock"'}
         result = await checked(rig, await own(tmp_path, elsewhere))
         assert result.not_green() == [("contract", "answers")]
-        assert "correct response.index" in result.line("contract", "answers").words
+        assert "correct response.index" in result.line("contract", "answers").message
 
 
 _TASK = 'hash = ["task"]\nhash_view = "allTaskHashes(uint32)"'
@@ -345,7 +345,7 @@ async def test_a_wrong_hash_or_view_is_red_by_its_value(
 ) -> None:
     result = await checked(rig, await own(tmp_path, {old: new}))
     assert result.code == 78
-    lines = [result.line(*name).words for name in result.red()]
+    lines = [result.line(*name).message for name in result.red()]
     key = old.partition(" =")[0] if new.startswith("hash =") else ""
     assert any(message in line and "correct" in line and key in line for line in lines), lines
 
@@ -353,7 +353,7 @@ async def test_a_wrong_hash_or_view_is_red_by_its_value(
 async def test_count_is_red_when_indices_do_not_follow_it(rig: Rig, tmp_path: Path) -> None:
     result = await checked(rig, await own(tmp_path, {'index = "taskIndex"': 'index = "task.taskCreatedBlock"'}))
     assert ("contract", "count") in result.red()
-    assert "the contract counts 3 tasks, and has made task" in result.line("contract", "count").words
+    assert "the contract counts 3 tasks, and has made task" in result.line("contract", "count").message
 
     def without_the_first(asked: Answers, answers: Answers) -> Answers:
         first = "0x" + "0" * 64
@@ -366,7 +366,7 @@ async def test_count_is_red_when_indices_do_not_follow_it(rig: Rig, tmp_path: Pa
         relay.twist = without_the_first
         result = await checked(rig, to(relay, rig))
         assert (result.code, result.red()) == (78, [("contract", "count")])
-        assert "the first since is task 1: the node holds logs back" in result.line("contract", "count").words
+        assert "the first since is task 1: the node holds logs back" in result.line("contract", "count").message
 
 
 async def test_view_is_red_when_it_answers_more_than_one_word(rig: Rig, tmp_path: Path) -> None:
@@ -381,7 +381,7 @@ async def test_view_is_red_when_it_answers_more_than_one_word(rig: Rig, tmp_path
         result = await checked(rig, to(relay, rig))
         assert result.code == 78
         assert result.red()[0] == ("contract", "views")
-        assert "but not allTaskResponses(uint32) in one word of 32 bytes" in result.line("contract", "views").words
+        assert "but not allTaskResponses(uint32) in one word of 32 bytes" in result.line("contract", "views").message
 
 
 async def test_newest_task_is_found_when_it_lies_far_back(tmp_path: Path) -> None:
@@ -404,10 +404,10 @@ async def test_newest_task_is_found_when_it_lies_far_back(tmp_path: Path) -> Non
         # With spans of one block neither end shows it: the contract's own count tells where to look.
         short = {"WATCHER_CHAIN__MAX_SPAN_BLOCKS": "1"}
         result = await checked(rig, None, short)
-        assert f"was seen in block {made}" in result.line("contract", "events").words
+        assert f"was seen in block {made}" in result.line("contract", "events").message
         result = await checked(rig, await own(tmp_path, {'"NewTaskCreated(': '"TaskWasCreated('}), short)
         assert result.red() == [("contract", "events")]
-        assert "looks like wizard" in result.line("contract", "events").words
+        assert "looks like wizard" in result.line("contract", "events").message
 
 
 async def test_aggregator_is_red_when_it_is_the_zero_address(tmp_path: Path) -> None:
@@ -416,17 +416,17 @@ async def test_aggregator_is_red_when_it_is_the_zero_address(tmp_path: Path) -> 
         relay.twist = lambda _asked, answers: json.dumps(answers).replace("0" * 24 + aggregator, "0" * 64).encode()
         result = await checked(rig, to(relay, rig))
         assert result.red() == [("contract", "aggregator")]
-        assert "zero address" in result.line("contract", "aggregator").words
+        assert "zero address" in result.line("contract", "aggregator").message
 
 
 async def test_aggregator_is_read_from_the_view_of_the_convention(rig: Rig, tmp_path: Path) -> None:
     method = 'method = "respondToTask"'
     result = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "generator()"'}))
     assert (result.code, result.not_green()) == (0, [])
-    assert rig.net.manager.roles.generator.lower() in result.line("contract", "aggregator").words
+    assert rig.net.manager.roles.generator.lower() in result.line("contract", "aggregator").message
     result = await checked(rig, await own(tmp_path, {method: method + '\nsender_view = "nobody()"'}))
     assert (result.code, result.red()) == (78, [("contract", "aggregator")])
-    assert "correct call.sender_view" in result.line("contract", "aggregator").words
+    assert "correct call.sender_view" in result.line("contract", "aggregator").message
 
 
 # -- the node ----------------------------------------------------------------------------------------------------------
@@ -445,7 +445,7 @@ async def test_endpoint_is_red_when_it_times_out(rig: Rig) -> None:
         assert asyncio.get_running_loop().time() - began_s < 60
         never.set()
     assert result.code == 69
-    assert "within 1 s" in result.line("node", "endpoint").words
+    assert "within 1 s" in result.line("node", "endpoint").message
     assert result.line("hook", "sample").verdict == "ok"
 
 
@@ -475,8 +475,8 @@ async def test_websocket_is_yellow_when_it_takes_no_subscription(rig: Rig) -> No
         for url in ("ws://127.0.0.1:9", relay.url.replace("http://", "ws://")):
             result = await checked(rig, {f'"{rig.net.ws_url}"': f'"{url}"'})
             assert (result.code, result.not_green()) == (0, [("node", "wake-up")])
-            assert "new tasks are seen later" in result.line("node", "wake-up").words
-    assert "takes the subscriptions" in (await checked(rig)).line("node", "wake-up").words
+            assert "new tasks are seen later" in result.line("node", "wake-up").message
+    assert "takes the subscriptions" in (await checked(rig)).line("node", "wake-up").message
 
 
 async def test_node_is_reported_when_it_lacks_state_logs_or_final_blocks(rig: Rig) -> None:
@@ -508,7 +508,7 @@ async def test_node_is_reported_when_it_lacks_state_logs_or_final_blocks(rig: Ri
         relay.twist = no_logs
         result = await checked(rig, to(relay, rig))
         assert (result.code, result.red()) == (69, [("node", "history")])
-        assert "pruned history" in result.line("node", "history").words
+        assert "pruned history" in result.line("node", "history").message
         relay.twist = no_tags
         result = await checked(rig, to(relay, rig))
         assert (result.code, result.not_green()) == (0, [("node", "finality")])
@@ -524,7 +524,7 @@ async def test_small_batch_limit_is_reported_and_no_batches_at_all_is_yellow(rig
         relay.twist = limited
         result = await checked(rig, to(relay, rig))
         assert (result.code, result.not_green()) == (0, [])
-        assert "takes 6 calls in a batch" in result.line("node", "batches").words
+        assert "takes 6 calls in a batch" in result.line("node", "batches").message
         most = 1
         result = await checked(rig, to(relay, rig))
         assert (result.code, result.not_green()) == (0, [("node", "batches")])
@@ -540,7 +540,7 @@ async def test_genesis_is_red_when_the_chain_was_reset(tmp_path: Path) -> None:
             url = {"WATCHER_LEDGER__URL": f"sqlite:///{ledger}"}
             result = await checked(anew, environment=url)
             assert (result.code, result.red()) == (78, [("node", "genesis")])
-            assert "needs a new ledger" in result.line("node", "genesis").words
+            assert "needs a new ledger" in result.line("node", "genesis").message
             refused = await anew.command("run", environment=url)
             assert (refused.code, "needs a new ledger" in refused.err) == (78, True)
 
@@ -564,7 +564,7 @@ async def test_clock_is_yellow_when_it_is_wrong(rig: Rig) -> None:
 async def test_finality_of_zero_blocks_is_yellow(rig: Rig) -> None:
     result = await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "0"})
     assert (result.code, result.not_green()) == (0, [("node", "finality")])
-    assert "takes back what was called final" in result.line("node", "finality").words
+    assert "takes back what was called final" in result.line("node", "finality").message
     assert (await checked(rig, environment={"WATCHER_CHAIN__FINALITY": "1"})).not_green() == []
 
 
@@ -586,7 +586,7 @@ async def test_credentials_are_yellow_when_others_can_read_them(
         assert result.not_green() == ([("settings", "secrets")] if is_told else [])
     secret.chmod(0o644)
     folder.chmod(0o755)
-    message = (await checked(rig, environment=environment)).line("settings", "secrets").words
+    message = (await checked(rig, environment=environment)).line("settings", "secrets").message
     assert message.startswith("every user of this machine can read operator__password in")
     ran = await rig.command("run", "--until-idle", environment=environment)
     assert (ran.code, ran.err.count(message)) == (0, 1), ran.err
@@ -601,7 +601,7 @@ async def test_second_api_is_tried_too(rig: Rig) -> None:
     assert (result.code, [finding.what for finding in result.findings].count("API")) == (0, 2)
     result = await checked(rig, None, {**direct, "WATCHER_OPERATOR__DIRECT__USERNAME": "somebody"})
     assert (result.code, result.red()) == (78, [("API", "credentials")])
-    message = result.line("API", "credentials").words
+    message = result.line("API", "credentials").message
     assert message.startswith("[operator.direct] ")
     assert "check [operator.direct] username and its password" in message
 
@@ -614,7 +614,7 @@ async def test_api_has_exit_code_78_when_another_server_answers(rig: Rig, status
     async with serving(another) as url:
         result = await checked(rig, {rig.net.api_url: url})
     assert (result.code, result.red()) == (78, [("API", "address")])
-    assert "url" in result.line("API", "address").words
+    assert "url" in result.line("API", "address").message
     result = await checked(rig, {rig.net.api_url: rig.net.rpc_url})  # a node, which speaks JSON-RPC too
     assert (result.code, result.red()) == (78, [("API", "address")])
 
@@ -633,7 +633,7 @@ async def test_hook_that_cannot_load_has_a_red_line_with_a_remedy(rig: Rig) -> N
     for target in ("nowhere:respond", "moody:nothing", "moody"):
         result = await checked(rig, target=target)
         assert (result.code, result.red()) == (78, [("hook", "loading")])
-        assert "correct hook.target" in result.line("hook", "loading").words
+        assert "correct hook.target" in result.line("hook", "loading").message
 
 
 async def test_wrong_settings_are_printed_as_json(rig: Rig) -> None:
@@ -649,17 +649,17 @@ async def test_wrong_settings_are_printed_as_json(rig: Rig) -> None:
 async def test_hook_is_red_when_its_answer_has_another_type(rig: Rig, squaring: Rig) -> None:
     result = await checked(rig, target="moody:raising")
     assert (result.code, result.red()) == (78, [("hook", "sample")])
-    assert "no price today" in result.line("hook", "sample").words
+    assert "no price today" in result.line("hook", "sample").message
     result = await checked(rig, await own(rig.folder, {'"NewTaskCreated(': '"Other('}), target="moody:raising")
     assert result.line("hook", "sample").verdict == "warning"
     for target, message in (("moody:skipping", "not for us"), ("moody:postponing", "too early")):
         result = await checked(rig, target=target)
         assert (result.code, result.not_green()) == (0, [])
-        assert message in result.line("hook", "sample").words
+        assert message in result.line("hook", "sample").message
     assert (await checked(squaring)).not_green() == []
     result = await checked(squaring, target="moody:short")
     assert result.red() == [("hook", "sample")]
-    assert "uint256" in result.line("hook", "sample").words
+    assert "uint256" in result.line("hook", "sample").message
 
 
 async def test_observer_is_green_without_api_and_hook(rig: Rig) -> None:
@@ -711,4 +711,4 @@ async def test_check_is_red_when_a_log_since_the_start_is_withheld(tmp_path: Pat
             relay.twist = without_the_third
             result = await checked(rig, {**to(relay, rig), deployed: f"start_block = {start}"})
             assert result.red() == [("contract", "count")]
-            assert f"counted 2 tasks before block {start}" in result.line("contract", "count").words
+            assert f"counted 2 tasks before block {start}" in result.line("contract", "count").message

@@ -55,7 +55,7 @@ async def _examine(settings: Settings, config: Path) -> "list[Finding]":
 def _print(findings: "Sequence[Finding]") -> None:
     print_json(
         [
-            {"what": finding.what, "verdict": finding.verdict, "words": finding.words, "check": finding.check}
+            {"what": finding.what, "verdict": finding.verdict, "words": finding.message, "check": finding.check}
             for finding in findings
         ]
     )
@@ -65,5 +65,5 @@ def _show(findings: "Sequence[Finding]") -> None:
     table = Table("what", "verdict", Column(overflow="fold"), title="check")
     for finding in findings:
         verdict = Text(finding.verdict, style=_COLOURS[finding.verdict])
-        table.add_row(f"{finding.what}: {finding.check}", verdict, finding.words)
+        table.add_row(f"{finding.what}: {finding.check}", verdict, finding.message)
     PlainConsole().print(table)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from watcher.chain.contract import TaskManager
     from watcher.chain.rpc.nodes import NodePool
 
-_SHOWN = 20
+_INDICES_LISTED = 20
 # The proof of a long ledger asks thousands of questions: a node that is slow for a moment must not cost all of it.
 _RETRY_AFTER_S = (1.0, 3.0)
 
@@ -135,5 +135,5 @@ def _readings(proof: Proof) -> str:
 def _list(indices: Sequence[int]) -> str:
     if not indices:
         return "none"
-    shown = ", ".join(map(str, indices[:_SHOWN]))
-    return f"{len(indices)}: {shown}" + (" …" if len(indices) > _SHOWN else "")
+    listed = ", ".join(map(str, indices[:_INDICES_LISTED]))
+    return f"{len(indices)}: {listed}" + (" …" if len(indices) > _INDICES_LISTED else "")

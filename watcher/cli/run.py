@@ -12,7 +12,7 @@ from loguru import logger
 
 from watcher.cli.options import DEFAULT_CONFIG, Config, load
 from watcher.settings import load as settings_load
-from watcher.settings.credentials import exposed, words_about
+from watcher.settings.credentials import exposed, exposure_message
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -34,7 +34,7 @@ def run(
     """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains, and exits 0."""
     settings = load(config)
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
-        logger.warning("settings.exposed: other users can read credentials", reason=words_about(names))
+        logger.warning("settings.exposed: other users can read credentials", reason=exposure_message(names))
     from watcher.daemon.daemon import Daemon
 
     async def main() -> None:

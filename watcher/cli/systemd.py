@@ -77,7 +77,7 @@ def _program() -> Path:
 def _refuse_hidden(program: Path) -> None:
     """Raise FixUsage if the units cannot see the program or its interpreter, which may lie in a home folder."""
     for path in (program, program.resolve(), Path(sys.executable).resolve()):
-        hidden = next((one for one in _HIDDEN if path.is_relative_to(one)), None)
+        hidden = next((folder for folder in _HIDDEN if path.is_relative_to(folder)), None)
         if hidden is not None:
             raise FixUsage(
                 f"{path} lies below {hidden}, which the unit does not see (ProtectHome, PrivateTmp); install into an "

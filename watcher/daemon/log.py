@@ -106,8 +106,8 @@ def _plain(value: object, redactor: Redactor) -> object:
     if value is None or isinstance(value, bool):
         return value
     text = "0x" + value.hex() if isinstance(value, bytes) else str(value)
-    shown = redactor(text)[:_EXTRA_LIMIT_CHARS]
-    return value if isinstance(value, (int, float)) and shown == text else shown
+    redacted = redactor(text)[:_EXTRA_LIMIT_CHARS]
+    return value if isinstance(value, (int, float)) and redacted == text else redacted
 
 
 def _exception_text(error: BaseException) -> str:

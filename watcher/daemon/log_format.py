@@ -94,12 +94,12 @@ def _sentence(record: "Record") -> str:
     exception = fields.pop(EXCEPTION, None)
     event, sentence = _event(record)
     parts = [f"{event or (record['name'] or '').removeprefix('watcher.')}: {sentence}"]
-    parts += [f"{name}={_shown(value)}" for name, value in fields.items()]
+    parts += [f"{name}={_as_text(value)}" for name, value in fields.items()]
     line = " ".join(parts)
     return line if exception is None else f"{line}: {exception}"
 
 
-def _shown(value: object) -> str:
+def _as_text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:.6g}"
     text = "none" if value is None else str(value)

@@ -77,8 +77,8 @@ def task_manager(
         FixConfiguration: the convention's file is wrong.
     """
     file = Path(section.convention_file) if section.convention_file else None
-    shape = convention(section.convention, file, section.message_limit_bytes, answers=answers)
-    return TaskManager(nodes, section.address_bytes, shape, max_span_blocks)
+    own = convention(section.convention, file, section.message_limit_bytes, answers=answers)
+    return TaskManager(nodes, section.address_bytes, own, max_span_blocks)
 
 
 def subscriptions(

@@ -66,7 +66,7 @@ class Round:
 class Memory:
     """The state that a restart of the aggregator loses."""
 
-    rounds: dict[bytes, Round] = field(default_factory=dict)
+    by_digest: dict[bytes, Round] = field(default_factory=dict)
     next_number: int = 0
 
 
@@ -168,18 +168,18 @@ class Aggregator:
     async def _open(
         self, digest: bytes, task: TaskStruct, index: int, message: bytes, quorums: Quorums, fault: Fault | None
     ) -> Round:
-        previous = self._memory.rounds.get(digest)
+        previous = self._memory.by_digest.get(digest)
         if previous is not None and previous.working:
             return previous
         if previous is not None:
             await self._check_finished(previous)
-        if (newer := self._memory.rounds.get(digest)) is not previous and newer is not None:
+        if (newer := self._memory.by_digest.get(digest)) is not previous and newer is not None:
             return newer  # Another request for the same digest was faster.
         number = self._memory.next_number if previous is None else previous.number
         if previous is None:
             self._memory.next_number += 1
         round_ = Round(number, digest, task, index, message, quorums, fault, working=True)
-        self._memory.rounds[digest] = round_
+        self._memory.by_digest[digest] = round_
         self._followed.append(round_)
         self._spawn(self._guarded(round_, self._begin(round_)))
         return round_

@@ -33,7 +33,7 @@ class _Field(Generic[T]):
     """The operations that the curve formulas need, so that one set of formulas serves both groups."""
 
     zero: T
-    one: T
+    unity: T
 
     def mul(self, a: T, b: T) -> T:
         raise NotImplementedError
@@ -49,7 +49,7 @@ class _Field(Generic[T]):
 
 
 class _Fp(_Field[int]):
-    zero, one = 0, 1
+    zero, unity = 0, 1
 
     def mul(self, a: int, b: int) -> int:
         return a * b % P
@@ -67,7 +67,7 @@ class _Fp(_Field[int]):
 class _Fp2(_Field[Fp2]):
     """Pairs a + b*i with i^2 = -1."""
 
-    zero, one = (0, 0), (1, 0)
+    zero, unity = (0, 0), (1, 0)
 
     def mul(self, a: Fp2, b: Fp2) -> Fp2:
         return (a[0] * b[0] - a[1] * b[1]) % P, (a[0] * b[1] + a[1] * b[0]) % P
@@ -113,7 +113,7 @@ class _Curve(Generic[T]):
         u1, u2 = mul(p[0], z2z2), mul(q[0], z1z1)
         s1, s2 = mul(mul(p[1], q[2]), z2z2), mul(mul(q[1], p[2]), z1z1)
         if u1 == u2:
-            return self.double(p) if s1 == s2 else (self.f.one, self.f.one, self.f.zero)
+            return self.double(p) if s1 == s2 else (self.f.unity, self.f.unity, self.f.zero)
         h, r = sub(u2, u1), sub(s2, s1)
         hh = mul(h, h)
         hhh, v = mul(h, hh), mul(u1, hh)
@@ -121,7 +121,7 @@ class _Curve(Generic[T]):
         return x3, sub(mul(r, sub(v, x3)), mul(s1, hhh)), mul(h, mul(p[2], q[2]))
 
     def lift(self, p: tuple[T, T] | None) -> tuple[T, T, T]:
-        return (self.f.one, self.f.one, self.f.zero) if p is None else (p[0], p[1], self.f.one)
+        return (self.f.unity, self.f.unity, self.f.zero) if p is None else (p[0], p[1], self.f.unity)
 
     def lower(self, p: tuple[T, T, T]) -> tuple[T, T] | None:
         if p[2] == self.f.zero:

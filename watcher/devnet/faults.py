@@ -1,8 +1,8 @@
 """The emulator's faults, as one table.
 
 A fault applies in one of three places: instead of the work (`BEFORE`: the request is not accepted), to the reply
-(`AFTER`: the work is done, but the reply is wrong), or on the chain (`LANDING`: the reply is right, but the transaction
-is not). `after` moves a fault of the first two places to the other one.
+(`AFTER`: the work is done, but the reply is wrong), or on the chain (`ON_CHAIN`: the reply is right, and the
+transaction is not). `after` moves a fault of the first two places to the other one.
 """
 
 import gzip
@@ -22,7 +22,7 @@ class Where(Enum):
 
     BEFORE = "before"
     AFTER = "after"
-    LANDING = "landing"
+    ON_CHAIN = "landing"
 
 
 class Delivery(StrEnum):
@@ -97,7 +97,7 @@ class Fault:
     @property
     def where(self) -> Where:
         default = TABLE[self.kind].where
-        if default is Where.LANDING or self.after is None:
+        if default is Where.ON_CHAIN or self.after is None:
             return default
         return Where.AFTER if self.after else Where.BEFORE
 
@@ -187,7 +187,7 @@ def _keep(_: Fault, answer: Answer) -> Answer:
     return answer
 
 
-_K, _B, _A, _L = FaultKind, Where.BEFORE, Where.AFTER, Where.LANDING
+_K, _B, _A, _L = FaultKind, Where.BEFORE, Where.AFTER, Where.ON_CHAIN
 _DIAL = "failed to call alert: create sig task failed: dial initOperatorToAggregator connection failed"
 _RESPONDED = "failed to call alert: execution reverted: Aggregator has already responded to the task"
 

@@ -89,12 +89,12 @@ class HostedOperator:
             return _page(401, {"WWW-Authenticate": 'Basic realm="hosted operator emulator"'})
         await self._record(number, request.path, body)
         before = self.faults.draw(Where.BEFORE)
-        landing = None if before else self.faults.draw(Where.LANDING)
+        chain_fault = None if before else self.faults.draw(Where.ON_CHAIN)
         after = None if before else self.faults.draw(Where.AFTER)
-        accepted, answer = await self._answer(body, landing, execute=before is None)
+        accepted, answer = await self._answer(body, chain_fault, execute=before is None)
         if fault := before or after:
             answer = fault.spoil(answer)
-        names = [fault.kind for fault in (before, landing, after) if fault]
+        names = [fault.kind for fault in (before, chain_fault, after) if fault]
         await self.journal.write(
             "answered",
             request=number,
@@ -106,7 +106,7 @@ class HostedOperator:
         )
         return await deliver(request, answer)
 
-    async def _answer(self, body: bytes, landing: Fault | None, *, execute: bool) -> tuple[bool, Answer]:
+    async def _answer(self, body: bytes, chain_fault: Fault | None, *, execute: bool) -> tuple[bool, Answer]:
         """Return whether the request is accepted, and the correct reply.
 
         Without `execute` no work is done, and the reply is the one of an accepted request.
@@ -119,7 +119,7 @@ class HostedOperator:
                 raise BadRequest(404, 1, f"got unsupported method name: {call.method}", call.id)
             if not execute:
                 return False, success(call.id, {"task_index": 0, "tx_hash": ZERO_HASH, "sig_hash": ZERO_HASH})
-            round_ = await (self._proxy if call.method == _PROXY else self._operator)(call, landing)
+            round_ = await (self._proxy if call.method == _PROXY else self._operator)(call, chain_fault)
         except BadRequest as error:
             return False, refusal(error)
         except Declined as error:
@@ -128,7 +128,7 @@ class HostedOperator:
         result = {"task_index": round_.number, "tx_hash": ZERO_HASH, "sig_hash": "0x" + round_.digest.hex()}
         return True, success(call.id, result)
 
-    async def _proxy(self, call: Call, landing: Fault | None) -> Round:
+    async def _proxy(self, call: Call, chain_fault: Fault | None) -> Round:
         fields = Fields(call)
         if fields.text("method") != self._convention.respond:
             raise BadRequest(400, 0, f"not found the method {fields.text('method')} in avs", call.id)
@@ -137,10 +137,10 @@ class HostedOperator:
             fields.uint32("task_created_block"),
             fields.hex_bytes("message"),
             fields.hex_bytes("resp_message"),
-            landing,
+            chain_fault,
         )
 
-    async def _operator(self, call: Call, landing: Fault | None) -> Round:
+    async def _operator(self, call: Call, chain_fault: Fault | None) -> Round:
         """Open a round for the operator API: the arguments pass through, and the named quorums decide who signs."""
         fields = Fields(call)
         avs, method = fields.text("avs_name"), fields.text("method")
@@ -156,7 +156,7 @@ class HostedOperator:
         except (DecodingError, OverflowError, ValueError) as error:
             text = f"failed to call req: unpack params {avs} method {method} failed: {error}"
             raise BadRequest(400, 1, text[:500], call.id) from error
-        return await self.aggregator.accept_call(task, index, resp_message, digest, quorums, landing)
+        return await self.aggregator.accept_call(task, index, resp_message, digest, quorums, chain_fault)
 
     async def _record(self, number: int, path: str, body: bytes) -> None:
         fields: dict[str, Any] = {"path": path, "authorised": True, "body": body[:20_000].decode(errors="replace")}

@@ -33,14 +33,14 @@ async def check_api(operator: Operator, notes: Notes) -> None:
 async def _probe(table: str, api: str, client: Client, notes: Notes) -> None:
     async with client:
         probe = await client.probe()
-    shown = probe.message.replace("[operator]", table)  # a client does not know which of the two it is
+    reply = probe.message.replace("[operator]", table)  # a client does not know which of the two it is
     if probe.ok:
-        message = f"{shown}; {_METHODS[api]} is not called for a test"
+        message = f"{reply}; {_METHODS[api]} is not called for a test"
         notes.ok("authorised", message if table == "[operator]" else f"{table} {message}")
     elif probe.http_status in (401, 403):
-        notes.wrong("credentials", f"{table} {shown}", MEND)
+        notes.wrong("credentials", f"{table} {reply}", MEND)
     elif probe.http_status is not None and probe.http_status < 500 and probe.http_status not in _MAY_PASS:
         advice = "" if "url" in probe.message else "; correct its url"
-        notes.wrong("address", f"{table} {shown}{advice}", MEND)
+        notes.wrong("address", f"{table} {reply}{advice}", MEND)
     else:
-        notes.wrong("reachable", f"{table} {shown}; wait until it is back, or correct its url", UNAVAILABLE)
+        notes.wrong("reachable", f"{table} {reply}; wait until it is back, or correct its url", UNAVAILABLE)

@@ -76,8 +76,8 @@ async def check_contract(subject: Subject, operator: Operator, notes: Notes, *, 
 
 async def _other_addresses(subject: Subject, notes: Notes) -> None:
     """Add a finding for each other address of the convention that holds no code."""
-    shape, head = subject.contract.convention, subject.head
-    for key, address in (("response", shape.responded_address), ("call", shape.call_address)):
+    convention, head = subject.contract.convention, subject.head
+    for key, address in (("response", convention.responded_address), ("call", convention.call_address)):
         if address is None:
             continue
         with suppress(RetryElsewhere):
@@ -88,12 +88,12 @@ async def _other_addresses(subject: Subject, notes: Notes) -> None:
 
 async def _views(subject: Subject, notes: Notes) -> _Views | None:
     """Read every view of the convention; None if the contract answers none of them."""
-    contract, shape = subject.contract, subject.contract.convention
+    contract, convention = subject.contract, subject.contract.convention
     named: dict[str, View[Any] | None] = {
-        "count": shape.latest_task_num,
-        "window": shape.response_window,
-        "hash": shape.all_task_hashes,
-        "response": shape.all_task_responses,
+        "count": convention.latest_task_num,
+        "window": convention.response_window,
+        "hash": convention.all_task_hashes,
+        "response": convention.all_task_responses,
     }
     views = {name: view for name, view in named.items() if view is not None}
     replies = await contract.ask([(view, view.call()) for view in views.values()], subject.head)
@@ -115,7 +115,7 @@ async def _views(subject: Subject, notes: Notes) -> _Views | None:
             f"convention is not {preset}; correct address or convention",
         )
         return None
-    count, window_blocks = values.get("count"), values.get("window", shape.window_blocks)
+    count, window_blocks = values.get("count"), values.get("window", convention.window_blocks)
     if missing:
         notes.wrong(
             "views",
@@ -183,11 +183,11 @@ async def _aggregator(subject: Subject, notes: Notes) -> None:
 
 async def check_method(subject: Subject, operator: Operator, code: bytes, notes: Notes) -> None:
     """Add a finding on the response function: its selector must stand in the contract's code."""
-    contract, shape = subject.contract, subject.contract.convention
-    if operator.api == "proxy" and not shape.has_proxy and not operator.direct.url:
+    contract, convention = subject.contract, subject.contract.convention
+    if operator.api == "proxy" and not convention.has_proxy and not operator.direct.url:
         message = "operator.api: the proxy API builds the wizard's call and no other, so it can serve no task of this"
         notes.wrong("api", f'{message} contract; set operator.api = "operator", or configure [operator.direct]')
-    method = operator.method or shape.method
+    method = operator.method or convention.method
     key = "operator.method" if operator.method else "task_manager.convention"
     try:
         if contract.answered_at != contract.address:
@@ -196,24 +196,24 @@ async def check_method(subject: Subject, operator: Operator, code: bytes, notes:
     except RetryElsewhere as error:
         notes.warn("method", f"whether the contract has {method} cannot be determined: {error}")
         return
-    if _has_selector(running, shape.selector(method)):
+    if _has_selector(running, convention.selector(method)):
         notes.ok("method", f"the contract has {method}, with the arguments of the convention")
-    elif _forwards(running) and not any(_has_selector(running, view.selector) for view in _named_views(shape)):
+    elif _forwards(running) and not any(_has_selector(running, view.selector) for view in _named_views(convention)):
         message = (
             f"whether the contract has {method} cannot be determined: it forwards calls in a way this check does not"
         )
         notes.warn("method", f"{message} know")
     else:
         message = f"{key}: the contract has no {method} with the arguments of the convention"
-        advice = _method_advice(running, shape)
-        notes.wrong("method", f"{message} (selector 0x{shape.selector(method).hex()}); {advice}")
+        advice = _method_advice(running, convention)
+        notes.wrong("method", f"{message} (selector 0x{convention.selector(method).hex()}); {advice}")
 
 
-def _method_advice(code: bytes, shape: Convention) -> str:
+def _method_advice(code: bytes, configured: Convention) -> str:
     """Return the setting to make, by the response functions that the code has."""
     presets = [convention(name) for name in PRESETS]
     for name in dict.fromkeys(preset.method for preset in presets):
-        if _has_selector(code, shape.selector(name)):
+        if _has_selector(code, configured.selector(name)):
             return f'it has {name}: set operator.method = "{name}"'
     for preset in presets:
         if _has_selector(code, preset.selector()):
@@ -246,6 +246,11 @@ def _forwards(code: bytes) -> bool:
     return False
 
 
-def _named_views(shape: Convention) -> list[View[Any]]:
-    views = (shape.latest_task_num, shape.all_task_hashes, shape.all_task_responses, shape.response_window)
+def _named_views(convention: Convention) -> list[View[Any]]:
+    views = (
+        convention.latest_task_num,
+        convention.all_task_hashes,
+        convention.all_task_responses,
+        convention.response_window,
+    )
     return [view for view in views if view is not None]

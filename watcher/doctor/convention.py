@@ -90,9 +90,9 @@ async def _search_by_topic(
     """Return the newest log of a task between the stretches, and add the searched blocks to them."""
     if count == contract.lowest_index or _presets(_other_topics(contract, stretches)):
         return []
-    found = await search.created(None if count is None else count - 1)
-    stretches.append(Stretch((), found.first, found.last))
-    return list(found.logs)
+    stretch = await search.created(None if count is None else count - 1)
+    stretches.append(Stretch((), stretch.first, stretch.last))
+    return list(stretch.logs)
 
 
 async def _no_task(

@@ -20,7 +20,7 @@ from watcher.doctor.ledger import check_genesis, check_ledger
 from watcher.doctor.node import check_clock, check_endpoints, check_history, check_numbering, check_subscriptions
 from watcher.doctor.subject import Subject
 from watcher.errors import FixConfiguration, WatcherError
-from watcher.settings.credentials import exposed, words_about
+from watcher.settings.credentials import exposed, exposure_message
 from watcher.settings.model import Settings
 from watcher.task import Header, Task
 
@@ -153,7 +153,7 @@ class Examination:
 def _secrets() -> list[Finding]:
     """Return a finding on credential files that every user can read."""
     names = exposed(os.environ.get("CREDENTIALS_DIRECTORY", ""))
-    return [Finding("settings", "secrets", "warning", words_about(names))] if names else []
+    return [Finding("settings", "secrets", "warning", exposure_message(names))] if names else []
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

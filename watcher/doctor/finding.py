@@ -21,7 +21,7 @@ class Finding:
     what: str
     check: str
     verdict: Verdict
-    words: str
+    message: str
     exit_code: int = 0
 
 

@@ -188,9 +188,9 @@ async def check_count(subject: Subject, count: int, newest: Task, first: Sequenc
     """
     contract, start_block = subject.contract, subject.section.start_block
     index = None if not first else _index(subject, first[0])
-    slip = contradiction(await _numbered(subject, count, index, newest))
-    if slip is not None:
-        notes.wrong("count", f"{_KEY}: {'; '.join(slip)}")
+    problems = contradiction(await _numbered(subject, count, index, newest))
+    if problems is not None:
+        notes.wrong("count", f"{_KEY}: {'; '.join(problems)}")
         return
     if index is None or not isinstance(start_block, int):
         return
@@ -214,13 +214,13 @@ def _index(subject: Subject, log: Log) -> int | None:
 async def _numbered(subject: Subject, count: int, lowest: int | None, newest: Task) -> Numbered:
     """Return what the contract holds at both ends of its indices."""
     contract = subject.contract
-    held: dict[int, bool] = {}
+    is_stored: dict[int, bool] = {}
     if contract.proves_tasks:
         indices = probes(count, contract.lowest_index)
         entries = await contract.hashes_and_responses(indices, subject.head)
         pairs = zip(indices, entries, strict=True)
-        held = {index: entry[0] is not None for index, entry in pairs if not isinstance(entry, Unread)}
-    return Numbered(count, contract.lowest_index, lowest, newest.task_index, held)
+        is_stored = {index: entry[0] is not None for index, entry in pairs if not isinstance(entry, Unread)}
+    return Numbered(count, contract.lowest_index, lowest, newest.task_index, is_stored)
 
 
 async def _count_at(subject: Subject, block: int) -> int:
@@ -239,14 +239,14 @@ async def check_answer(subject: Subject, logs: Sequence[Log], notes: Notes) -> N
 
     Raises RetryElsewhere if no node answered.
     """
-    contract, shape = subject.contract, subject.contract.convention
+    contract, convention = subject.contract, subject.contract.convention
     answers = [log for log in logs if contract.shows_answer(log)]
-    if not answers or shape.responded is None:
+    if not answers or convention.responded is None:
         return
     newest = max(answers, key=lambda log: (log.block_number, log.log_index))
-    event, view = shape.responded.signature.name, shape.all_task_responses
+    event, view = convention.responded.signature.name, convention.all_task_responses
     try:
-        response = shape.decode_response(newest)
+        response = convention.decode_response(newest)
     except Quarantine as error:
         notes.wrong("answers", f"{_KEY}: a log that shows an answer cannot be read: {error}; correct response.event")
         return

@@ -16,7 +16,7 @@ from watcher.chain.convention.event import Event
 from watcher.chain.convention.schema import PRESETS
 from watcher.chain.convention.signature import Signature
 
-_SHOWN = 5
+_KINDS_LISTED = 5
 # Events that task managers are likely to emit beside those of the presets.
 _KNOWN = (
     "AggregatorUpdated(address,address)",
@@ -61,8 +61,8 @@ def presets_by_topic() -> Mapping[bytes, tuple[str, ...]]:
 def _names() -> Mapping[bytes, str]:
     names = {topic(signature): signature.partition("(")[0] for signature in _KNOWN}
     for preset in PRESETS:
-        shape = convention(preset)
-        for event in (shape.created, shape.responded):
+        described = convention(preset)
+        for event in (described.created, described.responded):
             if event is not None:
                 names.setdefault(event.topic, f"{event.signature.name} of {preset}")
     return names
@@ -72,11 +72,11 @@ def describe_topics(topics: Iterable[bytes]) -> str:
     """Return the commonest topics with their names and counts, five at most; "" for none."""
     counts = Counter(topics)
     parts = []
-    for event_topic, count in counts.most_common(_SHOWN):
+    for event_topic, count in counts.most_common(_KINDS_LISTED):
         name = _names().get(event_topic)
         parts.append(f"{f'{name} ' if name else ''}0x{event_topic.hex()[:8]}… ×{count}")
-    if len(counts) > _SHOWN:
-        parts.append(f"{len(counts) - _SHOWN} more kinds")
+    if len(counts) > _KINDS_LISTED:
+        parts.append(f"{len(counts) - _KINDS_LISTED} more kinds")
     return ", ".join(parts)
 
 

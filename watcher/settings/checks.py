@@ -144,22 +144,22 @@ def start_block(value: Any) -> Any:
 
 def finality(value: Any) -> Any:
     """Return "finalized", "safe" or a depth in blocks."""
-    words = f'must be "finalized", "safe" or a depth in blocks, 0 to {MAX_DEPTH_BLOCKS}'
-    return _number_or(value, ("finalized", "safe"), MAX_DEPTH_BLOCKS, words)
+    message = f'must be "finalized", "safe" or a depth in blocks, 0 to {MAX_DEPTH_BLOCKS}'
+    return _number_or(value, ("finalized", "safe"), MAX_DEPTH_BLOCKS, message)
 
 
-def _number_or(value: Any, names: tuple[str, ...], most: int, words: str) -> Any:
+def _number_or(value: Any, names: tuple[str, ...], most: int, message: str) -> Any:
     is_number = isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most
     if is_number or (isinstance(value, str) and value in names):
         return value
-    raise ValueError(words)
+    raise ValueError(message)
 
 
 def quorum_numbers(value: Any) -> Any:
     """Return the numbers of quorums, each once."""
     if not isinstance(value, (list, tuple)):
         raise ValueError("must be a list of quorum numbers, such as [0]")
-    if not all(isinstance(one, int) and not isinstance(one, bool) and 0 <= one <= 255 for one in value):
+    if not all(isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= 255 for number in value):
         raise ValueError("must be a list of whole numbers from 0 to 255, such as [0]")
     if len(set(value)) < len(value):
         raise ValueError("names a quorum twice")

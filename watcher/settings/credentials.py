@@ -27,6 +27,6 @@ def exposed(folder: str) -> list[str]:
         return []  # `load` reports a folder that cannot be read
 
 
-def words_about(names: list[str]) -> str:
+def exposure_message(names: list[str]) -> str:
     """Return the warning about these files."""
     return f"every user of this machine can read {', '.join(names)} in $CREDENTIALS_DIRECTORY; chmod o= them"

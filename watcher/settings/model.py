@@ -276,7 +276,7 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """Return every secret string, for the redaction of the log. Never print this."""
         direct = self.operator.direct
-        passwords = [one.get_secret_value() for one in (self.operator.password, direct.password) if one]
+        passwords = [password.get_secret_value() for password in (self.operator.password, direct.password) if password]
         urls = (*self.chain.rpc_urls, self.operator.url, direct.url, self.hook.target, self.ledger.url)
         remote = (url for url in urls if "://" in url and not url.startswith("sqlite:"))
         alerts = (part for url in self.alerts.urls for part in checks.alert_secrets(url.get_secret_value()))

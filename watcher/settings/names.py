@@ -15,7 +15,7 @@ PREFIX = "WATCHER_"
 # Names of ours that are no settings.
 OTHER_NAMES = frozenset({"WATCHER_ANVIL", "WATCHER_CONFIG", "WATCHER_LOG"})
 # The similarity from which a name is a typo of a known one: in a table of ours, and elsewhere.
-_TYPO, _NEAR = 0.6, 0.85
+_TYPO, _CLOSE = 0.6, 0.85
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,5 +45,5 @@ def name_of(name: str, known: Sequence[str]) -> Name:
     upper = known[0].isupper()
     table, separator, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
     in_our_table = bool(separator) and table in Settings.model_fields
-    hint = did_you_mean(name.upper() if upper else name, known, cutoff=_TYPO if in_our_table else _NEAR)
+    hint = did_you_mean(name.upper() if upper else name, known, cutoff=_TYPO if in_our_table else _CLOSE)
     return Name(in_our_table or bool(separator and hint), hint)

@@ -164,7 +164,7 @@ class Operator(Section):
         return value
 
 
-def _unless_observing(value: T, info: ValidationInfo, words: str = NEEDED) -> T:
+def _unless_observing(value: T, info: ValidationInfo, message: str = NEEDED) -> T:
     if info.data.get("api") in ("proxy", "operator"):
-        raise ValueError(words)
+        raise ValueError(message)
     return value

@@ -107,18 +107,18 @@ def key_at(path: Sequence[object]) -> Key:
 
 def unknown_key(path: tuple[str, ...]) -> str:
     """Return the line for a table or key that does not exist."""
-    shown = ".".join(shown_name(part) for part in path)
+    name_shown = ".".join(shown_name(part) for part in path)
     if len(path) < 2:
         name = path[0] if path else ""
         hint = _elsewhere(name) or did_you_mean(name, list(SECTIONS), show="[{}]".format)
-        return f"{shown}: is not a known table{hint}"
+        return f"{name_shown}: is not a known table{hint}"
     section, name = key_at(path)
     tables = [path for path in SECTIONS if path.startswith(f"{section}.")]
-    if near := did_you_mean(f"{section}.{name}", tables, show="[{}]".format, cutoff=0.9):
-        return f"{shown}: is not a known table{near}"
+    if suggestion := did_you_mean(f"{section}.{name}", tables, show="[{}]".format, cutoff=0.9):
+        return f"{name_shown}: is not a known table{suggestion}"
     known = [key for table, key in FIELDS if table == section]
     hint = did_you_mean(name, known, show=f"{section}.{{}}".format) or _elsewhere(name)
-    return f"{shown}: is not a known setting{hint}"
+    return f"{name_shown}: is not a known setting{hint}"
 
 
 def _elsewhere(name: str) -> str:
@@ -144,8 +144,8 @@ def _quoted(key: Key, detail: ErrorDetails, entry: Entry | None, redactor: Redac
     if detail["type"] == "literal_error" and field is not None and isinstance(entry.value, str):
         names = [str(name) for name in get_args(field.annotation)]
         hint = did_you_mean(entry.value.lower(), names, show='"{}"'.format)
-    shown = ", ".join(note for note in notes if note)
-    return (f" ({shown})" if shown else "") + hint
+    details = ", ".join(note for note in notes if note)
+    return (f" ({details})" if details else "") + hint
 
 
 def _shown_value(value: Any, redactor: Redactor) -> str:
@@ -157,8 +157,13 @@ def _shown_value(value: Any, redactor: Redactor) -> str:
     if isinstance(value, float):
         return f"got {value!r}"
     if isinstance(value, str):
-        shown = redactor(value)
+        redacted = redactor(value)
         # A text that resembles an address with a key in it is not repeated, in whichever setting it stands.
-        is_plain = len(shown) <= _VALUE_LIMIT_CHARS and HIDDEN not in shown and "://" not in shown and "@" not in shown
-        return f'got "{shown}"' if is_plain else ""
+        is_plain = (
+            len(redacted) <= _VALUE_LIMIT_CHARS
+            and HIDDEN not in redacted
+            and "://" not in redacted
+            and "@" not in redacted
+        )
+        return f'got "{redacted}"' if is_plain else ""
     return ""

@@ -25,20 +25,20 @@ def parse(path: Path) -> dict[str, Any]:
     Raises:
         FixConfiguration: `read_text` refuses the file, or it is not TOML; the message has line and column.
     """
-    shown = escape(str(path))
+    escaped = escape(str(path))
     try:
         text = read_text(path, FILE_LIMIT_BYTES)
     except FixConfiguration as error:
         hint = '; write one with "watcher init", or name it with --config' if "does not exist" in str(error) else ""
-        raise FixConfiguration(f"{shown}: {error}{hint}") from None
+        raise FixConfiguration(f"{escaped}: {error}{hint}") from None
     try:
         return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise FixConfiguration(f"{shown}: {_where_and_what(str(error))}") from None
+        raise FixConfiguration(f"{escaped}: {_where_and_what(str(error))}") from None
     except RecursionError:
-        raise FixConfiguration(f"{shown}: is nested too deeply") from None
+        raise FixConfiguration(f"{escaped}: is nested too deeply") from None
     except ValueError:  # a number of more digits than Python converts
-        raise FixConfiguration(f"{shown}: holds a number that is far too long") from None
+        raise FixConfiguration(f"{escaped}: holds a number that is far too long") from None
 
 
 def _where_and_what(message: str) -> str:

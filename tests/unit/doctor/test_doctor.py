@@ -86,7 +86,7 @@ def test_disk_in_memory_or_on_a_network_is_yellow(tmp_path: Path) -> None:
         mounts.write_text(f"x / {kind} rw 0 0\n")
         notes = Notes("ledger")
         check_disk(tmp_path, notes, mounts)
-        messages = [finding.words for finding in notes.findings if finding.check == "file system"]
+        messages = [finding.message for finding in notes.findings if finding.check == "file system"]
         assert (len(messages), message is None or message in messages[0]) == (message is not None, True)
 
 
@@ -184,7 +184,7 @@ async def test_method_is_searched_in_the_code_behind_proxies(
 ) -> None:
     line = await line_about(WIZARD, "respondToTask", code, behind)
     assert (line.verdict, line.check) == (verdict, "method")
-    assert message in line.words
+    assert message in line.message
 
 
 @pytest.mark.parametrize(("code_end", "verdict"), [(b"", "wrong"), (b"\xf4", "warning")])
@@ -275,7 +275,7 @@ def test_values_are_yellow_when_they_look_like_a_slip(
     assert [(finding.check, finding.verdict) for finding in notes.findings] == (
         [] if line is None else [(line[0], "warning")]
     )
-    assert line is None or line[1] in notes.findings[0].words
+    assert line is None or line[1] in notes.findings[0].message
 
 
 def test_selectors_are_the_published_ones() -> None:
@@ -300,4 +300,4 @@ def test_window_counts_confirmations_in_the_same_blocks(
     notes = Notes("contract")
     contract.check_window(confirmations, window, notes, l1_blocks=l1_blocks)
     assert [(finding.check, finding.verdict) for finding in notes.findings] == [("window", verdict)]
-    assert message in notes.findings[0].words
+    assert message in notes.findings[0].message
