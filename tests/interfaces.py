@@ -26,7 +26,9 @@ from watcher.health.metrics import Metrics
 from watcher.health.verdict import Condition, Health, Service, Status
 from watcher.ledger.tables import metadata
 from watcher.report.listing import story_fields, task_fields
+from watcher.report.payload import Payload
 from watcher.report.prove import Proof
+from watcher.report.story import AttemptLine, ChainAnswer, Step, Story
 from watcher.settings.problems import FIELDS
 from watcher.state import State
 
@@ -89,6 +91,16 @@ def _json() -> dict[str, Any]:
         "tasks show: attempt_log": _fields(story["attempt_log"][0]),
         "check": _fields(_checked()[0]),
         "prove": {**{field.name: str(field.type) for field in fields(Proof)}, "ok": str(bool)},
+        **{
+            name: {field.name: str(field.type) for field in fields(kind)}
+            for name, kind in {
+                "explain": Story,
+                "explain: timeline": Step,
+                "explain: attempts": AttemptLine,
+                "explain: chain_answers": ChainAnswer,
+                "explain: message, answer": Payload,
+            }.items()
+        },
         "/readyz": _fields(ready),
         "/readyz: services": _fields(ready["services"]["store"]),
         "/readyz: troubles": _fields(ready["troubles"][0]),

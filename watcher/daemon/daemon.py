@@ -178,10 +178,17 @@ class Daemon:
             changed_hook_files=None if switches is None else self._changed_hook_files,
             listeners=(self._alerts.update, self._show_status),
             on_move=(self._alerts.moved,),
+            next_attempt_s=self._next_attempt_s,
         )
         sections = self._settings
         plan = HealthPlan.of(
-            sections.chain, sections.operator, sections.alerts, sections.hook, sections.http, self._stuck_s
+            sections.chain,
+            sections.operator,
+            sections.alerts,
+            sections.hook,
+            sections.http,
+            self._stuck_s,
+            sections.task_manager.address,
         )
         return HealthService(plan, self._clock, self._redactor, surroundings)
 
@@ -211,6 +218,10 @@ class Daemon:
         if self._stages is not None and self._stages.submit is not None:
             self._stages.submit.make_due()
             self._wakeups.wake("submit")
+
+    def _next_attempt_s(self) -> float | None:
+        make_router = None if self._stages is None else self._stages.make_router
+        return None if make_router is None else make_router.next_attempt_s
 
     def _show_status(self, health: Health) -> None:
         if self._is_ready:  # before, the service manager shows the part that is waited for

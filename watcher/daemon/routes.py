@@ -1,6 +1,5 @@
 """The routes of an answer, from [operator]: which API, how its request is built, and what is known of its health."""
 
-from collections.abc import Callable
 from random import SystemRandom
 
 from watcher.chain.contract import TaskManager
@@ -11,42 +10,46 @@ from watcher.operator.route import UNREACHED_LIMIT, BuildRequest, Route, Router,
 from watcher.settings.operator import Operator
 from watcher.task import OpenTask
 
-MakeRouter = Callable[[Operator], Router]
-
 _NO_PROXY = (
     "the proxy API builds the wizard's call and no other; "
     'set operator.api = "operator", or configure [operator.direct]'
 )
 
 
-def router_maker(contract: TaskManager, main: Sender, direct: Sender | None, clock: Clock) -> MakeRouter:
-    """Return a function that makes the routes for an [operator]; an API's circuit outlives a reload.
+class RouterMaker:
+    """Makes the routes for an [operator]; an API's circuit outlives a reload."""
 
-    Args:
-        contract: encodes the call.
-        main: sends to the API of [operator].
-        direct: sends to the API of [operator.direct]; None: there is none.
-        clock: the time of the circuits.
-    """
-    circuits: dict[str, Circuit] = {}
+    def __init__(self, contract: TaskManager, main: Sender, direct: Sender | None, clock: Clock) -> None:
+        """Keep the parts.
 
-    def route(operator: Operator, role: str, sender: Sender, api: str, build: BuildRequest) -> Route:
-        if role not in circuits:
-            circuits[role] = Circuit(
-                clock, SystemRandom().random, max_s=operator.retry_max_s * 5, probe_s=2 * operator.timeout_s + 1
-            )
-        circuits[role].follow(UNREACHED_LIMIT if operator.failover else None)
-        return Route(api, sender, build, circuits[role])
+        Args:
+            contract: encodes the call.
+            main: sends to the API of [operator].
+            direct: sends to the API of [operator.direct]; None: there is none.
+            clock: the time of the circuits.
+        """
+        self._contract = contract
+        self._main = main
+        self._direct = direct
+        self._clock = clock
+        self._circuits: dict[str, Circuit] = {}
 
-    def make_router(operator: Operator) -> Router:
+    @property
+    def next_attempt_s(self) -> float | None:
+        """Return the seconds until a request tries an API with an open circuit, None while every circuit is closed."""
+        return min((circuit.wait_s() for circuit in self._circuits.values() if not circuit.closed), default=None)
+
+    def __call__(self, operator: Operator) -> Router:
+        """Return the routes for an [operator]."""
         own = operator.api == "operator"
+        contract = self._contract
         build = _operator_call(operator, contract, operator.avs_name) if own else _proxy_call(operator, contract)
         other = None
-        if direct is not None and operator.direct.url:
+        if self._direct is not None and operator.direct.url:
             build_other = _operator_call(operator, contract, operator.direct.avs_name)
-            other = route(operator, "direct", direct, "operator", build_other)
+            other = self._route(operator, "direct", self._direct, "operator", build_other)
         return Router(
-            route(operator, "main", main, operator.api, build),
+            self._route(operator, "main", self._main, operator.api, build),
             other,
             is_proxy=not own,
             quorum_numbers=bytes(operator.expected_quorum_numbers),
@@ -55,7 +58,13 @@ def router_maker(contract: TaskManager, main: Sender, direct: Sender | None, clo
             failover=operator.failover,
         )
 
-    return make_router
+    def _route(self, operator: Operator, role: str, sender: Sender, api: str, build: BuildRequest) -> Route:
+        if role not in self._circuits:
+            self._circuits[role] = Circuit(
+                self._clock, SystemRandom().random, max_s=operator.retry_max_s * 5, probe_s=2 * operator.timeout_s + 1
+            )
+        self._circuits[role].follow(UNREACHED_LIMIT if operator.failover else None)
+        return Route(api, sender, build, self._circuits[role])
 
 
 def _proxy_call(operator: Operator, contract: TaskManager) -> BuildRequest:

@@ -19,7 +19,7 @@ from watcher.chain.reconcile import Reconcile
 from watcher.chain.resolve import Resolver
 from watcher.chain.source import Source
 from watcher.chain.watch import Progress, Watch, WatchPlan
-from watcher.daemon.routes import MakeRouter, router_maker
+from watcher.daemon.routes import RouterMaker
 from watcher.errors import AttemptFailed, Quarantine
 from watcher.health.observers import DIRECT, Observer
 from watcher.hook.respond import Respond, RespondPlan, RunHook
@@ -73,7 +73,7 @@ class Stages:
     reconcile: Reconcile
     drift: Drift
     consistency: Consistency
-    make_router: MakeRouter | None
+    make_router: RouterMaker | None
 
     @property
     def stages(self) -> list[Stage]:
@@ -142,7 +142,7 @@ def build(
     watch = _watch(chain, source, listeners.progress)
     make_router = None
     if calls.main is not None:
-        make_router = router_maker(source.contract, calls.main, calls.direct, source.clock)
+        make_router = RouterMaker(source.contract, calls.main, calls.direct, source.clock)
     return Stages(
         watch=watch,
         admit=Admit(source, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
@@ -174,7 +174,7 @@ def _respond(hook: Hook, source: Source, calls: _Calls) -> Respond | None:
     return Respond(calls.run_hook, source.ledger, source.clock, SystemRandom(), respond_plan(hook))
 
 
-def _submit(operator: Operator, source: Source, calls: _Calls, make_router: MakeRouter) -> Submit:
+def _submit(operator: Operator, source: Source, calls: _Calls, make_router: RouterMaker) -> Submit:
     router, pace = make_router(operator), source.pace
     return Submit(
         router, calls.resolve, source.ledger, source.clock, SystemRandom(), submit_plan(operator), pace.left_s

@@ -63,8 +63,8 @@ CONDITIONS: tuple[ConditionKind, ...] = (
         "the operator API does not take answers",
         "The API refuses the operator whatever the task (401, 403, 404), or several requests in a row failed. "
         "Where nothing is to be sent, the watcher tries a connection every ten seconds.",
-        "401, 403: correct the password. 404: correct operator.url or operator.api. Then restart. Otherwise see the "
-        "API's status. Nothing is lost: answers wait, and are sent once the API takes them.",
+        "401, 403: correct the password. 404: correct operator.url or operator.api. Then reload (SIGHUP). Otherwise "
+        "see the API's status. Nothing is lost: answers wait, and are sent once the API takes them.",
         Rule("AvsWatcherApiBlocked", hold="5s"),
     ),
     ConditionKind(
@@ -95,8 +95,8 @@ CONDITIONS: tuple[ConditionKind, ...] = (
         "a task is about to miss its deadline",
         "A task has no response on the chain, and alerts.deadline_blocks (10) or fewer blocks are left; where "
         "deadlines are times, alerts.deadline_s (120) or fewer seconds, and no more than a quarter of the window.",
-        "See the other alerts, which usually name the cause. `watcher tasks list` and `watcher tasks show N` tell what "
-        "the task waits for. `watcher tasks retry N` makes it due now.",
+        "See the other alerts, which usually name the cause. `watcher explain N` says what the task waits for. "
+        "`watcher tasks retry N` makes it due now.",
         Rule("AvsWatcherDeadlineInDanger"),
     ),
     ConditionKind(
@@ -174,7 +174,7 @@ INCIDENTS: tuple[ConditionKind, ...] = (
         MISSED,
         "a task was missed",
         "A final block is past the deadline of the task, and the contract holds no response.",
-        "`watcher tasks show N` has the whole story: seen late, hook too slow, API away, or answer never mined.",
+        "`watcher explain N` has the whole story: seen late, hook too slow, API away, or answer never mined.",
         Rule("AvsWatcherTaskMissed", expression='increase(avs_watcher_task_moves_total{state="expired"}[10m]) > 0'),
     ),
     ConditionKind(

@@ -39,8 +39,28 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 class Web:
     """The server. `port` is the one it listens on, 0 while it does not."""
 
-    def __init__(self, address: tuple[str, int], monitor: Monitor, registry: CollectorRegistry, clock: Clock) -> None:
+    def __init__(
+        self,
+        address: tuple[str, int],
+        monitor: Monitor,
+        registry: CollectorRegistry,
+        clock: Clock,
+        next_probe_s: Callable[[], float | None] = lambda: None,
+        contract: tuple[int, str] = (0, ""),
+    ) -> None:
+        """Take the server's parts.
+
+        Args:
+            address: host and port.
+            monitor: has the last evaluation.
+            registry: the metrics.
+            clock: paces the attempts to listen.
+            next_probe_s: returns the seconds until an API is tried again, as `readyz_fields` takes them.
+            contract: the chain id and the address of the task manager.
+        """
         self._host, self._port = address
+        self._next_probe_s = next_probe_s
+        self._contract = contract
         self._monitor = monitor
         self._registry = registry
         self._clock = clock
@@ -125,7 +145,10 @@ class Web:
     async def _readyz(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
         stuck, health = self._monitor.stuck, self._monitor.health
         ready = stuck is None and health.ready
-        return _json(readyz_fields(health, ready=ready, stuck=stuck), 200 if ready else 503)
+        fields = readyz_fields(
+            health, ready=ready, stuck=stuck, next_probe_s=self._next_probe_s(), contract=self._contract
+        )
+        return _json(fields, 200 if ready else 503)
 
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "")
@@ -157,8 +180,23 @@ class _Refuse(asyncio.Protocol):
         transport.close()
 
 
-def readyz_fields(health: Health, *, ready: bool, stuck: str | None) -> dict[str, object]:
-    """Return the body of /readyz. Fields may be added; none is removed or changes its meaning."""
+def readyz_fields(
+    health: Health,
+    *,
+    ready: bool,
+    stuck: str | None,
+    next_probe_s: float | None = None,
+    contract: tuple[int, str] = (0, ""),
+) -> dict[str, object]:
+    """Return the body of /readyz. Fields may be added; none is removed or changes its meaning.
+
+    Args:
+        health: the last evaluation.
+        ready: whether the watcher is ready.
+        stuck: why the process makes no progress, None while it does.
+        next_probe_s: seconds until an API that takes no requests is tried again, None while every API takes them.
+        contract: the chain id and the address of the task manager.
+    """
     work = health.work
     return {
         "ready": ready,
@@ -177,6 +215,9 @@ def readyz_fields(health: Health, *, ready: bool, stuck: str | None) -> dict[str
         "open_tasks": None if work is None else work.open_tasks,
         "nearest_deadline_blocks": health.blocks_left,
         "nearest_deadline_seconds": health.seconds_left,
+        "next_probe_seconds": next_probe_s,
+        "chain_id": contract[0],
+        "task_manager": contract[1],
     }
 
 

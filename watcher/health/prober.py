@@ -4,7 +4,7 @@ Invariant: an API that gets requests is not probed, and a probe has no effect.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Protocol
 
 from watcher.clock import Clock
@@ -77,3 +77,20 @@ class Prober:
 
     def _idle_s(self, name: str) -> float:
         return self._clock.monotonic_s() - self._observer.seen_of(name)[1]
+
+
+def next_probe_s(observer: Observer, names: Iterable[str], clock: Clock) -> float | None:
+    """Return the seconds until one of the APIs that refuse us or fail is probed, None where none does.
+
+    Args:
+        observer: the state of each API.
+        names: the names of the APIs.
+        clock: the clock of the observer.
+    """
+    waits_s = []
+    for name in names:
+        seen, at_s = observer.seen_of(name)
+        if seen.refuses or seen.failures:
+            pause_s = _PROBE_REFUSED_S if seen.refuses else PROBE_EVERY_S
+            waits_s.append(max(0.0, at_s + pause_s - clock.monotonic_s()))
+    return min(waits_s, default=None)

@@ -20,6 +20,7 @@ from watcher.health.http import Web
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
+from watcher.health.prober import next_probe_s
 from watcher.health.readings import (
     SERVICES,
     Limits,
@@ -40,18 +41,37 @@ class HealthPlan:
     """The settings that health depends on.
 
     `observing`: the watcher sends no answers. `address`: host and port of the HTTP server, None: no server.
+    `contract`: the chain id and the address of the task manager.
     """
 
     limits: Limits
     observing: bool = False
     avs_name: str = ""
     address: tuple[str, int] | None = None
+    contract: tuple[int, str] = (0, "")
 
     @classmethod
     def of(
-        cls, chain: Chain, operator: Operator, alerts: Alerts, hook: Hook, http: Http, stuck_s: float
+        cls,
+        chain: Chain,
+        operator: Operator,
+        alerts: Alerts,
+        hook: Hook,
+        http: Http,
+        stuck_s: float,
+        task_manager: str,
     ) -> "HealthPlan":
-        """Return the plan for these sections; `stuck_s` is the longest time one step of a stage may take."""
+        """Return the plan for these sections.
+
+        Args:
+            chain: the section [chain].
+            operator: the section [operator].
+            alerts: the section [alerts].
+            hook: the section [hook].
+            http: the section [http].
+            stuck_s: the longest time one step of a stage may take.
+            task_manager: the address of the task manager.
+        """
         limits = Limits(
             quiet_node_s=_QUIET_NODE_S + 2 * chain.poll_interval_s,
             stuck_s=stuck_s,
@@ -59,7 +79,8 @@ class HealthPlan:
             # Before the limit of a run has passed: a condition that comes with it leaves a person less time.
             silent_hook_s=max(_SILENT_HOOK_S, hook.timeout_s * 2 / 3),
         )
-        return cls(limits, operator.api == "none", operator.avs_name, http.address)
+        contract = (chain.chain_id, task_manager)
+        return cls(limits, operator.api == "none", operator.avs_name, http.address, contract)
 
 
 class HealthService:
@@ -88,7 +109,9 @@ class HealthService:
         )
         tasks = [asyncio.create_task(monitor.run(), name="monitor")]
         if self._plan.address is not None:
-            web = Web(self._plan.address, monitor, self.metrics.registry, self._clock)
+            web = Web(
+                self._plan.address, monitor, self.metrics.registry, self._clock, self._next_probe_s, self._plan.contract
+            )
             tasks.append(asyncio.create_task(web.run(), name="web"))
         for task in tasks:
             task.add_done_callback(_ended)
@@ -98,6 +121,11 @@ class HealthService:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _next_probe_s(self) -> float | None:
+        around = self._surroundings
+        waits_s = (around.next_attempt_s(), next_probe_s(self.observer, around.apis, self._clock))
+        return min((wait_s for wait_s in waits_s if wait_s is not None), default=None)
 
     def left_s(self, block_s: float) -> float | None:
         """Return the seconds to the nearest deadline of an unanswered task, None without one.

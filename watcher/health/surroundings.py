@@ -18,6 +18,8 @@ class Surroundings:
         changed_hook_files: names the files that differ from the hook's loaded code; None: there is no hook.
         listeners: called with each new evaluation.
         on_move: called with the transitions of tasks, in order.
+        next_attempt_s: returns the seconds until a task is sent to an API that takes no requests, None while every API
+            takes them.
     """
 
     apis: Mapping[str, Api] = field(default_factory=dict)
@@ -25,3 +27,4 @@ class Surroundings:
     changed_hook_files: Callable[[], Awaitable[str]] | None = None
     listeners: Sequence[Callable[[Health], object]] = ()
     on_move: Sequence[Callable[[Sequence[Moved]], None]] = ()
+    next_attempt_s: Callable[[], float | None] = lambda: None

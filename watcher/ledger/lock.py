@@ -150,3 +150,25 @@ def _holder(handle: IO[str]) -> str:
     handle.seek(0)
     pid = handle.read(20).strip()
     return f" (process {pid})" if pid.isdigit() else ""
+
+
+_LOCKS = Path("/proc/locks")
+
+
+def is_locked(url: URL, locks: Path = _LOCKS) -> bool | None:
+    """Return whether a process holds the lock of a SQLite ledger; None where that cannot be seen.
+
+    Reads the kernel's table (proc_locks(5)) and takes no lock, which could refuse a daemon that starts meanwhile.
+    """
+    path = sqlite_path(url)
+    if path is None:
+        return None
+    try:
+        inode = lock_file(path).stat().st_ino
+        lines = locks.read_text(errors="replace").splitlines()
+    except FileNotFoundError as error:
+        return None if error.filename == str(locks) else False
+    except OSError:
+        return None
+    # "1: FLOCK  ADVISORY  WRITE 708 08:01:13893 0 EOF"
+    return any("FLOCK" in line and f":{inode} " in line for line in lines)
