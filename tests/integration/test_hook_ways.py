@@ -1,10 +1,12 @@
 """The same tasks through every way a hook can run: each example answers as the Python function does."""
 
 import asyncio
+import contextlib
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,44 @@ async def test_program_answers_as_the_function_does(name: str, tmp_path: Path) -
     folder = await asyncio.to_thread(build, name, tmp_path)
     async with open_runner(PROGRAMS[name][1], PoolPlan(), app_dir=folder) as runner:
         assert await answers(runner) == await function_answers()
+
+
+@contextlib.asynccontextmanager
+async def serving() -> AsyncIterator[str]:
+    """Run the example service; yield its URL."""
+    command = [sys.executable, "-u", str(EXAMPLES / "hooks" / "squaring_http.py"), "0"]
+    service = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert service.stdout is not None
+    try:
+        line = await asyncio.wait_for(service.stdout.readline(), 20)
+        yield line.decode().split()[-1]
+    finally:
+        service.kill()
+        await service.wait()
+
+
+async def test_service_answers_as_the_function_does() -> None:
+    async with (
+        serving() as first,
+        serving() as second,
+        open_runner(f"{first}, {second}", PoolPlan(workers=4)) as runner,
+    ):
+        assert await answers(runner) == await function_answers()
+        assert "squaring 1.0" in runner.version
+
+
+async def test_hook_try_takes_a_service(tmp_path: Path) -> None:
+    config = tmp_path / "watcher.toml"
+    async with serving() as url:
+        config.write_text(f'[hook]\ntarget = "{url.replace("//", "//user:canary-1234@")}"\n')
+        done = await asyncio.to_thread(_try, config)
+    assert done.returncode == 0, done.stderr
+    verdict = json.loads(done.stdout)
+    assert (verdict["verdict"], verdict["hook_version"]) == ("answer", f"{url.rstrip('/')} squaring 1.0")
+    assert "canary" not in done.stdout + done.stderr
+    done = await asyncio.to_thread(_try, config)
+    assert done.returncode == 75
+    assert "no service can be reached" in done.stderr and "canary" not in done.stdout + done.stderr
 
 
 def test_run_hook_of_the_testing_module_takes_a_program() -> None:

@@ -89,7 +89,7 @@ def _init_with_hook(hook: str, config: Path, *, force: bool) -> None:
 
 
 def _target(text: str) -> str:
-    from watcher.settings.checks import hook_target
+    from watcher.settings.targets import hook_target
 
     try:
         return hook_target(text)

@@ -8,14 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
-from watcher.errors import FixConfiguration
 from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan, WorkerPool
 from watcher.task import Later, Response, Skip, Task
-from watcher.text import setting
 
-# Forms of a target that are reserved for other transports.
-_RESERVED = re.compile(r"(https?):")
+_URL = re.compile(r"https?:", re.IGNORECASE)
 
 
 class Runner(Protocol):
@@ -72,11 +69,10 @@ def open_runner(target: str, plan: PoolPlan, *, app_dir: str | Path = ".", log: 
         log: gets what the hook prints, line by line, escaped and cut.
 
     Raises:
-        FixConfiguration: no transport runs this form of target.
+        FixConfiguration: the target is not a list of URLs; a program or a module is checked when it is entered.
     """
-    if reserved := _RESERVED.match(target):
-        raise FixConfiguration(
-            f"{setting(target)}: {reserved[1]}: hooks are not available in this version; "
-            "name a Python function, module:attribute"
-        )
+    if _URL.match(target):
+        from watcher.hook.http import HttpRunner  # late: it loads aiohttp, which the tests of hooks need not pay for
+
+        return HttpRunner(target, plan)
     return WorkerPool(target, app_dir, plan, log=log)

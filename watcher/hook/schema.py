@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from watcher.errors import AttemptFailed
-from watcher.files import parse
+from watcher.files import parse, values_at_most
 from watcher.hook.protocol import Answer, checked_result
 from watcher.task import Later, Skip, Task
 from watcher.text import clean, to_hex
@@ -23,6 +23,7 @@ VERDICTS = ("answer", "skip", "later", "failed")
 _ID_BYTES = 12
 _FAILURE_LIMIT_CHARS = 1000
 _CODE_VERSION_LIMIT_CHARS = 100
+_VALUES_LIMIT = 10_000  # with the commas of texts
 # The room beside the response: names, reasons, white space.
 _ROOM_BYTES = 1 << 20
 # The end of the year 9999, the last that a datetime can hold.
@@ -115,6 +116,9 @@ def read_reply(body: bytes, request_id: str, limit_bytes: int) -> Reply:
         BrokenReply: it is no reply to this request.
         AttemptFailed: the hook failed, or its verdict does not keep the contract.
     """
+    # A megabyte of empty lists would take a tenth of a second to parse.
+    if values_at_most(body) > _VALUES_LIMIT:
+        raise BrokenReply(f"the hook's reply holds more than {_VALUES_LIMIT:,} values")
     try:
         fields = parse(body)
     except ValueError:

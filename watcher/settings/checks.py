@@ -5,7 +5,6 @@ message holds the value, because it may be a secret, or hide one.
 """
 
 import re
-import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,8 +19,6 @@ MAX_DEPTH_BLOCKS = 1_000_000
 MAX_BLOCK = 2**63 - 1
 
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
-_IMPORT_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
-_ENTRY_POINT = re.compile(r"\w[\w.-]*")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
 _PORT = re.compile(r"[0-9]{1,5}")
 _ALERT_URL = re.compile(r"[A-Za-z][A-Za-z0-9]{1,31}://\S+")
@@ -50,7 +47,7 @@ def rpc_urls(value: Any) -> Any:
     urls = tuple(url.strip() for url in value)
     for position, url in enumerate(urls, 1):
         try:
-            _url(url, "http", "https", "ws", "wss")
+            parsed_url(url, "http", "https", "ws", "wss")
         except ValueError as error:
             raise ValueError(f"URL {position} {error}") from None
     if not any(url.lower().startswith("http") for url in urls):
@@ -62,7 +59,7 @@ def rpc_urls(value: Any) -> Any:
 
 def operator_url(text: str, *, plain_http: bool) -> str:
     """Return an http(s) URL; http only to this machine unless allowed, for the request carries the password."""
-    url = _url(text, "http", "https")
+    url = parsed_url(text, "http", "https")
     if "@" in url.netloc:
         raise ValueError("must not hold a user or password: use operator.username and WATCHER_OPERATOR__PASSWORD")
     if url.fragment:
@@ -196,30 +193,6 @@ def password(text: str) -> str:
     return text
 
 
-def hook_target(text: str) -> str:
-    """Return a target: `module:attribute`, the name of an entry point, or a program (`exec:PROGRAM ARGS`)."""
-    if not text:
-        return text
-    one_line(text)
-    if text.startswith("exec:"):
-        return _program(text)
-    if text.startswith(("http:", "https:")):
-        raise ValueError("http: hooks are not available in this version; name a Python function or a program")
-    if _IMPORT_TARGET.fullmatch(text) or (":" not in text and _ENTRY_POINT.fullmatch(text)):
-        return text
-    raise ValueError("must be module:attribute, such as squaring:respond, or exec:PROGRAM ARGS")
-
-
-def _program(text: str) -> str:
-    try:
-        args = shlex.split(text.removeprefix("exec:"))
-    except ValueError:
-        raise ValueError("has a quotation mark that is not closed") from None
-    if not args:
-        raise ValueError("must name a program, such as exec:./hook.sh")
-    return text
-
-
 def file(text: str) -> str:
     """Return the path of an existing file, or ""."""
     try:
@@ -261,7 +234,8 @@ def host_port(text: str) -> tuple[str, int]:
     return bare, int(port)
 
 
-def _url(text: str, *schemes: str) -> SplitResult:
+def parsed_url(text: str, *schemes: str) -> SplitResult:
+    """Return the parts of a URL of one of these schemes, with a host. Raises ValueError for anything else."""
     allowed = " or ".join(f"{scheme}://" for scheme in schemes)
     if not text.isascii() or re.search(r"[\x00-\x20\x7f\"<>\\^`{|}]", text) or len(text) > URL_LIMIT_CHARS:
         raise ValueError("is not a valid URL")

@@ -18,7 +18,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from watcher.files import preset_names
-from watcher.settings import checks
+from watcher.settings import checks, targets
 from watcher.settings.operator import NEEDED, Operator
 from watcher.settings.section import KIB, MIB, Count, Seconds, Section
 
@@ -174,12 +174,12 @@ class TaskManager(Section):
 class Hook(Section):
     """Your code, which computes the answers."""
 
-    target: Annotated[str, AfterValidator(checks.hook_target)] = Field(
+    target: Annotated[str, AfterValidator(targets.hook_target)] = Field(
         default="",
         max_length=4096,
         repr=False,
         examples=["squaring:respond"],
-        description="What answers a task: module:attribute, or exec:PROGRAM ARGS. Required unless observing.",
+        description="Answers a task: module:attribute, exec:PROGRAM ARGS, or http(s) URLs. Required unless observing.",
     )
     app_dir: Annotated[str, AfterValidator(checks.folder)] = Field(
         default=".",
@@ -188,7 +188,9 @@ class Hook(Section):
     timeout_s: Seconds = Field(
         default=30.0, le=86_400, description="Time for one answer; a worker that takes longer is killed."
     )
-    workers: int = Field(default=2, ge=1, le=64, description="Worker processes that run the hook.")
+    workers: int = Field(
+        default=2, ge=1, le=64, description="Worker processes that run the hook, or requests to its service at a time."
+    )
     max_attempts: int = Field(default=5, ge=1, le=1000, description="Runs that may fail before the task is given up.")
     retry_base_s: Seconds = Field(default=1.0, le=3600, description="Wait before the second run; doubled each time.")
     answer_limit_bytes: int = Field(
@@ -277,7 +279,8 @@ class Settings(BaseSettings):
         """Return every secret string, for the redaction of the log. Never print this."""
         direct = self.operator.direct
         passwords = [password.get_secret_value() for password in (self.operator.password, direct.password) if password]
-        urls = (*self.chain.rpc_urls, self.operator.url, direct.url, self.hook.target, self.ledger.url)
+        hook_urls = targets.hook_urls(self.hook.target) or (self.hook.target,)
+        urls = (*self.chain.rpc_urls, self.operator.url, direct.url, *hook_urls, self.ledger.url)
         remote = (url for url in urls if "://" in url and not url.startswith("sqlite:"))
         alerts = (part for url in self.alerts.urls for part in checks.alert_secrets(url.get_secret_value()))
         return (*remote, *passwords, *alerts)

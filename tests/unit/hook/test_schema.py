@@ -111,6 +111,7 @@ def test_reply_that_breaks_the_contract_fails_the_run(fields: dict[str, Any], me
         b"7",
         b"\xff",
         b"[" * 9999,
+        b'{"id":"7","verdict":"skip","x":[' + b"[]," * 10_000 + b"0]}",
         b'{"verdict":"skip"}',
         b'{"id":"8","verdict":"skip"}',
         b'{"id":7,"verdict":"skip"}',
