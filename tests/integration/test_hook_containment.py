@@ -224,9 +224,9 @@ async def test_worker_gets_no_task_when_its_channel_holds_bytes(app_dir: Path) -
     async with crewed(app_dir) as pool:
         worker = await answer(pool, "pid")
         assert await answer(pool, "forge_later") == b"own"
-        (process,) = pool._workers
+        (process,) = pool._slots.workers
         async with asyncio.timeout(10):
-            while process.is_quiet:  # noqa: ASYNC110  until the thread has written
+            while process.channel.is_quiet:  # noqa: ASYNC110  until the thread has written
                 await asyncio.sleep(0.01)
         assert await answer(pool, "pid") != worker, "no attempt was lost"
     logger.remove(sink)

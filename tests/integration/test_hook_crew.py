@@ -389,8 +389,8 @@ async def test_the_daemons_descriptors_are_not_in_a_hook(app_dir: Path, lines: L
         async with crewed(app_dir, lines, PoolPlan(workers=2)) as pool:
             seen = json.loads(await answer(pool, "descriptors"))
     assert not any("secret" in name for name in seen)
-    # stdin, two outputs, the channel, the life line; the listing's own descriptor is closed again.
-    assert len(seen) == 5
+    # stdin, three times the output, the channel, the parent pipe; the listing's own descriptor is closed again.
+    assert len(seen) == 6
 
 
 async def test_a_reply_never_lands_in_a_file_of_the_hook(app_dir: Path, lines: Lines) -> None:
@@ -489,7 +489,7 @@ async def main(app_dir):
         await begun.acquire()
         await begun.acquire()
         child = await pool.run(make_task(b"leaves_a_child"))
-        print(child.resp_message.decode(), *(worker.pid for worker in pool._workers), flush=True)
+        print(child.resp_message.decode(), *(worker.pid for worker in pool._slots.workers), flush=True)
         await asyncio.gather(*busy)
 
 asyncio.run(main(sys.argv[1]))

@@ -1,6 +1,6 @@
 """The accepted code of a hook, and its comparison with the code a worker loaded and with the disk.
 
-Invariant: only a reload replaces the accepted code (`watcher.hook.pool`); a file that changes on the disk does not.
+Invariant: only a reload replaces the accepted code (`watcher.hook.slots`); a file that changes on the disk does not.
 """
 
 import hashlib

@@ -5,7 +5,8 @@ Invariant: at most `limit_bytes` of one run are kept, and a hook that prints wit
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 
 from watcher.task import Task
 from watcher.text import LINE_LIMIT, clean
@@ -27,7 +28,8 @@ class Output:
         self._fd = fd
         self._log = log
         self._limit_bytes = self._left_bytes = limit_bytes
-        self._task: Task | None = None
+        self._marked: deque[tuple[Task, bytes]] = deque()  # the running task, those that follow, and their marks
+        self._early = 0  # marks that were read before the reply of their run
         self._partial = b""
         self._dropped_bytes = 0
         self.last_line = ""
@@ -35,17 +37,38 @@ class Output:
         self._open = True
         self._loop.add_reader(fd, self._read)
 
-    def begin(self, task: Task | None) -> None:
-        """Attribute the output from now on to a task, with a new limit."""
+    def begin(self, marked_tasks: Sequence[tuple[Task, bytes]]) -> None:
+        """Attribute the output from now on to the first task, and what follows the mark of a task to the next one."""
         self._drain()
         self._flush()
-        self._task, self._left_bytes, self._dropped_bytes = task, self._limit_bytes, 0
+        self._marked = deque(marked_tasks)
+        self._early = 0
+        self._limit()
+
+    def end_run(self) -> None:
+        """Pass on what the first task has printed; the output that follows is the next one's."""
+        if not self._early:
+            self._drain()
+        if self._early:
+            self._early -= 1  # Its mark was read before its reply.
+        else:
+            self._next()
 
     def end(self) -> None:
-        """Pass on everything printed so far."""
+        """Pass on everything printed so far; what follows is no task's."""
         self._drain()
         self._flush()
-        self._task = None
+        self._marked.clear()
+
+    def pause(self) -> None:
+        """Let the output wait in the pipe, at most for milliseconds: a hook that fills the pipe has to wait, too."""
+        if self._open:
+            self._loop.remove_reader(self._fd)
+
+    def resume(self) -> None:
+        """Read the output again as it arrives."""
+        if self._open:
+            self._loop.add_reader(self._fd, self._read)
 
     def close(self) -> None:
         """Pass on the rest and close. A child of the hook that still holds the write end gets a broken pipe."""
@@ -72,6 +95,27 @@ class Output:
         return True
 
     def _take(self, data: bytes) -> None:
+        """Keep output up to each mark for its task. A mark is one short write, so it arrives in one piece."""
+        while self._marked:
+            output, mark, behind = data.partition(self._marked[0][1])
+            if not mark:
+                break
+            self._keep(output)
+            self._next()
+            self._early += 1
+            data = behind
+        self._keep(data)
+
+    def _next(self) -> None:
+        self._flush()
+        if self._marked:
+            self._marked.popleft()
+        self._limit()
+
+    def _limit(self) -> None:
+        self._left_bytes, self._dropped_bytes = self._limit_bytes, 0
+
+    def _keep(self, data: bytes) -> None:
         kept = data[: self._left_bytes]
         self._left_bytes -= len(kept)
         self._dropped_bytes += len(data) - len(kept)
@@ -84,13 +128,16 @@ class Output:
             self._pass_on(self._partial)
             self._partial = b""
         if self._dropped_bytes:
-            self._log(self._task, f"({self._dropped_bytes:,} more bytes of output are not shown)")
+            self._log(self._task(), f"({self._dropped_bytes:,} more bytes of output are not shown)")
             self._dropped_bytes = 0
+
+    def _task(self) -> Task | None:
+        return self._marked[0][0] if self._marked else None
 
     def _pass_on(self, line: bytes) -> None:
         if line.strip():
             self.last_line = clean(line.decode("utf-8", "backslashreplace").rstrip(), LINE_LIMIT)
-            self._log(self._task, self.last_line)
+            self._log(self._task(), self.last_line)
 
     def _close(self) -> None:
         if self._open:

@@ -1,11 +1,13 @@
 """The pool of worker processes that run one hook.
 
-Invariants: a failure of one task's worker reaches no other task, and every slot of the pool is filled again; all
-workers that take tasks hold the same code, the one accepted at the start or by the last `reload`.
+Invariant: a failure of one task's worker reaches no other task; a run that has not begun on it goes to another worker,
+before all that came later.
 """
 
 import asyncio
-import contextlib
+import heapq
+import itertools
+import math
 import os
 import tempfile
 from dataclasses import dataclass
@@ -15,19 +17,19 @@ from typing import Self
 
 from loguru import logger
 
-from watcher.backoff import doubled_s
-from watcher.errors import FixConfiguration, TryLater
+from watcher.errors import AttemptFailed, TryLater
 from watcher.hook import sandbox
-from watcher.hook.code import CodeChanged, HookCode, names
+from watcher.hook.code import CodeChanged
+from watcher.hook.group import WINDOW_S, Group, NotBegun, Result, Run
+from watcher.hook.messages import LoadRequest, Reply
 from watcher.hook.output import Log
+from watcher.hook.pace import Pace
 from watcher.hook.process import WorkerProcess
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES
-from watcher.hook.wire import LoadRequest
+from watcher.hook.slots import Slots, Start
 from watcher.task import Later, Response, Skip, Task
 
 START_TIMEOUT_S = 60.0
-_BACKOFF_FIRST_S = 0.2
-_BACKOFF_LIMIT_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +65,9 @@ class WorkerPool:
 
     Entering loads the hook in a first worker. Later workers must load the same code (`watcher.hook.code`), until
     `reload` accepts another. `log` gets what the hook prints, line by line, cut and escaped.
+
+    Runs that wait at the same time travel to a worker as a group (`watcher.hook.group`). Its size follows the pace of
+    the hook, so that no run waits behind others while a worker is idle: a hook that takes long gets groups of one.
     """
 
     def __init__(
@@ -78,28 +83,26 @@ class WorkerPool:
             self._plan.memory_mb,
         )
         self._log: Log = log or (lambda _task, _line: None)
-        self._workers: set[WorkerProcess] = set()
+        self._slots = Slots(self._plan.workers, self._put_idle, self._dispatch)
         self._idle: list[WorkerProcess] = []
-        self._slots: list[asyncio.Task[None]] = []
-        self._queue = asyncio.Lock()
-        self._changed = asyncio.Event()
-        self._failure: str | None = None  # why no worker can be started
-        self._code = HookCode("", {})
-        self._outdated: set[WorkerProcess] = set()
-        self._reserve: list[WorkerProcess] = []  # started by `reload`, not in a slot yet
-        self._reloaded = asyncio.Event()
+        self._waiting: list[Run] = []  # a heap, first come, first served: callers come in the order of their deadlines
+        self._arrivals = itertools.count()
+        self._groups: dict[WorkerProcess, Group] = {}
+        self._serving: set[asyncio.Task[None]] = set()
+        self._is_dispatch_due = False
+        self._pace = Pace()
         self._temp_dir: tempfile.TemporaryDirectory[str] | None = None
         self.exposed = ""
 
     @property
     def alive(self) -> int:
         """Return the number of workers, idle or running."""
-        return len(self._workers)
+        return len(self._slots.workers)
 
     @property
     def version(self) -> str:
         """Return the target and a short hash of the accepted source; "" before the start."""
-        return self._code.version
+        return self._slots.code.version
 
     async def __aenter__(self) -> Self:
         """Load the hook in a first worker, and start the others.
@@ -109,56 +112,43 @@ class WorkerPool:
             TryLater: it cannot be loaded now.
         """
         self._temp_dir = _own_temp_dir(self._plan)
+        temp_dir = self._temp_dir.name if self._temp_dir else None
         try:
-            first = await self._start()
+            first = await self._slots.open(Start(self._request, self._plan.start_timeout_s, self._log, temp_dir))
         except BaseException:
             self._remove_temp_dir()
             raise
         self.exposed = first.exposed
-        self._code = HookCode(first.version, first.files)
-        workers: list[WorkerProcess | None] = [first, *[None] * (self._plan.workers - 1)]
-        self._slots = [asyncio.create_task(self._fill_slot(worker), name="hook worker slot") for worker in workers]
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for slot in self._slots:
-            slot.cancel()
-        workers = [*self._workers, *self._reserve]
-        self._failure = "the hook workers have been stopped"
         try:
-            await asyncio.gather(*self._slots, return_exceptions=True)
-            for worker in workers:
-                worker.stop() if worker in self._idle else worker.kill()
-            await asyncio.gather(*(worker.ended.wait() for worker in workers))
+            await self._slots.close(lambda worker: worker in self._idle)
+            await asyncio.gather(*self._serving, return_exceptions=True)
         finally:
-            for worker in workers:
-                worker.kill()
             self._idle.clear()
-            self._workers.clear()
-            self._reserve.clear()
             self._remove_temp_dir()
-            self._changed.set()
+            self._dispatch()
 
     async def run(self, task: Task) -> Response | Skip | Later:
-        """Wait for an idle worker and return the hook's answer to one task. Cancelling kills the worker.
+        """Return the hook's answer to one task. Cancelling kills the worker if the task runs.
 
         Raises:
             AttemptFailed: the hook gave no answer.
             TryLater: no worker can be started, or the worker loaded changed code; the task is not at fault.
         """
-        worker = await self._take()
-        began_s = asyncio.get_running_loop().time()
+        run = Run(task, next(self._arrivals))
+        heapq.heappush(self._waiting, run)
+        self._dispatch_soon()
         try:
-            answer = await worker.run(task, self._plan.timeout_s)
-            self._check_code(worker)
-        finally:
-            self._give_back(worker)
-        if isinstance(answer, Skip | Later):
-            return answer
-        duration_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
-        return Response(answer, worker.version, duration_ms)
+            return await run.future
+        except asyncio.CancelledError:
+            for worker, group in self._groups.items():
+                if group.running is run:
+                    worker.kill()
+            raise
 
     async def reload(self) -> tuple[str, str]:
         """Load the code that is on the disk now; give every later task to workers that hold it.
@@ -172,118 +162,112 @@ class WorkerPool:
             FixConfiguration: the new code cannot be loaded.
             TryLater: it cannot be loaded now.
         """
-        worker = await self._start()
-        before, self._code = self._code, HookCode(worker.version, worker.files)
-        while self._reserve:
-            self._reserve.pop().kill()
-        self._reserve.append(worker)
-        self._outdated = set(self._workers)
-        self._failure = None
-        for idle in [idle for idle in self._idle if idle in self._outdated]:
-            self._idle.remove(idle)
-            idle.stop()
-        self._reloaded.set()
-        return before.version, worker.version
+        versions = await self._slots.reload()
+        for worker in [worker for worker in self._idle if self._slots.is_outdated(worker)]:
+            self._idle.remove(worker)
+            worker.stop()
+        if self._groups:
+            await asyncio.sleep(WINDOW_S)  # After that, no run of a group begins on an old worker.
+        return versions
 
     async def changed_files(self) -> str:
         """Return the names of files whose content on the disk differs from the accepted code; "" if none do."""
-        changed = await asyncio.to_thread(self._code.changed_on_disk)
-        return names(changed) if changed else ""
+        return await self._slots.changed_files()
 
-    def _check_code(self, worker: WorkerProcess) -> None:
+    def _put_idle(self, worker: WorkerProcess) -> None:
+        self._idle = [*filter(lambda idle: idle.usable, self._idle), worker]
+        self._dispatch_soon()
+
+    def _dispatch_soon(self) -> None:
+        """Dispatch once all callers that are ready have come, so that their runs travel together."""
+        if not self._is_dispatch_due:
+            self._is_dispatch_due = True
+            asyncio.get_running_loop().call_soon(self._dispatch)
+
+    def _dispatch(self) -> None:
+        """Give waiting runs to idle workers, a group to each. Refuse them if there is no worker and will be none."""
+        self._is_dispatch_due = False
+        while self._idle and self._has_waiting():
+            worker = self._idle.pop()
+            if not worker.usable:
+                continue
+            if not worker.channel.is_quiet:
+                logger.warning("hook.channel_abused: a hook wrote to its worker's channel; the worker is killed")
+                worker.kill()
+                continue
+            group = self._groups[worker] = Group(worker, self._take_runs(worker), self._plan.timeout_s)
+            serving = asyncio.create_task(self._serve(worker, group), name="hook worker")
+            self._serving.add(serving)
+            serving.add_done_callback(self._serving.discard)
+        if self._slots.failure and not self._slots.workers:
+            while self._waiting:
+                self._waiting.pop().fail(TryLater(self._slots.failure))
+
+    def _has_waiting(self) -> bool:
+        """Drop the first runs that nobody waits for any more. Return True if another one waits."""
+        while self._waiting and self._waiting[0].is_over:
+            heapq.heappop(self._waiting)
+        return bool(self._waiting)
+
+    def _take_runs(self, worker: WorkerProcess) -> list[Run]:
+        """Take the first waiting runs for a worker: its share, and no more than fit into a group."""
+        share = math.ceil(len(self._waiting) / (len(self._idle) + 1))
+        size = min(share, self._pace.group_size)
+        if self._plan.tasks_per_worker:
+            size = min(size, max(1, self._plan.tasks_per_worker - worker.runs))
+        runs: list[Run] = []
+        while len(runs) < size and self._has_waiting():
+            runs.append(heapq.heappop(self._waiting))
+        return runs
+
+    async def _serve(self, worker: WorkerProcess, group: Group) -> None:
         try:
-            if worker not in self._outdated:
-                self._code.add(worker.new_files)
-        except CodeChanged:
+            async for run, result in group.results():
+                self._settle(worker, run, result)
+        except Exception as bug:
             worker.kill()
+            group.fail(bug)
             raise
+        finally:
+            del self._groups[worker]
+        self._give_back(worker)
 
-    async def _take(self) -> WorkerProcess:
-        async with self._queue:  # First come, first served: callers come in the order of their deadlines.
-            while True:
-                while self._idle:
-                    worker = self._idle.pop()
-                    if worker.usable and worker.is_quiet:
-                        return worker
-                    if worker.usable:
-                        logger.warning(
-                            "hook.channel_abused: a hook wrote to its worker's channel; the worker is killed"
-                        )
-                        worker.kill()
-                if self._failure and not self._workers:
-                    raise TryLater(self._failure)
-                self._changed.clear()
-                await self._changed.wait()
+    def _settle(self, worker: WorkerProcess, run: Run, result: Result) -> None:
+        """Give a run its verdict, or put it back."""
+        if isinstance(result, NotBegun):
+            heapq.heappush(self._waiting, run)
+            self._dispatch_soon()
+            return
+        if isinstance(result, AttemptFailed):
+            run.fail(result)
+            return
+        self._pace.add(result.duration_us)
+        try:
+            self._slots.check_code(worker, result.files)
+        except CodeChanged as error:
+            run.fail(error)
+        else:
+            run.settle(_verdict(result, worker.version))
 
     def _give_back(self, worker: WorkerProcess) -> None:
         # While the code on the disk differs, no new worker would be accepted: a worker then stays beyond its share.
-        if worker in self._outdated or (
-            0 < self._plan.tasks_per_worker <= worker.runs and not self._code.changed_on_disk()
-        ):
+        share = self._plan.tasks_per_worker
+        if self._slots.is_outdated(worker) or (0 < share <= worker.runs and not self._slots.code.changed_on_disk()):
             worker.stop()
-        if worker.usable and worker in self._workers:
-            self._idle.append(worker)
-            self._changed.set()
-
-    async def _fill_slot(self, worker: WorkerProcess | None) -> None:
-        """Keep one slot filled: replace its worker whenever that ends, until cancelled."""
-        while True:
-            worker = worker or await self._replacement()
-            self._workers.add(worker)
-            self._idle.append(worker)
-            self._failure = None
-            self._changed.set()
-            await worker.ended.wait()
-            self._workers.discard(worker)
-            self._outdated.discard(worker)
-            with contextlib.suppress(ValueError):
-                self._idle.remove(worker)
-            worker = None
-
-    async def _replacement(self) -> WorkerProcess:
-        """Return a worker that holds the accepted code; retry until there is one."""
-        failures = 0
-        while True:
-            self._reloaded.clear()
-            try:
-                return await self._start_accepted()
-            except (FixConfiguration, TryLater) as error:
-                if self._failure != str(error):
-                    logger.warning("hook.no_worker: a hook worker cannot be started; retrying", reason=str(error))
-                self._failure = str(error)
-                self._changed.set()
-            failures += 1
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(doubled_s(failures, _BACKOFF_FIRST_S, _BACKOFF_LIMIT_S)):
-                    await self._reloaded.wait()
-
-    async def _start_accepted(self) -> WorkerProcess:
-        """Return a worker that holds the accepted code, from the reserve or newly started."""
-        while self._reserve:
-            worker = self._reserve.pop()
-            if worker.usable:
-                return worker
-        worker = await self._start()
-        try:
-            self._code.check_start(worker.version, worker.files)
-        except CodeChanged:
-            worker.kill()
-            await worker.ended.wait()
-            raise
-        return worker
-
-    async def _start(self) -> WorkerProcess:
-        return await WorkerProcess.start(
-            self._request,
-            timeout_s=self._plan.start_timeout_s,
-            log=self._log,
-            temp_dir=self._temp_dir.name if self._temp_dir else None,
-        )
+        if worker.usable:
+            self._put_idle(worker)
 
     def _remove_temp_dir(self) -> None:
         if self._temp_dir is not None:
             self._temp_dir.cleanup()
             self._temp_dir = None
+
+
+def _verdict(reply: Reply, version: str) -> Response | Skip | Later | AttemptFailed:
+    if isinstance(reply.answer, bytes):
+        return Response(reply.answer, version, round(reply.duration_us / 1000))
+    assert reply.answer is not None, "a run that has not begun has no verdict"
+    return reply.answer
 
 
 def _own_temp_dir(plan: PoolPlan) -> tempfile.TemporaryDirectory[str] | None:

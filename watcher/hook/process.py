@@ -1,43 +1,42 @@
-"""One worker process as the daemon sees it: start, run, kill, reap.
+"""One worker process as the daemon sees it: start, kill, reap.
 
 The daemon's child is the worker's supervisor (`watcher.hook.supervisor`). It ends after the worker and all processes
 that the worker started, with the worker's exit status. Closing the parent pipe ends them all; so does the end of the
-daemon. Invariant: a reply counts only with the number of its run, which no other run can know.
+daemon. What it runs is a `watcher.hook.group.Group`.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import memory, wire
+from watcher.errors import FixConfiguration, TryLater
+from watcher.hook import memory, messages, wire
+from watcher.hook.channel import Channel
 from watcher.hook.output import Log, Output
-from watcher.hook.protocol import Answer
 from watcher.hook.spawn import spawn
 from watcher.task import Task
 from watcher.text import setting
 
 _CHANNEL_CLOSED = "the hook closed the worker's channel to the daemon"
-_RUN_BYTES = 7
 _EXIT_GRACE_S = 2.0  # for the exit handlers of a stopped worker
 _KILL_GRACE_S = 10.0  # for a supervisor to end all processes, before it is killed itself
 _STATUS_GRACE_S = 1.0  # between a closed channel and the exit status
 
 
 class WorkerProcess:
-    """A running worker, made by `start`. Runs one task at a time; `ended` is set once it is gone."""
+    """A running worker, made by `start`. Runs one group at a time; `ended` is set once it is gone."""
 
-    def __init__(self, request: wire.LoadRequest, log: Log, temp_dir: str | None = None) -> None:
-        self._limit_bytes = wire.message_limit_bytes(request.answer_limit_bytes)
+    def __init__(self, request: messages.LoadRequest, log: Log, temp_dir: str | None = None) -> None:
+        self.answer_limit_bytes = request.answer_limit_bytes
         self._request = request
         self._loop = asyncio.get_running_loop()
         spawned = spawn(temp_dir)
         self._popen, self._pidfd = spawned.popen, spawned.pidfd
-        self._channel, self._parent_fd = spawned.channel, spawned.parent_fd
-        self._output = Output(spawned.output_fd, log)
+        self._parent_fd = spawned.parent_fd
+        self.channel = Channel(spawned.channel, messages.message_limit_bytes(request.answer_limit_bytes))
+        self.output = Output(spawned.output_fd, log)
         self._loop.add_reader(self._pidfd, self._reap)
         self._busy = True  # loading: its reply may still have to be read after the process has ended
         self._stopping = False
@@ -47,12 +46,11 @@ class WorkerProcess:
         self.version = ""
         self.exposed = ""
         self.files: Mapping[str, str] = {}
-        self.new_files: dict[str, str] = {}
         self.runs = 0
 
     @classmethod
     async def start(
-        cls, request: wire.LoadRequest, *, timeout_s: float, log: Log, temp_dir: str | None = None
+        cls, request: messages.LoadRequest, *, timeout_s: float, log: Log, temp_dir: str | None = None
     ) -> "WorkerProcess":
         """Start a worker and return it once it has loaded the hook.
 
@@ -74,7 +72,6 @@ class WorkerProcess:
             worker.kill()
             await worker.ended.wait()
             raise
-        worker._output.end()
         return worker
 
     @property
@@ -87,43 +84,22 @@ class WorkerProcess:
         """Return True while the worker may be given another task."""
         return not self.ended.is_set() and not self._stopping
 
-    async def run(self, task: Task, timeout_s: float) -> Answer:
-        """Return the hook's answer to a task. The worker survives only if a well-formed reply comes in time.
+    @property
+    def is_stopping(self) -> bool:
+        """Return True once the worker has been asked to stop, or killed."""
+        return self._stopping
 
-        Raises:
-            AttemptFailed: the hook raised, gave no answer, took longer than `timeout_s` seconds, or its worker ended.
-        """
-        self.runs += 1
-        # Not a counter: bytes that a hook writes to the channel during one run must not pass
-        # for the reply to a later run.
-        run = int.from_bytes(os.urandom(_RUN_BYTES))
+    def begin(self, marked_tasks: Sequence[tuple[Task, bytes]]) -> None:
+        """Expect the replies, and the output, of these tasks; the bytes of a mark follow the output of its task."""
         self._busy = True
-        self._output.begin(task)
-        is_well_formed = False
-        try:
-            async with asyncio.timeout(timeout_s):
-                await self._send(wire.write_task(run, task))
-                reply = await self._receive()
-            if wire.read_run(reply) != run:
-                raise wire.BrokenMessage("a reply to another run")
-            self.new_files |= wire.read_files(reply)
-            is_well_formed = True
-            if wire.is_last(reply):
-                self.stop()
-            return wire.read_answer(reply, self._request.answer_limit_bytes)
-        except TimeoutError:
-            raise AttemptFailed(f"the hook took longer than timeout_s = {timeout_s:g} s and was killed") from None
-        except OSError:
-            raise AttemptFailed(f"while the hook ran, {await self._exit_reason()}") from None
-        except wire.BrokenMessage as error:
-            is_well_formed = False
-            raise AttemptFailed(f"the worker sent a malformed reply ({error}) and was killed") from None
-        finally:
-            self._output.end()
-            if not is_well_formed:
-                self.kill()
-            self._busy = False
-            self._close_if_over()
+        self.output.begin(marked_tasks)
+
+    async def end(self) -> None:
+        """Expect no more replies."""
+        await self.channel.stop_sending()
+        self.output.end()
+        self._busy = False
+        self._close_if_over()
 
     def kill(self) -> None:
         """Kill the worker and every process it started, now. `ended` follows."""
@@ -133,63 +109,36 @@ class WorkerProcess:
             self._parent_fd = -1
             self._kill_timer = self._loop.call_later(_KILL_GRACE_S, self._popen.kill)
 
-    @property
-    def is_quiet(self) -> bool:
-        """Return True if the channel is empty, as it must be between two runs."""
-        try:
-            self._channel.recv(1, socket.MSG_PEEK)
-        except BlockingIOError:
-            return True
-        except OSError:
-            return False
-        return False
-
     def stop(self) -> None:
         """Let an idle worker exit, with its exit handlers; kill it if that takes too long."""
         if self.usable:
             self._stopping = True
             self._stop_timer = self._loop.call_later(_EXIT_GRACE_S, self.kill)
             with contextlib.suppress(OSError):
-                self._channel.shutdown(socket.SHUT_WR)
+                self.channel.end_requests()
 
-    async def _load(self, timeout_s: float) -> wire.Ready:
+    async def _load(self, timeout_s: float) -> messages.Ready:
         name = setting(self._request.target)
         try:
-            async with asyncio.timeout(timeout_s):
-                await self._send(wire.write_load(self._request))
-                reply = wire.read_start(await self._receive())
+            self.channel.send(wire.pack(messages.write_load(self._request)))
+            if not await self.channel.arrives_by(self._loop.time() + timeout_s):
+                raise TimeoutError
+            reply = messages.read_start(self.channel.take())
         except TimeoutError:
             raise TryLater(f"{name}: importing the module took longer than {timeout_s:g} s") from None
         except (OSError, wire.BrokenMessage):
-            reason = await self._exit_reason()
-            last = f"; it last printed: {self._output.last_line}" if self._output.last_line else ""
+            reason = await self.exit_reason()
+            last = f"; it last printed: {self.output.last_line}" if self.output.last_line else ""
             message = f"{name}: while importing the module, {reason}{last}"
             is_killed = self._popen.returncode == -signal.SIGKILL  # by the kernel, which was out of memory
             raise (TryLater if is_killed else FixConfiguration)(message) from None
         finally:
-            self._busy = False
-            self._close_if_over()
-        if isinstance(reply, wire.NotLoaded):
+            await self.end()
+        if isinstance(reply, messages.NotLoaded):
             raise TryLater(reply.reason) if reply.may_pass else FixConfiguration(reply.reason)
         return reply
 
-    async def _send(self, fields: wire.Fields) -> None:
-        await self._loop.sock_sendall(self._channel, wire.pack(fields))
-
-    async def _receive(self) -> wire.Fields:
-        size = wire.length(await self._read(wire.LENGTH.size), self._limit_bytes)
-        return wire.unpack(await self._read(size))
-
-    async def _read(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            part = await self._loop.sock_recv(self._channel, min(size - len(data), 65_536))
-            if not part:
-                raise ConnectionResetError("the channel is closed")
-            data += part
-        return bytes(data)
-
-    async def _exit_reason(self) -> str:
+    async def exit_reason(self) -> str:
         """Return why the worker ended, as the end of a sentence."""
         try:
             async with asyncio.timeout(_STATUS_GRACE_S):
@@ -218,10 +167,10 @@ class WorkerProcess:
         if self._parent_fd >= 0:
             os.close(self._parent_fd)
             self._parent_fd = -1
-        self._output.close()
+        self.output.close()
         # A reply already sent can still be read; then the channel ends, even if another process holds the other side.
         with contextlib.suppress(OSError):
-            self._channel.shutdown(socket.SHUT_RDWR)
+            self.channel.shut_down()
         for timer in (self._stop_timer, self._kill_timer):
             if timer:
                 timer.cancel()
@@ -230,7 +179,7 @@ class WorkerProcess:
 
     def _close_if_over(self) -> None:
         if self.ended.is_set() and not self._busy:
-            self._channel.close()
+            self.channel.close()
 
 
 def _signal_name(number: int) -> str:

@@ -1,7 +1,7 @@
 """The process that runs the hook: one load request, then one task after another, until the channel ends.
 
 `supervisor` forks it; the daemon never imports it. Standard library only, so that a worker starts in a tenth of a
-second. Invariant: after every task either a reply has been sent or this process has ended.
+second. Invariant: after every run a reply has been sent, or this process has ended, before the next one begins.
 """
 
 import fcntl
@@ -11,10 +11,12 @@ import signal
 import socket
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
+from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import command, memory, sandbox, wire
+from watcher.hook import command, memory, messages, sandbox, wire
 from watcher.hook.load import Loaded, load
 from watcher.hook.program import load_program
 from watcher.hook.protocol import ReplaceWorker, checked_result
@@ -53,6 +55,7 @@ class Caller:
 
 # The daemon is trusted, but a corrupt length must not become an allocation.
 _REQUEST_LIMIT_BYTES = 1 << 30
+_READ_BYTES = 65_536
 _IGNORED_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -64,13 +67,17 @@ class Channel:
         self._socket.set_inheritable(False)
         self._inode = os.fstat(fd).st_ino
         self._pid = os.getpid()
+        self._arrived = wire.Splitter(_REQUEST_LIMIT_BYTES)
         os.register_at_fork(after_in_child=self._socket.close)
 
     def receive(self) -> wire.Fields | None:
         """Return the next message, or None if the daemon has closed the channel."""
         self._check_owner()
-        head = self._read(wire.LENGTH.size)
-        return wire.unpack(self._read(wire.length(head, _REQUEST_LIMIT_BYTES))) if head else None
+        while (body := self._arrived.next_body()) is None:
+            if not (data := self._socket.recv(_READ_BYTES)):
+                return None
+            self._arrived.add(data)
+        return wire.unpack(body)
 
     def send(self, fields: wire.Fields) -> None:
         self._check_owner()
@@ -84,14 +91,23 @@ class Channel:
         if os.getpid() != self._pid:
             raise OSError("the channel belongs to the parent")
 
-    def _read(self, size: int) -> bytes:
-        data = bytearray()
-        while len(data) < size:
-            part = self._socket.recv(min(size - len(data), 1 << 20))
-            if not part:
-                return b""
-            data += part
-        return bytes(data)
+
+class OutputMarks:
+    """Marks in the output of this process, so that the daemon knows which run has printed what."""
+
+    def __init__(self) -> None:
+        self._fd = os.dup(1)  # A hook may close or redirect its own.
+        self._file = self._identity()
+
+    def write(self, run: int) -> None:
+        """Write the mark that follows the output of a run, unless the hook has taken the descriptor."""
+        with suppress(OSError):
+            if self._identity() == self._file:
+                os.write(self._fd, messages.output_mark(run))
+
+    def _identity(self) -> tuple[int, int]:
+        status = os.fstat(self._fd)
+        return status.st_dev, status.st_ino
 
 
 def main(channel_fd: int, parent_fd: int) -> None:
@@ -113,40 +129,51 @@ def _serve(channel: Channel) -> None:
     first = channel.receive()
     if first is None:
         return
-    request = wire.read_load(first)
+    request = messages.read_load(first)
+    marks = OutputMarks()
     try:
         memory.limit(request.memory_mb)
         exposed = sandbox.enter(request.landlock, request.hidden, request.app_dir)
         hook = _load(request)
     except (FixConfiguration, TryLater) as error:
         hint = memory.hint(request.memory_mb) if "MemoryError" in str(error) else ""
-        channel.send(wire.write_start(wire.NotLoaded(f"{error}{hint}", may_pass=isinstance(error, TryLater))))
+        channel.send(messages.write_start(messages.NotLoaded(f"{error}{hint}", may_pass=isinstance(error, TryLater))))
         return
-    channel.send(wire.write_start(wire.Ready(hook.version, hook.new_files(), exposed)))
+    channel.send(messages.write_start(messages.Ready(hook.version, hook.new_files(), exposed)))
     with Caller(hook) as call:
         while (fields := channel.receive()) is not None:
-            run, task = wire.read_task(fields)
-            reply = _run(call, run, task, request)
+            order = messages.read_task(fields)
+            # Checked after the reply to the run before: see `watcher.hook.group`.
+            if order.begin_by_s is not None and monotonic() >= order.begin_by_s:
+                channel.send(messages.write_not_begun(order.run))
+                continue
+            began_s = monotonic()
+            result = _run(call, order.run, order.task, request)
+            duration_us = int((monotonic() - began_s) * 1e6)
             _flush()
-            channel.send({**reply, **wire.write_files(hook.new_files())})
+            if order.is_marked:
+                marks.write(order.run)
+            channel.send(messages.write_reply(result, duration_us, hook.new_files()))
+            if messages.is_last(result):
+                return
 
 
-def _load(request: wire.LoadRequest) -> Loaded:
+def _load(request: messages.LoadRequest) -> Loaded:
     if request.target.startswith(command.PREFIX):
         return load_program(request.target, request.app_dir, request.answer_limit_bytes)
     return load(request.target, request.app_dir)
 
 
-def _run(call: Caller, run: int, task: Task, request: wire.LoadRequest) -> wire.Fields:
+def _run(call: Caller, run: int, task: Task, request: messages.LoadRequest) -> wire.Fields:
     try:
-        return wire.write_answer(run, checked_result(call(task), request.answer_limit_bytes))
+        return messages.write_answer(run, checked_result(call(task), request.answer_limit_bytes))
     except AttemptFailed as error:
-        return wire.write_failure(run, str(error), is_last=isinstance(error, ReplaceWorker))
+        return messages.write_failure(run, str(error), is_last=isinstance(error, ReplaceWorker))
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures too
         hint = sandbox.explain(error, request.hidden) + memory.explain(error, request.memory_mb)
         # The hook may keep the objects that filled the memory.
         is_full = request.memory_mb > 0 and isinstance(error, MemoryError)
-        return wire.write_failure(run, f"the hook raised {describe(error, request.app_dir)}{hint}", is_last=is_full)
+        return messages.write_failure(run, f"the hook raised {describe(error, request.app_dir)}{hint}", is_last=is_full)
 
 
 def _die_with_daemon(parent_fd: int) -> None:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
 from watcher.errors import AttemptFailed
-from watcher.hook import wire
+from watcher.hook import messages, wire
 from watcher.hook.protocol import Answer
 from watcher.task import Later, Sighting, Skip, Task
 
@@ -37,7 +37,9 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
 )
-keys = st.sampled_from(["run", "answer", "skip", "later", "failed", "version", "not_loaded"])
+keys = st.sampled_from(
+    ["run", "us", "files", "last", "not_begun", "answer", "skip", "later", "failed", "version", "not_loaded"]
+)
 LIMIT = 1000
 
 
@@ -48,23 +50,23 @@ def through(fields: wire.Fields) -> wire.Fields:
     return wire.unpack(body)
 
 
-@given(st.integers(0), tasks)
-def test_a_task_arrives_as_it_was_sent(run: int, task: Task) -> None:
-    assert wire.read_task(through(wire.write_task(run, task))) == (run, task)
+@given(st.builds(messages.TaskRequest, st.integers(0), tasks, st.none() | st.floats(0, 1e9), st.booleans()))
+def test_a_task_arrives_as_it_was_sent(request: messages.TaskRequest) -> None:
+    assert messages.read_task(through(messages.write_task(request))) == request
 
 
 @given(st.integers(0), answers)
 def test_an_answer_arrives_as_it_was_sent(run: int, answer: Answer) -> None:
-    fields = through(wire.write_answer(run, answer))
-    assert wire.read_run(fields) == run
-    assert wire.read_answer(fields, LIMIT) == answer
+    fields = through(messages.write_answer(run, answer))
+    assert messages.read_run(fields) == run
+    assert messages.read_answer(fields, LIMIT) == answer
 
 
 def test_load_request_and_its_reply_arrive_as_they_were_sent() -> None:
-    order = wire.LoadRequest("m:f", "/srv/hook", 5)
-    assert wire.read_load(through(wire.write_load(order))) == order
-    for start in (wire.Ready("m:f@123"), wire.NotLoaded("no such module")):
-        assert wire.read_start(through(wire.write_start(start))) == start
+    order = messages.LoadRequest("m:f", "/srv/hook", 5)
+    assert messages.read_load(through(messages.write_load(order))) == order
+    for start in (messages.Ready("m:f@123"), messages.NotLoaded("no such module")):
+        assert messages.read_start(through(messages.write_start(start))) == start
 
 
 @fuzzed
@@ -79,7 +81,11 @@ def test_any_bytes_are_an_object_or_a_broken_message(body: bytes) -> None:
 @fuzzed
 @given(st.dictionaries(keys, json_values, max_size=4))
 def test_any_object_is_an_answer_a_failure_or_a_broken_message(fields: dict[str, Any]) -> None:
-    for read in (wire.read_run, wire.read_start, lambda f: wire.read_answer(f, LIMIT)):
+    for read in (
+        messages.read_start,
+        lambda f: messages.read_reply(f, LIMIT),
+        lambda f: messages.read_answer(f, LIMIT),
+    ):
         message = ""
         try:
             read(fields)
@@ -96,15 +102,15 @@ def test_endless_nesting_and_endless_numbers_are_broken_messages() -> None:
 
 def test_message_is_refused_before_it_is_read_when_it_is_too_long() -> None:
     with pytest.raises(wire.BrokenMessage, match="4,294,967,295 bytes"):
-        wire.length(b"\xff\xff\xff\xff", wire.message_limit_bytes(LIMIT))
+        wire.length(b"\xff\xff\xff\xff", messages.message_limit_bytes(LIMIT))
 
 
 def test_an_answer_over_the_limit_is_refused_on_the_daemons_side_too() -> None:
     with pytest.raises(AttemptFailed, match="1,001 bytes"):
-        wire.read_answer({"run": 1, "answer": "00" * 1001}, LIMIT)
+        messages.read_answer({"run": 1, "answer": "00" * 1001}, LIMIT)
 
 
 @pytest.mark.parametrize("text", ["0", "0x00", "00 00", "zz", "\u0660\u0660"])
 def test_hex_is_taken_only_in_its_one_spelling(text: str) -> None:
     with pytest.raises(wire.BrokenMessage):
-        wire.read_answer({"run": 1, "answer": text}, LIMIT)
+        messages.read_answer({"run": 1, "answer": text}, LIMIT)
