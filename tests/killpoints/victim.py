@@ -129,16 +129,27 @@ class _Acknowledging:
         elif verb is sending.begin:
             for attempt in result:
                 tell("begun", attempt.task.task.task_index, attempt.task.attempts)
-        elif verb is sending.settle:
-            for item, state in zip(args[0], result, strict=True):
-                if isinstance(state, State):
-                    tell("settled", item.attempt.task.task.task_index, item.attempt.task.attempts)
         return result
+
+    @property
+    def chain_moves(self) -> int:
+        return self._ledger.chain_moves
+
+    async def write_items(self, verb: Callable[..., Any], items: Any) -> Any:
+        results = await self._ledger.write_items(verb, items)
+        self._settled(verb, items, results)
+        return results
+
+    def _settled(self, verb: Callable[..., Any], items: Any, results: Any) -> None:
+        if verb is sending.settle:
+            for item, result in zip(items, results, strict=True):
+                if isinstance(result, State):
+                    task = item.attempt.task
+                    self._memory.acknowledge("settled", task.task.task_index, task.attempts)
 
     async def write_item(self, verb: Callable[..., Any], item: Any) -> Any:
         result = await self._ledger.write_item(verb, item)
-        if verb is sending.settle:
-            self._memory.acknowledge("settled", item.attempt.task.task.task_index, item.attempt.task.attempts)
+        self._settled(verb, [item], [result])
         return result
 
 

@@ -68,6 +68,7 @@ class StepWriter:
         self._world = world
         self._life = world.life
         self._on_commit = on_commit
+        self.chain_moves = 0
         self._waiting: dict[Any, list[list[Any]]] = {}  # per batched verb: [item], then [item, result]
 
     async def do_item(self, verb: Callable[[Tx, Sequence[Any]], Sequence[Any]], item: Any) -> Any:
@@ -82,6 +83,9 @@ class StepWriter:
         if isinstance(result, LostLease):
             raise result
         return result
+
+    async def do_items(self, verb: Callable[[Tx, Sequence[Any]], Sequence[Any]], items: Sequence[Any]) -> list[Any]:
+        return await asyncio.gather(*(self.do_item(verb, item) for item in items), return_exceptions=True)
 
     def _execute(self, tx: Tx, verb: Callable[[Tx, Sequence[Any]], Sequence[Any]]) -> None:
         calls, self._waiting[verb] = self._waiting[verb], []
@@ -98,6 +102,7 @@ class StepWriter:
         with conn.begin():
             tx = Tx(conn, world.clock.now_ms())
             result = verb(tx)
+        self.chain_moves += tx.cursor_moved
         world.committed(bool(tx.entered))
         if tx.entered or tx.due or tx.cursor_moved:
             asyncio.get_running_loop().call_soon(self._on_commit, tx)

@@ -5,7 +5,7 @@ table of contents is in `watcher/ledger/__init__.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.clock import Clock, SystemClock
-from watcher.errors import TryLater
+from watcher.errors import TryLater, WatcherError
 from watcher.ledger.engine import database_reason, open_engine, parse_url
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import guard_of
@@ -105,6 +105,11 @@ class Ledger:
         self.read: Read = reader.read
         self.source_id = source_id
 
+    @property
+    def chain_moves(self) -> int:
+        """Return how many commits have moved cursor, head or final block: readings before the last are of the past."""
+        return self._writer.chain_moves
+
     def hold_to(self, block: int) -> None:
         """Answer tasks up to `block` with what the ledger holds, or not at all; -1 holds nothing back."""
         self.held_to_block = block
@@ -121,13 +126,19 @@ class Ledger:
     async def write_item(self, verb: BatchedVerb[Item, T], item: Item) -> T:
         """Run a batched verb on this item, together with its other items that wait. Return the result of this item.
 
-        The caller of many items at once has one execution for them with `write`, and gets results and errors in order.
-
         Raises:
             TryLater: the database cannot be written.
             LostLease: this item has failed; the others have not.
         """
         return await self._writer.do_item(verb, item)
+
+    async def write_items(self, verb: BatchedVerb[Item, T], items: Sequence[Item]) -> list[T | WatcherError]:
+        """Run a batched verb on many items, as `write_item` does on one. Return the result or the error of each.
+
+        In contrast to `write`, an item for which the verb raises spoils no other. Raises TryLater if the ledger is
+        closed.
+        """
+        return await self._writer.do_items(verb, items)
 
 
 def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

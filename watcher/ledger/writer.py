@@ -17,7 +17,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, ClockStep
-from watcher.errors import LostLease, TryLater
+from watcher.errors import LostLease, TryLater, WatcherError
 from watcher.ledger.engine import database_reason
 from watcher.state import State
 
@@ -92,6 +92,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
+        self.chain_moves = 0  # commits that have moved a mark on the chain: cursor, head or final block
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
         self.guard: Callable[[], None] = lambda: None
@@ -120,6 +121,19 @@ class Writer:
             WatcherError: the error of the item, or of the verb.
         """
         return await self._queued(_Call(self._loop.create_future(), batched=verb, item=item))
+
+    async def do_items(self, verb: BatchedVerb[Item, T], items: Sequence[Item]) -> list[T | WatcherError]:
+        """Run a batched verb on many items, as `do_item` does on one. Return the result or the error of each.
+
+        Raises:
+            TryLater: the ledger is closed.
+        """
+        if self._stopped:
+            raise TryLater("the ledger is closed")
+        calls: list[_Call[T]] = [_Call(self._loop.create_future(), batched=verb, item=item) for item in items]
+        for call in calls:
+            self._queue.put(call)
+        return [await _result_or_error(call.future) for call in calls]
 
     async def _queued(self, call: _Call[T]) -> T:
         if self._stopped:
@@ -193,6 +207,7 @@ class Writer:
 
     def _deliver(self, batch: list[_Call[Any]], tx: Tx | None, seen: Batch) -> None:
         self._observe(seen)
+        self.chain_moves += tx is not None and tx.cursor_moved
         for call in batch:
             if call.future.done():  # the waiter was cancelled; the commit stands
                 continue
@@ -202,6 +217,13 @@ class Writer:
                 call.future.set_exception(call.error)
         if tx is not None and self._on_commit is not None and (tx.entered or tx.due or tx.cursor_moved):
             self._on_commit(tx)
+
+
+async def _result_or_error(future: "asyncio.Future[Any]") -> Any:
+    try:
+        return await future
+    except WatcherError as error:
+        return error
 
 
 def _executions(batch: list[_Call[Any]]) -> list[list[_Call[Any]]]:

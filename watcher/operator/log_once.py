@@ -5,7 +5,7 @@ from typing import Any
 from loguru import logger
 
 from watcher.clock import Clock
-from watcher.ledger.sending import Attempt
+from watcher.ledger.sending import Attempt, Settlement
 from watcher.once import LineBudget, Once
 from watcher.operator.route import Route, api_replied
 from watcher.state import State
@@ -87,20 +87,17 @@ class LogOnce:
         )
         return False
 
-    def attempt(
-        self, attempt: Attempt, api: str, sent: Sent, state: State, warning: str | None, *, repeated: bool
-    ) -> None:
+    def attempt(self, settlement: Settlement, api: str, state: State, *, repeated: bool) -> None:
         """Log the outcome of one attempt. Accepted answers beyond the budget are DEBUG, with one INFO line for all.
 
         Args:
-            attempt: the attempt, with its task.
+            settlement: the attempt, with its task, its outcome and the contradiction in the reply, if any.
             api: the API it went to.
-            sent: the outcome, and the time it took.
             state: the new state of the task.
-            warning: a claim of an accepting API that contradicts the answer, if any.
             repeated: the API was unreachable before, so that only DEBUG shows it again.
         """
-        fields: dict[str, Any] = {"task": attempt.task.task.task_index, "attempt": attempt.task.attempts, "api": api}
+        task, sent, warning = settlement.attempt.task, settlement.sent, settlement.warning
+        fields: dict[str, Any] = {"task": task.task.task_index, "attempt": task.attempts, "api": api}
         if state is not State.ACCEPTED:
             logger.log(
                 "DEBUG" if repeated else "WARNING",

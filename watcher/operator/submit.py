@@ -1,79 +1,46 @@
 """The submit stage: computed, waiting, blocked -> sending -> accepted, unknown, waiting or blocked.
 
+A pipeline: claim and ask for verdicts (`verdicts.py`), wait in line (`line.py`), choose the API and build the request
+(`drafts.py`), begin an attempt, send it from a slot (`slots.py`), store its outcome (`settler.py`).
+
 Invariants: right before a POST the chain shows that the task is canonical, unanswered and within its window; the
 attempt row is committed before the POST; every attempt for a task, to any API, sends the answer that the ledger stores.
 """
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from random import Random
 
 from watcher.clock import Clock
-from watcher.errors import LostLease, Quarantine, RetryElsewhere, TryLater
-from watcher.inflight import InFlight
+from watcher.errors import RetryElsewhere, TryLater
 from watcher.ledger import claims, outcomes, queries, sending
-from watcher.ledger.claims import RetryAt
-from watcher.ledger.sending import Attempt, Settlement
+from watcher.ledger.claims import Release, RetryAt
+from watcher.ledger.sending import Settlement
 from watcher.ledger.store import Ledger
-from watcher.operator.log_once import LogOnce, log_dropped
+from watcher.operator.drafts import Drafts
+from watcher.operator.line import Freshness, Line
+from watcher.operator.log_once import LogOnce
 from watcher.operator.pacing import LeftS, SubmitPlan
-from watcher.operator.refusal import STUBBORN_MARK
-from watcher.operator.request import Request, disagreement
-from watcher.operator.route import (
-    HELD_MARK,
-    NOT_SENT_MARK,
-    PARKED_MARK,
-    Hold,
-    Parked,
-    Quorums,
-    Route,
-    Router,
-    api_replied,
-    choose,
-    is_untried,
-)
+from watcher.operator.post import Cleared, Draft, Post
+from watcher.operator.request import disagreement
+from watcher.operator.route import HELD_MARK, NOT_SENT_MARK, PARKED_MARK, Router, api_replied
+from watcher.operator.settler import Outgoing, Settler
+from watcher.operator.slots import Slots
+from watcher.operator.verdicts import consequences
 from watcher.state import State
-from watcher.task import (
-    Accepted,
-    Header,
-    NotYet,
-    OpenTask,
-    Outcome,
-    Refused,
-    Resolve,
-    RespondedByUs,
-    RespondedOtherwise,
-    Sent,
-    Verdict,
-    WouldRevert,
-)
+from watcher.task import NotYet, OpenTask, Refused, Resolve, Sent, Verdict
 
 _TO_SEND = (State.COMPUTED, State.WAITING, State.BLOCKED)
-# Answers tend to be computed in bunches; after this wait one reading of the chain serves all of them.
-_GATHER_S = 0.01
-# The pause of a task whose verdict is unclear, or that confirmation will end.
-_UNCLEAR_S = 1.0
-# The quorums that the proxy has served: read from this many tasks, this often.
-_SERVED_TASKS = 1000
-_SERVED_EVERY_S = 60.0
-# The shortest time between two wake-ups of refused tasks: an API may take some tasks and refuse others.
-_WAKE_EVERY_S = 5.0
-
-
-@dataclass(frozen=True, slots=True)
-class _Post:
-    """One request to be sent. `at`: the block at which the chain allows it; `left_s`: seconds to its deadline."""
-
-    open_task: OpenTask
-    route: Route
-    request: Request
-    at: Header
-    left_s: float | None
+# The shortest time between two readings of the chain: answers tend to be computed in bunches.
+_GATHER_S = 0.02
+# The line holds what the slots take within this time, so that a nearer deadline that comes later waits no longer.
+_LINE_S = 1.0
+_LINE_LEAST, _LINE_MOST = 16, 256
 
 
 class Submit:
-    """The submit stage: sends answers, nearest deadline first, `concurrency` at a time."""
+    """The submit stage: sends answers, nearest deadline first, up to `concurrency` at a time."""
 
     name = "submit"
 
@@ -98,202 +65,219 @@ class Submit:
             plan: numbers from the settings.
             left_s: the seconds a task has left behind a block; None: no deadline.
         """
-        self._left_s = left_s
-        self._wake_at_s = 0.0
-        self._some_refused = False
-        self._router = router
         self._resolve = resolve
         self._ledger = ledger
         self._clock = clock
         self._random = random
         self._plan = plan
-        self._in_flight = InFlight(plan.concurrency)
-        self._due_marks = {PARKED_MARK, HELD_MARK}
-        self._served: set[Quorums] = set()
-        self._served_at_s = 0.0
+        self._left_s = left_s
         self._log_once = LogOnce(clock)
+        self._drafts = Drafts(router, ledger, clock, self._log_once, plan, left_s)
+        freshness = Freshness(ledger, clock)
+        self._line = Line(freshness)
+        self._slots = Slots(clock, plan.concurrency, freshness, self._sent, self._refused)
+        self._settler = Settler(ledger, clock, self._log_once)
+        self._due_marks = {PARKED_MARK, HELD_MARK}
+        self._resolved_s = -math.inf
         self._stranded: Sequence[OpenTask] = ()  # claimed when the ledger failed
 
     async def step(self) -> float:
-        """Claim tasks, read their verdicts, send what may be sent. Return the seconds until the next step."""
-        if len(self._in_flight):
-            await self._clock.sleep(_GATHER_S)
+        """Bring tasks one stretch forward on their way to the slots. Return the seconds until the next step."""
+        self._settler.check()
         if self._stranded:
-            await self._release(self._stranded, 0, None)
+            await self._release([Release(task, RetryAt()) for task in self._stranded])
             self._stranded = ()
         for mark in sorted(self._due_marks):  # After a start, a reload or a recovery these tasks may be sendable.
             await self._ledger.write(claims.make_due, self._ledger.source_id, _TO_SEND, mark)
             self._due_marks.discard(mark)
-        room = self._in_flight.room if self._router.some_closed else min(self._in_flight.room, 1)
+        await self._renew(self._slots.take_expired())
+        room = self._room
         if not room:
-            await self._in_flight.wait_for_room(self._plan.idle_s)
+            await self._slots.wait_for_room(self._plan.idle_s)
             return 0
-        if (open_for_s := self._router.wait_s()) > 0:
-            return min(open_for_s, self._plan.idle_s)
-        claimed = await self._ledger.write(claims.claim, self._ledger.source_id, _TO_SEND, room, self._plan.lease_ms)
-        if not claimed:
-            now_ms = self._clock.now_ms()
-            return await self._ledger.read(queries.rest_s, self._ledger.source_id, _TO_SEND, now_ms, self._plan.idle_s)
-        try:
-            await self._resolve_and_send(claimed)
-        except TryLater:
-            self._stranded = claimed
-            raise
-        return 0
+        if len(self._line) >= room and await self._begin(room):
+            return 0
+        wait_s = self._drafts.router.wait_s()
+        claimed = wait_s == 0 and await self._claim(room)
+        if await self._begin(room) or claimed:
+            return 0
+        return min(wait_s, self._plan.idle_s) if wait_s else await self._rest_s()
 
     def follow(self, plan: SubmitPlan, router: Router) -> None:
         """Use new settings for the next attempts; the concurrency stays.
 
         APIs with an open circuit are probed at once, and parked tasks are looked at again.
         """
-        self._plan, self._router = plan, router
-        self._served_at_s = 0.0
+        self._plan = plan
+        self._drafts.follow(plan, router)
         self._log_once.settings_changed()
         self.make_due()
 
     def make_due(self) -> None:
         """Make due every task that waits for an API: an API that was unavailable may be back."""
         self._due_marks |= {PARKED_MARK, HELD_MARK, NOT_SENT_MARK}
-        for route in self._router.routes:
+        for route in self._drafts.router.routes:
             route.circuit.make_due()
 
     async def drain(self) -> None:
-        """Wait for the outcomes of running requests; claim nothing more."""
-        await self._in_flight.drain()
-
-    async def _read_served(self) -> None:
-        """Read from the ledger the quorums that the proxy has served, if the settings do not name them."""
-        now_s = self._clock.monotonic_s()
-        if not self._router.learns or now_s < self._served_at_s:
-            return
-        self._served = await self._ledger.read(
-            queries.brought_by, self._ledger.source_id, self._router.main.api, _SERVED_TASKS
-        )
-        self._served_at_s = now_s + (_SERVED_EVERY_S if self._served else self._plan.idle_s)
-
-    async def _resolve_and_send(self, claimed: Sequence[OpenTask]) -> None:
+        """Release what is not sent yet, and wait for the outcomes of running requests; claim nothing more."""
+        for post in self._slots.take_ready():
+            self._not_sent(post, "the daemon stops")
         try:
-            verdicts = await self._resolve(claimed)
-        except RetryElsewhere as error:
-            await self._release(claimed, self._plan.delay_s(self._random.random, 1), f"{NOT_SENT_MARK}{error}")
+            await self._release([Release(task, RetryAt()) for task in (*self._line.take_all(), *self._stranded)])
+        except TryLater:
+            pass  # no lease outlives the process
+        await self._slots.drain()
+        await self._settler.drain()
+
+    @property
+    def _room(self) -> int:
+        room = self._slots.room
+        return room if self._drafts.router.some_closed else min(room, 1)
+
+    async def _rest_s(self) -> float:
+        now_ms = self._clock.now_ms()
+        return await self._ledger.read(queries.rest_s, self._ledger.source_id, _TO_SEND, now_ms, self._plan.idle_s)
+
+    async def _claim(self, room: int) -> bool:
+        """Claim tasks, ask for verdicts, and put those that may be answered into the line. Return False without any."""
+        pause_s = self._resolved_s + _GATHER_S - self._clock.monotonic_s()
+        if pause_s > 0:
+            await self._clock.sleep(pause_s)
+        most = max(room, min(_LINE_MOST, max(_LINE_LEAST, self._slots.taken_within(_LINE_S))))
+        if not self._drafts.router.some_closed:
+            most = room
+        tasks = self._line.take_expired()
+        if most > len(self._line) + len(tasks):
+            count = most - len(self._line) - len(tasks)
+            try:
+                tasks += await self._ledger.write(
+                    claims.claim, self._ledger.source_id, _TO_SEND, count, self._plan.lease_ms
+                )
+            except TryLater:
+                self._stranded = tasks
+                raise
+        if tasks:
+            await self._clear(tasks)
+        return bool(tasks)
+
+    async def _clear(self, tasks: Sequence[OpenTask]) -> None:
+        """Ask for verdicts, and act on them."""
+        chain_moves = self._ledger.chain_moves
+        try:
+            verdicts = await self._verdicts(tasks)
+            await self._drafts.read_served()
+            await self._act(tasks, verdicts, chain_moves)
+        except TryLater:
+            self._stranded = tasks
             raise
-        await self._read_served()
-        await self._act(claimed, verdicts)
+        finally:
+            self._resolved_s = self._clock.monotonic_s()
 
-    async def _act(self, claimed: Sequence[OpenTask], verdicts: Sequence[Verdict]) -> None:
-        posts: list[_Post] = []
-        for open_task, verdict in zip(claimed, verdicts, strict=True):
-            match verdict:
-                case NotYet(at):
-                    probing = {post.route.api for post in posts}
-                    route = await self._route(open_task, at, probing)
-                    request = None if route is None else await self._request(open_task, at, route)
-                    if route is not None and request is not None:
-                        posts.append(_Post(open_task, route, request, at, self._left_s(open_task.task, at)))
-                case RespondedByUs(event) | RespondedOtherwise(event):
-                    by_us = isinstance(verdict, RespondedByUs)
-                    await self._ledger.write(outcomes.answered, [(open_task, event)], by_us=by_us)
-                case WouldRevert(at, reason, park=True):
-                    await self._put_off(open_task, at, self._plan.retry_max_s, PARKED_MARK + reason)
-                case WouldRevert(at, reason):
-                    await self._release([open_task], 0, reason, at.number + 1)
-                case _:
-                    # Too late, orphaned or unclear: the confirm stage decides at finality; nothing is sent.
-                    await self._release([open_task], _UNCLEAR_S, None)
-        for route in self._router.routes:
-            await self._send_all([post for post in posts if post.route.api == route.api])
-
-    async def _route(self, open_task: OpenTask, at: Header, probing: set[str]) -> Route | None:
-        task = open_task.task
-        match choose(task, self._router, self._served, probing):
-            case Route() as route:
-                if route is self._router.main and is_untried(task, self._router, self._served):
-                    self._log_once.untried_quorums(task)
-                return route
-            case Parked(reason):
-                self._log_once.parked(task, reason)
-                await self._put_off(open_task, at, self._plan.retry_max_s, reason)
-            case Hold(after_s):
-                reason = f"{HELD_MARK}the API refuses requests or cannot be reached"
-                await self._put_off(open_task, at, min(after_s, self._plan.retry_max_s), reason)
-        return None
-
-    async def _request(self, open_task: OpenTask, at: Header, route: Route) -> Request | None:
+    async def _verdicts(self, tasks: Sequence[OpenTask]) -> Sequence[Verdict]:
         try:
-            return route.build(open_task, open_task.attempts + 1)
-        except Quarantine as error:
-            self._log_once.request_invalid(open_task.task, str(error))
-            await self._put_off(open_task, at, self._plan.retry_max_s, str(error))
-            return None
+            return await self._resolve(tasks)
+        except RetryElsewhere as error:
+            retry_at = RetryAt(int(self._plan.delay_s(self._random.random, 1) * 1000))
+            await self._release([Release(task, retry_at, f"{NOT_SENT_MARK}{error}") for task in tasks])
+            raise
 
-    async def _send_all(self, posts: Sequence[_Post]) -> None:
-        """Commit the attempts to one API, then start them."""
+    async def _act(self, tasks: Sequence[OpenTask], verdicts: Sequence[Verdict], chain_moves: int) -> None:
+        result = consequences(tasks, verdicts, self._plan, self._left_s)
+        for answered, by_us in ((result.answered_by_us, True), (result.answered_by_others, False)):
+            if answered:
+                await self._ledger.write(outcomes.answered, answered, by_us=by_us)
+        await self._release(result.releases)
+        now_s = self._clock.monotonic_s()
+        self._line.add(Cleared(task, at, chain_moves, now_s) for task, at in result.to_answer)
+
+    async def _begin(self, room: int) -> bool:
+        """Begin attempts for the tasks at the front of the line. Return False if there is none."""
+        drafts: list[Draft] = []
+        releases: list[Release] = []
+        probing = set(self._slots.apis_ready)
+        # An API that has just refused takes one request; the others leave the line at once.
+        taken = self._line.take(room if self._drafts.router.some_closed else len(self._line))
+        for cleared in taken:
+            match self._drafts.draft(cleared, probing):
+                case Draft() as draft:
+                    drafts.append(draft)
+                    probing.add(draft.route.api)
+                case Release() as release:
+                    releases.append(release)
+        try:
+            await self._release(releases)
+            for route in self._drafts.router.routes:
+                await self._begin_at(route.api, [draft for draft in drafts if draft.route.api == route.api])
+        except TryLater:
+            self._stranded = [cleared.task for cleared in taken]
+            raise
+        return bool(taken)
+
+    async def _begin_at(self, api: str, drafts: Sequence[Draft]) -> None:
+        """Commit the attempts to one API, then hand them to the slots."""
+        if not drafts:
+            return
+        by_row = {draft.cleared.task.row_id: draft for draft in drafts}
+        digests = {row_id: draft.request.digest for row_id, draft in by_row.items()}
+        tasks = [draft.cleared.task for draft in drafts]
+        begun = await self._ledger.write(sending.begin, tasks, api, digests, self._plan.lease_ms)
+        now_s = self._clock.monotonic_s()
+        self._slots.add(Post(attempt, by_row[attempt.task.row_id], now_s) for attempt in begun)
+
+    async def _renew(self, expired: Sequence[Post]) -> None:
+        """Ask for new verdicts on begun attempts whose verdict has expired; settle those that may not be sent now."""
+        posts = [post for post in expired if self._slots.in_time(post)]
+        for post in expired:
+            if not self._slots.in_time(post):
+                self._not_sent(post, "every slot was busy for too long")
         if not posts:
             return
-        by_row = {post.open_task.row_id: post for post in posts}
-        digests = {row_id: post.request.digest for row_id, post in by_row.items()}
-        tasks = [post.open_task for post in posts]
-        for attempt in await self._ledger.write(sending.begin, tasks, posts[0].route.api, digests, self._plan.lease_ms):
-            post = by_row[attempt.task.row_id]
-            if not post.route.circuit.admit():
-                await self._not_sent(attempt, post)
-                continue
-            self._in_flight.start(self._send(attempt, post), f"send {attempt.task.task.task_index}")
+        chain_moves = self._ledger.chain_moves
+        try:
+            verdicts: Sequence[Verdict | None] = await self._resolve([post.attempt.task for post in posts])
+        except (RetryElsewhere, TryLater):
+            verdicts = [None] * len(posts)
+        self._slots.add(self._renewed(posts, verdicts, chain_moves))
 
-    async def _not_sent(self, attempt: Attempt, post: _Post) -> None:
-        refused = Refused(f"{NOT_SENT_MARK}the API has just refused another request", endpoint=True)
-        await self._settle(attempt, post, Sent(refused, None, b"", 0), RetryAt())
+    def _renewed(self, posts: Sequence[Post], verdicts: Sequence[Verdict | None], chain_moves: int) -> list[Post]:
+        renewed = []
+        for post, verdict in zip(posts, verdicts, strict=True):
+            if isinstance(verdict, NotYet):
+                cleared = Cleared(post.draft.cleared.task, verdict.at, chain_moves, self._clock.monotonic_s())
+                renewed.append(replace(post, draft=replace(post.draft, cleared=cleared)))
+            else:
+                self._not_sent(post, "the chain has moved on since its verdict")
+        return renewed
 
-    async def _send(self, attempt: Attempt, post: _Post) -> None:
-        circuit = post.route.circuit
-        sent = await post.route.sender.send(post.request)
-        # The next request may start while this outcome is written; its claim shares the commit.
-        self._in_flight.release_slot()
+    def _sent(self, post: Post, sent: Sent) -> None:
+        """Record the outcome of a request."""
+        draft, api, circuit = post.draft, post.draft.route.api, post.draft.route.circuit
         was_closed = circuit.closed
-        within_s = None if post.left_s is None else self._plan.within_s(math.inf, post.left_s)
+        within_s = None if draft.left_s is None else self._plan.within_s(math.inf, draft.left_s)
         circuit.record(sent.outcome, replied=api_replied(sent), within_s=within_s)
-        self._log_once.circuit_changed(post.route, was_closed, sent)
+        self._log_once.circuit_changed(draft.route, was_closed, sent)
         if not was_closed and circuit.closed:
             self._due_marks.add(HELD_MARK)
-        retry_at = self._plan.retry_at(attempt.task, sent, post.at, self._random.random, post.left_s)
-        await self._settle(attempt, post, sent, retry_at, repeated=self._log_once.is_repeated(post.route.api, sent))
+        repeated = self._log_once.is_repeated(api, sent)
+        retry_at = self._plan.retry_at(post.attempt.task, sent, draft.cleared.at, self._random.random, draft.left_s)
+        warning = disagreement(draft.request, sent.outcome)
+        self._settler.add(Outgoing(Settlement(post.attempt, sent, retry_at, warning), api, repeated))
 
-    async def _settle(
-        self, attempt: Attempt, post: _Post, sent: Sent, retry_at: RetryAt, *, repeated: bool = False
-    ) -> None:
-        warning = disagreement(post.request, sent.outcome)
-        try:
-            state = await self._ledger.write_item(sending.settle, Settlement(attempt, sent, retry_at, warning))
-        except (LostLease, TryLater) as error:
-            # The row stays `sending`; after its lease the confirm stage asks the chain.
-            log_dropped(attempt, str(error))
-            await self._keep_evidence(attempt, sent)
-            return
-        await self._wake_refused(sent.outcome)
-        self._log_once.attempt(attempt, post.route.api, sent, state, warning, repeated=repeated)
+    def _refused(self, post: Post) -> None:
+        """Settle an attempt that its circuit does not admit."""
+        refused = Refused(f"{NOT_SENT_MARK}the API has just refused another request", endpoint=True)
+        self._settle_unsent(post, refused, repeated=False)
 
-    async def _wake_refused(self, outcome: Outcome) -> None:
-        """Make refused tasks due after an accepted one, except those that need a person."""
-        if not isinstance(outcome, Accepted):
-            self._some_refused = True
-        elif self._some_refused and self._clock.monotonic_s() >= self._wake_at_s:
-            self._some_refused, self._wake_at_s = False, self._clock.monotonic_s() + _WAKE_EVERY_S
-            await self._ledger.write(claims.make_due, self._ledger.source_id, [State.WAITING], "", but=STUBBORN_MARK)
+    def _not_sent(self, post: Post, reason: str) -> None:
+        """Settle an attempt that is given up before its POST: the task is due again at once."""
+        self._settle_unsent(post, Refused(NOT_SENT_MARK + reason), repeated=True)
 
-    async def _put_off(self, open_task: OpenTask, at: Header, pause_s: float, reason: str) -> None:
-        """Release a task for `pause_s` seconds, or less if its deadline is near."""
-        await self._release([open_task], self._plan.within_s(pause_s, self._left_s(open_task.task, at)), reason)
+    def _settle_unsent(self, post: Post, refused: Refused, *, repeated: bool) -> None:
+        settlement = Settlement(post.attempt, Sent(refused, None, b"", 0), RetryAt())
+        self._settler.add(Outgoing(settlement, post.draft.route.api, repeated))
 
-    async def _keep_evidence(self, attempt: Attempt, sent: Sent) -> None:
-        try:
-            await self._ledger.write(sending.record_late, [Settlement(attempt, sent, RetryAt())])
-        except TryLater:
-            return  # The attempt's row stays open, which says that its outcome is unknown.
-
-    async def _release(self, claimed: Sequence[OpenTask], after_s: float, reason: str | None, block: int = 0) -> None:
-        retry_at = RetryAt(int(after_s * 1000), block)
-        for open_task in claimed:
-            try:
-                await self._ledger.write(claims.release, open_task, retry_at, reason)
-            except LostLease:
-                continue
+    async def _release(self, releases: Iterable[Release]) -> None:
+        """Release claimed tasks; one that has changed meanwhile is not ours any more."""
+        if items := list(releases):
+            await self._ledger.write(claims.release_each, items)

@@ -7,7 +7,8 @@ from loguru import logger
 
 from tests.kit.clocks import SetClock
 from tests.unit.operator.test_request import make_task
-from watcher.ledger.sending import Attempt
+from watcher.ledger.claims import RetryAt
+from watcher.ledger.sending import Attempt, Settlement
 from watcher.operator.log_once import LogOnce
 from watcher.state import State
 from watcher.task import Accepted, OpenTask, Outcome, Sent, Unknown
@@ -32,11 +33,12 @@ def sent(outcome: Outcome) -> Sent:
 
 
 def accept(log_once: LogOnce, index: int, outcome: Accepted, warning: str | None = None) -> None:
-    log_once.attempt(attempt(index), "proxy", sent(outcome), State.ACCEPTED, warning, repeated=False)
+    settlement = Settlement(attempt(index), sent(outcome), RetryAt(), warning)
+    log_once.attempt(settlement, "proxy", State.ACCEPTED, repeated=False)
 
 
 def test_accepted_answer_is_one_line_with_its_claimed_transaction(lines: list[str]) -> None:
-    LogOnce(SetClock()).attempt(attempt(5), "proxy", sent(Accepted(b"\x01" * 32)), State.ACCEPTED, None, repeated=False)
+    accept(LogOnce(SetClock()), 5, Accepted(b"\x01" * 32))
     (line,) = lines
     assert line.startswith("INFO task.sent: ")
     assert "'task': 5" in line
@@ -53,7 +55,7 @@ def test_many_accepted_answers_share_one_more_line(lines: list[str]) -> None:
 
 
 def test_contradicting_claim_is_a_warning_beside_the_acceptance(lines: list[str]) -> None:
-    LogOnce(SetClock()).attempt(attempt(5), "proxy", sent(Accepted()), State.ACCEPTED, "another digest", repeated=False)
+    accept(LogOnce(SetClock()), 5, Accepted(), "another digest")
     assert [line.split()[1] for line in lines] == ["operator.digest_differs:", "task.sent:"]
     assert lines[0].startswith("WARNING")
 
