@@ -30,6 +30,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql"),
     "wakes": (*_PYTEST, "tests/conformance/test_wakes.py", "-k", "not postgresql"),
     "writer": (*_PYTEST, "tests/integration/test_ledger_writer.py"),
+    "submit": (*_PYTEST, "tests/unit/operator/test_limit.py", "tests/integration/test_submit.py"),
     "nodes": (*_PYTEST, "tests/integration/test_node_endpoints.py"),
     "evidence": (
         *_PYTEST,

@@ -131,6 +131,11 @@ class Submit:
         await self._settler.drain()
 
     @property
+    def limit(self) -> int:
+        """Return how many requests may run at a time now."""
+        return self._slots.limit
+
+    @property
     def _room(self) -> int:
         room = self._slots.room
         return room if self._drafts.router.some_closed else min(room, 1)
