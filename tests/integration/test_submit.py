@@ -182,10 +182,10 @@ async def test_attempt_whose_task_is_answered_meanwhile_is_settled_as_not_sent(t
         rig.api.gate.clear()
         await rig.until(lambda: rig.api.running == 1)
         first = rig.api.posts[0]
-        shown = [make_response(index, 111, b"theirs") for index in range(4) if index != first]
-        by_index = {response.task_index: response for response in shown}
+        events = [make_response(index, 111, b"theirs") for index in range(4) if index != first]
+        by_index = {response.task_index: response for response in events}
         rig.verdict = lambda task, _at: RespondedOtherwise(by_index[task.task.task_index])
-        await rig.ledger.write(ingest.record, rig.ledger.source, [], shown, header(110), 110)
+        await rig.ledger.write(ingest.record, rig.ledger.source, [], events, header(110), 110)
         await rig.move_head(112)
         rig.api.gate.set()
         await rig.until_states({State.ACCEPTED: 1, State.RESPONDED_OTHER: 3})

@@ -102,7 +102,7 @@ class StepWriter:
         with conn.begin():
             tx = Tx(conn, world.clock.now_ms())
             result = verb(tx)
-        self.chain_moves += tx.cursor_moved
+        self.chain_moves += tx.blocks_read or tx.cursor_moved
         world.committed(bool(tx.entered))
         if tx.entered or tx.due or tx.cursor_moved:
             asyncio.get_running_loop().call_soon(self._on_commit, tx)

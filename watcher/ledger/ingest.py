@@ -66,6 +66,7 @@ def record(
             begun_closed_block=case((begun_closed > closed_block, closed_block), else_=begun_closed),
         )
     )
+    tx.blocks_read = True
     wake_due(tx, source_id)
     return new
 

@@ -107,7 +107,7 @@ class Ledger:
 
     @property
     def chain_moves(self) -> int:
-        """Return how many commits have moved cursor, head or final block: readings before the last are of the past."""
+        """Return how many commits have moved the cursor: a reading of the chain before the last one is of the past."""
         return self._writer.chain_moves
 
     def hold_to(self, block: int) -> None:

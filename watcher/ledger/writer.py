@@ -37,6 +37,7 @@ class Tx:
     now_ms: int
     entered: set[State] = field(default_factory=set)  # the states that tasks entered, to wake the stages
     due: set[State] = field(default_factory=set)  # the states with tasks that a new head or final block makes due
+    blocks_read: bool = False  # the cursor moved on: readings of the chain before this commit are of the past
     cursor_moved: bool = False  # marks went back, or due times changed: every stage looks again
     attempt: int = 0  # the highest row id of an attempt to send that was begun
     attempt_block: int = 0  # the highest block of the tasks of those attempts
@@ -92,7 +93,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
-        self.chain_moves = 0  # commits that have moved a mark on the chain: cursor, head or final block
+        self.chain_moves = 0  # commits that have moved the cursor, or taken a mark back
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
         self.guard: Callable[[], None] = lambda: None
@@ -207,7 +208,7 @@ class Writer:
 
     def _deliver(self, batch: list[_Call[Any]], tx: Tx | None, seen: Batch) -> None:
         self._observe(seen)
-        self.chain_moves += tx is not None and tx.cursor_moved
+        self.chain_moves += tx is not None and (tx.blocks_read or tx.cursor_moved)
         for call in batch:
             if call.future.done():  # the waiter was cancelled; the commit stands
                 continue

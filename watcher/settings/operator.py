@@ -89,8 +89,8 @@ class Operator(Section):
         default=32,
         ge=1,
         le=256,
-        description="The most answers on their way at the same time. The daemon begins with 4 and follows the API: more "
-        "while it keeps up, half as many when it replies 429 or 503, or not in time.",
+        description="The most answers on their way at the same time. The daemon begins with 4 and follows the API: "
+        "more while it keeps up, half as many when it replies 429 or 503, or not in time.",
     )
     timeout_s: Seconds = Field(default=60.0, le=3600, description="Total time for one request to the API.")
     retry_base_s: Seconds = Field(

@@ -9,9 +9,9 @@ ACCEPTED = Sent(Accepted(), 200, b"", 5)
 TOO_MANY = Sent(Refused("too many requests"), 429, b"", 5)
 
 
-def run(limit: Limit, sent: Sent, rounds: int, *, at_s: float = 0.0, full: bool = True) -> None:
-    """Record rounds of replies, each a second after the one before."""
-    for number in range(rounds):
+def run(limit: Limit, sent: Sent, times: int, *, at_s: float = 0.0, full: bool = True) -> None:
+    """Record times of replies, each a second after the one before."""
+    for number in range(times):
         began_s = at_s + number
         for _ in range(limit.now):
             limit.record(sent, began_s, began_s + 0.5, full=full)
