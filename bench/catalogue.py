@@ -7,15 +7,16 @@ from bench.measure import Aim, Curve, Measure
 from bench.measures.burst import Burst, side_name
 from bench.measures.idle import Idle
 from bench.measures.ingest import Ingest
+from bench.measures.large_ledger import LargeLedger
 from bench.measures.latency import Latency
 from bench.measures.slow_api import SlowApi
 from bench.measures.start import Start
-from bench.sizes import Sizes
+from bench.sizes import DEFAULT_CONCURRENCY, Sizes
 
 WATCHER = "watcher"
 QUICK = ("start", "burst", "latency", "ingest")
 _FSYNC_MS = 5.0
-_DEFAULT, _MANY = 0, 32
+_DEFAULT, _MANY = DEFAULT_CONCURRENCY, 32
 
 
 def measures(sizes: Sizes) -> Sequence[Measure[Any]]:
@@ -31,7 +32,7 @@ def measures(sizes: Sizes) -> Sequence[Measure[Any]]:
             "burst: tasks present all at once",
             sizes.burst,
             sizes.naive_burst,
-            (_DEFAULT, *sizes.concurrencies),
+            sizes.concurrencies,
             aims=_burst_aims(4.0, 3.0),
             curves=(_burst_curve("burst", "Burst"),),
         ),
@@ -40,7 +41,7 @@ def measures(sizes: Sizes) -> Sequence[Measure[Any]]:
             f"burst, each fsync {_FSYNC_MS:g} ms longer",
             sizes.slow_burst,
             sizes.slow_naive_burst,
-            (_DEFAULT, *sizes.concurrencies),
+            sizes.concurrencies,
             fsync_ms=_FSYNC_MS,
             aims=_burst_aims(30.0, 20.0),
             curves=(_burst_curve("slow-fsync", "Burst with slow fsyncs"),),
@@ -49,6 +50,7 @@ def measures(sizes: Sizes) -> Sequence[Measure[Any]]:
             "postgresql", "burst, ledger on PostgreSQL", sizes.slow_burst, sizes.naive_burst, (_MANY,), postgres=True
         ),
         SlowApi(sizes.open, sizes.open_s, (_DEFAULT, most)),
+        LargeLedger(sizes.grown),
     )
 
 

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+DEFAULT_CONCURRENCY = 0
+
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
@@ -11,7 +13,7 @@ class Sizes:
         repeats: runs of each side.
         ingest: tasks on the chain of the ingest.
         burst: tasks present at once, for the watcher; `naive_burst` for the script, whose rate is compared.
-        concurrencies: [operator] concurrency of the burst's sides; 0: the default.
+        concurrencies: [operator] concurrency of the burst's sides; DEFAULT_CONCURRENCY: not set.
         slow_burst: tasks with slow fsyncs; `slow_naive_burst` for the script.
         singles: blocks with one task; `crowds` blocks with `crowd` tasks each.
         open: open tasks in front of the slow API, which is watched for `open_s` seconds.
@@ -23,7 +25,7 @@ class Sizes:
     ingest: int = 10_000
     burst: int = 2_000
     naive_burst: int = 500
-    concurrencies: tuple[int, ...] = (4, 32, 128)
+    concurrencies: tuple[int, ...] = (DEFAULT_CONCURRENCY, 4, 32, 128)
     slow_burst: int = 1_000
     slow_naive_burst: int = 100
     singles: int = 40

@@ -129,7 +129,7 @@ class Burst:
 
 def side_name(program: str, concurrency: int) -> str:
     """Return the name of a side: the program and its number of requests at a time."""
-    return f"{program}, {concurrency or 'default'} at a time"
+    return f"{program}, {concurrency} at a time" if concurrency else f"{program}, default"
 
 
 def _slow_fsync(folder: Path, fsync_ms: float) -> Mapping[str, str]:

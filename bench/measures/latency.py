@@ -74,7 +74,7 @@ class Latency:
             crowd: list[float] = []
             for tasks, blocks, times_ms in ((1, self.singles, single), (self.crowd, self.crowds, crowd)):
                 for _ in range(blocks):
-                    times_ms += await _block(chain, arrivals, tasks)
+                    times_ms += await mine_tasks(chain, arrivals, tasks)
                     running.require_running()
                     await asyncio.sleep(_PAUSE_S)
         expected = self.singles + self.crowds * self.crowd
@@ -101,7 +101,7 @@ async def warm_up(chain: TaskChain, arrivals: Arrivals) -> None:
     await asyncio.sleep(_BLOCK_S)
 
 
-async def _block(chain: TaskChain, arrivals: Arrivals, tasks: int) -> Sequence[float]:
+async def mine_tasks(chain: TaskChain, arrivals: Arrivals, tasks: int) -> Sequence[float]:
     """Mine a block with so many tasks. Return the time to the POST of each that was answered, in ms."""
     first = await chain.manager.count()
     indices = range(first, first + tasks)

@@ -1,0 +1,120 @@
+"""The growth: what a daemon and a command cost on a ledger of ten thousand tasks, and of a million."""
+
+import asyncio
+import resource
+import shutil
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.errors import Failed
+from bench.grown import Grown, grown
+from bench.measure import Aim, Curve, Figure, Sample, Side, check_done
+from bench.measures.latency import mine_tasks, percentile, warm_up
+from bench.process import Child
+from bench.program import Program, daemon
+from bench.rig import Rig
+from bench.server import local_api
+from bench.settings import LEDGER_FILE, Choice, tables
+from bench.task_chain import TaskChain
+from watcher.devnet.chain import keep
+
+_BLOCKS = 10
+_PAUSE_S = 0.2
+_COMMAND_TIMEOUT_S = 120
+_MOST = 1.5  # times the smallest ledger
+
+
+@dataclass(frozen=True, slots=True)
+class LargeLedger:
+    """Ledgers of several sizes, whose tasks are final; each is compared with the smallest."""
+
+    ledger_sizes: Sequence[int]
+
+    name = "growth"
+    title = "growth: the same work on larger ledgers"
+    figures = (
+        Figure("start_cpu_s", "start: CPU s", 2),
+        Figure("start_s", "start: s", 2),
+        Figure("single_p50", "block to POST: p50 ms", 1),
+        Figure("reorg_ms", "block to POST after a reorg: ms", 1),
+        Figure("empty_ms", "CPU ms/empty block", 1),
+        Figure("list_cpu_s", "tasks list of 10: CPU s", 2),
+    )
+    curves = (
+        Curve("growth-start", "Start", "tasks in the ledger", "CPU s", figure="start_cpu_s", log_x=True),
+        Curve("growth-latency", "Block to POST", "tasks in the ledger", "ms", figure="single_p50", log_x=True),
+    )
+
+    @property
+    def aims(self) -> Sequence[Aim]:
+        largest = _name(max(self.ledger_sizes))
+        return tuple(Aim(largest, figure.key, "times", _MOST) for figure in self.figures)
+
+    def sides(self, rig: Rig) -> Sequence[Side]:
+        smallest, program = _name(min(self.ledger_sizes)), rig.programs[0]
+        return [
+            Side(_name(size), program.name, smallest if _name(size) != smallest else "", program, x=size)
+            for size in self.ledger_sizes
+        ]
+
+    @asynccontextmanager
+    async def ground(self, rig: Rig) -> AsyncIterator[Grown]:
+        ledgers = await grown(rig.programs[0], rig.anvil, rig.cache)
+        for size in self.ledger_sizes:
+            await asyncio.to_thread(ledgers.ledger, size)
+        yield ledgers
+
+    async def run(self, side: Side, ground: Grown, folder: Path) -> Sample:
+        assert side.program is not None
+        size = int(side.x)
+        shutil.copy(ground.ledger(size), folder / LEDGER_FILE)
+        async with ground.chain(size, folder) as chain, local_api() as (api_url, arrivals):
+            settings = tables(chain, Choice(api_url, confirmations=0))
+            async with daemon(side.program, settings, folder) as running:
+                await warm_up(chain, arrivals)
+                single = [await mine_tasks(chain, arrivals, 1) for _ in range(_BLOCKS)]
+                empty_ms = await _empty_block_ms(chain, running.child)
+                await chain.chain.reorg(1, keep)
+                reorg = await mine_tasks(chain, arrivals, 1)
+                list_cpu_s = await asyncio.to_thread(_list_cpu_s, side.program, folder)
+            ready = running.ready
+        times_ms = [milliseconds for block in single for milliseconds in block]
+        values = {
+            "start_cpu_s": ready.usage.cpu_s,
+            "start_s": ready.took_s,
+            "single_p50": percentile(times_ms, 50),
+            "reorg_ms": percentile(reorg, 50),
+            "empty_ms": empty_ms,
+            "list_cpu_s": list_cpu_s,
+        }
+        return Sample(values, _BLOCKS + 1, len(times_ms) + len(reorg))
+
+    def check(self, side: Side, sample: Sample) -> None:
+        check_done(side, sample)
+
+
+def _name(size: int) -> str:
+    return f"{size:,} tasks"
+
+
+async def _empty_block_ms(chain: TaskChain, running: Child) -> float:
+    """Return the CPU of a block without tasks, with the time after it, in ms."""
+    before_s = running.usage().cpu_s
+    for _ in range(_BLOCKS):
+        await chain.mine()
+        await asyncio.sleep(_PAUSE_S)
+    return (running.usage().cpu_s - before_s) * 1000 / _BLOCKS
+
+
+def _list_cpu_s(program: Program, folder: Path) -> float:
+    """Return the CPU seconds of `watcher tasks list` of the tasks that are still open. Raises Failed."""
+    command = program.command("tasks", "list", "--state", "accepted", "--json", "--config", "watcher.toml")
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = subprocess.run(command, cwd=folder, capture_output=True, timeout=_COMMAND_TIMEOUT_S, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    if done.returncode:
+        raise Failed(f"watcher tasks list ended with {done.returncode}: {done.stderr.decode()[-500:]}")
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
