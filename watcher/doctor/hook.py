@@ -12,7 +12,7 @@ from watcher.daemon import parts, wiring
 from watcher.doctor.finding import Notes
 from watcher.errors import AttemptFailed, Quarantine
 from watcher.settings import model
-from watcher.settings.targets import hook_urls
+from watcher.settings.targets import is_service
 from watcher.task import Later, Response, Skip, Task
 
 # A hook may be given hours; a check is not.
@@ -46,7 +46,7 @@ async def check_hook(
     timeout_s = min(hook.timeout_s, _TIMEOUT_S)
     async with parts.hook_runner(hook, hidden, workers=1, timeout_s=timeout_s) as pool:
         notes.ok("loading", f"loaded {pool.version}")
-        _protection(pool.exposed, bool(hook_urls(hook.target)), notes)
+        _protection(pool.exposed, is_service(hook.target), notes)
         task = newest
         if task is None and contract is not None:
             task = sample_task(contract, chain_id)
@@ -63,8 +63,8 @@ async def check_hook(
             notes.ok("sample", _described(name, answer))
 
 
-def _protection(exposed: str, is_service: bool, notes: Notes) -> None:
-    if is_service:
+def _protection(exposed: str, is_remote: bool, notes: Notes) -> None:
+    if is_remote:
         notes.ok("protection", "a service, which the sandbox does not cover; run it as another user, or elsewhere")
     elif exposed:
         notes.warn("protection", f"the hook can read credentials, configuration and ledger: {exposed}")

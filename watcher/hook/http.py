@@ -13,16 +13,14 @@ from typing import Any, Self
 from urllib.parse import SplitResult, unquote, urlsplit
 
 import aiohttp
-from loguru import logger
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.files import program_version
 from watcher.hook import schema
 from watcher.hook.pool import PoolPlan
-from watcher.hook.services import Service, ServicePool
+from watcher.hook.services import Service, ServicePool, warn_of_plain_text
 from watcher.task import Later, Response, Skip, Task
 from watcher.text import clean, setting, show_url
-from watcher.validation import is_loopback
 
 TARGET = re.compile(r"https?://", re.IGNORECASE)
 
@@ -217,11 +215,8 @@ class HttpRunner:
     def _warn_of_plain_http(self) -> None:
         for service in self._services.services:
             url = urlsplit(service.url)
-            if url.scheme.lower() == "http" and not is_loopback(url.hostname or ""):
-                logger.warning(
-                    "hook.plain_http: an answer can be changed on its way from another machine; use https://",
-                    service=service.name,
-                )
+            if url.scheme.lower() == "http":
+                warn_of_plain_text(service.name, url.hostname or "")
 
 
 def _services(target: str) -> list[Service]:

@@ -8,9 +8,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
+from watcher.errors import FixConfiguration
 from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan, WorkerPool
 from watcher.task import Later, Response, Skip, Task
+from watcher.text import setting
 
 _URL = re.compile(r"https?:", re.IGNORECASE)
 
@@ -69,10 +71,24 @@ def open_runner(target: str, plan: PoolPlan, *, app_dir: str | Path = ".", log: 
         log: gets what the hook prints, line by line, escaped and cut.
 
     Raises:
-        FixConfiguration: the target is not a list of URLs; a program or a module is checked when it is entered.
+        FixConfiguration: the URLs are wrong, or a package is missing; a program or a module is checked on entering.
     """
     if _URL.match(target):
         from watcher.hook.http import HttpRunner  # late: it loads aiohttp, which the tests of hooks need not pay for
 
         return HttpRunner(target, plan)
+    if target.lower().startswith("grpc:"):
+        return _open_performer(target, plan)
     return WorkerPool(target, app_dir, plan, log=log)
+
+
+def _open_performer(target: str, plan: PoolPlan) -> Runner:
+    try:
+        from watcher.hook.performer import PerformerRunner
+    except ModuleNotFoundError as error:
+        if error.name != "grpc":
+            raise
+        raise FixConfiguration(
+            f"{setting(target)}: grpc is not installed; add the extra: avs-task-watcher[grpc]"
+        ) from None
+    return PerformerRunner(target, plan)

@@ -9,10 +9,19 @@ from collections.abc import Callable, Collection, Sequence
 from loguru import logger
 
 from watcher.backoff import doubled_s
+from watcher.validation import is_loopback
 
 REST_FIRST_S = 1.0
 _REST_LIMIT_S = 60.0
 _SLOW_S = 30.0
+
+
+def warn_of_plain_text(name: str, host: str) -> None:
+    """Log a warning if a service on another machine is asked without TLS."""
+    if not is_loopback(host):
+        logger.warning(
+            "hook.plain_text: an answer can be changed on its way from another machine; use https://", service=name
+        )
 
 
 class Service:

@@ -179,7 +179,8 @@ class Hook(Section):
         max_length=4096,
         repr=False,
         examples=["squaring:respond"],
-        description="Answers a task: module:attribute, exec:PROGRAM ARGS, or http(s) URLs. Required unless observing.",
+        description="Answers a task: module:attribute, exec:PROGRAM ARGS, http(s) URLs or grpc://HOST:PORT. "
+        "Required unless observing.",
     )
     app_dir: Annotated[str, AfterValidator(checks.folder)] = Field(
         default=".",
@@ -279,7 +280,7 @@ class Settings(BaseSettings):
         """Return every secret string, for the redaction of the log. Never print this."""
         direct = self.operator.direct
         passwords = [password.get_secret_value() for password in (self.operator.password, direct.password) if password]
-        hook_urls = targets.hook_urls(self.hook.target) or (self.hook.target,)
+        hook_urls = targets.secret_parts(self.hook.target)
         urls = (*self.chain.rpc_urls, self.operator.url, direct.url, *hook_urls, self.ledger.url)
         remote = (url for url in urls if "://" in url and not url.startswith("sqlite:"))
         alerts = (part for url in self.alerts.urls for part in checks.alert_secrets(url.get_secret_value()))

@@ -62,6 +62,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("hook.target", '"http://a/, ftp://b/"', "URL 2 must begin with http:// or https://"),
     ("hook.target", '"http://a/ http://a/"', "the same URL twice"),
     ("hook.target", '"http://a/#b"', "fragment"),
+    ("hook.target", '"grpc://host"', "must be grpc://HOST:PORT"),
+    ("hook.target", '"grpc://user:canary@host:8080"', "must be grpc://HOST:PORT"),
     ("hook.app_dir", '""', "path of a folder"),
     ("hook.timeout_s", "0", "must be more than 0"),
     ("hook.workers", "0", "must be 1 or more"),
