@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 import typer
@@ -32,6 +33,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 _INDEX = re.compile(r"[0-9]{1,78}|0[xX][0-9a-fA-F]{1,64}")
 _INDEX_MAX = 2**256 - 1
 _READING_ONLY = {"operator.api": "none"}
+_NONE: Mapping[str, Any] = MappingProxyType({})
 # For a hook alone: settings that name a chain and a contract, neither of which is asked.
 _NO_CHAIN = {
     **_READING_ONLY,
@@ -55,17 +57,18 @@ Index = Annotated[
 ]
 
 
-def load(config: Path, *, reading_only: bool = False) -> Settings:
+def load(config: Path, *, reading_only: bool = False, overrides: Mapping[str, Any] = _NONE) -> Settings:
     """Load the settings and set the log up by them.
 
     Args:
         config: the configuration file.
         reading_only: require neither password nor hook, as the command sends nothing.
+        overrides: settings of the command line, by their full names.
 
     Raises:
         FixConfiguration: with every problem.
     """
-    return _load(config, _READING_ONLY if reading_only else None)
+    return _load(config, {**(_READING_ONLY if reading_only else {}), **overrides} or None)
 
 
 def load_hook(config: Path) -> Settings:
