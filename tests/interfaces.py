@@ -28,6 +28,7 @@ from watcher.ledger.tables import metadata
 from watcher.report.listing import story_fields, task_fields
 from watcher.report.payload import Payload
 from watcher.report.prove import Proof
+from watcher.report.replay import Replayed, Summary
 from watcher.report.story import AttemptLine, ChainAnswer, Step, Story
 from watcher.settings.problems import FIELDS
 from watcher.state import State
@@ -101,6 +102,8 @@ def _json() -> dict[str, Any]:
                 "explain: message, answer": Payload,
             }.items()
         },
+        "replay": _fields(Summary("", "", "").as_json()),
+        "replay: cases": {field.name: str(field.type) for field in fields(Replayed)},
         "/readyz": _fields(ready),
         "/readyz: services": _fields(ready["services"]["store"]),
         "/readyz: troubles": _fields(ready["troubles"][0]),
