@@ -1,11 +1,12 @@
 """The marks of head and finality go back when they proved wrong, and what rested on them with them."""
 
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy import update
 
-from tests.conformance.rig import ANSWER, LedgerRig, header, make_response, make_task
+from tests.conformance.rig import ANSWER, MANAGER, LedgerRig, header, make_response, make_task
 from watcher.chain.rpc.agreement import Final
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
@@ -151,12 +152,18 @@ class Nodes:
     async def header(self, number: int, head: Header) -> Header | None:
         return self.at(number) if number <= self.height else None
 
-    async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
+    async def final(self, finality: str | int, head: Header, confirmations: int, above: int) -> Final | None:
         return self.finality
+
+    async def answers(self, question: object) -> dict[int, object]:
+        return {}  # no node has anything ready before it is asked
+
+
+CONTRACT = Mock(emitters=MANAGER, log_queries=(), convention=Mock(topics0=()))
 
 
 def watch_of(ledger: LedgerRig, nodes: Nodes) -> Watch:
-    source = Source(cast("Any", nodes), cast("Any", None), ledger.store, ledger.clock, 30)
+    source = Source(cast("Any", nodes), CONTRACT, ledger.store, ledger.clock, 30)
     return Watch(source, WatchPlan(1, "finalized", 100, 1.0))
 
 

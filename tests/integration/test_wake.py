@@ -14,6 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from tests.integration.node_rig import CHAIN_ID, SECRET, running_chain
 from tests.kit.clocks import QuickClock
 from tests.wizard import TOPICS0
+from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import SystemClock
 
@@ -23,10 +24,12 @@ class WakeCounter:
 
     def __init__(self) -> None:
         self.count = 0
+        self.blocks: list[Pushed | None] = []
         self._woken = asyncio.Event()
 
-    def __call__(self) -> None:
+    def __call__(self, block: Pushed | None = None) -> None:
         self.count += 1
+        self.blocks.append(block)
         self._woken.set()
 
     async def reach(self, count: int) -> None:
@@ -170,6 +173,25 @@ async def test_another_chain_never_wakes_and_is_reported_once(lines: list[str]) 
     assert wakes.count == 0
     assert "newHeads" not in asked
     assert len(lines) == 1 and f"does not serve chain {CHAIN_ID}" in lines[0]
+
+
+async def test_a_notification_names_its_block_or_wakes_without_one() -> None:
+    log = {"blockNumber": "0x7", "blockHash": "0x" + "07" * 32}
+    results = [{"number": "0x8", "hash": "0x" + "08" * 32}, log, log | {"removed": True}, {"number": 7}, [], "0x"]
+    hostile = ["no JSON", "[" * 5000, json.dumps({"params": None}), json.dumps({"params": {"result": {"hash": "0x"}}})]
+
+    async def push(socket: ServerConnection) -> None:
+        for result in results:
+            await socket.send(json.dumps({"method": "eth_subscription", "params": {"result": result}}))
+        for message in hostile:
+            await socket.send(message)
+        await socket.wait_closed()
+
+    wakes = WakeCounter()
+    async with fake_node(push) as (url, _), waking(url, wakes):
+        await wakes.reach(1 + len(results) + len(hostile))
+    named = [Pushed(8, b"\x08" * 32), Pushed(7, b"\x07" * 32)]
+    assert wakes.blocks == [None, *named, *[None] * (len(results) - 2 + len(hostile))]
 
 
 async def test_a_trial_names_the_fault_and_wakes_nothing() -> None:

@@ -29,6 +29,12 @@ SUITES: Mapping[str, Sequence[str]] = {
     "unit": (*_PYTEST, "tests/unit/operator/test_reply.py"),
     "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql"),
     "wakes": (*_PYTEST, "tests/conformance/test_wakes.py", "-k", "not postgresql"),
+    "looks": (
+        *_PYTEST,
+        "tests/unit/chain/test_view_cache.py",
+        "tests/unit/chain/rpc/test_look.py",
+        "tests/integration/test_look.py",
+    ),
     "writer": (*_PYTEST, "tests/integration/test_ledger_writer.py"),
     "submit": (*_PYTEST, "tests/unit/operator/test_limit.py", "tests/integration/test_submit.py"),
     "nodes": (*_PYTEST, "tests/integration/test_node_endpoints.py"),

@@ -18,6 +18,7 @@ from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
 from watcher.chain.contract import TaskManager as Contract
 from watcher.chain.genesis import genesis_hash
+from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.source import Source
 from watcher.daemon import daemon, parts, routes, wiring
@@ -27,6 +28,7 @@ from watcher.ledger.source import open_source
 from watcher.settings.model import Chain, Hook, Settings, TaskManager
 from watcher.settings.operator import Operator
 from watcher.stage import StageLoop, Wakeups
+from watcher.task import Header
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -81,6 +83,7 @@ class Life:
     async def _live(self) -> None:
         world = self._world
         contract = parts.task_manager(self._settings.task_manager, self.nodes, world.rules.max_span)
+        observe_readings(contract, world)
         window = await self._patiently(lambda: self._window(contract))
         genesis = await self._patiently(lambda: genesis_hash(self.nodes, None))
         unbound = open_ledger(world, 0, self.wakeups.committed)
@@ -126,6 +129,9 @@ class Life:
 
     def block_is_there(self) -> None:
         """What the WebSocket would do."""
+        if self.rooms is not None:
+            head = self._world.chain.head
+            self.rooms.watch.push(Pushed(head.number, head.hash))
         self.wakeups.wake("watch")
 
     async def stop(self) -> None:
@@ -148,6 +154,19 @@ class Life:
                 job.cancel()
             await asyncio.sleep(0)
         raise AssertionError(f"these would not die: {left}")
+
+
+def observe_readings(contract: Contract, world: "World") -> None:
+    """Note what each stage reads of the contract."""
+    ask = contract.ask
+
+    async def observed(calls: Any, at: Header) -> Any:
+        replies = await ask(calls, at)
+        if any(any(reply) for reply in replies if isinstance(reply, bytes)):
+            world.read([data for _, data in calls], at.hash)
+        return replies
+
+    contract.ask = observed  # type: ignore[method-assign]
 
 
 @contextmanager

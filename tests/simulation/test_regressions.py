@@ -5,6 +5,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
+from unittest.mock import Mock
 
 import pytest
 from sqlalchemy.engine import URL
@@ -135,8 +136,12 @@ async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: 
             async def header(self, which: int, head: Header) -> Header | None:
                 return header(which, fork=1) if which > 104 else None
 
+            async def answers(self, question: object) -> dict[int, object]:
+                return {}
+
         plan = WatchPlan(CHAIN_ID, "finalized", 100, 1.0)
-        source = Source(cast("Any", Nodes()), cast("Any", None), ledger.store, ledger.clock, 30)
+        contract = Mock(emitters=MANAGER, log_queries=(), convention=Mock(topics0=()))
+        source = Source(cast("Any", Nodes()), contract, ledger.store, ledger.clock, 30)
         watch = Watch(source, plan)
         with pytest.raises(RetryElsewhere, match="block 104, which is final"):
             await watch.step()

@@ -4,6 +4,7 @@ Invariant: all values of one call come from the same block of the same chain, or
 """
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from watcher.chain.convention.abi import topic
@@ -12,6 +13,7 @@ from watcher.chain.convention.view import NoSuchView, View, item
 from watcher.chain.rpc.calls import Caller, Emitters, Topics
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Reverted, Unread
+from watcher.chain.view_cache import Question, ViewCache
 from watcher.errors import NarrowRange, RetryElsewhere
 from watcher.ledger.queries import Place
 from watcher.task import Header, Task
@@ -31,6 +33,7 @@ class TaskManager:
         self.address = address
         self.convention = convention
         self._max_span_blocks = max_span_blocks
+        self._cache = ViewCache(lambda: nodes.clock.monotonic_s())
 
     async def header(self, number: int) -> Header | None:
         """Return the block at a height; None when no endpoint has it."""
@@ -100,12 +103,27 @@ class TaskManager:
 
     async def ask(self, calls: Sequence[tuple[View[Any], bytes]], at: Header) -> list[bytes | Reverted | Unread]:
         """Return the reply to each call, a view with its call data, all on the state of block `at`."""
-        replies: dict[int, bytes | Reverted | Unread] = {}
-        for address in dict.fromkeys(view.address or self.address for view, _ in calls):
-            here = [place for place, (view, _) in enumerate(calls) if (view.address or self.address) == address]
-            answers = await self._nodes.views([calls[place][1] for place in here], address, at)
-            replies.update(zip(here, answers, strict=True))
-        return [replies[place] for place in range(len(calls))]
+        questions = [(view.address or self.address, data) for view, data in calls]
+        replies: dict[Question, bytes | Reverted | Unread] = {}
+        replies |= {question: kept for question in questions if (kept := self._cache.reply(at, question)) is not None}
+        missing = [question for question in dict.fromkeys(questions) if question not in replies]
+        for address in dict.fromkeys(address for address, _ in missing):
+            here = [question for question in missing if question[0] == address]
+            answers = await self._nodes.views([data for _, data in here], address, at)
+            for question, reply in zip(here, answers, strict=True):
+                self._cache.keep(at, question, reply)
+                replies[question] = reply
+        return [replies[question] for question in questions]
+
+    async def read_ahead(self, indices: Sequence[int], at: Header) -> None:
+        """Read in one request what the stages ask of new tasks at `at`: the count, and the words for each index."""
+        convention = self.convention
+        views = [view for view in (convention.all_task_hashes, convention.all_task_responses) if view]
+        calls: list[tuple[View[Any], bytes]] = [(view, view.call(index)) for index in indices for view in views]
+        if convention.latest_task_num is not None:
+            calls.append((convention.latest_task_num, convention.latest_task_num.call()))
+        with suppress(RetryElsewhere):  # each stage asks for itself, and reports the failure
+            await self.ask(calls, at)
 
     def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
         """Return True if the contract's word for a task is its hash; without `task.hash`, if there is a word."""

@@ -12,6 +12,8 @@ from watcher.task import Header, Responded, Task
 _EXAMPLES = 3
 # The decoding of more logs than this runs in a thread, so that the event loop does not stall.
 _DECODE_ASIDE = 300
+# More tasks in a block are proved in requests of their own.
+_READ_AHEAD = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +55,17 @@ class LogReader:
         self._chain_id = chain_id
         self.window_blocks = window_blocks
 
-    async def read(self, page: LogPage) -> Decoded:
-        """Return the tasks and responses of a page, with the tasks beyond the contract's count apart."""
+    async def read(self, page: LogPage, *, at_once: bool = False) -> Decoded:
+        """Return the tasks and responses of a page, with the tasks beyond the contract's count apart.
+
+        `at_once`: other stages ask about these tasks at this very block, so that one request reads for all of them.
+        """
         if len(page.logs) > _DECODE_ASIDE:
             tasks, responses, refused = await asyncio.to_thread(self.decode, page.logs)
         else:
             tasks, responses, refused = self.decode(page.logs)
+        if at_once and 0 < len(tasks) <= _READ_AHEAD:
+            await self._contract.read_ahead([task.task_index for task in tasks], page.last)
         tasks, beyond, count = await within_count(self._contract, tasks, page.last)
         return Decoded(tasks, responses, refused, beyond, count)
 

@@ -7,15 +7,17 @@ ledger's mark of the head goes back when no node shows it any more, and the curs
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
 from watcher.chain.numbering import UnknownNumbering, contradiction
 from watcher.chain.page import LogReader
+from watcher.chain.rpc.look import Pushed, Subject, look
 from watcher.chain.rpc.replies import LogPage
 from watcher.chain.rpc.unreached import PATIENCE_FIRST_S
 from watcher.chain.source import Source
+from watcher.chain.span import Span
 from watcher.chain.task_lines import SeenLines
 from watcher.errors import Halt, NarrowRange, RetryElsewhere, StaleNode
 from watcher.ledger import ingest, marks, queries
@@ -25,8 +27,8 @@ from watcher.task import Header, Responded, Task
 
 # A chain that counts other blocks shows it in each of its tasks; a flood of forged ones costs one call.
 _CONTRADICTING_ASKED = 100
-_GROW_AFTER_PAGES = 16
 _HASHES_ASKED = 64
+_HINTS = 64  # kept between two steps; the poll needs none
 
 Progress = Callable[[int, int], None]
 
@@ -60,9 +62,16 @@ class Watch:
         self._progress = progress
         self._lines = SeenLines(source.clock)
         self.reader = LogReader(source.contract, plan.chain_id, source.window_blocks)
-        self._span = plan.max_span_blocks
-        self._pages_since_refusal = 0
+        self._span = Span(plan.max_span_blocks)
         self._finality_seen_at = -1
+        self._pushed: list[Pushed | None] = []
+        self._read: Pushed | None = None  # the head, where the last step has read it whole
+        self._looked_s = 0.0
+
+    def push(self, block: Pushed | None) -> None:
+        """Take the hint that the chain has a block; None: that it has changed somehow."""
+        if len(self._pushed) < _HINTS:
+            self._pushed.append(block)
 
     async def step(self) -> float:
         """Read one range, or find that there is nothing to read. Return the seconds until the next step.
@@ -72,9 +81,14 @@ class Watch:
             Halt: a final block has changed.
             FixConfiguration: the contract counts other blocks than the nodes show.
         """
+        hints, self._pushed = self._pushed, []
+        if (rest_s := self._rest_s(hints)) > 0:
+            return rest_s
+        self._read, self._looked_s = None, self._source.clock.monotonic_s()
         cursor = await self._source.cursor()
         self._nodes.follow(Header(cursor.block, cursor.hash, b"") if cursor.hash else None)
-        head = await self._nodes.head()
+        numbers = [hint.number for hint in hints if hint is not None and hint.number > cursor.block]
+        head = await look(self._nodes, self._subject(cursor), max(numbers, default=None))
         if head.number < cursor.head_block and self._nodes.shows_less_for_s(cursor.head_block) >= PATIENCE_FIRST_S:
             await self._lower(cursor, head)
         if head.number < cursor.block:
@@ -86,23 +100,30 @@ class Watch:
                 await self._rewind(cursor, head)
                 return 0
             await self._finality(cursor, head)
+            self._read = Pushed(head.number, head.hash)
             return self._plan.poll_interval_s
         try:
             return await self._advance(cursor, head)
         except NarrowRange as refusal:
-            self._narrow(refusal)
+            self._span.narrow(refusal)
             return 0
+
+    def _rest_s(self, hints: Sequence[Pushed | None]) -> float:
+        """Return the seconds left to the next poll, if the hints name only the head that was read; else 0."""
+        if not hints or self._read is None or any(hint != self._read for hint in hints):
+            return 0
+        return self._plan.poll_interval_s - (self._source.clock.monotonic_s() - self._looked_s)
 
     async def _advance(self, cursor: Cursor, head: Header) -> float:
         first = cursor.block + 1
-        last = min(head.number, first + self._span - 1)
+        last = min(head.number, first + self._span.blocks - 1)
         after = Header(cursor.block, cursor.hash, b"") if cursor.hash else None
         contract, topics0 = self._contract, self._contract.convention.topics0
         page = await self._nodes.page(contract.emitters, topics0, first, last, after, head, contract.log_queries)
         if not page.continuous:
             await self._rewind(cursor, head)
             return 0
-        tasks, responses = await self._decode(page)
+        tasks, responses = await self._decode(page, at_once=last == head.number and not self._plan.confirmations)
         await self._refuse_other_numbering(tasks, page.last)
         new = await self._ledger.write(
             ingest.record, self._ledger.source_id, tasks, responses, page.last, head.number, head.l1_block
@@ -112,21 +133,27 @@ class Watch:
             await self._log_history()
         self._progress(last, head.number)
         self._source.pace.follow(head)
-        self._widen()
-        cursor = await self._source.cursor()
+        self._span.widen()
         if last == head.number:
-            await self._finality(cursor, head)
+            await self._finality(replace(cursor, block=last, hash=page.last.hash), head)
+            self._read = Pushed(head.number, head.hash)
             return self._plan.poll_interval_s
         return 0
 
-    async def _decode(self, page: LogPage) -> tuple[list[Task], list[Responded]]:
+    def _subject(self, cursor: Cursor) -> Subject:
+        """Return what a look reads beside the head."""
+        contract, finality = self._contract, self._plan.finality
+        tag = finality if isinstance(finality, str) else None
+        return Subject(cursor.block, contract.emitters, contract.convention.topics0, contract.log_queries, tag)
+
+    async def _decode(self, page: LogPage, *, at_once: bool) -> tuple[list[Task], list[Responded]]:
         block = page.last.number
         if page.foreign:
             logger.warning(
                 "chain.foreign_logs: a node sent logs that were not asked for", block=block, logs=page.foreign
             )
             await self._note("foreign logs", block, f"{page.foreign} logs were not asked for")
-        decoded = await self.reader.read(page)
+        decoded = await self.reader.read(page, at_once=at_once)
         if decoded.refused:
             message = decoded.refusals()
             logger.warning("chain.logs_undecodable: logs cannot be decoded", block=block, reason=message)
@@ -181,7 +208,8 @@ class Watch:
         """Record the final block, once per head, never beyond the cursor, never backwards."""
         if head.number == self._finality_seen_at:
             return
-        final = await self._nodes.final(self._plan.finality, head, self._plan.confirmations)
+        above = min(cursor.final_block, cursor.firm_block)
+        final = await self._nodes.final(self._plan.finality, head, self._plan.confirmations, above)
         if final is not None:
             block = final.block
             highest = block.number if cursor.hash is None else min(block.number, cursor.block)
@@ -264,18 +292,3 @@ class Watch:
         message = f"block {block} was final and has changed: the chain broke finality, or this is another chain"
         await self._note("finality broken", block, message)
         raise Halt(f"{message}. Nothing more is sent. Check chain.rpc_urls; a reset chain needs a new ledger")
-
-    def _narrow(self, refusal: NarrowRange) -> None:
-        self._span = max(1, self._span // 2)
-        self._pages_since_refusal = 0
-        logger.info(
-            "chain.span_narrowed: a node refused the span of blocks; a shorter one is tried",
-            blocks=self._span,
-            reason=str(refusal),
-        )
-
-    def _widen(self) -> None:
-        self._pages_since_refusal += 1
-        if self._span < self._plan.max_span_blocks and self._pages_since_refusal >= _GROW_AFTER_PAGES:
-            self._span = min(self._span * 2, self._plan.max_span_blocks)
-            self._pages_since_refusal = 0

@@ -15,6 +15,7 @@ from random import SystemRandom
 
 from loguru import logger
 
+from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.pace import Pace
 from watcher.chain.source import Source
 from watcher.clock import Clock, SystemClock
@@ -279,9 +280,12 @@ class Daemon:
         self, stages: wiring.Stages, source: Source, switches: Switches | None, jobs: Jobs
     ) -> list[asyncio.Task[None]]:
         """Start the wake-ups over WebSocket, the watch over the clock and the reload on SIGHUP."""
-        subscriptions = parts.subscriptions(
-            self._settings.chain, source.contract, lambda: self._wakeups.wake(stages.watch.name), self._clock
-        )
+
+        def pushed(block: Pushed | None) -> None:
+            stages.watch.push(block)
+            self._wakeups.wake(stages.watch.name)
+
+        subscriptions = parts.subscriptions(self._settings.chain, source.contract, pushed, self._clock)
         reload = Reload(
             self._load,
             self._settings,

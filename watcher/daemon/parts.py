@@ -12,6 +12,7 @@ from pydantic import SecretStr
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.batch import Asked
+from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
@@ -82,9 +83,9 @@ def task_manager(
 
 
 def subscriptions(
-    chain: model.Chain, contract: TaskManager, wake: Callable[[], None], clock: Clock
+    chain: model.Chain, contract: TaskManager, wake: Callable[[Pushed | None], None], clock: Clock
 ) -> "list[Subscription]":
-    """Return a subscription for each ws(s) URL; each calls `wake` when the chain or the contract moves."""
+    """Return a subscription for each ws(s) URL; each calls `wake` with the block that a message names, if it does."""
     if not chain.ws_urls:
         return []
     from watcher.chain.rpc.subscription import Subscription  # late: websockets is for those who name such a URL

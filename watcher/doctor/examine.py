@@ -78,7 +78,7 @@ class Examination:
             if head is not None:
                 await self._chain(nodes, head, clock)
             if manager is not None:
-                subscriptions = parts.subscriptions(settings.chain, manager, lambda: None, clock)
+                subscriptions = parts.subscriptions(settings.chain, manager, lambda _block: None, clock)
                 await self._part(self.node, check_subscriptions(subscriptions, self.node))
                 newest = await self._contract(nodes, manager, head)
             if settings.operator.api != "none":

@@ -62,6 +62,7 @@ class Agreement:
         self._last: Header | None = None
         self._sides: tuple[int, int] | None = None  # heights: of the anchor's fork when it last grew, of the rival then
         self._below: tuple[int, float] | None = None
+        self._final_of: dict[int, Header] = {}  # by place: the final block that the node also showed at its height
         self._at_head: tuple[int, float, int, float] | None = None  # first block and time of finality at the head; last
         self.trust = Trust(names, clock)
         self.anchor: Header | None = None
@@ -136,18 +137,18 @@ class Agreement:
         since = self._last or min(others, key=lambda other: other.number, default=None)
         return block in others or self.trust.believes(place, block, since, alone=not others)
 
-    async def _blocks(self, wanted: Mapping[int, Iterable[int]]) -> dict[int, dict[int, Header]]:
-        """Ask each place for its heights. What a node does not have, or fails to give, is left out."""
-        asked = [(place, height) for place, heights in wanted.items() for height in heights]
-        answers = await asyncio.gather(*(self._block(place, height) for place, height in asked))
-        found: dict[int, dict[int, Header]] = {}
-        for (place, height), block in zip(asked, answers, strict=True):
-            if block is not None:
-                found.setdefault(place, {})[height] = block
-        return found
+    async def _blocks(self, wanted: Mapping[int, Iterable[int]]) -> dict[int, Mapping[int, Header]]:
+        """Ask each place for its heights, in one request. What a node does not have, or fails to give, is left out."""
+        asked = [(place, sorted(heights)) for place, heights in wanted.items() if heights]
+        answers = await asyncio.gather(*(self._own(place, heights) for place, heights in asked))
+        return {place: own for (place, _), own in zip(asked, answers, strict=True) if own}
 
-    async def _block(self, place: int, height: int) -> Header | None:
-        return (await self._ask_all(lambda node: node.header(height), [place])).get(place)
+    async def _own(self, place: int, heights: Sequence[int]) -> Mapping[int, Header]:
+        """Return the blocks of one node at some heights."""
+        if len(heights) > 1:
+            return (await self._ask_all(lambda node: node.headers(heights), [place])).get(place, {})
+        block = (await self._ask_all(lambda node: node.header(heights[0]), [place])).get(place)
+        return {} if block is None else {heights[0]: block}
 
     async def _deeper(self, shown: Sequence[Shown], *, descend: bool) -> list[Shown]:
         """Ask also for the ledger's last block, and further down where no block has enough nodes."""
@@ -182,19 +183,27 @@ class Agreement:
 
     # -- finality ----------------------------------------------------------------------------------------------------
 
-    async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
-        """Return what is final below `head`: `finality` is a block tag, or a depth in blocks below each node's head.
+    async def final(self, finality: str | int, head: Header, confirmations: int, above: int = -1) -> Final | None:
+        """Return the final block below `head`, None while too few nodes name one, or do not show it at its height.
 
-        None while too few nodes name a final block, or do not show it at its height.
+        Args:
+            finality: a block tag, or a depth in blocks below each node's head.
+            head: the proven head.
+            confirmations: the depth of a block that one of several nodes alone calls final.
+            above: a final block up to this one is no news, and is not asked about.
         """
+        known: Mapping[int, Mapping[int, Header]] = {}
         if isinstance(finality, int):
             # The proven head may be one node's alone: `finality` blocks below it is the head of all the others.
             finals = [self._heads[place] - finality for place in self._near(head)]
         else:
-            finals = list((await self._finals(finality, head)).values())
+            named, known = await self._finals(finality, head)
+            finals = list(named.values())
             self._note_distance(finals, head.number)
         number = evidence.proven_final(finals, len(self._names), head.number, self._quorum, confirmations)
-        return None if number is None else await self._voted(number, head, sum(one >= number for one in finals))
+        if number is None or number <= above:
+            return None
+        return await self._voted(number, head, sum(final >= number for final in finals), known)
 
     def _near(self, head: Header) -> list[int]:
         """Return the places of the nodes that are not far behind the head."""
@@ -216,22 +225,32 @@ class Agreement:
         first_block, first_s, last_block, last_s = self._at_head
         return last_s - first_s if last_block - first_block >= _AT_HEAD_BLOCKS else 0.0
 
-    async def _finals(self, tag: str, head: Header) -> dict[int, int]:
-        """What each node near the head calls final, if the node shows that block at its own height, too."""
+    async def _finals(self, tag: str, head: Header) -> tuple[Mapping[int, int], Mapping[int, Mapping[int, Header]]]:
+        """Return what each node near the head calls final, if it shows that block at its own height, too.
+
+        The second value holds the blocks that the nodes showed for it, by place and height, `head` behind the final
+        block. A block that a node has shown before is not asked for again.
+        """
         answers = await self._ask_all(lambda node: node.header(tag), self._near(head))
         named = {place: block for place, block in answers.items() if block}
-        there = await self._blocks({place: [block.number] for place, block in named.items()})
-        return {
-            place: block.number for place, block in named.items() if there.get(place, {}).get(block.number) == block
-        }
+        news = {place: block for place, block in named.items() if self._final_of.get(place) != block}
+        there = await self._blocks({place: {block.number, head.number} for place, block in news.items()})
+        for place, block in news.items():
+            self._final_of.pop(place, None)
+            if there.get(place, {}).get(block.number) == block:
+                self._final_of[place] = block
+        return {place: block.number for place, block in named.items() if self._final_of.get(place) == block}, there
 
-    async def _voted(self, number: int, head: Header, named_by: int) -> Final | None:
-        """The block of that number on the chain that ends in `head`, if `quorum` nodes show it.
+    async def _voted(
+        self, number: int, head: Header, named_by: int, known: Mapping[int, Mapping[int, Header]]
+    ) -> Final | None:
+        """Return the block of that number on the chain that ends in `head`, if `quorum` nodes show it.
 
-        `named_by` is how many nodes call it final.
+        `named_by` counts the nodes that call it final; `known` are the blocks that nodes have just shown, by place.
         """
-        wanted = sorted({number, head.number})
-        blocks = await self._blocks(dict.fromkeys(self._heads, wanted))
+        heights = {number, head.number}
+        missing = {place: heights for place in self._heads if not heights <= known.get(place, {}).keys()}
+        blocks = {place: known[place] for place in self._heads if place not in missing} | await self._blocks(missing)
         ours = next((own[number] for own in blocks.values() if number in own and own.get(head.number) == head), None)
         votes = sum(own.get(number) == ours for own in blocks.values())
         if ours is None or votes < self._quorum:

@@ -1,9 +1,10 @@
 """The reply to eth_getBlockByNumber, a block, null or a refusal, as a checked header."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from watcher.chain.rpc import replies
-from watcher.chain.rpc.errors import RpcError, refused
+from watcher.chain.rpc.errors import Paused, RpcError, refused
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.task import Header
 
@@ -39,6 +40,29 @@ def named(reply: Any, which: int | str, l1_blocks: bool | None) -> Header | None
     if isinstance(reply, RpcError) and not reply.slow_down and (reply.no_such_block or isinstance(which, str)):
         return None  # nodes that do not know the tag say so in many ways; the caller falls back on a depth
     return known(reply, which, l1_blocks)
+
+
+def all_named(found: Sequence[Any], heights: Sequence[int], l1_blocks: bool | None) -> dict[int, Header]:
+    """Return the headers in the replies for some heights. Those that are missing or unusable are left out.
+
+    Raises:
+        RetryElsewhere: a reply asks to slow down, or no reply is usable.
+    """
+    blocks: dict[int, Header] = {}
+    failure: RetryElsewhere | None = None
+    for height, reply in zip(heights, found, strict=True):
+        try:
+            block = named(reply, height, l1_blocks)
+        except Paused:
+            raise
+        except RetryElsewhere as error:
+            failure = error
+            continue
+        if block is not None:
+            blocks[height] = block
+    if failure is not None and not blocks:
+        raise failure
+    return blocks
 
 
 def reached(reply: Any, height: int, l1_blocks: bool | None) -> Header:

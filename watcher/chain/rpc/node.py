@@ -9,15 +9,16 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from watcher.chain.rpc import block_reply, log_reply, replies
+from watcher.chain.rpc import block_reply, log_reply, look, replies, view_reply
 from watcher.chain.rpc import calls as rpc_calls
 from watcher.chain.rpc.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
-from watcher.chain.rpc.calls import Caller, Emitters, Topics
-from watcher.chain.rpc.errors import WORDS_LIMIT, Paused, RpcError, refused
+from watcher.chain.rpc.calls import Call, Caller, Emitters, Topics
+from watcher.chain.rpc.errors import WORDS_LIMIT, RpcError, refused
+from watcher.chain.rpc.look import KEPT_S, LATEST
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted, Unread
 from watcher.chain.rpc.transport import Transport, Url
 from watcher.clock import Clock
-from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
+from watcher.errors import NarrowRange, RetryElsewhere
 from watcher.task import Header
 
 _VERSION_LIMIT_CHARS = 100
@@ -40,6 +41,7 @@ class Node:
         timeout_s: float = 30.0,
         body_limit_bytes: int = 16 * 1024 * 1024,
         batch_size: int = MOST_CALLS,
+        look_s: float = KEPT_S,
         observe: Callable[[Asked], None] = lambda _asked: None,
     ) -> None:
         self._url = Url(url)
@@ -49,6 +51,7 @@ class Node:
         # True if contracts count the parent chain's blocks, as `replies.header` takes it; None until that is known.
         self.l1_blocks: bool | None = None
         self._next_block: bool | None = None  # whether the node overrides the block of a call; None until that is known
+        self._look = look.Replies(clock, look_s)
         self._batch = Batch(self._transport, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
 
     @property
@@ -75,17 +78,35 @@ class Node:
             version = found if isinstance(found, str) else ""
             return "".join(char for char in self._shown(version) if char.isprintable())[:_VERSION_LIMIT_CHARS]
 
-    async def head(self) -> Header:
-        """Return the newest block of the node."""
+    async def head(self, *, anew: bool = False) -> Header:
+        """Return the newest block of the node; `anew`: not the one of the last look, but the first of a new one."""
         with self._named():
-            (found,) = await self._batch.ask([rpc_calls.block("latest")])
+            if anew:
+                self._look.forget()
+                self._look.keep([LATEST], await self._batch.ask([LATEST]))
+            (found,) = await self._ask([LATEST])
             return self._known(found, "latest")
+
+    async def look(self, calls: Sequence[Call], *, anew: bool) -> None:
+        """Ask in one request what later questions ask; `anew`: for the newest block, too. A refusal is ignored."""
+        await look.try_look(self._look, self._batch.ask, calls, anew=anew)
 
     async def header(self, which: int | str) -> Header | None:
         """Return the block at a height, or at "finalized" or "safe"; None if this node names no such block."""
         with self._named():
-            (found,) = await self._batch.ask([rpc_calls.block(which)])
+            (found,) = await self._ask([rpc_calls.block(which)])
             return block_reply.named(found, which, self.l1_blocks)
+
+    async def headers(self, heights: Sequence[int]) -> dict[int, Header]:
+        """Return the blocks at some heights, all asked for now, in one request. What this node lacks is left out.
+
+        Raises RetryElsewhere also if the node gives none of them for another reason.
+        """
+        with self._named():
+            calls = [rpc_calls.block(height) for height in heights]
+            found = await self._batch.ask(calls)
+            self._look.keep(calls, found)
+            return block_reply.all_named(found, heights, self.l1_blocks)
 
     async def kept(self, number: int) -> Header | None:
         """Return the block at a height, None if the node does not keep it.
@@ -134,7 +155,7 @@ class Node:
             if after is not None:
                 calls.append(rpc_calls.block(after.number))
             narrow = last > first
-            found = await self._batch.ask(calls, narrow=narrow)
+            found = await self._ask(calls, narrow=narrow)
             end = block_reply.reached(found[0], last, self.l1_blocks)
             for item in found[1:]:
                 if isinstance(item, RpcError):  # some nodes refuse what follows the logs because of their size
@@ -177,19 +198,7 @@ class Node:
             if caller is not None and caller.next_block and not await self._runs_next_block(at):
                 caller = Caller(caller.address)
             found = await self._batch.ask_each([rpc_calls.view(data, to, at, caller) for data in calls])
-            viewed: list[bytes | Reverted | Unread] = []
-            stale: StaleNode | None = None
-            for raw in found:
-                try:
-                    viewed.append(self._viewed(raw, at, lenient=caller is not None))
-                except Paused:
-                    raise
-                except RetryElsewhere as error:
-                    stale = error if isinstance(error, StaleNode) else stale
-                    viewed.append(Unread(self._shown(str(error))))
-            if stale is not None and all(isinstance(result, Unread) for result in viewed):
-                raise stale
-            return viewed
+            return view_reply.all_viewed(found, at, self._shown, lenient=caller is not None)
 
     async def _runs_next_block(self, at: Header) -> bool:
         """Return True if this node runs calls in the block after `at`. A trial call shows it, once for this node."""
@@ -210,7 +219,7 @@ class Node:
             word, code = await self._batch.ask([rpc_calls.storage(address, slot, at), rpc_calls.code(address, at)])
             for item in (word, code):
                 if isinstance(item, RpcError):
-                    self._viewed(item, at, lenient=True)
+                    view_reply.viewed(item, at, self._shown, lenient=True)
             return (
                 None if isinstance(word, RpcError) else replies.quantity(word, 2**256 - 1).to_bytes(32),
                 None if isinstance(code, RpcError) else replies.octets(code),
@@ -259,19 +268,13 @@ class Node:
             await self.chain_id()
             return await self._batch.room()
 
+    async def _ask(self, calls: Sequence[Call], *, narrow: bool = False) -> list[Any]:
+        """Return the replies of the last look, if it had all of these calls; else ask."""
+        replied = self._look.to(calls)
+        return await self._batch.ask(calls, narrow=narrow) if replied is None else replied
+
     def _known(self, found: Any, which: int | str) -> Header:
         return block_reply.known(found, which, self.l1_blocks)
-
-    def _viewed(self, found: Any, at: Header, *, lenient: bool = False) -> bytes | Reverted:
-        if not isinstance(found, RpcError):
-            return replies.octets(found)
-        if found.call_failed:
-            return Reverted(self._shown(found.words), found.data)
-        if (found.no_such_block or found.no_such_state) and not found.slow_down:
-            raise StaleNode(f"does not have block {at.number} as asked: {found}")
-        if lenient and not found.slow_down:
-            return Reverted(self._shown(found.words), None)
-        raise refused(found)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

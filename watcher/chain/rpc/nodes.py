@@ -60,7 +60,7 @@ class NodePool:
         if not nodes:
             raise FixConfiguration("chain.rpc_urls: at least one http or https URL is needed")
         self._members = [Member(node) for node in nodes]
-        self._clock = clock
+        self.clock = clock
         self._random = random
         self._quorum = quorum
         self._left_s = left_s
@@ -88,7 +88,7 @@ class NodePool:
         """Return the first usable reply to `question`. Raises as the class says."""
         stale: StaleNode | None = None
         for member in reversed(self._members) if last_first else self._members:
-            if self._clock.monotonic_s() < member.rests_until_s:
+            if self.clock.monotonic_s() < member.rests_until_s:
                 continue
             try:
                 return await self._ask(member, question)
@@ -119,10 +119,10 @@ class NodePool:
         if member.reason is not None:
             logger.info("rpc.node_up: the node answers again", node=member.node.name)
         member.failures, member.rests_until_s, member.reason, member.wrong_chain = 0, 0.0, None, 0
-        member.served_s = self._clock.monotonic_s()
+        member.served_s = self.clock.monotonic_s()
 
     def _failed(self, member: Member, error: RetryElsewhere) -> None:
-        now = self._clock.monotonic_s()
+        now = self.clock.monotonic_s()
         wrong_chain = isinstance(error, WrongChain)
         if member.reason is None or wrong_chain != bool(member.wrong_chain):
             logger.warning("rpc.node_down: the node is out of use", node=member.node.name, reason=str(error))
@@ -160,9 +160,9 @@ class NodePool:
         self.head_block, self.head_time_s = head.number, head.timestamp_s
         return head
 
-    async def final(self, finality: str | int, head: Header, confirmations: int) -> Final | None:
+    async def final(self, finality: str | int, head: Header, confirmations: int, above: int = -1) -> Final | None:
         """Return the final block below `head`, as `Agreement.final` does."""
-        return await self._agreement.final(finality, head, confirmations)
+        return await self._agreement.final(finality, head, confirmations, above)
 
     def follow(self, anchor: Header | None) -> None:
         """Follow the endpoints that hold `anchor`, the last block of the ledger, where endpoints disagree."""
@@ -186,7 +186,7 @@ class NodePool:
         self, question: Callable[[Node], Awaitable[T]], places: Collection[int] | None = None
     ) -> dict[int, T]:
         """Return the replies of the endpoints in service (at `places`) by place, without those that fail."""
-        now_s = self._clock.monotonic_s()
+        now_s = self.clock.monotonic_s()
         awake = [
             (place, member)
             for place, member in enumerate(self._members)
@@ -272,7 +272,7 @@ class NodePool:
         if self._quorum == 1:
             await self._served_at(read, at)
         for member in self._members:
-            if votes.open and member.node not in answered and self._clock.monotonic_s() >= member.rests_until_s:
+            if votes.open and member.node not in answered and self.clock.monotonic_s() >= member.rests_until_s:
                 await self._ask_another(member, read, is_whole=len(votes.open) == len(calls))
         return votes.result(at.number)
 
@@ -296,5 +296,5 @@ class NodePool:
                 self._failed(member, error)
 
     def _in_service(self) -> list[Node]:
-        now_s = self._clock.monotonic_s()
+        now_s = self.clock.monotonic_s()
         return [member.node for member in self._members if now_s >= member.rests_until_s]

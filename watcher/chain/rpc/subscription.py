@@ -1,8 +1,8 @@
-"""The wake-up over WebSocket: a call of `wake` when the chain may have something new, and no data.
+"""The wake-up over WebSocket: a call of `wake` when the chain may have something new, with a hint and no data.
 
-Data is read over HTTP; a dead socket costs latency and nothing else. The `websockets` library is used directly:
-web3's provider would add signal handlers, retries of its own, a bounded queue that stops the reader, and an iterator
-that ends in silence when the peer closes.
+Data is read over HTTP, and the hint decides nothing but how many requests that takes; a dead socket costs latency and
+nothing else. The `websockets` library is used directly: web3's provider would add signal handlers, retries of its own,
+a bounded queue that stops the reader, and an iterator that ends in silence when the peer closes.
 """
 
 import asyncio
@@ -19,10 +19,13 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 from watcher import files
 from watcher.backoff import doubled_s, spread_s
+from watcher.chain.rpc import replies
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.errors import clean
+from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.transport import Url
 from watcher.clock import Clock
+from watcher.errors import RetryElsewhere
 from watcher.once import Once
 
 _BACK_OFF_FIRST_S = 0.5
@@ -55,7 +58,7 @@ class Subscription:
         chain_id: int,
         address: Emitters,
         topics0: Sequence[bytes],
-        wake: Callable[[], None],
+        wake: Callable[[Pushed | None], None],
         clock: Clock,
         random: Random,
         *,
@@ -69,7 +72,7 @@ class Subscription:
             chain_id: the configured chain; the endpoint must serve it.
             address: the emitter of the logs, or several.
             topics0: the first topics of the logs.
-            wake: called on every message; must not block.
+            wake: called on every message with the block that it names, None if it names none; must not block.
             clock: paces the reconnects.
             random: spreads them.
             silence_s: after so many seconds without a message the connection counts as lost.
@@ -121,11 +124,12 @@ class Subscription:
             logger.info("rpc.subscription_up: the wake-up connection is up", node=self._url.origin)
             self._up = True
             self._down.ends()
+            # The chain may have moved before the connection was up, so a wake-up precedes the first message, too.
+            self._wake(None)
             while True:
-                # The chain may have moved before the connection was up, so a wake-up precedes the first message, too.
-                self._wake()
                 async with asyncio.timeout(self._silence_s):
-                    await socket.recv()
+                    message = await socket.recv(decode=False)
+                self._wake(_pushed(message))
 
     @asynccontextmanager
     async def _subscribed(self) -> AsyncIterator[ClientConnection]:
@@ -174,6 +178,19 @@ async def _request(socket: ClientConnection, number: int, method: str, params: l
             raise _Lost("it does not speak JSON") from None
         if isinstance(answer, dict) and answer.get("id") == number:
             return answer
+
+
+def _pushed(message: bytes) -> Pushed | None:
+    """Return the block that a notification of newHeads or logs names; None for any other, and for a removed log."""
+    try:
+        parsed = files.parse(message)
+        block = parsed["params"]["result"]
+        if block.get("removed"):
+            return None
+        number, block_hash = ("blockNumber", "blockHash") if "blockHash" in block else ("number", "hash")
+        return Pushed(replies.quantity(block[number]), replies.octets(block[block_hash], 32))
+    except (ValueError, TypeError, LookupError, AttributeError, RetryElsewhere):
+        return None  # the poll finds out what it was
 
 
 def _reason(error: Exception) -> str:

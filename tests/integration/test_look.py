@@ -1,0 +1,120 @@
+"""One look at a real chain: few requests for each block, and a hint that lies costs requests and nothing else."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.integration.node_rig import Answers
+from tests.kit.chain import Ground, laid
+from tests.kit.clocks import HandClock
+from watcher.chain.admit import Admit
+from watcher.chain.resolve import Resolver
+from watcher.chain.rpc.look import KEPT_S, Pushed
+from watcher.chain.watch import Watch, WatchPlan
+from watcher.ledger import queries
+from watcher.state import State
+from watcher.task import NotYet
+
+
+@dataclass(frozen=True)
+class Rig:
+    """The stage `watch` on a real chain, behind a relay that notes every request."""
+
+    ground: Ground
+    watch: Watch
+
+    async def mine(self) -> Pushed:
+        """Make a block. Return it as a subscription would push it."""
+        number = await self.ground.net.mine()
+        block = await self.ground.net.chain.block(number)
+        assert block is not None
+        return Pushed(number, bytes.fromhex(block["hash"][2:]))
+
+    async def requests(self, pushed: Pushed | None) -> list[list[str]]:
+        """Return the requests of a step after a push, without their chain ids."""
+        asked = self.ground.relays[0].asked
+        asked.clear()
+        if pushed is not None:
+            self.watch.push(pushed)
+        await self.watch.step()
+        return [methods[1:] for methods in asked]
+
+    async def cursor_block(self) -> int:
+        return (await self.ground.ledger.read(queries.cursor, self.ground.ledger.source_id)).block
+
+
+@pytest.fixture
+async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
+    async with AsyncExitStack() as stack:
+        # The clock stands still, so that a look does not grow old.
+        ground = await laid(stack, tmp_path, window=100, clock=HandClock(), look_s=KEPT_S)
+        watch = Watch(ground.source, WatchPlan(ground.net.chain_id, "finalized", 100, 60.0))
+        head = await ground.net.chain.head()
+        while (await ground.ledger.read(queries.cursor, ground.ledger.source_id)).block < head:
+            await watch.step()
+        yield Rig(ground, watch)
+
+
+async def test_pushed_block_takes_one_look_and_one_question_for_finality(rig: Rig) -> None:
+    pushed = await rig.mine()
+    block = "eth_getBlockByNumber"
+    assert await rig.requests(pushed) == [[block, block, "eth_getLogs", block, block, block], [block, block]]
+    assert await rig.cursor_block() == pushed.number
+    assert await rig.requests(pushed) == [], "its logs are pushed, too, and are read already"
+
+
+async def test_block_without_a_push_takes_one_request_more(rig: Rig) -> None:
+    await rig.mine()
+    assert [len(methods) for methods in await rig.requests(None)] == [1, 5, 2]
+    assert [len(methods) for methods in await rig.requests(None)] == [1], "there is nothing new"
+
+
+async def test_hint_that_lies_decides_nothing(rig: Rig) -> None:
+    true = await rig.mine()
+    for lie in (Pushed(true.number + 1, b"\x77" * 32), Pushed(2**62, b"\x77" * 32), Pushed(0, bytes(32))):
+        await rig.requests(lie)
+        assert await rig.cursor_block() == true.number
+    await rig.mine()
+    await rig.requests(Pushed(true.number + 5, b"\x77" * 32))
+    assert await rig.cursor_block() == true.number + 1
+
+
+async def test_node_that_refuses_a_look_is_asked_question_by_question(rig: Rig) -> None:
+    def refusing(asked: Answers, answers: Answers) -> Answers:
+        if sum(call["method"] == "eth_getBlockByNumber" for call in asked) < 4:
+            return answers
+        return [{"jsonrpc": "2.0", "id": call["id"], "error": {"code": -32600, "message": "no"}} for call in asked]
+
+    rig.ground.relays[0].twist = refusing
+    for _ in range(2):
+        pushed = await rig.mine()
+        await rig.requests(pushed)
+        assert await rig.cursor_block() == pushed.number
+    assert rig.ground.nodes.seen[0].reason is None
+
+
+async def test_stages_share_the_look_at_a_new_task(rig: Rig) -> None:
+    await rig.ground.net.create_tasks([b"one", b"two"])
+    head = await rig.ground.net.chain.head()
+    requests = await rig.requests(None)
+    assert sum("eth_call" in methods for methods in requests) == 1, "count and words of both tasks"
+    asked = rig.ground.relays[0].asked
+    asked.clear()
+    await Admit(rig.ground.source, 0, 1.0).step()
+    ready = await rig.ground.ledger.read(queries.newest_open, rig.ground.ledger.source_id, 10)
+    assert [task.state for task in ready] == [State.READY, State.READY]
+    verdicts = await Resolver(rig.ground.source).resolve(ready)
+    assert [verdict.at.number for verdict in verdicts if isinstance(verdict, NotYet)] == [head, head]
+    assert asked == [], "head and words were read in the same look"
+
+
+async def test_look_is_not_shared_with_a_later_head(rig: Rig) -> None:
+    await rig.ground.net.create_tasks([b"one"])
+    await rig.requests(None)
+    pushed = await rig.mine()
+    await rig.requests(pushed)
+    _, at = await rig.ground.source.at_head()
+    assert at.number == pushed.number

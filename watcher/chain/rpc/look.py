@@ -1,0 +1,149 @@
+"""One look at the chain: what a poll and the stages behind it ask, put to each node in one request.
+
+The questions stay what they are, each with its checks; their replies are there already. Invariants: a reply of a look
+counts for half a second, and no longer than until the next look; a null, an error, and a block that changed within the
+request are no replies.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from watcher.chain.rpc import calls as rpc_calls
+from watcher.chain.rpc.calls import Call, Emitters, Topics
+from watcher.chain.rpc.errors import RpcError
+from watcher.clock import Clock
+from watcher.errors import RetryElsewhere
+from watcher.task import Header
+
+if TYPE_CHECKING:
+    from watcher.chain.rpc.node import Node
+    from watcher.chain.rpc.nodes import NodePool
+
+# As old as a head may be for the stages that work on it at the same time. Blocks of fast chains come as often.
+KEPT_S = 0.5
+# After a look that a node refuses, its questions travel one by one for so long.
+_REST_S = 60.0
+# A gap of more blocks is read page by page.
+_SPAN_BLOCKS = 16
+LATEST = rpc_calls.block("latest")
+
+
+@dataclass(frozen=True, slots=True)
+class Pushed:
+    """A block that a subscription names. A hint: nothing is read from it."""
+
+    number: int
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The subject of a look: the logs above block `after`, the last one that was read.
+
+    `final` is the tag of the final block, None where finality is a depth.
+    """
+
+    after: int
+    emitters: Emitters
+    topics0: Sequence[bytes]
+    queries: Sequence[Topics] = ()
+    final: str | None = None
+
+    def calls(self, newest: int) -> list[Call]:
+        """Return the calls of a poll that finds block `newest`, in the order in which `Node.page` needs them."""
+        logs = [
+            rpc_calls.logs(self.emitters, topics, self.after + 1, newest)
+            for topics in self.queries or ([self.topics0],)
+        ]
+        calls = [rpc_calls.block(newest), *logs, rpc_calls.block(newest), rpc_calls.block(self.after)]
+        return calls if self.final is None else [*calls, rpc_calls.block(self.final)]
+
+
+class Replies:
+    """The replies of one node to its last look, by call, for `kept_s` seconds."""
+
+    def __init__(self, clock: Clock, kept_s: float = KEPT_S) -> None:
+        self._clock = clock
+        self._kept_s = kept_s
+        self._by_call: dict[str, Any] = {}
+        self._until_s = 0.0
+        self._rests_until_s = 0.0
+
+    @property
+    def rests(self) -> bool:
+        """True while the node gets no looks, because it refused one."""
+        return self._clock.monotonic_s() < self._rests_until_s
+
+    def refused(self) -> None:
+        """Put no look to this node for a while."""
+        self._rests_until_s = self._clock.monotonic_s() + _REST_S
+
+    def forget(self) -> None:
+        """Forget the last look."""
+        self._by_call = {}
+
+    def keep(self, calls: Sequence[Call], found: Sequence[Any]) -> None:
+        """Keep the replies to `calls`, beside those of the same look."""
+        now_s = self._clock.monotonic_s()
+        if not self._by_call or now_s > self._until_s:
+            self._by_call, self._until_s = {}, now_s + self._kept_s
+        unusable: set[str] = set()
+        fresh: dict[str, Any] = {}
+        for call, reply in zip(calls, found, strict=True):
+            key = repr(call)
+            if reply is None or isinstance(reply, RpcError) or fresh.setdefault(key, reply) != reply:
+                unusable.add(key)
+        self._by_call |= {key: reply for key, reply in fresh.items() if key not in unusable}
+        for key in unusable:
+            self._by_call.pop(key, None)
+
+    def to(self, calls: Sequence[Call]) -> list[Any] | None:
+        """Return the reply to each call, None unless all are there and young enough."""
+        if self._clock.monotonic_s() > self._until_s:
+            return None
+        keys = [repr(call) for call in calls]
+        return [self._by_call[key] for key in keys] if all(key in self._by_call for key in keys) else None
+
+
+async def look(nodes: "NodePool", subject: Subject, pushed: int | None) -> Header:
+    """Return the head of all nodes, and have each node's replies to the questions of a poll ready.
+
+    Args:
+        nodes: the endpoints.
+        subject: what the poll reads.
+        pushed: a block that the chain is said to have, None without such a hint. With a true hint one request to each
+            node does, else two.
+
+    Raises RetryElsewhere and StaleNode as `NodePool.head`.
+    """
+
+    async def put(node: "Node") -> None:
+        newest = pushed
+        if newest is None:
+            newest = (await node.head(anew=True)).number
+        if subject.after < newest <= subject.after + _SPAN_BLOCKS:
+            await node.look(subject.calls(newest), anew=pushed is not None)
+
+    await nodes.answers(put)
+    return await nodes.head()
+
+
+async def try_look(replies: Replies, ask: Any, calls: Sequence[Call], *, anew: bool) -> None:
+    """Put a look to one node. Its refusal proves nothing: the questions follow one by one.
+
+    Args:
+        replies: those of the node.
+        ask: puts calls to the node.
+        calls: the calls of the look.
+        anew: ask for the newest block, too, and forget the look before.
+    """
+    if anew:
+        replies.forget()
+        calls = [LATEST, *calls]
+    if replies.rests:
+        return
+    try:
+        replies.keep(calls, await ask(calls))
+    except RetryElsewhere:
+        replies.refused()
