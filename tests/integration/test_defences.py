@@ -169,6 +169,7 @@ async def test_tasks_beyond_the_count_are_reported_once(rig: Rig) -> None:
     assert await reconcile.run() == 0
     twist(rig, zeroing, zeroing)
     await rig.net.mine()  # what was read of a block is not asked again
+    await rig.catch_up()
     for _ in range(3):
         await reconcile.run()
     assert await count_differs(rig) == ["the contract counts 0 tasks, and the ledger holds tasks 0, 1"]

@@ -338,6 +338,7 @@ async def test_a_response_window_of_zero_is_no_reading(rig: Rig) -> None:
         await drift.run()
     assert rig.watch.reader.window_blocks == WINDOW
     rig.lie()
+    await rig.net.mine()
     await drift.run()
     await rig.step()
     assert await rig.state() == "ready"

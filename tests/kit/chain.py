@@ -40,7 +40,7 @@ async def laid(
     quorum: int = 1,
     clock: Clock | None = None,
     body_limit_bytes: int = 1 << 24,
-    look_s: float = 0.0,
+    prefetched_s: float = 0.0,
     **devnet: Any,
 ) -> Ground:
     """Start all of it in `folder`; `stack` ends it.
@@ -53,14 +53,17 @@ async def laid(
         quorum: how many endpoints a reading needs.
         clock: the machine's, unless given.
         body_limit_bytes: of one reply.
-        look_s: how long the stages share a look; not at all unless given, so that a test can change the chain.
+        prefetched_s: how long the stages share a look; not at all unless given, so that a test can change the chain.
         devnet: more DevnetOptions.
     """
     options = DevnetOptions(directory=folder / "net", mining="auto", window_blocks=window, persist=False, **devnet)
     net = await stack.enter_async_context(Devnet(options))
     opened = [await stack.enter_async_context(relaying(net.rpc_url)) for _ in range(relays)]
     clock = clock or SystemClock()
-    pool = [Node(relay.url, net.chain_id, clock, body_limit_bytes=body_limit_bytes, look_s=look_s) for relay in opened]
+    pool = [
+        Node(relay.url, net.chain_id, clock, body_limit_bytes=body_limit_bytes, prefetched_s=prefetched_s)
+        for relay in opened
+    ]
     nodes = NodePool(pool, clock, Random(1), quorum=quorum)
     stack.push_async_callback(nodes.close)
     address = bytes.fromhex(net.task_manager[2:])

@@ -29,11 +29,11 @@ SUITES: Mapping[str, Sequence[str]] = {
     "unit": (*_PYTEST, "tests/unit/operator/test_reply.py"),
     "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql"),
     "wakes": (*_PYTEST, "tests/conformance/test_wakes.py", "-k", "not postgresql"),
-    "looks": (
+    "prefetch": (
         *_PYTEST,
         "tests/unit/chain/test_view_cache.py",
-        "tests/unit/chain/rpc/test_look.py",
-        "tests/integration/test_look.py",
+        "tests/unit/chain/rpc/test_prefetch.py",
+        "tests/integration/test_prefetch.py",
     ),
     "writer": (*_PYTEST, "tests/integration/test_ledger_writer.py"),
     "submit": (*_PYTEST, "tests/unit/operator/test_limit.py", "tests/integration/test_submit.py"),

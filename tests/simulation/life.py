@@ -18,8 +18,8 @@ from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
 from watcher.chain.contract import TaskManager as Contract
 from watcher.chain.genesis import genesis_hash
-from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.rpc.prefetch import Pushed
 from watcher.chain.source import Source
 from watcher.daemon import daemon, parts, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater
@@ -129,9 +129,9 @@ class Life:
 
     def block_is_there(self) -> None:
         """What the WebSocket would do."""
-        if self.rooms is not None:
+        if self.stages is not None:
             head = self._world.chain.head
-            self.rooms.watch.push(Pushed(head.number, head.hash))
+            self.stages.watch.push(Pushed(head.number, head.hash))
         self.wakeups.wake("watch")
 
     async def stop(self) -> None:

@@ -20,7 +20,7 @@ from tests.wizard import (
 )
 from watcher.chain.rpc.calls import Call, Topics
 from watcher.chain.rpc.errors import Paused
-from watcher.chain.rpc.look import KEPT_S
+from watcher.chain.rpc.prefetch import KEPT_S
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
@@ -49,7 +49,7 @@ class Replica:
         self._stale: list[Block] | None = None
         self._stale_final = 0
         self.down = False
-        self._looked: tuple[Header, float] | None = None
+        self._prefetched: tuple[Header, float] | None = None
 
     @property
     def blocks(self) -> list[Block]:
@@ -77,14 +77,14 @@ class Replica:
 
     async def head(self, *, anew: bool = False) -> Header:
         now_s = self._world.loop.time()
-        if not anew and self._looked is not None and now_s <= self._looked[1]:
-            return self._looked[0]
+        if not anew and self._prefetched is not None and now_s <= self._prefetched[1]:
+            return self._prefetched[0]
         await self._fail_or_wait()
         if anew:
-            self._looked = self.blocks[-1].header, now_s + KEPT_S
+            self._prefetched = self.blocks[-1].header, now_s + KEPT_S
         return self.blocks[-1].header
 
-    async def look(self, calls: Sequence[Call], *, anew: bool) -> None:
+    async def prefetch(self, calls: Sequence[Call], *, anew: bool) -> None:
         """Keep the head for the stages that ask for it at the same time; every other question is asked anew."""
         assert calls
         if anew:
@@ -143,7 +143,7 @@ class Replica:
             self._world.emptied += 1
             self._world.tell(f"{self.name} shows zeros at block {at.number}")
             return [bytes(32) for _ in calls]
-        self._world.shown[at.hash] = block
+        self._world.states[at.hash] = block
         return [self._view(call, block) for call in calls]
 
     async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:

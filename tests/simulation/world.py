@@ -73,7 +73,7 @@ class World:
         self.hidden: Counter[int] = Counter()  # how often the response to a task was withheld
         self.told_head: dict[str, int] = {}
         self.readings: dict[tuple[str, int], Reading] = {}
-        self.shown: dict[bytes, Block] = {}  # by hash: blocks whose state a node has shown
+        self.states: dict[bytes, Block] = {}  # by hash: blocks whose state a node has shown
         self.daemon: Life | None = None
         self.chance = self.random("driver")
         self._gusts, self._pauses = self.random("faults"), self.random("pauses")
@@ -107,7 +107,7 @@ class World:
 
     def read(self, calls: Sequence[bytes], block_hash: bytes) -> None:
         """A stage has read the contract, from a node or from what was read at this block before."""
-        block = self.shown[block_hash]
+        block = self.states[block_hash]
         piece = asyncio.current_task()
         name = piece.get_name() if piece else ""
         expected_calls = ALL_TASK_RESPONSES.call()[:4]

@@ -56,8 +56,8 @@ class Recheck:
         if cursor.hash is None or cursor.block < cursor.head_block:
             return self._rest_s  # the cursor goes first
         try:
-            more = await self._look(cursor, rescan.FINAL, min(cursor.final_block, cursor.block), cursor.start_block)
-            more |= await self._look(
+            more = await self._rescan(cursor, rescan.FINAL, min(cursor.final_block, cursor.block), cursor.start_block)
+            more |= await self._rescan(
                 cursor,
                 rescan.CONFIRMED,
                 cursor.block - self._depth_blocks,
@@ -74,7 +74,7 @@ class Recheck:
         """The seconds until the blocks of a first pass are there: no single block wakes the stage."""
         return min(self._idle_s, self._depth_blocks * self._source.pace.block_s)
 
-    async def _look(self, cursor: Cursor, name: str, upto: int, earliest: int) -> bool:
+    async def _rescan(self, cursor: Cursor, name: str, upto: int, earliest: int) -> bool:
         """Read the next range of one pass. Return True if there is more to read at once."""
         reached = await self._ledger.read(rescan.rescanned_to, self._ledger.source_id, name)
         first = earliest if reached is None else max(reached + 1, earliest)

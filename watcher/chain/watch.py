@@ -13,7 +13,7 @@ from loguru import logger
 
 from watcher.chain.numbering import UnknownNumbering, contradiction
 from watcher.chain.page import LogReader
-from watcher.chain.rpc.look import Pushed, Subject, look
+from watcher.chain.rpc.prefetch import Pushed, Subject, prefetch
 from watcher.chain.rpc.replies import LogPage
 from watcher.chain.rpc.unreached import PATIENCE_FIRST_S
 from watcher.chain.source import Source
@@ -88,7 +88,7 @@ class Watch:
         cursor = await self._source.cursor()
         self._nodes.follow(Header(cursor.block, cursor.hash, b"") if cursor.hash else None)
         numbers = [hint.number for hint in hints if hint is not None and hint.number > cursor.block]
-        head = await look(self._nodes, self._subject(cursor), max(numbers, default=None))
+        head = await prefetch(self._nodes, self._subject(cursor), max(numbers, default=None))
         if head.number < cursor.head_block and self._nodes.shows_less_for_s(cursor.head_block) >= PATIENCE_FIRST_S:
             await self._lower(cursor, head)
         if head.number < cursor.block:

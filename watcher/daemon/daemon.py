@@ -15,8 +15,8 @@ from random import SystemRandom
 
 from loguru import logger
 
-from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.pace import Pace
+from watcher.chain.rpc.prefetch import Pushed
 from watcher.chain.source import Source
 from watcher.clock import Clock, SystemClock
 from watcher.daemon import parts, wiring

@@ -12,9 +12,9 @@ from pydantic import SecretStr
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.batch import Asked
-from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.rpc.prefetch import Pushed
 from watcher.clock import Clock
 from watcher.hook.pool import PoolPlan
 from watcher.hook.runner import Runner, open_runner

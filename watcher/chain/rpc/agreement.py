@@ -233,9 +233,9 @@ class Agreement:
         """
         answers = await self._ask_all(lambda node: node.header(tag), self._near(head))
         named = {place: block for place, block in answers.items() if block}
-        news = {place: block for place, block in named.items() if self._final_of.get(place) != block}
-        there = await self._blocks({place: {block.number, head.number} for place, block in news.items()})
-        for place, block in news.items():
+        changed = {place: block for place, block in named.items() if self._final_of.get(place) != block}
+        there = await self._blocks({place: {block.number, head.number} for place, block in changed.items()})
+        for place, block in changed.items():
             self._final_of.pop(place, None)
             if there.get(place, {}).get(block.number) == block:
                 self._final_of[place] = block

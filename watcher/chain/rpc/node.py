@@ -9,12 +9,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from watcher.chain.rpc import block_reply, log_reply, look, replies, view_reply
+from watcher.chain.rpc import block_reply, log_reply, prefetch, replies, view_reply
 from watcher.chain.rpc import calls as rpc_calls
 from watcher.chain.rpc.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
 from watcher.chain.rpc.calls import Call, Caller, Emitters, Topics
 from watcher.chain.rpc.errors import WORDS_LIMIT, RpcError, refused
-from watcher.chain.rpc.look import KEPT_S, LATEST
+from watcher.chain.rpc.prefetch import KEPT_S, LATEST
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted, Unread
 from watcher.chain.rpc.transport import Transport, Url
 from watcher.clock import Clock
@@ -41,7 +41,7 @@ class Node:
         timeout_s: float = 30.0,
         body_limit_bytes: int = 16 * 1024 * 1024,
         batch_size: int = MOST_CALLS,
-        look_s: float = KEPT_S,
+        prefetched_s: float = KEPT_S,
         observe: Callable[[Asked], None] = lambda _asked: None,
     ) -> None:
         self._url = Url(url)
@@ -51,7 +51,7 @@ class Node:
         # True if contracts count the parent chain's blocks, as `replies.header` takes it; None until that is known.
         self.l1_blocks: bool | None = None
         self._next_block: bool | None = None  # whether the node overrides the block of a call; None until that is known
-        self._look = look.Replies(clock, look_s)
+        self._prefetched = prefetch.Replies(clock, prefetched_s)
         self._batch = Batch(self._transport, self._url.origin, chain_id, clock, timeout_s, batch_size, observe)
 
     @property
@@ -82,14 +82,14 @@ class Node:
         """Return the newest block of the node; `anew`: not the one of the last look, but the first of a new one."""
         with self._named():
             if anew:
-                self._look.forget()
-                self._look.keep([LATEST], await self._batch.ask([LATEST]))
+                self._prefetched.forget()
+                self._prefetched.keep([LATEST], await self._batch.ask([LATEST]))
             (found,) = await self._ask([LATEST])
             return self._known(found, "latest")
 
-    async def look(self, calls: Sequence[Call], *, anew: bool) -> None:
+    async def prefetch(self, calls: Sequence[Call], *, anew: bool) -> None:
         """Ask in one request what later questions ask; `anew`: for the newest block, too. A refusal is ignored."""
-        await look.try_look(self._look, self._batch.ask, calls, anew=anew)
+        await prefetch.try_prefetch(self._prefetched, self._batch.ask, calls, anew=anew)
 
     async def header(self, which: int | str) -> Header | None:
         """Return the block at a height, or at "finalized" or "safe"; None if this node names no such block."""
@@ -105,7 +105,7 @@ class Node:
         with self._named():
             calls = [rpc_calls.block(height) for height in heights]
             found = await self._batch.ask(calls)
-            self._look.keep(calls, found)
+            self._prefetched.keep(calls, found)
             return block_reply.all_named(found, heights, self.l1_blocks)
 
     async def kept(self, number: int) -> Header | None:
@@ -270,7 +270,7 @@ class Node:
 
     async def _ask(self, calls: Sequence[Call], *, narrow: bool = False) -> list[Any]:
         """Return the replies of the last look, if it had all of these calls; else ask."""
-        replied = self._look.to(calls)
+        replied = self._prefetched.to(calls)
         return await self._batch.ask(calls, narrow=narrow) if replied is None else replied
 
     def _known(self, found: Any, which: int | str) -> Header:

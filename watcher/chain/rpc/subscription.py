@@ -22,7 +22,7 @@ from watcher.backoff import doubled_s, spread_s
 from watcher.chain.rpc import replies
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.errors import clean
-from watcher.chain.rpc.look import Pushed
+from watcher.chain.rpc.prefetch import Pushed
 from watcher.chain.rpc.transport import Url
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere

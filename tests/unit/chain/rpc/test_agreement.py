@@ -61,8 +61,8 @@ class Fake:
         return self.at(which) if 0 <= which <= self.height else None
 
     async def headers(self, heights: Sequence[int]) -> dict[int, Header]:
-        found = {height: await self.header(height) for height in heights}
-        return {height: block for height, block in found.items() if block is not None}
+        blocks = {height: await self.header(height) for height in heights}
+        return {height: block for height, block in blocks.items() if block is not None}
 
     async def views(self, calls: Sequence[bytes], to: bytes, at: Header) -> list[bytes | Reverted]:
         if not self.serves or at.number > self.height or self.at(at.number).hash != at.hash:

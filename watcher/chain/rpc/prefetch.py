@@ -106,7 +106,7 @@ class Replies:
         return [self._by_call[key] for key in keys] if all(key in self._by_call for key in keys) else None
 
 
-async def look(nodes: "NodePool", subject: Subject, pushed: int | None) -> Header:
+async def prefetch(nodes: "NodePool", subject: Subject, pushed: int | None) -> Header:
     """Return the head of all nodes, and have each node's replies to the questions of a poll ready.
 
     Args:
@@ -123,13 +123,13 @@ async def look(nodes: "NodePool", subject: Subject, pushed: int | None) -> Heade
         if newest is None:
             newest = (await node.head(anew=True)).number
         if subject.after < newest <= subject.after + _SPAN_BLOCKS:
-            await node.look(subject.calls(newest), anew=pushed is not None)
+            await node.prefetch(subject.calls(newest), anew=pushed is not None)
 
     await nodes.answers(put)
     return await nodes.head()
 
 
-async def try_look(replies: Replies, ask: Any, calls: Sequence[Call], *, anew: bool) -> None:
+async def try_prefetch(replies: Replies, ask: Any, calls: Sequence[Call], *, anew: bool) -> None:
     """Put a look to one node. Its refusal proves nothing: the questions follow one by one.
 
     Args:

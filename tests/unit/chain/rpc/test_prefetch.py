@@ -3,7 +3,7 @@
 from tests.kit.clocks import HandClock
 from watcher.chain.rpc import calls
 from watcher.chain.rpc.errors import RpcError
-from watcher.chain.rpc.look import KEPT_S, LATEST, Replies, Subject
+from watcher.chain.rpc.prefetch import KEPT_S, LATEST, Replies, Subject
 
 BLOCK, OTHER = calls.block(7), calls.block(8)
 LOGS = calls.logs(b"\x11" * 20, [[b"\x22" * 32]], 7, 7)

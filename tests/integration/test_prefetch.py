@@ -12,7 +12,7 @@ from tests.kit.chain import Ground, laid
 from tests.kit.clocks import HandClock
 from watcher.chain.admit import Admit
 from watcher.chain.resolve import Resolver
-from watcher.chain.rpc.look import KEPT_S, Pushed
+from watcher.chain.rpc.prefetch import KEPT_S, Pushed
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.ledger import queries
 from watcher.state import State
@@ -50,7 +50,7 @@ class Rig:
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
         # The clock stands still, so that a look does not grow old.
-        ground = await laid(stack, tmp_path, window=100, clock=HandClock(), look_s=KEPT_S)
+        ground = await laid(stack, tmp_path, window=100, clock=HandClock(), prefetched_s=KEPT_S)
         watch = Watch(ground.source, WatchPlan(ground.net.chain_id, "finalized", 100, 60.0))
         head = await ground.net.chain.head()
         while (await ground.ledger.read(queries.cursor, ground.ledger.source_id)).block < head:
