@@ -9,8 +9,9 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 from sqlalchemy import Connection, Engine, Row, select
 from sqlalchemy.engine import URL
 
+from tests import single_results as hook_results
 from tests.kit.clocks import SetClock
-from watcher.ledger import claims, hook_results, ingest, outcomes, queries, sending
+from watcher.ledger import claims, ingest, outcomes, queries, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.sending import Attempt, Settlement

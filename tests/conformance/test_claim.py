@@ -7,9 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, LedgerRig, header, make_task, sent, stale
 from watcher.errors import LostLease
-from watcher.ledger import claims, hook_results, ingest, outcomes, sending
+from watcher.ledger import claims, ingest, outcomes, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.store import Ledger, open_ledger

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import URL, Connection, create_engine, text
 from sqlalchemy.exc import OperationalError
 
+from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, LEASE_MS, LedgerRig, make_task, opened
 from watcher.errors import LostLease, TryLater
 from watcher.ledger import engine as engine_file
-from watcher.ledger import hook_results, schema
+from watcher.ledger import schema
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Response

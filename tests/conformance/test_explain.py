@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 
+from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, LedgerRig, header, make_response, make_task, sent
 from watcher.health.cause.cause import cause_of
 from watcher.health.cause.evidence import Evidence
 from watcher.health.conditions import API, FINALITY_BEHIND, GIVEN_UP, HOOK, RESTORED, RPC, STORE, UNSHOWN
 from watcher.health.readyz import Daemon, SeenCondition
-from watcher.ledger import absences, claims, hook_results, outcomes, restore, sending
+from watcher.ledger import absences, claims, outcomes, restore, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.restore import Loss
 from watcher.ledger.sending import Settlement

@@ -2,9 +2,10 @@
 
 import pytest
 
+from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, LedgerRig, header, make_task
 from watcher.errors import FixUsage, LostLease
-from watcher.ledger import hook_results, manual, outcomes
+from watcher.ledger import manual, outcomes
 from watcher.ledger.claims import RetryAt
 from watcher.state import State
 from watcher.task import OpenTask, Response

@@ -5,8 +5,9 @@ from dataclasses import replace
 
 import pytest
 
+from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, LedgerRig, header, make_response, make_task, sent
-from watcher.ledger import claims, hook_results, ingest, outcomes, queries, rescan, sending
+from watcher.ledger import claims, ingest, outcomes, queries, rescan, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Settlement
 from watcher.ledger.source import open_source

@@ -10,10 +10,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, Row, select
 from sqlalchemy.engine import URL
 
+from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, DIGEST, digest, header, make_response, make_task, sent
 from tests.kit.clocks import SetClock
 from watcher.errors import IllegalMove, LostLease
-from watcher.ledger import claims, hook_results, ingest, outcomes, sending
+from watcher.ledger import claims, ingest, outcomes, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.engine import open_engine
 from watcher.ledger.rows import WITH_SOURCE, open_task

@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, LedgerRig, digest, header, make_response, make_task
 from watcher.errors import FixConfiguration, IllegalMove
-from watcher.ledger import claims, hook_results, ingest, outcomes, sending
+from watcher.ledger import claims, ingest, outcomes, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.source import open_source
 from watcher.state import State

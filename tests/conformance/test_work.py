@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, DIGEST, LEASE_MS, LedgerRig, digest, header, make_task, sent
 from watcher.errors import IllegalMove, LostLease
 from watcher.ledger import claims as ledger_claims
-from watcher.ledger import hook_results, ingest, outcomes, transitions
+from watcher.ledger import ingest, outcomes, transitions
 from watcher.ledger import sending as ledger_sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Settlement

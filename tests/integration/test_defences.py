@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests import single_results as hook_results
 from tests.integration.node_rig import Answers, Relay, Twist
 from tests.kit.chain import laid
 from watcher.chain.admit import Admit
@@ -21,7 +22,7 @@ from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
 from watcher.devnet.world import Devnet
 from watcher.errors import FixConfiguration, RetryElsewhere
-from watcher.ledger import claims, hook_results, ingest, manual, queries, schema, sending
+from watcher.ledger import claims, ingest, manual, queries, schema, sending
 from watcher.ledger.engine import parse_url
 from watcher.ledger.lock import open_mark, sole_writer
 from watcher.ledger.sending import Settlement

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests import single_results as hook_results
 from tests.integration.node_rig import Answers, Relay, Twist
 from tests.kit.chain import laid
 from watcher.chain.absence import APART_S
@@ -25,7 +26,7 @@ from watcher.clock import SystemClock
 from watcher.devnet.contract import response_digest
 from watcher.devnet.world import Devnet
 from watcher.errors import RetryElsewhere
-from watcher.ledger import claims, hook_results, ingest, queries, sending
+from watcher.ledger import claims, ingest, queries, sending
 from watcher.ledger.sending import Settlement
 from watcher.ledger.store import Ledger
 from watcher.state import State

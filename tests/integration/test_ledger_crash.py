@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[2]
 WORKER = """
 import asyncio, os, sys
 from sqlalchemy.engine import URL
+from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, MANAGER, make_task, header
 from watcher.clock import SystemClock
 from watcher.ledger import ingest, outcomes, claims, sending

@@ -124,8 +124,6 @@ class _Acknowledging:
         tell = self._memory.acknowledge
         if verb is ingest.record:
             tell("read", args[3].number)
-        elif verb is hook_results.keep_answer:
-            tell("answer", args[0].task.task_index, args[1].resp_message.hex())
         elif verb is sending.begin:
             for attempt in result:
                 tell("begun", attempt.task.task.task_index, attempt.task.attempts)
@@ -149,6 +147,8 @@ class _Acknowledging:
 
     async def write_item(self, verb: Callable[..., Any], item: Any) -> Any:
         result = await self._ledger.write_item(verb, item)
+        if verb is hook_results.keep_answers:
+            self._memory.acknowledge("answer", item.task.task.task_index, item.response.resp_message.hex())
         self._settled(verb, [item], [result])
         return result
 

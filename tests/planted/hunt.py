@@ -55,6 +55,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "answers": (*_PYTEST, "tests/unit/chain/rpc/test_replies.py"),
     "restored": (*_PYTEST, "tests/conformance/test_restored.py"),
     "hook code": (*_PYTEST, "tests/integration/test_hook_reload.py"),
+    "hook results": (*_PYTEST, "tests/conformance/test_hook_results.py"),
     "hook groups": (*_PYTEST, "tests/integration/test_hook_group.py"),
 }
 

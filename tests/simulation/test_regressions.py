@@ -10,6 +10,7 @@ from unittest.mock import Mock
 import pytest
 from sqlalchemy.engine import URL
 
+from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_response, make_task, opened
 from tests.simulation.chain import Respond
 from tests.simulation.rules import Rules
@@ -21,7 +22,7 @@ from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.daemon import startup
 from watcher.errors import RetryElsewhere, StaleNode, TryLater
-from watcher.ledger import hook_results, ingest, outcomes, queries, schema, sending
+from watcher.ledger import ingest, outcomes, queries, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
 from watcher.state import State

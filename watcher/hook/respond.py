@@ -14,7 +14,8 @@ from watcher.clock import Clock
 from watcher.errors import AttemptFailed, LostLease, TryLater
 from watcher.inflight import InFlight
 from watcher.ledger import claims, hook_results, queries
-from watcher.ledger.claims import RetryAt
+from watcher.ledger.claims import Release, RetryAt
+from watcher.ledger.hook_results import Answered, Unanswered
 from watcher.ledger.store import Ledger
 from watcher.once import LineBudget, Once
 from watcher.state import State
@@ -92,7 +93,7 @@ class Respond:
     async def _answer(self, open_task: OpenTask) -> None:
         try:
             if open_task.response is not None:
-                await self._ledger.write(hook_results.keep_old_answer, open_task)
+                await self._ledger.write_item(hook_results.keep_old_answers, open_task)
             else:
                 await self._ask_hook(open_task)
             self._unavailable.forget()
@@ -114,19 +115,16 @@ class Respond:
             await self._failed(open_task, str(error), self._since_ms(began_s))
             return
         self._in_flight.release_slot()  # The worker is idle; the ledger write must keep no other task waiting.
+        duration_ms = self._since_ms(began_s)
         match verdict:
             case Response():
-                await self._ledger.write(hook_results.keep_answer, open_task, verdict)
+                await self._ledger.write_item(hook_results.keep_answers, Answered(open_task, verdict))
             case Skip(reason):
-                await self._ledger.write(hook_results.hook_skipped, open_task, reason, self._since_ms(began_s))
-            case Later():
-                await self._ledger.write(
-                    hook_results.postpone,
-                    open_task,
-                    verdict,
-                    await self._retry_at(verdict),
-                    self._since_ms(began_s),
-                )
+                await self._ledger.write_item(hook_results.skip, Unanswered(open_task, reason, duration_ms))
+            case Later(reason=reason):
+                retry_at = await self._retry_at(verdict)
+                item = Unanswered(open_task, reason, duration_ms, retry_at)
+                await self._ledger.write_item(hook_results.postpone, item)
         self._log_verdict(open_task.task, verdict)
 
     async def _failed(self, open_task: OpenTask, reason: str, duration_ms: int) -> None:
@@ -142,7 +140,8 @@ class Respond:
             max_attempts=self._plan.max_attempts,
             reason=reason,
         )
-        await self._ledger.write(hook_results.hook_failed, open_task, reason, duration_ms, retry_at)
+        verb = hook_results.give_up_failed if retry_at is None else hook_results.retry_failed
+        await self._ledger.write_item(verb, Unanswered(open_task, reason, duration_ms, retry_at))
         if retry_at is None:
             logger.error(
                 "task.failed: the hook failed in every attempt; correct it, reload it (SIGHUP), then run "
@@ -161,7 +160,7 @@ class Respond:
         retry_at = RetryAt(after_ms=int(_UNAVAILABLE_S * 1000))
         while True:
             try:
-                await self._ledger.write(claims.release, open_task, retry_at, reason)
+                await self._ledger.write_item(claims.release_each, Release(open_task, retry_at, reason))
             except LostLease:
                 return
             except TryLater:

@@ -18,8 +18,8 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `claims` | `claim` | respond, submit | due tasks are taken |
 | | `release`, `release_each` | respond, submit | a task, or many, are given back |
 | | `make_due` | submit | an API can be reached again, or the settings have changed |
-| `hook_results` | `keep_answer`, `keep_old_answer` | respond | the hook has answered, now or before a reorg |
-| | `postpone`, `hook_skipped`, `hook_failed` | respond | the hook has returned Later or Skip, or failed |
+| `hook_results` | `keep_answers`, `keep_old_answers` | respond | the hook has answered, now or before a reorg |
+| | `postpone`, `skip`, `retry_failed`, `give_up_failed` | respond | the hook has returned Later or Skip, or failed |
 | `sending` | `begin`, `settle`, `record_late` | submit | before a POST; after it; after it, but the task is settled |
 | | `recover_stale` | daemon, confirm | attempts lost their process, or their lease ran out |
 | `outcomes` | `answered`, `delivered`, `not_there` | confirm | the verdict on a sent task |

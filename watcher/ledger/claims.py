@@ -26,7 +26,10 @@ _TAKE = (
     .values(fence=tasks.c.fence + 1, lease_until_ms=bindparam("until_ms"))
 )
 # An earlier reason stays where the release has none.
-_GIVE_BACK = IF_UNCHANGED.values(error=func.coalesce(bindparam("reason", type_=tasks.c.error.type), tasks.c.error))
+_GIVE_BACK = IF_UNCHANGED.values(
+    error=func.coalesce(bindparam("reason", type_=tasks.c.error.type), tasks.c.error),
+    hook_attempts=func.coalesce(bindparam("failures", type_=tasks.c.hook_attempts.type), tasks.c.hook_attempts),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +87,15 @@ def release(
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """A claimed task to be released, due at `retry_at`. The task's `error` becomes `reason`, unless that is None."""
+    """A claimed task to be released, due at `retry_at`.
+
+    The task's `error` becomes `reason`, and its `hook_attempts` become `failures`, unless that is None.
+    """
 
     task: OpenTask
     retry_at: RetryAt
     reason: str | None = None
+    failures: int | None = None
 
 
 def release_each(tx: Tx, items: Sequence[Release]) -> list[LostLease | None]:
@@ -108,6 +115,7 @@ def _given_back(tx: Tx, item: Release) -> dict[str, Any]:
         "due_at_ms": tx.now_ms + item.retry_at.after_ms,
         "due_block": item.retry_at.at_block,
         "reason": item.reason or None,
+        "failures": item.failures,
     }
     return if_unchanged(item.task, columns)
 

@@ -1,17 +1,21 @@
 """The verbs for results of the hook: its answer, stored once, or the reason why there is none.
 
-Invariant: a response goes from null to a value once.
+Each takes the results of many tasks, with at most five statements for all, and returns None or LostLease for each: one
+task that has changed since its claim costs no other its result. Invariant: a response goes from null to a value once.
 """
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import bindparam, func, insert
 
 from watcher.errors import LostLease
-from watcher.ledger.claims import RetryAt, release
+from watcher.ledger.claims import Release, RetryAt, release_each
 from watcher.ledger.tables import attempts, tasks
-from watcher.ledger.transitions import IF_UNCHANGED, transition
+from watcher.ledger.transitions import IF_UNCHANGED, Change, lost, transition_each
 from watcher.ledger.writer import Tx
 from watcher.state import State
-from watcher.task import Later, OpenTask, Response
+from watcher.task import OpenTask, Response
 
 _NEW_ATTEMPT = insert(attempts)
 # A stored answer stays, also if the caller's copy of the task lacks it.
@@ -21,66 +25,108 @@ _KEEP_ANSWER = IF_UNCHANGED.values(
 )
 
 
-def keep_answer(tx: Tx, task: OpenTask, response: Response) -> None:
-    """Store the hook's answer, unless the task has one already; then that one stays."""
-    _hook_attempt(tx, task, "answered", response.duration_ms, "")
-    transition(
-        tx,
-        task,
-        State.COMPUTED,
-        f"the hook answered in {response.duration_ms} ms",
-        statement=_KEEP_ANSWER,
-        answer=response.resp_message,
-        version=response.hook_version,
-        error=None,
-    )
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A task and the hook's answer to it."""
+
+    task: OpenTask
+    response: Response
 
 
-def keep_old_answer(tx: Tx, task: OpenTask) -> None:
-    """Move a task that had an answer before a reorg or a retry to `computed`; the hook does not run twice.
+@dataclass(frozen=True, slots=True)
+class Unanswered:
+    """A task and why the hook gave no answer to it; the run took `duration_ms`.
 
-    Raises LostLease if the task has no answer, or has changed since it was claimed.
+    The task is due again at `retry_at`; None: never.
     """
-    if task.response is None:
-        raise LostLease(f"task {task.task.task_index} has no answer")
-    transition(tx, task, State.COMPUTED, "it was answered before")
+
+    task: OpenTask
+    reason: str
+    duration_ms: int
+    retry_at: RetryAt | None = None
 
 
-def postpone(tx: Tx, task: OpenTask, later: Later, retry_at: RetryAt, duration_ms: int) -> None:
-    """Release a task for which the hook returned Later. This costs no attempt."""
-    _hook_attempt(tx, task, "later", duration_ms, later.reason)
-    release(tx, task, retry_at)
+def keep_answers(tx: Tx, items: Sequence[Answered]) -> list[LostLease | None]:
+    """Store each answer, unless its task has one already; then that one stays."""
+    errors = transition_each(tx, [_computed(item) for item in items], _KEEP_ANSWER)
+    results = [Unanswered(item.task, "", item.response.duration_ms) for item in items]
+    _add_attempts(tx, results, errors, "answered")
+    return errors
 
 
-def hook_failed(tx: Tx, task: OpenTask, words: str, duration_ms: int, retry_at: RetryAt | None) -> None:
-    """Release a task for which the hook failed, or move it to `failed` after the last attempt (`retry_at` is None)."""
-    _hook_attempt(tx, task, "failed", duration_ms, words)
-    failures = task.hook_attempts + 1
-    if retry_at is None:
-        why = f"the hook failed {failures} times: {words}"
-        transition(tx, task, State.FAILED, why, hook_attempts=failures, error=words)
-    else:
-        release(tx, task, retry_at, words, hook_attempts=failures)
+def _computed(item: Answered) -> Change:
+    response = item.response
+    columns = {"answer": response.resp_message, "version": response.hook_version, "error": None}
+    return Change(item.task, State.COMPUTED, f"the hook answered in {response.duration_ms} ms", columns)
 
 
-def hook_skipped(tx: Tx, task: OpenTask, reason: str, duration_ms: int) -> None:
-    """Move a task for which the hook returned Skip to `skipped`."""
-    _hook_attempt(tx, task, "skipped", duration_ms, reason)
-    transition(tx, task, State.SKIPPED, f"the hook skipped it: {reason}" if reason else "the hook skipped it")
+def keep_old_answers(tx: Tx, batch: Sequence[OpenTask]) -> list[LostLease | None]:
+    """Move tasks that had an answer before a reorg or a retry to `computed`; the hook does not run twice.
+
+    A task without an answer gets LostLease.
+    """
+    answered = [task for task in batch if task.response is not None]
+    errors = iter(transition_each(tx, [Change(task, State.COMPUTED, "it was answered before") for task in answered]))
+    return [lost(task) if task.response is None else next(errors) for task in batch]
 
 
-def _hook_attempt(tx: Tx, task: OpenTask, outcome: str, duration_ms: int, words: str) -> None:
-    tx.conn.execute(
-        _NEW_ATTEMPT,
+def postpone(tx: Tx, items: Sequence[Unanswered]) -> list[LostLease | None]:
+    """Release tasks for which the hook returned Later. This costs no attempt."""
+    errors = release_each(tx, [Release(item.task, item.retry_at or RetryAt()) for item in items])
+    _add_attempts(tx, items, errors, "later")
+    return errors
+
+
+def retry_failed(tx: Tx, items: Sequence[Unanswered]) -> list[LostLease | None]:
+    """Release tasks for which the hook failed. This costs an attempt."""
+    releases = [
+        Release(item.task, item.retry_at or RetryAt(), item.reason, item.task.hook_attempts + 1) for item in items
+    ]
+    errors = release_each(tx, releases)
+    _add_attempts(tx, items, errors, "failed")
+    return errors
+
+
+def give_up_failed(tx: Tx, items: Sequence[Unanswered]) -> list[LostLease | None]:
+    """Move tasks for which the hook failed in the last attempt to `failed`."""
+    errors = transition_each(tx, [_failed(item) for item in items])
+    _add_attempts(tx, items, errors, "failed")
+    return errors
+
+
+def _failed(item: Unanswered) -> Change:
+    failures = item.task.hook_attempts + 1
+    columns = {"hook_attempts": failures, "error": item.reason}
+    return Change(item.task, State.FAILED, f"the hook failed {failures} times: {item.reason}", columns)
+
+
+def skip(tx: Tx, items: Sequence[Unanswered]) -> list[LostLease | None]:
+    """Move tasks for which the hook returned Skip to `skipped`."""
+    errors = transition_each(tx, [Change(item.task, State.SKIPPED, _skipped(item.reason)) for item in items])
+    _add_attempts(tx, items, errors, "skipped")
+    return errors
+
+
+def _skipped(reason: str) -> str:
+    return f"the hook skipped it: {reason}" if reason else "the hook skipped it"
+
+
+def _add_attempts(tx: Tx, items: Sequence[Unanswered], errors: Sequence[LostLease | None], outcome: str) -> None:
+    """Add the attempt of each item without an error."""
+    rows = [
         {
-            "task_id": task.row_id,
+            "task_id": item.task.row_id,
             "kind": "hook",
-            "number": task.hook_attempts + 1,
-            "fence": task.fence,
-            "began_at_ms": tx.now_ms - duration_ms,
+            "number": item.task.hook_attempts + 1,
+            "fence": item.task.fence,
+            "began_at_ms": tx.now_ms - item.duration_ms,
             "ended_at_ms": tx.now_ms,
-            "duration_ms": duration_ms,
+            "duration_ms": item.duration_ms,
             "outcome": outcome,
-            "words": words,
-        },
-    )
+            "words": item.reason,
+        }
+        for item, error in zip(items, errors, strict=True)
+        if error is None
+    ]
+    if rows:
+        tx.conn.execute(_NEW_ATTEMPT, rows)
