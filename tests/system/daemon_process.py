@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.system.fork_server import Forked, fork, may_fork
+
 STOP_TIMEOUT_S = 40.0
 
 
@@ -35,7 +37,9 @@ class Done:
 class Daemon:
     """One `watcher run`, in a session of its own so that no worker of it can be left behind."""
 
-    def __init__(self, process: asyncio.subprocess.Process, manager: socket.socket, log: Path, begin: int) -> None:
+    def __init__(
+        self, process: asyncio.subprocess.Process | Forked, manager: socket.socket, log: Path, begin: int
+    ) -> None:
         self.process, self._manager, self._log, self._begin = process, manager, log, begin
         self.log_once: list[str] = []
 
@@ -94,20 +98,32 @@ class Daemon:
         self._manager.close()
 
 
-async def launch(arguments: Sequence[str], environment: Mapping[str, str], log: Path) -> Daemon:
-    """`watcher run` with these arguments, in the folder of its log."""
+async def launch(
+    arguments: Sequence[str], environment: Mapping[str, str], log: Path, *, own_interpreter: bool = False
+) -> Daemon:
+    """Start `watcher run` with these arguments, in the folder of its log.
+
+    Args:
+        arguments: what follows `watcher run`.
+        environment: all variables of the process.
+        log: the file that gets its stdout and stderr.
+        own_interpreter: start `python -m watcher` also where the process might be forked from one that has imported it.
+    """
     manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
     manager.bind("")  # an abstract address, chosen by the kernel
     manager.setblocking(False)
-    address = "@" + manager.getsockname()[1:].decode()
+    variables = {"NOTIFY_SOCKET": "@" + manager.getsockname()[1:].decode(), **environment}
     with log.open("ab") as output:
         begin = output.tell()
-        process = await asyncio.create_subprocess_exec(
+        if may_fork(variables) and not own_interpreter:
+            process = await fork(["run", *arguments], variables, log.parent, output.fileno())
+            return Daemon(process, manager, log, begin)
+        started = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "watcher", "run", *arguments,
             cwd=log.parent, stdin=asyncio.subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
-            env={"NOTIFY_SOCKET": address, **environment},
+            env=variables,
         )  # fmt: skip
-    return Daemon(process, manager, log, begin)
+    return Daemon(started, manager, log, begin)
 
 
 async def run_command(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float) -> Done:

@@ -83,11 +83,17 @@ class Rig(LedgerReading):
     # -- processes ---------------------------------------------------------------------------------------------------
 
     async def start(
-        self, *arguments: str, ready: bool = True, environment: Mapping[str, str] | None = None, **more: str
+        self,
+        *arguments: str,
+        ready: bool = True,
+        own_interpreter: bool = False,
+        environment: Mapping[str, str] | None = None,
+        **more: str,
     ) -> Daemon:
-        """`watcher run`; returns once it has said READY, or at once with `ready=False`."""
+        """Start `watcher run`, and return when it has sent READY, or at once with `ready=False`."""
         variables = {**self.environment, **(environment or {}), **more}
-        daemon = await launch(["--config", str(self.config), *arguments], variables, self.log)
+        command = ["--config", str(self.config), *arguments]
+        daemon = await launch(command, variables, self.log, own_interpreter=own_interpreter)
         self._daemons.append(daemon)
         self._stack.push_async_callback(daemon.reap)
         if ready:

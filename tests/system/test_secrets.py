@@ -272,7 +272,7 @@ async def _a_day_of_trouble(rig: Rig, node: Node, collector: Collector) -> None:
     """Two daemons, one logging text and one JSON, both all they can, while everything around them fails."""
     for log_format in ("text", "json"):
         node.mode = "500"
-        daemon = await rig.start(ready=False, WATCHER_LOG__FORMAT=log_format)
+        daemon = await rig.start(ready=False, own_interpreter=True, WATCHER_LOG__FORMAT=log_format)
         await _until_logged(rig, daemon, "daemon.waiting", 1)
         node.mode = "forward"
         rig.net.hosted.faults.add(*API_FAULTS)
