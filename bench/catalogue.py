@@ -9,6 +9,7 @@ from bench.measures.idle import Idle
 from bench.measures.ingest import Ingest
 from bench.measures.large_ledger import LargeLedger
 from bench.measures.latency import Latency
+from bench.measures.memory import Memory
 from bench.measures.slow_api import SlowApi
 from bench.measures.start import Start
 from bench.sizes import DEFAULT_CONCURRENCY, Sizes
@@ -41,15 +42,15 @@ def measures(sizes: Sizes) -> Sequence[Measure[Any]]:
             f"burst, each fsync {_FSYNC_MS:g} ms longer",
             sizes.slow_burst,
             sizes.slow_naive_burst,
-            sizes.concurrencies,
+            sizes.slow_concurrencies,
             fsync_ms=_FSYNC_MS,
             aims=_burst_aims(30.0, 20.0),
-            curves=(_burst_curve("slow-fsync", "Burst with slow fsyncs"),),
         ),
         Burst(
             "postgresql", "burst, ledger on PostgreSQL", sizes.slow_burst, sizes.naive_burst, (_MANY,), postgres=True
         ),
         SlowApi(sizes.open, sizes.open_s, (_DEFAULT, most)),
+        Memory(sizes.many),
         LargeLedger(sizes.grown),
     )
 

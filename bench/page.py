@@ -61,13 +61,13 @@ def _section(result: MeasureResult) -> str:
 
 
 def _lines(result: MeasureResult, curve: Curve) -> Mapping[str, Sequence[Point]]:
-    """Return the lines of a drawing by name; without points it is left out."""
+    """Return the lines of a drawing by name; without a line of two points it is left out."""
     lines: dict[str, list[Point]] = {}
     for side in result.sides:
         points = _series(side, curve.series) if curve.series else _figure(side, curve.figure)
         if points:
             lines.setdefault(side.line, []).extend(points)
-    return lines
+    return lines if any(len(points) > 1 for points in lines.values()) else {}
 
 
 def _series(side: SideResult, name: str) -> Sequence[Point]:

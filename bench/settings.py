@@ -6,6 +6,8 @@ from bench.program import hook
 from bench.server import USERNAME
 from bench.task_chain import CHAIN_ID, CONFIRMATIONS, TaskChain
 
+# The local API sends no transactions: without patience, each answer would be sent again after a few blocks.
+_PATIENCE_BLOCKS = 10_000
 LEDGER_FILE = "watcher.db"
 Tables = dict[str, dict[str, object]]
 
@@ -42,7 +44,12 @@ def tables(task_chain: TaskChain, choice: Choice) -> Tables:
     if choice.span_blocks:
         chain["max_span_blocks"] = choice.span_blocks
     if choice.api_url:
-        operator = {"api": "proxy", "url": choice.api_url, "username": USERNAME}
+        operator = {
+            "api": "proxy",
+            "url": choice.api_url,
+            "username": USERNAME,
+            "resolve_after_blocks": _PATIENCE_BLOCKS,
+        }
     if choice.api_url and choice.concurrency:
         operator["concurrency"] = choice.concurrency
     return {

@@ -14,8 +14,10 @@ class Sizes:
         ingest: tasks on the chain of the ingest.
         burst: tasks present at once, for the watcher; `naive_burst` for the script, whose rate is compared.
         concurrencies: [operator] concurrency of the burst's sides; DEFAULT_CONCURRENCY: not set.
-        slow_burst: tasks with slow fsyncs; `slow_naive_burst` for the script.
+        slow_concurrencies: the same for slow fsyncs.
+        slow_burst: tasks with slow fsyncs, and on PostgreSQL; `slow_naive_burst` for the script.
         singles: blocks with one task; `crowds` blocks with `crowd` tasks each.
+        many: tasks over which memory is watched.
         open: open tasks in front of the slow API, which is watched for `open_s` seconds.
         grown: sizes of the grown ledgers.
         blocks: empty blocks, and blocks with one task, of the idle measure.
@@ -26,15 +28,17 @@ class Sizes:
     burst: int = 2_000
     naive_burst: int = 500
     concurrencies: tuple[int, ...] = (DEFAULT_CONCURRENCY, 4, 32, 128)
+    slow_concurrencies: tuple[int, ...] = (DEFAULT_CONCURRENCY, 32)
     slow_burst: int = 1_000
     slow_naive_burst: int = 100
     singles: int = 40
     crowds: int = 3
     crowd: int = 100
+    many: int = 20_000
     open: int = 10_000
-    open_s: float = 8.0
+    open_s: float = 6.0
     grown: tuple[int, ...] = (10_000, 100_000, 1_000_000)
-    blocks: int = 20
+    blocks: int = 15
 
 
 FULL = Sizes()
@@ -44,10 +48,12 @@ QUICK = Sizes(
     burst=600,
     naive_burst=200,
     concurrencies=(32,),
+    slow_concurrencies=(32,),
     slow_burst=300,
     slow_naive_burst=30,
     singles=20,
     crowds=1,
+    many=1_000,
     open=1_000,
     open_s=4.0,
     grown=(10_000,),

@@ -64,7 +64,9 @@ def draw(chart: Chart, lines: Mapping[str, Sequence[Point]]) -> str:
     ys = [y for points in lines.values() for _, y in points] or [1.0]
     x_axis = _Axis(xs, _LEFT, _WIDTH - _RIGHT, log=chart.log_x)
     y_axis = _Axis(ys, _HEIGHT - _BOTTOM, _TOP, log=chart.log_y)
-    parts = [*_border(chart), *_x_ticks(x_axis), *_y_ticks(y_axis)]
+    places = sorted(set(xs))
+    x_ticks = places if chart.log_x and len(places) <= _TICKS else x_axis.ticks()
+    parts = [*_border(chart), *_x_ticks(x_axis, x_ticks), *_y_ticks(y_axis)]
     for number, (name, points) in enumerate(lines.items()):
         if len(points) == 1:
             points = [(min(xs), points[0][1]), (max(xs), points[0][1])]
@@ -94,9 +96,9 @@ def _border(chart: Chart) -> list[str]:
     ]
 
 
-def _x_ticks(axis: _Axis) -> list[str]:
+def _x_ticks(axis: _Axis, ticks: Sequence[float]) -> list[str]:
     y = _HEIGHT - _BOTTOM
-    return [f'<text x="{axis.pixel(t):.1f}" y="{y + 18}" text-anchor="middle">{_label(t)}</text>' for t in axis.ticks()]
+    return [f'<text x="{axis.pixel(t):.1f}" y="{y + 18}" text-anchor="middle">{_label(t)}</text>' for t in ticks]
 
 
 def _y_ticks(axis: _Axis) -> list[str]:
