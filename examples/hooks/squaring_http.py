@@ -25,6 +25,8 @@ class Handler(BaseHTTPRequestHandler):
     """One connection, which carries one request after another."""
 
     protocol_version = "HTTP/1.1"
+    # Head and body leave in one packet: two would wait for each other (Nagle's algorithm and delayed acknowledgements).
+    wbufsize = -1
 
     def do_POST(self) -> None:
         """Answer one task."""

@@ -32,6 +32,11 @@ class Group:
 
 group = Group()
 
+def make(): return group.respond
+def make_nothing(): return None
+def raises(): raise ValueError("no key")
+def waits(): raise ConnectionError("no route")
+
 def respond(task): return b"good"
 def no_argument(): return b""
 def two_arguments(task, other): return b""
@@ -63,11 +68,11 @@ def app_dir(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def entry_point(app_dir: Path, package: str, name: str, value: str) -> None:
+def entry_point(app_dir: Path, package: str, name: str, value: str, group: str = "avs_watcher.hooks") -> None:
     info = app_dir / f"{package}-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text(f"[avs_watcher.hooks]\n{name} = {value}\n")
+    (info / "entry_points.txt").write_text(f"[{group}]\n{name} = {value}\n")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +102,11 @@ def entry_point(app_dir: Path, package: str, name: str, value: str) -> None:
         ("good", r"is neither module:attribute nor an entry point in the group avs_watcher\.hooks"),
         ("good:", r"write it as module:attribute"),
         ("../good:respond", r"write it as module:attribute"),
-        ("good:respond()", r"write it as module:attribute"),
+        ("good:respond()", r"the factory raised TypeError: respond\(\) missing 1 required"),
+        ("good:raises()", r"the factory raised ValueError: no key \(\S*/good\.py:"),
+        ("good:make_nothing()", r"is not callable: it is of type NoneType"),
+        ("good:constant()", r"the factory is not callable: it is of type int"),
+        ("good:make(1)", r"write it as module:attribute"),
         ("", r"is neither module:attribute nor an entry point"),
     ],
 )
@@ -193,6 +202,7 @@ async def test_pool_starts_only_with_a_hook_that_loads(app_dir: Path) -> None:
         ("good:group.respond", b"grouped"),
         ("good:group.respond_async", b"grouped async"),
         ("pack.inner:respond", b"inner"),
+        ("good:make()", b"grouped"),
     ],
 )
 def test_functions_methods_and_dotted_modules_are_found(app_dir: Path, target: str, answer: bytes) -> None:
@@ -202,6 +212,16 @@ def test_functions_methods_and_dotted_modules_are_found(app_dir: Path, target: s
 def test_an_entry_point_is_found_by_its_name(app_dir: Path) -> None:
     entry_point(app_dir, "pkg_a", "my-avs", "good:respond")
     assert run_hook("my-avs", make_task(), app_dir=app_dir) == b"good"
+
+
+def test_an_entry_point_of_the_distributions_name_is_found(app_dir: Path) -> None:
+    entry_point(app_dir, "pkg_a", "my-avs", "good:respond", "avs_task_watcher.hooks")
+    assert run_hook("my-avs", make_task(), app_dir=app_dir) == b"good"
+
+
+async def test_factory_that_fails_for_a_passing_reason_is_tried_again(app_dir: Path) -> None:
+    with pytest.raises(TryLater, match="the factory raised ConnectionError: no route"):
+        await check_hook("good:waits()", app_dir)
 
 
 async def test_a_misspelt_or_ambiguous_entry_point_is_explained(app_dir: Path) -> None:

@@ -160,9 +160,10 @@ CONDITIONS: tuple[ConditionKind, ...] = (
     ),
     ConditionKind(
         HOOK_CHANGED,
-        "the hook's files have changed",
+        "the hook's code has changed",
         "A source file of the hook on the disk differs from the one that was loaded. The loaded code answers; no new "
-        "worker can start, so that a crash of the last worker stops the answers.",
+        "worker can start, so that a crash of the last worker stops the answers. Or a service names another version "
+        "than at the start; then its new code answers.",
         "Reload (SIGHUP, `systemctl reload`) to use the new code, or put the old file back (docs/hooks.md).",
         Rule("AvsWatcherHookChanged", "warning", "1m"),
     ),

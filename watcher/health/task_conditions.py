@@ -17,8 +17,8 @@ def conditions_of_tasks(seen: Observations, limits: Limits) -> dict[str, str]:
         conditions[DEADLINE] = "; ".join(_deadlines(work, limits))
     if seen.hook is not None and seen.hook.changed:
         conditions[HOOK_CHANGED] = (
-            f"the hook's files on the disk are not the code that answers ({seen.hook.changed}): "
-            "SIGHUP (systemctl reload) loads them; putting the old ones back ends this"
+            f"the hook's code has changed since it was loaded ({seen.hook.changed}): "
+            "SIGHUP (systemctl reload) accepts the new code; putting the old one back ends this"
         )
     if seen.api is not None and seen.store.held_back:
         conditions[RESTORED] = seen.store.held_back

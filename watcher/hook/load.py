@@ -1,9 +1,9 @@
 """The import of a hook by its target.
 
-A target is `module:attribute` (the attribute may be dotted) or the name of an entry point in the group
-`avs_watcher.hooks`. Loading runs the author's code, so only a worker process calls `load`. Invariant: any behaviour of
-the author's module ends as a Loaded hook, as FixConfiguration with one line that says what to change, or as TryLater if
-the system failed and not the code.
+A target is `module:attribute` (the attribute may be dotted), `module:factory()`, whose result is the hook, or the name
+of an entry point in a group of ENTRY_POINTS. Loading runs the author's code, so only a worker process calls `load`.
+Invariant: any behaviour of the author's module ends as a Loaded hook, as FixConfiguration with one line that says what
+to change, or as TryLater if the system failed and not the code.
 """
 
 import importlib
@@ -22,9 +22,9 @@ from watcher.hook.sources import SourceRecorder
 from watcher.task import Task
 from watcher.text import clean, describe, did_you_mean, location, setting
 
-ENTRY_POINTS = "avs_watcher.hooks"
+ENTRY_POINTS = ("avs_watcher.hooks", "avs_task_watcher.hooks")
 
-_MODULE_AND_ATTRIBUTE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_MODULE_AND_ATTRIBUTE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
 # Errors of the code, which time does not mend; ImportError includes a missing module, SyntaxError bad indentation.
 _LASTING = (ImportError, AttributeError, NameError, SyntaxError, TypeError, KeyboardInterrupt)
 # Errors of the system, which may pass.
@@ -64,7 +64,9 @@ def load(target: str, app_dir: str) -> Loaded:
     sys.meta_path.insert(0, recorder)
     module = _import(target, module_name, home)
     recorder.add(module)
-    function = _attribute(target, module, attribute)
+    function = _attribute(target, module, attribute.removesuffix("()"))
+    if attribute.endswith("()"):
+        function = _made(target, function, home)
     fitted = fit(function, target, f"{path}@{recorder.version}")
     return replace(fitted, new_files=recorder.take_new)
 
@@ -128,7 +130,7 @@ def fit(function: object, name: str, version: str) -> Loaded:
 def _entry_point(name: str) -> str:
     from importlib.metadata import entry_points  # It costs 20 ms, which most hooks need not pay.
 
-    entries = entry_points(group=ENTRY_POINTS)
+    entries = [entry for group in ENTRY_POINTS for entry in entry_points(group=group)]
     values = sorted({entry.value for entry in entries if entry.name == name})
     if len(values) == 1:
         return values[0].split("[")[0].replace(" ", "")
@@ -137,7 +139,7 @@ def _entry_point(name: str) -> str:
             name, f"several installed packages offer it ({clean(', '.join(values))}); name one as module:attribute"
         )
     hint = did_you_mean(name, [entry.name for entry in entries])
-    raise _problem(name, f"is neither module:attribute nor an entry point in the group {ENTRY_POINTS}{hint}")
+    raise _problem(name, f"is neither module:attribute nor an entry point in the group {ENTRY_POINTS[0]}{hint}")
 
 
 def _import(target: str, name: str, home: str) -> ModuleType:
@@ -195,6 +197,19 @@ def _attribute(target: str, module: ModuleType, path: str) -> object:
         except BaseException as error:  # noqa: BLE001  a module's __getattr__ is the author's code too
             raise _problem(target, f"looking up {path} raised {describe(error)}") from None
     return value
+
+
+def _made(target: str, factory: object, home: str) -> object:
+    """Return the hook that a factory makes."""
+    if not callable(factory):
+        raise _problem(target, f"the factory is not callable: it is of type {clean(type(factory).__name__, 100)}")
+    try:
+        return factory()
+    except BaseException as error:  # noqa: BLE001  the author's code may raise anything, SystemExit included
+        reason = f"the factory raised {describe(error, home)}"
+        if may_pass(error):
+            raise TryLater(f"{setting(target)}: {reason}") from None
+        raise _problem(target, reason) from None
 
 
 def _modules_in(folder: str) -> list[str]:

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from watcher.settings.checks import MAX_ENDPOINTS, one_line, parsed_url
 
-_IMPORT_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+_IMPORT_TARGET = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
 _ENTRY_POINT = re.compile(r"\w[\w.-]*")
 
 

@@ -55,6 +55,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("task_manager.dry_run", '"yes"', "must be true or false"),
     ("hook.target", '"no spaces:here please"', "module:attribute"),
     ("hook.target", '""', "is required"),
+    ("hook.target", '"squaring:make(1)"', "module:attribute"),
     ("hook.target", '"exec:"', "must name a program"),
     ("hook.target", '"exec:./hook.sh \'open"', "quotation mark"),
     ("hook.target", '"https://user:canary@:8000/x"', "URL 1 names no host"),
