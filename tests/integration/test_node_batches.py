@@ -1,13 +1,12 @@
 """Providers limit batches, each in its own way: what is asked is the same, in as many requests as it takes."""
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.integration.node_rig import CHAIN_ID, Answers, Relay, asking, relaying, running_chain
+from tests.integration.node_rig import CHAIN_ID, Answers, Relay, asking
 from tests.wizard import LATEST_TASK_NUM, TOPICS0
 from watcher.chain.rpc.errors import Paused
 from watcher.chain.rpc.node import Node
@@ -19,13 +18,6 @@ ADDRESS = b"\x11" * 20
 TOO_MANY = {"code": -32600, "message": "too many calls"}
 
 Refusal = Callable[[Answers, Answers], Any]
-
-
-@pytest.fixture
-async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    async with running_chain(tmp_path) as (chain, anvil), relaying(anvil.http_url) as relay:
-        await chain.mine(10)
-        yield relay
 
 
 class Later(SystemClock):

@@ -3,14 +3,13 @@
 import gzip
 import json
 import zlib
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.integration.node_rig import Answers, Relay, asking, relaying, running_chain
+from tests.integration.node_rig import Answers, Relay, asking
 from tests.wizard import TOPICS0
 from watcher.chain.rpc.errors import Overloaded, Paused, ShutOut
 from watcher.chain.rpc.node import Node
@@ -19,13 +18,6 @@ from watcher.errors import NarrowRange, RetryElsewhere
 
 ADDRESS = b"\x11" * 20
 CALLS = [b"\x01\x02\x03\x04" + index.to_bytes(32) for index in range(40)]
-
-
-@pytest.fixture
-async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    async with running_chain(tmp_path) as (chain, anvil), relaying(anvil.http_url) as relay:
-        await chain.mine(10)
-        yield relay
 
 
 def wide(node: Node) -> Any:

@@ -3,32 +3,19 @@
 import asyncio
 import copy
 import json
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.integration.node_rig import SECRET, Answers, Relay, asking, relaying, running_chain, serving, speaking
+from tests.integration.node_rig import SECRET, Answers, Relay, asking, relaying, serving, speaking
 from tests.wizard import LATEST_TASK_NUM, TOPICS0
 from watcher.chain.rpc.errors import Overloaded, Paused, ShutOut
 from watcher.chain.rpc.node import Node
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
 
 ADDRESS = b"\x11" * 20
-
-
-@pytest.fixture(scope="module")
-def anvil_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("anvil")
-
-
-@pytest.fixture
-async def relay(anvil_log: Path) -> AsyncIterator[Relay]:
-    async with running_chain(anvil_log) as (chain, anvil), relaying(anvil.http_url) as relay:
-        await chain.mine(10)
-        yield relay
 
 
 def wide(node: Node) -> Any:

@@ -1,14 +1,13 @@
 """One item of a batch that cannot be read is that item's affair: the others of the same batch are."""
 
-from collections.abc import AsyncIterator, Callable
-from pathlib import Path
+from collections.abc import Callable
 from random import Random
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from tests.integration.node_rig import Answers, Relay, asking, relaying, running_chain
+from tests.integration.node_rig import Answers, Relay, asking
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.convention.view import NoSuchView
@@ -26,13 +25,6 @@ REVERTED = {"code": 3, "message": "execution reverted: no such task", "data": "0
 LIMITED = {"code": -32005, "message": "rate limit"}
 
 Item = dict[str, Any]
-
-
-@pytest.fixture
-async def relay(tmp_path: Path) -> AsyncIterator[Relay]:
-    async with running_chain(tmp_path) as (chain, anvil), relaying(anvil.http_url) as relay:
-        await chain.mine(3)
-        yield relay
 
 
 def words_but(poison: Callable[[int], Item]) -> Callable[[Answers, Answers], Answers]:
@@ -152,7 +144,7 @@ class OneNode:
     """The endpoints as the contract asks them, of one node."""
 
     def __init__(self, node: Node) -> None:
-        self.views = node.views
+        self.views, self.clock = node.views, SystemClock()
 
 
 async def test_an_index_that_reverts_is_unread_and_its_neighbours_are_not(relay: Relay) -> None:
