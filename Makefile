@@ -93,7 +93,8 @@ sbom: setup
 	$(BIN)/uv export --quiet --frozen --no-dev --extra postgres --preview-features sbom-export --format cyclonedx1.5 -o dist/sbom.json
 
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .hypothesis .pytest_cache
+	rm -rf $(VENV) .bench .mypy_cache .ruff_cache .hypothesis .pytest_cache
+	@git worktree prune 2>/dev/null || true  # revisions of make bench-quick
 
 .PHONY: planted
 planted: setup

@@ -60,6 +60,9 @@ def main(
     except (Failed, WatcherError) as error:
         print(f"bench: {error}", file=sys.stderr)
         raise typer.Exit(1) from None
+    except KeyboardInterrupt:
+        print(f"bench: stopped; finished measures are in {file}", file=sys.stderr)
+        raise typer.Exit(130) from None
     if as_json:
         sys.stdout.write(results.to_json(done).decode())
     else:
@@ -98,10 +101,10 @@ async def _measure(
     programs = [Program(catalogue.WATCHER, Path(sys.executable))]
     if against:
         programs.append(await revision.program_at(revision.last() if against == "last" else against, _CACHE))
-    commit = machine.commit()
+    commit = machine.current_commit()
     missing = [measure for measure in selected if not _is_done(before.measures.get(measure.name), commit, sizes)]
     with tempfile.TemporaryDirectory(prefix="bench-", ignore_cleanup_errors=True) as folder:
-        rig = Rig(tuple(programs), sizes, await find_anvil(anvil), Path(folder), _CACHE, load_before)
+        rig = Rig(tuple(programs), sizes, await find_anvil(anvil), Path(folder), _CACHE, commit, load_before)
         with bars(sum(runs_of(measure, rig) for measure in missing)) as progress:
             for measure in missing:
                 before.measures[measure.name] = await run_measure(measure, rig, progress)

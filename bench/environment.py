@@ -40,7 +40,7 @@ async def node_modules_of(peer: str, cache: Path) -> Path:
         folder.mkdir(parents=True)
         for file in pinned:
             shutil.copy(file, folder)
-        await _install(peer, (npm, "ci", "--no-audit", "--no-fund", "--loglevel=error"), folder)
+        await _install(peer, (npm, "ci", "--no-audit", "--no-fund", "--fetch-retries=1", "--loglevel=error"), folder)
         _set_ready(folder, pinned)
     return folder / "node_modules"
 

@@ -34,11 +34,11 @@ def is_busy(load_average: float) -> bool:
     return load_average > LOAD_LIMIT * (os.cpu_count() or 1)
 
 
-def conditions(load_before: float) -> Conditions:
+def conditions(commit: str, load_before: float) -> Conditions:
     """Return the conditions of a measure that has just ended."""
     return Conditions(
         date=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        commit=commit(),
+        commit=commit,
         python=platform.python_version(),
         cores=os.cpu_count() or 1,
         system=f"{platform.system()} {platform.machine()}",
@@ -47,7 +47,7 @@ def conditions(load_before: float) -> Conditions:
     )
 
 
-def commit() -> str:
+def current_commit() -> str:
     """Return the abbreviated commit of the working tree, with a "+" if files differ from it; "unknown" without git."""
     head = git("rev-parse", "--short=12", "HEAD")
     return head + ("+" if is_changed() else "") if head else "unknown"

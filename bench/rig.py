@@ -17,6 +17,7 @@ class Rig:
         anvil: the binary of the local chain.
         folder: for the runs; removed afterwards.
         cache: for what later benchmarks use again: environments of peers, filled ledgers.
+        commit: of the working tree, when the benchmark began.
         load_before: the machine's load average before the first measure, which adds load of its own.
     """
 
@@ -25,6 +26,7 @@ class Rig:
     anvil: Path
     folder: Path
     cache: Path
+    commit: str = ""
     load_before: float = 0.0
 
     @property

@@ -40,7 +40,7 @@ async def run_measure(measure: Measure[Any], rig: Rig, progress: Progress) -> Me
     return MeasureResult(
         name=measure.name,
         title=measure.title,
-        conditions=machine.conditions(rig.load_before),
+        conditions=machine.conditions(rig.commit, rig.load_before),
         sizes=rig.sizes,
         seconds=round(time.monotonic() - began_s, 1),
         figures=tuple(measure.figures),

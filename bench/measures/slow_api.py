@@ -85,7 +85,10 @@ class SlowApi:
         async with local_api(_DELAY_S) as (api_url, arrivals):
             if side.program is None:
                 script = await run_script(spec_of(ground.chain, api_url, self.watched_s), folder)
-                values = {"per_s": script.tasks / script.wall_s}
+                times_s = sorted(arrivals.at_s.values())
+                if len(times_s) < 2:
+                    raise Failed(f"the script sent {len(times_s)} POSTs within {self.watched_s:g} s")
+                values = {"per_s": (len(times_s) - 1) / (times_s[-1] - times_s[0])}
                 return Sample(values, arrivals.posts, script.tasks)
             settings = tables(ground.chain, Choice(api_url, int(side.x)))
             async with daemon(side.program, settings, folder) as running:
