@@ -148,10 +148,7 @@ class Client:
 
     async def _exchange(self, body: bytes) -> _Exchange:
         exchange = _Exchange()
-        try:
-            async with asyncio.timeout(self._endpoint.timeout_s):
-                await self._slots.acquire()
-        except TimeoutError:
+        if not await self._take_slot():
             exchange.sent = False
             exchange.failure = "no free connection in time: lower the load or raise [operator] concurrency"
             return exchange
@@ -163,13 +160,20 @@ class Client:
             exchange.duration_ms = max(0, round((self._clock.monotonic_s() - began_s) * 1000))
         return exchange
 
+    async def _take_slot(self) -> bool:
+        """Wait for a free slot. Return False if there is none in time. A free slot needs no timer."""
+        if not self._slots.locked():
+            return await self._slots.acquire()
+        try:
+            async with asyncio.timeout(self._endpoint.timeout_s):
+                return await self._slots.acquire()
+        except TimeoutError:
+            return False
+
     async def _post(self, body: bytes, exchange: _Exchange) -> None:
         try:
             async with asyncio.timeout(self._endpoint.timeout_s):
-                request = httpx.Request(
-                    "POST", self._url, headers=self._headers, content=body, extensions=self._extensions
-                )
-                response = await self._http.handle_async_request(request)
+                response = await self._http.handle_async_request(self._request(body))
                 try:
                     exchange.status, exchange.headers = response.status_code, response.headers
                     await self._read(response, exchange)
@@ -182,6 +186,15 @@ class Client:
             cause = (exc.__cause__ or exc) if isinstance(exc, httpx.HTTPError) else exc
             exchange.sent = not isinstance(cause, _NEVER_CONNECTED)
             exchange.failure = exchange.failure or self._reason(cause)
+
+    def _request(self, body: bytes) -> httpx.Request:
+        """Return the POST with the prepared headers: with `stream`, httpx derives none of them for each request."""
+        request = httpx.Request(
+            "POST", self._url, headers=self._headers, stream=httpx.ByteStream(body), extensions=self._extensions
+        )
+        request.headers.encoding = "ascii"  # else httpx tries it on all headers again for each of them
+        request.read()
+        return request
 
     async def _read(self, response: httpx.Response, exchange: _Exchange) -> None:
         limit_bytes = self._endpoint.body_limit_bytes

@@ -18,7 +18,7 @@ from watcher.task import Sent
 
 # Attempts are begun for what the slots take within this time, so that no slot waits for the ledger. A crash leaves
 # each of them to the chain to resolve, so they are few, and one at least.
-_AHEAD_S = 0.05
+_AHEAD_S = 0.1
 _AHEAD_MOST = 64
 # An attempt is sent within this time or not at all: its lease must outlast the request (`SubmitPlan.lease_ms`).
 _BEGUN_S = 30.0
