@@ -140,14 +140,14 @@ class Accepted:
 
     tx_hash: bytes | None = None
     sig_hash: bytes | None = None
-    words: str = ""
+    reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """The answer is certainly not accepted. `endpoint`: the API refuses us (401, 403, 404), not the task."""
 
-    words: str
+    reason: str
     code: int | None = None
     endpoint: bool = False
     retry_after_s: float | None = None
@@ -157,7 +157,7 @@ class Refused:
 class Unknown:
     """The answer may or may not be accepted: time-out, reset, 5xx, unreadable reply. Only the chain resolves it."""
 
-    why: str
+    reason: str
     retry_after_s: float | None = None
 
 
@@ -174,9 +174,9 @@ class Sent:
     duration_ms: int
 
     @property
-    def words(self) -> str:
+    def reason(self) -> str:
         """Return the message of the API, or why there is no usable reply."""
-        return self.outcome.why if isinstance(self.outcome, Unknown) else self.outcome.words
+        return self.outcome.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +234,7 @@ class WouldRevert:
     """
 
     at: Header
-    words: str
+    reason: str
     park: bool
 
 

@@ -89,7 +89,7 @@ class Redactor:
     of basic authentication. A secret shorter than 4 characters is hidden as a whole word only.
     """
 
-    __slots__ = ("_forms", "_longest", "_words")
+    __slots__ = ("_forms", "_longest", "_secrets")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._forms: frozenset[str] = frozenset()
@@ -101,7 +101,7 @@ class Redactor:
         # The longest first, or a prefix would leave the rest in sight.
         ordered = sorted(self._forms, key=len, reverse=True)
         self._longest = max(map(len, ordered), default=0)
-        self._words = re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
+        self._secrets = re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
 
     def __call__(self, text: str) -> str:
         """Return `text` on one line of at most `TEXT_LIMIT_CHARS` characters, without secrets."""
@@ -117,8 +117,8 @@ class Redactor:
     def hide(self, text: str) -> str:
         """Return `text` of any length without secrets. Line breaks stay."""
         text = _AUTHORIZATION.sub(rf"\1\2{HIDDEN}", text)
-        if self._words is not None:
-            text = self._words.sub(HIDDEN, text)
+        if self._secrets is not None:
+            text = self._secrets.sub(HIDDEN, text)
         return hide_urls(text)
 
     def __repr__(self) -> str:

@@ -161,7 +161,7 @@ async def test_explain_names_the_password_when_the_api_refuses_us(ledger: Ledger
     await ledger.admit()
     await ledger._compute()
     ledger.clock.at_ms += 60_000
-    api = daemon((API, f"refuses us ({WRONG_PASSWORD.words})"), next_probe_s=12.0)
+    api = daemon((API, f"refuses us ({WRONG_PASSWORD.reason})"), next_probe_s=12.0)
     for index, state in enumerate((State.BLOCKED, State.COMPUTED)):
         assert await ledger.state(index) == state
         cause = await explained(ledger, index, daemon=api)

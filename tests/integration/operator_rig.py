@@ -191,7 +191,7 @@ async def send_once(url: str, **changes: Any) -> Sent:
 def certainly_not_sent(sent: Sent) -> bool:
     return (
         isinstance(sent.outcome, Refused)
-        and sent.outcome.words.startswith("not sent: ")
+        and sent.outcome.reason.startswith("not sent: ")
         and not sent.outcome.endpoint
         and sent.http_status is None
     )

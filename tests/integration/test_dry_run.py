@@ -153,7 +153,7 @@ async def test_answer_is_due_at_the_next_block_when_refused_for_now() -> None:
         await respond(rig.net, WIZARD, 0, block)
         (verdict,) = await rig.resolve(open_tasks)
         assert isinstance(verdict, WouldRevert)
-        assert (verdict.park, verdict.words.startswith("not sent yet: ")) == (False, True)
+        assert (verdict.park, verdict.reason.startswith("not sent yet: ")) == (False, True)
 
 
 async def test_dry_run_finds_a_new_aggregator() -> None:

@@ -116,7 +116,7 @@ async def test_refused_connection_is_certainly_not_sent() -> None:
         sent = await send_once(f"http://127.0.0.1:{free.getsockname()[1]}")
     assert certainly_not_sent(sent), sent
     assert isinstance(sent.outcome, Refused)
-    assert "refused" in sent.outcome.words
+    assert "refused" in sent.outcome.reason
 
 
 async def test_unknown_host_is_certainly_not_sent() -> None:
@@ -218,7 +218,7 @@ async def test_wrong_password_blocks_the_endpoint_and_is_not_tried_again() -> No
         outcome = (await send_once(api.url)).outcome
         assert isinstance(outcome, Refused)
         assert outcome.endpoint
-        assert "password" in outcome.words
+        assert "password" in outcome.reason
         assert len(api.seen) == 1
 
 

@@ -158,6 +158,6 @@ async def test_certificate_that_does_not_hold_is_certainly_not_sent(
         sent = await send_once(api.url, ca_file=tmp_path / "ca.pem" if trusted else None)
         assert certainly_not_sent(sent), sent
         assert isinstance(sent.outcome, Refused)
-        assert "certificate" in sent.outcome.words
-        assert ("expired" in sent.outcome.words) == (certificate is EXPIRED)
+        assert "certificate" in sent.outcome.reason
+        assert ("expired" in sent.outcome.reason) == (certificate is EXPIRED)
         assert not api.seen

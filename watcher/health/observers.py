@@ -184,11 +184,11 @@ class Observer:
         outcome = _outcome(sent)
         self._metrics.sent(outcome, sent.duration_ms / 1000)
         match sent.outcome:
-            case Refused(words=reason, endpoint=True):
+            case Refused(reason=reason, endpoint=True):
                 self._apis[name] = ApiSeen(refuses=True, reason=self._redact(reason), used=True)
-            case Refused(words=reason) if outcome == "not_sent" or sent.http_status == _TOO_MANY_REQUESTS:
+            case Refused(reason=reason) if outcome == "not_sent" or sent.http_status == _TOO_MANY_REQUESTS:
                 self._api_failed(reason, name)
-            case Unknown(why=reason):
+            case Unknown(reason=reason):
                 self._api_failed(reason, name)
             case _:  # also a refusal of this very task: the API is there and takes our requests
                 self._apis[name] = ApiSeen(used=True)

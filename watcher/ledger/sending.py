@@ -204,10 +204,10 @@ def _claims(outcome: Outcome) -> tuple[bytes | None, bytes | None]:
 def _state_after(outcome: Outcome) -> tuple[State, str]:
     match outcome:
         case Accepted():
-            return State.ACCEPTED, outcome.words or "accepted"
+            return State.ACCEPTED, outcome.reason or "accepted"
         case Refused(endpoint=True):
-            return State.BLOCKED, outcome.words
+            return State.BLOCKED, outcome.reason
         case Refused():
-            return State.WAITING, outcome.words
+            return State.WAITING, outcome.reason
         case Unknown():
-            return State.UNKNOWN, outcome.why
+            return State.UNKNOWN, outcome.reason

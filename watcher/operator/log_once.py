@@ -66,7 +66,7 @@ class LogOnce:
                 "operator.circuit_opened: the API refuses requests or cannot be reached; sending there stops",
                 api=route.api,
                 cause="refused" if api_replied(sent) else "unreachable",
-                reason=sent.words,
+                reason=sent.reason,
                 retry_s=round(route.circuit.wait_s(), 1),
             )
         elif not was_closed and route.circuit.closed:
@@ -83,7 +83,7 @@ class LogOnce:
         logger.warning(
             "operator.unreachable: the API cannot be reached (further attempts are not logged)",
             api=api,
-            reason=sent.words,
+            reason=sent.reason,
         )
         return False
 
@@ -104,7 +104,7 @@ class LogOnce:
                 "task.not_accepted: the API did not accept the answer, or its reply is missing or unclear",
                 **fields,
                 state=str(state),
-                reason=sent.words,
+                reason=sent.reason,
             )
             return
         if warning is not None:

@@ -72,7 +72,7 @@ def classify(
     if isinstance(reply, Success):
         return False, "not the operator API: it returns a result for a method that does not exist; check [operator] url"
     match parse(http_status, headers, body, request_id, redact=redact):
-        case Refused(words=reason) | Unknown(why=reason):
+        case Refused(reason=reason) | Unknown(reason=reason):
             return False, reason
         case _:
             return False, f"HTTP {http_status} is not a reply to a probe: check [operator] url"

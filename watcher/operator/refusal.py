@@ -64,7 +64,7 @@ _UNKNOWN_STATUS = frozenset({408, 409, 499})
 
 def stubborn(outcome: Outcome) -> bool:
     """Return True for a refusal that only a person can end: retry it rarely."""
-    return isinstance(outcome, Refused) and outcome.words.startswith(STUBBORN_MARK)
+    return isinstance(outcome, Refused) and outcome.reason.startswith(STUBBORN_MARK)
 
 
 def by_status(status: int, retry_after_s: float | None) -> Refused | None:

@@ -233,7 +233,7 @@ def _with_error(refused: Refused, reply: Reply, redact: Callable[[str], str]) ->
     """Add the code and text of a JSON-RPC error to a refusal by status."""
     if not isinstance(reply, Failure):
         return refused
-    reason = f"{refused.words} ({one_line(redact(reply.message), 120)})"
+    reason = f"{refused.reason} ({one_line(redact(reply.message), 120)})"
     return Refused(reason[:REASON_LIMIT_CHARS], reply.code, refused.endpoint, refused.retry_after_s)
 
 

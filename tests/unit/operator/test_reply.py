@@ -54,7 +54,7 @@ def test_malformed_hash_is_accepted_without_it_and_says_so(tx_hash: object) -> N
     outcome = of(200, ok({"tx_hash": tx_hash, "sig_hash": "0X" + SIG.hex()}))
     assert isinstance(outcome, Accepted)
     assert (outcome.tx_hash, outcome.sig_hash) == (None, SIG)
-    assert outcome.words.startswith("tx_hash is not a 32-byte hash")
+    assert outcome.reason.startswith("tx_hash is not a 32-byte hash")
 
 
 @pytest.mark.parametrize("request_id", ["8", 8, 0, None, "07", " 7", 7.5, True, [7], {}, "0x7"])
@@ -83,7 +83,7 @@ def test_already_finished_is_no_failure_whatever_status_and_code(status: int, co
     text = f"failed to call req: The task 0x{SIG.hex()} Already Finished: 0x{TX.hex()}"
     outcome = of(status, error(text, code, 0))
     assert isinstance(outcome, Accepted)
-    assert (outcome.tx_hash, outcome.sig_hash, outcome.words) == (TX, SIG, text)
+    assert (outcome.tx_hash, outcome.sig_hash, outcome.reason) == (TX, SIG, text)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_already_finished_is_no_failure_whatever_status_and_code(status: int, co
     ],
 )
 def test_refusal_that_names_a_finished_task_is_accepted(text: str) -> None:
-    assert of(400, error(text)) == Accepted(words=text)
+    assert of(400, error(text)) == Accepted(reason=text)
     assert isinstance(of(400, text.encode()), Accepted)
 
 
@@ -106,7 +106,7 @@ def test_other_errors_are_refused_and_kept_in_words(status: int, code: object) -
     outcome = of(status, error("failed to call alert: create sig task failed: dial failed", code))
     assert isinstance(outcome, Refused)
     assert not outcome.endpoint
-    assert "dial failed" in outcome.words
+    assert "dial failed" in outcome.reason
     assert outcome.code == (code if isinstance(code, int) and code < 2**63 else 2 if code == "2" else None)
 
 
@@ -142,7 +142,7 @@ def test_refusals_of_ourselves_block_the_endpoint(status: int, body: bytes) -> N
     assert isinstance(outcome, Refused)
     assert outcome.endpoint
     assert outcome.retry_after_s == 3
-    assert f"HTTP {status}" in outcome.words
+    assert f"HTTP {status}" in outcome.reason
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_wrong_api_or_avs_blocks_the_endpoint(status: int, code: int, text: str)
     assert isinstance(outcome, Refused)
     assert outcome.endpoint
     assert outcome.code == code
-    assert text in outcome.words
+    assert text in outcome.reason
 
 
 @pytest.mark.parametrize("status", [413, 414, 425, 429])
@@ -220,7 +220,7 @@ def test_error_of_any_shape_is_an_error_even_beside_a_result(given_error: object
     body = json.dumps({"id": "7", "error": given_error, "result": {"tx_hash": ZERO}}).encode()
     outcome = of(200, body)
     assert isinstance(outcome, Refused)
-    assert "busy" in outcome.words
+    assert "busy" in outcome.reason
 
 
 def test_lone_surrogates_and_controls_come_out_as_storable_words() -> None:
@@ -232,7 +232,7 @@ def test_secrets_are_hidden_before_words_are_cut() -> None:
     body = error("x" * (REASON_LIMIT_CHARS - 8) + "hunter2-secret")
     outcome = parse(400, {}, body, ID, redact=lambda text: text.replace("hunter2-secret", "***"))
     assert isinstance(outcome, Refused)
-    assert "hunter" not in outcome.words
+    assert "hunter" not in outcome.reason
 
 
 @pytest.mark.parametrize(

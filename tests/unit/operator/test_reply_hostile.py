@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tests.fuzzing import fuzzed
 from watcher.operator.refusal import REASON_LIMIT_CHARS
 from watcher.operator.reply import RETRY_AFTER_LIMIT_S, parse
-from watcher.task import Accepted, Outcome, Unknown
+from watcher.task import Accepted, Outcome
 from watcher.text import one_line
 
 TX = bytes(range(1, 33))
@@ -69,7 +69,7 @@ def test_ten_thousand_damaged_answers_are_each_one_outcome() -> None:
 
 
 def check(outcome: Outcome) -> None:
-    message = outcome.why if isinstance(outcome, Unknown) else outcome.words
+    message = outcome.reason
     assert len(message) <= REASON_LIMIT_CHARS
     assert not CONTROLS.search(message)
     assert message.encode("utf-8").decode() == message
