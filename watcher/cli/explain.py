@@ -17,6 +17,7 @@ from watcher.ledger.story import source_record, task_records
 from watcher.report.payload import Decoder, Payload
 from watcher.report.story import Story, duration_text, tell
 from watcher.settings.model import Settings
+from watcher.state import ENDED
 from watcher.text import escape, one_line
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ def tell_stories(settings: Settings, index: int) -> list[Story]:
             cause_of(evidence),
             decoder,
             evidence.now_ms,
-            unknown=escape(evidence.daemon.missing),
+            unknown="" if evidence.row.state in ENDED else escape(evidence.daemon.missing),
         )
         for evidence in _evidence(settings, index)
     ]
@@ -69,14 +70,15 @@ def tell_stories(settings: Settings, index: int) -> list[Story]:
 
 def _evidence(settings: Settings, index: int) -> "list[Evidence]":
     from watcher.health.cause.evidence import Evidence
-    from watcher.health.readyz import read_daemon
+    from watcher.health.readyz import NOT_ASKED, read_daemon
 
     with ledger(settings) as (reader, source_id):
         records = reader.read_now(task_records, source_id, index)
         source = reader.read_now(source_record, source_id)
     url = parse_url(settings.ledger.url)
     chain_id, address = settings.chain.chain_id, settings.task_manager.address
-    daemon = read_daemon(settings.http.address, chain_id, address)
+    is_open = any(record.task.state not in ENDED for record in records)
+    daemon = read_daemon(settings.http.address, chain_id, address) if is_open else NOT_ASKED
     return [
         Evidence(
             record,
@@ -119,9 +121,9 @@ def _print(story: Story, console: PlainConsole) -> None:
     for label, value in _lines(story):
         grid.add_row(label, value)
     console.print(grid)
-    console.print(_timeline(story))
+    console.print("", _timeline(story), sep="\n")
     if story.attempts:
-        console.print(_attempts(story))
+        console.print("", _attempts(story), sep="\n")
 
 
 def _lines(story: Story) -> Iterator[tuple[str, str]]:

@@ -175,7 +175,7 @@ def _print(summary: Summary) -> None:
     cases = sorted(summary.kept, key=lambda replayed: replayed.task_index)[:_PRINTED]
     for case in cases:
         console.print(f"task {case.task_index}: {headline(case)}", soft_wrap=True)
-        for line in sides(case).splitlines():
-            console.print(one_line(line, _VALUE_LIMIT_CHARS), soft_wrap=True)
+        for name, text in sides(case):
+            console.print(f"{name:>23}  {one_line(text, _VALUE_LIMIT_CHARS)}", soft_wrap=True)
     if summary.differences > len(cases):
         console.print(f"and {summary.differences - len(cases)} more; --json and --markdown show them")

@@ -63,13 +63,13 @@ def task_records(conn: Connection, source_id: int, index: int) -> list[TaskRecor
 def source_record(conn: Connection, source_id: int) -> SourceRecord:
     """Return the facts of a source that its waiting tasks share."""
     newest = select(func.max(attempts.c.id)).scalar_subquery()
-    rows = conn.execute(
-        select(attempts)
-        .join(tasks, tasks.c.id == attempts.c.task_id)
-        # `+ 0` avoids the index: SQLite would read every task of the source instead of the newest attempts.
-        .where(attempts.c.id > newest - _RECENT_LIMIT, tasks.c.source_id + 0 == source_id)
-        .order_by(attempts.c.id.desc())
+    recent = conn.execute(
+        select(attempts).where(attempts.c.id > newest - _RECENT_LIMIT).order_by(attempts.c.id.desc())
     ).all()
+    # Not joined: SQLite would read every task of the source instead of those of the newest attempts.
+    ids = {row.task_id for row in recent}
+    own = set(conn.execute(select(tasks.c.id).where(tasks.c.id.in_(ids), tasks.c.source_id == source_id)).scalars())
+    rows = [row for row in recent if row.task_id in own]
     return SourceRecord(
         queries.cursor(conn, source_id),
         held_to(conn, source_id),

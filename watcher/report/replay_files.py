@@ -70,7 +70,8 @@ def _case(replayed: Replayed) -> str:
     begin = f'<testcase classname="replay" name="task {replayed.task_index}" time="{seconds:.3f}"'
     if replayed.counts:
         message = quoteattr(_xml(headline(replayed)))
-        return f"{begin}><failure message={message}>{escape(_xml(sides(replayed)))}</failure></testcase>\n"
+        text = "\n".join(f"{name}: {value}" for name, value in sides(replayed))
+        return f"{begin}><failure message={message}>{escape(_xml(text))}</failure></testcase>\n"
     if replayed.result is Result.NEW:
         return f'{begin}><skipped message="not answered before"/></testcase>\n'
     return f"{begin}/>\n"
@@ -93,10 +94,12 @@ def headline(replayed: Replayed) -> str:
     return f"{replayed.result}, and answered before" + (f": {reason}" if reason else "")
 
 
-def sides(replayed: Replayed) -> str:
-    """Return the answers of a task, a line for each."""
-    answers = (("recorded", replayed.recorded), ("accepted", replayed.accepted), ("new", replayed.answer))
-    return "\n".join(f"{name:>8}  {answer.text}" for name, answer in answers if answer is not None)
+def sides(replayed: Replayed) -> list[tuple[str, str]]:
+    """Return the answers of a task, each with its name; an answer that was recorded and accepted is there once."""
+    before = [("recorded", replayed.recorded), ("accepted", replayed.accepted)]
+    if replayed.recorded == replayed.accepted:
+        before = [("recorded and accepted", replayed.recorded)]
+    return [(name, answer.text) for name, answer in (*before, ("new", replayed.answer)) if answer is not None]
 
 
 def markdown(summary: Summary) -> Iterator[str]:
