@@ -3,13 +3,14 @@
 The rig appends lines, the victim only reads them. The same lines always make the same blocks with the same hashes.
 """
 
+import asyncio
 import json
 import os
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from tests.simulation.chain import Chain
+from tests.simulation.chain import Block, Chain
 
 TASKS = 20
 WINDOW_BLOCKS = 50_000
@@ -34,9 +35,14 @@ class Ground:
 
     def __init__(self, folder: Path) -> None:
         self.span_limit = 1_000
+        self.states: dict[bytes, Block] = {}
         self._chain = Chain(Random(0), WINDOW_BLOCKS, FINALITY_BLOCKS, 0)
         self._path = folder / "chain"
         self._read_bytes = 0
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return asyncio.get_running_loop()
 
     @property
     def chain(self) -> Chain:

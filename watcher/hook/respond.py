@@ -12,6 +12,7 @@ from loguru import logger
 from watcher.backoff import doubled_s, spread_s
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, LostLease, TryLater
+from watcher.hook.pace import Pace
 from watcher.inflight import InFlight
 from watcher.ledger import claims, hook_results, queries
 from watcher.ledger.claims import Release, RetryAt
@@ -28,8 +29,9 @@ _RETRY_MAX_S = 300.0
 _UNAVAILABLE_S = 5.0
 # Reasons of releases that are logged at WARNING before a hook runs again.
 _REASONS_LOGGED = 20
-# Tasks claimed per worker, so that a fast hook never waits for the ledger.
+# Tasks claimed per worker, so that the hook never waits for the ledger; more while it is quick.
 _AHEAD = 8
+_AHEAD_LIMIT = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,17 +63,21 @@ class Respond:
         self._unavailable = Once(_REASONS_LOGGED)
         self._skipped = LineBudget(clock.monotonic_s)
         self._more_skipped = Once()
-        self._in_flight = InFlight(plan.workers * _AHEAD)
-        # Claim at least half of what fits: claims one by one would keep the ledger busy instead of the workers.
-        self._least_room = plan.workers * _AHEAD // 2
+        self._workers = plan.workers
+        self._in_flight = InFlight(plan.workers * _AHEAD_LIMIT)
+        self._pace = Pace()
 
     async def step(self) -> float:
         """Claim as many tasks as there is room for and start the hook on them. Return the seconds to the next step."""
-        room = self._in_flight.room
-        if room < self._least_room:
-            await self._in_flight.wait_for_room(self._plan.idle_s, self._least_room)
+        ahead = max(_AHEAD, min(_AHEAD_LIMIT, self._pace.group_size))
+        unused = self._workers * (_AHEAD_LIMIT - ahead)
+        room = self._in_flight.room - unused
+        # Claim at least half of what fits: claims one by one would keep the ledger busy instead of the workers.
+        least = self._workers * ahead // 2
+        if room < least:
+            await self._in_flight.wait_for_room(self._plan.idle_s, unused + least)
             return 0
-        lease_ms = int((self._plan.timeout_s * (_AHEAD + 1) + 60) * 1000)
+        lease_ms = int((self._plan.timeout_s * (ahead + 1) + 60) * 1000)
         claimed = await self._ledger.write(
             claims.claim, self._ledger.source_id, [State.READY], room, lease_ms, self._ledger.held_to_block
         )
@@ -118,6 +124,7 @@ class Respond:
         duration_ms = self._since_ms(began_s)
         match verdict:
             case Response():
+                self._pace.add(verdict.duration_ms * 1000)
                 await self._ledger.write_item(hook_results.keep_answers, Answered(open_task, verdict))
             case Skip(reason):
                 await self._ledger.write_item(hook_results.skip, Unanswered(open_task, reason, duration_ms))
