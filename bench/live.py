@@ -9,6 +9,7 @@ import asyncio
 import base64
 import json
 import os
+import re
 import signal
 import statistics
 import sys
@@ -34,6 +35,7 @@ _WINDOW_BLOCKS = 100_000
 _ARRIVAL_TIMEOUT_S = 20
 _QUIET_S = 0.4  # after a block: every stage has come to rest
 _CREATION_GAS = 3_000_000
+_STEP = re.compile(r"task\.step: .* step=(?P<step>\w+) ms=(?P<ms>[\d.]+) total_ms=(?P<total_ms>[\d.]+)")
 
 Counts = Mapping[str, float]
 
@@ -79,7 +81,7 @@ class Daemon:
         return counts
 
 
-async def measure(chain: Chain, url: str, folder: Path, blocks: int, tasks: int, level: str) -> Result:
+async def measure(chain: Chain, url: str, folder: Path, blocks: int, tasks: int, *, trace: bool) -> Result:
     """Return what `blocks` empty blocks and `tasks` blocks with one task each cost.
 
     Args:
@@ -88,15 +90,15 @@ async def measure(chain: Chain, url: str, folder: Path, blocks: int, tasks: int,
         folder: for the ledger.
         blocks: the number of empty blocks.
         tasks: the number of blocks with a task.
-        level: the level of the daemon's log.
+        trace: log the steps of each task, which costs time.
     """
     manager, arrivals = await deploy(chain, await roles_of(chain), _WINDOW_BLOCKS), Arrivals()
     await chain.mine(3)
     async with AsyncExitStack() as stack:
         api_url = await stack.enter_async_context(_api(arrivals))
         await stack.enter_async_context(_raw_socket(url, manager, arrivals))
-        toml = _toml(url, manager, api_url, folder / "watcher.db", level)
-        daemon = await stack.enter_async_context(_daemon(toml, folder))
+        toml = _toml(url, manager, api_url, folder / "watcher.db")
+        daemon = await stack.enter_async_context(_daemon(toml, folder, trace=trace))
         for number in range(3):  # the first task meets cold connections and workers
             await _one_task(chain, manager, arrivals, number)
         idle = await _cost(daemon, tasks, lambda _number: asyncio.sleep(0))
@@ -183,14 +185,14 @@ async def _raw_socket(url: str, manager: TaskManager, arrivals: Arrivals) -> Asy
 
 
 @asynccontextmanager
-async def _daemon(toml: str, folder: Path) -> AsyncIterator[Daemon]:
+async def _daemon(toml: str, folder: Path, *, trace: bool) -> AsyncIterator[Daemon]:
     """Run the daemon until it is ready; stop it at the end."""
     file = folder / "watcher.toml"
     file.write_text(toml)
     environment = {**os.environ, "WATCHER_OPERATOR__PASSWORD": _PASSWORD, "NO_COLOR": "1"}
     with (folder / "daemon.log").open("wb") as log:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.live_child", str(file)),
+            *(sys.executable, "-m", "bench.live_child", str(file), *(["--trace"] if trace else [])),
             stdout=asyncio.subprocess.PIPE,
             stderr=log,
             env=environment,
@@ -208,7 +210,7 @@ async def _daemon(toml: str, folder: Path) -> AsyncIterator[Daemon]:
         await process.wait()
 
 
-def _toml(url: str, manager: TaskManager, api_url: str, ledger: Path, level: str) -> str:
+def _toml(url: str, manager: TaskManager, api_url: str, ledger: Path) -> str:
     return f"""\
 [chain]
 rpc_urls = ["{url}", "{url.replace("http", "ws", 1)}"]
@@ -231,7 +233,6 @@ url = "sqlite:///{ledger}"
 [http]
 listen = ""
 [log]
-level = "{level}"
 format = "text"
 """
 
@@ -239,23 +240,29 @@ format = "text"
 def main(
     blocks: Annotated[int, typer.Option(min=1, help="Empty blocks.")] = 20,
     tasks: Annotated[int, typer.Option(min=1, help="Blocks with one task each.")] = 20,
-    level: Annotated[str, typer.Option(help="Level of the daemon's log.")] = "info",
-    log_to: Annotated[Path | None, typer.Option(help="Copy the daemon's log to this file.")] = None,
+    trace: Annotated[bool, typer.Option("--trace", help="Trace each task, and print where its time goes.")] = False,
 ) -> None:
     """Measure latency and cost of the live path."""
 
     async def run(folder: Path) -> Result:
         async with anvil_chain(None, folder) as (chain, url):
-            return await measure(chain, url, folder, blocks, tasks, level)
+            return await measure(chain, url, folder, blocks, tasks, trace=trace)
 
-    with tempfile.TemporaryDirectory(prefix="bench-live-") as name:
-        folder, before = Path(name), Path.cwd()
-        try:
-            result = asyncio.run(run(folder))
-        finally:
-            if log_to is not None and (folder / "daemon.log").exists():
-                (before / log_to).write_bytes((folder / "daemon.log").read_bytes())
-    result.show()
+    with tempfile.TemporaryDirectory(prefix="bench-live-") as folder:
+        result = asyncio.run(run(Path(folder)))
+        result.show()
+        show_steps((Path(folder) / "daemon.log").read_text())
+
+
+def show_steps(log: str) -> None:
+    """Print the median time of each step in a daemon's log, in the order of the steps."""
+    steps: dict[str, list[tuple[float, float]]] = {}
+    for line in log.splitlines():
+        if match := _STEP.search(line):
+            steps.setdefault(match["step"], []).append((float(match["ms"]), float(match["total_ms"])))
+    for step, times in steps.items():
+        of_step, total = (statistics.median(values) for values in zip(*times, strict=True))
+        print(f"{step:>18}  {of_step:6.1f} ms  {total:6.1f} ms since the push, {len(times)} tasks")
 
 
 if __name__ == "__main__":

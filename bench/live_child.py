@@ -61,7 +61,7 @@ async def _main(file: Path) -> None:
     settings = load.load(file)
     log.set_up(settings.log.level, settings.log.format, Redactor(settings.secrets()))
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _snapshot)
-    await Daemon(settings, config=file).run()
+    await Daemon(settings, config=file, trace="--trace" in sys.argv).run()
 
 
 if __name__ == "__main__":

@@ -48,7 +48,7 @@ class Admit:
         if self._contract.proves_tasks:
             await self._prove(tasks, at, cursor.final_block)
         else:
-            await self._ledger.write(outcomes.admitted, tasks, at, proved=False)
+            await self._admit(tasks, at, proved=False)
         return 0 if len(tasks) == _BATCH else self._idle_s
 
     async def _prove(self, tasks: Sequence[OpenTask], at: Header, final_block: int) -> None:
@@ -63,11 +63,15 @@ class Admit:
                 proved.append(task)
             else:
                 doubtful.append((task, reading[0]))
-        await self._ledger.write(outcomes.admitted, proved, at)
+        await self._admit(proved, at)
         if doubtful:
             await self._doubt(doubtful, at, final_block)
         if unread:
             await self._postpone(unread, at)
+
+    async def _admit(self, tasks: Sequence[OpenTask], at: Header, *, proved: bool = True) -> None:
+        await self._ledger.write(outcomes.admitted, tasks, at, proved=proved)
+        self._source.trace.step("admitted", [task.task.task_index for task in tasks])
 
     async def _postpone(self, unread: Sequence[tuple[OpenTask, Unread]], at: Header) -> None:
         """Read these again at the next block: a reading that fails proves nothing."""

@@ -73,7 +73,7 @@ class Confirm:
         self._absence = AbsenceRule(source.ledger, source.clock, quorum)
         self._expiry = Expiry(source, self._absence, dry_run)
         self._search = EventSearch(source.ledger, source.clock)
-        self._lines = OutcomeLines(source.clock)
+        self._lines = OutcomeLines(source.clock, source.trace)
         self._reviewed_s: float | None = None
 
     async def step(self) -> float:

@@ -8,6 +8,7 @@ from watcher.chain.task_lines import TaskLines, fields, summary
 from watcher.clock import Clock
 from watcher.state import State
 from watcher.task import Header, OpenTask, Responded
+from watcher.trace import Trace
 
 Answered = Sequence[tuple[OpenTask, Responded]]
 
@@ -15,12 +16,14 @@ Answered = Sequence[tuple[OpenTask, Responded]]
 class OutcomeLines:
     """One line for each task and outcome, within the bound of `TaskLines`."""
 
-    def __init__(self, clock: Clock) -> None:
+    def __init__(self, clock: Clock, trace: Trace | None = None) -> None:
+        self._trace = trace or Trace()
         self._landed, self._other = TaskLines(clock), TaskLines(clock)
         self._final, self._held_again = TaskLines(clock), TaskLines(clock)
 
     def landed(self, moved: Sequence[OpenTask], answered: Answered) -> None:
         """Log the tasks in `moved` that the chain shows our response to; `answered` holds the events."""
+        self._trace.step("landed", [task.task.task_index for task in moved])
         events = {task.row_id: event for task, event in answered}
         shown, more = self._landed.split(moved)
         for task in shown:
@@ -58,6 +61,7 @@ class OutcomeLines:
 
     def final(self, moved: Sequence[OpenTask], at: Header) -> None:
         """Log the tasks whose response is in a final block; `at` is that or a later final block."""
+        self._trace.step("final", [task.task.task_index for task in moved])
         shown, more = self._final.split(moved)
         for task in shown:
             logger.info(

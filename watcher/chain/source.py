@@ -12,6 +12,7 @@ from watcher.ledger import queries
 from watcher.ledger.source import Cursor
 from watcher.ledger.store import Ledger
 from watcher.task import Header
+from watcher.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class Source:
     window_blocks: int | None = None
     numbering: Numbering = OWN_BLOCKS
     pace: Pace = field(default_factory=Pace)
+    trace: Trace = field(default_factory=Trace)
 
     async def cursor(self) -> Cursor:
         """Return the ledger's marks on the chain: cursor, head and final block."""

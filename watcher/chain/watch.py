@@ -128,6 +128,7 @@ class Watch:
         new = await self._ledger.write(
             ingest.record, self._ledger.source_id, tasks, responses, page.last, head.number, head.l1_block
         )
+        self._source.trace.step("seen", [task.task_index for task in new], self._looked_s)
         self._lines.seen(new, cursor.begun_block)
         if cursor.begun_block is not None and first <= cursor.begun_block <= last:
             await self._log_history()

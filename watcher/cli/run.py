@@ -30,6 +30,9 @@ def run(
         bool,
         typer.Option("--release-held", help="Answer the tasks that a restored ledger holds back; see docs/service.md."),
     ] = False,
+    trace: Annotated[
+        bool, typer.Option("--trace", help="Log each step of each task with its duration; see docs/monitoring.md.")
+    ] = False,
 ) -> None:
     """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains, and exits 0."""
     settings = load(config)
@@ -46,6 +49,7 @@ def run(
                 progress=progress,
                 load=lambda: settings_load.load(config),
                 config=config,
+                trace=trace,
             )
             await daemon.run()
 

@@ -16,7 +16,6 @@ from random import SystemRandom
 from loguru import logger
 
 from watcher.chain.rpc.pace import Pace
-from watcher.chain.rpc.prefetch import Pushed
 from watcher.chain.source import Source
 from watcher.clock import Clock, SystemClock
 from watcher.daemon import parts, wiring
@@ -42,6 +41,7 @@ from watcher.operator.switch import Switch, Switches
 from watcher.settings.model import Settings
 from watcher.stage import StageLoop, Wakeups
 from watcher.text import Redactor
+from watcher.trace import Trace
 
 _STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
 Progress = Callable[[int, int], None]
@@ -59,6 +59,7 @@ class Daemon:
         progress: Progress = lambda _block, _head: None,
         load: Callable[[], Settings] | None = None,
         config: Path | None = None,
+        trace: bool = False,
     ) -> None:
         """Prepare a run; `run` starts it.
 
@@ -69,6 +70,7 @@ class Daemon:
             progress: called with cursor and head, in blocks.
             load: loads the settings again on SIGHUP; None: they never change.
             config: the configuration file, which the hook must not read.
+            trace: log each step of each task.
 
         Raises:
             FixConfiguration: alerts.urls names a service that Apprise does not support.
@@ -85,7 +87,7 @@ class Daemon:
         self._hangup = asyncio.Event()
         self._wakeups = Wakeups(_STAGES)
         self._waiting = Waiting(self._stopping, self._notify)
-        self._pace = Pace()
+        self._pace, self._trace = Pace(), Trace(self._clock.monotonic_s, on=trace)
         self._stuck_s = stuck_after_s(settings.chain)
         self._redactor = Redactor(settings.secrets())
         name = watcher_name(settings.chain.chain_id, settings.task_manager.address)
@@ -151,7 +153,7 @@ class Daemon:
 
         await monitor.opened(ledger, in_danger(start.window_blocks))
         await self._recover(ledger)
-        source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace)
+        source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
         run_hook = None if self._pool is None else self._pool.run
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
         outside = wiring.Outside(run_hook, main, direct, health.observer)
@@ -280,12 +282,8 @@ class Daemon:
         self, stages: wiring.Stages, source: Source, switches: Switches | None, jobs: Jobs
     ) -> list[asyncio.Task[None]]:
         """Start the wake-ups over WebSocket, the watch over the clock and the reload on SIGHUP."""
-
-        def pushed(block: Pushed | None) -> None:
-            stages.watch.push(block)
-            self._wakeups.wake(stages.watch.name)
-
-        subscriptions = parts.subscriptions(self._settings.chain, source.contract, pushed, self._clock)
+        push = wiring.push_to(stages.watch, self._wakeups)
+        subscriptions = parts.subscriptions(self._settings.chain, source.contract, push, self._clock)
         reload = Reload(
             self._load,
             self._settings,

@@ -1,5 +1,6 @@
 """The routes of an answer, from [operator]: which API, how its request is built, and what is known of its health."""
 
+from collections.abc import Callable
 from random import SystemRandom
 
 from watcher.chain.contract import TaskManager
@@ -19,7 +20,14 @@ _NO_PROXY = (
 class RouterMaker:
     """Makes the routes for an [operator]; an API's circuit outlives a reload."""
 
-    def __init__(self, contract: TaskManager, main: Sender, direct: Sender | None, clock: Clock) -> None:
+    def __init__(
+        self,
+        contract: TaskManager,
+        main: Sender,
+        direct: Sender | None,
+        clock: Clock,
+        built: Callable[[OpenTask, Request], None] = lambda _task, _request: None,
+    ) -> None:
         """Keep the parts.
 
         Args:
@@ -27,11 +35,13 @@ class RouterMaker:
             main: sends to the API of [operator].
             direct: sends to the API of [operator.direct]; None: there is none.
             clock: the time of the circuits.
+            built: takes each request with its task.
         """
         self._contract = contract
         self._main = main
         self._direct = direct
         self._clock = clock
+        self._built = built
         self._circuits: dict[str, Circuit] = {}
 
     @property
@@ -64,7 +74,13 @@ class RouterMaker:
                 self._clock, SystemRandom().random, max_s=operator.retry_max_s * 5, probe_s=2 * operator.timeout_s + 1
             )
         self._circuits[role].follow(UNREACHED_LIMIT if operator.failover else None)
-        return Route(api, sender, build, self._circuits[role])
+
+        def built(task: OpenTask, request_id: int) -> Request:
+            request = build(task, request_id)
+            self._built(task, request)
+            return request
+
+        return Route(api, sender, built, self._circuits[role])
 
 
 def _proxy_call(operator: Operator, contract: TaskManager) -> BuildRequest:

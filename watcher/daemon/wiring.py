@@ -17,9 +17,11 @@ from watcher.chain.dry_run import DryRun
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.resolve import Resolver
+from watcher.chain.rpc.prefetch import Pushed
 from watcher.chain.source import Source
 from watcher.chain.watch import Progress, Watch, WatchPlan
 from watcher.daemon.routes import RouterMaker
+from watcher.daemon.traced import TracedRequests, traced_hook, traced_resolve
 from watcher.errors import AttemptFailed, Quarantine
 from watcher.health.observers import DIRECT, Observer
 from watcher.hook.respond import Respond, RespondPlan, RunHook
@@ -28,7 +30,7 @@ from watcher.operator.route import Sender
 from watcher.operator.submit import Submit
 from watcher.settings.model import Chain, Hook, Settings
 from watcher.settings.operator import Operator
-from watcher.stage import Stage
+from watcher.stage import Stage, Wakeups
 from watcher.task import Later, Resolve, Response, Skip, Task
 
 _STAGE_IDLE_S = 5.0
@@ -91,6 +93,7 @@ class _Calls:
     direct: Sender | None
     resolve: Resolve
     dry_run: DryRun | None
+    requests: TracedRequests
 
 
 def _wrap(source: Source, outside: Outside, *, with_dry_run: bool) -> _Calls:
@@ -103,10 +106,17 @@ def _wrap(source: Source, outside: Outside, *, with_dry_run: bool) -> _Calls:
         run_hook = None if run_hook is None else observer.observe_hook(run_hook)
         main = None if main is None else observer.observe_sender(main)
         direct = None if direct is None else observer.observe_sender(direct, DIRECT)
+    requests = TracedRequests(source.trace)
+    if source.trace.on:
+        run_hook = None if run_hook is None else traced_hook(run_hook, source.trace)
+        main = None if main is None else requests.sender(main)
+        direct = None if direct is None else requests.sender(direct)
     resolver = Resolver(source)
     dry_run = DryRun(source.contract, source.clock) if with_dry_run else None
     resolve = resolver.resolve if dry_run is None else dry_run.before(resolver.resolve)
-    return _Calls(run_hook, main, direct, resolve, dry_run)
+    if source.trace.on:
+        resolve = traced_resolve(resolve, source.trace)
+    return _Calls(run_hook, main, direct, resolve, dry_run, requests)
 
 
 def fitted(run_hook: RunHook, contract: TaskManager) -> RunHook:
@@ -142,7 +152,7 @@ def build(
     watch = _watch(chain, source, listeners.progress)
     make_router = None
     if calls.main is not None:
-        make_router = RouterMaker(source.contract, calls.main, calls.direct, source.clock)
+        make_router = RouterMaker(source.contract, calls.main, calls.direct, source.clock, calls.requests.built)
     return Stages(
         watch=watch,
         admit=Admit(source, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
@@ -155,6 +165,16 @@ def build(
         drift=Drift(source, watch.reader, calls.dry_run, listeners.on_window),
         make_router=make_router,
     )
+
+
+def push_to(watch: Watch, wakeups: Wakeups) -> Callable[[Pushed | None], None]:
+    """Return the function that takes what a subscription pushes: it wakes the watch, with the hint."""
+
+    def push(block: Pushed | None) -> None:
+        watch.push(block)
+        wakeups.wake(watch.name)
+
+    return push
 
 
 def _watch(chain: Chain, source: Source, progress: Progress) -> Watch:
