@@ -38,12 +38,12 @@ class Grown:
     folder: Path
     anvil: Path
 
-    def ledger(self, tasks: int) -> Path:
-        """Return the file of a ledger of this size, filled if there is none yet."""
+    def copy_ledger(self, tasks: int, folder: Path) -> None:
+        """Copy a ledger of this size into a folder; it is filled if there is none yet."""
         file = self.folder / f"{tasks}.db"
         if not file.exists():
             fill(self.folder / LEDGER_FILE, file, tasks // _TEMPLATE_TASKS)
-        return file
+        shutil.copy(file, folder / LEDGER_FILE)
 
     @asynccontextmanager
     async def chain(self, tasks: int, folder: Path) -> AsyncIterator[TaskChain]:

@@ -2,22 +2,21 @@
 
 import asyncio
 import resource
-import shutil
 import subprocess
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.errors import Failed
-from bench.grown import Grown, grown
+from bench.grown import grown
 from bench.measure import Aim, Curve, Figure, Sample, Side, check_done
 from bench.measures.latency import mine_tasks, percentile, warm_up
 from bench.process import Child
 from bench.program import Program, daemon
 from bench.rig import Rig
 from bench.server import local_api
-from bench.settings import LEDGER_FILE, Choice, tables
+from bench.settings import Choice, tables
 from bench.task_chain import TaskChain
 from watcher.devnet.chain import keep
 
@@ -25,6 +24,7 @@ _BLOCKS = 10
 _PAUSE_S = 0.2
 _COMMAND_TIMEOUT_S = 120
 _MOST = 1.5  # times the smallest ledger
+Ground = dict[int, tuple[Path, TaskChain]]  # by size: the ledger's folder, and its chain
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +41,7 @@ class LargeLedger:
         Figure("single_p50", "block to POST: p50 ms", 1),
         Figure("reorg_ms", "block to POST after a reorg: ms", 1),
         Figure("empty_ms", "CPU ms/empty block", 1),
-        Figure("list_cpu_s", "tasks list of 10: CPU s", 2),
+        Figure("list_cpu_s", "list of open tasks: CPU s", 2),
     )
     curves = (
         Curve("growth-start", "Start", "tasks in the ledger", "CPU s", figure="start_cpu_s", log_x=True),
@@ -61,24 +61,29 @@ class LargeLedger:
         ]
 
     @asynccontextmanager
-    async def ground(self, rig: Rig) -> AsyncIterator[Grown]:
+    async def ground(self, rig: Rig) -> AsyncIterator[Ground]:
         ledgers = await grown(rig.programs[0], rig.anvil, rig.cache)
-        for size in self.ledger_sizes:
-            await asyncio.to_thread(ledgers.ledger, size)
-        yield ledgers
+        async with AsyncExitStack() as stack:
+            chains: Ground = {}
+            for size in self.ledger_sizes:
+                folder = rig.folder / f"ledger-{size}"
+                folder.mkdir()
+                await asyncio.to_thread(ledgers.copy_ledger, size, folder)
+                chains[size] = folder, await stack.enter_async_context(ledgers.chain(size, folder))
+            yield chains
 
-    async def run(self, side: Side, ground: Grown, folder: Path) -> Sample:
+    async def run(self, side: Side, ground: Ground, folder: Path) -> Sample:
+        """Start a daemon on the ledger of the size, which keeps what earlier runs added; `folder` stays empty."""
         assert side.program is not None
-        size = int(side.x)
-        shutil.copy(ground.ledger(size), folder / LEDGER_FILE)
-        async with ground.chain(size, folder) as chain, local_api() as (api_url, arrivals):
+        folder, chain = ground[int(side.x)]
+        async with local_api() as (api_url, arrivals):
             settings = tables(chain, Choice(api_url, confirmations=0))
             async with daemon(side.program, settings, folder) as running:
                 await warm_up(chain, arrivals)
                 single = [await mine_tasks(chain, arrivals, 1) for _ in range(_BLOCKS)]
-                empty_ms = await _empty_block_ms(chain, running.child)
-                await chain.chain.reorg(1, keep)
+                await chain.chain.reorg(1, keep)  # the block with the last task
                 reorg = await mine_tasks(chain, arrivals, 1)
+                empty_ms = await _empty_block_ms(chain, running.child)
                 list_cpu_s = await asyncio.to_thread(_list_cpu_s, side.program, folder)
             ready = running.ready
         times_ms = [milliseconds for block in single for milliseconds in block]
