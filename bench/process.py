@@ -3,6 +3,7 @@
 import asyncio
 import os
 import resource
+import shutil
 import signal
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -85,6 +86,7 @@ async def child(
     log = folder / f"{name.replace(' ', '-').replace('/', '-')}.log"
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
+            *_end_with_parent(),
             *command,
             cwd=folder,
             stdin=asyncio.subprocess.DEVNULL,
@@ -98,6 +100,12 @@ async def child(
         yield running
     finally:
         await running.stop()
+
+
+def _end_with_parent() -> Sequence[str]:
+    """Return a command prefix with which the kernel ends the process when the benchmark is killed. Linux only."""
+    setpriv = shutil.which("setpriv")
+    return (setpriv, "--pdeathsig", "TERM", "--") if setpriv else ()
 
 
 def cpu_s() -> float:
