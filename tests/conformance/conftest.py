@@ -13,6 +13,7 @@ from sqlalchemy.pool import NullPool
 
 from tests.conformance.postgres import NoServer, running_server
 from tests.conformance.rig import LedgerRig, opened
+from tests.kit.plans import PlanRecorder
 from watcher.ledger import schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.tables import metadata
@@ -80,12 +81,20 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[URL]:
     yield request.getfixturevalue("empty_schema")
 
 
+@pytest.fixture(scope="session")
+def plans() -> PlanRecorder:
+    """The statements of all ledgers of the session; each is looked at once."""
+    return PlanRecorder()
+
+
 @pytest.fixture
-async def ledger(url: URL) -> AsyncIterator[LedgerRig]:
-    """An open ledger on a fresh database."""
+async def ledger(url: URL, plans: PlanRecorder, migrated_file: Path) -> AsyncIterator[LedgerRig]:
+    """An open ledger on a fresh database. No statement of the ledger reads more when it has grown."""
     engine = open_engine(url)
     try:
-        async with opened(url, engine) as open_ledger:
-            yield open_ledger
+        with plans.recording():
+            async with opened(url, engine) as open_ledger:
+                yield open_ledger
     finally:
         engine.dispose()
+    assert plans.growing(migrated_file) == []

@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,16 +14,17 @@ from sqlalchemy.engine import URL
 from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, DIGEST, digest, header, make_response, make_task, sent
 from tests.kit.clocks import SetClock
-from watcher.errors import IllegalMove, LostLease
-from watcher.ledger import claims, ingest, outcomes, sending
+from watcher.errors import FixUsage, IllegalMove, LostLease
+from watcher.ledger import absences, claims, coverage, ended, ingest, manual, outcomes, queries, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.engine import open_engine
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.source import open_source
 from watcher.ledger.tables import attempts, journal, responses, sources, tasks
+from watcher.ledger.tables import coverage as coverage_table
 from watcher.ledger.writer import Tx
-from watcher.state import ENDED, LEGAL, RESPONDED, State
+from watcher.state import ENDED, LEGAL, NOT_HELD, RESPONDED, State
 from watcher.task import Accepted, Later, OpenTask, Refused, Response, Task, Unknown
 
 _LEASE_MS = 1_000
@@ -33,6 +35,7 @@ VERBS = [
     "record", "reorg", "respond", "finalise", "claim", "tick", "admit", "answer", "old answer", "fail", "skip",
     "postpone", "release", "begin", "accept", "refuse", "block", "unknown", "recover", "restart", "ours", "theirs",
     "not there", "final", "taken back", "expired", "quarantine", "look again",
+    "held after all", "by hand", "cover",
 ]  # fmt: skip
 
 
@@ -64,6 +67,7 @@ class World:
     begun: list[Attempt] = field(default_factory=list)
     answers: dict[int, bytes] = field(default_factory=dict)
     ended: dict[int, str] = field(default_factory=dict)
+    unread: list[tuple[int, int, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.manager = next(_managers).to_bytes(20, "big")
@@ -71,7 +75,10 @@ class World:
 
     def do(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         with self.engine.begin() as conn:
-            return verb(Tx(conn, self.clock.now_ms()), *args, **kwargs)
+            tx = Tx(conn, self.clock.now_ms())
+            result = verb(tx, *args, **kwargs)
+            ended.keep_counts(tx)
+            return result
 
     def act(self, name: str, pick: int) -> None:
         """One verb on one of the tasks held, however stale. A refusal must leave no trace (see `check`)."""
@@ -231,9 +238,36 @@ class World:
     def _look_again(self, pick: int) -> None:
         self._observe(outcomes.look_again, pick, self.block + 1)
 
+    def _held_after_all(self, pick: int) -> None:
+        aside = [task for task in self.look() if task.state in NOT_HELD]
+        self.do(absences.held_after_all, self.source, aside[: 1 + pick % 2])
+
+    def _by_hand(self, pick: int) -> None:
+        with suppress(FixUsage):
+            self.do(manual.skip, self.source, pick % len(_INDICES), "")
+
+    def _cover(self, pick: int) -> None:
+        """As the search for holes does. The indices may have been read before the last change of `covered`."""
+        first = pick % 2
+        with self.engine.connect() as conn:
+            before = coverage.covered(conn, self.source, first)
+            known = queries.known_indices(conn, self.source, before.next_index, len(_INDICES))
+        upto = next(index for index in itertools.count(before.next_index) if index not in known)
+        self.unread = [*self.unread[-1:], (first, upto, before.losses)]
+        self.do(coverage.extend, self.source, *self.unread[pick % len(self.unread)])
+
     # The promises.
 
+    def _counts_are_kept(self) -> None:
+        with self.engine.connect() as conn:
+            assert ended.kept(conn, self.source) == ended.recounted(conn, self.source)
+            row = conn.execute(select(coverage_table).where(coverage_table.c.source_id == self.source)).one_or_none()
+            if row is not None and row.next_index > row.first_index:
+                known = queries.known_indices(conn, self.source, row.first_index, row.next_index - 1)
+                assert known == {*range(row.first_index, row.next_index)}, "what is covered has no hole"
+
     def check(self) -> None:
+        self._counts_are_kept()
         with self.engine.connect() as conn:
             rows = conn.execute(select(tasks).where(tasks.c.source_id == self.source)).all()
             response_rows = conn.execute(select(responses).where(responses.c.source_id == self.source)).all()

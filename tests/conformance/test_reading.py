@@ -117,10 +117,10 @@ async def test_only_canonical_tasks_count_for_the_proof(ledger: LedgerRig) -> No
     assert await ledger.read(queries.lowest, ledger.source) is None
     await ledger.record(make_task(3, block=105), make_task(4), make_task(6), answered=[make_response(4, 106)])
     assert await ledger.read(queries.lowest, ledger.source) == Place(3, 105)
-    assert await ledger.read(queries.known_count, ledger.source, 0, 5) == 2
+    assert len(await ledger.read(queries.known_indices, ledger.source, 0, 5)) == 2
     await ledger.write(ingest.rewind, ledger.source, header(104))
     assert await ledger.read(queries.lowest, ledger.source) == Place(4, 101)
-    assert await ledger.read(queries.known_count, ledger.source, 0, 5) == 1
+    assert len(await ledger.read(queries.known_indices, ledger.source, 0, 5)) == 1
     assert await ledger.read(queries.known_indices, ledger.source, 0, 5) == {4}
     assert await ledger.read(queries.canonical_from, ledger.source, 5, 10) == [6]
     rows = await ledger.read(queries.canonical_between, ledger.source, 0, 10)
@@ -140,8 +140,8 @@ async def test_the_neighbours_of_an_index_are_those_the_contract_knows(ledger: L
 
 async def test_one_index_counts_once_however_many_stand_at_it(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0), make_task(0, content="forged"), make_task(2), make_task(2**63))
-    assert await ledger.read(queries.known_count, ledger.source, 0, 2**64) == 3
-    assert await ledger.read(queries.known_count, ledger.source, 1, 1) == 0
+    assert len(await ledger.read(queries.known_indices, ledger.source, 0, 2**64)) == 3
+    assert len(await ledger.read(queries.known_indices, ledger.source, 1, 1)) == 0
 
 
 async def test_indices_are_paged_in_order(ledger: LedgerRig) -> None:

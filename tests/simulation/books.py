@@ -13,6 +13,7 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from watcher.errors import LostLease, TryLater
+from watcher.ledger.ended import keep_counts, miscounted
 from watcher.ledger.store import Ledger, Reader
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx, Writer
@@ -58,7 +59,7 @@ class Database:
             self.raw.execute(f"DELETE FROM {name}")
 
     def wrongs(self) -> list[str]:
-        return [row[0] for row in self.raw.execute("SELECT words FROM wrongs")]
+        return [row[0] for row in self.raw.execute("SELECT words FROM wrongs")] + miscounted(self.to_read)
 
 
 class StepWriter:
@@ -102,6 +103,7 @@ class StepWriter:
         with conn.begin():
             tx = Tx(conn, world.clock.now_ms())
             result = verb(tx)
+            keep_counts(tx)
         self.chain_moves += tx.blocks_read or tx.cursor_moved
         world.committed(bool(tx.entered))
         if tx.entered or tx.due or tx.cursor_moved:

@@ -10,7 +10,7 @@ from loguru import logger
 from watcher.chain.page import LogReader
 from watcher.chain.source import Source
 from watcher.chain.task_lines import SeenLines
-from watcher.ledger import ingest, queries
+from watcher.ledger import coverage, ingest, queries
 from watcher.ledger.source import Cursor, note_event
 from watcher.once import Lasting
 from watcher.task import Header, Task
@@ -110,16 +110,18 @@ class Reconcile:
         holes: list[int] = []
         if first >= next_index:
             return holes
-        known_count = await self._ledger.read(queries.known_count, self._ledger.source_id, first, next_index - 1)
-        if known_count == next_index - first:
-            return holes
-        for low in range(first, next_index, _CHUNK):
+        source_id = self._ledger.source_id
+        before = await self._ledger.read(coverage.covered, source_id, first)
+        for low in range(before.next_index, next_index, _CHUNK):
             high = min(low + _CHUNK, next_index) - 1
-            known = await self._ledger.read(queries.known_indices, self._ledger.source_id, low, high)
+            known = await self._ledger.read(queries.known_indices, source_id, low, high)
             if len(known) < high - low + 1:
                 holes += [index for index in range(low, high + 1) if index not in known]
             if len(holes) >= _REPAIRS_PER_PASS:
                 break
+        upto = holes[0] if holes else next_index
+        if upto > before.next_index:
+            await self._ledger.write(coverage.extend, source_id, first, upto, before.losses)
         return holes[:_REPAIRS_PER_PASS]
 
     async def _fetch(self, index: int, cursor: Cursor) -> list[Task]:

@@ -1,14 +1,17 @@
 """`watcher db`: the ledger's schema and its copies."""
 
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
+from sqlalchemy.engine import URL
 
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, no_ledger, print_json
 from watcher.errors import FixConfiguration, FixUsage
 from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.ledger.store import Reader
 from watcher.text import escape
 
 _DAY_MS = 24 * 3600 * 1000
@@ -33,7 +36,7 @@ def upgrade(config: Config = DEFAULT_CONFIG) -> None:
 
 @app.command()
 def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Read every page of the ledger and compare its schema with this program's."""
+    """Read every page of the ledger, compare its schema with this program's, and count the ended tasks again."""
     from watcher.ledger import schema
     from watcher.ledger.engine import integrity
 
@@ -43,15 +46,34 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         raise no_ledger(path)
     state = schema.check(url)
     damage = integrity(url)
+    miscounted = _miscounted(url) if state.is_current and not damage else []
+    ok = not damage and not miscounted
     if as_json:
-        print_json({"current": state.current, "wanted": state.wanted, "damage": damage, "ok": not damage})
+        print_json(
+            {
+                "current": state.current,
+                "wanted": state.wanted,
+                "damage": damage,
+                "miscounted": miscounted,
+                "ok": ok,
+            }
+        )
     else:
         typer.echo(f"schema {state.current or 'none'}, this program's is {state.wanted}")
         typer.echo("every page is intact" if not damage else f"damaged: {escape(damage)}")
-    if damage:
+        for difference in miscounted:
+            typer.echo(f"miscounted: {difference}")
+    if not ok:
         raise typer.Exit(1)
     if not state.is_current:
         raise FixConfiguration("ledger.url: the schema is older than this program; run `watcher db upgrade`")
+
+
+def _miscounted(url: URL) -> list[str]:
+    from watcher.ledger.ended import miscounted
+
+    with closing(Reader(url)) as reader:
+        return reader.read_now(miscounted)
 
 
 @app.command()

@@ -28,6 +28,7 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | | `explained`, `never_there` | confirm | the reason of an expired task; a task the contract lacks |
 | `absences` | `record`, `withdraw` | admit, confirm | a reading does not show a task, a response or an event |
 | | `held_after_all` | confirm | the contract holds a task that ended for want of it |
+| `coverage` | `extend` | reconcile | indices without a hole are read, and need not be read again |
 | `source` | `record_contract`, `reset_deadlines` | drift | the contract is read again |
 | `ingest` | `store_tasks` | reconcile | a hole is repaired |
 | `source` | `note_event` | stages, jobs | something happens to the source as a whole |
@@ -35,6 +36,7 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `restore` | `note_loss`, `release` | daemon | the ledger is an older copy; a person ends the hold |
 | `retention` | `note_export`, `remove` | `watcher db retain` | old stories are exported |
 | `stats` | `touch` | health | nothing was written for a while |
+| `ended` | `keep_counts` | writer | a transaction has moved tasks into or out of an end state |
 | `store` | `shift_pending`, `restart_pauses` | writer, `open_ledger` | the wall clock stepped back |
 
 `transitions` alone changes states, for all verbs. Questions are in `queries` (commands, proof, stages), `stats`

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from watcher.ledger.rescan import FINAL, request_rescan
-from watcher.ledger.rows import WITH_SOURCE, chunks, open_task
+from watcher.ledger.rows import WITH_SOURCE, chunks, of_source, open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import responses, tasks
 from watcher.ledger.transitions import IF_UNCHANGED, flag_named, if_unchanged, transition_rows
@@ -75,7 +75,9 @@ def ended_lately(conn: Connection, source_id: int, limit: int) -> list[OpenTask]
     newest = select(func.max(tasks.c.id)).scalar_subquery()
     statement = (
         WITH_SOURCE.where(
-            tasks.c.source_id == source_id, tasks.c.id > newest - _NEWEST_TASKS, tasks.c.state.in_(_ENDED_UNPROVED)
+            of_source(tasks, source_id),
+            tasks.c.id > newest - _NEWEST_TASKS,
+            tasks.c.state.in_(_ENDED_UNPROVED),
         )
         .order_by(tasks.c.id.desc())
         .limit(limit)

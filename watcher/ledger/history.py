@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, case, exists, func, or_, select
 
-from watcher.ledger.rows import chunks
+from watcher.ledger.rows import chunks, of_source
 from watcher.ledger.tables import responses, sources, tasks
 from watcher.task import OpenTask
 
@@ -64,7 +64,7 @@ def history(conn: Connection, source_id: int) -> History | None:
     block = conn.execute(select(sources.c.begun_block).where(sources.c.id == source_id)).scalar()
     if block is None:
         return None
-    mine = and_(tasks.c.source_id == source_id, tasks.c.canonical, tasks.c.block_number <= block)
+    mine = and_(of_source(tasks, source_id), tasks.c.canonical, tasks.c.block_number <= block)
     count = select(func.count()).select_from(tasks.join(sources, sources.c.id == tasks.c.source_id)).where(mine)
     answered = conn.execute(count.where(_ANSWERED)).scalar_one()
     return History(block, answered, conn.execute(count.where(_LATE, ~_ANSWERED)).scalar_one())

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import case, delete, insert, select, update
+from sqlalchemy import case, delete, func, insert, select, update
 
+from watcher.ledger import coverage
 from watcher.ledger.engine import insert_into
 from watcher.ledger.marks import lower_head, unfinalise
-from watcher.ledger.rows import WITH_SOURCE, chunks, open_task, sighting_columns, task_columns
+from watcher.ledger.rows import WITH_SOURCE, chunks, of_source, open_task, sighting_columns, task_columns
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import OPEN, blocks, passes, responses, sources, tasks
 from watcher.ledger.transitions import add_to_journal, flag_named, reopen, transition_rows
@@ -177,13 +178,18 @@ def unread(tx: Tx, source_id: int, to: Header, head: Header) -> int:
 
 def _forget_above(tx: Tx, source_id: int, to: Header) -> int:
     above = tasks.c.block_number > to.number
-    mine = tasks.c.source_id == source_id
+    mine = of_source(tasks, source_id)
+    lowest = tx.conn.execute(select(func.min(tasks.c.task_index)).where(mine, above, tasks.c.canonical)).scalar()
     lost = tx.conn.execute(update(tasks).where(mine, above, tasks.c.canonical).values(canonical=False)).rowcount
+    if lowest is not None:
+        coverage.lose(tx, source_id, lowest)
     unanswered = tx.conn.execute(
-        WITH_SOURCE.where(mine, tasks.c.responded_block > to.number, tasks.c.state.in_(RESPONDED))
+        WITH_SOURCE.where(
+            tasks.c.source_id == source_id, OPEN, tasks.c.state.in_(RESPONDED), tasks.c.responded_block > to.number
+        )
     ).all()
     reopen(tx, [open_task(row) for row in unanswered], f"a reorg above block {to.number} took its response back")
-    tx.conn.execute(delete(responses).where(responses.c.source_id == source_id, responses.c.block_number > to.number))
+    tx.conn.execute(delete(responses).where(of_source(responses, source_id), responses.c.block_number > to.number))
     tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number > to.number))
     tx.conn.execute(
         update(passes).where(passes.c.source_id == source_id, passes.c.block > to.number).values(block=to.number)

@@ -5,14 +5,13 @@ Invariant: a mark never falls below the blocks that were read, nor below firm fi
 
 from typing import Any
 
-from sqlalchemy import and_, or_, select, update
+from sqlalchemy import and_, select, update
 
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.source import note_event
-from watcher.ledger.tables import OPEN, sources, tasks
+from watcher.ledger.tables import HAS_EXPIRED, IS_FINAL, OPEN, sources, tasks
 from watcher.ledger.transitions import reopen
 from watcher.ledger.writer import Tx
-from watcher.state import State
 from watcher.task import Header
 
 
@@ -48,17 +47,16 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
     unknown = row.final_l1_block is not None and to.l1_block is None
     closed_block = -1 if unknown else to.closed_block
     mine = tasks.c.source_id == source_id
-    ended = tx.conn.execute(
-        WITH_SOURCE.where(
-            mine,
-            or_(
-                and_(tasks.c.state.in_([State.FINAL, State.FINAL_OTHER]), tasks.c.responded_block > to.number),
-                and_(tasks.c.state == State.EXPIRED, tasks.c.deadline_block >= closed_block),
-            ),
+    ended = [
+        open_task(ended_row)
+        for condition in (
+            and_(tasks.c.responded_block > to.number, IS_FINAL),
+            and_(tasks.c.deadline_block >= closed_block, HAS_EXPIRED),
         )
-    ).all()
+        for ended_row in tx.conn.execute(WITH_SOURCE.where(mine, condition))
+    ]
     why = f"block {row.final_block}, called final, is gone in a reorg above block {to.number}"
-    reopen(tx, [open_task(ended_row) for ended_row in ended], why)
+    reopen(tx, ended, why)
     tx.conn.execute(
         update(tasks)
         .where(mine, OPEN, tasks.c.deadline_s.is_not(None), tasks.c.deadline_block >= closed_block)

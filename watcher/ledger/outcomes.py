@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, or_, select, update
 
+from watcher.ledger.coverage import lose_tasks
 from watcher.ledger.history import BEFORE, over_before
 from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
@@ -266,6 +267,7 @@ def never_there(tx: Tx, batch: Sequence[OpenTask], at: Header, *, empty: bool = 
     """
     what = "no task" if empty else "another task"
     why = f"at block {at.number} the contract holds {what} at this index, although its log is final"
+    lose_tasks(tx, batch)
     forged = [task for task in batch if task.state is State.SEEN]
     gone = {"error": why, "canonical": False}  # the contract's task of this index is another row
     transition_all(tx, forged, State.QUARANTINED, why, lambda _: gone)

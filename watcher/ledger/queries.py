@@ -4,18 +4,20 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, or_, select
+from sqlalchemy import ColumnElement, Connection, func, literal_column, or_, select
 from sqlalchemy.engine import Row
 
 from watcher.errors import FixUsage
-from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.ended import kept
+from watcher.ledger.rows import WITH_SOURCE, of_source, open_task
 from watcher.ledger.source import Cursor, cursor_of
-from watcher.ledger.tables import OPEN, attempts, blocks, events, journal, responses, sources, tasks
-from watcher.state import UNSETTLED, State
+from watcher.ledger.tables import HAS_ENDED, OPEN, attempts, blocks, events, journal, responses, sources, tasks
+from watcher.state import ENDED, UNSETTLED, State
 from watcher.task import Header, OpenTask
 
 # A quarantined log must not take the place of the contract's task with its index.
 _REAL = tasks.c.state != State.QUARANTINED
+_PAGE = 1000  # tasks read at once by a listing
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,12 +97,35 @@ def cursor(conn: Connection, source_id: int) -> Cursor:
 
 
 def list_tasks(conn: Connection, source_id: int, state: State | None = None) -> Iterator[Row[Any]]:
-    """Yield the tasks of a source in the order of their index."""
-    statement = select(tasks, sources.c.chain_id, sources.c.task_manager).join(sources)
-    statement = statement.where(tasks.c.source_id == source_id)
+    """Yield the tasks of a source in the order of their index, read in pages."""
+    after = None
+    while rows := task_page(conn, source_id, state, after):
+        yield from rows
+        after = rows[-1]
+
+
+def task_page(
+    conn: Connection, source_id: int, state: State | None = None, after: Row[Any] | None = None, limit: int = _PAGE
+) -> Sequence[Row[Any]]:
+    """Return the next tasks of a source in the order of their index.
+
+    Args:
+        conn: a connection.
+        source_id: the task manager.
+        state: the state of the tasks, None: any.
+        after: the last task of the page before, None for the first page.
+        limit: the most tasks.
+    """
+    page = select(tasks.c.id).where(tasks.c.source_id == source_id)
     if state is not None:
-        statement = statement.where(tasks.c.state == state)
-    yield from conn.execution_options(yield_per=1000).execute(statement.order_by(tasks.c.task_index, tasks.c.id))
+        page = page.where(tasks.c.state == state, HAS_ENDED if state in ENDED else OPEN)
+    # `+` hides the index of all tasks, by whose order SQLite would read the tasks of every state.
+    is_open = state is not None and state not in ENDED
+    index = literal_column("+tasks.task_index", tasks.c.task_index.type) if is_open else tasks.c.task_index
+    if after is not None:
+        page = page.where(index >= after.task_index, or_(index > after.task_index, tasks.c.id > after.id))
+    ids = page.order_by(index, tasks.c.id).limit(limit).scalar_subquery()
+    return conn.execute(WITH_SOURCE.where(tasks.c.id.in_(ids)).order_by(tasks.c.task_index, tasks.c.id)).all()
 
 
 def tasks_at(conn: Connection, source_id: int, index: int) -> Sequence[Row[Any]]:
@@ -146,12 +171,13 @@ def brought_by(conn: Connection, source_id: int, api: str, limit: int) -> set[tu
 
     Reads the newest `limit` tasks: retention removes the attempts of old ones, and the API may have changed since.
     """
-    newest = select(tasks.c.id).where(tasks.c.source_id == source_id).order_by(tasks.c.id.desc()).limit(limit)
+    newest = select(func.max(tasks.c.id)).scalar_subquery()
     posts = select(attempts.c.id).where(attempts.c.task_id == tasks.c.id, attempts.c.kind == "post")
     rows = conn.execute(
         select(tasks.c.quorum_numbers, tasks.c.quorum_threshold)
         .where(
-            tasks.c.id.in_(newest.scalar_subquery()),
+            tasks.c.id > newest - limit,
+            of_source(tasks, source_id),
             tasks.c.state.in_([State.RESPONDED, State.FINAL]),
             posts.where(attempts.c.api == api, attempts.c.outcome == "accepted").exists(),
             ~posts.where(attempts.c.api != api).exists(),
@@ -162,11 +188,10 @@ def brought_by(conn: Connection, source_id: int, api: str, limit: int) -> set[tu
 
 
 def count_by_state(conn: Connection, source_id: int) -> dict[State, int]:
-    """Return the number of tasks in each state. Reads every task of the source: for people, not for loops."""
-    rows = conn.execute(
-        select(tasks.c.state, func.count()).where(tasks.c.source_id == source_id).group_by(tasks.c.state)
-    )
-    return {State(state): count for state, count in rows}
+    """Return the number of tasks in each state: of the open ones from their index, of the ended ones as kept."""
+    open_by_state = select(tasks.c.state, func.count()).where(tasks.c.source_id == source_id, OPEN)
+    rows = conn.execute(open_by_state.group_by(tasks.c.state))
+    return {State(state): count for state, count in rows} | kept(conn, source_id)
 
 
 def known_hashes(conn: Connection, source_id: int, lowest: int, highest: int, limit: int) -> list[Header]:
@@ -188,15 +213,6 @@ def known_indices(conn: Connection, source_id: int, first: int, last: int) -> se
         )
     )
     return set(rows.scalars())
-
-
-def known_count(conn: Connection, source_id: int, first: int, last: int) -> int:
-    """Return the number of indices from `first` to `last` inclusive that have a canonical task."""
-    return conn.execute(
-        select(func.count(tasks.c.task_index.distinct())).where(
-            tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
-        )
-    ).scalar_one()
 
 
 def lowest(conn: Connection, source_id: int) -> Place | None:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select
 from sqlalchemy.engine import Row
 
-from watcher.ledger.rows import WITH_SOURCE
+from watcher.ledger.rows import WITH_SOURCE, of_source
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import attempts, journal, sources, tasks
 from watcher.ledger.writer import Tx
@@ -80,29 +80,46 @@ def stories(conn: Connection, source_id: int, age: Age, upto: Mark, after_id: in
         after_id: the last row id of the page before, 0 for the first.
         limit: the most tasks.
     """
-    has_story = or_(
-        exists().where(journal.c.task_id == tasks.c.id, journal.c.id <= upto.journal_id),
-        exists().where(attempts.c.task_id == tasks.c.id, attempts.c.id <= upto.attempt_id),
-    )
-    rows = conn.execute(
-        WITH_SOURCE.where(
-            tasks.c.source_id == source_id,
-            tasks.c.id > after_id,
-            tasks.c.state.in_(RETIRED),
-            _IRREVOCABLE,
-            tasks.c.look_again.is_(False),
-            age._clause(),
-            has_story,
-        )
-        .order_by(tasks.c.id)
-        .limit(limit)
-    ).all()
+    rows: list[Row[Any]] = []
+    while len(rows) < limit and (ids := _with_story(conn, upto, after_id)):
+        rows += _old(conn, source_id, age, ids, limit - len(rows))
+        after_id = ids[-1]
     ids = [row.id for row in rows]
     lines = _by_task(conn, select(journal).where(journal.c.id <= upto.journal_id), journal.c.task_id, journal.c.id, ids)
     tries = _by_task(
         conn, select(attempts).where(attempts.c.id <= upto.attempt_id), attempts.c.task_id, attempts.c.id, ids
     )
     return [Story(row, lines.get(row.id, []), tries.get(row.id, [])) for row in rows]
+
+
+def _with_story(conn: Connection, upto: Mark, after_id: int) -> list[int]:
+    """Return the next row ids of tasks with a line in journal or attempts, at most `BATCH`.
+
+    Read from the indices of those tables: a task whose story is removed costs nothing.
+    """
+    pages = []
+    for task_id, id_, last in (
+        (journal.c.task_id, journal.c.id, upto.journal_id),
+        (attempts.c.task_id, attempts.c.id, upto.attempt_id),
+    ):
+        page = select(task_id).where(task_id > after_id, id_ <= last).group_by(task_id).order_by(task_id).limit(BATCH)
+        pages.append(list(conn.execute(page).scalars()))
+    # Beyond the end of a full page there may be ids that were not read.
+    end = min((page[-1] for page in pages if len(page) == BATCH), default=None)
+    return sorted({row_id for page in pages for row_id in page if end is None or row_id <= end})
+
+
+def _old(conn: Connection, source_id: int, age: Age, ids: Sequence[int], limit: int) -> Sequence[Row[Any]]:
+    """Return the old final tasks among these rows."""
+    is_old = WITH_SOURCE.where(
+        tasks.c.id.in_(ids),
+        of_source(tasks, source_id),
+        tasks.c.state.in_(RETIRED),
+        _IRREVOCABLE,
+        tasks.c.look_again.is_(False),
+        age._clause(),
+    )
+    return conn.execute(is_old.order_by(tasks.c.id).limit(limit)).all()
 
 
 def remove(tx: Tx, rows: Sequence[int], upto: Mark) -> int:

@@ -1,7 +1,6 @@
 """Counts of the ledger's work, for health and metrics.
 
-Invariant: the cost grows with the open tasks and the new journal lines, never with the ended tasks. Only `ended` reads
-the whole table, rarely.
+Invariant: the cost grows with the open tasks and the new journal lines, never with the ended tasks.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,12 +9,14 @@ from itertools import takewhile
 
 from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select, update
 
+from watcher.ledger.ended import expired_before, kept
 from watcher.ledger.history import IS_HISTORY
 from watcher.ledger.queries import cursor as read_cursor
+from watcher.ledger.rows import of_source
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
 from watcher.ledger.writer import Tx
-from watcher.state import ENDED, UNSETTLED, State
+from watcher.state import UNSETTLED, State
 
 # A quarter of the time is left once three times as much is spent.
 _DANGER_PART = 3
@@ -172,8 +173,7 @@ def unshown(conn: Connection, source_id: int) -> Unshown:
     rows = conn.execute(
         select(journal.c.to_state, journal.c.why, tasks.c.task_index)
         .join(tasks, tasks.c.id == journal.c.task_id)
-        # `+ 0` avoids the index: SQLite would read every task of the source instead of the new lines.
-        .where(journal.c.id > newest - _LINES, tasks.c.source_id + 0 == source_id)
+        .where(journal.c.id > newest - _LINES, of_source(tasks, source_id))
         .where(or_(is_unshown, journal.c.to_state == State.RESPONDED))
         .order_by(journal.c.id.desc())
         .limit(_UNSHOWN_COUNTED)
@@ -194,8 +194,7 @@ def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> lis
         .join(tasks, tasks.c.id == journal.c.task_id)
         .join(sources, sources.c.id == tasks.c.source_id)
         .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
-        # `+ 0` avoids the index: SQLite would read every task of the source instead of the new lines.
-        .where(journal.c.id > after, tasks.c.source_id + 0 == source_id)
+        .where(journal.c.id > after, of_source(tasks, source_id))
         .order_by(journal.c.id)
         .limit(limit)
     )
@@ -218,18 +217,12 @@ def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> lis
 def ended(conn: Connection, source_id: int) -> tuple[dict[State, int], int]:
     """Return the number of tasks in each end state, and the journal line up to which they count.
 
-    Tasks that expired before the ledger began are left out.
-    Reads every task of the source: call it at the start, then every few hours.
+    Tasks that expired before the ledger was begun are left out.
     """
-    upto = last_move(conn)
-    rows = conn.execute(
-        select(tasks.c.state, func.count())
-        .join(sources, sources.c.id == tasks.c.source_id)
-        .where(tasks.c.source_id == source_id, tasks.c.state.in_(sorted(ENDED)))
-        .where(or_(tasks.c.state != State.EXPIRED, not_(IS_HISTORY)))
-        .group_by(tasks.c.state)
-    )
-    return {State(state): count for state, count in rows}, upto
+    upto, counts = last_move(conn), kept(conn, source_id)
+    if before := expired_before(conn, source_id):
+        counts[State.EXPIRED] = counts.get(State.EXPIRED, 0) - before
+    return {state: count for state, count in counts.items() if count}, upto
 
 
 def finality_broken(conn: Connection, source_id: int) -> bool:

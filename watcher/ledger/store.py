@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater, WatcherError
+from watcher.ledger.ended import keep_counts
 from watcher.ledger.engine import database_reason, open_engine, parse_url
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import guard_of
@@ -146,7 +147,10 @@ def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, *
     engine = open_engine(parse_url(url))
     try:
         with engine.begin() as conn:
-            return verb(Tx(conn, SystemClock().now_ms()), *args, **kwargs)
+            tx = Tx(conn, SystemClock().now_ms())
+            result = verb(tx, *args, **kwargs)
+            keep_counts(tx)
+            return result
     except SQLAlchemyError as error:
         raise TryLater(f"the ledger could not be written ({database_reason(error)}); try again") from None
     finally:
@@ -189,7 +193,7 @@ async def open_ledger(
     try:
         cursor = await writer.do(lambda tx: open_source(tx, chain_id, task_manager, start_block, genesis_hash, head))
         guard = guard_of(url)
-        writer.guard = guard
+        writer.guard, writer.before_commit = guard, keep_counts
         if mark is not None:
             writer.on_durable = mark.follow
         writer.on_clock_step = lambda tx, back_ms: shift_pending(tx, cursor.source_id, back_ms)

@@ -162,16 +162,24 @@ Index(
 )
 
 LOOK_AGAIN = text("look_again")
+HAS_ENDED = text("state IN (" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")")
+HAS_EXPIRED = text("state = 'expired'")
+IS_FINAL = text("state IN ('final', 'final_other')")
 
 Index("ix_tasks_look_again", tasks.c.source_id, sqlite_where=LOOK_AGAIN)
-
-
-@event.listens_for(tasks, "before_create")
-def _repeat_conditions(_tasks: Table, connection: Connection, **_: object) -> None:
-    """Give PostgreSQL the conditions of the partial indices. Stated above, they would load its dialect for SQLite."""
-    if connection.dialect.name == "postgresql":
-        for index in tasks.indexes:
-            index.dialect_kwargs["postgresql_where"] = index.dialect_options["sqlite"].get("where")
+# The list of the tasks in an end state, in the order of their indices.
+Index("ix_tasks_ended", tasks.c.source_id, tasks.c.state, tasks.c.task_index, sqlite_where=HAS_ENDED)
+# For reorgs: the tasks above a block, and what was decided there. `source_id` is not first, else SQLite would search
+# for open tasks by it alone.
+Index("ix_tasks_block", tasks.c.block_number, tasks.c.source_id)
+Index("ix_tasks_final", tasks.c.source_id, tasks.c.responded_block, sqlite_where=IS_FINAL)
+Index("ix_tasks_expired", tasks.c.source_id, tasks.c.deadline_block, sqlite_where=HAS_EXPIRED)
+Index(
+    "ix_tasks_expired_in_time",
+    tasks.c.source_id,
+    tasks.c.deadline_s,
+    sqlite_where=text("state = 'expired' AND deadline_s IS NOT NULL"),
+)
 
 
 # Every response event of the canonical chain up to the cursor.
@@ -194,6 +202,7 @@ responses = Table(
         "block_hash", "tx_hash", "log_index", "source_id", "task_index", "response_hash", name="uq_responses_log"
     ),
     Index("ix_responses_task", "source_id", "task_index"),
+    Index("ix_responses_block", "block_number", "source_id"),
 )
 
 # Every hook run, and every POST, stored before it is sent.
@@ -232,6 +241,8 @@ journal = Table(
     Column("why", Words(WORDS_LIMIT), nullable=False),
     Column("attempt_id", ForeignKey("attempts.id")),
 )
+# The foreign key is checked by it when retention removes an attempt.
+Index("ix_journal_attempt_id", journal.c.attempt_id, sqlite_where=journal.c.attempt_id.is_not(None))
 
 # Events of a source rather than of one task: rewinds, logs set aside, halts.
 events = Table(
@@ -243,4 +254,33 @@ events = Table(
     Column("kind", String(32), nullable=False),
     Column("block_number", BigInteger),
     Column("words", Words(WORDS_LIMIT), nullable=False),
+    Index("ix_events_kind", "kind", "source_id"),
 )
+
+# The number of tasks in each end state, kept by the transactions that change it (`ended`).
+ended_counts = Table(
+    "ended_counts",
+    metadata,
+    Column("source_id", ForeignKey("sources.id"), primary_key=True),
+    Column("state", String(16), primary_key=True),
+    Column("tasks", BigInteger, nullable=False),
+)
+
+# The indices from `first_index` to below `next_index` all have a task on the canonical chain (`coverage`).
+coverage = Table(
+    "coverage",
+    metadata,
+    Column("source_id", ForeignKey("sources.id"), primary_key=True),
+    Column("first_index", Uint256, nullable=False),
+    Column("next_index", Uint256, nullable=False),
+    # Raised whenever a task leaves the canonical chain, so that what was read before extends nothing.
+    Column("losses", BigInteger, nullable=False),
+)
+
+
+@event.listens_for(metadata, "before_create")
+def _repeat_conditions(_target: MetaData, connection: Connection, **_: object) -> None:
+    """Give PostgreSQL the conditions of the partial indices. Stated above, they would load its dialect for SQLite."""
+    if connection.dialect.name == "postgresql":
+        for index in (*tasks.indexes, *journal.indexes):
+            index.dialect_kwargs["postgresql_where"] = index.dialect_options["sqlite"].get("where")

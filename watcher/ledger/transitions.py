@@ -211,6 +211,8 @@ def _apply(tx: Tx, changes: Sequence[Change], statement: Update) -> None:
     if changes:
         tx.conn.execute(_NEW_LINE, [_line(tx, change) for change in changes])
         tx.entered.update(change.to for change in changes)
+    for change in changes:
+        tx.count_ends(change.task.row_id, change.task.state, change.to)
 
 
 def flag_named(tx: Tx, rows: Sequence[int]) -> None:
@@ -255,6 +257,7 @@ def add_to_journal(
 ) -> None:
     """Append one journal line per row id, and wake the stage of state `to` after the commit."""
     tx.conn.execute(_NEW_LINE, [_journal_line(tx, row, from_, to, why, attempt_id) for row in rows])
+    tx.count_ends(rows[0], from_, to, len(rows))
     tx.entered.add(to)
 
 

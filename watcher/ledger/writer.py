@@ -9,6 +9,7 @@ and an item that has failed spoils no other item.
 import asyncio
 import queue
 import threading
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -19,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from watcher.clock import Clock, ClockStep
 from watcher.errors import LostLease, TryLater, WatcherError
 from watcher.ledger.engine import database_reason
-from watcher.state import State
+from watcher.state import ENDED, State
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -41,6 +42,17 @@ class Tx:
     cursor_moved: bool = False  # marks went back, or due times changed: every stage looks again
     attempt: int = 0  # the highest row id of an attempt to send that was begun
     attempt_block: int = 0  # the highest block of the tasks of those attempts
+    ended: Counter[State] = field(default_factory=Counter)  # the change of the number of tasks in each end state
+    ended_row: int = 0  # a task among those, for their source
+
+    def count_ends(self, row_id: int, from_: State | None, to: State, count: int = 1) -> None:
+        """Count `count` tasks, of which `row_id` is one, that left `from_` for `to`, if one of these is an end."""
+        if to in ENDED:
+            self.ended[to] += count
+            self.ended_row = row_id
+        if from_ is not None and from_ in ENDED:
+            self.ended[from_] -= count
+            self.ended_row = row_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +85,10 @@ class _Call(Generic[T]):
 class Writer:
     """The owner of the write connection.
 
-    In the thread, `guard` is called before each commit (its error reaches each waiter), and `on_durable` after it,
-    before any waiter returns. In the event loop, `on_commit` is called after each commit that changed something,
-    `observe` after each commit, also a failed one. `on_clock_step` is a verb that runs before all others once the wall
-    clock has stepped back, by so many milliseconds.
+    In the thread, `guard` is called before each transaction (its error reaches each waiter), `before_commit` as its
+    last part, and `on_durable` after the commit, before any waiter returns. In the event loop, `on_commit` is called
+    after each commit that changed something, `observe` after each commit, also a failed one. `on_clock_step` is a verb
+    that runs before all others once the wall clock has stepped back, by so many milliseconds.
     """
 
     def __init__(
@@ -97,6 +109,7 @@ class Writer:
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
         self.guard: Callable[[], None] = lambda: None
+        self.before_commit: Callable[[Tx], None] = lambda _tx: None
         self.on_durable: Callable[[Tx], None] = lambda _tx: None
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
@@ -203,6 +216,7 @@ class Writer:
                 self.on_clock_step(tx, back_ms)
             for calls in _executions(batch):
                 _execute(tx, calls)
+            self.before_commit(tx)
         self._clock_step.taken(back_ms)
         return tx
 
