@@ -3,21 +3,25 @@
 import itertools
 import json
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.table import Table
+from sqlalchemy.engine import Row
 
 from watcher.cli.console import PlainConsole
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
+from watcher.cli.table import write_table
 from watcher.ledger import queries
-from watcher.report.listing import story_fields, task_fields
+from watcher.report.listing import pages, second_of, story_fields, task_fields
 from watcher.state import State
-from watcher.text import escape
+from watcher.text import escape, to_hex
 
 app = typer.Typer(help="List, show, retry or skip tasks.", no_args_is_help=True)
 
 _SHOWN = 16  # characters of a long hex value in a table
+_ERROR_SHOWN = 60  # characters
+_COLUMNS = ("task", "state", "created", "deadline", "attempts", "response", "on chain in", "error")
 
 
 @app.command("list")
@@ -29,27 +33,14 @@ def list_tasks(
     """List every task of the ledger, by index."""
     settings = load(config, reading_only=True)
     with ledger(settings) as (reader, source_id):
-        rows = reader.stream(queries.list_tasks, source_id, state)
-        tasks = map(task_fields, rows)
-        if as_json:
-            sys.stdout.write("[")
-            for separator, task in zip(itertools.chain(["\n"], itertools.repeat(",\n")), tasks, strict=False):
-                sys.stdout.write(separator + json.dumps(task))
-            sys.stdout.write("\n]\n")
+        rows = pages(reader, source_id, state)
+        if not as_json:
+            write_table(_COLUMNS, map(_cells, rows))
             return
-        table = Table("task", "state", "created", "deadline", "attempts", "response", "on chain in", "error")
-        for task in tasks:
-            table.add_row(
-                str(task["task_index"]),
-                task["state"] if task["canonical"] else f"{task['state']} (off chain)",
-                str(task["task_created_block"]),
-                str(task["deadline_block"] or task["deadline_at"] or "none"),
-                str(task["attempts"]),
-                _short(task["response"]),
-                _short(task["responded_tx_hash"]),
-                escape(task["error"] or "")[:60],
-            )
-        PlainConsole().print(table)
+        sys.stdout.write("[")
+        for separator, row in zip(itertools.chain(["\n"], itertools.repeat(",\n")), rows, strict=False):
+            sys.stdout.write(separator + json.dumps(task_fields(row)))
+        sys.stdout.write("\n]\n")
 
 
 @app.command()
@@ -114,7 +105,23 @@ def skip(
     typer.echo(f"task {index} is {state}")
 
 
-def _short(value: str | None) -> str:
-    if value is None:
+def _cells(row: Row[Any]) -> tuple[str, ...]:
+    """Return the cells of a task in the list."""
+    deadline = second_of(row.deadline_s) if row.deadline_block is None else row.deadline_block
+    return (
+        str(row.task_index),
+        row.state if row.canonical else f"{row.state} (off chain)",
+        str(row.created_block),
+        "none" if deadline is None else str(deadline),
+        str(row.attempts),
+        _short(row.response),
+        _short(row.responded_tx_hash),
+        (row.error or "")[:_ERROR_SHOWN],
+    )
+
+
+def _short(data: bytes | None) -> str:
+    if data is None:
         return ""
-    return value if len(value) <= _SHOWN else value[: _SHOWN - 1] + "…"
+    text = to_hex(data[:_SHOWN])
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -1,12 +1,15 @@
 """The JSON fields of tasks. Their names are an interface: fields are added, never renamed or removed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.engine import Row
 
+from watcher.ledger import queries
+from watcher.ledger.store import Reader
 from watcher.ledger.tables import attempts, tasks
+from watcher.state import State
 from watcher.text import to_hex
 
 # The end of the year 9999, the last that a datetime can hold.
@@ -28,6 +31,17 @@ _FIELD_NAMES = {
     "from_state": "from",
     "to_state": "to",
 }
+
+
+def pages(reader: Reader, source_id: int, state: State | None) -> Iterator[Row[Any]]:
+    """Yield the tasks of a source by index, each page from the last commit.
+
+    One long read would keep the write-ahead log from shrinking while the output waits for its reader.
+    """
+    after = None
+    while rows := reader.read_now(queries.task_page, source_id, state, after):
+        yield from rows
+        after = rows[-1]
 
 
 def task_fields(row: Row[Any]) -> dict[str, Any]:
