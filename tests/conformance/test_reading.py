@@ -6,6 +6,7 @@ import pytest
 from sqlalchemy import Connection
 
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, LedgerRig, header, make_response, make_task
+from tests.kit.plans import PlanRecorder, grows
 from watcher.errors import FixUsage
 from watcher.ledger import claims, ingest, outcomes, queries
 from watcher.ledger.claims import RetryAt
@@ -173,3 +174,12 @@ async def test_what_an_api_brought_on_the_chain_is_told_by_its_quorum_fields(led
     assert await ledger.read(queries.brought_by, ledger.source + 1, "proxy", 10) == set()
     # Only the newest are looked at.
     assert await ledger.read(queries.brought_by, ledger.source, "proxy", 2) == set()
+
+
+async def test_statements_of_the_ledger_are_recorded_with_their_plans(ledger: LedgerRig, plans: PlanRecorder) -> None:
+    """The fixture of every test here looks at the plans (`PlanRecorder.growing`); this one has something to look at."""
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    assert plans.count > 10 or not ledger.is_sqlite
+    assert grows(["SCAN tasks"], "SELECT 1")
+    assert grows(["SEARCH responses USING INDEX ix_responses_task (source_id=?)"], "DELETE")
+    assert not grows(["SEARCH tasks USING INDEX ix_tasks_open (source_id=?)", "SCAN sources"], "SELECT 1")

@@ -23,6 +23,11 @@ class PlanRecorder:
         self._seen: set[str] = set()
         self._fresh: list[tuple[str, Any, str]] = []
 
+    @property
+    def count(self) -> int:
+        """The number of statements recorded so far."""
+        return len(self._seen)
+
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Record the statements of all engines inside this block."""
@@ -43,15 +48,13 @@ class PlanRecorder:
         self._fresh.clear()
         return problems
 
-    def _record(
-        self, conn: Connection, _cursor: Any, statement: str, parameters: Any, _context: Any, many: bool
-    ) -> None:
+    def _record(self, conn: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         if conn.dialect.name != "sqlite" or statement in self._seen or not statement.startswith(_KINDS):
             return
         function = _caller()
         if function is not None and function not in _READ_ALL:
             self._seen.add(statement)
-            self._fresh.append((statement, parameters[0] if many else parameters, function))
+            self._fresh.append((statement, parameters[0] if isinstance(parameters, list) else parameters, function))
 
 
 _KINDS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")

@@ -5,9 +5,11 @@ to is in the ledger before the mark forgets the loss.
 """
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 
 from loguru import logger
@@ -16,8 +18,9 @@ from sqlalchemy.engine import URL
 from watcher.clock import Clock
 from watcher.daemon.startup import ChainStart
 from watcher.errors import FixConfiguration, TryLater
-from watcher.ledger import queries, restore, schema
+from watcher.ledger import clean_stop, queries, restore, schema
 from watcher.ledger.engine import integrity, sqlite_path
+from watcher.ledger.file_check import BackgroundCheck, damage_of_small_tables
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import open_mark, sole_writer
 from watcher.ledger.queries import Beginning
@@ -32,16 +35,22 @@ _SYNC_EVERY_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class OwnLedger:
-    """A ledger locked by this process. `mark` is None for PostgreSQL, `loss` if nothing is known to be missing."""
+    """A ledger locked by this process. `mark` is None for PostgreSQL, `loss` if nothing is known to be missing.
+
+    `file_check` is the part of the check of its pages that is left for the background.
+    """
 
     url: URL
     mark: MarkFile | None
     loss: Loss | None
+    file_check: BackgroundCheck
 
 
 @contextmanager
 def own_ledger(url: URL) -> Iterator[OwnLedger]:
     """Hold the ledger's lock inside this block, with its schema upgraded.
+
+    The whole file is checked, or, if nothing has changed since a clean stop, its small tables, and the rest later.
 
     Raises:
         FixConfiguration: the ledger is missing, damaged or of a newer program.
@@ -49,14 +58,31 @@ def own_ledger(url: URL) -> Iterator[OwnLedger]:
     """
     path = sqlite_path(url)
     with sole_writer(url):
-        if (damage := integrity(url, quick=True)) is not None:
+        is_clean = path is not None and _was_clean(path)
+        damage = damage_of_small_tables(path) if path is not None and is_clean else integrity(url, quick=True)
+        if damage is not None:
             raise FixConfiguration(f"ledger.url: the ledger is damaged ({damage}); restore a copy of it")
         loss = None if path is None else restore.loss_of(path)
         before = schema.upgrade(url)
         if not before.is_current and before.current is not None:
             logger.info("ledger.upgraded: the schema was upgraded", before=before.current, now=before.wanted)
+        file_check = BackgroundCheck(path if is_clean else None)
         with open_mark(url) as mark:
-            yield OwnLedger(url, mark, loss)
+            yield OwnLedger(url, mark, loss, file_check)
+        # Not after an error: it may have been one of the file.
+        if path is not None and file_check.damage is None:
+            with contextlib.suppress(OSError):  # the next start checks the whole file
+                clean_stop.leave(path)
+
+
+def _was_clean(path: Path) -> bool:
+    """Take the mark of the last stop. Raises FixConfiguration if it cannot be removed."""
+    try:
+        return clean_stop.take(path)
+    except OSError as error:
+        raise FixConfiguration(
+            f"ledger.url: {clean_stop.mark_of(path)} cannot be removed ({error.strerror}); give this user the right"
+        ) from None
 
 
 def begun_at(url: URL, chain_id: int, section: TaskManager) -> Beginning | None:

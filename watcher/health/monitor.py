@@ -158,7 +158,7 @@ class Monitor:
     def _store_condition(self) -> str | None:
         # A small write may find room where those of a stage do not: the condition ends when no stage waits for it.
         waits = (loop.condition for loop in self._loops if loop.condition and loop.condition.startswith(NOT_WRITTEN))
-        return self._observer.store_condition or self._read_error or next(waits, None)
+        return self._observer.damage or self._observer.store_condition or self._read_error or next(waits, None)
 
     def _node(self, now_s: float) -> NodeSeen:
         seen = self._nodes.seen

@@ -7,6 +7,8 @@ observes.
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from loguru import logger
+
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, TryLater
 from watcher.health.metrics import Metrics
@@ -98,6 +100,7 @@ class Observer:
         self._silent_since_s = clock.monotonic_s()
         self._longest_silence_s = 0.0
         self.store_condition: str | None = None
+        self.damage: str | None = None
         self.committed_s = clock.monotonic_s()
 
     @property
@@ -218,6 +221,11 @@ class Observer:
         self.store_condition = None if batch.condition is None else self._redact(batch.condition)
         if batch.condition is None:
             self.committed_s = self._clock.monotonic_s()
+
+    def damaged(self, damage: str) -> None:
+        """Record and log damage in the ledger's file, which the check in the background has found."""
+        self.damage = f"the ledger's file is damaged ({damage}); stop the watcher and restore a copy"
+        logger.error("ledger.damaged: the file of the ledger is damaged; restore a copy", reason=damage)
 
 
 class _ObservedSender:

@@ -82,7 +82,7 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
     path = sqlite_path(url)
     assert path is not None, "parse_url lets no other URL pass"
     if read_only:
-        engine = create_engine(url, hide_parameters=True, creator=lambda: _connect_to_read(path))
+        engine = create_engine(url, hide_parameters=True, creator=lambda: connect_to_read(path))
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         return engine
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S})
@@ -153,7 +153,7 @@ def durability(url: URL) -> tuple[list[str], bool]:
     return [f"{name} is {values[name]}" for name, choices in safe.items() if values[name] not in choices], pooled
 
 
-def _connect_to_read(path: Path) -> sqlite3.Connection:
+def connect_to_read(path: Path) -> sqlite3.Connection:
     """Return a read-only connection, also for an auditor without the right to write beside the file.
 
     Such a reader cannot make the shared memory that WAL needs. While a daemon runs, it exists; otherwise the file does
@@ -203,7 +203,7 @@ def backup_sqlite(source: Path, target: Path) -> None:
         raise FixConfiguration(f"{target} already exists; name another file")
     os.close(os.open(target, os.O_CREAT | os.O_WRONLY | os.O_EXCL, 0o640))
     try:
-        with closing(_connect_to_read(source)) as reading, closing(sqlite3.connect(target)) as writing:
+        with closing(connect_to_read(source)) as reading, closing(sqlite3.connect(target)) as writing:
             reading.backup(writing)
             # The negative generation marks a copy: it lacks the attempts that were sent after it was made.
             set_generation(writing, -abs(writing.execute("PRAGMA user_version").fetchone()[0] or 1))
@@ -219,7 +219,7 @@ def generation_of(path: Path) -> tuple[int, int] | None:
     None: the file holds no ledger. Raises TryLater if it cannot be read.
     """
     try:
-        with closing(_connect_to_read(path)) as connection:
+        with closing(connect_to_read(path)) as connection:
             if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'attempts'").fetchone():
                 return None
             generation = connection.execute("PRAGMA user_version").fetchone()[0]
@@ -262,7 +262,7 @@ def integrity(url: URL, *, quick: bool = False) -> str | None:
         return None
     pragma = "quick_check" if quick else "integrity_check"
     try:
-        with closing(_connect_to_read(path)) as connection:
+        with closing(connect_to_read(path)) as connection:
             lines = [row[0] for row in connection.execute(f"PRAGMA {pragma}(5)")]
     except sqlite3.OperationalError as error:
         raise TryLater(f"{path} cannot be read now: {error}") from None
