@@ -239,7 +239,7 @@ class World:
         self._observe(outcomes.look_again, pick, self.block + 1)
 
     def _held_after_all(self, pick: int) -> None:
-        aside = [task for task in self.look() if task.state in NOT_HELD]
+        aside = [task for task in self.to_confirm() if task.state in NOT_HELD]
         self.do(absences.held_after_all, self.source, aside[: 1 + pick % 2])
 
     def _by_hand(self, pick: int) -> None:

@@ -62,12 +62,12 @@ _KINDS = ("SELECT", "INSERT", "UPDATE", "DELETE", "WITH")
 
 def _caller() -> str | None:
     """Return the function of the ledger that sends the statement, None for a statement of a test."""
-    frame = sys._getframe(2)
-    while frame is not None:
-        file = frame.f_code.co_filename
+    caller = sys._getframe(2)
+    while caller is not None:
+        file = caller.f_code.co_filename
         if "sqlalchemy" not in file and not file.endswith("plans.py"):
-            return frame.f_code.co_name if _LEDGER in file else None
-        frame = frame.f_back  # type: ignore[assignment]
+            return caller.f_code.co_name if _LEDGER in file else None
+        caller = caller.f_back  # type: ignore[assignment]
     return None
 
 

@@ -23,7 +23,7 @@ from watcher.daemon.jobs import Jobs
 from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
 from watcher.daemon.reload import Reload
 from watcher.daemon.startup import Stopped, Waiting, read_chain
-from watcher.daemon.supervision import cancelled, drain, first_to_end, pinger, stuck_after_s
+from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s
 from watcher.daemon.systemd import Notifier, watchdog_interval_s
 from watcher.errors import TryLater
 from watcher.health.alerts import Alerts, watcher_name
@@ -142,10 +142,9 @@ class Daemon:
             await self._waiting.until_answered(lambda: self._load_hook(stack, health), "the hook")
         begun = begun_at(own.url, settings.chain.chain_id, settings.task_manager)
         start = await read_chain(settings.chain, contract, nodes, clock, begun, self._waiting)
-        observers = (self._wakeups.committed, health.observer.committed)
+        observers = (self._wakeups.committed, health.observer.committed, health.observer.damaged)
         opened = open_own(own, clock, settings.chain.chain_id, settings.task_manager, begun, start, *observers)
         ledger = await stack.enter_async_context(opened)
-        stack.push_async_callback(cancelled, asyncio.create_task(own.file_check.run(health.observer.damaged)))
         await hold_back(own, ledger, start.head.number, SystemRandom(), release=self._release_held)
         confirmations = 0 if start.numbering.l1_blocks else settings.chain.confirmations
 

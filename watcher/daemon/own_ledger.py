@@ -107,8 +107,9 @@ async def open_own(
     start: ChainStart,
     on_commit: Callable[[Tx], None],
     observe: Observe,
+    on_damage: Callable[[str], None],
 ) -> AsyncIterator[Ledger]:
-    """Open the ledger of a task manager inside this block.
+    """Open the ledger of a task manager inside this block, and check the rest of its file.
 
     Args:
         own: the ledger, locked.
@@ -119,6 +120,7 @@ async def open_own(
         start: head and block 0 of the chain.
         on_commit: called with each committed transaction.
         observe: called with each batch of the writer.
+        on_damage: called with damage that the check of the file has found.
     """
     latest = begun.start_block if begun else start.head.number
     start_block = latest if section.start_block == "latest" else section.start_block
@@ -134,7 +136,12 @@ async def open_own(
         own.mark,
         start.head,
     ) as ledger:
-        yield ledger
+        checking = asyncio.create_task(own.file_check.run(on_damage), name="file check")
+        try:
+            yield ledger
+        finally:
+            checking.cancel()
+            await asyncio.gather(checking, return_exceptions=True)
 
 
 async def hold_back(own: OwnLedger, ledger: Ledger, head_block: int, random: Random, *, release: bool) -> None:

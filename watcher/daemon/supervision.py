@@ -32,12 +32,6 @@ def pinger(loops: Sequence[StageLoop], clock: Clock, stuck_s: float, notify: Not
     return ping
 
 
-async def cancelled(task: asyncio.Task[None]) -> None:
-    """Cancel a task, and return when it has ended."""
-    task.cancel()
-    await asyncio.gather(task, return_exceptions=True)
-
-
 async def first_to_end(working: Sequence[asyncio.Task[None]]) -> None:
     """Return when all have ended; raise as soon as one raises."""
     done, _ = await asyncio.wait(working, return_when=asyncio.FIRST_EXCEPTION)
