@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from sqlalchemy.engine import URL
 
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, no_ledger, print_json
 from watcher.errors import FixConfiguration, FixUsage
@@ -37,7 +36,7 @@ def upgrade(config: Config = DEFAULT_CONFIG) -> None:
 @app.command()
 def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Read every page of the ledger, compare its schema with this program's, and count the ended tasks again."""
-    from watcher.ledger import schema
+    from watcher.ledger import ended, schema
     from watcher.ledger.engine import integrity
 
     url = parse_url(load(config, reading_only=True).ledger.url)
@@ -46,7 +45,10 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         raise no_ledger(path)
     state = schema.check(url)
     damage = integrity(url)
-    miscounted = _miscounted(url) if state.is_current and not damage else []
+    miscounted = []
+    if state.is_current and not damage:
+        with closing(Reader(url)) as reader:
+            miscounted = reader.read_now(ended.miscounted)
     ok = not damage and not miscounted
     if as_json:
         print_json(
@@ -67,13 +69,6 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         raise typer.Exit(1)
     if not state.is_current:
         raise FixConfiguration("ledger.url: the schema is older than this program; run `watcher db upgrade`")
-
-
-def _miscounted(url: URL) -> list[str]:
-    from watcher.ledger.ended import miscounted
-
-    with closing(Reader(url)) as reader:
-        return reader.read_now(miscounted)
 
 
 @app.command()

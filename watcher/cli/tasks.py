@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 import typer
 from rich.table import Table
-from sqlalchemy.engine import Row
 
 from watcher.cli.console import PlainConsole
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
@@ -105,8 +104,8 @@ def skip(
     typer.echo(f"task {index} is {state}")
 
 
-def _cells(row: Row[Any]) -> tuple[str, ...]:
-    """Return the cells of a task in the list."""
+def _cells(row: Any) -> tuple[str, ...]:
+    """Return the cells of a task's row in the list."""
     deadline = second_of(row.deadline_s) if row.deadline_block is None else row.deadline_block
     return (
         str(row.task_index),
