@@ -98,6 +98,14 @@ async def test_init_takes_a_hook_of_ones_own(shell: Shell) -> None:
     assert [path.name for path in shell.folder.iterdir()] == ["watcher.toml"]
 
 
+@pytest.mark.parametrize("target", ["exec:sh -c 'exec cat <&3'", "https://user:canary-1234@hook.example/path"])
+async def test_init_takes_a_hook_in_another_language(shell: Shell, target: str) -> None:
+    code, out, err = await shell.command("init", "--hook", target)
+    assert (code, err) == (0, "")
+    assert "canary" not in out
+    assert tomllib.loads((shell.folder / "watcher.toml").read_text())["hook"]["target"] == target
+
+
 async def test_init_keeps_files_that_exist(shell: Shell) -> None:
     (shell.folder / "hooks").mkdir()
     hook, config = shell.folder / "hooks" / "mine.py", shell.folder / "watcher.toml"

@@ -7,6 +7,7 @@ import typer
 
 from watcher.cli.options import DEFAULT_CONFIG, Config
 from watcher.errors import FixUsage
+from watcher.text import hide_urls
 
 HOOK_FILE = "hook.py"
 HOOK_FUNCTION = "respond"
@@ -80,10 +81,10 @@ def _init_with_hook(hook: str, config: Path, *, force: bool) -> None:
             typer.echo(f"wrote {path}: a placeholder, to be replaced by your computation")
     app_dir = "." if folder.resolve() == Path.cwd() else str(folder.resolve())
     if config.exists() and not force:
-        typer.echo(f'kept {config}; set target = "{target}" and app_dir = "{app_dir}" in its table [hook]')
+        typer.echo(f'kept {config}; set target = "{hide_urls(target)}" and app_dir = "{app_dir}" in its table [hook]')
     else:
         _write(config, render({"hook.target": target, "hook.app_dir": app_dir}), force=force)
-        typer.echo(f"wrote {config} for the hook {target}")
+        typer.echo(f"wrote {config} for the hook {hide_urls(target)}")
     typer.echo(_NEXT)
     typer.echo(f"for your own AVS: in {config}, {_OWN_AVS}")
 
@@ -94,7 +95,7 @@ def _target(text: str) -> str:
     try:
         return hook_target(text)
     except ValueError as error:
-        raise FixUsage(f"--hook {text}: {error}") from None
+        raise FixUsage(f"--hook {hide_urls(text)}: {error}") from None
 
 
 def _hook_file(text: str) -> Path:
