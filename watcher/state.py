@@ -24,8 +24,9 @@ class State(StrEnum):
     nothing: every later attempt carries the same bytes."""
     SENDING = "sending"
     """A POST may be on the wire.
-    Entered by submit, in the commit before the POST. Left by submit with the outcome. After a crash the next start
-    moves it to UNKNOWN, because nobody can tell whether the POST arrived."""
+    Entered by submit, in the commit before the POST. Left by submit with the outcome, or to WAITING when the attempt is
+    given up before its POST: the chain has moved on, or the daemon stops. After a crash the next start moves it to
+    UNKNOWN, because nobody can tell whether the POST arrived."""
     UNKNOWN = "unknown"
     """A POST may have arrived, and no usable reply came: a time-out, a reset, a 5xx, or a crash.
     Entered by submit, at the start, and when a reorg takes a response back. Left by confirm as the chain decides, or

@@ -212,8 +212,8 @@ class Submit:
                     releases.append(release)
         try:
             await self._release(releases)
-            for route in self._drafts.router.routes:
-                await self._begin_at(route.api, [draft for draft in drafts if draft.route.api == route.api])
+            for api in dict.fromkeys(draft.route.api for draft in drafts):
+                await self._begin_at(api, [draft for draft in drafts if draft.route.api == api])
         except TryLater:
             self._stranded = [cleared.task for cleared in taken]
             raise
@@ -221,8 +221,6 @@ class Submit:
 
     async def _begin_at(self, api: str, drafts: Sequence[Draft]) -> None:
         """Commit the attempts to one API, then hand them to the slots."""
-        if not drafts:
-            return
         by_row = {draft.cleared.task.row_id: draft for draft in drafts}
         digests = {row_id: draft.request.digest for row_id, draft in by_row.items()}
         tasks = [draft.cleared.task for draft in drafts]
