@@ -77,6 +77,8 @@ class PastTasks:
             try:
                 return await self._nodes.page(contract.emitters, topics0, low, high, None, head, contract.log_queries)
             except NarrowRange:
+                if low == high:
+                    raise  # a single block is too much for the node
                 self._span = max(1, self._span // 2)
                 high = min(high, low + self._span - 1)
             except RetryElsewhere:
