@@ -87,6 +87,8 @@ def _public_functions(tree: ast.Module) -> Iterator[Function]:
 
 def _is_command(function: Function) -> bool:
     """Return True for a command of the command line: its docstring is the text of --help."""
+    if any("typer." in ast.unparse(arg.annotation) for arg in function.args.args if arg.annotation):
+        return True
     calls = (decorator for decorator in function.decorator_list if isinstance(decorator, ast.Call))
     return any(isinstance(call.func, ast.Attribute) and call.func.attr == "command" for call in calls)
 

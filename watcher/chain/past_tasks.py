@@ -41,7 +41,10 @@ class PastTasks:
         self._span = max_span_blocks
 
     async def block_at(self, time_s: float, head: Header) -> int:
-        """Return the first block with a timestamp of at least `time_s` (seconds since 1970), at most the head's."""
+        """Return the first block with a timestamp of at least `time_s` (seconds since 1970), at most the head's.
+
+        Raises RetryElsewhere if no node shows a block that bounds the time.
+        """
         low, high = 0, head.number
         while low < high:
             middle = (low + high) // 2

@@ -43,7 +43,12 @@ def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 
 async def prove_now(settings: Settings, bar: Progress) -> Proof:
-    """Return the proof of the ledger of these settings; `bar` shows its progress."""
+    """Return the proof of the ledger of these settings; `bar` shows its progress.
+
+    Raises:
+        FixConfiguration: the ledger begins at another block than the settings.
+        RetryElsewhere: the nodes gave no usable reply, again and again.
+    """
     from watcher.chain.convention.web3_reader import Web3Reader
     from watcher.clock import SystemClock
     from watcher.daemon import parts

@@ -30,7 +30,11 @@ class Rpc:
         return _result(method, await self._post(_request(0, method, params)))
 
     async def batch(self, calls: Sequence[tuple[str, Sequence[Any]]]) -> list[Any]:
-        """Return the results in order; raise the first error."""
+        """Return the results of `calls`, each a method and its parameters, in order.
+
+        Raises:
+            RetryElsewhere: the chain cannot be reached, sent a malformed reply, or refused a call.
+        """
         if not calls:
             return []
         replies = await self._post([_request(i, method, params) for i, (method, params) in enumerate(calls)])

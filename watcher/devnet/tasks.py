@@ -157,6 +157,7 @@ class TaskManager:
 
 
 async def roles_of(chain: Chain) -> Roles:
+    """Return the roles of the chain's first three accounts. Raises RetryElsewhere if it has fewer."""
     accounts = await chain.accounts()
     if len(accounts) < 3:
         raise RetryElsewhere("the local chain has fewer than three accounts")

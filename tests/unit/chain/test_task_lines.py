@@ -40,7 +40,6 @@ def lines() -> Iterator[list[tuple[str, str, dict[str, Any]]]]:
         record = message.record
         records.append((record["level"].name, record["message"].partition(":")[0], dict(record["extra"])))
 
-    logger.configure(patcher=lambda _: None)  # the log of the daemon, if a test set it up, writes bytes as text
     sink = logger.add(collect, level="INFO")
     yield records
     logger.remove(sink)
