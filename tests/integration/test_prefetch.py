@@ -14,6 +14,7 @@ from watcher.chain.admit import Admit
 from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.prefetch import KEPT_S, Pushed
 from watcher.chain.watch import Watch, WatchPlan
+from watcher.errors import RetryElsewhere
 from watcher.ledger import queries
 from watcher.state import State
 from watcher.task import NotYet
@@ -109,6 +110,23 @@ async def test_stages_share_the_look_at_a_new_task(rig: Rig) -> None:
     verdicts = await Resolver(rig.ground.source).resolve(ready)
     assert [verdict.at.number for verdict in verdicts if isinstance(verdict, NotYet)] == [head, head]
     assert asked == [], "head and words were read in the same look"
+
+
+async def test_one_of_several_nodes_reads_the_logs(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        ground = await laid(stack, tmp_path, window=100, clock=HandClock(), prefetched_s=KEPT_S, relays=2, quorum=2)
+        rig = Rig(ground, Watch(ground.source, WatchPlan(ground.net.chain_id, "finalized", 100, 60.0)))
+        while await rig.cursor_block() < await ground.net.chain.head():
+            await rig.watch.step()
+        pushed = await rig.mine()
+        first, second = ground.relays
+        second.asked.clear()
+        assert sum("eth_getLogs" in methods for methods in await rig.requests(pushed)) == 1
+        assert not any("eth_getLogs" in methods for methods in second.asked)
+        pushed = await rig.mine()
+        first.twist = lambda _asked, _answers: b"no JSON"
+        with pytest.raises(RetryElsewhere):  # one of two cannot prove a head
+            await rig.requests(pushed)
 
 
 async def test_look_is_not_shared_with_a_later_head(rig: Rig) -> None:

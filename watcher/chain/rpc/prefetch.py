@@ -50,14 +50,19 @@ class Subject:
     queries: Sequence[Topics] = ()
     final: str | None = None
 
-    def calls(self, newest: int) -> list[Call]:
-        """Return the calls of a poll that finds block `newest`, in the order in which `Node.page` needs them."""
-        logs = [
+    def calls(self, newest: int, *, logs: bool = True) -> list[Call]:
+        """Return the calls of a poll that finds block `newest`, in the order in which `Node.page` needs them.
+
+        Without `logs` they are those that head and finality need of every node.
+        """
+        final = [] if self.final is None else [rpc_calls.block(self.final)]
+        if not logs:
+            return [rpc_calls.block(newest), *final]
+        questions = [
             rpc_calls.logs(self.emitters, topics, self.after + 1, newest)
             for topics in self.queries or ([self.topics0],)
         ]
-        calls = [rpc_calls.block(newest), *logs, rpc_calls.block(newest), rpc_calls.block(self.after)]
-        return calls if self.final is None else [*calls, rpc_calls.block(self.final)]
+        return [rpc_calls.block(newest), *questions, rpc_calls.block(newest), rpc_calls.block(self.after), *final]
 
 
 class Replies:
@@ -123,7 +128,9 @@ async def prefetch(nodes: "NodePool", subject: Subject, pushed: int | None) -> H
         if newest is None:
             newest = (await node.head(anew=True)).number
         if subject.after < newest <= subject.after + _SPAN_BLOCKS:
-            await node.prefetch(subject.calls(newest), anew=pushed is not None)
+            # One node reads the logs. If it cannot, the next one is asked for the page in a request of its own.
+            calls = subject.calls(newest, logs=node is nodes.nodes[0])
+            await node.prefetch(calls, anew=pushed is not None)
 
     await nodes.answers(put)
     return await nodes.head()
