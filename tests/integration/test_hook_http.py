@@ -3,8 +3,10 @@
 import asyncio
 import contextlib
 import json
+import os
 import ssl
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -315,14 +317,34 @@ async def test_version_of_a_service_is_recorded_and_a_change_shown() -> None:
         assert await runner.changed_files() == ""
 
 
-async def test_certificate_is_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    await asyncio.to_thread(_make_certificate, tmp_path)
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    tls.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+@pytest.fixture
+def tls(tmp_path: Path) -> ssl.SSLContext:
+    """A context with a certificate of its own, tmp_path / "cert.pem"."""
+    _make_certificate(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(tmp_path / "cert.pem", tmp_path / "key.pem")
+    return context
+
+
+async def test_certificate_is_verified(tls: ssl.SSLContext) -> None:
     async with served(tls) as (_, port):
         with pytest.raises(TryLater, match="its certificate is not valid: self-signed"):
             async with HttpRunner(f"https://127.0.0.1:{port}/", PoolPlan()):
                 raise AssertionError
+
+
+async def test_certificate_of_a_named_authority_is_taken(tls: ssl.SSLContext, tmp_path: Path) -> None:
+    async with served(tls) as (_, port):
+        (tmp_path / "watcher.toml").write_text(f'[hook]\ntarget = "https://127.0.0.1:{port}/"\n')
+        command = [sys.executable, "-m", "watcher", "hook", "try", "--message", "0x" + b"echo x".hex(), "--json"]
+        command += ["--config", str(tmp_path / "watcher.toml")]
+        environment = os.environ | {"SSL_CERT_FILE": str(tmp_path / "cert.pem")}
+        root = Path(__file__).parents[2]
+        done = await asyncio.to_thread(
+            subprocess.run, command, env=environment, cwd=root, capture_output=True, text=True, check=False
+        )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["response"] == "0x" + b"x".hex()
 
 
 def _make_certificate(folder: Path) -> None:
