@@ -24,7 +24,7 @@ from watcher.report.replay import Replayed, Result, Summary, replay
 from watcher.report.replay_files import JUnitFile, headline, markdown, refuse_unwritable, sides
 from watcher.settings.model import Settings
 from watcher.state import State
-from watcher.text import escape, one_line
+from watcher.text import escape, hide_urls, one_line
 
 _PRINTED = 10
 _VALUE_LIMIT_CHARS = 300
@@ -107,7 +107,7 @@ def _replay_all(
     settings: Settings, config: Path, plan: Plan, junit: Path | None, markdown_file: Path | None
 ) -> Summary:
     """Replay the tasks, write the files, and return the summary. Raises FixUsage where no task is selected."""
-    summary = Summary(settings.hook.target, "", "chain" if plan.chain else "ledger")
+    summary = Summary(hide_urls(settings.hook.target), "", "chain" if plan.chain else "ledger")
     with ExitStack() as stack:
         cases = None if junit is None else stack.enter_context(JUnitFile(junit))
         if markdown_file is not None:
