@@ -199,9 +199,10 @@ class Client:
     async def _read(self, response: httpx.Response, exchange: _Exchange) -> None:
         limit_bytes = self._endpoint.body_limit_bytes
         body = bytearray()
-        # Raw, so that a small compressed reply stays small.
+        # Raw, so that a small compressed reply stays small; the stream itself, for httpx's iterators cost more than it.
+        assert isinstance(response.stream, httpx.AsyncByteStream)
         try:
-            async for chunk in response.aiter_raw():
+            async for chunk in response.stream:
                 body += chunk
                 if len(body) > limit_bytes:
                     exchange.failure = f"a reply of more than {limit_bytes} bytes"

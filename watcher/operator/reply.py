@@ -172,6 +172,8 @@ def retry_after_s(headers: Mapping[str, str]) -> float | None:
     `Date` it is ignored.
     """
     value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
     if re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,6})?", value):
         return min(float(value), RETRY_AFTER_LIMIT_S)
     try:
