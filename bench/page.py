@@ -19,7 +19,9 @@ _BEGIN, _END = "<!-- results: written by `python -m bench --publish` -->", "<!--
 
 
 def publish(results: Results) -> None:
-    """Write the results, the page's block and the drawings into docs/. Raises Failed if the page has no block."""
+    """Write the results, the page's block and the drawings into docs/. Raises Failed without results or a block."""
+    if not results.measures:
+        raise Failed("there are no results to publish: run `make bench` first")
     result_file.write(results, PUBLISHED)
     PAGE.write_text(with_block(PAGE.read_text(encoding="utf-8"), results), encoding="utf-8")
     DRAWINGS.mkdir(exist_ok=True)

@@ -44,14 +44,14 @@ class Sizes:
 FULL = Sizes()
 QUICK = Sizes(
     repeats=3,
-    ingest=3_000,
+    ingest=2_000,
     burst=600,
     naive_burst=200,
     concurrencies=(32,),
     slow_concurrencies=(32,),
     slow_burst=300,
     slow_naive_burst=30,
-    singles=20,
+    singles=12,
     crowds=1,
     many=1_000,
     open=1_000,

@@ -55,6 +55,13 @@ def test_a_page_without_a_block_is_refused() -> None:
         page.with_block("nothing here", measured())
 
 
+def test_no_results_are_not_published(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(page, "PUBLISHED", tmp_path / "results.json")
+    with pytest.raises(Failed, match="no results"):
+        page.publish(Results())
+    assert not (tmp_path / "results.json").exists()
+
+
 def test_a_drawing_is_made_for_each_curve_with_points() -> None:
     assert [name for name, _ in page.charts(measured())] == ["n.svg"]
 
