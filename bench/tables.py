@@ -7,7 +7,6 @@ from rich.console import Console
 from rich.table import Table
 
 from bench import machine
-from bench.measure import Figure
 from bench.results import MeasureResult, Results
 from bench.summary import Spread, quotients, values, verdicts
 
@@ -46,11 +45,12 @@ def notes_of(result: MeasureResult) -> list[str]:
     """Return what was achieved of the aims, what was skipped, and the conditions."""
     notes = [_aim(result, number) for number in range(len(verdicts(result)))]
     notes += [f"Left out: {item.side or 'all'}: {item.reason.strip().splitlines()[0]}" for item in result.skipped]
-    seen, sizes = result.conditions, result.sizes
+    seen, repeats = result.conditions, result.sizes.repeats
     busy = "; other work disturbed it" if machine.is_busy(seen.load_before) else ""
+    runs = "one run" if repeats == 1 else f"{repeats} runs"
     notes.append(
         f"{seen.date}, commit {seen.commit}, Python {seen.python}, {seen.cores} cores, load {seen.load_before} before "
-        f"and {seen.load_after} after{busy}; {sizes.repeats} runs of each side, {result.seconds:.0f} s."
+        f"and {seen.load_after} after{busy}; {runs} of each side, {result.seconds:.0f} s."
     )
     return notes
 
@@ -89,8 +89,3 @@ def _cell(spread: Spread | None, digits: int) -> str:
 
 def _number(value: float, digits: int) -> str:
     return f"{value:,.{digits}f}"
-
-
-def figure_of(result: MeasureResult, key: str) -> Figure | None:
-    """Return a figure of a measure by its key, None if it has none."""
-    return next((figure for figure in result.figures if figure.key == key), None)
