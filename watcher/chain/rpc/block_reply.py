@@ -42,7 +42,7 @@ def named(reply: Any, which: int | str, l1_blocks: bool | None) -> Header | None
     return known(reply, which, l1_blocks)
 
 
-def all_named(found: Sequence[Any], heights: Sequence[int], l1_blocks: bool | None) -> dict[int, Header]:
+def all_named(received: Sequence[Any], heights: Sequence[int], l1_blocks: bool | None) -> dict[int, Header]:
     """Return the headers in the replies for some heights. Those that are missing or unusable are left out.
 
     Raises:
@@ -50,7 +50,7 @@ def all_named(found: Sequence[Any], heights: Sequence[int], l1_blocks: bool | No
     """
     blocks: dict[int, Header] = {}
     failure: RetryElsewhere | None = None
-    for height, reply in zip(heights, found, strict=True):
+    for height, reply in zip(heights, received, strict=True):
         try:
             block = named(reply, height, l1_blocks)
         except Paused:
@@ -65,7 +65,7 @@ def all_named(found: Sequence[Any], heights: Sequence[int], l1_blocks: bool | No
     return blocks
 
 
-def reached(reply: Any, height: int, l1_blocks: bool | None) -> Header:
+def range_end(reply: Any, height: int, l1_blocks: bool | None) -> Header:
     """Return the header at the end of a range. Raises as `known`; StaleNode also if the node says it lacks it."""
     if isinstance(reply, RpcError) and reply.no_such_block and not reply.slow_down:
         raise StaleNode(f"has not reached block {height}: {reply}")

@@ -72,10 +72,10 @@ class Node:
     async def client_version(self) -> str:
         """Return the name that the node gives its software, on one printable line; "" without one."""
         with self._named():
-            (found,) = await self._batch.ask(
+            (received,) = await self._batch.ask(
                 [("web3_clientVersion", [])], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S)
             )
-            version = found if isinstance(found, str) else ""
+            version = received if isinstance(received, str) else ""
             return "".join(char for char in self._shown(version) if char.isprintable())[:_VERSION_LIMIT_CHARS]
 
     async def head(self, *, anew: bool = False) -> Header:
@@ -84,8 +84,8 @@ class Node:
             if anew:
                 self._prefetched.forget()
                 self._prefetched.keep([LATEST], await self._batch.ask([LATEST]))
-            (found,) = await self._ask([LATEST])
-            return self._known(found, "latest")
+            (received,) = await self._ask([LATEST])
+            return self._known(received, "latest")
 
     async def prefetch(self, calls: Sequence[Call], *, anew: bool) -> None:
         """Ask in one request what later questions ask; `anew`: for the newest block, too. A refusal is ignored."""
@@ -94,8 +94,8 @@ class Node:
     async def header(self, which: int | str) -> Header | None:
         """Return the block at a height, or at "finalized" or "safe"; None if this node names no such block."""
         with self._named():
-            (found,) = await self._ask([rpc_calls.block(which)])
-            return block_reply.named(found, which, self.l1_blocks)
+            (received,) = await self._ask([rpc_calls.block(which)])
+            return block_reply.named(received, which, self.l1_blocks)
 
     async def headers(self, heights: Sequence[int]) -> dict[int, Header]:
         """Return the blocks at some heights, all asked for now, in one request. What this node lacks is left out.
@@ -104,9 +104,9 @@ class Node:
         """
         with self._named():
             calls = [rpc_calls.block(height) for height in heights]
-            found = await self._batch.ask(calls)
-            self._prefetched.keep(calls, found)
-            return block_reply.all_named(found, heights, self.l1_blocks)
+            received = await self._batch.ask(calls)
+            self._prefetched.keep(calls, received)
+            return block_reply.all_named(received, heights, self.l1_blocks)
 
     async def kept(self, number: int) -> Header | None:
         """Return the block at a height, None if the node does not keep it.
@@ -120,13 +120,13 @@ class Node:
         with self._named():
             try:
                 limit_s = min(self._timeout_s, 2 * PROBE_TIMEOUT_S)
-                (found,) = await self._batch.ask([rpc_calls.block(number)], narrow=True, timeout_s=limit_s)
+                (received,) = await self._batch.ask([rpc_calls.block(number)], narrow=True, timeout_s=limit_s)
             except NarrowRange:
                 return None
-            if isinstance(found, RpcError) and found.slow_down:
-                raise refused(found)
+            if isinstance(received, RpcError) and received.slow_down:
+                raise refused(received)
             try:
-                return self._known(found, number)
+                return self._known(received, number)
             except RetryElsewhere:
                 return None
 
@@ -155,17 +155,17 @@ class Node:
             if after is not None:
                 calls.append(rpc_calls.block(after.number))
             narrow = last > first
-            found = await self._ask(calls, narrow=narrow)
-            end = block_reply.reached(found[0], last, self.l1_blocks)
-            for item in found[1:]:
+            received = await self._ask(calls, narrow=narrow)
+            end = block_reply.range_end(received[0], last, self.l1_blocks)
+            for item in received[1:]:
                 if isinstance(item, RpcError):  # some nodes refuse what follows the logs because of their size
                     raise refused(item, narrow)
-            replied = found[1 : 1 + len(questions)]
+            replied = received[1 : 1 + len(questions)]
             raw = [log for reply in replied for log in log_reply.listed(reply, narrow) or ()]
-            if self._known(found[1 + len(questions)], last) != end:
+            if self._known(received[1 + len(questions)], last) != end:
                 raise RetryElsewhere(f"the chain moved meanwhile: block {last} changed")
             logs, foreign = await log_reply.checked(raw, address, frozenset(topics0), None, first, end)
-            continuous = after is None or block_reply.continues(found[-1], after, end, self.l1_blocks)
+            continuous = after is None or block_reply.continues(received[-1], after, end, self.l1_blocks)
             return LogPage(logs, end, continuous, foreign)
 
     async def find(
@@ -176,10 +176,12 @@ class Node:
             topics = [[topic] for topic in (topic0, index) if topic is not None]
             calls = [rpc_calls.block(last), rpc_calls.logs(address, topics, first, last)]
             narrow = last > first
-            found = await self._batch.ask(calls, narrow=narrow)
-            end = block_reply.reached(found[0], last, self.l1_blocks)
+            received = await self._batch.ask(calls, narrow=narrow)
+            end = block_reply.range_end(received[0], last, self.l1_blocks)
             topics0 = None if topic0 is None else frozenset([topic0])
-            return (await log_reply.checked(log_reply.listed(found[1], narrow), address, topics0, index, first, end))[0]
+            return (
+                await log_reply.checked(log_reply.listed(received[1], narrow), address, topics0, index, first, end)
+            )[0]
 
     async def views(
         self, calls: Sequence[bytes], to: bytes, at: Header, caller: Caller | None = None
@@ -197,16 +199,18 @@ class Node:
         with self._named():
             if caller is not None and caller.next_block and not await self._runs_next_block(at):
                 caller = Caller(caller.address)
-            found = await self._batch.ask_each([rpc_calls.view(data, to, at, caller) for data in calls])
-            return view_reply.all_viewed(found, at, self._shown, lenient=caller is not None)
+            received = await self._batch.ask_each([rpc_calls.view(data, to, at, caller) for data in calls])
+            return view_reply.all_viewed(received, at, self._shown, lenient=caller is not None)
 
     async def _runs_next_block(self, at: Header) -> bool:
         """Return True if this node runs calls in the block after `at`. A trial call shows it, once for this node."""
         if self._next_block is None:
-            (found,) = await self._batch.ask([rpc_calls.contract_block(at, next_block=True)])
-            if isinstance(found, RpcError) and (found.slow_down or found.no_such_block or found.no_such_state):
+            (received,) = await self._batch.ask([rpc_calls.contract_block(at, next_block=True)])
+            if isinstance(received, RpcError) and (
+                received.slow_down or received.no_such_block or received.no_such_state
+            ):
                 return False  # a later trial may tell
-            self._next_block = found == f"0x{at.number + 1:064x}"
+            self._next_block = received == f"0x{at.number + 1:064x}"
         return self._next_block
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
@@ -228,39 +232,39 @@ class Node:
     async def code(self, address: bytes, block: int) -> bytes:
         """Return the code at an address as of a height, b"" without a contract."""
         with self._named():
-            (found,) = await self._batch.ask([("eth_getCode", [rpc_calls.octets(address), hex(block)])])
-            if isinstance(found, RpcError):
-                raise refused(found)
-            return replies.octets(found)
+            (received,) = await self._batch.ask([("eth_getCode", [rpc_calls.octets(address), hex(block)])])
+            if isinstance(received, RpcError):
+                raise refused(received)
+            return replies.octets(received)
 
     async def slot(self, address: bytes, place: bytes, block: int) -> bytes:
         """Return one word (32 bytes) of a contract's storage as of a height."""
         with self._named():
-            (found,) = await self._batch.ask(
+            (received,) = await self._batch.ask(
                 [("eth_getStorageAt", [rpc_calls.octets(address), rpc_calls.octets(place), hex(block)])]
             )
-            if isinstance(found, RpcError):
-                raise refused(found)
-            return replies.quantity(found, 2**256 - 1).to_bytes(32)
+            if isinstance(received, RpcError):
+                raise refused(received)
+            return replies.quantity(received, 2**256 - 1).to_bytes(32)
 
     async def contract_block(self, at: Header) -> int | None:
         """Return `block.number` as a contract sees it in the state of `at`; None if this node cannot say."""
         with self._named():
-            (found,) = await self._batch.ask([rpc_calls.contract_block(at)])
-            if isinstance(found, RpcError) and found.slow_down:
-                raise refused(found)
+            (received,) = await self._batch.ask([rpc_calls.contract_block(at)])
+            if isinstance(received, RpcError) and received.slow_down:
+                raise refused(received)
             try:
-                return int.from_bytes(replies.octets(found, 32))
+                return int.from_bytes(replies.octets(received, 32))
             except RetryElsewhere:
                 return None
 
     async def transaction_receipt(self, tx_hash: bytes) -> Receipt | None:
         """Return the receipt of a transaction, None if this node does not know it, or it is not mined."""
         with self._named():
-            (found,) = await self._batch.ask([("eth_getTransactionReceipt", [rpc_calls.octets(tx_hash)])])
-            if isinstance(found, RpcError):
-                raise refused(found)
-            return replies.receipt(found)
+            (received,) = await self._batch.ask([("eth_getTransactionReceipt", [rpc_calls.octets(tx_hash)])])
+            if isinstance(received, RpcError):
+                raise refused(received)
+            return replies.receipt(received)
 
     async def batch_room(self) -> int:
         """Return the most calls that this endpoint takes in one request, 1 without batches."""
@@ -273,8 +277,8 @@ class Node:
         replied = self._prefetched.to(calls)
         return await self._batch.ask(calls, narrow=narrow) if replied is None else replied
 
-    def _known(self, found: Any, which: int | str) -> Header:
-        return block_reply.known(found, which, self.l1_blocks)
+    def _known(self, received: Any, which: int | str) -> Header:
+        return block_reply.known(received, which, self.l1_blocks)
 
     @contextmanager
     def _named(self) -> Iterator[None]:

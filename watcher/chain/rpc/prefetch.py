@@ -88,14 +88,14 @@ class Replies:
         """Forget the last look."""
         self._by_call = {}
 
-    def keep(self, calls: Sequence[Call], found: Sequence[Any]) -> None:
+    def keep(self, calls: Sequence[Call], received: Sequence[Any]) -> None:
         """Keep the replies to `calls`, beside those of the same look."""
         now_s = self._clock.monotonic_s()
         if not self._by_call or now_s > self._until_s:
             self._by_call, self._until_s = {}, now_s + self._kept_s
         unusable: set[str] = set()
         fresh: dict[str, Any] = {}
-        for call, reply in zip(calls, found, strict=True):
+        for call, reply in zip(calls, received, strict=True):
             key = repr(call)
             if reply is None or isinstance(reply, RpcError) or fresh.setdefault(key, reply) != reply:
                 unusable.add(key)

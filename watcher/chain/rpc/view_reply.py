@@ -37,7 +37,7 @@ def viewed(reply: Any, at: Header, scrub: Scrub, *, lenient: bool = False) -> by
 
 
 def all_viewed(
-    found: Sequence[Any], at: Header, scrub: Scrub, *, lenient: bool = False
+    received: Sequence[Any], at: Header, scrub: Scrub, *, lenient: bool = False
 ) -> list[bytes | Reverted | Unread]:
     """Return every reply; a call that the node refuses is Unread, and the others stand. Arguments as `viewed`.
 
@@ -47,7 +47,7 @@ def all_viewed(
     """
     results: list[bytes | Reverted | Unread] = []
     stale: StaleNode | None = None
-    for reply in found:
+    for reply in received:
         try:
             results.append(viewed(reply, at, scrub, lenient=lenient))
         except Paused:
