@@ -201,7 +201,7 @@ async def test_answer_at_the_head_passes_when_the_contract_wants_an_older_block(
         assert rig.relay.asked[-1] == ["eth_chainId", "eth_call"], "the trial of the node is not repeated"
 
 
-async def test_answer_at_the_head_is_sent_when_the_node_cannot_run_the_next_block() -> None:
+async def test_answer_at_the_head_is_sent_when_no_node_runs_the_next_block() -> None:
     async with rehearsing(WIZARD, window_blocks=10) as rig:
         await deploy_early(rig)
         rig.relay.twist = without_overrides

@@ -10,6 +10,7 @@ from pathlib import Path
 from watcher import errors
 
 ROOT = Path(__file__).parents[2]
+Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 # Metaphors and leftovers of sentences. ARCHITECTURE.md has the glossary to use instead.
 _BANISHED = """
@@ -61,6 +62,18 @@ def test_no_name_is_a_banished_word() -> None:
     assert wrong == {}
 
 
+def test_the_name_of_a_test_has_at_most_70_characters() -> None:
+    names = {
+        node.name
+        for path, tree in _trees().items()
+        if path.is_relative_to(ROOT / "tests")
+        for node in ast.walk(tree)
+        if isinstance(node, Function) and node.name.startswith("test_")
+    }
+    assert len(names) > 1000
+    assert {name for name in names if len(name) > 70} == set()
+
+
 def test_a_public_name_is_defined_in_at_most_three_modules() -> None:
     kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
     modules = Counter(
@@ -73,7 +86,6 @@ def test_a_public_name_is_defined_in_at_most_three_modules() -> None:
     assert {name: count for name, count in modules.items() if count > 3} == {}
 
 
-Function = ast.FunctionDef | ast.AsyncFunctionDef
 _ERRORS = frozenset(name for name, value in vars(errors).items() if isinstance(value, type))
 
 

@@ -60,7 +60,7 @@ def test_verdict_expires_after_seconds_at_the_same_head() -> None:
     assert rig.take() == []
 
 
-def test_verdict_that_has_just_been_read_is_used_although_the_head_moved_meanwhile() -> None:
+def test_verdict_just_read_is_used_though_the_head_moved() -> None:
     rig = Rig()
     rig.line.add([rig.cleared(0)])
     rig.marks.chain_moves += 1
