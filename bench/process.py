@@ -50,9 +50,10 @@ class Child:
 
     def usage(self) -> Usage:
         """Return what it has used so far (proc(5)). The kernel counts CPU in ticks of 10 ms."""
-        below = [_usage(pid) for pid in _descendants(self.process.pid)]
-        cpu_s, resident_mib = _usage(self.process.pid)
-        return Usage(cpu_s, resident_mib, sum(cpu for cpu, _ in below), sum(mib for _, mib in below))
+        below = [_counts(pid) for pid in _descendants(self.process.pid)]
+        own = _counts(self.process.pid)
+        children_cpu_s = own.ended_cpu_s + sum(counts.cpu_s + counts.ended_cpu_s for counts in below)
+        return Usage(own.cpu_s, own.resident_mib, children_cpu_s, sum(counts.resident_mib for counts in below))
 
     def require_running(self) -> None:
         """Raise Failed if it has ended."""
@@ -114,15 +115,26 @@ def cpu_s() -> float:
     return usage.ru_utime + usage.ru_stime
 
 
-def _usage(pid: int) -> tuple[float, float]:
-    """Return CPU seconds and resident MiB of one process; zeros once it is gone."""
+@dataclass(frozen=True, slots=True)
+class _Counts:
+    """CPU seconds of a process, and of its children that have ended; its resident MiB."""
+
+    cpu_s: float
+    ended_cpu_s: float
+    resident_mib: float
+
+
+def _counts(pid: int) -> _Counts:
+    """Return the counts of one process; zeros once it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     except (OSError, IndexError):
-        return 0.0, 0.0
-    ticks = int(fields[11]) + int(fields[12])  # utime and stime, proc(5)
-    return ticks / os.sysconf("SC_CLK_TCK"), pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+        return _Counts(0.0, 0.0, 0.0)
+    utime, stime, cutime, cstime = map(int, fields[11:15])
+    tick_s = 1 / os.sysconf("SC_CLK_TCK")
+    resident_mib = pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+    return _Counts((utime + stime) * tick_s, (cutime + cstime) * tick_s, resident_mib)
 
 
 def _descendants(pid: int) -> Iterator[int]:
