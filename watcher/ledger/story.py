@@ -66,9 +66,9 @@ def source_record(conn: Connection, source_id: int) -> SourceRecord:
     recent = conn.execute(
         select(attempts).where(attempts.c.id > newest - _RECENT_LIMIT).order_by(attempts.c.id.desc())
     ).all()
-    # Not joined: SQLite would read every task of the source instead of those of the newest attempts.
+    # Not joined, and `+ 0`: SQLite would read every task of the source instead of those of the newest attempts.
     ids = {row.task_id for row in recent}
-    own = set(conn.execute(select(tasks.c.id).where(tasks.c.id.in_(ids), tasks.c.source_id == source_id)).scalars())
+    own = set(conn.execute(select(tasks.c.id).where(tasks.c.id.in_(ids), tasks.c.source_id + 0 == source_id)).scalars())
     rows = [row for row in recent if row.task_id in own]
     return SourceRecord(
         queries.cursor(conn, source_id),
