@@ -14,7 +14,7 @@ from watcher.ledger.engine import insert_into
 from watcher.ledger.marks import lower_head, unfinalise
 from watcher.ledger.rows import WITH_SOURCE, chunks, of_source, open_task, sighting_columns, task_columns
 from watcher.ledger.source import note_event
-from watcher.ledger.tables import OPEN, blocks, passes, responses, sources, tasks
+from watcher.ledger.tables import OPEN, blocks, rescans, responses, sources, tasks
 from watcher.ledger.transitions import add_to_journal, flag_named, reopen, transition_rows
 from watcher.ledger.wakes import wake_due
 from watcher.ledger.writer import Tx
@@ -192,7 +192,7 @@ def _forget_above(tx: Tx, source_id: int, to: Header) -> int:
     tx.conn.execute(delete(responses).where(of_source(responses, source_id), responses.c.block_number > to.number))
     tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number > to.number))
     tx.conn.execute(
-        update(passes).where(passes.c.source_id == source_id, passes.c.block > to.number).values(block=to.number)
+        update(rescans).where(rescans.c.source_id == source_id, rescans.c.block > to.number).values(block=to.number)
     )
     tx.conn.execute(
         update(sources).where(sources.c.id == source_id).values(cursor_block=to.number, cursor_hash=to.hash or None)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, select, update
 from watcher.ledger.engine import insert_into
 from watcher.ledger.ingest import store_responses, store_tasks
 from watcher.ledger.source import note_event
-from watcher.ledger.tables import passes, responses
+from watcher.ledger.tables import rescans, responses
 from watcher.ledger.writer import Tx
 from watcher.task import Responded, Task
 
@@ -20,13 +20,15 @@ FINAL = "final"
 
 def rescanned_to(conn: Connection, source_id: int, name: str) -> int | None:
     """Return the last block of a rescan, None before its first block."""
-    return conn.execute(select(passes.c.block).where(passes.c.source_id == source_id, passes.c.name == name)).scalar()
+    return conn.execute(
+        select(rescans.c.block).where(rescans.c.source_id == source_id, rescans.c.name == name)
+    ).scalar()
 
 
 def request_rescan(tx: Tx, source_id: int, name: str, first_block: int) -> None:
     """Set a rescan back to `first_block`, because the contract proves an event there that no read has shown."""
-    progress = update(passes).where(passes.c.source_id == source_id, passes.c.name == name)
-    tx.conn.execute(progress.where(passes.c.block >= first_block).values(block=first_block - 1))
+    progress = update(rescans).where(rescans.c.source_id == source_id, rescans.c.name == name)
+    tx.conn.execute(progress.where(rescans.c.block >= first_block).values(block=first_block - 1))
     tx.cursor_moved = True
 
 
@@ -64,7 +66,7 @@ def record_rescan(
     late = [response for response in answered if _identity(response) not in known]
     new = store_tasks(tx, source_id, decoded)
     store_responses(tx, source_id, late)
-    statement = insert_into(passes, tx.conn.dialect.name).values(source_id=source_id, name=name, block=upto_block)
+    statement = insert_into(rescans, tx.conn.dialect.name).values(source_id=source_id, name=name, block=upto_block)
     tx.conn.execute(
         statement.on_conflict_do_update(index_elements=["source_id", "name"], set_={"block": statement.excluded.block})
     )

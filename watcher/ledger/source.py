@@ -156,10 +156,10 @@ def known_facts(conn: Connection, source_id: int) -> dict[str, Fact]:
     return {row.name: Fact(row.value, row.block_number) for row in rows}
 
 
-def record_contract(tx: Tx, source_id: int, facts: Mapping[str, str | None], block_number: int) -> list[Change]:
+def record_contract(tx: Tx, source_id: int, properties: Mapping[str, str | None], block_number: int) -> list[Change]:
     """Store properties of the contract, read at a block. Return the changes; a first reading is none."""
     before = known_facts(tx.conn, source_id)
-    fresh = {name: value for name, value in facts.items() if name not in before or before[name].value != value}
+    fresh = {name: value for name, value in properties.items() if name not in before or before[name].value != value}
     for name, value in fresh.items():
         statement = insert_into(contract_facts, tx.conn.dialect.name).values(
             source_id=source_id, name=name, value=value, block_number=block_number

@@ -77,7 +77,7 @@ blocks = Table(
 )
 
 # The progress of the two rescans of blocks: once confirmed, and once final.
-passes = Table(
+rescans = Table(
     "passes",
     metadata,
     Column("source_id", ForeignKey("sources.id"), primary_key=True),
