@@ -137,3 +137,16 @@ async def test_devnet_does_not_overwrite_the_settings_of_an_avs(shell: Shell) ->
     assert (code, out) == (64, "")
     assert "--directory" in err
     assert (shell.folder / "watcher.toml").read_text() == before
+
+
+async def test_devnet_shows_no_password_of_a_hook(shell: Shell) -> None:
+    target = "http://avs:hunter2@127.0.0.1:9/respond"
+    async with shell.running("devnet", "--hook", target) as devnet:
+        assert devnet.stdout is not None
+        output = b""
+        async with asyncio.timeout(LIMIT_S):
+            while b"# export WATCHER_OPERATOR__PASSWORD=" not in output:
+                output += await devnet.stdout.readline()
+    assert b"http://127.0.0.1:9" in output and b"hunter2" not in output
+    settings = tomllib.loads((shell.folder / "devnet" / "watcher.toml").read_text())
+    assert settings["hook"]["target"] == target

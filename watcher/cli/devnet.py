@@ -5,6 +5,7 @@ import shlex
 import signal
 import time
 import tomllib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +16,7 @@ from watcher.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG
 from watcher.daemon import log
 from watcher.devnet.conventions import Name
 from watcher.errors import FixConfiguration, FixUsage
+from watcher.text import hide_urls
 
 if TYPE_CHECKING:
     from watcher.devnet.world import Devnet
@@ -67,10 +69,12 @@ def devnet(
         async with Devnet(options) as net:
             # The chain is a new one at each start, and needs a new ledger.
             ledger = directory.absolute() / f"watcher-{time.strftime('%Y%m%d-%H%M%S')}.db"
-            toml = net.toml(target=target, app_dir=str(app_dir), ledger_url=f"sqlite:///{ledger}")
-            config.write_text(toml, encoding="utf-8")
+            toml = partial(net.toml, app_dir=str(app_dir), ledger_url=f"sqlite:///{ledger}")
+            config.write_text(toml(target=target), encoding="utf-8")
             _write_env(directory / "env", config, net)
-            _print(net, config, toml, target)
+            # A URL may hold a password, which the file needs and a terminal must not show.
+            public_target = hide_urls(target)
+            _print(net, config, toml(target=public_target), public_target)
             making = asyncio.create_task(_make_tasks(net, tasks_every)) if tasks_every else None
             await stopped.wait()
             if making is not None:
