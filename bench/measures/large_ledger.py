@@ -112,12 +112,16 @@ def _name(size: int) -> str:
 
 
 async def _empty_block_ms(chain: TaskChain, running: Child) -> float:
-    """Return the CPU of a block without tasks, with the time after it, in ms."""
-    before_s = running.usage().cpu_s
-    for _ in range(_BLOCKS):
-        await chain.mine()
-        await asyncio.sleep(_PAUSE_S)
-    return (running.usage().cpu_s - before_s) * 1000 / _BLOCKS
+    """Return the CPU of a block without tasks, in ms, without that of the same time without blocks."""
+    used_s = [running.usage().cpu_s]
+    for with_blocks in (False, True):
+        for _ in range(_BLOCKS):
+            if with_blocks:
+                await chain.mine()
+            await asyncio.sleep(_PAUSE_S)
+        used_s.append(running.usage().cpu_s)
+    start_s, rest_s, end_s = used_s
+    return ((end_s - rest_s) - (rest_s - start_s)) * 1000 / _BLOCKS
 
 
 def _list_cpu_s(program: Program, folder: Path) -> float:
