@@ -20,6 +20,7 @@ from watcher.ledger.tables import metadata
 # They stay small however large the ledger, and are checked before anything is written.
 _SMALL_TABLES = ("alembic_version", "sources", "passes", "contract_facts", "coverage", "ended_counts")
 _LOWEST_PRIORITY = 19
+_JOIN_S = 0.02
 
 
 def damage_of_small_tables(path: Path) -> str | None:
@@ -58,10 +59,11 @@ class BackgroundCheck:
             self.damage = await done
         finally:
             self._stopped = True
-            if self._reading is not None:
-                with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed
-                    self._reading.interrupt()
-            thread.join()  # an interrupt takes milliseconds
+            while thread.is_alive():  # an interrupt just before a statement is lost
+                if self._reading is not None:
+                    with contextlib.suppress(sqlite3.ProgrammingError):  # it is closed
+                        self._reading.interrupt()
+                thread.join(_JOIN_S)
         if self.damage is not None:
             report(self.damage)
 
