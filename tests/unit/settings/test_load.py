@@ -66,7 +66,7 @@ def test_the_smallest_file_gives_the_documented_defaults(write: Write) -> None:
     assert (settings.hook.app_dir, settings.hook.timeout_s, settings.hook.workers) == (".", 30, 2)
     operator = settings.operator
     assert (operator.api, operator.method, operator.username) == ("proxy", "", "admin")
-    assert (operator.concurrency, operator.timeout_s) == (4, 60)
+    assert (operator.concurrency, operator.timeout_s) == (32, 60)
     assert operator.password is not None
     assert operator.password.get_secret_value() == "hunter2222"
     assert settings.ledger.url == "sqlite:///watcher.db"
