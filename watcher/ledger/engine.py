@@ -1,12 +1,14 @@
 """The differences between SQLite and PostgreSQL, all in this file.
 
-Invariant: a write transaction on SQLite is `BEGIN IMMEDIATE` with `synchronous=FULL`: a verb that has returned survives
-a power cut, and no transaction fails half-way because it turns from reading to writing.
+Invariant: a write transaction on SQLite is `BEGIN IMMEDIATE`, so that no transaction fails half-way because it turns
+from reading to writing, and commits with `synchronous=FULL`, so that it survives a power cut, except the deferred ones
+of `durability.py`.
 """
 
 import os
 import sqlite3
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -164,6 +166,29 @@ def connect_to_read(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
     connection.execute(f"PRAGMA cache_size=-{_READ_CACHE_KIB}")
     return connection
+
+
+@contextmanager
+def begin(engine: Engine, *, deferred: bool) -> Iterator[Connection]:
+    """Open a write transaction. On SQLite a `deferred` one commits without a sync, which a later one makes good.
+
+    A commit of PostgreSQL is always durable: its sync is shared among all sessions, and deferring costs a round trip.
+    """
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # Not within a transaction, which SQLAlchemy would begin for a statement of its own.
+            level = "NORMAL" if deferred else "FULL"
+            connection.connection.cursor().execute(f"PRAGMA synchronous={level}")
+        with connection.begin():
+            yield connection
+
+
+def sync(engine: Engine) -> None:
+    """Bring the deferred commits of a SQLite ledger to the disk. Whatever fails here is tried with the next commit."""
+    if engine.dialect.name == "sqlite":
+        with suppress(SQLAlchemyError, sqlite3.Error), engine.connect() as connection:
+            connection.connection.cursor().execute("PRAGMA synchronous=FULL")
+            connection.connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _pragmas(connection: sqlite3.Connection, _: object) -> None:

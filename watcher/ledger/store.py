@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater, WatcherError
+from watcher.ledger.durability import DEFERRED
 from watcher.ledger.ended import keep_counts
 from watcher.ledger.engine import database_reason, open_engine, parse_url
 from watcher.ledger.high_water import MarkFile
@@ -122,7 +123,7 @@ class Ledger:
             TryLater: the database cannot be written.
             WatcherError: the errors of the verb, such as LostLease.
         """
-        return await self._writer.do(lambda tx: verb(tx, *args, **kwargs))
+        return await self._writer.do(lambda tx: verb(tx, *args, **kwargs), deferred=verb in DEFERRED)
 
     async def write_item(self, verb: BatchedVerb[Item, T], item: Item) -> T:
         """Run a batched verb on this item, together with its other items that wait. Return the result of this item.
@@ -131,7 +132,7 @@ class Ledger:
             TryLater: the database cannot be written.
             LostLease: this item has failed; the others have not.
         """
-        return await self._writer.do_item(verb, item)
+        return await self._writer.do_item(verb, item, deferred=verb in DEFERRED)
 
     async def write_items(self, verb: BatchedVerb[Item, T], items: Sequence[Item]) -> list[T | WatcherError]:
         """Run a batched verb on many items, as `write_item` does on one. Return the result or the error of each.

@@ -19,7 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, ClockStep
 from watcher.errors import LostLease, TryLater, WatcherError
-from watcher.ledger.engine import database_reason
+from watcher.ledger.engine import begin, database_reason, sync
 from watcher.state import ENDED, State
 
 T = TypeVar("T")
@@ -28,6 +28,8 @@ Item = TypeVar("Item")
 # Prefix of the reason when the database takes no writes; health recognises it.
 NOT_WRITTEN = "the ledger could not be written"
 _BATCH_LIMIT = 512
+# A deferred commit reaches the disk within so long, if no durable one takes it there before.
+SYNC_WITHIN_S = 1.0
 
 
 @dataclass(slots=True)
@@ -72,12 +74,13 @@ Observe = Callable[[Batch], None]
 
 @dataclass(slots=True)
 class _Call(Generic[T]):
-    """A verb that waits, or one `item` of a batched verb."""
+    """A verb that waits, or one `item` of a batched verb. `deferred`: its commit may wait for the next sync."""
 
     future: asyncio.Future[T]
     verb: Verb[T] | None = None
     batched: BatchedVerb[Any, T] | None = None
     item: Any = None
+    deferred: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -105,6 +108,7 @@ class Writer:
         self._queue: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
+        self._deferred = False  # the last commit is not on the disk yet
         self.chain_moves = 0  # commits that have moved the cursor, or taken a mark back
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
@@ -114,8 +118,8 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
-    async def do(self, verb: Verb[T]) -> T:
-        """Run `verb` and return its result after the commit.
+    async def do(self, verb: Verb[T], *, deferred: bool = False) -> T:
+        """Run `verb` and return its result after the commit; a `deferred` one may reach the disk up to a second later.
 
         A verb may run a second time after a rollback, so it must touch nothing but its transaction.
 
@@ -123,9 +127,9 @@ class Writer:
             TryLater: the database cannot be written, or the ledger is closed.
             WatcherError: the errors of the verb.
         """
-        return await self._queued(_Call(self._loop.create_future(), verb))
+        return await self._queued(_Call(self._loop.create_future(), verb, deferred=deferred))
 
-    async def do_item(self, verb: BatchedVerb[Item, T], item: Item) -> T:
+    async def do_item(self, verb: BatchedVerb[Item, T], item: Item, *, deferred: bool = False) -> T:
         """Run a batched verb on all of its items that wait, and return the result of this one after the commit.
 
         The verb runs at the place of the first of them, and may run again after a rollback.
@@ -134,7 +138,7 @@ class Writer:
             TryLater: the database cannot be written, or the ledger is closed.
             WatcherError: the error of the item, or of the verb.
         """
-        return await self._queued(_Call(self._loop.create_future(), batched=verb, item=item))
+        return await self._queued(_Call(self._loop.create_future(), batched=verb, item=item, deferred=deferred))
 
     async def do_items(self, verb: BatchedVerb[Item, T], items: Sequence[Item]) -> list[T | WatcherError]:
         """Run a batched verb on many items, as `do_item` does on one. Return the result or the error of each.
@@ -162,7 +166,7 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
-        while (call := self._queue.get()) is not None:
+        while (call := self._next()) is not None:
             batch = [call]
             last = False
             while len(batch) < _BATCH_LIMIT and not last:
@@ -177,6 +181,17 @@ class Writer:
             self._commit(batch)
             if last:
                 return
+
+    def _next(self) -> _Call[Any] | None:
+        """Wait for the next call, None at the end. Sync the deferred commits if it does not come soon."""
+        if not self._deferred:
+            return self._queue.get()
+        try:
+            return self._queue.get(timeout=SYNC_WITHIN_S)
+        except queue.Empty:
+            sync(self._engine)
+            self._deferred = False
+            return self._queue.get()
 
     def _commit(self, batch: list[_Call[Any]]) -> None:
         tx: Tx | None = None
@@ -209,7 +224,8 @@ class Writer:
 
     def _together(self, batch: list[_Call[Any]]) -> Tx:
         self.guard()
-        with self._engine.begin() as conn:
+        deferred = all(call.deferred for call in batch)
+        with begin(self._engine, deferred=deferred) as conn:
             back_ms = self._clock_step.ms()
             tx = Tx(conn, self._clock.now_ms())
             if back_ms:
@@ -217,6 +233,7 @@ class Writer:
             for calls in _executions(batch):
                 _execute(tx, calls)
             self.before_commit(tx)
+        self._deferred = deferred
         self._clock_step.taken(back_ms)
         return tx
 
