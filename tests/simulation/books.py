@@ -72,12 +72,14 @@ class StepWriter:
         self.chain_moves = 0
         self._waiting: dict[Any, list[list[Any]]] = {}  # per batched verb: [item], then [item, result]
 
-    async def do_item(self, verb: Callable[[Tx, Sequence[Any]], Sequence[Any]], item: Any) -> Any:
+    async def do_item(
+        self, verb: Callable[[Tx, Sequence[Any]], Sequence[Any]], item: Any, *, deferred: bool = False
+    ) -> Any:
         """The first call that runs takes the items of all that wait; each of them still has a failure of its own."""
         call = [item]
         self._waiting.setdefault(verb, []).append(call)
         try:
-            await self.do(lambda tx: self._execute(tx, verb))
+            await self.do(lambda tx: self._execute(tx, verb), deferred=deferred)
         finally:
             self._waiting[verb] = [waiting for waiting in self._waiting[verb] if waiting is not call]
         result = call[1]
@@ -93,7 +95,8 @@ class StepWriter:
         for call, result in zip(calls, verb(tx, [call[0] for call in calls]) if calls else [], strict=True):
             call.append(result)
 
-    async def do(self, verb: Callable[[Tx], T]) -> T:
+    async def do(self, verb: Callable[[Tx], T], *, deferred: bool = False) -> T:
+        """Run and commit at once. A power cut that takes deferred commits back is a crash some commits earlier."""
         world = self._world
         await world.pause()
         world.alive(self._life)
