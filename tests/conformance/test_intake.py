@@ -190,7 +190,7 @@ async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: LedgerRig) -
 
 
 async def named(ledger: LedgerRig) -> list[int]:
-    return [named.held.task.task_index for named in await ledger.read(outcomes.to_look_again, ledger.source, 10)]
+    return [named.task.task.task_index for named in await ledger.read(outcomes.to_look_again, ledger.source, 10)]
 
 
 async def test_a_response_names_its_open_task_and_hurries_nobody(ledger: LedgerRig) -> None:

@@ -32,7 +32,7 @@ async def past_deadline(ledger: LedgerRig) -> list[int]:
 
 
 async def named(ledger: LedgerRig) -> list[int]:
-    return [named.held.task.task_index for named in await ledger.read(outcomes.to_look_again, ledger.source, 100)]
+    return [named.task.task.task_index for named in await ledger.read(outcomes.to_look_again, ledger.source, 100)]
 
 
 async def to_finalise(ledger: LedgerRig, limit: int = 100) -> list[int]:
@@ -334,8 +334,8 @@ async def test_a_late_answer_to_a_task_given_up_is_still_the_truth(ledger: Ledge
     response = make_response(0, 111, b"theirs")
     await ledger.record(answered=[response], upto=111)
     (late,) = await ledger.read(outcomes.to_look_again, ledger.source, 10)
-    assert (late.held.task.task_index, late.held.state) == (0, State.FAILED)
-    await ledger.write(outcomes.answered, [(late.held, response)], by_us=False)
+    assert (late.task.task.task_index, late.task.state) == (0, State.FAILED)
+    await ledger.write(outcomes.answered, [(late.task, response)], by_us=False)
     assert [row.state for row in await ledger.rows()] == [State.RESPONDED_OTHER, State.FAILED]
     assert await named(ledger) == [], "it is followed like any other now"
 

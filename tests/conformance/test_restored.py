@@ -111,8 +111,8 @@ async def test_restored_copy_holds_back_what_was_sent_since(path: Path, make: Ca
         await ledger.record(make_task(1, block=105), make_task(2, block=107))
         assert await offered(ledger) == [2]
         seen = await ledger.read(stats.work, ledger.source, 0, 10, held_to_block=ledger.store.held_to_block)
-        assert seen.held == 1
-        assert "105; 1 task without an answer held back" in seen.held_words
+        assert seen.held_back == 1
+        assert "105; 1 task without an answer held back" in seen.held_message
     async with Life(path, seed=3) as ledger:
         assert ledger.store.held_to_block == 105, "a restart changes nothing"
 

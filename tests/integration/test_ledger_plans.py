@@ -113,7 +113,7 @@ def test_counting_what_is_open_reads_the_index_and_not_the_table(engine: Engine)
 
 def test_what_events_name_is_found_by_its_index_and_so_are_the_events(engine: Engine) -> None:
     named_tasks, sent = statements(engine, lambda conn: outcomes.to_look_again(conn, 1, 100))
-    assert [named.held.task.task_index for named in named_tasks] == [5]
+    assert [named.task.task.task_index for named in named_tasks] == [5]
     (named, events) = (plan(engine, statement, parameters) for statement, parameters in sent)
     slow = ("SCAN tasks", "SCAN responses", "USE TEMP B-TREE")
     assert not any(step.startswith(slow) for step in (*named, *events)), (named, events)

@@ -175,9 +175,9 @@ def test_a_ledger_with_data_is_copied_before_it_is_changed(
     fill(url)
     add_revision(monkeypatch, tmp_path)
     state = schema.check(url)
-    assert (state.current, state.wanted) == (SHIPPED, "9999")
+    assert (state.current, state.expected) == (SHIPPED, "9999")
     before = schema.upgrade(url)
-    assert (before.current, before.wanted) == (SHIPPED, "9999")
+    assert (before.current, before.expected) == (SHIPPED, "9999")
     assert schema.check(url).is_current
     assert (count(path), columns(path)[-1]) == (3, "weight")
     (copy,) = copies(path)

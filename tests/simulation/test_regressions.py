@@ -234,7 +234,7 @@ async def test_an_answer_that_was_read_just_before_the_hook_gave_up_is_reported(
         for task in (answered, other):
             await ledger.write(hook_results.hook_failed, task, "it raised", 1, None)
         named_tasks = await ledger.read(outcomes.to_look_again, ledger.source, 10)
-        assert [named.held.task.task_index for named in named_tasks] == [0]
+        assert [named.task.task.task_index for named in named_tasks] == [0]
     engine.dispose()
 
 

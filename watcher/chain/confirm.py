@@ -163,8 +163,8 @@ class Confirm:
         """Resolve the tasks that a response event names, or whose log is there again. Return their number."""
         named = await self._ledger.read(outcomes.to_look_again, self._ledger.source_id, _BATCH)
         if named:
-            answered = await self._reconsider([entry.held for entry in named])
-            unfounded = [entry for entry in named if entry.held.row_id not in answered]
+            answered = await self._reconsider([entry.task for entry in named])
+            unfounded = [entry for entry in named if entry.task.row_id not in answered]
             await self._ledger.write(outcomes.nothing_new, unfounded)
         return len(named)
 

@@ -28,9 +28,9 @@ def upgrade(config: Config = DEFAULT_CONFIG) -> None:
     with sole_writer(url):
         before = schema.upgrade(url)
     if before.is_current:
-        typer.echo(f"nothing to do: the ledger has schema {before.wanted}")
+        typer.echo(f"nothing to do: the ledger has schema {before.expected}")
     else:
-        typer.echo(f"upgraded the ledger from {before.current or 'nothing'} to {before.wanted}")
+        typer.echo(f"upgraded the ledger from {before.current or 'nothing'} to {before.expected}")
 
 
 @app.command()
@@ -54,14 +54,14 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         print_json(
             {
                 "current": state.current,
-                "wanted": state.wanted,
+                "wanted": state.expected,
                 "damage": damage,
                 "miscounted": miscounted,
                 "ok": ok,
             }
         )
     else:
-        typer.echo(f"schema {state.current or 'none'}, this program's is {state.wanted}")
+        typer.echo(f"schema {state.current or 'none'}, this program's is {state.expected}")
         typer.echo("every page is intact" if not damage else f"damaged: {escape(damage)}")
         for difference in miscounted:
             typer.echo(f"miscounted: {difference}")

@@ -18,8 +18,8 @@ from watcher.text import escape, to_hex
 
 app = typer.Typer(help="List, show, retry or skip tasks.", no_args_is_help=True)
 
-_SHOWN = 16  # characters of a long hex value in a table
-_ERROR_SHOWN = 60  # characters
+_HEX_LIMIT_CHARS = 16  # characters of a long hex value in a table
+_ERROR_LIMIT_CHARS = 60  # characters
 _COLUMNS = ("task", "state", "created", "deadline", "attempts", "response", "on chain in", "error")
 
 
@@ -56,8 +56,8 @@ def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -
     for task in tasks:
         for name, value in task.items():
             if not isinstance(value, list):
-                shown = "" if value is None else escape(str(value))  # escaped, so that it stays on one line
-                console.print(f"{name:>20}  {shown}", soft_wrap=True)
+                text = "" if value is None else escape(str(value))  # escaped, so that it stays on one line
+                console.print(f"{name:>20}  {text}", soft_wrap=True)
         journal = Table("when", "from", "to", "why", title="journal")
         for line in task["journal"]:
             journal.add_row(line["at"], line["from"] or "", line["to"], escape(line["why"]))
@@ -115,12 +115,12 @@ def _cells(row: Any) -> tuple[str, ...]:
         str(row.attempts),
         _short(row.response),
         _short(row.responded_tx_hash),
-        (row.error or "")[:_ERROR_SHOWN],
+        (row.error or "")[:_ERROR_LIMIT_CHARS],
     )
 
 
 def _short(data: bytes | None) -> str:
     if data is None:
         return ""
-    text = to_hex(data[:_SHOWN])
-    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+    text = to_hex(data[:_HEX_LIMIT_CHARS])
+    return text if len(text) <= _HEX_LIMIT_CHARS else text[: _HEX_LIMIT_CHARS - 1] + "…"

@@ -65,7 +65,7 @@ def own_ledger(url: URL) -> Iterator[OwnLedger]:
         loss = None if path is None else restore.loss_of(path)
         before = schema.upgrade(url)
         if not before.is_current and before.current is not None:
-            logger.info("ledger.upgraded: the schema was upgraded", before=before.current, now=before.wanted)
+            logger.info("ledger.upgraded: the schema was upgraded", before=before.current, now=before.expected)
         file_check = BackgroundCheck(path if is_clean else None)
         with open_mark(url) as mark:
             yield OwnLedger(url, mark, loss, file_check)
@@ -162,7 +162,7 @@ async def hold_back(own: OwnLedger, ledger: Ledger, head_block: int, random: Ran
         logger.error(
             "ledger.restored: the ledger is an older copy, and tasks without an answer are held back until their "
             "deadlines; see Restoring a backup in docs/service.md",
-            reason=own.loss.words,
+            reason=own.loss.reason,
             up_to_block=block,
         )
     path = sqlite_path(own.url)

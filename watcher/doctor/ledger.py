@@ -57,7 +57,7 @@ async def check_ledger(section: Ledger, chain_id: int, task_manager: TaskManager
     refuse_missing_ledger(path)
     if (loss := await asyncio.to_thread(loss_of, path)) is not None:
         advice = "tasks it has no answer for will be held back until their deadlines; see Restoring a backup"
-        notes.warn("restored", f"{loss.words}: {advice} in docs/service.md")
+        notes.warn("restored", f"{loss.reason}: {advice} in docs/service.md")
     if path.exists():
         await _content(url, str(path), chain_id, task_manager, notes)
     elif reason := await asyncio.to_thread(_not_writable, folder):
@@ -73,7 +73,7 @@ async def _content(url: URL, name: str, chain_id: int, task_manager: TaskManager
     if state.current is None:
         notes.ok("schema", f"{name}, empty; filled at the first start")
         return
-    upgrade = "" if state.is_current else f", to be upgraded to {state.wanted} at the next start"
+    upgrade = "" if state.is_current else f", to be upgraded to {state.expected} at the next start"
     try:
         await asyncio.to_thread(schema.try_writing, url)
     except TryLater as busy:

@@ -147,7 +147,7 @@ class Monitor:
             api=None if self._observing else self._observer.api,
             hook=None if self._observing else self._observer.hook_now(waiting),
             store=StoreSeen(
-                self._store_condition, max(0.0, now_s - asked_s), self._work.held_words if self._work else ""
+                self._store_condition, max(0.0, now_s - asked_s), self._work.held_message if self._work else ""
             ),
             stages=[self._stage(loop, now_s) for loop in self._loops],
             work=self._seen_work(now_s),

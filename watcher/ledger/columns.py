@@ -47,7 +47,7 @@ class Uint256(TypeDecorator[int]):
         return int.from_bytes(value, "big") if isinstance(value, bytes) else int(value)
 
 
-class Words(TypeDecorator[str]):
+class BoundedText(TypeDecorator[str]):
     """Text from outside, cut to the length of its column.
 
     Databases refuse NUL and lone surrogates in text. Both are replaced, so that the outcome of a POST is never lost

@@ -55,7 +55,7 @@ def to_confirm(conn: Connection, source_id: int, now_ms: int, limit: int) -> lis
 class Named:
     """A task, and the response events that name it."""
 
-    held: OpenTask
+    task: OpenTask
     events: frozenset[_Event]
 
 
@@ -83,8 +83,8 @@ def nothing_new(tx: Tx, named: Sequence[Named]) -> None:
 
     A task stays flagged if further events were read while the contract was asked.
     """
-    events = _events_of(tx.conn, [item.held.row_id for item in named])
-    rows = [item.held.row_id for item in named if events[item.held.row_id] == item.events]
+    events = _events_of(tx.conn, [item.task.row_id for item in named])
+    rows = [item.task.row_id for item in named if events[item.task.row_id] == item.events]
     for chunk in chunks(rows):
         tx.conn.execute(update(tasks).where(tasks.c.id.in_(chunk)).values(look_again=False))
 
@@ -252,9 +252,9 @@ def expired(tx: Tx, batch: Sequence[OpenTask]) -> list[OpenTask]:
     return transition_all(tx, [task for task in batch if task.row_id not in before], State.EXPIRED, why)
 
 
-def explained(tx: Tx, words: Mapping[int, str]) -> None:
+def explained(tx: Tx, reasons: Mapping[int, str]) -> None:
     """Add a reason to the column `error` of expired tasks, by row id."""
-    for row_id, reason in words.items():
+    for row_id, reason in reasons.items():
         mine = (tasks.c.id == row_id, tasks.c.state == State.EXPIRED)
         known = tx.conn.execute(select(tasks.c.error).where(*mine)).scalar()
         tx.conn.execute(update(tasks).where(*mine).values(error=f"{reason}; before: {known}" if known else reason))

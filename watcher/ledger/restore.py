@@ -26,12 +26,12 @@ _BUSY_TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """A loss of attempts, `words` for a person.
+    """A loss of attempts, and the `reason` for a person.
 
     `block`: the last block with a task for which an answer was sent; None: unknown.
     """
 
-    words: str
+    reason: str
     block: int | None
 
 
@@ -78,8 +78,8 @@ def _copy(generation: int) -> str:
 def _less(mark: HighWater, attempt: int) -> Loss | None:
     if attempt >= mark.attempt:
         return None
-    words = f"the ledger knows attempt {attempt}, and attempt {mark.attempt} was sent: it is an older copy, or its"
-    return Loss(f"{words} write-ahead log is gone", mark.block)
+    reason = f"the ledger knows attempt {attempt}, and attempt {mark.attempt} was sent: it is an older copy, or its"
+    return Loss(f"{reason} write-ahead log is gone", mark.block)
 
 
 def start_generation(path: Path, mark: MarkFile, loss: Loss | None, number: int, head_block: int) -> None:
@@ -109,7 +109,7 @@ def start_generation(path: Path, mark: MarkFile, loss: Loss | None, number: int,
 def note_loss(tx: Tx, source_id: int, loss: Loss, head_block: int) -> int:
     """Hold back the unanswered tasks up to the block of the loss, or up to `head_block`. Return that block."""
     block = head_block if loss.block is None else loss.block
-    note_event(tx, source_id, _RESTORED, block, f"{loss.words}; tasks up to block {block} are held back")
+    note_event(tx, source_id, _RESTORED, block, f"{loss.reason}; tasks up to block {block} are held back")
     return block
 
 

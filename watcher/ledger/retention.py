@@ -140,9 +140,9 @@ def remove(tx: Tx, rows: Sequence[int], upto: Mark) -> int:
     return tx.conn.execute(lines).rowcount + tx.conn.execute(tries).rowcount
 
 
-def note_export(tx: Tx, source_id: int, block_number: int, words: str) -> None:
+def note_export(tx: Tx, source_id: int, block_number: int, message: str) -> None:
     """Record the file that holds the stories, before the first of them is removed."""
-    note_event(tx, source_id, "retained", block_number, words)
+    note_event(tx, source_id, "retained", block_number, message)
 
 
 def _by_task(

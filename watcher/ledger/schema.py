@@ -34,15 +34,15 @@ class SchemaState:
     """The revision of a ledger (None: empty), and the revision of this code."""
 
     current: str | None
-    wanted: str
+    expected: str
 
     @property
     def is_current(self) -> bool:
-        return self.current == self.wanted
+        return self.current == self.expected
 
 
 def check(url: URL) -> SchemaState:
-    """Return the ledger's revision and the wanted one.
+    """Return the ledger's revision and the expected one.
 
     Raises:
         FixConfiguration: the ledger is newer than the code, or is no ledger at all.
@@ -50,7 +50,7 @@ def check(url: URL) -> SchemaState:
     """
     path = sqlite_path(url)
     if path is not None and not path.exists():  # connecting would create it, readable by everybody
-        return SchemaState(None, _wanted())
+        return SchemaState(None, _newest())
     engine = open_engine(url, read_only=True)
     try:
         return _check(engine)
@@ -81,7 +81,7 @@ def try_writing(url: URL) -> None:
 
 
 def upgrade(url: URL) -> SchemaState:
-    """Bring the ledger to the wanted revision, and return the state before. A ledger with data is copied first.
+    """Bring the ledger to the expected revision, and return the state before. A ledger with data is copied first.
 
     The caller holds the ledger (`sole_writer`), so that two upgrades never meet.
 
@@ -98,12 +98,12 @@ def upgrade(url: URL) -> SchemaState:
     if path is not None and before.current is not None:
         now_ms = time.time_ns() // 1_000_000  # a start that was killed may be repeated within the second
         stamp = f"{time.strftime('%Y%m%dT%H%M%S', time.gmtime(now_ms // 1000))}.{now_ms % 1000:03}Z"
-        backup_sqlite(path, path.with_name(f"{path.name}.before-{before.wanted}-{stamp}"))
+        backup_sqlite(path, path.with_name(f"{path.name}.before-{before.expected}-{stamp}"))
     engine = open_engine(url)
     try:
         if before.current is None:
             _create(engine)
-        if (before.current or REVISION) != before.wanted:
+        if (before.current or REVISION) != before.expected:
             migrate(engine)
     except DatabaseError as error:
         raise TryLater(f"the ledger was not upgraded and is unchanged: {database_reason(error)}") from None
@@ -141,7 +141,7 @@ def _known() -> list[str]:
     return sorted(file.name.partition("_")[0] for file in files)
 
 
-def _wanted() -> str:
+def _newest() -> str:
     return _known()[-1]
 
 

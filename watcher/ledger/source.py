@@ -120,10 +120,10 @@ def cursor_of(row: Row[Any]) -> Cursor:
     )
 
 
-def note_event(tx: Tx, source_id: int, kind: str, block_number: int | None, words: str) -> None:
+def note_event(tx: Tx, source_id: int, kind: str, block_number: int | None, message: str) -> None:
     """Append an event of the source as a whole."""
     tx.conn.execute(
-        insert(events).values(source_id=source_id, at_ms=tx.now_ms, kind=kind, block_number=block_number, words=words)
+        insert(events).values(source_id=source_id, at_ms=tx.now_ms, kind=kind, block_number=block_number, words=message)
     )
 
 

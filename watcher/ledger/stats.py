@@ -61,15 +61,15 @@ class Work:
     nearest_deadline_s: int | None = None
     endangered_by_time: int = 0
     unshown: Unshown = Unshown()
-    held: int = 0
+    held_back: int = 0
     held_to_block: int = -1
 
     @property
-    def held_words(self) -> str:
+    def held_message(self) -> str:
         """Return the condition of a restored ledger that holds tasks back, "" if it holds none and will not."""
-        if self.held_to_block < 0 or not (self.held or self.cursor.block < self.held_to_block):
+        if self.held_to_block < 0 or not (self.held_back or self.cursor.block < self.held_to_block):
             return ""
-        tasks = "1 task" if self.held == 1 else f"{self.held} tasks"
+        tasks = "1 task" if self.held_back == 1 else f"{self.held_back} tasks"
         return (
             f"the ledger is an older copy, or was moved: it may not know what was sent for tasks up to block "
             f"{self.held_to_block}; {tasks} without an answer held back until the deadline"
@@ -118,7 +118,7 @@ def work(
     in_time = or_(tasks.c.deadline_s.is_(None), tasks.c.deadline_s > chain_s)
     in_window = and_(or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > closed), in_time)
     is_held = and_(tasks.c.response.is_(None), tasks.c.block_number <= held_to_block)
-    held = and_(unanswered, in_window, is_held)
+    held_back = and_(unanswered, in_window, is_held)
     waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window, not_(is_held))
     due = and_(waits, tasks.c.due_at_ms <= now_ms, tasks.c.due_block <= head, tasks.c.lease_until_ms <= now_ms)
     is_endangered = and_(unanswered, tasks.c.deadline_block > closed, tasks.c.deadline_block <= closed + danger_blocks)
@@ -133,7 +133,7 @@ def work(
             func.min(case((due, tasks.c.due_at_ms))),
             func.min(case((and_(unanswered, in_window), tasks.c.deadline_s))),
             func.sum(case((near_in_time, 1), else_=0)),
-            func.sum(case((held, 1), else_=0)),
+            func.sum(case((held_back, 1), else_=0)),
         )
         .where(tasks.c.source_id == source_id, OPEN)
         .group_by(tasks.c.state)
@@ -149,7 +149,7 @@ def work(
         nearest_deadline_s=_least(row[6] for row in rows),
         endangered_by_time=sum(row[7] for row in rows),
         unshown=unshown(conn, source_id),
-        held=sum(row[8] for row in rows),
+        held_back=sum(row[8] for row in rows),
         held_to_block=held_to_block,
     )
 

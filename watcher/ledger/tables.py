@@ -20,7 +20,7 @@ from sqlalchemy import (
     text,
 )
 
-from watcher.ledger.columns import Uint256, Words
+from watcher.ledger.columns import BoundedText, Uint256
 from watcher.state import ENDED
 
 WORDS_LIMIT = 512  # characters
@@ -127,7 +127,7 @@ tasks = Table(
     Column("hook_attempts", Integer, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("response", LargeBinary),
-    Column("hook_version", Words(128)),
+    Column("hook_version", BoundedText(128)),
     # Claims of the API.
     Column("sig_hash", LargeBinary(32)),
     Column("tx_hash", LargeBinary(32)),
@@ -135,7 +135,7 @@ tasks = Table(
     Column("responded_block", BigInteger),
     Column("responded_tx_hash", LargeBinary(32)),
     Column("response_hash", LargeBinary(32)),
-    Column("error", Words(WORDS_LIMIT)),
+    Column("error", BoundedText(WORDS_LIMIT)),
     # A response event names the task, and the contract was not asked about it yet.
     Column("look_again", Boolean, nullable=False),
     Column("seen_at_ms", BigInteger, nullable=False),
@@ -223,7 +223,7 @@ attempts = Table(
     Column("http_status", Integer),
     Column("code", BigInteger),
     Column("answer", LargeBinary),
-    Column("words", Words(WORDS_LIMIT)),
+    Column("words", BoundedText(WORDS_LIMIT)),
     Column("tx_hash", LargeBinary(32)),
     Column("sig_hash", LargeBinary(32)),
     sqlite_autoincrement=True,
@@ -238,7 +238,7 @@ journal = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("from_state", String(16)),
     Column("to_state", String(16), nullable=False),
-    Column("why", Words(WORDS_LIMIT), nullable=False),
+    Column("why", BoundedText(WORDS_LIMIT), nullable=False),
     Column("attempt_id", ForeignKey("attempts.id")),
 )
 # The foreign key is checked by it when retention removes an attempt.
@@ -253,7 +253,7 @@ events = Table(
     Column("at_ms", BigInteger, nullable=False),
     Column("kind", String(32), nullable=False),
     Column("block_number", BigInteger),
-    Column("words", Words(WORDS_LIMIT), nullable=False),
+    Column("words", BoundedText(WORDS_LIMIT), nullable=False),
     Index("ix_events_kind", "kind", "source_id"),
 )
 
