@@ -59,7 +59,7 @@ class Rig:
 
     async def say(self, *indices: int, **change: Any) -> list[tuple[Meaning, str] | None]:
         tasks = await self.open_tasks(*indices, **change)
-        meanings = await self.dry_run.refusals(tasks, await self.head())
+        meanings = await self.dry_run.check(tasks, await self.head())
         return [None if refusal is None else (refusal.meaning, refusal.reason) for refusal in meanings]
 
     async def resolve(self, tasks: Sequence[OpenTask]) -> Sequence[Verdict]:
@@ -106,12 +106,12 @@ async def test_each_refusal_of_each_convention_has_its_meaning(case: Case) -> No
     async with rehearsing(case, window_blocks=10) as rig:
         block = await make(rig.net, case, 2)
         # At the head, which is the very block that made them: the response could be mined in the next.
-        assert await rig.say(0, 1) == [(Meaning.PASSES, unsigned)] * 2
+        assert await rig.say(0, 1) == [(Meaning.ADMISSIBLE, unsigned)] * 2
         assert await rig.say(0, task_index=5) == [(Meaning.PARK, expected["other"])]
         await respond(rig.net, case, 0, block)
-        assert await rig.say(0, 1) == [(Meaning.WAIT, expected["twice"]), (Meaning.PASSES, unsigned)]
+        assert await rig.say(0, 1) == [(Meaning.WAIT, expected["twice"]), (Meaning.ADMISSIBLE, unsigned)]
         await rig.net.chain.mine(20)
-        late = [(Meaning.PASSES, unsigned)] if case is CHAINBASE else [(Meaning.PARK, expected["late"])]
+        late = [(Meaning.ADMISSIBLE, unsigned)] if case is CHAINBASE else [(Meaning.PARK, expected["late"])]
         assert await rig.say(1) == late
         nobody = await rig.net.manager.create_task(case.as_bytes(case.question), 66, b"")
         assert await rig.say(nobody) == [(Meaning.PARK, "BLSSignatureChecker.checkSignatures: empty quorum input")]
@@ -159,10 +159,10 @@ async def test_answer_is_due_at_the_next_block_when_refused_for_now() -> None:
 async def test_dry_run_finds_a_new_aggregator() -> None:
     async with rehearsing(WIZARD) as rig:
         await make(rig.net, WIZARD, 1)
-        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.PASSES]
+        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.ADMISSIBLE]
         roles = rig.net.manager.roles
         await rig.net.chain.run(roles.owner, rig.net.task_manager, call_data("setAggregator", roles.generator))
-        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.PASSES]
+        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.ADMISSIBLE]
 
 
 async def deploy_early(rig: Rig) -> None:
@@ -191,10 +191,10 @@ async def test_answer_at_the_head_passes_when_the_contract_wants_an_older_block(
         (task,) = await rig.open_tasks(0)
         head = await rig.head()
         assert task.task.seen_at.block_number == head.number
-        (refused,) = await rig.dry_run.refusals([task], head)
+        (refused,) = await rig.dry_run.check([task], head)
         assert refused is not None and refused.meaning is Meaning.NEXT, "at the task's own block it reverts"
-        (refused,) = await rig.dry_run.refusals([task], head, next_block=True)
-        assert refused is not None and refused.meaning is Meaning.PASSES
+        (refused,) = await rig.dry_run.check([task], head, next_block=True)
+        assert refused is not None and refused.meaning is Meaning.ADMISSIBLE
         assert await rig.resolve([task]) == [NotYet(head)]
         rig.relay.asked.clear()
         await rig.resolve([task])
@@ -208,7 +208,7 @@ async def test_answer_at_the_head_is_sent_when_no_node_runs_the_next_block() -> 
         await rig.net.manager.create_task(b"early")
         (task,) = await rig.open_tasks(0)
         head = await rig.head()
-        (refused,) = await rig.dry_run.refusals([task], head, next_block=True)
+        (refused,) = await rig.dry_run.check([task], head, next_block=True)
         assert refused is not None and refused.meaning is Meaning.NEXT
         assert await rig.resolve([task]) == [NotYet(head)]
         older = replace(task, task=replace(task.task, seen_at=replace(task.task.seen_at, block_number=head.number - 1)))
@@ -239,7 +239,7 @@ async def test_dry_run_is_off_when_the_aggregator_is_refused() -> None:
         assert ["eth_chainId", "eth_call"] not in rig.relay.asked, "it is off"
         rig.relay.twist = lambda _, answers: answers
         rig.dry_run.follow(bytes.fromhex(rig.net.manager.roles.aggregator[2:]), anew=True)
-        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.PASSES]
+        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.ADMISSIBLE]
 
 
 async def test_dry_run_is_off_when_there_is_no_aggregator() -> None:
@@ -308,7 +308,7 @@ async def test_node_that_hangs_costs_one_pause() -> None:
         assert rig.nodes.seen[0].reason is None
         rig.relay.first = None
         rig.clock.ahead_s = 61
-        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.PASSES]
+        assert [refusal and refusal[0] for refusal in await rig.say(0)] == [Meaning.ADMISSIBLE]
 
 
 async def test_dry_run_is_unknown_when_the_state_is_not_kept() -> None:
@@ -329,8 +329,8 @@ async def test_dry_run_is_skipped_for_an_answer_that_is_too_long() -> None:
         open_tasks = [replace(task, response=b"x" * size) for task, size in zip(open_tasks, sizes, strict=True)]
         await rig.say(0)
         rig.relay.asked.clear()
-        meanings = await rig.dry_run.refusals(open_tasks, await rig.head())
-        assert [refusal and refusal.meaning for refusal in meanings] == [None, *[Meaning.PASSES] * 3]
+        meanings = await rig.dry_run.check(open_tasks, await rig.head())
+        assert [refusal and refusal.meaning for refusal in meanings] == [None, *[Meaning.ADMISSIBLE] * 3]
         assert [len(batch) - 1 for batch in rig.relay.asked if "eth_call" in batch] == [2, 1]
 
 
@@ -349,9 +349,9 @@ async def test_nodes_agree_on_a_refusal_in_different_words() -> None:
         tasks, at = await rig.open_tasks(0), await rig.head()
         other.twist = worded
         try:
-            assert [refusal and refusal.meaning for refusal in await dry_run.refusals(tasks, at)] == [Meaning.PASSES]
+            assert [refusal and refusal.meaning for refusal in await dry_run.check(tasks, at)] == [Meaning.ADMISSIBLE]
             other.twist = broken({"code": 3, "message": "execution reverted", "data": "0x"})
-            assert await dry_run.refusals(tasks, at) == [None]
+            assert await dry_run.check(tasks, at) == [None]
             (read,) = await contract.simulate([contract.convention.dry_run(tasks[0].task, b"x")], b"\x11" * 20, at)
             assert isinstance(read, Unread) and "disagree" in read.reason
         finally:

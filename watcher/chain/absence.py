@@ -97,7 +97,7 @@ class EventSearch:
         """
         if not tasks:
             return
-        reached = await self._ledger.read(rescan.rescanned_to, self._ledger.source_id, rescan.FINAL)
+        rescanned_block = await self._ledger.read(rescan.rescanned_to, self._ledger.source_id, rescan.FINAL)
         now_ms, head_block = self._clock.now_ms(), cursor.head_block
         overdue: list[OpenTask] = []
         noted: list[OpenTask] = []
@@ -105,7 +105,7 @@ class EventSearch:
             absence = task.absence
             if absence is None or absence.of is not Absent.EVENT:
                 absence = Absence(Absent.EVENT, head_block, now_ms)
-            if reached is not None and reached >= absence.block_number:
+            if rescanned_block is not None and rescanned_block >= absence.block_number:
                 overdue.append(task)
                 absence = Absence(Absent.EVENT, head_block, now_ms)
             noted.append(replace(task, absence=absence))

@@ -153,8 +153,8 @@ class Confirm:
         self._lines.answered_by_other(await self._ledger.write(outcomes.answered, others, by_us=False), others)
         await self._search.run(unlogged, before)
         if missing:
-            refusals = await self._refusals([task for task, _ in missing], missing[0][1])
-            await self._send_again(missing, refusals)
+            reasons = await self._reasons_against([task for task, _ in missing], missing[0][1])
+            await self._send_again(missing, reasons)
         if unclear:
             # Due at the block after `before`: an answer that was read meanwhile came with it, and is resolved now.
             await self._ledger.write(outcomes.look_again, unclear, before.head_block + 1)
@@ -200,17 +200,17 @@ class Confirm:
         await self._search.run(unlogged, cursor)
         return {task.row_id for task, _ in answered}
 
-    async def _refusals(self, tasks: Sequence[OpenTask], at: Header) -> Sequence[str | None]:
+    async def _reasons_against(self, tasks: Sequence[OpenTask], at: Header) -> Sequence[str | None]:
         return [None] * len(tasks) if self._dry_run is None else await self._dry_run.explain(tasks, at)
 
-    async def _send_again(self, missing: Sequence[tuple[OpenTask, Header]], refusals: Sequence[str | None]) -> None:
+    async def _send_again(self, missing: Sequence[tuple[OpenTask, Header]], reasons: Sequence[str | None]) -> None:
         """Make the tasks due at once; ever more slowly where accepted answers never show, as the same bytes fail."""
         lost = (await self._ledger.read(stats.unshown, self._ledger.source_id)).count
         lost += sum(task.state is State.ACCEPTED for task, _ in missing)
         is_slow = lost >= stats.UNSHOWN_LIMIT
         pauses = [pause(task, at, self._patience_blocks) if is_slow else Pause() for task, at in missing]
-        each = zip(missing, refusals, pauses, strict=True)
-        await asyncio.gather(*(self._resend(task, refusal, rest) for (task, _), refusal, rest in each))
+        due = zip(missing, reasons, pauses, strict=True)
+        await asyncio.gather(*(self._resend(task, refusal, rest) for (task, _), refusal, rest in due))
 
     async def _resend(self, task: OpenTask, refusal: str | None, rest: Pause) -> None:
         reason = await self._why_not(task)

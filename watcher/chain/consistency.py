@@ -44,7 +44,7 @@ class Consistency:
         self._source = source
         self._contract = source.contract
         self._ledger = source.ledger
-        self._passes: Lasting[str] = Lasting()
+        self._contradicted: Lasting[str] = Lasting()
         self._lasting: dict[str, Contradiction] = {}
 
     @property
@@ -63,7 +63,7 @@ class Consistency:
             return
         at = Header(cursor.block, cursor.hash, b"")
         now = {entry.key: entry for entry in [*await self._counted(at), *await self._answered(at)]}
-        begun, ended = self._passes.update(now.keys())
+        begun, ended = self._contradicted.update(now.keys())
         for key in sorted(begun):
             logger.warning(
                 "chain.convention_contradicted: the contract contradicts its convention",

@@ -19,7 +19,7 @@ from watcher.ledger.queries import Place
 from watcher.task import Header, Task
 
 T = TypeVar("T")
-Held = tuple[bytes | None, bytes | None]  # the contract's words for a task and for its answer
+WordPair = tuple[bytes | None, bytes | None]  # the contract's words for a task and for its answer
 
 # The storage slot of a proxy's code address in ERC-1967: keccak256("eip1967.proxy.implementation") - 1.
 IMPLEMENTATION_SLOT = (int.from_bytes(topic("eip1967.proxy.implementation")) - 1).to_bytes(32)
@@ -205,7 +205,7 @@ class TaskManager:
         next_index: int = await self._read(self.convention.latest_task_num, at)
         return next_index
 
-    async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[Held | Unread]:
+    async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[WordPair | Unread]:
         """Return the contract's words for the task and for its answer, per index, all at block `at`.
 
         A word is None where the contract holds nothing, and where it has no such view. An index that cannot be read
@@ -223,9 +223,9 @@ class TaskManager:
         if len(indices) > 1 and unread and len(unread) == len(replies):  # none of each: there are no views
             raise RetryElsewhere(unread[0].reason)
         remaining = iter(replies)
-        return [self._held(remaining) for _ in indices]
+        return [self._word_pair(remaining) for _ in indices]
 
-    def _held(self, replies: Iterator[bytes | Reverted | Unread]) -> Held | Unread:
+    def _word_pair(self, replies: Iterator[bytes | Reverted | Unread]) -> WordPair | Unread:
         """Return the words for one index, from the next replies."""
         of_task, of_answer = self.convention.all_task_hashes, self.convention.all_task_responses
         task = None if of_task is None else item(of_task, next(replies))

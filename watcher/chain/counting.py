@@ -30,8 +30,8 @@ class Numbered:
 
 def probes(next_index: int, first_index: int) -> Sequence[int]:
     """Return the indices to read: at both ends of the range, and right beside it."""
-    near = {first_index - 1, first_index, first_index + 1, next_index - 2, next_index - 1, next_index}
-    return sorted(index for index in near if 0 <= index < 2**256)
+    indices = {first_index - 1, first_index, first_index + 1, next_index - 2, next_index - 1, next_index}
+    return sorted(index for index in indices if 0 <= index < 2**256)
 
 
 def contradiction(numbered: Numbered) -> tuple[str, str] | None:

@@ -25,7 +25,7 @@ _REST_S = 60.0
 # Nodes bound the size of a request. A call that is larger than this has no dry run.
 _BATCH_BYTES = 256 * 1024
 _KINDS_LOGGED = 100
-_PASSES = Refusal(Meaning.PASSES, "nothing against it", "")
+_ADMISSIBLE = Refusal(Meaning.ADMISSIBLE, "nothing against it", "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +69,8 @@ class DryRun:
             ]
             if first:
                 at = _block_of(verdicts[first[0]])
-                refusals = await self.refusals([tasks[place] for place in first], at, next_block=True)
-                for place, refused in zip(first, refusals, strict=True):
+                results = await self.check([tasks[place] for place in first], at, next_block=True)
+                for place, refused in zip(first, results, strict=True):
                     if refused is not None:
                         verdicts[place] = self._verdict(tasks[place], refused, at)
             return verdicts
@@ -79,12 +79,10 @@ class DryRun:
 
     async def explain(self, tasks: Sequence[OpenTask], at: Header) -> list[str | None]:
         """Return the refusal of each answer at block `at` as a sentence; None where there is none or it is unknown."""
-        refusals = await self.refusals(tasks, at)
-        return [None if refused is None else _sentence(refused, at) for refused in refusals]
+        results = await self.check(tasks, at)
+        return [None if refused is None else _sentence(refused, at) for refused in results]
 
-    async def refusals(
-        self, tasks: Sequence[OpenTask], at: Header, *, next_block: bool = False
-    ) -> list[Refusal | None]:
+    async def check(self, tasks: Sequence[OpenTask], at: Header, *, next_block: bool = False) -> list[Refusal | None]:
         """Return the contract's reply to each answer on the state of block `at`, None where it is unknown.
 
         With `next_block` the calls run in the block after it, where a node can. All calls travel in one batch.
@@ -94,7 +92,7 @@ class DryRun:
             return unknown
         try:
             async with asyncio.timeout(_PATIENCE_S):
-                refusals = await self._try(tasks, _Moment(at, next_block))
+                results = await self._try(tasks, _Moment(at, next_block))
         except StaleNode:
             return unknown  # a reorg, or a state that is not kept: no fault of the node's
         except (RetryElsewhere, TimeoutError) as error:
@@ -107,16 +105,16 @@ class DryRun:
                 )
             return unknown
         self._failing.ends()
-        return refusals
+        return results
 
     async def _try(self, tasks: Sequence[OpenTask], moment: _Moment) -> list[Refusal | None]:
         calls = {place: call for place, task in enumerate(tasks) if (call := self._call(task)) is not None}
-        refusals: dict[int, Refusal] = {}
+        by_place: dict[int, Refusal] = {}
         if calls and await self._find_sender(moment.at):
-            refusals = await self._run(calls, moment)
-            if any(refused.meaning is Meaning.CALLER for refused in refusals.values()):
-                refusals = await self._retry_with_new_sender(calls, refusals, moment)
-        return [refusals.get(place) for place in range(len(tasks))]
+            by_place = await self._run(calls, moment)
+            if any(refused.meaning is Meaning.CALLER for refused in by_place.values()):
+                by_place = await self._retry_with_new_sender(calls, by_place, moment)
+        return [by_place.get(place) for place in range(len(tasks))]
 
     async def _find_sender(self, at: Header) -> bool:
         """Read the sender from the contract unless it is known. Return True if there is one."""
@@ -127,21 +125,21 @@ class DryRun:
         return self._sender is not None
 
     async def _retry_with_new_sender(
-        self, calls: dict[int, bytes], refusals: dict[int, Refusal], moment: _Moment
+        self, calls: dict[int, bytes], by_place: dict[int, Refusal], moment: _Moment
     ) -> dict[int, Refusal]:
         """Run again if the contract has a new aggregator; turn off if it refuses its own aggregator."""
         before, self._sender = self._sender, None
         if not await self._find_sender(moment.at):
             return {}
         if self._sender != before:
-            refusals = await self._run(calls, moment)
-        if all(refused.meaning is Meaning.CALLER for refused in refusals.values()):
+            by_place = await self._run(calls, moment)
+        if all(refused.meaning is Meaning.CALLER for refused in by_place.values()):
             self._turn_off(f"the contract does not take answers from its own {self._view_name}")
-        return {place: refused for place, refused in refusals.items() if refused.meaning is not Meaning.CALLER}
+        return {place: refused for place, refused in by_place.items() if refused.meaning is not Meaning.CALLER}
 
     async def _run(self, calls: dict[int, bytes], moment: _Moment) -> dict[int, Refusal]:
         assert self._sender is not None, "the caller has found the sender"
-        refusals: dict[int, Refusal] = {}
+        by_place: dict[int, Refusal] = {}
         for batch in _batches(calls):
             replies = await self._contract.simulate(
                 [calls[place] for place in batch], self._sender, moment.at, next_block=moment.next_block
@@ -150,8 +148,8 @@ class DryRun:
                 if isinstance(reply, Unread):
                     continue
                 errors = self._contract.convention.errors
-                refusals[place] = refusal(reply, errors) if isinstance(reply, Reverted) else _PASSES
-        return refusals
+                by_place[place] = refusal(reply, errors) if isinstance(reply, Reverted) else _ADMISSIBLE
+        return by_place
 
     def _call(self, task: OpenTask) -> bytes | None:
         if task.response is None:
@@ -209,4 +207,4 @@ def _batches(calls: dict[int, bytes]) -> Iterator[list[int]]:
 
 def _sentence(refused: Refusal, at: Header) -> str:
     sentence = f"a dry run at block {at.number} says: {refused.reason}"
-    return f"{sentence} (all but the signatures holds)" if refused.meaning is Meaning.PASSES else sentence
+    return f"{sentence} (all but the signatures holds)" if refused.meaning is Meaning.ADMISSIBLE else sentence

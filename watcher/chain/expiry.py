@@ -65,8 +65,8 @@ class Expiry:
             empty: the contract holds no task at the index; otherwise it holds another task.
         """
         gone = await self._absence.proven(tasks, Absent.TASK, at) if empty else tasks
-        shown, more = self._set_aside.split(gone)
-        for task in shown:
+        logged, more = self._set_aside.split(gone)
+        for task in logged:
             logger.error(
                 "task.not_held: the contract does not hold this task; it is set aside",
                 **fields(task.task),
@@ -146,8 +146,8 @@ class Expiry:
             await self._ledger.write(outcomes.explained, by_row)
 
     def _log_missed(self, missed: Sequence[OpenTask]) -> None:
-        shown, more = self._missed.split(missed)
-        for task in shown:
+        logged, more = self._missed.split(missed)
+        for task in logged:
             logger.error(
                 "task.missed: the deadline is past at finality, and there is no response on the chain",
                 **fields(task.task),

@@ -25,14 +25,11 @@ class OutcomeLines:
         """Log the tasks in `moved` that the chain shows our response to; `answered` holds the events."""
         self._trace.step("landed", [task.task.task_index for task in moved])
         events = {task.row_id: event for task, event in answered}
-        shown, more = self._landed.split(moved)
-        for task in shown:
-            event = events[task.row_id]
+        logged, more = self._landed.split(moved)
+        for task in logged:
             logger.info(
                 "task.landed: our response is on the chain",
-                **fields(task.task),
-                block=event.seen_at.block_number,
-                tx=event.seen_at.tx_hash,
+                **_response_fields(task, events[task.row_id]),
                 attempts=task.attempts,
                 answered_by="us",
             )
@@ -42,14 +39,11 @@ class OutcomeLines:
     def answered_by_other(self, moved: Sequence[OpenTask], answered: Answered) -> None:
         """Log the tasks in `moved` that the chain shows another party's response to."""
         events = {task.row_id: event for task, event in answered}
-        shown, more = self._other.split(moved)
-        for task in shown:
-            event = events[task.row_id]
+        logged, more = self._other.split(moved)
+        for task in logged:
             logger.warning(
                 "task.answered_by_other: the response on the chain is not ours",
-                **fields(task.task),
-                block=event.seen_at.block_number,
-                tx=event.seen_at.tx_hash,
+                **_response_fields(task, events[task.row_id]),
                 answered_by="other",
             )
         if more:
@@ -62,8 +56,8 @@ class OutcomeLines:
     def final(self, moved: Sequence[OpenTask], at: Header) -> None:
         """Log the tasks whose response is in a final block; `at` is that or a later final block."""
         self._trace.step("final", [task.task.task_index for task in moved])
-        shown, more = self._final.split(moved)
-        for task in shown:
+        logged, more = self._final.split(moved)
+        for task in logged:
             logger.info(
                 "task.final: the response is in a final block",
                 **fields(task.task),
@@ -76,16 +70,16 @@ class OutcomeLines:
 
     def delivered(self, moved: Sequence[OpenTask]) -> None:
         """Log the tasks whose answer the API has, and whose contract shows no answers."""
-        shown, more = self._final.split(moved)
-        for task in shown:
+        logged, more = self._final.split(moved)
+        for task in logged:
             logger.info("task.delivered: the API has the answer, and the contract shows none", **fields(task.task))
         if more:
             logger.info("task.delivered_more: the API has the answers, and the contract shows none", **_summary(more))
 
     def held_again(self, tasks: Sequence[OpenTask]) -> None:
         """Log the tasks that were set aside and that the contract holds now."""
-        shown, more = self._held_again.split(tasks)
-        for task in shown:
+        logged, more = self._held_again.split(tasks)
+        for task in logged:
             logger.warning("task.held_again: the contract holds the task after all; it is open", **fields(task.task))
         if more:
             logger.warning("task.held_again_more: the contract holds tasks after all; they are open", **_summary(more))
@@ -98,6 +92,10 @@ class OutcomeLines:
             attempts=task.attempts,
             reason=reason,
         )
+
+
+def _response_fields(task: OpenTask, event: Responded) -> dict[str, object]:
+    return {**fields(task.task), "block": event.seen_at.block_number, "tx": event.seen_at.tx_hash}
 
 
 def _summary(tasks: Sequence[OpenTask]) -> dict[str, object]:

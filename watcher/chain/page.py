@@ -29,22 +29,22 @@ class Decoded:
     beyond: list[Task]
     count: int = 0
 
-    def refusals(self) -> str:
+    def refused_message(self) -> str:
         """Return a sentence about the refused logs: their number, and three of them."""
-        shown = [
+        examples = [
             f"log {log.log_index} in block {log.block_number}: {reason}" for log, reason in self.refused[:_EXAMPLES]
         ]
-        return _summary(len(self.refused), "logs cannot be decoded", shown)
+        return _summary(len(self.refused), "logs cannot be decoded", examples)
 
-    def inventions(self) -> str:
+    def beyond_message(self) -> str:
         """Return a sentence about the tasks beyond the count: their number, and three of them."""
-        shown = [f"task {task.task_index} in block {task.seen_at.block_number}" for task in self.beyond[:_EXAMPLES]]
-        return _summary(len(self.beyond), f"tasks are shown beyond the {self.count} that the contract counts", shown)
+        examples = [f"task {task.task_index} in block {task.seen_at.block_number}" for task in self.beyond[:_EXAMPLES]]
+        return _summary(len(self.beyond), f"tasks are shown beyond the {self.count} that the contract counts", examples)
 
 
-def _summary(count: int, subject: str, shown: Sequence[str]) -> str:
-    more = f"; and {count - len(shown)} more" if count > len(shown) else ""
-    return f"{count} {subject}: {'; '.join(shown)}{more}"
+def _summary(count: int, subject: str, examples: Sequence[str]) -> str:
+    more = f"; and {count - len(examples)} more" if count > len(examples) else ""
+    return f"{count} {subject}: {'; '.join(examples)}{more}"
 
 
 class LogReader:

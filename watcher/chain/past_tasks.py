@@ -97,12 +97,12 @@ class PastTasks:
         if events and self._contract.names_answers:
             indices = sorted({event.task_index for event in events})
             readings = await self._contract.hashes_and_responses(indices, head)
-            words = {
+            hashes = {
                 index: reading[1]
                 for index, reading in zip(indices, readings, strict=True)
                 if not isinstance(reading, Unread)
             }
-            events = [event for event in events if words.get(event.task_index) == event.response_hash]
+            events = [event for event in events if hashes.get(event.task_index) == event.response_hash]
         # The first event of a task counts.
         return list({event.task_index: event for event in reversed(events)}.values())
 

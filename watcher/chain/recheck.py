@@ -76,8 +76,8 @@ class Recheck:
 
     async def _rescan(self, cursor: Cursor, name: str, upto: int, earliest: int) -> bool:
         """Read the next range of one pass. Return True if there is more to read at once."""
-        reached = await self._ledger.read(rescan.rescanned_to, self._ledger.source_id, name)
-        first = earliest if reached is None else max(reached + 1, earliest)
+        rescanned_block = await self._ledger.read(rescan.rescanned_to, self._ledger.source_id, name)
+        first = earliest if rescanned_block is None else max(rescanned_block + 1, earliest)
         last = min(upto, first + self._span - 1)
         if first > last:
             return False

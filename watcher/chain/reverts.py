@@ -22,7 +22,7 @@ from watcher.text import to_hex
 class Meaning(StrEnum):
     """The consequence of a refusal for an answer that is not signed yet."""
 
-    PASSES = "passes"  # all checks but the signatures hold, and the signatures are missing
+    ADMISSIBLE = "passes"  # all checks but the signatures hold, and the signatures are missing
     NEXT = "next"  # the answer passes from the block after the task's own on, if nothing else is against it
     WAIT = "wait"  # the answer may pass in a later block, without any action
     PARK = "park"  # the answer passes only after a person, or an upgrade, changes something
@@ -54,13 +54,13 @@ _TEXTS: tuple[tuple[str, Meaning], ...] = (
     ("invalid reference block", _M.NEXT),  # the stakes at the task's own block count only from the next block on
     ("withdrawaldelayblocks window", _M.WAIT),
     ("pausable:", _M.WAIT),
-    ("signatories do not own", _M.PASSES),  # the call has no signatures
-    ("length mismatch", _M.PASSES),
-    ("quorumapk hash in storage", _M.PASSES),
-    ("nonsignerpubkeys not sorted", _M.PASSES),
-    ("nobody signed", _M.PASSES),
-    ("signature is invalid", _M.PASSES),
-    ("pairing precompile call failed", _M.PASSES),
+    ("signatories do not own", _M.ADMISSIBLE),  # the call has no signatures
+    ("length mismatch", _M.ADMISSIBLE),
+    ("quorumapk hash in storage", _M.ADMISSIBLE),
+    ("nonsignerpubkeys not sorted", _M.ADMISSIBLE),
+    ("nobody signed", _M.ADMISSIBLE),
+    ("signature is invalid", _M.ADMISSIBLE),
+    ("pairing precompile call failed", _M.ADMISSIBLE),
 )
 
 # Later versions of the checker use custom errors without arguments.
@@ -70,12 +70,12 @@ _CUSTOM: tuple[tuple[str, Meaning], ...] = (
     ("StaleStakesForbidden", _M.WAIT),
     ("CurrentlyPaused", _M.WAIT),
     ("EnforcedPause", _M.WAIT),
-    ("InputArrayLengthMismatch", _M.PASSES),
-    ("InputNonSignerLengthMismatch", _M.PASSES),
-    ("NonSignerPubkeysNotSorted", _M.PASSES),
-    ("InvalidQuorumApkHash", _M.PASSES),
-    ("InvalidBLSPairingKey", _M.PASSES),
-    ("InvalidBLSSignature", _M.PASSES),
+    ("InputArrayLengthMismatch", _M.ADMISSIBLE),
+    ("InputNonSignerLengthMismatch", _M.ADMISSIBLE),
+    ("NonSignerPubkeysNotSorted", _M.ADMISSIBLE),
+    ("InvalidQuorumApkHash", _M.ADMISSIBLE),
+    ("InvalidBLSPairingKey", _M.ADMISSIBLE),
+    ("InvalidBLSSignature", _M.ADMISSIBLE),
 )
 _BY_SELECTOR = {topic(f"{name}()")[:4]: (f"{name}()", meaning) for name, meaning in _CUSTOM}
 

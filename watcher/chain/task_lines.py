@@ -40,17 +40,17 @@ class SeenLines:
     def seen(self, tasks: Sequence[Task], begun_block: int | None) -> None:
         """Log new tasks. Those up to `begun_block`, where the ledger was begun, are history and share one line."""
         fresh = [task for task in tasks if begun_block is None or task.seen_at.block_number > begun_block]
-        shown, _ = self._lines.split(fresh)
-        for task in shown:
+        logged, _ = self._lines.split(fresh)
+        for task in logged:
             logger.info(
                 "task.seen: a new task is on the chain",
                 **fields(task),
                 block=task.seen_at.block_number,
                 tx=task.seen_at.tx_hash,
             )
-        if len(shown) < len(tasks):
-            logged = {(task.task_index, task.task_hash) for task in shown}
-            rest = [task for task in tasks if (task.task_index, task.task_hash) not in logged]
+        if len(logged) < len(tasks):
+            keys = {(task.task_index, task.task_hash) for task in logged}
+            rest = [task for task in tasks if (task.task_index, task.task_hash) not in keys]
             blocks = [task.seen_at.block_number for task in rest]
             logger.info(
                 "task.seen_more: new tasks are on the chain",

@@ -156,11 +156,11 @@ class Watch:
             await self._note("foreign logs", block, f"{page.foreign} logs were not asked for")
         decoded = await self.reader.read(page, at_once=at_once)
         if decoded.refused:
-            message = decoded.refusals()
+            message = decoded.refused_message()
             logger.warning("chain.logs_undecodable: logs cannot be decoded", block=block, reason=message)
             await self._note("undecodable log", block, message)
         if decoded.beyond:
-            message = decoded.inventions()
+            message = decoded.beyond_message()
             logger.warning("chain.tasks_beyond_count: logs show tasks beyond the count", block=block, reason=message)
             await self._note("tasks beyond the count", block, message)
         return decoded.tasks, decoded.responses

@@ -6,7 +6,7 @@ Where they differ, the daemon waits for an answer that it cannot recognise, or f
 from collections.abc import Sequence
 
 from watcher.chain.consistency import answered_from_the_start
-from watcher.chain.contract import Held, TaskManager
+from watcher.chain.contract import TaskManager, WordPair
 from watcher.chain.convention.event import Event
 from watcher.chain.convention.view import NoSuchView
 from watcher.chain.counting import Numbered, contradiction, probes
@@ -78,7 +78,7 @@ async def check_task(
     return task
 
 
-async def _contradiction(contract: TaskManager, log: Log, task: Task, entry: Held, newest: Stretch) -> str | None:
+async def _contradiction(contract: TaskManager, log: Log, task: Task, entry: WordPair, newest: Stretch) -> str | None:
     """Return how the contract's entry of a task contradicts its log, None if it does not."""
     index, (task_hash, answer) = task.task_index, entry
     if contract.proves_tasks and task_hash is not None and not contract.is_task(task_hash, task.task_hash):

@@ -144,10 +144,10 @@ def _is_static(kind: str) -> bool:
 def _parts(kind: str) -> list[str]:
     """Return the types inside a tuple type, at its top level."""
     parts, depth = [""], 0
-    for letter in kind[1:-1]:
-        depth += (letter == "(") - (letter == ")")
-        if letter == "," and depth == 0:
+    for char in kind[1:-1]:
+        depth += (char == "(") - (char == ")")
+        if char == "," and depth == 0:
             parts.append("")
         else:
-            parts[-1] += letter
+            parts[-1] += char
     return parts

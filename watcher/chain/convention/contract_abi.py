@@ -81,44 +81,44 @@ class ContractAbi:
         if entry.get("stateMutability") not in _READS:
             return f"{key}: {name} is {brief(str(entry['stateMutability']))} in the ABI, and no view"
         try:
-            words = [word for output in abi_parameters(entry.get("outputs", [])) for word in _words(output)]
+            kinds = [kind for output in abi_parameters(entry.get("outputs", [])) for kind in _word_kinds(output)]
         except FixConfiguration as error:
             return f"{key}: the outputs of {name}: {error}"
-        return _word_error(key, view, words, expected)
+        return _word_error(key, view, kinds, expected)
 
 
-def _word_error(key: str, view: ViewSchema, words: list[str], expected: str) -> str:
+def _word_error(key: str, view: ViewSchema, kinds: list[str], expected: str) -> str:
     """Return the error in the word that the view names, "" if there is none.
 
     Args:
         key: the key of the file, to begin the line with.
         view: the view as the file names it.
-        words: the types of the words it returns; "" for the offset of a dynamic value.
+        kinds: the types of the words it returns; "" for the offset of a dynamic value.
         expected: the beginning of the expected type; "" for any.
     """
     name = view.signature.name
-    if view.word is None and len(words) != 1:
-        return f'{key}: {name} returns {len(words)} words: choose one, {{view = "{view.signature}", word = 0}}'
+    if view.word is None and len(kinds) != 1:
+        return f'{key}: {name} returns {len(kinds)} words: choose one, {{view = "{view.signature}", word = 0}}'
     position = view.word or 0
-    if position >= len(words):
-        return "" if "" in words else f"{key}: {name} returns {len(words)} words, from 0, and has no word {position}"
-    actual = words[position]
+    if position >= len(kinds):
+        return "" if "" in kinds else f"{key}: {name} returns {len(kinds)} words, from 0, and has no word {position}"
+    actual = kinds[position]
     if not actual or not actual.startswith(expected):
         return f"{key}: word {position} of {name} is {actual or 'an offset'}, and must be {expected or 'a value'}"
     return ""
 
 
-def _words(output: Parameter) -> list[str]:
+def _word_kinds(output: Parameter) -> list[str]:
     """Return the types of the words in the head of one output; "" for the offset of a dynamic value."""
     parsed = parse(output.type)
     if parsed.is_dynamic:
         return [""]
     if parsed.arrlist:
         item = Parameter("", output.type[: output.type.rindex("[")])
-        return _words(item) * int(parsed.arrlist[-1][0])
+        return _word_kinds(item) * int(parsed.arrlist[-1][0])
     if isinstance(parsed, TupleType):
         members = [Parameter("", component.to_type_str()) for component in parsed.components]
-        return [word for member in members for word in _words(member)]
+        return [kind for member in members for kind in _word_kinds(member)]
     return [output.type]
 
 

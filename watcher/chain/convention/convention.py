@@ -297,4 +297,4 @@ def _view(schema: ViewSchema | None, read: Callable[[bytes], Any], address: byte
         return None
     if schema.is_flag:
         read = partial(word_if, equals=schema.equals, not_equals=schema.not_equals)
-    return View(str(schema.signature), read, schema.words, schema.word, schema.contract or address)
+    return View(str(schema.signature), read, schema.argument_words, schema.word, schema.contract or address)

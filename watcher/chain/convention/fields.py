@@ -110,7 +110,11 @@ def _percent(value: int, scale: int) -> int:
 
 
 def quorums_at(source: str | Sequence[int], event: Event) -> Callable[[Values], Any]:
-    """Return the reader of quorum numbers; `source` is a path, or the numbers for every task."""
+    """Return the reader of quorum numbers; `source` is a path, or the numbers for every task.
+
+    Raises:
+        FixConfiguration: the value at the path is neither bytes nor a list of uint.
+    """
     if not isinstance(source, str):
         fixed = bytes(source)
         return lambda _values: fixed
@@ -128,7 +132,11 @@ def within_limit(data: bytes, message_limit_bytes: int) -> bytes:
 
 
 def index_of(place: Place, values: Values) -> int:
-    """Return the index at `place`: a number or a 32-byte id as it is, any other value by its hash."""
+    """Return the index at `place`: a number or a 32-byte id as it is, any other value by its hash (keccak256).
+
+    Raises:
+        Quarantine: the number is no uint256.
+    """
     value = place.read(values)
     if type(value) is int:
         if not 0 <= value < _UINT256_LIMIT:

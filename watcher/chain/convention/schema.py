@@ -119,7 +119,7 @@ class Deadline(Table):
     inclusive: bool = True
 
     @model_validator(mode="after")
-    def _one(self) -> "Deadline":
+    def _single_key(self) -> "Deadline":
         keys = (self.window_view, self.window_blocks, self.block, self.timestamp)
         if sum(value is not None for value in keys) > 1:
             raise ValueError("give one of window_view, window_blocks, block, timestamp")

@@ -50,8 +50,8 @@ class View(Generic[T]):
 
     def call(self, index: int = 0) -> bytes:
         """Return the call data; `index` is a uint256."""
-        words = [index.to_bytes(_WORD) if argument is None else argument for argument in self.arguments]
-        return self.selector + b"".join(words)
+        arguments = [index.to_bytes(_WORD) if argument is None else argument for argument in self.arguments]
+        return self.selector + b"".join(arguments)
 
     def read(self, answer: bytes | Reverted | Unread) -> T:
         """Return the value in the reply of eth_call.

@@ -36,14 +36,14 @@ def _word_of(raw: Any) -> bytes:
     raise ValueError("must be a whole number, true, false, or 0x and the 64 digits of a word (40 of an address)")
 
 
-def _words(raw: Any) -> Any:
+def _word_choices(raw: Any) -> Any:
     choices = raw if isinstance(raw, list) else [raw]
     if not 1 <= len(choices) <= 16:
         raise ValueError("must be a value, or a list of 1 to 16 values")
     return tuple(_word_of(choice) for choice in choices)
 
 
-Words = Annotated[tuple[bytes, ...], BeforeValidator(_words)]
+WordChoices = Annotated[tuple[bytes, ...], BeforeValidator(_word_choices)]
 
 
 class ViewSchema(Table):
@@ -58,8 +58,8 @@ class ViewSchema(Table):
     view: Line
     arguments: list[Constant] | None = None
     word: Word | None = None
-    equals: Words | None = None
-    not_equals: Words | None = None
+    equals: WordChoices | None = None
+    not_equals: WordChoices | None = None
     address: Address | None = None
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class ViewSchema(Table):
         return address_bytes(self.address)
 
     @property
-    def words(self) -> tuple[bytes | None, ...]:
+    def argument_words(self) -> tuple[bytes | None, ...]:
         """The arguments as words of 32 bytes, None where the index stands."""
         kinds = [parameter.type for parameter in self.signature.inputs]
         return tuple(
