@@ -173,7 +173,7 @@ class Monitor:
             progress.usual_interval_s,
             progress.final_left_behind_s,
             final_at_head_s=self._nodes.final_at_head_s,
-            disagreement="" if disagreement is None else disagreement.words,
+            disagreement="" if disagreement is None else disagreement.message,
             disagreeing_s=0.0 if disagreement is None else disagreement.last_s - disagreement.first_s,
         )
 

@@ -1,4 +1,4 @@
-"""Asks all nodes for head and finality, and applies the rule of `watcher.chain.rpc.evidence` to what they show.
+"""Head and finality by the rule of `watcher.chain.rpc.evidence`: the questions to all nodes, and what they showed.
 
 Invariant: no number that one node names becomes the head, or final, before a node shows the block at that height.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar
 
 from watcher.chain.rpc import evidence
-from watcher.chain.rpc.evidence import Candidate, Shown
+from watcher.chain.rpc.evidence import Candidate, NodeView
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.trust import Trust
 from watcher.clock import Clock
@@ -29,19 +29,19 @@ _AT_HEAD_BLOCKS = 10
 
 
 class AskAll(Protocol):
-    """Puts a question to every endpoint in service, or to those at some places, at the same time."""
+    """A question to all endpoints in service, or to those at some places, at the same time."""
 
     async def __call__(
         self, question: Callable[[Node], Awaitable[T]], places: Collection[int] | None = None
     ) -> Mapping[int, T]:
-        """Return the answers by the endpoint's place; those that fail are left out."""
+        """Return the replies by the endpoint's place, without those that fail."""
 
 
 @dataclass(frozen=True, slots=True)
 class Final:
     """A block that counts as final. `firm`: a chain that changes it has broken its promise.
 
-    It is not firm where one of several nodes alone shows it, or where it is the head itself.
+    The head is not firm, nor is a block that only one of several nodes shows.
     """
 
     block: Header
@@ -49,9 +49,20 @@ class Final:
 
 
 class Agreement:
-    """Head and finality of `quorum` nodes. `anchor` is the last block the ledger has read, None before any."""
+    """Head and finality of `quorum` nodes. `anchor` is the last block the ledger has read, None before any.
+
+    Nodes go by their place in the configuration, from 0.
+    """
 
     def __init__(self, ask_all: AskAll, names: Sequence[str], clock: Clock, quorum: int) -> None:
+        """Start without a head.
+
+        Args:
+            ask_all: puts a question to the nodes in service.
+            names: the nodes as they may be shown, by place.
+            clock: measures how long nodes show less, or call the head final.
+            quorum: the setting `chain.quorum`.
+        """
         self._ask_all = ask_all
         self._names = names
         self._clock = clock
@@ -68,45 +79,46 @@ class Agreement:
         self.anchor: Header | None = None
 
     async def head(self, heads: Mapping[int, Header]) -> Header:
-        """Return the head, given the newest block of each node by its place.
+        """Return the head, from the newest block of each node by its place.
 
-        Raises RetryElsewhere when fewer than `quorum` nodes answer or none agree, StaleNode when a node is missing that
-        names a newest block and does not have it.
+        Raises:
+            RetryElsewhere: fewer than `quorum` nodes reply, or no `quorum` of them show the same block.
+            StaleNode: too few nodes show the newest block that they name.
         """
-        shown = await self._shown(heads)
-        if len(shown) < self._quorum:
-            raise self._too_few(heads, len(shown))
-        found = evidence.candidates(shown, self._quorum, self.anchor, self._last)
-        if evidence.disagreement(shown) is not None or not found:
-            shown = await self._deeper(shown, descend=not found)
-            found = evidence.candidates(shown, self._quorum, self.anchor, self._last)
-        self.trust.compare(shown)
-        head = evidence.proven_head(found, len(shown), keep_side=not self._stalled(found))
+        views = await self._views(heads)
+        if len(views) < self._quorum:
+            raise self._too_few(heads, len(views))
+        forks = evidence.candidates(views, self._quorum, self.anchor, self._last)
+        if evidence.disagreement(views) is not None or not forks:
+            views = await self._deeper(views, descend=not forks)
+            forks = evidence.candidates(views, self._quorum, self.anchor, self._last)
+        self.trust.compare(views)
+        head = evidence.proven_head(forks, len(views), keep_side=not self._stalled(forks))
         if head is None:
             raise RetryElsewhere(
                 f"no {self._quorum} endpoints of chain.rpc_urls, as many as chain.quorum asks for, show the same block"
             )
-        self._heads = {one.place: one.head.number for one in evidence.on_chain(shown, head)}
-        self._highest = max(one.head.number for one in shown)
+        self._heads = {view.place: view.head.number for view in evidence.on_chain(views, head)}
+        self._highest = max(view.head.number for view in views)
         if self._below is not None and self._highest >= self._below[0]:
             self._below = None
         self._last = head
         return head
 
-    def _too_few(self, heads: Mapping[int, Header], shown: int) -> RetryElsewhere:
+    def _too_few(self, heads: Mapping[int, Header], count: int) -> RetryElsewhere:
         if len(heads) >= self._quorum:
             named = "; ".join(f"{self._names[place]}: {head.number}" for place, head in heads.items())
             return StaleNode(f"the newest block an endpoint names is not there, or seems impossible ({named})")
-        return RetryElsewhere(f"only {shown} of the {self._quorum} endpoints chain.quorum asks for can answer")
+        return RetryElsewhere(f"only {count} of the {self._quorum} endpoints chain.quorum asks for can answer")
 
     # -- what each node shows ----------------------------------------------------------------------------------------
 
-    async def _shown(self, heads: Mapping[int, Header]) -> list[Shown]:
-        wanted = {place: self._heights(place, heads) for place in heads}
-        blocks = await self._blocks(wanted)
-        found = []
+    async def _views(self, heads: Mapping[int, Header]) -> list[NodeView]:
+        heights = {place: self._heights(place, heads) for place in heads}
+        blocks = await self._blocks(heights)
+        views = []
         for place, head in heads.items():
-            own = {} if head.number in wanted[place] else {head.number: head}
+            own = {} if head.number in heights[place] else {head.number: head}
             own |= blocks.get(place, {})
             if head.number not in own:
                 self.trust.lacks(place, head)
@@ -118,61 +130,68 @@ class Agreement:
             full = [block for block in own.values() if block.parent_hash]
             if full:
                 newest = max(full, key=lambda block: block.number)
-                found.append(Shown(place, newest, own, self.trust.leads(place)))
-        return found
+                views.append(NodeView(place, newest, own, self.trust.leads(place)))
+        return views
 
     def _heights(self, place: int, heads: Mapping[int, Header]) -> set[int]:
-        """Which blocks to ask a node for: its newest, unless another has that too, and the newest of those behind."""
+        """Return the heights to ask a node for: its newest block, and the newest blocks of the nodes behind it.
+
+        Its newest block is left out if another node names it, too. The lone block of an earlier poll is among them once
+        another node has reached its height.
+        """
         head, lead = heads[place], self.trust.lead(place)
         others = [other for at, other in heads.items() if at != place]
-        wanted = {other.number for other in others if other.number < head.number - 1}
+        numbers = {other.number for other in others if other.number < head.number - 1}
         if head not in others and head != self._verified.get(place):
-            wanted.add(head.number)
+            numbers.add(head.number)
         if lead is not None and lead.number < head.number and any(other.number >= lead.number for other in others):
-            wanted.add(lead.number)
-        return wanted
+            numbers.add(lead.number)
+        return numbers
 
     def _believes(self, place: int, block: Header, heads: Mapping[int, Header]) -> bool:
         others = [other for at, other in heads.items() if at != place]
         since = self._last or min(others, key=lambda other: other.number, default=None)
         return block in others or self.trust.believes(place, block, since, alone=not others)
 
-    async def _blocks(self, wanted: Mapping[int, Iterable[int]]) -> dict[int, Mapping[int, Header]]:
-        """Ask each place for its heights, in one request. What a node does not have, or fails to give, is left out."""
-        asked = [(place, sorted(heights)) for place, heights in wanted.items() if heights]
+    async def _blocks(self, by_place: Mapping[int, Iterable[int]]) -> dict[int, Mapping[int, Header]]:
+        """Ask each node for its heights, in one request. Return the blocks it has, by place and height."""
+        asked = [(place, sorted(heights)) for place, heights in by_place.items() if heights]
         answers = await asyncio.gather(*(self._own(place, heights) for place, heights in asked))
         return {place: own for (place, _), own in zip(asked, answers, strict=True) if own}
 
     async def _own(self, place: int, heights: Sequence[int]) -> Mapping[int, Header]:
-        """Return the blocks of one node at some heights."""
+        """Return the blocks of one node at some heights (eth_getBlockByNumber)."""
         if len(heights) > 1:
             return (await self._ask_all(lambda node: node.headers(heights), [place])).get(place, {})
         block = (await self._ask_all(lambda node: node.header(heights[0]), [place])).get(place)
         return {} if block is None else {heights[0]: block}
 
-    async def _deeper(self, shown: Sequence[Shown], *, descend: bool) -> list[Shown]:
-        """Ask also for the ledger's last block, and further down where no block has enough nodes."""
-        lowest = min(one.head.number for one in shown)
+    async def _deeper(self, views: Sequence[NodeView], *, descend: bool) -> list[NodeView]:
+        """Ask also for the ledger's last block and the last head; with `descend` also below the lowest head."""
+        lowest = min(view.head.number for view in views)
         heights = {lowest - step for step in _DESCENT_BLOCKS} if descend else set()
         heights |= {block.number for block in (self.anchor, self._last) if block is not None}
         blocks = await self._blocks(
-            {one.place: [at for at in heights if 0 <= at <= one.head.number and at not in one.blocks] for one in shown}
+            {
+                view.place: [at for at in heights if 0 <= at <= view.head.number and at not in view.blocks]
+                for view in views
+            }
         )
-        return [replace(one, blocks={**one.blocks, **blocks.get(one.place, {})}) for one in shown]
+        return [replace(view, blocks={**view.blocks, **blocks.get(view.place, {})}) for view in views]
 
-    def _stalled(self, found: Sequence[Candidate]) -> bool:
+    def _stalled(self, forks: Sequence[Candidate]) -> bool:
         """Return True while the fork of the ledger's last block stands still and another one grows."""
-        held = max((one.block.number for one in found if one.held), default=None)
-        rival = max((one.block.number for one in found if not one.held), default=None)
-        if held is None or rival is None:
+        anchored = max((fork.block.number for fork in forks if fork.anchored), default=None)
+        rival = max((fork.block.number for fork in forks if not fork.anchored), default=None)
+        if anchored is None or rival is None:
             self._sides = None
             return False
-        if self._sides is None or self._sides[0] != held:
-            self._sides = held, rival
+        if self._sides is None or self._sides[0] != anchored:
+            self._sides = anchored, rival
         return rival - self._sides[1] >= _STALLED_BLOCKS
 
     def shows_less_for_s(self, mark: int) -> float:
-        """Return for how many seconds every node in service has shown less than block `mark`, as far as asked."""
+        """Return the seconds for which every node in service has shown less than block `mark`, 0 if one shows it."""
         now_s = self._clock.monotonic_s()
         if self._highest is None or self._highest >= mark:
             self._below = None
@@ -184,18 +203,18 @@ class Agreement:
     # -- finality ----------------------------------------------------------------------------------------------------
 
     async def final(self, finality: str | int, head: Header, confirmations: int, above: int = -1) -> Final | None:
-        """Return the final block below `head`, None while too few nodes name one, or do not show it at its height.
+        """Return the final block below `head`, None while too few nodes name a final block and show it at its height.
 
         Args:
-            finality: a block tag, or a depth in blocks below each node's head.
+            finality: the tag "finalized" or "safe" (eth_getBlockByNumber), or a depth in blocks below each node's head.
             head: the proven head.
-            confirmations: the depth of a block that one of several nodes alone calls final.
-            above: a final block up to this one is no news, and is not asked about.
+            confirmations: the depth in blocks of a block that only some of the nodes call final.
+            above: the known final block; a block up to this height is not asked about.
         """
         known: Mapping[int, Mapping[int, Header]] = {}
         if isinstance(finality, int):
             # The proven head may be one node's alone: `finality` blocks below it is the head of all the others.
-            finals = [self._heads[place] - finality for place in self._near(head)]
+            finals = [self._heads[place] - finality for place in self._close_to(head)]
         else:
             named, known = await self._finals(finality, head)
             finals = list(named.values())
@@ -205,7 +224,7 @@ class Agreement:
             return None
         return await self._voted(number, head, sum(final >= number for final in finals), known)
 
-    def _near(self, head: Header) -> list[int]:
+    def _close_to(self, head: Header) -> list[int]:
         """Return the places of the nodes that are not far behind the head."""
         return [place for place, number in self._heads.items() if number >= head.number - _NEAR_BLOCKS]
 
@@ -219,19 +238,22 @@ class Agreement:
 
     @property
     def final_at_head_s(self) -> float:
-        """For how long the head has moved on with every node calling it final, 0 while it has not."""
+        """The seconds for which the head has moved on while every node calls it final, else 0."""
         if self._at_head is None:
             return 0.0
         first_block, first_s, last_block, last_s = self._at_head
         return last_s - first_s if last_block - first_block >= _AT_HEAD_BLOCKS else 0.0
 
     async def _finals(self, tag: str, head: Header) -> tuple[Mapping[int, int], Mapping[int, Mapping[int, Header]]]:
-        """Return what each node near the head calls final, if it shows that block at its own height, too.
+        """Return the final block number of each node close to the head that also shows that block at its height.
 
-        The second value holds the blocks that the nodes showed for it, by place and height, `head` behind the final
-        block. A block that a node has shown before is not asked for again.
+        A block that a node has shown before is not asked for again.
+
+        Returns:
+            The numbers by place, and the blocks read now (the final ones and those at the head's height) by place and
+            height.
         """
-        answers = await self._ask_all(lambda node: node.header(tag), self._near(head))
+        answers = await self._ask_all(lambda node: node.header(tag), self._close_to(head))
         named = {place: block for place, block in answers.items() if block}
         changed = {place: block for place, block in named.items() if self._final_of.get(place) != block}
         there = await self._blocks({place: {block.number, head.number} for place, block in changed.items()})
@@ -246,7 +268,11 @@ class Agreement:
     ) -> Final | None:
         """Return the block of that number on the chain that ends in `head`, if `quorum` nodes show it.
 
-        `named_by` counts the nodes that call it final; `known` are the blocks that nodes have just shown, by place.
+        Args:
+            number: the height of the final block.
+            head: the proven head.
+            named_by: the number of nodes that call the block final.
+            known: the blocks that nodes have just shown, by place and height.
         """
         heights = {number, head.number}
         missing = {place: heights for place in self._heads if not heights <= known.get(place, {}).keys()}
@@ -259,7 +285,10 @@ class Agreement:
 
 
 def _parent(head: Header, heads: Mapping[int, Header], own: Mapping[int, Header]) -> dict[int, Header]:
-    """The block below a node's newest one, which its parent hash names, where another node has it as its newest."""
+    """Return the block below a node's newest one, by height: the newest one names its hash.
+
+    Empty if `own` has the height already, or if no other node has its newest block there.
+    """
     number = head.number - 1
     if number in own or all(other.number != number for other in heads.values()):
         return {}

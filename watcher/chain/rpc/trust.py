@@ -1,7 +1,8 @@
-"""What is remembered of each node: the blocks it was alone to show, and whether they proved right.
+"""The memory of each node: the lone blocks it showed, and whether they proved right.
 
-Invariant: a node that proved wrong may not be alone ahead for a while; it still counts as one of several, and the pause
-ends, because the others may be the ones that stand still.
+Invariant: a node that proved wrong may not be alone ahead for a while. It still counts as one of several, and the pause
+ends, because the other nodes may be the ones that stand still. The rule is in ARCHITECTURE.md, "No head and no finality
+on the word of one node".
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from dataclasses import dataclass
 from loguru import logger
 
 from watcher.chain.rpc import evidence
-from watcher.chain.rpc.evidence import Shown
+from watcher.chain.rpc.evidence import NodeView
 from watcher.clock import Clock
 from watcher.task import Header
 
@@ -27,16 +28,16 @@ _AGREED_AFTER_S = 15.0
 
 @dataclass(frozen=True, slots=True)
 class Disagreement:
-    """Nodes that contradict each other. Times in seconds of the monotonic clock."""
+    """A contradiction between nodes, seen first and last at these times (seconds of the monotonic clock)."""
 
-    words: str
+    message: str
     first_s: float
     last_s: float
 
 
 @dataclass(slots=True)
 class _Record:
-    """One node: the lone block it showed, and how those before it turned out."""
+    """The memory of one node: its lone block, and the fate of those before. Times in seconds of the monotonic clock."""
 
     lead: Header | None = None
     distrusted_until_s: float = 0.0
@@ -47,7 +48,7 @@ class _Record:
 
 
 class Trust:
-    """The record of the nodes, by their place in the configuration. `names` may be shown."""
+    """The record of the nodes, by their place in the configuration. `names`: the nodes as they may be shown."""
 
     def __init__(self, names: Sequence[str], clock: Clock) -> None:
         self._names = names
@@ -57,22 +58,30 @@ class Trust:
 
     @property
     def disagreement(self) -> Disagreement | None:
-        """The contradiction seen last, None when none was seen for a while."""
-        known = self._disagreement
-        if known is None or self._clock.monotonic_s() - known.last_s > _AGREED_AFTER_S:
+        """The last contradiction, None if it is more than `_AGREED_AFTER_S` seconds old."""
+        last = self._disagreement
+        if last is None or self._clock.monotonic_s() - last.last_s > _AGREED_AFTER_S:
             return None
-        return known
+        return last
 
     def leads(self, place: int) -> bool:
         """Return True if the node may be alone ahead."""
         return self._clock.monotonic_s() >= self._records[place].distrusted_until_s
 
     def lead(self, place: int) -> Header | None:
-        """Return the lone block of the node that no other node has reached so far."""
+        """Return the lone block of the node, None without one; `compare` drops it once other nodes have its height."""
         return self._records[place].lead
 
     def believes(self, place: int, block: Header, since: Header | None, *, alone: bool) -> bool:
-        """Return True if the node's newest block can follow `since`. The only node that answers may insist."""
+        """Return True if the node's newest block can follow `since` (`evidence.plausible`).
+
+        Args:
+            place: the place of the node.
+            block: its newest block.
+            since: the last head, or the lowest head of the other nodes; None: unknown.
+            alone: no other node replies. Then the node is believed if it repeats itself in more than `_DOUBT_POLLS`
+                polls and for `_DOUBT_S` seconds.
+        """
         record, now_s = self._records[place], self._clock.monotonic_s()
         if evidence.plausible(block, since, self._clock.now_ms() / 1000):
             record.doubts = 0
@@ -95,43 +104,43 @@ class Trust:
         """Record that the node names a newest block and does not have it."""
         self._disagree(f"{self._names[place]} names block {head.number} as the newest and does not have it")
 
-    def compare(self, shown: Sequence[Shown]) -> None:
-        """Judge the lone blocks of earlier polls by what the nodes show now, and record who contradicts whom."""
-        for one in shown:
-            others = [other for other in shown if other.place != one.place]
-            self._resolver(one, [other for other in others if other.leads])
-            record = self._records[one.place]
-            if record.lead is None and others and all(other.head.number < one.head.number for other in others):
-                record.lead = one.head
-        found = evidence.disagreement(shown)
-        if found is not None:
-            one, other, height = found
+    def compare(self, views: Sequence[NodeView]) -> None:
+        """Compare the lone blocks of earlier polls with what the nodes show now, and record a contradiction."""
+        for view in views:
+            others = [other for other in views if other.place != view.place]
+            self._check_lead(view, [other for other in others if other.leads])
+            record = self._records[view.place]
+            if record.lead is None and others and all(other.head.number < view.head.number for other in others):
+                record.lead = view.head
+        pair = evidence.disagreement(views)
+        if pair is not None:
+            view, other, height = pair
             self._disagree(
-                f"{self._names[one.place]} and {self._names[other.place]} show different blocks {height}: "
-                f"0x{one.blocks[height].hash.hex()} and 0x{other.blocks[height].hash.hex()}"
+                f"{self._names[view.place]} and {self._names[other.place]} show different blocks {height}: "
+                f"0x{view.blocks[height].hash.hex()} and 0x{other.blocks[height].hash.hex()}"
             )
 
-    def _resolver(self, one: Shown, others: Sequence[Shown]) -> None:
-        record = self._records[one.place]
+    def _check_lead(self, view: NodeView, others: Sequence[NodeView]) -> None:
+        record = self._records[view.place]
         lead = record.lead
-        if lead is None or lead.number not in one.blocks or all(each.head.number < lead.number for each in others):
+        if lead is None or lead.number not in view.blocks or all(other.head.number < lead.number for other in others):
             return
         record.lead = None
-        if not one.holds(lead):
-            self._distrust(one.place, f"{self._names[one.place]} shows another block {lead.number} than before")
+        if not view.holds(lead):
+            self._distrust(view.place, f"{self._names[view.place]} shows another block {lead.number} than before")
             return
         record.matches += 1
         if record.matches >= _MATCHES_TO_TRUST:
             record.distrusted_until_s, record.distrust_s = 0.0, _DISTRUST_FIRST_S
 
     def unserved(self, block: Header) -> None:
-        """Record that no node could read the contract at a block: a node alone with it is not followed for a while."""
+        """Record that no node can read the contract at a block. A node alone with that block is distrusted."""
         for place, record in enumerate(self._records):
             if record.lead is not None and record.lead.hash == block.hash:
                 record.lead = None
                 self._distrust(place, f"{self._names[place]} shows block {block.number} and cannot read its state")
 
-    def _distrust(self, place: int, words: str) -> None:
+    def _distrust(self, place: int, message: str) -> None:
         record, now_s = self._records[place], self._clock.monotonic_s()
         record.matches = 0
         if now_s >= record.distrusted_until_s:
@@ -142,13 +151,13 @@ class Trust:
             )
             record.distrusted_until_s = now_s + record.distrust_s
             record.distrust_s = min(record.distrust_s * 2, _DISTRUST_MAX_S)
-        self._disagree(words)
+        self._disagree(message)
 
-    def _disagree(self, words: str) -> None:
-        """Record a contradiction. A node that is the only one configured has nobody to contradict."""
+    def _disagree(self, message: str) -> None:
+        """Record a contradiction, unless only one node is configured."""
         if len(self._names) == 1:
             return
         now_s, known = self._clock.monotonic_s(), self.disagreement
         if known is None:
-            logger.warning("rpc.nodes_disagree: the endpoints of chain.rpc_urls contradict each other", reason=words)
-        self._disagreement = Disagreement(words, now_s if known is None else known.first_s, now_s)
+            logger.warning("rpc.nodes_disagree: the endpoints of chain.rpc_urls contradict each other", reason=message)
+        self._disagreement = Disagreement(message, now_s if known is None else known.first_s, now_s)

@@ -1,7 +1,8 @@
-"""Judges whether the block the ledger has read up to was never on the chain: a node can invent blocks above its head.
+"""The test whether the ledger's cursor was never on the chain: a node can invent blocks above its head.
 
-Invariant: a height that went down is no evidence. A node that lags shows less, too, and it shows older blocks: what
-cannot be is a block below the cursor that is younger than the cursor, because times rise along a chain.
+Invariant: a height that went down is no evidence. A node that lags shows less, too, and its blocks are older than the
+cursor's. Timestamps rise along a chain (`validate_header` of ethereum/execution-specs), so no block below the cursor is
+younger than the cursor's block.
 """
 
 from collections.abc import Collection
@@ -25,9 +26,10 @@ _CATCHING_UP_FACTOR = 2
 
 @dataclass(frozen=True, slots=True)
 class _Since:
-    """When the head was first seen below `block`, the cursor: by the monotonic clock and by the clocks of both sides.
+    """The moment at which the head was first seen below `block`, the cursor, by three clocks.
 
-    The cursor's block was read before `machine_s`, so it is not younger. Times in seconds, the last two since 1970.
+    `began_s`: seconds of the monotonic clock. `machine_s`: this machine's clock, seconds since 1970; the cursor's block
+    was read before, so it is not younger. `chain_s`: the timestamp of that head, seconds since 1970.
     """
 
     block: Header
@@ -37,9 +39,16 @@ class _Since:
 
 
 class Unreached:
-    """Watches a head that stays below the cursor. It forgets when the daemon ends."""
+    """The watch over a head that stays below the cursor. Nothing of it outlasts the daemon."""
 
     def __init__(self, ask_all: AskAll, clock: Clock, quorum: int) -> None:
+        """Start with the shortest patience.
+
+        Args:
+            ask_all: puts a question to the nodes in service.
+            clock: measures the patience, and dates the first low head.
+            quorum: the setting `chain.quorum`.
+        """
         self._ask_all = ask_all
         self._clock = clock
         self._quorum = quorum
@@ -48,12 +57,12 @@ class Unreached:
         self._left_s: float | None = None
 
     def observe(self, head: Header) -> None:
-        """Take notice of the head: one that reaches the cursor ends the wait."""
+        """Record the head. A head that reaches the cursor ends the wait."""
         if self._since is not None and head.number >= self._since.block.number:
             self._since = None
 
     async def disproves(self, cursor: Header, head: Header) -> bool:
-        """Return True if `cursor` cannot lie above `head` on the chain, and nodes asked for it do not hold it."""
+        """Return True if `cursor` cannot lie above `head` on the chain, and the nodes do not hold it (`denied`)."""
         if not self._contradicts(head, cursor):
             return False
         there = await self._ask_all(lambda node: node.header(cursor.number))
@@ -83,9 +92,12 @@ class Unreached:
 
 
 def denied(there: Collection[Header | None], block: Header, quorum: int) -> bool:
-    """Return True if `quorum` nodes say what they hold at the block's height, and no more than half hold the block.
+    """Return True if `quorum` nodes reply, and at most half of them hold the block.
 
-    `there` has what each node that answers holds at that height, None for nothing.
+    Args:
+        there: the block at that height of each node that replies, None for no block.
+        block: the block in question.
+        quorum: the setting `chain.quorum`.
     """
-    holding = sum(one is not None and one.hash == block.hash for one in there)
+    holding = sum(header is not None and header.hash == block.hash for header in there)
     return len(there) >= quorum and 2 * holding <= len(there)

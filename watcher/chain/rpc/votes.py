@@ -1,6 +1,7 @@
-"""What several endpoints answer to the same calls, compared item by item. Pure.
+"""The replies of several endpoints to the same calls, compared item by item. Pure.
 
-Invariant: an item is believed when `quorum` endpoints answer it alike; one that is not holds up no other item.
+Invariant: an item is believed when `quorum` endpoints reply alike; an item that is not believed delays no other item.
+The calls are eth_call on one block, pinned by its hash (EIP-1898), so that honest endpoints reply alike.
 """
 
 from collections.abc import Sequence
@@ -10,49 +11,51 @@ from watcher.errors import RetryElsewhere
 
 
 class Votes:
-    """The answers to `count` calls, one vote per item and endpoint. `endpoints` counts those that answered."""
+    """The replies to `count` calls, one vote per item and endpoint. `voters` counts the endpoints that replied.
+
+    An item goes by its place in the calls, from 0.
+    """
 
     def __init__(self, count: int, quorum: int) -> None:
         self._count = count
         self._quorum = quorum
-        self._given: list[list[bytes | Reverted]] = [[] for _ in range(count)]
+        self._readings: list[list[bytes | Reverted]] = [[] for _ in range(count)]
         self._reasons: dict[int, Unread] = {}  # the first reason why an endpoint could not read the item
-        self.endpoints = 0
+        self.voters = 0
 
     @property
     def open(self) -> list[int]:
-        """The items that too few endpoints have answered alike so far."""
+        """The places of the items that are not believed so far."""
         return [place for place in range(self._count) if self._believed(place) is None]
 
     def add(self, places: Sequence[int], answers: Sequence[bytes | Reverted | Unread]) -> None:
-        """Take what one endpoint answers to the items at `places`. Call it once for each endpoint."""
-        self.endpoints += 1
+        """Add the replies of one endpoint to the items at `places`, in their order. Call it once for each endpoint."""
+        self.voters += 1
         for place, answer in zip(places, answers, strict=True):
             if isinstance(answer, Unread):
                 self._reasons.setdefault(place, answer)
             else:
-                self._given[place].append(answer)
+                self._readings[place].append(answer)
 
     def result(self, block: int) -> list[bytes | Reverted | Unread]:
-        """Return each item as `quorum` endpoints give it, Unread where they do not. `block`: what was read at.
+        """Return each item as `quorum` endpoints reply, Unread if they do not. `block`: the height of the reading.
 
-        Raises RetryElsewhere when fewer endpoints answered.
+        Raises:
+            RetryElsewhere: fewer than `quorum` endpoints have replied.
         """
-        if self.endpoints < self._quorum and self._count:
-            raise RetryElsewhere(
-                f"only {self.endpoints} of the {self._quorum} endpoints chain.quorum asks for can answer"
-            )
+        if self.voters < self._quorum and self._count:
+            raise RetryElsewhere(f"only {self.voters} of the {self._quorum} endpoints chain.quorum asks for can answer")
         return [self._item(place, block) for place in range(self._count)]
 
     def _item(self, place: int, block: int) -> bytes | Reverted | Unread:
         believed = self._believed(place)
         if believed is not None:
             return believed
-        if len(self._given[place]) > 1:
+        if len(self._readings[place]) > 1:
             return Unread(f"endpoints of chain.rpc_urls disagree about the contract at block {block}")
         few = f"fewer than {self._quorum} endpoints of chain.rpc_urls can read it at block {block}"
         return self._reasons.get(place, Unread(few))
 
     def _believed(self, place: int) -> bytes | Reverted | None:
-        given = self._given[place]
-        return next((one for one in given if given.count(one) >= self._quorum), None)
+        readings = self._readings[place]
+        return next((reading for reading in readings if readings.count(reading) >= self._quorum), None)

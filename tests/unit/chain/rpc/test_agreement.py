@@ -107,7 +107,7 @@ async def test_a_far_head_of_one_node_changes_nothing(nodes: int, quorum: int, p
         net.mine()
     disagreement = net.pool.disagreement
     assert disagreement is not None and disagreement.last_s - disagreement.first_s > 10
-    assert f"{net.nodes[place].name} names block" in disagreement.words
+    assert f"{net.nodes[place].name} names block" in disagreement.message
     net.nodes[place].names = lambda head: head
     assert (await net.poll(20)).number == 140
     assert net.pool.disagreement is None
@@ -177,7 +177,7 @@ async def test_a_node_a_block_ahead_on_its_own_fork_is_not_followed(nodes: int, 
         assert await net.pool.views([b"call"], MANAGER, head)
         net.mine()
     disagreement = net.pool.disagreement
-    assert disagreement is not None and "show different blocks" in disagreement.words
+    assert disagreement is not None and "show different blocks" in disagreement.message
 
 
 async def test_a_tip_that_is_never_the_chains_costs_a_block_and_not_all() -> None:

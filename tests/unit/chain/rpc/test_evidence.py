@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.conformance.rig import header as block
 from watcher.chain.rpc import evidence
-from watcher.chain.rpc.evidence import Shown
+from watcher.chain.rpc.evidence import NodeView
 from watcher.task import Header
 
 NOW_S = 1_700_000_000
@@ -16,14 +16,14 @@ NOW_S = 1_700_000_000
 
 def node_view(
     place: int, head: int, fork: int = 0, since: int = 0, *, leads: bool = True, low: int | None = None
-) -> Shown:
+) -> NodeView:
     """A node with every block from `low` to its head; from height `since` on they are of `fork`."""
     numbers = range(head - 8 if low is None else low, head + 1)
     blocks: Mapping[int, Header] = {at: block(at, fork if at >= since else 0) for at in numbers}
-    return Shown(place, blocks[head], blocks, leads)
+    return NodeView(place, blocks[head], blocks, leads)
 
 
-def head_of(nodes: Sequence[Shown], quorum: int, anchor: Header | None = None, **more: bool) -> Header | None:
+def head_of(nodes: Sequence[NodeView], quorum: int, anchor: Header | None = None, **more: bool) -> Header | None:
     return evidence.proven_head(evidence.candidates(nodes, quorum, anchor), len(nodes), **more)
 
 
