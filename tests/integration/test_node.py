@@ -160,7 +160,7 @@ async def test_missing_function_and_missing_contract_are_told_apart_by_replies(w
     head = await world.node.head()
     (no_function,) = await world.node.views([b"\x12\x34\x56\x78"], world.address, head)
     (no_contract,) = await world.node.views([LATEST_TASK_NUM.call()], b"\x55" * 20, head)
-    assert isinstance(no_function, Reverted) and "revert" in no_function.words
+    assert isinstance(no_function, Reverted) and "revert" in no_function.message
     assert no_contract == b""
 
 

@@ -233,10 +233,10 @@ async def test_dry_run_asks_the_address_that_takes_answers(rig: Rig) -> None:
     call = rig.contract.convention.dry_run(open_task.task, ANSWER)
     (refusal,) = await rig.contract.simulate([call], sender, at)
     assert isinstance(refusal, Reverted)
-    assert "signature is invalid" in refusal.words
+    assert "signature is invalid" in refusal.message
     (refusal,) = await rig.contract.simulate([call], b"\x99" * 20, at)
     assert isinstance(refusal, Reverted)
-    assert "Aggregator must be the caller" in refusal.words
+    assert "Aggregator must be the caller" in refusal.message
 
 
 async def test_second_look_reads_both_addresses(rig: Rig) -> None:

@@ -113,7 +113,7 @@ def refusal(reverted: Reverted, own: Mapping[bytes, Signature] = _NO_ERRORS) -> 
         return Refusal(meaning, name, name)
     if data[:4] in own:
         return Refusal(Meaning.UNCLEAR, _named(own[data[:4]], data[4:])[:WORDS_LIMIT], own[data[:4]].name)
-    reason = (decoded(data) or _bare(reverted.words))[:WORDS_LIMIT] or "nothing: it gives no reason"
+    reason = (decoded(data) or _bare(reverted.message))[:WORDS_LIMIT] or "nothing: it gives no reason"
     return Refusal(_meaning(reason), reason, reason)
 
 

@@ -63,7 +63,7 @@ class View(Generic[T]):
         if isinstance(answer, Unread):
             raise RetryElsewhere(f"{self.signature} could not be read: {answer.reason}")
         if isinstance(answer, Reverted) or not answer:
-            how = f"it reverts: {answer.words}" if isinstance(answer, Reverted) else "the reply is empty"
+            how = f"it reverts: {answer.message}" if isinstance(answer, Reverted) else "the reply is empty"
             raise NoSuchView(
                 f"the contract has no {self.signature} ({how}); check task_manager.address, task_manager.convention"
                 " and chain.chain_id"
@@ -79,7 +79,7 @@ class View(Generic[T]):
 def item(view: View[T], answer: bytes | Reverted | Unread) -> T | Unread:
     """Return the value in one reply of a batch, or why this reply alone holds none."""
     if isinstance(answer, Reverted):
-        return Unread(f"{view.signature} reverts for it: {answer.words}", reverted=True)
+        return Unread(f"{view.signature} reverts for it: {answer.message}", reverted=True)
     try:
         return view.read(answer)
     except RetryElsewhere as error:

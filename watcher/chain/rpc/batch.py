@@ -95,11 +95,11 @@ class Batch:
             self._forget()
             room = self._room
             try:
-                found = await self._in_requests(calls, room, narrow, limit_s)
-                slow = next((reply for reply in found if isinstance(reply, RpcError) and reply.slow_down), None)
+                results = await self._in_requests(calls, room, narrow, limit_s)
+                slow = next((reply for reply in results if isinstance(reply, RpcError) and reply.slow_down), None)
                 if not narrow or slow is None:
                     self._pauses = 0 if narrow else self._pauses
-                    return found
+                    return results
                 failure = refused(slow, narrow)
             except TimeoutError:
                 failure = Overloaded(f"no complete answer within {limit_s:g} s")
@@ -154,7 +154,7 @@ class Batch:
     async def room(self) -> int:
         """Return the most calls in one request, eth_chainId among them; 1 without batches."""
         self._forget()
-        await self._learn(self._room)
+        await self._measure_room(self._room)
         return self._room
 
     def _forget(self) -> None:
@@ -166,9 +166,9 @@ class Batch:
         if calls == 1 or isinstance(why, WrongChain) or (isinstance(why, Paused) and not _OF_BATCHES.search(str(why))):
             return False
         # An endpoint without any reply does not refuse the number.
-        return await self._takes(1) and await self._learn(calls)
+        return await self._takes(1) and await self._measure_room(calls)
 
-    async def _learn(self, calls: int) -> bool:
+    async def _measure_room(self, calls: int) -> bool:
         """Find how many of `calls` fit into one request. Return True if fewer than all do."""
         fits = calls
         while fits > 1 and not await self._takes(fits):
@@ -187,8 +187,8 @@ class Batch:
         """
         timeout_s = min(self._timeout_s, PROBE_TIMEOUT_S)
         try:
-            for found in await self._request([_CHAIN_ID] * calls, timeout_s):
-                self._of_our_chain(found)
+            for result in await self._request([_CHAIN_ID] * calls, timeout_s):
+                self._require_our_chain(result)
         except WrongChain:
             raise
         except TimeoutError:
@@ -200,17 +200,17 @@ class Batch:
         return True
 
     async def _in_requests(self, calls: Sequence[Call], room: int, narrow: bool, timeout_s: float) -> list[Any]:
-        found: list[Any] = []
+        results: list[Any] = []
         for asked in _requests(calls, room):
             answer = await self._request(asked, timeout_s)
             if asked[0] is _CHAIN_ID:
-                self._of_our_chain(answer.pop(0), narrow)
+                self._require_our_chain(answer.pop(0), narrow)
             for item in answer if room > 1 else ():
                 # Some nodes reply to the first calls of a batch, and refuse each of the others.
-                if isinstance(item, RpcError) and _OF_BATCHES.search(item.words) and not item.call_failed:
+                if isinstance(item, RpcError) and _OF_BATCHES.search(item.message) and not item.call_failed:
                     raise refused(item, narrow)
-            found += answer
-        return found
+            results += answer
+        return results
 
     async def _request(self, calls: Sequence[Call], timeout_s: float) -> list[Any]:
         """Return the outcomes of one HTTP request. Raises TimeoutError."""
@@ -224,10 +224,10 @@ class Batch:
             methods = tuple(method for method, _ in calls)
             self._observe(Asked(self._name, methods, self._clock.monotonic_s() - began_s, ok))
 
-    def _of_our_chain(self, found: Any, narrow: bool = False) -> None:
-        if isinstance(found, RpcError):
-            raise refused(found, narrow)
-        serves = replies.quantity(found, 2**256 - 1)
+    def _require_our_chain(self, result: Any, narrow: bool = False) -> None:
+        if isinstance(result, RpcError):
+            raise refused(result, narrow)
+        serves = replies.quantity(result, 2**256 - 1)
         if serves != self._chain_id:
             raise WrongChain(f"serves chain {serves}, chain.chain_id is {self._chain_id}")
 

@@ -48,8 +48,8 @@ _CALL_FAILED = re.compile(
 class Paused(RetryElsewhere):
     """The endpoint asks for a pause of `cool_down_s` seconds; None: it does not say how long."""
 
-    def __init__(self, words: str, cool_down_s: float | None = None) -> None:
-        super().__init__(words)
+    def __init__(self, message: str, cool_down_s: float | None = None) -> None:
+        super().__init__(message)
         self.cool_down_s = cool_down_s
 
 
@@ -67,48 +67,48 @@ class WrongChain(RetryElsewhere):
 
 @dataclass(frozen=True, slots=True)
 class RpcError:
-    """A JSON-RPC error object. `words` is printable ASCII of limited length, and may hold secrets of the URL."""
+    """A JSON-RPC error object. `message` is printable ASCII of limited length, and may hold secrets of the URL."""
 
     code: int | None
-    words: str
+    message: str
     data: bytes | None = None
 
     @property
     def slow_down(self) -> bool:
-        return self.code in (-32029, 429) or bool(_SLOW_DOWN.search(self.words))
+        return self.code in (-32029, 429) or bool(_SLOW_DOWN.search(self.message))
 
     @property
     def no_such_block(self) -> bool:
-        return self.code == -39001 or (self.code != -32601 and bool(_NO_SUCH_BLOCK.search(self.words)))
+        return self.code == -39001 or (self.code != -32601 and bool(_NO_SUCH_BLOCK.search(self.message)))
 
     @property
     def no_such_state(self) -> bool:
         """True if the node has the block without its state, as full nodes do for all but the newest 128 blocks."""
-        return bool(_NO_SUCH_STATE.search(self.words))
+        return bool(_NO_SUCH_STATE.search(self.message))
 
     @property
     def call_failed(self) -> bool:
-        return self.code == 3 or bool(_CALL_FAILED.match(self.words))
+        return self.code == 3 or bool(_CALL_FAILED.match(self.message))
 
     def __str__(self) -> str:
-        return self.words if self.code is None else f"{self.words} ({self.code})"
+        return self.message if self.code is None else f"{self.message} ({self.code})"
 
 
 def refused(error: RpcError, narrow: bool = False) -> RetryElsewhere:
     """Return the exception for an error object. `narrow`: the node may serve a smaller question."""
-    if error.slow_down and not (narrow and speaks_of_a_range(error.words)):
+    if error.slow_down and not (narrow and speaks_of_a_range(error.message)):
         return Paused(str(error))
     return NarrowRange(str(error)) if narrow else RetryElsewhere(str(error))
 
 
-def speaks_of_a_range(words: str) -> bool:
+def speaks_of_a_range(message: str) -> bool:
     """Return True if a refusal is about the range of one question."""
-    return bool(_OF_A_RANGE.search(words))
+    return bool(_OF_A_RANGE.search(message))
 
 
-def clean(words: object) -> str:
+def clean(raw: object) -> str:
     """Return foreign text safe to print: ASCII on one line, control characters escaped, of limited length."""
-    text = words if isinstance(words, str) else "no reason given"
+    text = raw if isinstance(raw, str) else "no reason given"
     return ascii(text[: 10 * WORDS_LIMIT])[1:-1][: 10 * WORDS_LIMIT]
 
 
@@ -133,7 +133,7 @@ def _data(raw: dict[str, Any]) -> bytes | None:
         return None
 
 
-def words_in(body: bytes) -> str:
+def error_text(body: bytes) -> str:
     """Return the JSON-RPC error in the body of an HTTP error, "" for any other body, such as HTML."""
     try:
         raw = files.parse(body)
@@ -144,20 +144,20 @@ def words_in(body: bytes) -> str:
     return "" if error is None else str(rpc_error(error))
 
 
-def http_refusal(status: int, words: str, retry_after_s: float | None) -> RetryElsewhere:
+def http_refusal(status: int, reason: str, retry_after_s: float | None) -> RetryElsewhere:
     """Return the exception for an HTTP status other than 200.
 
     Args:
         status: the HTTP status.
-        words: the JSON-RPC error in the body, or "".
+        reason: the JSON-RPC error in the body, or "".
         retry_after_s: the pause that the endpoint asks for in seconds, None without one.
     """
-    message = f"HTTP {status}" + (f": {words}" if words else "")
+    message = f"HTTP {status}" + (f": {reason}" if reason else "")
     if 300 <= status < 400:
         return ShutOut(f"{message}: it redirects; put the new address into chain.rpc_urls", 60.0)
     if status in (401, 402, 403, 404):
         return ShutOut(f"{message}: it does not serve us; check the key and the path in chain.rpc_urls", 60.0)
-    if status == 429 or retry_after_s is not None or _SLOW_DOWN.search(words):
+    if status == 429 or retry_after_s is not None or _SLOW_DOWN.search(reason):
         return Paused(message, retry_after_s)
     if status in (400, 408, 413) or status >= 500:
         return Overloaded(message)

@@ -76,7 +76,7 @@ class Node:
                 [("web3_clientVersion", [])], timeout_s=min(self._timeout_s, PROBE_TIMEOUT_S)
             )
             version = received if isinstance(received, str) else ""
-            return "".join(char for char in self._shown(version) if char.isprintable())[:_VERSION_LIMIT_CHARS]
+            return "".join(char for char in self._scrubbed(version) if char.isprintable())[:_VERSION_LIMIT_CHARS]
 
     async def head(self, *, anew: bool = False) -> Header:
         """Return the newest block of the node; `anew`: not the one of the last look, but the first of a new one."""
@@ -100,7 +100,8 @@ class Node:
     async def headers(self, heights: Sequence[int]) -> dict[int, Header]:
         """Return the blocks at some heights, all asked for now, in one request. What this node lacks is left out.
 
-        Raises RetryElsewhere also if the node gives none of them for another reason.
+        Raises:
+            RetryElsewhere: also if the node refuses all of them for another reason.
         """
         with self._named():
             calls = [rpc_calls.block(height) for height in heights]
@@ -142,11 +143,19 @@ class Node:
         """Return all logs of `address` with one of `topics0`, from block `first` to `last`, both included.
 
         The header of `last` is read before the logs and again behind them, in the same batch: so the node had reached
-        the end of the range, and the chain did not move meanwhile. `after` is the block that the caller continues from.
-        With `queries` the node is asked for their topics only, one call each; a node that sends more is not wrong.
+        the end of the range, and the chain did not move meanwhile.
+
+        Args:
+            address: the emitter of the logs, or several.
+            topics0: the admissible first topics.
+            first: the first block of the range.
+            last: the last block of the range.
+            after: the block that the caller continues from, None without one.
+            queries: the topics of each eth_getLogs; empty: one with `topics0`. Further logs of `topics0` are no fault.
 
         Raises:
             NarrowRange: the node refuses the range, which is longer than one block.
+            RetryElsewhere: the reply is unusable, or the chain moved meanwhile.
             StaleNode: the node has not reached `last`.
         """
         with self._named():
@@ -200,7 +209,7 @@ class Node:
             if caller is not None and caller.next_block and not await self._runs_next_block(at):
                 caller = Caller(caller.address)
             received = await self._batch.ask_each([rpc_calls.view(data, to, at, caller) for data in calls])
-            return view_reply.all_viewed(received, at, self._shown, lenient=caller is not None)
+            return view_reply.all_viewed(received, at, self._scrubbed, lenient=caller is not None)
 
     async def _runs_next_block(self, at: Header) -> bool:
         """Return True if this node runs calls in the block after `at`. A trial call shows it, once for this node."""
@@ -223,7 +232,7 @@ class Node:
             word, code = await self._batch.ask([rpc_calls.storage(address, slot, at), rpc_calls.code(address, at)])
             for item in (word, code):
                 if isinstance(item, RpcError):
-                    view_reply.viewed(item, at, self._shown, lenient=True)
+                    view_reply.viewed(item, at, self._scrubbed, lenient=True)
             return (
                 None if isinstance(word, RpcError) else replies.quantity(word, 2**256 - 1).to_bytes(32),
                 None if isinstance(code, RpcError) else replies.octets(code),
@@ -286,8 +295,8 @@ class Node:
         try:
             yield
         except RetryElsewhere as error:
-            error.args = (f"{self.name}: {self._shown(str(error))}",)
+            error.args = (f"{self.name}: {self._scrubbed(str(error))}",)
             raise
 
-    def _shown(self, text: str) -> str:
+    def _scrubbed(self, text: str) -> str:
         return self._url.scrub(text)[:WORDS_LIMIT]

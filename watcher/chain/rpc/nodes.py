@@ -85,7 +85,14 @@ class NodePool:
             await member.node.close()
 
     async def ask(self, question: Callable[[Node], Awaitable[T]], *, last_first: bool = False) -> T:
-        """Return the first usable reply to `question`. Raises as the class says."""
+        """Return the first usable reply to `question`, in the configured order; `last_first`: in the reverse order.
+
+        Raises:
+            NarrowRange: an endpoint refuses the range.
+            StaleNode: no endpoint has the block.
+            FixConfiguration: every endpoint has served another chain several times in a row.
+            RetryElsewhere: all endpoints failed or rest.
+        """
         stale: StaleNode | None = None
         for member in reversed(self._members) if last_first else self._members:
             if self.clock.monotonic_s() < member.rests_until_s:
@@ -192,8 +199,8 @@ class NodePool:
             for place, member in enumerate(self._members)
             if now_s >= member.rests_until_s and (places is None or place in places)
         ]
-        found = await asyncio.gather(*(self._opinion(member, question) for _, member in awake))
-        return {place: reply for (place, _), replies in zip(awake, found, strict=True) for reply in replies}
+        opinions = await asyncio.gather(*(self._opinion(member, question) for _, member in awake))
+        return {place: reply for (place, _), opinion in zip(awake, opinions, strict=True) for reply in opinion}
 
     async def opinions(self, question: Callable[[Node], Awaitable[T]]) -> list[T]:
         """Return the replies of all endpoints in service, asked at the same time, without those that fail."""
@@ -265,8 +272,8 @@ class NodePool:
         async def read(node: Node) -> None:
             places = votes.open
             asked = [calls[place] for place in places]
-            found = await (node.views(asked, to, at) if caller is None else node.views(asked, to, at, caller))
-            votes.add(places, found)
+            readings = await (node.views(asked, to, at) if caller is None else node.views(asked, to, at, caller))
+            votes.add(places, readings)
             answered.add(node)
 
         if self._quorum == 1:

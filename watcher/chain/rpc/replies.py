@@ -23,7 +23,7 @@ _TIME_LIMIT_S = 2**40
 _VALUES_LIMIT = 600_000
 _VALUES_LEAST = 1000
 _BYTES_PER_VALUE = 16
-_WORDS_OF_REFUSALS = ("message", "msg", "detail", "description", "reason", "title")
+_MESSAGE_KEYS = ("message", "msg", "detail", "description", "reason", "title")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +66,10 @@ class Receipt:
 class Reverted:
     """An eth_call that failed in the contract: no such function, or a failed check.
 
-    Each kind of node words it differently, so `words` does not count in comparisons.
+    Each kind of node words it differently, so `message` does not count in comparisons.
     """
 
-    words: str = field(compare=False)
+    message: str = field(compare=False)
     data: bytes | None
 
 
@@ -106,21 +106,21 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
         raw = files.parse(body)
     except ValueError:  # not UTF-8, not JSON, a number of 5,000 digits, 100,000 brackets
         raise RetryElsewhere("the answer is not JSON") from None
-    found, refusal = _by_id(raw, ids)
-    if refusal is not None and len(found) < len(ids):
+    by_id, refusal = _by_id(raw, ids)
+    if refusal is not None and len(by_id) < len(ids):
         return [refusal | {"id": number} for number in ids]
-    if len(found) < len(ids):
-        raise RetryElsewhere(f"{len(ids) - len(found)} of {len(ids)} answers are missing")
-    return [found[number] for number in ids]
+    if len(by_id) < len(ids):
+        raise RetryElsewhere(f"{len(ids) - len(by_id)} of {len(ids)} answers are missing")
+    return [by_id[number] for number in ids]
 
 
 def answered(body: bytes, ids: Sequence[int]) -> list[Envelope] | None:
     """Return the replies in the body of an HTTP error, None unless it holds one for each id."""
     try:
-        found, _ = _by_id(files.parse(body), ids)
+        by_id, _ = _by_id(files.parse(body), ids)
     except (ValueError, RetryElsewhere):
         return None
-    return [found[number] for number in ids] if len(found) == len(ids) else None
+    return [by_id[number] for number in ids] if len(by_id) == len(ids) else None
 
 
 def _by_id(raw: Any, ids: Sequence[int]) -> tuple[dict[int, Envelope], Envelope | None]:
@@ -131,19 +131,19 @@ def _by_id(raw: Any, ids: Sequence[int]) -> tuple[dict[int, Envelope], Envelope 
     # Some servers return ids as text; some return none to a single call.
     asked: dict[Any, int] = {**{number: number for number in ids}, **{str(number): number for number in ids}}
     alone = len(ids) == 1 and not isinstance(raw, list)
-    found: dict[int, Envelope] = {}
+    by_id: dict[int, Envelope] = {}
     refusal: Envelope | None = None
     for item in items:
         envelope = _envelope(item)
-        given = ids[0] if alone and envelope["id"] is None and "result" in envelope else envelope["id"]
-        number = asked.get(given) if type(given) in (int, str) else None
-        if given is None and "error" in envelope:
+        reply_id = ids[0] if alone and envelope["id"] is None and "result" in envelope else envelope["id"]
+        number = asked.get(reply_id) if type(reply_id) in (int, str) else None
+        if reply_id is None and "error" in envelope:
             refusal = envelope
-        elif number is None or number in found:
+        elif number is None or number in by_id:
             raise RetryElsewhere("an answer carries an id that was not asked, or one twice")
         else:
-            found[number] = envelope | {"id": number}
-    return found, refusal
+            by_id[number] = envelope | {"id": number}
+    return by_id, refusal
 
 
 def _envelope(item: Any) -> Envelope:
@@ -162,10 +162,10 @@ def _envelope(item: Any) -> Envelope:
 
 def _bare_refusal(item: dict[str, Any]) -> dict[str, Any]:
     """Return the error in an object that is no envelope, such as the `{"message": ...}` of gateways."""
-    words = next((item[name] for name in _WORDS_OF_REFUSALS if isinstance(item.get(name), str)), None)
-    if words is None:
+    message = next((item[name] for name in _MESSAGE_KEYS if isinstance(item.get(name), str)), None)
+    if message is None:
         raise RetryElsewhere("an answer holds neither a result nor an error")
-    return {"code": item.get("code"), "message": words}
+    return {"code": item.get("code"), "message": message}
 
 
 def outcome(envelope: dict[str, Any]) -> Any | RpcError:
@@ -201,7 +201,7 @@ def octets(raw: Any, size: int | None = None) -> bytes:
 
 
 def header(raw: Any, l1_blocks: bool | None = None) -> Header:
-    """Return a block object as a header.
+    """Return a block object as a header. Raises RetryElsewhere for any other value.
 
     `l1_blocks`: True where contracts count the parent chain's blocks (`l1BlockNumber`, which nitro adds), False where
     they count the chain's own, None where that is not known yet: then the field counts if it is there. Where it must
@@ -210,8 +210,8 @@ def header(raw: Any, l1_blocks: bool | None = None) -> Header:
     if not isinstance(raw, dict):
         raise RetryElsewhere("the answer holds something else where a block belongs")
     hash_, parent_hash = octets(raw.get("hash"), 32), octets(raw.get("parentHash"), 32)
-    found = raw.get("l1BlockNumber")
-    l1_block = None if l1_blocks is False or (l1_blocks is None and found is None) else quantity(found or "0x0")
+    l1_number = raw.get("l1BlockNumber")
+    l1_block = None if l1_blocks is False or (l1_blocks is None and l1_number is None) else quantity(l1_number or "0x0")
     return Header(quantity(raw.get("number")), hash_, parent_hash, _time_s(raw.get("timestamp")), l1_block)
 
 
@@ -278,12 +278,12 @@ def logs(
         raise RetryElsewhere("the answer holds something else where a list of logs belongs")
     addresses = (address,) if isinstance(address, bytes) else address
     # Some nodes count logIndex within the transaction, or repeat one in a block: logs that differ are two logs.
-    found: dict[Log, None] = {}
+    matching: dict[Log, None] = {}
     hashes = {last.number: last.hash}
     foreign = 0
     for item in raw:
         log = _log(item)
-        wanted = (
+        matches = (
             log.address in addresses
             and first <= log.block_number <= last.number
             and log.topics[:1]
@@ -291,10 +291,10 @@ def logs(
             and (index is None or log.topics[1:2] == (index,))
             and item.get("removed") in (None, False)  # absent, and null, at some nodes
         )
-        if not wanted:
+        if not matches:
             foreign += 1
             continue
         if hashes.setdefault(log.block_number, log.block_hash) != log.block_hash:
             raise RetryElsewhere(f"the chain moved meanwhile: two versions of block {log.block_number}")
-        found[log] = None
-    return tuple(sorted(found, key=lambda log: (log.block_number, log.log_index))), foreign
+        matching[log] = None
+    return tuple(sorted(matching, key=lambda log: (log.block_number, log.log_index))), foreign

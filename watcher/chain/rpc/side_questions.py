@@ -46,14 +46,14 @@ class SideQuestions:
 
     async def transaction_receipt(self, tx_hash: bytes) -> Receipt | Unread | None:
         """Return the receipt of a transaction; None if it is unknown or not mined, Unread if no endpoint replies."""
-        found = await self.ask("eth_getTransactionReceipt", lambda node: node.transaction_receipt(tx_hash))
-        return found[0] if found else Unread("no endpoint answers eth_getTransactionReceipt")
+        replies = await self.ask("eth_getTransactionReceipt", lambda node: node.transaction_receipt(tx_hash))
+        return replies[0] if replies else Unread("no endpoint answers eth_getTransactionReceipt")
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
         """Return a word of an account's storage and its code, as `quorum` endpoints give them alike; else None."""
-        found = await self.ask("eth_getStorageAt", lambda node: node.account(address, slot, at), self._quorum)
-        alike = len(found) == self._quorum and all(reply == found[0] for reply in found)
-        return found[0] if alike else (None, None)
+        replies = await self.ask("eth_getStorageAt", lambda node: node.account(address, slot, at), self._quorum)
+        alike = len(replies) == self._quorum and all(reply == replies[0] for reply in replies)
+        return replies[0] if alike else (None, None)
 
     async def code(self, address: bytes, block: int) -> bytes:
         """Return the code at an address as of a height. Raises RetryElsewhere if no endpoint replies."""
@@ -65,42 +65,42 @@ class SideQuestions:
 
     async def client_version(self) -> str:
         """Return the software version of the first endpoint that names one, else ""."""
-        found = await self.ask("web3_clientVersion", lambda node: node.client_version())
-        return found[0] if found else ""
+        replies = await self.ask("web3_clientVersion", lambda node: node.client_version())
+        return replies[0] if replies else ""
 
     async def kept(self, number: int) -> list[Header | None]:
         """Return the block at a height as each endpoint that replies has it, None if it does not keep it.
 
         A failure does not make the method rest: this is asked at the start only, when a node may be down for a moment.
         """
-        found = await asyncio.gather(*(node.kept(number) for node in self._in_service()), return_exceptions=True)
-        for result in found:
+        results = await asyncio.gather(*(node.kept(number) for node in self._in_service()), return_exceptions=True)
+        for result in results:
             if isinstance(result, BaseException) and not isinstance(result, RetryElsewhere):
                 raise result
-        return [header for header in found if not isinstance(header, BaseException)]
+        return [header for header in results if not isinstance(header, BaseException)]
 
     async def _first(self, method: str, question: Callable[[Node], Awaitable[T]]) -> T:
-        found = await self.ask(method, question)
-        if not found:
+        replies = await self.ask(method, question)
+        if not replies:
             raise RetryElsewhere(f"no endpoint of chain.rpc_urls answers {method}")
-        return found[0]
+        return replies[0]
 
     async def ask(self, method: str, question: Callable[[Node], Awaitable[T]], opinions: int = 1) -> list[T]:
         """Return the answers of the first `opinions` nodes that give one; fewer, or none, where they do not."""
-        found: list[T] = []
+        replies: list[T] = []
         for node in self._in_service():
-            if len(found) == opinions:
+            if len(replies) == opinions:
                 break
             if self._clock.monotonic_s() < self._rests_until_s.get((node, method), 0.0):
                 continue
             try:
                 async with asyncio.timeout(self._limit_s):
-                    found.append(await question(node))
+                    replies.append(await question(node))
             except StaleNode:
                 pass  # the failure is about the block, not about the method
             except (RetryElsewhere, TimeoutError) as error:
                 self._rest(node, method, str(error) or f"no answer within {self._limit_s:g} s")
-        return found
+        return replies
 
     def _rest(self, node: Node, method: str, reason: str) -> None:
         if (node, method) not in self._rests_until_s:

@@ -81,7 +81,9 @@ class Subscription:
         self._url = Url(url)
         self._chain_id = chain_id
         self._logs = {
-            "address": "0x" + address.hex() if isinstance(address, bytes) else ["0x" + one.hex() for one in address],
+            "address": "0x" + address.hex()
+            if isinstance(address, bytes)
+            else ["0x" + emitter.hex() for emitter in address],
             "topics": [["0x" + topic.hex() for topic in topics0]],
         }
         self._wake = wake

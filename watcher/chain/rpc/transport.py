@@ -16,7 +16,7 @@ import aiohttp
 
 from watcher.chain.rpc.body import limit_bytes, read
 from watcher.chain.rpc.calls import Call
-from watcher.chain.rpc.errors import Overloaded, http_refusal, retry_after_s, words_in
+from watcher.chain.rpc.errors import Overloaded, error_text, http_refusal, retry_after_s
 from watcher.chain.rpc.replies import Envelope, answered, envelopes
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, RetryElsewhere
@@ -44,8 +44,8 @@ class Url:
             host, port = None, None
         if not host or not parts.scheme:
             raise FixConfiguration("chain.rpc_urls: an entry is not a URL of the form scheme://host[:port][/path]")
-        shown = f"[{host}]" if ":" in host else host
-        self.origin = f"{parts.scheme.lower()}://{shown}" + (f":{port}" if port is not None else "")
+        bracketed = f"[{host}]" if ":" in host else host
+        self.origin = f"{parts.scheme.lower()}://{bracketed}" + (f":{port}" if port is not None else "")
         self._whole = whole
         secrets = {parts.query, parts.username or "", parts.password or "", parts.path.strip("/")}
         secrets.update(segment for segment in parts.path.split("/"))
@@ -131,7 +131,7 @@ class Transport:
             wait_s = retry_after_s(response.headers.get("Retry-After"), self._clock.now_ms())
             if response.status not in _ABOUT_US and wait_s is None and (each := answered(text, ids)):
                 return each  # some servers give the error of a call the status of a request
-            raise http_refusal(response.status, words_in(text), wait_s)
+            raise http_refusal(response.status, error_text(text), wait_s)
 
     def _open_session(self) -> aiohttp.ClientSession:
         # Made on first use: aiohttp binds a session to the running loop.

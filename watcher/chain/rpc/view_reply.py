@@ -28,11 +28,11 @@ def viewed(reply: Any, at: Header, scrub: Scrub, *, lenient: bool = False) -> by
     if not isinstance(reply, RpcError):
         return replies.octets(reply)
     if reply.call_failed:
-        return Reverted(scrub(reply.words), reply.data)
+        return Reverted(scrub(reply.message), reply.data)
     if (reply.no_such_block or reply.no_such_state) and not reply.slow_down:
         raise StaleNode(f"does not have block {at.number} as asked: {reply}")
     if lenient and not reply.slow_down:
-        return Reverted(scrub(reply.words), None)
+        return Reverted(scrub(reply.message), None)
     raise refused(reply)
 
 

@@ -14,10 +14,10 @@ from watcher.chain.rpc.errors import (
     Overloaded,
     Paused,
     clean,
+    error_text,
     http_refusal,
     retry_after_s,
     rpc_error,
-    words_in,
 )
 from watcher.chain.rpc.transport import Url
 from watcher.errors import FixConfiguration, RetryElsewhere
@@ -107,7 +107,7 @@ json_values = st.recursive(
 @given(json_values)
 def test_any_error_object_becomes_short_printable_words(raw: object) -> None:
     error = rpc_error(raw)
-    assert error.words.isascii() and (error.words.isprintable() or not error.words) and len(error.words) <= 2000
+    assert error.message.isascii() and (error.message.isprintable() or not error.message) and len(error.message) <= 2000
 
 
 @given(st.text(st.characters(), max_size=400))
@@ -118,14 +118,14 @@ def test_cleaned_words_are_one_printable_line(message: str) -> None:
 
 @fuzzed
 @given(st.binary(max_size=100))
-def test_words_in_any_body_are_found_without_raising(body: bytes) -> None:
-    assert isinstance(words_in(body), str)
+def test_error_text_of_any_body_is_read_without_raising(body: bytes) -> None:
+    assert isinstance(error_text(body), str)
 
 
-def test_words_in_an_http_error_are_those_of_its_json_rpc_error() -> None:
+def test_error_text_of_an_http_error_is_its_json_rpc_error() -> None:
     body = {"jsonrpc": "2.0", "id": None, "error": {"code": -32005, "message": "slow down"}}
-    assert words_in(json.dumps(body).encode()) == words_in(json.dumps([body]).encode()) == "slow down (-32005)"
-    assert words_in(b"<html>403</html>") == words_in(b"[" * 100_000) == ""
+    assert error_text(json.dumps(body).encode()) == error_text(json.dumps([body]).encode()) == "slow down (-32005)"
+    assert error_text(b"<html>403</html>") == error_text(b"[" * 100_000) == ""
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 308])
