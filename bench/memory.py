@@ -25,6 +25,7 @@ from eth_utils.crypto import keccak
 
 from watcher.chain.convention.abi import Codec
 from watcher.chain.convention.convention import convention
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
 from watcher.chain.source import Source
@@ -109,11 +110,9 @@ class World:
             return _header(max(0, self.number - _FINALITY))
         return _header(which) if which <= self.number else None
 
-    async def page(
-        self, _address: bytes, _topics0: Sequence[bytes], first: int, last: int, _: Header | None
-    ) -> LogPage:
-        logs = [log for number in range(max(first, 1), last + 1) for log in self._logs(number)]
-        return LogPage(tuple(logs), _header(last), True, 0)
+    async def page(self, query: LogQuery) -> LogPage:
+        logs = [log for number in range(max(query.first, 1), query.last + 1) for log in self._logs(number)]
+        return LogPage(tuple(logs), _header(query.last), True, 0)
 
     async def find(self, _address: bytes, topic0: bytes, index: bytes, first: int, last: int) -> tuple[Log, ...]:
         return tuple(

@@ -22,6 +22,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.dry_run import DryRun
 from watcher.chain.reverts import Meaning
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
@@ -52,7 +53,7 @@ class Rig:
         """Tasks of the chain as the submitter holds them, with the case's answer."""
         head = await self.head()
         convention = self.contract.convention
-        page = await self.nodes.page(self.contract.address, [convention.created_topic], 0, head.number, None)
+        page = await self.nodes.page(LogQuery(self.contract.address, [convention.created_topic], 0, head.number))
         tasks = {task.task_index: task for task in (convention.decode_task(log, 31337, 100) for log in page.logs)}
         answer = self.case.as_bytes(self.case.answer)
         return [OpenTask(i, replace(tasks[i], **change), State.COMPUTED, 1, 0, 0, answer) for i in indices]

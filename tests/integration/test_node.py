@@ -18,6 +18,7 @@ from tests.wizard import (
     index_topic,
     sig_hash,
 )
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.errors import WrongChain
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.replies import Reverted
@@ -64,7 +65,7 @@ async def test_tasks_and_responses_hash_as_the_contract_stored_them(world: World
     await world.chain.receipt(await world.tasks.respond(stored_task, 1, b"answer", signed))
 
     head = await world.node.head()
-    page = await world.node.page(world.address, TOPICS0, 0, head.number, None)
+    page = await world.node.page(LogQuery(world.address, TOPICS0, 0, head.number))
     tasks = [C.decode_task(log, CHAIN_ID, WINDOW) for log in page.logs if log.topics[0] == CREATED_TOPIC]
     responses = [C.decode_response(log) for log in page.logs if log.topics[0] == RESPONDED_TOPIC]
 
@@ -113,7 +114,7 @@ async def test_a_span_beyond_the_head_is_a_stale_node_not_an_empty_page(world: W
     head = await world.node.head()
     for first in (head.number, head.number + 1, head.number + 5):
         with pytest.raises(StaleNode, match="block"):
-            await world.node.page(world.address, TOPICS0, first, head.number + 5, None)
+            await world.node.page(LogQuery(world.address, TOPICS0, first, head.number + 5))
     assert await world.node.header(head.number + 5) is None
 
 
@@ -129,9 +130,11 @@ async def test_a_reorg_is_seen_as_a_page_that_does_not_continue(world: World) ->
     await world.tasks.create_task(b"a")
     after = await world.node.head()
     await world.chain.mine(2)
-    assert (await world.node.page(world.address, TOPICS0, after.number + 1, after.number + 2, after)).continuous
+    assert (
+        await world.node.page(LogQuery(world.address, TOPICS0, after.number + 1, after.number + 2, after))
+    ).continuous
     await world.chain.reorg(3, keep)
-    page = await world.node.page(world.address, TOPICS0, after.number + 1, after.number + 2, after)
+    page = await world.node.page(LogQuery(world.address, TOPICS0, after.number + 1, after.number + 2, after))
     assert not page.continuous
     assert (await header(world, after.number)).hash != after.hash
 
@@ -152,7 +155,7 @@ async def test_a_rolled_back_chain_is_a_stale_node(world: World) -> None:
     head = await world.chain.mine(5)
     await world.chain.rollback(3)
     with pytest.raises(StaleNode):
-        await world.node.page(world.address, TOPICS0, 0, head, None)
+        await world.node.page(LogQuery(world.address, TOPICS0, 0, head))
     assert (await world.node.head()).number == head - 3
 
 
@@ -166,7 +169,12 @@ async def test_missing_function_and_missing_contract_are_told_apart_by_replies(w
 
 async def test_another_chain_is_refused_whatever_is_asked(tmp_path: Path) -> None:
     async with running_chain(tmp_path, chain_id=1337) as (_, anvil), asking(anvil.http_url) as node:
-        for question in (node.chain_id(), node.head(), node.header(0), node.page(b"\x11" * 20, TOPICS0, 0, 0, None)):
+        for question in (
+            node.chain_id(),
+            node.head(),
+            node.header(0),
+            node.page(LogQuery(b"\x11" * 20, TOPICS0, 0, 0)),
+        ):
             with pytest.raises(WrongChain, match="serves chain 1337"):
                 await question
 
@@ -178,7 +186,7 @@ async def test_a_node_that_goes_away_and_comes_back_is_only_a_retry(tmp_path: Pa
         before = await node.head()
         await anvil.stop()
         with pytest.raises(RetryElsewhere, match="no connection") as caught:
-            await node.page(b"\x11" * 20, TOPICS0, 0, 3, None)
+            await node.page(LogQuery(b"\x11" * 20, TOPICS0, 0, 3))
         assert not isinstance(caught.value, NarrowRange)
         await anvil.start()
         assert await node.head() == before

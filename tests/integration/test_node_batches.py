@@ -8,6 +8,7 @@ from aiohttp import web
 
 from tests.integration.node_rig import CHAIN_ID, Answers, Relay, asking
 from tests.wizard import LATEST_TASK_NUM, TOPICS0
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.errors import Paused
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.replies import Reverted
@@ -86,7 +87,7 @@ async def read_all(node: Node) -> None:
     head = await node.head()
     assert head.number == 10
     assert await node.views([LATEST_TASK_NUM.call()] * 40, ADDRESS, head) == [b""] * 40
-    page = await node.page(ADDRESS, TOPICS0, 1, 8, await node.header(0))
+    page = await node.page(LogQuery(ADDRESS, TOPICS0, 1, 8, await node.header(0)))
     assert (page.last.number, page.continuous) == (8, True)
     assert await node.find(ADDRESS, TOPICS0[0], None, 1, 8) == ()
 
@@ -115,7 +116,7 @@ async def test_a_node_without_batches_is_asked_one_call_after_the_other(relay: R
         await read_all(node)
         relay.asked.clear()
         relay.alone.clear()
-        await node.page(ADDRESS, TOPICS0, 1, 8, None)
+        await node.page(LogQuery(ADDRESS, TOPICS0, 1, 8))
     assert relay.asked == [
         ["eth_chainId"],
         ["eth_getBlockByNumber"],

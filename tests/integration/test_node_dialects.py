@@ -11,6 +11,7 @@ from aiohttp import web
 
 from tests.integration.node_rig import Answers, Relay, asking
 from tests.wizard import TOPICS0
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.errors import Overloaded, Paused, ShutOut
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.replies import Unread
@@ -21,11 +22,11 @@ CALLS = [b"\x01\x02\x03\x04" + index.to_bytes(32) for index in range(40)]
 
 
 def wide(node: Node) -> Any:
-    return node.page(ADDRESS, TOPICS0, 1, 8, None)
+    return node.page(LogQuery(ADDRESS, TOPICS0, 1, 8))
 
 
 def single(node: Node) -> Any:
-    return node.page(ADDRESS, TOPICS0, 8, 8, None)
+    return node.page(LogQuery(ADDRESS, TOPICS0, 8, 8))
 
 
 def encoded(name: str, pack: Callable[[bytes], bytes]) -> Callable[[Answers, Answers], web.Response]:

@@ -13,6 +13,7 @@ from loguru import logger
 from tests.integration.node_rig import CHAIN_ID, SECRET, Answers, Relay, relaying, running_chain, speaking
 from tests.kit.clocks import HandClock
 from tests.wizard import TOPICS0
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
@@ -249,11 +250,11 @@ async def test_a_lagging_endpoint_is_passed_over_and_not_out_of_use(pair: Pair, 
 
     pair.first.twist = lagging
     for _ in range(2):
-        assert (await pair.pool.page(ADDRESS, TOPICS0, 1, 9, None)).last.number == 9
+        assert (await pair.pool.page(LogQuery(ADDRESS, TOPICS0, 1, 9))).last.number == 9
         assert pair.asked() == (1, 1)
     pair.second.twist = lagging
     with pytest.raises(StaleNode):
-        await pair.pool.page(ADDRESS, TOPICS0, 1, 9, None)
+        await pair.pool.page(LogQuery(ADDRESS, TOPICS0, 1, 9))
     assert lines == []
 
 
@@ -267,7 +268,7 @@ async def test_a_refused_span_goes_to_the_caller_and_not_to_the_next_endpoint(pa
 
     pair.first.twist = too_wide
     with pytest.raises(NarrowRange):
-        await pair.pool.page(ADDRESS, TOPICS0, 1, 9, None)
+        await pair.pool.page(LogQuery(ADDRESS, TOPICS0, 1, 9))
     assert pair.asked() == (1, 0)
     assert lines == []
 

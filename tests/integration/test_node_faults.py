@@ -11,6 +11,7 @@ from aiohttp import web
 
 from tests.integration.node_rig import SECRET, Answers, Relay, asking, relaying, serving, speaking
 from tests.wizard import LATEST_TASK_NUM, TOPICS0
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.errors import Overloaded, Paused, ShutOut
 from watcher.chain.rpc.node import Node
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
@@ -19,11 +20,11 @@ ADDRESS = b"\x11" * 20
 
 
 def wide(node: Node) -> Any:
-    return node.page(ADDRESS, TOPICS0, 1, 8, None)
+    return node.page(LogQuery(ADDRESS, TOPICS0, 1, 8))
 
 
 def narrow(node: Node) -> Any:
-    return node.page(ADDRESS, TOPICS0, 8, 8, None)
+    return node.page(LogQuery(ADDRESS, TOPICS0, 8, 8))
 
 
 def answer(asked: Answers, answers: Answers, method: str) -> dict[str, Any]:

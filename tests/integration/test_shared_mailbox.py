@@ -24,6 +24,7 @@ from watcher.chain.convention.convention import convention
 from watcher.chain.expiry import Expiry
 from watcher.chain.recheck import Recheck
 from watcher.chain.resolve import Resolver
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Reverted
@@ -181,7 +182,7 @@ async def test_a_node_is_asked_for_the_batches_of_one_service_only(rig: Rig, ign
         await rig.create(bytes([place]) * 32, ADA, THEIRS)
     await rig.create(ROOT, BOB, OURS)
     head = await rig.source.nodes.head()
-    page = await rig.source.nodes.page(rig.contract.emitters, rig.contract.convention.topics0, 0, head.number, None)
+    page = await rig.source.nodes.page(LogQuery(rig.contract.emitters, rig.contract.convention.topics0, 0, head.number))
     assert len(page.logs) == 22
     foreign = await rig.net.chain.rpc.call(
         "eth_getLogs", {"address": rig.mailbox, "fromBlock": hex(head.number - 5), "toBlock": hex(head.number)}

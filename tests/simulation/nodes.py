@@ -18,7 +18,7 @@ from tests.wizard import (
     RESPONSE_WINDOW,
     index_topic,
 )
-from watcher.chain.rpc.calls import Call, Topics
+from watcher.chain.rpc.calls import Call, LogQuery
 from watcher.chain.rpc.errors import Paused
 from watcher.chain.rpc.prefetch import KEPT_S
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
@@ -103,15 +103,8 @@ class Replica:
     async def kept(self, number: int) -> Header | None:
         return await self.header(number)
 
-    async def page(
-        self,
-        address: bytes,
-        topics0: Sequence[bytes],
-        first: int,
-        last: int,
-        after: Header | None,
-        queries: Sequence[Topics] = (),
-    ) -> LogPage:
+    async def page(self, query: LogQuery) -> LogPage:
+        first, last, after = query.first, query.last, query.after
         await self._fail_or_wait()
         self._narrow(first, last)
         blocks = self.blocks

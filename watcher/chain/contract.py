@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from watcher.chain.convention.abi import topic
 from watcher.chain.convention.convention import Convention
 from watcher.chain.convention.view import NoSuchView, View, item
-from watcher.chain.rpc.calls import Caller, Emitters, Topics
+from watcher.chain.rpc.calls import Caller, Emitters, LogQuery, Topics
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Reverted, Unread
 from watcher.chain.view_cache import Question, ViewCache
@@ -89,12 +89,14 @@ class TaskManager:
     def log_queries(self) -> tuple[Topics, ...]:
         """The topics of one question per event, where `only` names indexed values; empty: `topics0` says all."""
         convention = self.convention
-        filters = [
-            (convention.created_topic, convention.only_tasks),
-            (convention.responded_topic, convention.only_responses),
-        ]
-        queries = [each.topics if each else ((topic,),) for topic, each in filters if topic is not None]
+        created = (convention.created_topic, convention.only_tasks)
+        responded = (convention.responded_topic, convention.only_responses)
+        queries = [only.topics if only else ((topic,),) for topic, only in (created, responded) if topic is not None]
         return tuple(queries) if any(len(topics) > 1 for topics in queries) else ()
+
+    def log_query(self, first: int, last: int, after: Header | None = None) -> LogQuery:
+        """Return the question for the contract's logs in a range of blocks; the arguments are those of `LogQuery`."""
+        return LogQuery(self.emitters, self.convention.topics0, first, last, after, self.log_queries)
 
     @property
     def answered_at(self) -> bytes:

@@ -11,6 +11,7 @@ from loguru import logger
 from watcher.chain.absence import AbsenceRule
 from watcher.chain.dry_run import DryRun
 from watcher.chain.numbering import last_block
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.source import Source
 from watcher.chain.task_lines import TaskLines, fields, summary
 from watcher.errors import Quarantine, RetryElsewhere
@@ -114,7 +115,8 @@ class Expiry:
 
     async def _responses_in(self, block: int) -> list[Responded]:
         convention = self._contract.convention
-        page = await self._nodes.second_page(self._contract.emitters, convention.topics0, block, block, None)
+        query = LogQuery(self._contract.emitters, convention.topics0, block, block)
+        page = await self._nodes.second_page(query)
         responses: list[Responded] = []
         for log in page.logs:
             if self._contract.shows_answer(log):

@@ -75,10 +75,10 @@ class PastTasks:
             yield _unanswered(task)
 
     async def _page(self, low: int, high: int, head: Header) -> LogPage:
-        contract, topics0, retries = self._contract, self._contract.convention.topics0, iter(_RETRY_AFTER_S)
+        retries = iter(_RETRY_AFTER_S)
         while True:
             try:
-                return await self._nodes.page(contract.emitters, topics0, low, high, None, head, contract.log_queries)
+                return await self._nodes.page(self._contract.log_query(low, high), head)
             except NarrowRange:
                 if low == high:
                     raise  # a single block is too much for the node

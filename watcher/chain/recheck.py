@@ -82,14 +82,7 @@ class Recheck:
         if first > last:
             return False
         here = Header(cursor.block, cursor.hash or b"", b"")
-        page = await self._nodes.second_page(
-            self._contract.emitters,
-            self._contract.convention.topics0,
-            first,
-            last,
-            here,
-            self._contract.log_queries,
-        )
+        page = await self._nodes.second_page(self._contract.log_query(first, last, here))
         if not page.continuous:
             return False  # the watch is about to notice a reorg
         decoded = await self._reader.read(page)

@@ -118,8 +118,7 @@ class Watch:
         first = cursor.block + 1
         last = min(head.number, first + self._span.blocks - 1)
         after = Header(cursor.block, cursor.hash, b"") if cursor.hash else None
-        contract, topics0 = self._contract, self._contract.convention.topics0
-        page = await self._nodes.page(contract.emitters, topics0, first, last, after, head, contract.log_queries)
+        page = await self._nodes.page(self._contract.log_query(first, last, after), head)
         if not page.continuous:
             await self._rewind(cursor, head)
             return 0

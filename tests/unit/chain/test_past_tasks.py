@@ -11,6 +11,7 @@ from tests.kit.clocks import QuickClock
 from watcher.chain import past_tasks
 from watcher.chain.page import LogReader
 from watcher.chain.past_tasks import PastTasks
+from watcher.chain.rpc.calls import LogQuery
 from watcher.errors import NarrowRange, RetryElsewhere
 from watcher.ledger.replay import PastTask
 from watcher.task import Header, Responded, Task
@@ -27,8 +28,7 @@ class Chain:
         self.logs, self.fails = logs, list(fails)
         self.hashes = {response.task_index: response.response_hash for response in true}
         self.ranges: list[tuple[int, int]] = []
-        self.emitters, self.log_queries, self.names_answers = (), (), True
-        self.convention = SimpleNamespace(topics0=())
+        self.names_answers = True
 
     async def response_window(self, at: Header) -> int | None:
         return 100
@@ -39,12 +39,15 @@ class Chain:
     async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[bytes | None, bytes | None]]:
         return [(None, self.hashes.get(index)) for index in indices]
 
-    async def page(self, _emitters: Any, _topics: Any, low: int, high: int, *_: Any) -> Any:
+    def log_query(self, first: int, last: int) -> LogQuery:
+        return LogQuery((), (), first, last)
+
+    async def page(self, query: LogQuery, _head: Header) -> Any:
         if self.fails:
             raise self.fails.pop(0)
-        self.ranges.append((low, high))
-        logs = [log for log in self.logs if low <= log.seen_at.block_number <= high]
-        return SimpleNamespace(logs=logs, last=header(high))
+        self.ranges.append((query.first, query.last))
+        logs = [log for log in self.logs if query.first <= log.seen_at.block_number <= query.last]
+        return SimpleNamespace(logs=logs, last=header(query.last))
 
 
 @pytest.fixture(autouse=True)

@@ -27,6 +27,23 @@ class Caller:
     next_block: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class LogQuery:
+    """The logs to read from block `first` to `last`, both included.
+
+    `topics0`: the admissible first topics. `after`: the block that the caller continues from, None without one.
+    `topics`: the topics of one eth_getLogs each; empty: one call with `topics0`. Further logs of `topics0` in a reply
+    are no fault.
+    """
+
+    emitters: Emitters
+    topics0: Sequence[bytes]
+    first: int
+    last: int
+    after: Header | None = None
+    topics: Sequence[Topics] = ()
+
+
 def block(which: int | str) -> Call:
     """Return the call for the block at a height or a tag, without its transactions."""
     return "eth_getBlockByNumber", [hex(which) if isinstance(which, int) else which, False]

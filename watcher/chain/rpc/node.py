@@ -12,7 +12,7 @@ from typing import Any
 from watcher.chain.rpc import block_reply, log_reply, prefetch, replies, view_reply
 from watcher.chain.rpc import calls as rpc_calls
 from watcher.chain.rpc.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
-from watcher.chain.rpc.calls import Call, Caller, Emitters, Topics
+from watcher.chain.rpc.calls import Call, Caller, Emitters, LogQuery
 from watcher.chain.rpc.errors import WORDS_LIMIT, RpcError, refused
 from watcher.chain.rpc.prefetch import KEPT_S, LATEST
 from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted, Unread
@@ -131,35 +131,22 @@ class Node:
             except RetryElsewhere:
                 return None
 
-    async def page(
-        self,
-        address: Emitters,
-        topics0: Sequence[bytes],
-        first: int,
-        last: int,
-        after: Header | None,
-        queries: Sequence[Topics] = (),
-    ) -> LogPage:
-        """Return all logs of `address` with one of `topics0`, from block `first` to `last`, both included.
+    async def page(self, query: LogQuery) -> LogPage:
+        """Return all logs of a range of blocks.
 
-        The header of `last` is read before the logs and again behind them, in the same batch: so the node had reached
-        the end of the range, and the chain did not move meanwhile.
-
-        Args:
-            address: the emitter of the logs, or several.
-            topics0: the admissible first topics.
-            first: the first block of the range.
-            last: the last block of the range.
-            after: the block that the caller continues from, None without one.
-            queries: the topics of each eth_getLogs; empty: one with `topics0`. Further logs of `topics0` are no fault.
+        The header of the last block is read before the logs and again behind them, in the same batch: so the node had
+        reached the end of the range, and the chain did not move meanwhile.
 
         Raises:
             NarrowRange: the node refuses the range, which is longer than one block.
             RetryElsewhere: the reply is unusable, or the chain moved meanwhile.
-            StaleNode: the node has not reached `last`.
+            StaleNode: the node has not reached the last block.
         """
         with self._named():
-            questions = [rpc_calls.logs(address, topics, first, last) for topics in queries or ([topics0],)]
+            first, last, after = query.first, query.last, query.after
+            questions = [
+                rpc_calls.logs(query.emitters, topics, first, last) for topics in query.topics or ([query.topics0],)
+            ]
             calls = [rpc_calls.block(last), *questions, rpc_calls.block(last)]
             if after is not None:
                 calls.append(rpc_calls.block(after.number))
@@ -173,7 +160,7 @@ class Node:
             raw = [log for reply in replied for log in log_reply.listed(reply, narrow) or ()]
             if self._known(received[1 + len(questions)], last) != end:
                 raise RetryElsewhere(f"the chain moved meanwhile: block {last} changed")
-            logs, foreign = await log_reply.checked(raw, address, frozenset(topics0), None, first, end)
+            logs, foreign = await log_reply.checked(raw, query.emitters, frozenset(query.topics0), None, first, end)
             continuous = after is None or block_reply.continues(received[-1], after, end, self.l1_blocks)
             return LogPage(logs, end, continuous, foreign)
 

@@ -14,7 +14,7 @@ from loguru import logger
 
 from watcher.backoff import doubled_s, spread_s
 from watcher.chain.rpc.agreement import Agreement, Final
-from watcher.chain.rpc.calls import Caller, Emitters, Topics
+from watcher.chain.rpc.calls import Caller, Emitters, LogQuery
 from watcher.chain.rpc.errors import COOL_DOWN_MAX_S, Paused, WrongChain
 from watcher.chain.rpc.member import EndpointSeen, Member
 from watcher.chain.rpc.node import Node
@@ -216,17 +216,9 @@ class NodePool:
     async def header(self, which: int | str, head: Header | None = None) -> Header | None:
         return await self.ask(self._below(head, lambda node: node.header(which)))
 
-    async def page(
-        self,
-        address: Emitters,
-        topics0: Sequence[bytes],
-        first: int,
-        last: int,
-        after: Header | None,
-        head: Header | None = None,
-        queries: Sequence[Topics] = (),
-    ) -> LogPage:
-        return await self.ask(self._below(head, lambda node: node.page(address, topics0, first, last, after, queries)))
+    async def page(self, query: LogQuery, head: Header | None = None) -> LogPage:
+        """Return the logs of a range; with a `head`, only from endpoints that hold it."""
+        return await self.ask(self._below(head, lambda node: node.page(query)))
 
     def _below(self, head: Header | None, question: Callable[[Node], Awaitable[T]]) -> Callable[[Node], Awaitable[T]]:
         """Return the question restricted to endpoints that hold `head`: one on a dead fork shows another chain."""
@@ -241,17 +233,9 @@ class NodePool:
 
         return on_that_chain
 
-    async def second_page(
-        self,
-        address: Emitters,
-        topics0: Sequence[bytes],
-        first: int,
-        last: int,
-        after: Header | None,
-        queries: Sequence[Topics] = (),
-    ) -> LogPage:
+    async def second_page(self, query: LogQuery) -> LogPage:
         """Return the same as `page` from the last endpoint in service, which `page` asks last."""
-        return await self.ask(lambda node: node.page(address, topics0, first, last, after, queries), last_first=True)
+        return await self.ask(lambda node: node.page(query), last_first=True)
 
     async def find(
         self, address: Emitters, topic0: bytes | None, index: bytes | None, first: int, last: int
