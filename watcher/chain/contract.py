@@ -87,7 +87,7 @@ class TaskManager:
 
     @property
     def log_queries(self) -> tuple[Topics, ...]:
-        """The topics of one question per event, where `only` names indexed values; empty: `topics0` says all."""
+        """The topics of one question per event, where `only` names indexed values; empty: `topics0` is enough."""
         convention = self.convention
         created = (convention.created_topic, convention.only_tasks)
         responded = (convention.responded_topic, convention.only_responses)

@@ -85,7 +85,12 @@ class DryRun:
     async def check(self, tasks: Sequence[OpenTask], at: Header, *, next_block: bool = False) -> list[Refusal | None]:
         """Return the contract's reply to each answer on the state of block `at`, None where it is unknown.
 
-        With `next_block` the calls run in the block after it, where a node can. All calls travel in one batch.
+        All calls travel in one batch.
+
+        Args:
+            tasks: the tasks, with their answers.
+            at: the block whose state the calls run on.
+            next_block: run the calls in the block after it, where a node can.
         """
         unknown: list[Refusal | None] = [None] * len(tasks)
         if self._off or self._clock.monotonic_s() < self._rests_until_s:

@@ -55,9 +55,12 @@ class PastTasks:
         return low
 
     async def read(self, first: int, last: int, head: Header) -> AsyncIterator[PastTask]:
-        """Yield the tasks of the blocks from `first` to `last`, each once its response was read, the others at the end.
+        """Yield the tasks of a range of blocks, each once its response was read, the others at the end.
 
-        Responses are read up to the head.
+        Args:
+            first: the first block.
+            last: the last block, included.
+            head: the head; responses are read up to it.
         """
         reader = LogReader(self._contract, self._chain_id, await self._contract.response_window(head))
         waiting: dict[int, Task] = {}

@@ -34,7 +34,13 @@ class ViewCache:
         return kept[0]
 
     def keep(self, at: Header, question: Question, reply: bytes | Reverted | Unread) -> None:
-        """Keep a reply, unless it is a failed reading."""
+        """Keep a reply, unless it is a failed reading.
+
+        Args:
+            at: the block whose state was read.
+            question: the address and the call data.
+            reply: the reply of the nodes.
+        """
         if isinstance(reply, Unread):
             return
         replies = self._blocks.setdefault(at.hash, {})

@@ -1,6 +1,6 @@
 """Notifications to the service manager: the datagrams of sd_notify(3), without a library.
 
-Imports nothing of ours but `text`. Invariant: no call raises or waits, whoever listens; without `NOTIFY_SOCKET` every
+Imports nothing of ours but `text`. Invariant: no call raises or waits for its reader; without `NOTIFY_SOCKET` every
 call does nothing.
 """
 

@@ -18,7 +18,7 @@ _INDICES_SHOWN = 10
 
 
 class Change(StrEnum):
-    """What happened to a condition."""
+    """The change of a condition that an alert reports."""
 
     BEGAN = "wrong"
     LASTS = "still wrong"

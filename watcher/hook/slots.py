@@ -23,7 +23,7 @@ _BACKOFF_LIMIT_S = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """How a worker is started.
+    """The parameters of a worker's start.
 
     Attributes:
         request: the hook, and the limits of its process.

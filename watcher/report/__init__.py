@@ -1,1 +1,1 @@
-"""AUDIT: what the ledger holds, told and proved. Reads only."""
+"""AUDIT: listings and proofs of the content of the ledger. Reads only."""

@@ -27,7 +27,7 @@ RunHook = Callable[[Task], Awaitable[Response | Skip | Later]]
 
 
 class Result(StrEnum):
-    """What a run came to, against the past."""
+    """The result of a run, compared with the past."""
 
     EQUAL = "equal"  # an answer that was recorded or accepted, or the same refusal to answer
     DIFFERENT = "different"

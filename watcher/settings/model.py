@@ -30,7 +30,7 @@ else:
 
 
 class Alerts(Section):
-    """Who is told when something is wrong. Without a URL nobody is."""
+    """The receivers of alerts. Without a URL no alert is sent."""
 
     urls: Annotated[tuple[SecretStr, ...], BeforeValidator(checks.alert_urls)] = Field(
         default=(),
@@ -66,7 +66,7 @@ MAX_INT = 2**63 - 1
 
 
 class Chain(Section):
-    """Where the chain is read, and how sure we want to be of it."""
+    """The nodes that the chain is read from, and the evidence that counts."""
 
     rpc_urls: Annotated[tuple[str, ...], BeforeValidator(checks.rpc_urls)] = Field(
         repr=False,
@@ -239,7 +239,7 @@ class Http(Section):
 
 
 class Log(Section):
-    """What is written to stderr."""
+    """The log on standard error."""
 
     level: Annotated[Literal["trace", "debug", "info", "warning", "error"], BeforeValidator(checks.lower)] = Field(
         default="info", description="The least important records shown."

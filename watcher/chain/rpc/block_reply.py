@@ -43,7 +43,12 @@ def named(reply: Any, which: int | str, l1_blocks: bool | None) -> Header | None
 
 
 def all_named(received: Sequence[Any], heights: Sequence[int], l1_blocks: bool | None) -> dict[int, Header]:
-    """Return the headers in the replies for some heights. Those that are missing or unusable are left out.
+    """Return the headers in the replies by height, without missing and unusable ones.
+
+    Args:
+        received: the bare results or the errors.
+        heights: the height that each of them was asked for.
+        l1_blocks: as `known` takes it.
 
     Raises:
         RetryElsewhere: a reply asks to slow down, or no reply is usable.
@@ -75,7 +80,17 @@ def range_end(reply: Any, height: int, l1_blocks: bool | None) -> Header:
 def continues(reply: Any, after: Header, end: Header, l1_blocks: bool | None) -> bool:
     """Return True if the chain that ends at `end` holds `after`, by the reply for its height.
 
-    A missing block below the end is no evidence. Raises as `known`.
+    A missing block below the end is no evidence.
+
+    Args:
+        reply: the bare result, or the error.
+        after: the block that the caller continues from.
+        end: the last block of the range.
+        l1_blocks: as `known` takes it.
+
+    Raises:
+        StaleNode: the node has no block at the height of `after`.
+        RetryElsewhere: the node refuses, or replies with a block of another height.
     """
     if known(reply, after.number, l1_blocks).hash != after.hash:
         return False

@@ -50,7 +50,14 @@ def block(which: int | str) -> Call:
 
 
 def logs(address: Emitters, topics: Topics, first: int, last: int) -> Call:
-    """Return the call for the logs of one or several addresses from block `first` to `last`."""
+    """Return the call for the logs of a range of blocks.
+
+    Args:
+        address: the emitter of the logs, or several.
+        topics: the topics allowed at each position.
+        first: the first block.
+        last: the last block, included.
+    """
     choices = [[octets(topic) for topic in position] or None for position in topics]
     where = {
         "address": octets(address) if isinstance(address, bytes) else [octets(emitter) for emitter in address],
@@ -62,7 +69,14 @@ def logs(address: Emitters, topics: Topics, first: int, last: int) -> Call:
 
 
 def view(data: bytes, to: bytes, at: Header, caller: Caller | None) -> Call:
-    """Return an eth_call on the state of one block; without a `caller` the node takes its own."""
+    """Return an eth_call on the state of one block.
+
+    Args:
+        data: the call data.
+        to: the contract, 20 bytes.
+        at: the block, pinned by its hash (EIP-1898).
+        caller: the sender of a dry run; None: the sender that the node takes.
+    """
     sender = {} if caller is None else {"from": octets(caller.address)}
     overrides = _next_block(at) if caller is not None and caller.next_block else []
     return "eth_call", [{**sender, "to": octets(to), "data": octets(data)}, _pin(at), *overrides]
@@ -81,12 +95,18 @@ def contract_block(at: Header, *, next_block: bool = False) -> Call:
 
 
 def storage(address: bytes, slot: bytes, at: Header) -> Call:
-    """Return the call for one word (32 bytes) of an account's storage."""
+    """Return the call for one word (32 bytes) of an account's storage.
+
+    Args:
+        address: the account, 20 bytes.
+        slot: the storage slot, 32 bytes.
+        at: the block, pinned by its hash (EIP-1898).
+    """
     return "eth_getStorageAt", [octets(address), octets(slot), _pin(at)]
 
 
 def code(address: bytes, at: Header) -> Call:
-    """Return the call for the code at an address."""
+    """Return the call for the code at an address as of block `at`."""
     return "eth_getCode", [octets(address), _pin(at)]
 
 

@@ -1,6 +1,6 @@
-"""One look at the chain: what a poll and the stages behind it ask, put to each node in one request.
+"""One look at the chain: the questions of a poll and of the stages behind it, in one request to each node.
 
-The questions stay what they are, each with its checks; their replies are there already. Invariants: a reply of a look
+The questions stay the same, each with its checks; their replies are there already. Invariants: a reply of a look
 counts for half a second, and no longer than until the next look; a null, an error, and a block that changed within the
 request are no replies.
 """

@@ -86,7 +86,13 @@ class SideQuestions:
         return replies[0]
 
     async def ask(self, method: str, question: Callable[[Node], Awaitable[T]], opinions: int = 1) -> list[T]:
-        """Return the answers of the first `opinions` nodes that give one; fewer, or none, where they do not."""
+        """Return the first usable replies; fewer than `opinions`, or none, if the nodes do not reply.
+
+        Args:
+            method: the JSON-RPC method, which rests at a node where it fails.
+            question: puts the question to one node.
+            opinions: the number of replies.
+        """
         replies: list[T] = []
         for node in self._in_service():
             if len(replies) == opinions:
