@@ -35,8 +35,8 @@ SUPPOSED = Numbering(l1_blocks=False, proved=False)
 
 
 @asynccontextmanager
-async def nodes_at(*urls: str) -> AsyncIterator[NodePool]:
-    clock = AheadClock()
+async def nodes_at(*urls: str, clock: AheadClock | None = None) -> AsyncIterator[NodePool]:
+    clock = clock or AheadClock()
     nodes = NodePool([Node(url, CHAIN_ID, clock) for url in urls], clock, Random(1))
     try:
         yield nodes
@@ -213,8 +213,8 @@ async def staged(folder: Path, numbering: Numbering, blocks_per_l1: int = 40) ->
         )
         net = await stack.enter_async_context(Devnet(options))
         relay = await stack.enter_async_context(l1_relaying(net.rpc_url, blocks_per_l1))
-        nodes = await stack.enter_async_context(nodes_at(relay.url))
         clock = AheadClock()
+        nodes = await stack.enter_async_context(nodes_at(relay.url, clock=clock))
         url = parse_url(f"sqlite:///{folder / 'watcher.db'}")
         schema.upgrade(url)
         start_block = (await nodes.head()).number
@@ -244,6 +244,7 @@ async def test_window_stays_open_while_the_l1_block_stands_still(tmp_path: Path)
         assert isinstance((await stages.resolver.resolve([open_task]))[0], NotYet)
         assert (await stages.task())[0] is State.READY
         await stages.net.mine()
+        await stages.clock.sleep(1)  # a look at the chain serves all stages for half a second
         assert isinstance((await stages.resolver.resolve([open_task]))[0], Expired)
 
 

@@ -1,7 +1,8 @@
 """Holes in the indices: found by the contract's count, and searched for where they can lie and nowhere else."""
 
+import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -192,3 +193,16 @@ async def test_all_blocks_are_searched_once_while_no_task_is_known(rig: Rig) -> 
     await rig.reconcile()
     assert await reconcile.run() == 1
     assert await rig.known() == {3}
+
+
+async def test_row_that_vanished_from_the_database_is_read_again(rig: Rig, tmp_path: Path) -> None:
+    for _ in range(3):
+        await rig.create()
+    await rig.reconcile()
+    reconcile = Reconcile(rig.source, rig.watch.reader)
+    assert (await reconcile.run(), await rig.known()) == (0, {3, 4, 5})  # and counted as covered
+    with closing(sqlite3.connect(tmp_path / "watcher.db")) as connection, connection:
+        for table in ("journal", "attempts"):
+            connection.execute(f"DELETE FROM {table} WHERE task_id IN (SELECT id FROM tasks WHERE task_index = 4)")
+        connection.execute("DELETE FROM tasks WHERE task_index = 4")
+    assert (await reconcile.run(), await rig.known()) == (1, {3, 4, 5})

@@ -34,6 +34,7 @@ class Reconcile:
         self._reader = reader
         self._lines = SeenLines(source.clock)
         self._barren_below: int | None = None  # no task is below this index
+        self._checked_below = 0  # the covered indices below this one have been read again
         self._passes_since = 0
         self._hidden: Lasting[int] = Lasting()
         self._beyond: Lasting[int] = Lasting()
@@ -111,6 +112,7 @@ class Reconcile:
         if first >= next_index:
             return holes
         source_id = self._ledger.source_id
+        await self._check_covered(first)
         before = await self._ledger.read(coverage.covered, source_id, first)
         for low in range(before.next_index, next_index, _CHUNK):
             high = min(low + _CHUNK, next_index) - 1
@@ -123,6 +125,19 @@ class Reconcile:
         if upto > before.next_index:
             await self._ledger.write(coverage.extend, source_id, first, upto, before.losses)
         return holes[:_REPAIRS_PER_PASS]
+
+    async def _check_covered(self, first: int) -> None:
+        """Read one chunk of the covered indices again, another one in each pass: a row can vanish from the database."""
+        source_id = self._ledger.source_id
+        covered = await self._ledger.read(coverage.covered, source_id, first)
+        low = self._checked_below if first <= self._checked_below < covered.next_index else first
+        self._checked_below = high = min(low + _CHUNK, covered.next_index)
+        if low == high:
+            return
+        known = await self._ledger.read(queries.known_indices, source_id, low, high - 1)
+        if len(known) < high - low:
+            vanished = next(index for index in range(low, high) if index not in known)
+            await self._ledger.write(coverage.lose, source_id, vanished)
 
     async def _fetch(self, index: int, cursor: Cursor) -> list[Task]:
         """Return the task of an index. Its log is between those of its neighbours: indices rise with the blocks."""
