@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
-from rich.table import Column, Table
-from rich.text import Text
 
-from watcher.cli.console import PlainConsole
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, load, print_json
 from watcher.errors import FixConfiguration
 from watcher.settings.model import Settings
@@ -44,6 +41,9 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 
 async def _examine(settings: Settings, config: Path) -> "list[Finding]":
+    from rich.text import Text
+
+    from watcher.cli.console import PlainConsole
     from watcher.doctor.examine import Examination
 
     # Only a terminal shows the spinner.
@@ -62,6 +62,11 @@ def _print(findings: "Sequence[Finding]") -> None:
 
 
 def _show(findings: "Sequence[Finding]") -> None:
+    from rich.table import Column, Table
+    from rich.text import Text
+
+    from watcher.cli.console import PlainConsole
+
     table = Table("what", "verdict", Column(overflow="fold"), title="check")
     for finding in findings:
         verdict = Text(finding.verdict, style=_COLOURS[finding.verdict])

@@ -6,10 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.live import Live
-from rich.text import Text
 
-from watcher.cli.console import PlainConsole
 from watcher.daemon import log
 from watcher.errors import TryLater
 
@@ -29,6 +26,10 @@ def demo(
 
 
 async def _demo(tasks: int, anvil: Path | None) -> bool:
+    from rich.live import Live
+    from rich.text import Text
+
+    from watcher.cli.console import PlainConsole
     from watcher.cli.live import Show
     from watcher.cli.prove import print_proof
     from watcher.devnet.world import Devnet, DevnetOptions

@@ -5,9 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from rich.table import Column, Table
-
-from watcher.cli.console import PlainConsole
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
 from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration
@@ -21,6 +18,9 @@ from watcher.state import ENDED
 from watcher.text import escape, one_line
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from watcher.cli.console import PlainConsole
     from watcher.health.cause.evidence import Evidence
 
 _VALUE_LIMIT_CHARS = 200
@@ -37,6 +37,8 @@ def explain(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False
 
     Reads the ledger, and asks the daemon on http.listen for the conditions that it alone knows. Works without a daemon.
     """
+    from watcher.cli.console import PlainConsole
+
     stories = tell_stories(load(config, reading_only=True), index)
     if as_json:
         print_json([story.as_json() for story in stories])
@@ -115,7 +117,9 @@ def _storage(path: Path | None) -> str:
     return f"the disk of {path} is full" if free_bytes < _NO_SPACE_BYTES else ""
 
 
-def _print(story: Story, console: PlainConsole) -> None:
+def _print(story: Story, console: "PlainConsole") -> None:
+    from rich.table import Column, Table
+
     console.print(f"task {story.task_index} is {story.state}" + ("" if story.canonical else ", and off the chain"))
     grid = Table.grid(Column(justify="right"), Column(overflow="fold"), padding=(0, 1))
     for label, value in _lines(story):
@@ -177,7 +181,7 @@ def _value(payload: Payload) -> str:
     return one_line(payload.text, _VALUE_LIMIT_CHARS)
 
 
-def _timeline(story: Story) -> Table:
+def _timeline(story: Story) -> "Table":
     table = _table("state", "at", "for", "block", "why")
     for step in _ends(story.timeline):
         spent = "" if step.duration_ms is None else duration_text(step.duration_ms)
@@ -186,7 +190,7 @@ def _timeline(story: Story) -> Table:
     return _titled(table, "timeline", len(story.timeline))
 
 
-def _attempts(story: Story) -> Table:
+def _attempts(story: Story) -> "Table":
     table = _table("attempt", "at", "for", "outcome", "reply")
     for attempt in _ends(story.attempts):
         outcome = (attempt.outcome or "none") + (f" {attempt.http_status}" if attempt.http_status else "")
@@ -201,13 +205,15 @@ def _attempts(story: Story) -> Table:
     return _titled(table, "attempts", len(story.attempts))
 
 
-def _table(*names: str) -> Table:
+def _table(*names: str) -> "Table":
     """Return a table without lines, whose last column takes the room that is left."""
+    from rich.table import Column, Table
+
     columns = [Column(name, no_wrap=True) for name in names[:-1]]
     return Table(*columns, Column(names[-1], overflow="fold"), box=None, title_justify="left", pad_edge=False)
 
 
-def _titled(table: Table, name: str, count: int) -> Table:
+def _titled(table: "Table", name: str, count: int) -> "Table":
     hidden = count - 2 * _ENDS
     table.title = name + (f" ({hidden} between are left out; --json has them)" if hidden > 0 else "")
     return table

@@ -1,7 +1,7 @@
 """The command line: the commands, and the exit code of each error.
 
 Invariant: data goes to stdout, everything else to stderr; an error of ours is a sentence and its own exit code, never a
-traceback; heavy imports (alembic, aiohttp) happen inside the commands that need them.
+traceback; heavy imports (alembic, aiohttp, rich) happen inside the commands that need them.
 """
 
 import errno

@@ -7,10 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 from loguru import logger
-from rich.progress import Progress
-from rich.table import Table
 
-from watcher.cli.console import PlainConsole
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, RetryElsewhere
@@ -19,6 +16,9 @@ from watcher.ledger.store import Read
 from watcher.report.prove import Proof, Prover
 from watcher.report.second_reading import read_again
 from watcher.settings.model import Settings
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 if TYPE_CHECKING:
     from watcher.chain.contract import TaskManager
@@ -31,6 +31,10 @@ _RETRY_AFTER_S = (1.0, 3.0)
 
 def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Compare every task of the ledger with the contract. Exits 1 on a hole or a mismatch."""
+    from rich.progress import Progress
+
+    from watcher.cli.console import PlainConsole
+
     settings = load(config, reading_only=True)
     with Progress(console=PlainConsole(to_stderr=True), transient=True, disable=not sys.stderr.isatty()) as bar:
         proof = asyncio.run(prove_now(settings, bar))
@@ -42,7 +46,7 @@ def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-async def prove_now(settings: Settings, bar: Progress) -> Proof:
+async def prove_now(settings: Settings, bar: "Progress") -> Proof:
     """Return the proof of the ledger of these settings; `bar` shows its progress.
 
     Raises:
@@ -108,6 +112,10 @@ async def _prover(
 
 def print_proof(proof: Proof) -> None:
     """Print the proof as a table."""
+    from rich.table import Table
+
+    from watcher.cli.console import PlainConsole
+
     table = Table(show_header=False, title="proof")
     table.add_row("task manager", f"{proof.task_manager} on chain {proof.chain_id}")
     table.add_row("block", f"{proof.block_number} {proof.block_hash}")

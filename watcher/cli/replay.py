@@ -6,13 +6,10 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
 
-from watcher.cli.console import PlainConsole
 from watcher.cli.explain import decoder_of
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, load, print_json
 from watcher.cli.past_tasks import Plan, opened_tasks
@@ -25,6 +22,9 @@ from watcher.report.replay_files import JUnitFile, headline, markdown, refuse_un
 from watcher.settings.model import Settings
 from watcher.state import State
 from watcher.text import escape, hide_urls, one_line
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 _PRINTED = 10
 _VALUE_LIMIT_CHARS = 300
@@ -131,7 +131,11 @@ def _replay_all(
     return summary
 
 
-def _bar() -> Progress:
+def _bar() -> "Progress":
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from watcher.cli.console import PlainConsole
+
     columns = (TextColumn("replaying", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=PlainConsole(to_stderr=True), transient=True, disable=not sys.stderr.isatty())
 
@@ -157,6 +161,10 @@ async def _run(
 
 
 def _print(summary: Summary) -> None:
+    from rich.table import Table
+
+    from watcher.cli.console import PlainConsole
+
     console = PlainConsole()
     table = Table(show_header=False, title="replay")
     table.add_row("hook", f"{escape(summary.target)} ({summary.version})")

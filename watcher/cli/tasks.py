@@ -6,9 +6,7 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from rich.table import Table
 
-from watcher.cli.console import PlainConsole
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
 from watcher.cli.table import write_table
 from watcher.ledger import queries
@@ -45,6 +43,10 @@ def list_tasks(
 @app.command()
 def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Show one task with every change of its state and every attempt."""
+    from rich.table import Table
+
+    from watcher.cli.console import PlainConsole
+
     settings = load(config, reading_only=True)
     with ledger(settings) as (reader, source_id):
         rows = reader.read_now(queries.tasks_at, source_id, index)

@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 # web3 costs 0.5 s of CPU and lifts the recursion limit; the daemon speaks JSON-RPC through its own transport.
-_UNUSED = ("web3", "requests", "eth_account", "py_ecc", "alembic", "apprise", "psycopg")
+_UNUSED = ("web3", "requests", "eth_account", "py_ecc", "alembic", "apprise", "psycopg", "rich", "pygments")
 
 
 def test_importing_the_daemon_loads_no_library_that_it_never_uses() -> None:
