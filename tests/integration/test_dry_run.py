@@ -36,7 +36,7 @@ CONTRACTS = Path(__file__).parents[1] / "contracts"
 
 @dataclass
 class Rig:
-    """A devnet of one convention, a relay in front of its node, and a rehearsal that reads through it."""
+    """A devnet of one convention, a relay in front of its node, and a dry run that reads through it."""
 
     net: Devnet
     case: Case
@@ -64,7 +64,7 @@ class Rig:
         return [None if refusal is None else (refusal.meaning, refusal.reason) for refusal in meanings]
 
     async def resolve(self, tasks: Sequence[OpenTask]) -> Sequence[Verdict]:
-        """What the submitter is told where the resolver lets everything go."""
+        """Return the verdict that the submitter gets where the resolver lets everything pass."""
         at = await self.head()
 
         async def resolve(asked: Sequence[OpenTask]) -> Sequence[Verdict]:

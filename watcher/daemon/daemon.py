@@ -1,7 +1,7 @@
 """The daemon: opens the ledger, starts the stages in order, watches over them, drains and closes.
 
 Invariants: nothing is sent before the chain has been compared with the ledger; the watchdog is pinged only while every
-stage comes round; on SIGTERM requests under way are awaited, and one that cannot be awaited is `sending` in the ledger.
+stage makes steps; on SIGTERM running requests are awaited, and one that cannot be awaited is `sending` in the ledger.
 """
 
 import asyncio
