@@ -8,7 +8,7 @@ import asyncio
 
 from watcher.clock import SystemClock
 from watcher.daemon import parts
-from watcher.doctor.finding import MEND, UNAVAILABLE, Notes
+from watcher.doctor.finding import MISCONFIGURED, UNAVAILABLE, Notes
 from watcher.operator.client import Client
 from watcher.settings.operator import Operator
 
@@ -38,9 +38,9 @@ async def _probe(table: str, api: str, client: Client, notes: Notes) -> None:
         message = f"{reply}; {_METHODS[api]} is not called for a test"
         notes.ok("authorised", message if table == "[operator]" else f"{table} {message}")
     elif probe.http_status in (401, 403):
-        notes.wrong("credentials", f"{table} {reply}", MEND)
+        notes.wrong("credentials", f"{table} {reply}", MISCONFIGURED)
     elif probe.http_status is not None and probe.http_status < 500 and probe.http_status not in _MAY_PASS:
         advice = "" if "url" in probe.message else "; correct its url"
-        notes.wrong("address", f"{table} {reply}{advice}", MEND)
+        notes.wrong("address", f"{table} {reply}{advice}", MISCONFIGURED)
     else:
         notes.wrong("reachable", f"{table} {reply}; wait until it is back, or correct its url", UNAVAILABLE)

@@ -11,7 +11,7 @@ from watcher.errors import FixConfiguration, RetryElsewhere, WatcherError
 Verdict = Literal["ok", "warning", "wrong"]
 
 UNAVAILABLE = RetryElsewhere.exit_code
-MEND = FixConfiguration.exit_code
+MISCONFIGURED = FixConfiguration.exit_code
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,7 @@ class Notes:
         """Add a yellow line: the daemon works, and a person should know."""
         self.findings.append(Finding(self.what, check, "warning", message))
 
-    def wrong(self, check: str, message: str, exit_code: int = MEND) -> None:
+    def wrong(self, check: str, message: str, exit_code: int = MISCONFIGURED) -> None:
         """Add a red line: the daemon does not work. The message names the remedy."""
         self.findings.append(Finding(self.what, check, "wrong", message, exit_code))
 

@@ -11,7 +11,7 @@ from sqlalchemy.engine import URL
 from watcher.chain.genesis import genesis_hash
 from watcher.chain.rpc.nodes import NodePool
 from watcher.daemon.own_ledger import begun_at
-from watcher.doctor.finding import MEND, Notes
+from watcher.doctor.finding import MISCONFIGURED, Notes
 from watcher.errors import FixConfiguration, TryLater, WatcherError
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import durability, parse_url, sqlite_path
@@ -193,7 +193,7 @@ def _space(folder: Path, notes: Notes) -> None:
     free_bytes = shutil.disk_usage(folder).free
     if free_bytes < _NO_SPACE_BYTES:
         message = f"{free_bytes // _MIB} MiB free in {folder}: the ledger cannot be written; free disk space"
-        notes.wrong("space", message, MEND)
+        notes.wrong("space", message, MISCONFIGURED)
     elif free_bytes < _LOW_SPACE_BYTES:
         notes.warn("space", f"less than {_LOW_SPACE_BYTES // _MIB} MiB free in {folder}; free disk space")
     else:

@@ -11,7 +11,7 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Unread
 from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import Clock
-from watcher.doctor.finding import MEND, UNAVAILABLE, Notes
+from watcher.doctor.finding import MISCONFIGURED, UNAVAILABLE, Notes
 from watcher.errors import RetryElsewhere, WatcherError
 from watcher.settings.model import Chain
 from watcher.task import Header
@@ -40,11 +40,11 @@ async def check_endpoints(nodes: NodePool, notes: Notes) -> Header | None:
             await _batches(node, notes)
         elif isinstance(reply, WrongChain):
             message = f"chain.rpc_urls: {reply}; correct chain.chain_id, or name a node of that chain"
-            notes.wrong("chain id", message, MEND)
+            notes.wrong("chain id", message, MISCONFIGURED)
         elif one_serves:
             notes.warn("endpoint", f"{reply}; others serve meanwhile: repair it, or remove it from chain.rpc_urls")
         else:
-            code = MEND if isinstance(reply, ShutOut) else UNAVAILABLE
+            code = MISCONFIGURED if isinstance(reply, ShutOut) else UNAVAILABLE
             notes.wrong("endpoint", f"{reply}; start the node, or correct chain.rpc_urls", code)
     return head if isinstance(head, Header) else None
 

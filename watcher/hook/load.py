@@ -25,7 +25,7 @@ from watcher.text import clean, describe, did_you_mean, location, setting
 ENTRY_POINTS = ("avs_watcher.hooks", "avs_task_watcher.hooks")
 
 _MODULE_AND_ATTRIBUTE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*(\(\))?")
-# Errors of the code, which time does not mend; ImportError includes a missing module, SyntaxError bad indentation.
+# Errors of the code, which no retry corrects; ImportError includes a missing module, SyntaxError bad indentation.
 _LASTING = (ImportError, AttributeError, NameError, SyntaxError, TypeError, KeyboardInterrupt)
 # Errors of the system, which may pass.
 _PASSING = (OSError, TimeoutError, MemoryError)
