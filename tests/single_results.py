@@ -1,13 +1,17 @@
-"""The verbs for results of the hook, for one task: the error of the item is raised."""
+"""The batched verbs, for one task: the error of the item is raised."""
 
 from collections.abc import Sequence
 
 from watcher.errors import LostLease
-from watcher.ledger import hook_results
-from watcher.ledger.claims import RetryAt
+from watcher.ledger import claims, hook_results
+from watcher.ledger.claims import Release, RetryAt
 from watcher.ledger.hook_results import Answered, Unanswered
 from watcher.ledger.writer import Tx
 from watcher.task import Later, OpenTask, Response
+
+
+def release(tx: Tx, task: OpenTask, retry_at: RetryAt, reason: str | None = None) -> None:
+    _check(claims.release_each(tx, [Release(task, retry_at, reason)]))
 
 
 def keep_answer(tx: Tx, task: OpenTask, response: Response) -> None:

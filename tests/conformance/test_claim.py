@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, LedgerRig, header, make_task, sent, stale
 from watcher.errors import LostLease
@@ -52,7 +53,7 @@ async def test_only_the_states_asked_for_are_taken(ledger: LedgerRig) -> None:
 async def test_a_task_is_not_taken_before_its_time(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     claimed = await ledger.claim_one(State.READY)
-    await ledger.write(claims.release, claimed, RetryAt(1_000))
+    await ledger.write(single_results.release, claimed, RetryAt(1_000))
     assert await indices(ledger, State.READY) == []
     ledger.clock.at_ms += 999
     assert await indices(ledger, State.READY) == []
@@ -63,7 +64,7 @@ async def test_a_task_is_not_taken_before_its_time(ledger: LedgerRig) -> None:
 async def test_a_task_is_not_taken_before_its_block(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     claimed = await ledger.claim_one(State.READY)
-    await ledger.write(claims.release, claimed, RetryAt(0, 112), "look at me later")
+    await ledger.write(single_results.release, claimed, RetryAt(0, 112), "look at me later")
     await ledger.record(upto=111)
     assert await indices(ledger, State.READY) == []
     await ledger.record(upto=111, head=112)
@@ -159,7 +160,7 @@ DEEDS: dict[str, tuple[State, Deed]] = {
         State.READY,
         lambda ledger, task: ledger.write(hook_results.keep_old_answer, replace(task, response=b"of old")),
     ),
-    "release": (State.READY, lambda ledger, task: ledger.write(claims.release, task, RetryAt(), "words")),
+    "release": (State.READY, lambda ledger, task: ledger.write(single_results.release, task, RetryAt(), "words")),
     "postpone": (State.READY, lambda ledger, task: ledger.write(hook_results.postpone, task, Later(1), RetryAt(), 1)),
     "hook_failed": (
         State.READY,

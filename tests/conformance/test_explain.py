@@ -4,13 +4,14 @@ from typing import Any
 
 import pytest
 
+from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, LedgerRig, header, make_response, make_task, sent
 from watcher.health.cause.cause import cause_of
 from watcher.health.cause.evidence import Evidence
 from watcher.health.conditions import API, FINALITY_BEHIND, GIVEN_UP, HOOK, RESTORED, RPC, STORE, UNSHOWN
 from watcher.health.readyz import Daemon, SeenCondition
-from watcher.ledger import absences, claims, outcomes, restore, sending
+from watcher.ledger import absences, outcomes, restore, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.restore import Loss
 from watcher.ledger.sending import Settlement
@@ -52,7 +53,7 @@ async def settle(ledger: LedgerRig, outcome: Outcome, status: int | None = 200, 
 
 async def release(ledger: LedgerRig, error: str, retry_at: RetryAt) -> None:
     """Put a computed task off, as the stage `submit` does."""
-    await ledger.write(claims.release, await ledger.claim_one(State.COMPUTED), retry_at, error)
+    await ledger.write(single_results.release, await ledger.claim_one(State.COMPUTED), retry_at, error)
 
 
 async def test_explain_counts_confirmations_when_the_task_is_new(ledger: LedgerRig) -> None:
@@ -179,7 +180,7 @@ async def test_explain_names_the_circuit_when_the_task_is_held_back(ledger: Ledg
     (attempt,) = await ledger.begin(first)
     await ledger.write_item(sending.settle, Settlement(attempt, sent(WRONG_PASSWORD, 401), RetryAt()))
     error = f"{HELD_MARK}the API refuses requests or cannot be reached"
-    await ledger.write(claims.release, second, RetryAt(5000), error)
+    await ledger.write(single_results.release, second, RetryAt(5000), error)
     cause = await explained(ledger, 1)
     assert (cause.condition, "HTTP 401" in cause.reason) == (API, True)
     assert cause.next_ms == ledger.clock.now_ms() + 5000

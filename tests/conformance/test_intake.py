@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, LedgerRig, header, make_response, make_task, sent
-from watcher.ledger import claims, ingest, outcomes, queries, rescan, sending
+from watcher.ledger import ingest, outcomes, queries, rescan, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Settlement
 from watcher.ledger.source import open_source
@@ -196,7 +197,7 @@ async def named(ledger: LedgerRig) -> list[int]:
 async def test_a_response_names_its_open_task_and_hurries_nobody(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for task in await ledger.claim(State.READY):
-        await ledger.write(claims.release, task, RetryAt(3_600_000, 10_000))
+        await ledger.write(single_results.release, task, RetryAt(3_600_000, 10_000))
     await ledger.record(answered=[make_response(1, 110)], upto=111)
     assert await named(ledger) == [1]
     assert await ledger.claim(State.READY) == [], "what an event says may be forged"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, Row, select
 from sqlalchemy.engine import URL
 
+from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, DIGEST, digest, header, make_response, make_task, sent
 from tests.kit.clocks import SetClock
@@ -158,7 +159,7 @@ class World:
         self.each(pick, hook_results.postpone, Later(1), RetryAt(0, self.block + pick % 2), 1)
 
     def _release(self, pick: int) -> None:
-        self.each(pick, claims.release, RetryAt(pick % 2 * 500))
+        self.each(pick, single_results.release, RetryAt(pick % 2 * 500))
 
     def _begin(self, pick: int) -> None:
         picked = self.pick_claimed(pick)

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 
 import pytest
 
+from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, LedgerRig, digest, header, make_response, make_task
 from watcher.errors import FixConfiguration, IllegalMove
-from watcher.ledger import claims, ingest, outcomes, sending
+from watcher.ledger import ingest, outcomes, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.source import open_source
 from watcher.state import State
@@ -313,7 +314,7 @@ async def test_a_held_task_carries_what_the_next_stage_needs(ledger: LedgerRig) 
 
 async def test_task_postponed_beyond_its_deadline_is_settled_by_its_event(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.write(claims.release, await ledger.claim_one(State.READY), RetryAt(2**62, 2**62))
+    await ledger.write(single_results.release, await ledger.claim_one(State.READY), RetryAt(2**62, 2**62))
     await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)
     assert await named(ledger) == [0]
 

@@ -5,10 +5,11 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import Connection
 
+from tests import single_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, LedgerRig, header, make_response, make_task
 from tests.kit.plans import PlanRecorder, grows
 from watcher.errors import FixUsage
-from watcher.ledger import claims, ingest, outcomes, queries
+from watcher.ledger import ingest, outcomes, queries
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.queries import Counts, Place
 from watcher.ledger.source import note_event
@@ -156,8 +157,8 @@ async def test_what_time_alone_will_bring_is_counted(ledger: LedgerRig) -> None:
     now_ms = ledger.clock.now_ms()
     assert await ledger.read(queries.bound_by_time, ledger.source, now_ms) == 0
     leased, later, by_block, _ = await ledger.claim(State.READY)
-    await ledger.write(claims.release, later, RetryAt(500))
-    await ledger.write(claims.release, by_block, RetryAt(0, 500))
+    await ledger.write(single_results.release, later, RetryAt(500))
+    await ledger.write(single_results.release, by_block, RetryAt(0, 500))
     assert leased.fence == 1
     assert await ledger.read(queries.bound_by_time, ledger.source, now_ms) == 3, "two leased, one due later"
     assert await ledger.read(queries.bound_by_time, ledger.source, now_ms + LEASE_MS) == 0

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests import single_results
 from tests.conformance.rig import LEASE_MS, LedgerRig, digest, make_task, sent
 from watcher.ledger import absences, claims, queries, sending, store
 from watcher.ledger.claims import RetryAt
@@ -24,7 +25,7 @@ async def events(ledger: LedgerRig) -> list[str]:
 async def test_a_pause_lasts_as_long_as_it_was_meant_to(ledger: LedgerRig, back_ms: int) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.READY)
     for task in await ledger.claim(State.READY):
-        await ledger.write(claims.release, task, RetryAt(60_000 if task.task.task_index else 0))
+        await ledger.write(single_results.release, task, RetryAt(60_000 if task.task.task_index else 0))
     ledger.clock.at_ms += 20_000
     ledger.clock.back_ms = back_ms
     (task,) = await ledger.claim(State.READY, lease_ms=YEAR_MS)
@@ -61,7 +62,7 @@ async def test_what_was_on_its_way_when_the_clock_was_set_back_arrives(ledger: L
 
 async def test_clocks_set_back_and_forth_add_up(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.write(claims.release, await ledger.claim_one(State.READY), RetryAt(60_000))
+    await ledger.write(single_results.release, await ledger.claim_one(State.READY), RetryAt(60_000))
     for back_ms in (HOUR_MS, 2 * HOUR_MS, 2 * HOUR_MS + 600, 2 * HOUR_MS + 1_200):
         ledger.clock.back_ms = back_ms
         assert await ledger.claim(State.READY) == []
@@ -70,13 +71,13 @@ async def test_clocks_set_back_and_forth_add_up(ledger: LedgerRig) -> None:
     ledger.clock.back_ms = -YEAR_MS  # forward: due early
     assert (await ledger.claim_one(State.READY)).task.task_index == 0
     ledger.clock.back_ms = 0
-    await ledger.write(claims.release, (await ledger.in_state(State.READY))[0], RetryAt(60_000))
+    await ledger.write(single_results.release, (await ledger.in_state(State.READY))[0], RetryAt(60_000))
     assert len(await events(ledger)) == 4
 
 
 async def test_a_verb_that_fails_does_not_take_the_setback_with_it(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.write(claims.release, await ledger.claim_one(State.READY), RetryAt(1_000))
+    await ledger.write(single_results.release, await ledger.claim_one(State.READY), RetryAt(1_000))
     ledger.clock.back_ms = HOUR_MS
 
     def fails(_tx: object) -> None:
@@ -91,7 +92,7 @@ async def test_a_verb_that_fails_does_not_take_the_setback_with_it(ledger: Ledge
 async def test_what_a_clock_ahead_of_ours_has_written_begins_anew_at_the_start(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), make_task(2), to=State.READY)
     for task in await ledger.claim(State.READY):
-        await ledger.write(claims.release, task, RetryAt(task.task.task_index * 60_000))
+        await ledger.write(single_results.release, task, RetryAt(task.task.task_index * 60_000))
     rows = await ledger.rows()
     assert await ledger.write(store.restart_pauses, ledger.source) == 0
     assert await ledger.rows() == rows, "a clock that is right changes nothing"

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import select
 
+from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, DIGEST, LEASE_MS, LedgerRig, digest, header, make_task, sent
 from watcher.errors import IllegalMove, LostLease
@@ -301,7 +302,7 @@ async def test_what_was_put_off_with_a_mark_is_hurried_and_nothing_else(ledger: 
     for task, reason in zip(
         await ledger.claim(State.COMPUTED), ("parked: why", "not parked: 100 %", None), strict=True
     ):
-        await ledger.write(ledger_claims.release, task, later, reason)
+        await ledger.write(single_results.release, task, later, reason)
     assert await ledger.claim(State.COMPUTED) == []
     await ledger.write(ledger_claims.make_due, ledger.source + 1, [State.COMPUTED], "parked: ")
     await ledger.write(ledger_claims.make_due, ledger.source, [State.WAITING], "parked: ")

@@ -13,13 +13,11 @@ from sqlalchemy import Select, bindparam, func, or_, update
 from watcher.errors import LostLease
 from watcher.ledger.rows import IN_WINDOW, due, open_task
 from watcher.ledger.tables import OPEN, tasks
-from watcher.ledger.transitions import IF_UNCHANGED, are_unchanged, if_unchanged, lost, write
+from watcher.ledger.transitions import IF_UNCHANGED, are_unchanged, if_unchanged, lost
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import OpenTask
 
-# Only a task with a lease can be released, so that a second release changes nothing.
-_IF_LEASED = IF_UNCHANGED.where(tasks.c.lease_until_ms > 0)
 _TAKE = (
     update(tasks)
     .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
@@ -72,19 +70,6 @@ def claim(
     return [open_task(row, fence=row.fence + 1) for row in rows]
 
 
-def release(
-    tx: Tx, task: OpenTask, retry_at: RetryAt, error: str | None = None, *, hook_attempts: int | None = None
-) -> None:
-    """Release a claimed task in its state, due at `retry_at`. `error` and `hook_attempts` stay as they are if None.
-
-    Raises LostLease if the task has changed since it was claimed.
-    """
-    columns = {"error": error or None, "hook_attempts": hook_attempts}
-    changed = {name: value for name, value in columns.items() if value is not None}
-    next_due = {"lease_until_ms": 0, "due_at_ms": tx.now_ms + retry_at.after_ms, "due_block": retry_at.at_block}
-    write(tx, task, {"updated_at_ms": tx.now_ms, **next_due, **changed}, _IF_LEASED)
-
-
 @dataclass(frozen=True, slots=True)
 class Release:
     """A claimed task to be released, due at `retry_at`.
@@ -99,7 +84,10 @@ class Release:
 
 
 def release_each(tx: Tx, items: Sequence[Release]) -> list[LostLease | None]:
-    """Release claimed tasks in their states. Return None for each, or LostLease if it has changed since its claim."""
+    """Release claimed tasks in their states. Return None for each, or LostLease if it has changed since its claim.
+
+    Only a task with a lease can be released, so that a second release changes nothing.
+    """
     leased = are_unchanged(tx, [item.task for item in items], leased=True)
     rows = [_given_back(tx, item) for item, is_leased in zip(items, leased, strict=True) if is_leased]
     if rows:
