@@ -16,7 +16,7 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | | `request_rescan` | confirm | the contract proves an event that no read has shown |
 | `outcomes` | `admitted` | admit | the block is deep enough, and the contract knows the task |
 | `claims` | `claim` | respond, submit | due tasks are taken |
-| | `release`, `release_each` | respond, submit | a task, or many, are given back |
+| | `release_each` | respond, submit | tasks are given back |
 | | `make_due` | submit | an API can be reached again, or the settings have changed |
 | `hook_results` | `keep_answers`, `keep_old_answers` | respond | the hook has answered, now or before a reorg |
 | | `postpone`, `skip`, `retry_failed`, `give_up_failed` | respond | the hook has returned Later or Skip, or failed |
