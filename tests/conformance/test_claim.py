@@ -11,7 +11,7 @@ from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, LedgerRig, header, make_task, sent, stale
 from watcher.errors import LostLease
-from watcher.ledger import claims, ingest, outcomes, sending
+from watcher.ledger import claims, ingest, outcomes, reorg, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.store import Ledger, open_ledger
@@ -91,7 +91,7 @@ async def test_a_task_whose_window_has_closed_is_left_to_confirmation(ledger: Le
 
 async def test_a_task_the_chain_does_not_hold_is_not_taken(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
-    await ledger.write(ingest.rewind, ledger.source, header(100))
+    await ledger.write(reorg.rewind, ledger.source, header(100))
     assert await indices(ledger, State.READY) == []
     await ledger.record(make_task(0, fork=1), fork=1)
     assert await indices(ledger, State.READY) == [0]

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import select, update
 
 from tests.conformance.rig import CHAIN_ID, START_BLOCK, LedgerRig, header, make_response, make_task
-from watcher.ledger import history, ingest, outcomes
+from watcher.ledger import finality, history, ingest, outcomes
 from watcher.ledger.source import open_source
 from watcher.ledger.stats import ended, moves_since
 from watcher.ledger.tables import sources
@@ -86,7 +86,7 @@ async def test_deadline_by_time_is_history_when_past_at_the_beginning(ledger: Le
     now_s = ledger.clock.now_ms() // 1000
     tasks = [replace(make_task(i, deadline=None), deadline_s=now_s + late) for i, late in enumerate((-5, 5))]
     await ledger.record(*tasks, upto=200)
-    await ledger.write(ingest.finalise, ledger.source, replace(header(200), timestamp_s=now_s + 60))
+    await ledger.write(finality.finalise, ledger.source, replace(header(200), timestamp_s=now_s + 60))
     open_tasks = await ledger.in_state(State.SEEN)
     fresh = await ledger.write(outcomes.expired, open_tasks)
     assert [task not in fresh for task in open_tasks] == [True, False]

@@ -8,7 +8,7 @@ import pytest
 from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, LedgerRig, header, make_response, make_task, sent
-from watcher.ledger import ingest, outcomes, queries, rescan, sending
+from watcher.ledger import finality, ingest, outcomes, queries, reorg, rescan, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Settlement
 from watcher.ledger.source import open_source
@@ -75,7 +75,7 @@ async def test_the_head_never_goes_back(ledger: LedgerRig) -> None:
 async def test_task_mined_again_at_the_same_height_keeps_its_row(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0))
     row_id = (await ledger.row(0)).id
-    assert await ledger.write(ingest.rewind, ledger.source, header(100)) == 1
+    assert await ledger.write(reorg.rewind, ledger.source, header(100)) == 1
     assert await ledger.record(make_task(0, fork=1), fork=1) == 0
     row = await ledger.row(0)
     assert (row.id, row.canonical, row.block_hash) == (row_id, True, header(101, 1).hash)
@@ -85,7 +85,7 @@ async def test_task_mined_again_at_the_same_height_keeps_its_row(ledger: LedgerR
 
 async def test_the_same_index_with_other_content_is_another_row(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0))
-    await ledger.write(ingest.rewind, ledger.source, header(100))
+    await ledger.write(reorg.rewind, ledger.source, header(100))
     assert await ledger.record(make_task(0, content="changed", fork=1), fork=1) == 1
     new, old = await ledger.read(queries.tasks_at, ledger.source, 0)
     assert (new.canonical, old.canonical) == (True, False)
@@ -98,7 +98,7 @@ async def test_rewind_forgets_blocks_and_responses_above_and_keeps_those_below(l
     low, high = make_task(0, block=101), make_task(1, block=105)
     await ledger.record(low, answered=[make_response(0, 103)], upto=103)
     await ledger.record(high, answered=[make_response(1, 106)], upto=110)
-    assert await ledger.write(ingest.rewind, ledger.source, header(103)) == 1
+    assert await ledger.write(reorg.rewind, ledger.source, header(103)) == 1
     cursor = await ledger.read(queries.cursor, ledger.source)
     assert (cursor.block, cursor.hash, cursor.head_block) == (103, header(103).hash, 110)
     hashes = await ledger.read(queries.known_hashes, ledger.source, 0, 1000, 10)
@@ -113,7 +113,7 @@ async def test_rewind_forgets_blocks_and_responses_above_and_keeps_those_below(l
 async def test_rewind_returns_answered_tasks_to_unknown_without_a_response(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     assert (await ledger.row(0)).responded_block == 110
-    assert await ledger.write(ingest.rewind, ledger.source, header(105)) == 0, "the task itself kept its block"
+    assert await ledger.write(reorg.rewind, ledger.source, header(105)) == 0, "the task itself kept its block"
     row = await ledger.row(0)
     assert (row.state, row.canonical, row.response) == (State.UNKNOWN, True, ANSWER)
     assert (row.responded_block, row.responded_tx_hash, row.response_hash) == (None, None, None)
@@ -125,7 +125,7 @@ async def test_rewind_lets_a_task_that_others_answered_start_anew(ledger: Ledger
     await ledger.record(answered=[make_response(0, 108, b"theirs")])
     (open_task,) = await ledger.in_state(State.READY)
     await ledger.write(outcomes.answered, [(open_task, make_response(0, 108, b"theirs"))], by_us=False)
-    await ledger.write(ingest.rewind, ledger.source, header(105))
+    await ledger.write(reorg.rewind, ledger.source, header(105))
     assert await ledger.state(0) is State.SEEN
     assert (await ledger.row(0)).responded_block is None
 
@@ -133,45 +133,45 @@ async def test_rewind_lets_a_task_that_others_answered_start_anew(ledger: Ledger
 async def test_rewind_leaves_alone_what_was_answered_below(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
     before = await ledger.row(0)
-    await ledger.write(ingest.rewind, ledger.source, header(110))
+    await ledger.write(reorg.rewind, ledger.source, header(110))
     assert await ledger.row(0) == before
 
 
 async def test_finality_orphans_only_what_the_chain_did_not_bring_back(ledger: LedgerRig) -> None:
     await ledger.record(*[make_task(index, block=block) for index, block in enumerate([101, 105, 105, 109])])
-    await ledger.write(ingest.rewind, ledger.source, header(104))
+    await ledger.write(reorg.rewind, ledger.source, header(104))
     await ledger.record(make_task(2, block=105, fork=1), upto=120, fork=1)
-    await ledger.write(ingest.finalise, ledger.source, header(108, 1))
+    await ledger.write(finality.finalise, ledger.source, header(108, 1))
     assert [row.state for row in await ledger.rows()] == [State.SEEN, State.ORPHANED, State.SEEN, State.SEEN]
     cursor = await ledger.read(queries.cursor, ledger.source)
     assert (cursor.final_block, cursor.final_hash) == (108, header(108, 1).hash)
-    await ledger.write(ingest.finalise, ledger.source, header(109, 1))
+    await ledger.write(finality.finalise, ledger.source, header(109, 1))
     assert await ledger.state(3) is State.ORPHANED
 
 
 @pytest.mark.parametrize("state", [State.READY, State.COMPUTED, State.UNKNOWN, State.ACCEPTED])
 async def test_finality_orphans_a_lost_task_in_any_open_state(ledger: LedgerRig, state: State) -> None:
     await ledger.bring(make_task(0), to=state)
-    await ledger.write(ingest.rewind, ledger.source, header(100))
+    await ledger.write(reorg.rewind, ledger.source, header(100))
     await ledger.record(upto=120, fork=1)
-    await ledger.write(ingest.finalise, ledger.source, header(115, 1))
+    await ledger.write(finality.finalise, ledger.source, header(115, 1))
     assert (await ledger.transitions(0))[-1] == (state, "orphaned")
 
 
 async def test_finality_waits_for_whoever_holds_a_lease(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.SENDING)
-    await ledger.write(ingest.rewind, ledger.source, header(100))
-    await ledger.write(ingest.finalise, ledger.source, header(105, 1))
+    await ledger.write(reorg.rewind, ledger.source, header(100))
+    await ledger.write(finality.finalise, ledger.source, header(105, 1))
     assert await ledger.state(0) is State.SENDING
     ledger.clock.at_ms += 60_000
-    await ledger.write(ingest.finalise, ledger.source, header(106, 1))
+    await ledger.write(finality.finalise, ledger.source, header(106, 1))
     assert await ledger.state(0) is State.ORPHANED
 
 
 async def test_an_orphan_comes_back_as_seen_with_its_answer(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
-    await ledger.write(ingest.rewind, ledger.source, header(100))
-    await ledger.write(ingest.finalise, ledger.source, header(110, 1))
+    await ledger.write(reorg.rewind, ledger.source, header(100))
+    await ledger.write(finality.finalise, ledger.source, header(110, 1))
     assert await ledger.state(0) is State.ORPHANED
     assert await ledger.record(make_task(0, fork=2), upto=111, fork=2) == 0
     row = await ledger.row(0)
@@ -259,20 +259,20 @@ async def test_an_answer_read_before_a_rewind_is_not_written_after_it(ledger: Le
     await ledger.bring(make_task(0, block=105), make_task(1, block=101), to=State.ACCEPTED)
     responded = [(task, make_response(task.task.task_index, 108)) for task in await ledger.in_state(State.ACCEPTED)]
     await ledger.record(answered=[response for _, response in responded])
-    await ledger.write(ingest.rewind, ledger.source, header(104))
+    await ledger.write(reorg.rewind, ledger.source, header(104))
     await ledger.write(outcomes.answered, responded, by_us=True)
     assert {await ledger.state(0), await ledger.state(1)} == {State.ACCEPTED}
-    await ledger.write(ingest.finalise, ledger.source, header(110, 1))
+    await ledger.write(finality.finalise, ledger.source, header(110, 1))
     assert await ledger.state(0) is State.ORPHANED
 
 
 async def test_hashes_of_old_final_blocks_are_forgotten_but_not_the_newest(
     ledger: LedgerRig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ingest, "_HASHES_KEPT", 3)
+    monkeypatch.setattr(finality, "_HASHES_KEPT", 3)
     for number in range(101, 111):
         await ledger.record(upto=number)
-    await ledger.write(ingest.finalise, ledger.source, header(108))
+    await ledger.write(finality.finalise, ledger.source, header(108))
     known = await ledger.read(queries.known_hashes, ledger.source, 0, 1000, 100)
     assert [block.number for block in known] == [110, 109, 108, 107, 106]
 
@@ -290,8 +290,8 @@ async def test_more_rows_than_a_statement_takes_parameters_move_all_the_same(led
 
     await ledger.write(tighten)
     await ledger.admit()
-    await ledger.write(ingest.rewind, ledger.source, header(104))
-    await ledger.write(ingest.finalise, ledger.source, header(110, 1))
+    await ledger.write(reorg.rewind, ledger.source, header(104))
+    await ledger.write(finality.finalise, ledger.source, header(110, 1))
     assert await ledger.read(queries.count_by_state, ledger.source) == {State.ORPHANED: 1_200}
 
 

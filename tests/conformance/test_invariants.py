@@ -16,7 +16,19 @@ from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, DIGEST, digest, header, make_response, make_task, sent
 from tests.kit.clocks import SetClock
 from watcher.errors import FixUsage, IllegalMove, LostLease
-from watcher.ledger import absences, claims, coverage, ended, ingest, manual, outcomes, queries, sending
+from watcher.ledger import (
+    absences,
+    claims,
+    coverage,
+    ended,
+    finality,
+    ingest,
+    manual,
+    outcomes,
+    queries,
+    reorg,
+    sending,
+)
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.engine import open_engine
 from watcher.ledger.rows import WITH_SOURCE, open_task
@@ -119,7 +131,7 @@ class World:
 
     def _reorg(self, pick: int) -> None:
         to = max(self.final, 100, self.block - pick % 5)
-        self.do(ingest.rewind, self.source, header(to, self.fork))
+        self.do(reorg.rewind, self.source, header(to, self.fork))
         self.block, self.fork = to + pick % 4, self.fork + 1
         kept = self.canonical()
         lost = {task.task.task_index: task.task for task in self.to_confirm() if task.task.task_index not in kept}
@@ -132,7 +144,7 @@ class World:
 
     def _finalise(self, pick: int) -> None:
         self.final = max(self.final, self.block - pick % 4)
-        self.do(ingest.finalise, self.source, header(self.final, self.fork))
+        self.do(finality.finalise, self.source, header(self.final, self.fork))
 
     # The stages.
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from tests.conformance.rig import LedgerRig, header, make_task
-from watcher.ledger import claims, ingest, marks, outcomes, queries, sending, stats
+from watcher.ledger import claims, finality, ingest, marks, outcomes, queries, sending, stats
 from watcher.state import State
 from watcher.task import Header
 
@@ -40,16 +40,16 @@ async def test_lower_head_does_not_take_the_parents_block_back(ledger: LedgerRig
 
 async def test_task_is_settled_once_a_final_parents_block_is_past_it(ledger: LedgerRig) -> None:
     await record(ledger, at(5000, 40), 990)
-    await ledger.write(ingest.finalise, ledger.source, at(4000, 31))
+    await ledger.write(finality.finalise, ledger.source, at(4000, 31))
     assert await ledger.read(outcomes.past_deadline, ledger.source, ledger.clock.now_ms(), 10) == []
-    await ledger.write(ingest.finalise, ledger.source, at(4500, 32))
+    await ledger.write(finality.finalise, ledger.source, at(4500, 32))
     assert len(await ledger.read(outcomes.past_deadline, ledger.source, ledger.clock.now_ms(), 10)) == 1
 
 
 async def test_deadline_by_time_becomes_one_of_the_parents_blocks(ledger: LedgerRig) -> None:
     task = replace(make_task(0, block=990, deadline=None), deadline_s=1_000)
     await ledger.write(ingest.record, ledger.source, [task], [], at(5000, 40), 5000, 40)
-    await ledger.write(ingest.finalise, ledger.source, replace(at(4500, 32), timestamp_s=1_001))
+    await ledger.write(finality.finalise, ledger.source, replace(at(4500, 32), timestamp_s=1_001))
     (open_task,) = await ledger.read(outcomes.past_deadline, ledger.source, ledger.clock.now_ms(), 10)
     assert open_task.task.deadline_block == 30
 
@@ -76,7 +76,7 @@ async def test_finality_taken_back_reopens_what_expired(
 ) -> None:
     """Without the parent's block, as of a block before the first one read, nobody can say what is past."""
     await record(ledger, at(5000, 40), 990)
-    await ledger.write(ingest.finalise, ledger.source, at(4500, 32), firm=False)
+    await ledger.write(finality.finalise, ledger.source, at(4500, 32), firm=False)
     await ledger.write(outcomes.expired, await ledger.in_state(State.SEEN))
     await ledger.write(marks.unfinalise, ledger.source, replace(header(99), l1_block=response_block))
     assert [row.state for row in await ledger.rows()] == [state]

@@ -11,7 +11,7 @@ from watcher.chain.rpc.agreement import Final
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import Halt
-from watcher.ledger import ingest, marks, outcomes, queries
+from watcher.ledger import finality, marks, outcomes, queries, reorg
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import sources, tasks
 from watcher.ledger.writer import Tx
@@ -53,8 +53,8 @@ async def bring_to_finality(ledger: LedgerRig, *, firm: bool) -> None:
     response = await ledger.read(outcomes.response_of, ledger.source, 2, None)
     assert response is not None
     await ledger.write(outcomes.answered, [(theirs, response)], by_us=False)
-    await ledger.write(ingest.finalise, ledger.source, header(104))
-    await ledger.write(ingest.finalise, ledger.source, header(130), firm=firm)
+    await ledger.write(finality.finalise, ledger.source, header(104))
+    await ledger.write(finality.finalise, ledger.source, header(130), firm=firm)
     await ledger.write(
         lambda tx: tx.conn.execute(update(tasks).where(tasks.c.task_index == 1).values(deadline_block=120))
     )
@@ -68,7 +68,7 @@ async def bring_to_finality(ledger: LedgerRig, *, firm: bool) -> None:
 
 async def test_final_tasks_are_open_again_when_a_reorg_goes_below(ledger: LedgerRig) -> None:
     await bring_to_finality(ledger, firm=False)
-    await ledger.write(ingest.rewind, ledger.source, header(106))
+    await ledger.write(reorg.rewind, ledger.source, header(106))
     cursor = await cursor_of(ledger)
     assert (cursor.final_block, cursor.final_hash, cursor.firm_block) == (104, header(104).hash, 104)
     assert [row.state for row in await ledger.rows()] == [State.UNKNOWN, State.SEEN, State.SEEN]
@@ -80,7 +80,7 @@ async def test_final_tasks_are_open_again_when_a_reorg_goes_below(ledger: Ledger
 async def test_what_is_final_stays_when_a_reorg_stays_above(ledger: LedgerRig) -> None:
     await bring_to_finality(ledger, firm=False)
     await ledger.record(upto=140)
-    await ledger.write(ingest.rewind, ledger.source, header(130))
+    await ledger.write(reorg.rewind, ledger.source, header(130))
     assert (await cursor_of(ledger)).final_block == 130
     assert [row.state for row in await ledger.rows()] == [State.FINAL, State.EXPIRED, State.FINAL_OTHER]
 
@@ -90,7 +90,7 @@ async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: LedgerRi
     (open_task,) = await ledger.in_state(State.ACCEPTED)
     await ledger.record(make_task(1, block=103), upto=2_110, fork=1)
     await ledger.write(outcomes.look_again, [open_task], 2_111)
-    assert await ledger.write(ingest.unread, ledger.source, header(102), header(113)) == 1
+    assert await ledger.write(reorg.unread, ledger.source, header(102), header(113)) == 1
     cursor = await cursor_of(ledger)
     assert (cursor.block, cursor.hash, cursor.head_block) == (102, header(102).hash, 113)
     first, second = await ledger.rows()
@@ -107,7 +107,7 @@ async def test_unread_takes_cursor_head_and_blocks_back_at_once(ledger: LedgerRi
 async def test_unread_keeps_answers_and_what_is_read_again_is_one_task(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0, block=105), to=State.COMPUTED)
     await ledger.record(upto=2_110, fork=1)
-    await ledger.write(ingest.unread, ledger.source, header(104), header(113))
+    await ledger.write(reorg.unread, ledger.source, header(104), header(113))
     assert not await ledger.claim(State.COMPUTED), "nothing is sent while its block is not read again"
     await ledger.record(make_task(0, block=105), upto=113)
     (claimed,) = await ledger.claim(State.COMPUTED)
@@ -195,9 +195,9 @@ async def test_a_cursor_goes_back_to_the_newest_shared_block(ledger: LedgerRig) 
 
 async def test_a_final_block_beyond_the_head_is_taken_back_unless_firm(ledger: LedgerRig) -> None:
     await ledger.record(upto=110)
-    await ledger.write(ingest.finalise, ledger.source, header(104))
+    await ledger.write(finality.finalise, ledger.source, header(104))
     await ledger.record(upto=2_110, fork=1)
-    await ledger.write(ingest.finalise, ledger.source, header(2_000, 1), firm=False)
+    await ledger.write(finality.finalise, ledger.source, header(2_000, 1), firm=False)
     nodes = Nodes(113)
     nodes.unreached.proven = True
     await watch_of(ledger, nodes).step()
@@ -208,7 +208,7 @@ async def test_a_final_block_beyond_the_head_is_taken_back_unless_firm(ledger: L
 async def test_a_cursor_stays_when_the_head_is_below_firm_finality(ledger: LedgerRig) -> None:
     await ledger.record(upto=110)
     await ledger.record(upto=2_110, fork=1)
-    await ledger.write(ingest.finalise, ledger.source, header(2_000, 1))
+    await ledger.write(finality.finalise, ledger.source, header(2_000, 1))
     nodes = Nodes(113)
     nodes.unreached.proven = True
     assert await watch_of(ledger, nodes).step() == 1.0

@@ -8,7 +8,7 @@ from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, LedgerRig, digest, header, make_response, make_task
 from watcher.errors import FixConfiguration, IllegalMove
-from watcher.ledger import ingest, outcomes, sending
+from watcher.ledger import finality, ingest, outcomes, reorg, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.source import open_source
 from watcher.state import State
@@ -65,7 +65,7 @@ async def test_admission_omits_late_orphaned_leased_undue_and_surplus_tasks(ledg
     await ledger.write(outcomes.look_again, [open_tasks[3]], 111, "not known there yet")
     assert await to_admit(ledger) == [4, 0, 2]
     assert (await ledger.row(3)).error == "not known there yet"
-    await ledger.write(ingest.rewind, ledger.source, header(104))
+    await ledger.write(reorg.rewind, ledger.source, header(104))
     assert await to_admit(ledger) == [4, 0]
     await ledger.claim(State.SEEN, limit=1)
     assert await to_admit(ledger) == [0]
@@ -120,9 +120,9 @@ async def test_unsent_task_is_read_when_an_event_or_a_final_head_settles_it(ledg
     assert (await to_confirm(ledger), await named(ledger)) == ([], [])
     await ledger.record(answered=[make_response(1, 112)], upto=116)
     assert (await to_confirm(ledger), await named(ledger)) == ([], [1])
-    await ledger.write(ingest.finalise, ledger.source, header(115))
+    await ledger.write(finality.finalise, ledger.source, header(115))
     assert await past_deadline(ledger) == [], "the deadline itself is still a block to answer in"
-    await ledger.write(ingest.finalise, ledger.source, header(116))
+    await ledger.write(finality.finalise, ledger.source, header(116))
     assert await past_deadline(ledger) == [0]
     assert await to_confirm(ledger) == [], "what is past its deadline takes no place from what was sent"
 
@@ -133,7 +133,7 @@ async def test_confirmation_leaves_out_what_is_on_its_way_leased_gone_or_settled
     ledger.clock.at_ms += LEASE_MS
     await ledger.write(sending.recover_stale, ledger.source, all_of_them=False)
     assert await to_confirm(ledger) == [0]
-    await ledger.write(ingest.rewind, ledger.source, header(100))
+    await ledger.write(reorg.rewind, ledger.source, header(100))
     assert await to_confirm(ledger) == []
     await ledger.record(make_task(0), answered=[make_response(0, 104)])
     (open_task,) = await ledger.in_state(State.UNKNOWN)
@@ -150,7 +150,7 @@ async def test_what_events_name_leaves_out_what_is_on_its_way_gone_or_settled(le
     assert await named(ledger) == [1], "also while somebody works on it, who then has worked in vain"
     await ledger.write(sending.recover_stale, ledger.source, all_of_them=True)
     assert await named(ledger) == [0, 1]
-    await ledger.write(ingest.rewind, ledger.source, header(104))
+    await ledger.write(reorg.rewind, ledger.source, header(104))
     assert await named(ledger) == [0]
     (open_task,) = await ledger.in_state(State.UNKNOWN)
     await ledger.write(outcomes.answered, [(open_task, make_response(0, 104))], by_us=True)
@@ -227,9 +227,9 @@ async def test_an_answer_is_final_only_when_its_block_is(ledger: LedgerRig) -> N
     await ledger.record(make_task(1), answered=[response], upto=112)
     await ledger.write(outcomes.answered, [((await ledger.in_state(State.SEEN))[0], response)], by_us=False)
     assert await to_finalise(ledger) == []
-    await ledger.write(ingest.finalise, ledger.source, header(110))
+    await ledger.write(finality.finalise, ledger.source, header(110))
     assert await to_finalise(ledger) == [0]
-    await ledger.write(ingest.finalise, ledger.source, header(112))
+    await ledger.write(finality.finalise, ledger.source, header(112))
     assert await to_finalise(ledger) == [0, 1]
     assert await to_finalise(ledger, limit=1) == [0]
     open_tasks = await ledger.in_state(State.RESPONDED) + await ledger.in_state(State.RESPONDED_OTHER)
@@ -303,7 +303,7 @@ async def test_verbs_take_no_tasks_at_all(ledger: LedgerRig) -> None:
 
 async def test_a_held_task_carries_what_the_next_stage_needs(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(5), to=State.RESPONDED)
-    await ledger.write(ingest.finalise, ledger.source, header(110))
+    await ledger.write(finality.finalise, ledger.source, header(110))
     (open_task,) = await ledger.read(outcomes.to_finalise, ledger.source, ledger.clock.now_ms(), 10)
     response = make_response(5, 110)
     assert open_task.task == make_task(5)
@@ -353,7 +353,7 @@ async def test_event_that_arrives_during_a_question_about_another_is_kept(ledger
     assert [len(named.events) for named in named_tasks] == [2]
     await ledger.write(outcomes.nothing_new, named_tasks)
     assert await ledger.read(outcomes.to_look_again, ledger.source, 10) == []
-    await ledger.write(ingest.rewind, ledger.source, header(110))
+    await ledger.write(reorg.rewind, ledger.source, header(110))
     await ledger.record(answered=[make_response(0, 111, b"theirs")], upto=111)
     assert len(await ledger.read(outcomes.to_look_again, ledger.source, 10)) == 1, (
         "another event in place of a lost one"

@@ -9,7 +9,7 @@ from tests import single_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, LedgerRig, header, make_response, make_task
 from tests.kit.plans import PlanRecorder, grows
 from watcher.errors import FixUsage
-from watcher.ledger import ingest, outcomes, queries
+from watcher.ledger import outcomes, queries, reorg
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.queries import Counts, Place
 from watcher.ledger.source import note_event
@@ -26,7 +26,7 @@ async def with_every_end(ledger: LedgerRig) -> list[Task]:
     await ledger.bring(tasks[2], to=State.ACCEPTED)
     await ledger.bring(tasks[3], to=State.READY)
     await ledger.record(tasks[4], make_task(5, block=111), upto=111)
-    await ledger.write(ingest.rewind, ledger.source, header(110))
+    await ledger.write(reorg.rewind, ledger.source, header(110))
     return tasks
 
 
@@ -70,7 +70,7 @@ async def test_every_task_ever_known_at_an_index_is_told_the_canonical_one_first
         await ledger.read(queries.tasks_at, ledger.source, 0)
     for fork in range(3):
         await ledger.record(make_task(0, content=fork, fork=fork), fork=fork)
-        await ledger.write(ingest.rewind, ledger.source, header(100))
+        await ledger.write(reorg.rewind, ledger.source, header(100))
     await ledger.record(make_task(0, content=1, fork=3), fork=3)
     rows = await ledger.read(queries.tasks_at, ledger.source, 0)
     assert [(row.canonical, row.task_hash) for row in rows] == [
@@ -120,7 +120,7 @@ async def test_only_canonical_tasks_count_for_the_proof(ledger: LedgerRig) -> No
     await ledger.record(make_task(3, block=105), make_task(4), make_task(6), answered=[make_response(4, 106)])
     assert await ledger.read(queries.lowest, ledger.source) == Place(3, 105)
     assert len(await ledger.read(queries.known_indices, ledger.source, 0, 5)) == 2
-    await ledger.write(ingest.rewind, ledger.source, header(104))
+    await ledger.write(reorg.rewind, ledger.source, header(104))
     assert await ledger.read(queries.lowest, ledger.source) == Place(4, 101)
     assert len(await ledger.read(queries.known_indices, ledger.source, 0, 5)) == 1
     assert await ledger.read(queries.known_indices, ledger.source, 0, 5) == {4}
@@ -136,7 +136,7 @@ async def test_the_neighbours_of_an_index_are_those_the_contract_knows(ledger: L
     await ledger.record(make_task(4, content="forged"), make_task(6, content="forged"), upto=110)
     assert await ledger.read(queries.neighbours, ledger.source, 5) == (Place(2, 103), Place(2**64, 109))
     assert await ledger.read(queries.neighbours, ledger.source, 2) == (None, Place(2**64, 109))
-    await ledger.write(ingest.rewind, ledger.source, header(104))
+    await ledger.write(reorg.rewind, ledger.source, header(104))
     assert await ledger.read(queries.neighbours, ledger.source, 5) == (Place(2, 103), None)
 
 

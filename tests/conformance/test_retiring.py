@@ -3,7 +3,7 @@
 from sqlalchemy import insert
 
 from tests.conformance.rig import LedgerRig, digest, header, make_task
-from watcher.ledger import ingest, manual, outcomes, queries, retention
+from watcher.ledger import finality, manual, outcomes, queries, retention
 from watcher.ledger.retention import RETIRED, Age, Story
 from watcher.ledger.tables import journal
 from watcher.ledger.writer import Tx
@@ -15,7 +15,7 @@ ANY = Age(blocks=0)
 async def finish(ledger: LedgerRig, *indices: int, block: int = 101) -> None:
     """These tasks become final, at block 110."""
     await ledger.bring(*(make_task(index, block=block) for index in indices), to=State.RESPONDED)
-    await ledger.write(ingest.finalise, ledger.source, header(110))
+    await ledger.write(finality.finalise, ledger.source, header(110))
     open_tasks = await ledger.in_state(State.RESPONDED)
     await ledger.write(outcomes.final, open_tasks, header(110))
 
@@ -59,13 +59,13 @@ async def test_what_is_not_decided_in_a_final_block_is_never_old(ledger: LedgerR
 
 async def test_what_one_node_alone_calls_final_is_not_old(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.RESPONDED)
-    await ledger.write(ingest.finalise, ledger.source, header(110), firm=False)
+    await ledger.write(finality.finalise, ledger.source, header(110), firm=False)
     await ledger.write(outcomes.final, await ledger.in_state(State.RESPONDED), header(110))
     await ledger.bring(make_task(1), to=State.READY)
     await ledger.write(outcomes.expired, await ledger.in_state(State.READY))
     assert (await ledger.state(0), await ledger.state(1)) == (State.FINAL, State.EXPIRED)
     assert await old(ledger) == []
-    await ledger.write(ingest.finalise, ledger.source, header(111))
+    await ledger.write(finality.finalise, ledger.source, header(111))
     assert [story.task.task_index for story in await old(ledger)] == [0, 1]
 
 

@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import update
 
 from tests.conformance.rig import LEASE_MS, LedgerRig, header, make_response, make_task
-from watcher.ledger import claims, ingest, outcomes
+from watcher.ledger import claims, finality, ingest, outcomes
 from watcher.ledger.tables import sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.stage import Wakeups
@@ -71,7 +71,7 @@ async def test_moved_marks_wake_each_stage_that_has_work(ledger: LedgerRig, seed
     def moved(tx: Tx, *, final: bool) -> Moved:
         _scatter(tx, ledger.source, random)
         if final:
-            ingest.finalise(tx, ledger.source, header(105))
+            finality.finalise(tx, ledger.source, header(105))
         else:
             ingest.record(tx, ledger.source, [], [], header(111), 111)
         return Moved(tx.due, _findings(tx, ledger.source))
@@ -94,7 +94,7 @@ async def test_a_block_that_concerns_no_task_wakes_no_stage(ledger: LedgerRig) -
     def later(tx: Tx) -> set[State]:
         tx.conn.execute(update(tasks).values(due_block=120))
         ingest.record(tx, ledger.source, [], [], header(111), 111)
-        ingest.finalise(tx, ledger.source, header(109))
+        finality.finalise(tx, ledger.source, header(109))
         return tx.due
 
     assert await ledger.write(later) == set()

@@ -10,7 +10,7 @@ from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, DIGEST, LEASE_MS, LedgerRig, digest, header, make_task, sent
 from watcher.errors import IllegalMove, LostLease
 from watcher.ledger import claims as ledger_claims
-from watcher.ledger import ingest, outcomes, transitions
+from watcher.ledger import finality, outcomes, reorg, transitions
 from watcher.ledger import sending as ledger_sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Settlement
@@ -37,8 +37,8 @@ async def test_the_hooks_answer_is_kept_with_the_run_that_gave_it(ledger: Ledger
 
 async def test_an_answer_is_written_once_whatever_the_hook_says_after_a_reorg(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.COMPUTED)
-    await ledger.write(ingest.rewind, ledger.source, header(100))
-    await ledger.write(ingest.finalise, ledger.source, header(110, 1))
+    await ledger.write(reorg.rewind, ledger.source, header(100))
+    await ledger.write(finality.finalise, ledger.source, header(110, 1))
     await ledger.record(make_task(0, fork=2), upto=111, fork=2)
     await ledger.admit()
     claimed = await ledger.claim_one(State.READY)
@@ -54,8 +54,8 @@ async def test_an_answer_is_written_once_whatever_the_hook_says_after_a_reorg(le
 async def test_an_empty_answer_is_written_once_too(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.READY)
     await ledger.write(hook_results.keep_answer, await ledger.claim_one(State.READY), Response(b"", "hook 1", 1))
-    await ledger.write(ingest.rewind, ledger.source, header(100))
-    await ledger.write(ingest.finalise, ledger.source, header(110, 1))
+    await ledger.write(reorg.rewind, ledger.source, header(100))
+    await ledger.write(finality.finalise, ledger.source, header(110, 1))
     await ledger.record(make_task(0, fork=2), upto=111, fork=2)
     await ledger.admit()
     await ledger.write(hook_results.keep_answer, await ledger.claim_one(State.READY), Response(b"other", "hook 2", 1))

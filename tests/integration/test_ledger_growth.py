@@ -19,11 +19,13 @@ from watcher.ledger import (
     claims,
     coverage,
     ended,
+    finality,
     ingest,
     manual,
     marks,
     outcomes,
     queries,
+    reorg,
     rescan,
     restore,
     retention,
@@ -75,7 +77,7 @@ def rescan_blocks(tx: Tx, ledger: Filled) -> Any:
 
 def take_finality_back(tx: Tx, ledger: Filled) -> Any:
     tx.conn.execute(text("UPDATE sources SET firm_block = NULL"))
-    return ingest.rewind(tx, 1, above(ledger, ledger.head_block - ledger.final_block + 10))
+    return reorg.rewind(tx, 1, above(ledger, ledger.head_block - ledger.final_block + 10))
 
 
 def retain(tx: Tx, ledger: Filled) -> Any:
@@ -122,11 +124,11 @@ def page_of(state: State | None) -> Drive:
 
 DRIVES: dict[str, Drive] = {
     "record": record,
-    "rewind": lambda tx, ledger: ingest.rewind(tx, 1, above(ledger, 1)),
-    "rewind of ten blocks": lambda tx, ledger: ingest.rewind(tx, 1, above(ledger, 10)),
-    "unread": lambda tx, ledger: ingest.unread(tx, 1, above(ledger, 2), above(ledger, 2)),
+    "rewind": lambda tx, ledger: reorg.rewind(tx, 1, above(ledger, 1)),
+    "rewind of ten blocks": lambda tx, ledger: reorg.rewind(tx, 1, above(ledger, 10)),
+    "unread": lambda tx, ledger: reorg.unread(tx, 1, above(ledger, 2), above(ledger, 2)),
     "take finality back": take_finality_back,
-    "finalise": lambda tx, ledger: ingest.finalise(tx, 1, Header(ledger.final_block + 1, bytes(32), b"")),
+    "finalise": lambda tx, ledger: finality.finalise(tx, 1, Header(ledger.final_block + 1, bytes(32), b"")),
     "lower head": lambda tx, ledger: marks.lower_head(tx, 1, ledger.head_block - 1),
     "rescan": rescan_blocks,
     "request rescan": lambda tx, ledger: rescan.request_rescan(tx, 1, rescan.FINAL, ledger.final_block),

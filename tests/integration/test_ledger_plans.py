@@ -12,7 +12,7 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_response, make_task
 from tests.kit.clocks import SetClock
-from watcher.ledger import claims, ingest, outcomes, queries, schema, sending
+from watcher.ledger import claims, finality, ingest, outcomes, queries, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.ledger.replay import Selection, past_page
 from watcher.ledger.source import open_source
@@ -72,7 +72,7 @@ def claim(conn: Connection) -> list[OpenTask]:
 
 
 def finalise(conn: Connection) -> int:
-    ingest.finalise(Tx(conn, NOW_MS), 1, Header(99, bytes(32), b""))
+    finality.finalise(Tx(conn, NOW_MS), 1, Header(99, bytes(32), b""))
     return 0
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import LedgerRig, header, make_task, opened
 from tests.system.daemon_rig import running_rig
 from watcher.errors import FixConfiguration, FixUsage, TryLater
-from watcher.ledger import ingest, outcomes, queries, schema
+from watcher.ledger import finality, outcomes, queries, schema
 from watcher.ledger.backup import copy_named, copy_to
 from watcher.ledger.engine import integrity, open_engine, vacuum_sqlite
 from watcher.ledger.lock import sole_writer
@@ -48,7 +48,7 @@ def archive(tmp_path: Path) -> Path:
 
 async def finish(ledger: LedgerRig, count: int) -> None:
     await ledger.bring(*(make_task(index) for index in range(count)), to=State.RESPONDED)
-    await ledger.write(ingest.finalise, ledger.source, header(110))
+    await ledger.write(finality.finalise, ledger.source, header(110))
     await ledger.write(outcomes.final, await ledger.in_state(State.RESPONDED), header(110))
 
 

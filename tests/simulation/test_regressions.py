@@ -22,7 +22,7 @@ from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.daemon import startup
 from watcher.errors import RetryElsewhere, StaleNode, TryLater
-from watcher.ledger import ingest, outcomes, queries, schema, sending
+from watcher.ledger import finality, outcomes, queries, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
 from watcher.state import State
@@ -90,7 +90,7 @@ async def test_finality_may_move_between_two_questions_of_confirmation(tmp_path:
         async def ask(question: Any, *args: Any, **kwargs: Any) -> Any:
             rows = await real(question, *args, **kwargs)
             if question is queries.cursor and rows.final_hash is None:
-                await ledger.write(ingest.finalise, ledger.source, header(110))
+                await ledger.write(finality.finalise, ledger.source, header(110))
             return rows
 
         class Contract:
@@ -110,7 +110,7 @@ async def test_finality_may_move_between_two_questions_of_confirmation(tmp_path:
         confirm = Confirm(Source(nodes, contract, ledger.store, ledger.clock), 5.0)
         await confirm.step()
         assert await ledger.state(0) in (State.RESPONDED, State.FINAL)
-        await ledger.write(ingest.finalise, ledger.source, header(110))
+        await ledger.write(finality.finalise, ledger.source, header(110))
         await confirm.step()
         assert await ledger.state(0) is State.FINAL
         assert ("responded", "unknown") not in await ledger.transitions(0)
@@ -124,7 +124,7 @@ async def test_a_node_that_lacks_the_final_block_is_no_reason_to_halt(tmp_path: 
     engine = open_engine(url)
     async with opened(url, engine) as ledger:
         await ledger.record(upto=105)
-        await ledger.write(ingest.finalise, ledger.source, header(104))
+        await ledger.write(finality.finalise, ledger.source, header(104))
         await ledger.record(upto=110)
 
         class Nodes:

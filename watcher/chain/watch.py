@@ -20,7 +20,7 @@ from watcher.chain.source import Source
 from watcher.chain.span import Span
 from watcher.chain.task_lines import SeenLines
 from watcher.errors import Halt, NarrowRange, RetryElsewhere, StaleNode
-from watcher.ledger import ingest, marks, queries
+from watcher.ledger import finality, ingest, marks, queries, reorg
 from watcher.ledger.history import history
 from watcher.ledger.source import Cursor, note_event
 from watcher.task import Header, Responded, Task
@@ -220,13 +220,13 @@ class Watch:
                     if here is None or here.hash != cursor.hash:
                         return  # the final block is on a fork that was not read; the next step goes back to its start
                     block = min(block, here, key=lambda header: header.number)
-                await self._ledger.write(ingest.finalise, self._ledger.source_id, block, firm=final.firm)
+                await self._ledger.write(finality.finalise, self._ledger.source_id, block, firm=final.firm)
         self._finality_seen_at = head.number
 
     async def _rewind(self, cursor: Cursor, head: Header) -> None:
         """Go back to the newest block that the ledger and the chain that ends in `head` share."""
         shared = await self._shared(cursor, head)
-        lost = await self._ledger.write(ingest.rewind, self._ledger.source_id, shared)
+        lost = await self._ledger.write(reorg.rewind, self._ledger.source_id, shared)
         self._finality_seen_at = -1
         logger.warning(
             "chain.reorg: the chain changed; the blocks above the shared block are read again",
@@ -243,7 +243,7 @@ class Watch:
         if not await self._nodes.unreached.disproves(block, head):
             return False
         shared = await self._shared(cursor, head)
-        lost = await self._ledger.write(ingest.unread, self._ledger.source_id, shared, head)
+        lost = await self._ledger.write(reorg.unread, self._ledger.source_id, shared, head)
         self._nodes.unreached.left()
         self._finality_seen_at = -1
         logger.warning(

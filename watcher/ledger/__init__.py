@@ -8,8 +8,8 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 |---|---|---|---|
 | `source` | `open_source` | `open_ledger` | at the start |
 | `ingest` | `record` | watch | blocks are read: tasks, responses and cursor, in one commit |
-| | `rewind`, `unread` | watch | read blocks are not on the chain any more, or never were |
-| | `finalise` | watch | a block is final |
+| `reorg` | `rewind`, `unread` | watch | read blocks are not on the chain any more, or never were |
+| `finality` | `finalise` | watch | a block is final |
 | `wakes` | `wake_due` | `record`, `finalise` | head or final block moves: which stages have due tasks |
 | `marks` | `lower_head` | watch | no node shows the known head any more |
 | `rescan` | `record_rescan` | recheck | blocks are read again, once confirmed and once final |

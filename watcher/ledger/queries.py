@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, or_, select
 from sqlalchemy.engine import Row
 
 from watcher.errors import FixUsage
@@ -18,6 +18,14 @@ from watcher.task import Header, OpenTask
 # A quarantined log must not take the place of the contract's task with its index.
 _REAL = tasks.c.state != State.QUARANTINED
 _PAGE = 1000  # tasks read at once by a listing
+# Built once: building a statement costs more than running it.
+_SOURCE = select(sources).where(sources.c.id == bindparam("source"))
+_NEXT_DUE = select(func.min(tasks.c.due_at_ms)).where(
+    tasks.c.source_id == bindparam("source"),
+    tasks.c.state.in_(bindparam("states", expanding=True)),
+    OPEN,
+    tasks.c.due_at_ms > bindparam("now_ms"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +101,7 @@ def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning
 
 def cursor(conn: Connection, source_id: int) -> Cursor:
     """Return the cursor and the marks."""
-    return cursor_of(conn.execute(select(sources).where(sources.c.id == source_id)).one())
+    return cursor_of(conn.execute(_SOURCE, {"source": source_id}).one())
 
 
 def list_tasks(conn: Connection, source_id: int, state: State | None = None) -> Iterator[Row[Any]]:
@@ -259,11 +267,7 @@ def canonical_from(conn: Connection, source_id: int, first: int, limit: int) -> 
 
 def rest_s(conn: Connection, source_id: int, states: Sequence[State], now_ms: int, at_most_s: float) -> float:
     """Return the seconds until the next task of these states is due, `at_most_s` at most."""
-    next_ms = conn.execute(
-        select(func.min(tasks.c.due_at_ms)).where(
-            tasks.c.source_id == source_id, tasks.c.state.in_(states), OPEN, tasks.c.due_at_ms > now_ms
-        )
-    ).scalar()
+    next_ms = conn.execute(_NEXT_DUE, {"source": source_id, "states": states, "now_ms": now_ms}).scalar()
     return at_most_s if next_ms is None else min(at_most_s, (next_ms - now_ms) / 1000)
 
 
