@@ -151,7 +151,7 @@ class Daemon:
         def in_danger(window_blocks: int | None) -> int:
             return danger_blocks(settings.alerts.deadline_blocks, window_blocks, confirmations)
 
-        await monitor.opened(ledger, in_danger(start.window_blocks))
+        await stack.enter_async_context(health.recording(ledger, in_danger(start.window_blocks)))
         await self._recover(ledger)
         source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
         run_hook = None if self._pool is None else self._pool.run

@@ -25,7 +25,9 @@ from watcher.health.readings import (
     SERVICES,
     Limits,
 )
+from watcher.health.recorder import PeriodRecorder
 from watcher.health.surroundings import Surroundings
+from watcher.ledger.store import Ledger
 from watcher.settings.model import Alerts, Chain, Hook, Http
 from watcher.settings.operator import Operator
 from watcher.text import Redactor
@@ -94,6 +96,7 @@ class HealthService:
         self.metrics = Metrics(plan.avs_name, services)
         self.observer = Observer(clock, self.metrics, redactor)
         self._monitor: Monitor | None = None
+        self._recorder: PeriodRecorder | None = None
 
     @asynccontextmanager
     async def running(self, nodes: NodePool) -> AsyncIterator[Monitor]:
@@ -107,7 +110,11 @@ class HealthService:
             self._surroundings,
             observing=self._plan.observing,
         )
-        tasks = [asyncio.create_task(monitor.run(), name="monitor")]
+        self._recorder = PeriodRecorder(monitor, nodes, self._clock)
+        tasks = [
+            asyncio.create_task(monitor.run(), name="monitor"),
+            asyncio.create_task(self._recorder.run(), name="periods"),
+        ]
         if self._plan.address is not None:
             web = Web(
                 self._plan.address, monitor, self.metrics.registry, self._clock, self._next_probe_s, self._plan.contract
@@ -121,6 +128,26 @@ class HealthService:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    @asynccontextmanager
+    async def recording(self, ledger: Ledger, danger_blocks: int) -> AsyncIterator[None]:
+        """Measure the ledger, and record in it when conditions held, inside this block; call it within `running`.
+
+        Args:
+            ledger: the ledger, open while no stage runs yet.
+            danger_blocks: as in Limits.
+
+        Raises:
+            TryLater: the ledger cannot be read.
+        """
+        assert self._monitor is not None, "running comes first"
+        assert self._recorder is not None, "running comes first"
+        await self._monitor.opened(ledger, danger_blocks)
+        self._recorder.opened(ledger)
+        try:
+            yield
+        finally:
+            await self._recorder.close()
 
     def _next_probe_s(self) -> float | None:
         around = self._surroundings

@@ -257,6 +257,19 @@ events = Table(
     Index("ix_events_kind", "kind", "source_id"),
 )
 
+# From `began_at_ms` to `last_at_ms` a daemon ran (key "running"), or a condition or a failure of one node lasted.
+periods = Table(
+    "periods",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("source_id", ForeignKey("sources.id"), nullable=False),
+    Column("key", BoundedText(128), nullable=False),
+    Column("began_at_ms", BigInteger, nullable=False),
+    Column("last_at_ms", BigInteger, nullable=False),
+    Column("words", BoundedText(WORDS_LIMIT), nullable=False),
+    Index("ix_periods_last_at_ms", "last_at_ms", "source_id"),
+)
+
 # The number of tasks in each end state, kept by the transactions that change it (`ended`).
 ended_counts = Table(
     "ended_counts",
