@@ -15,11 +15,11 @@ from watcher.ledger.replay import PastTask
 from watcher.report.payload import Decoder, Payload
 from watcher.state import State
 from watcher.task import Later, Response, Skip, Task
-from watcher.text import clean
+from watcher.text import clean, to_hex
 
 # Kept for the report; all differences count.
 KEPT_LIMIT = 1000
-# The longest answer that is kept with a difference, in bytes.
+# The longest answer and message that are kept with a difference, in bytes.
 _ANSWER_LIMIT_BYTES = 4096
 _PERCENTILES = (50, 90, 99)
 
@@ -41,7 +41,8 @@ class Result(StrEnum):
 class Replayed:
     """One replayed task. `counts` says whether the result is a difference: it fails the replay.
 
-    `first_byte` is the first byte in which the answers differ. Durations are milliseconds.
+    `message` is what the task asks, as 0x hex, None for a long one. `first_byte` is the first byte in which the answers
+    differ. Durations are milliseconds.
     """
 
     task_index: int
@@ -56,6 +57,7 @@ class Replayed:
     reason: str
     duration_ms: int | None
     recorded_ms: int | None
+    message: str | None = None
 
 
 @dataclass(slots=True)
@@ -213,6 +215,7 @@ def compare(past: PastTask, result: Response | Skip | Later | AttemptFailed, dec
         reason=_reason(result),
         duration_ms=result.duration_ms if isinstance(result, Response) else None,
         recorded_ms=past.recorded_ms,
+        message=to_hex(past.task.message) if len(past.task.message) <= _ANSWER_LIMIT_BYTES else None,
     )
 
 

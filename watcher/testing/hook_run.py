@@ -1,63 +1,16 @@
-"""Help for the tests of hooks: make a task, run the hook on it, get the answer as the daemon would take it.
-
-    from watcher.testing import make_task, run_hook
-
-    def test_squares() -> None:
-        assert run_hook(respond, make_task((3).to_bytes(32, "big"))) == (9).to_bytes(32, "big")
-
-Imports the hook package and nothing heavier.
-"""
+"""One run of a hook, checked by the daemon's rules."""
 
 import asyncio
-import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from watcher.hook.load import fit
 from watcher.hook.pool import PoolPlan
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES, Answer, checked_result
 from watcher.hook.runner import open_runner
 from watcher.hook.worker import Caller
-from watcher.task import Response, Sighting, Task
-
-__all__ = ["make_task", "run_hook"]
-
-
-def make_task(
-    message: bytes = b"",
-    *,
-    task_index: int = 0,
-    chain_id: int = 31337,
-    task_manager: bytes = b"\x11" * 20,
-    task_hash: bytes | None = None,
-    created_block: int = 100,
-    quorum_numbers: bytes = b"\x00",
-    quorum_threshold: int = 66,
-    deadline_block: int | None = 130,
-    seen_at: Sighting | None = None,
-    fields: Mapping[str, Any] | None = None,
-) -> Task:
-    """Return a task with plausible values for the arguments left out.
-
-    The default `task_hash` is 32 bytes that depend on the index and the message; a real one is the keccak of the
-    contract's struct, which a hook has no need to compute. `fields` are the values of the event by name.
-    """
-    content = task_index.to_bytes(32, "big") + message
-    return Task(
-        chain_id=chain_id,
-        task_manager=task_manager,
-        task_index=task_index,
-        task_hash=_stand_in(b"task" + content) if task_hash is None else task_hash,
-        created_block=created_block,
-        message=message,
-        quorum_numbers=quorum_numbers,
-        quorum_threshold=quorum_threshold,
-        deadline_block=deadline_block,
-        seen_at=seen_at or Sighting(created_block, _stand_in(b"block" + content), _stand_in(b"tx" + content), 0),
-        fields=fields or {},
-    )
+from watcher.task import Response, Task
 
 
 def run_hook(
@@ -96,7 +49,3 @@ async def _run_target(target: str, app_dir: Path, plan: PoolPlan, task: Task) ->
     async with open_runner(target, plan, app_dir=app_dir) as runner:
         verdict = await runner.run(task)
     return verdict.resp_message if isinstance(verdict, Response) else verdict
-
-
-def _stand_in(content: bytes) -> bytes:
-    return hashlib.sha256(content).digest()

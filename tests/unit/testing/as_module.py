@@ -1,0 +1,7 @@
+"""A hook beside its test."""
+
+from watcher import Task
+
+
+def respond(task: Task) -> bytes:
+    return task.message
