@@ -20,18 +20,22 @@ from docs.generate import pages
 from watcher import errors
 from watcher.cli import check
 from watcher.cli.main import app
+from watcher.cli.trial import Trial
 from watcher.doctor.finding import Finding
 from watcher.health.http import readyz_fields
 from watcher.health.metrics import Metrics
 from watcher.health.verdict import Condition, Health, Service, Status
+from watcher.hook.footprint import Footprint
 from watcher.ledger.tables import metadata
 from watcher.report.listing import story_fields, task_fields
-from watcher.report.payload import Payload
+from watcher.report.payload import Decoder, Payload, payload
 from watcher.report.prove import Proof
 from watcher.report.replay import Replayed, Summary
 from watcher.report.story import AttemptLine, ChainAnswer, Step, Story
 from watcher.settings.problems import FIELDS
 from watcher.state import State
+from watcher.task import Response
+from watcher.testing import make_task
 
 FILE = Path(__file__).with_suffix(".json")
 Description = Mapping[str, Any]
@@ -104,6 +108,8 @@ def _json() -> dict[str, Any]:
         },
         "replay": _fields(Summary("", "", "").as_json()),
         "replay: cases": {field.name: str(field.type) for field in fields(Replayed)},
+        "hook try": _fields(_tried()),
+        "hook try: memory": _fields(_tried()["memory"]),
         "/readyz": _fields(ready),
         "/readyz: services": _fields(ready["services"]["store"]),
         "/readyz: troubles": _fields(ready["troubles"][0]),
@@ -114,6 +120,12 @@ def _checked() -> Any:
     with redirect_stdout(io.StringIO()) as out:
         check._print([Finding("node", "head", "ok", "at block 1")])
     return json.loads(out.getvalue())
+
+
+def _tried() -> dict[str, Any]:
+    memory = Footprint(0, 0)
+    trial = Trial("", make_task(b""), Response(b"", "", 0), loaded=memory, ended=memory)
+    return trial.as_json(payload(b""), Decoder())
 
 
 def _fields(document: Mapping[str, Any]) -> dict[str, str]:

@@ -8,9 +8,13 @@ from collections.abc import Sequence
 
 
 class WatcherError(Exception):
-    """Root of all errors raised on purpose. `exit_code` follows sysexits.h."""
+    """Root of all errors raised on purpose. `exit_code` follows sysexits.h.
+
+    `traceback` is the traceback of the hook's own code, of several safe lines; "": none, or nobody asked for it.
+    """
 
     exit_code = 70
+    traceback = ""
 
 
 class FixUsage(WatcherError):

@@ -68,7 +68,7 @@ async def command(*arguments: str) -> Done:
     code = await asyncio.to_thread(run, arguments)
     assert _capture is not None
     captured = _capture.readouterr()
-    assert "Traceback" not in captured.out + captured.err
+    assert "Traceback" not in (captured.err if arguments[:2] == ("hook", "try") else captured.out + captured.err)
     return Done(code, captured.out, captured.err)
 
 
@@ -355,6 +355,26 @@ async def test_prove_json_has_every_promised_field_of_the_promised_type(populate
     assert re.search(r"proven\s+│\s+yes", printed.out)
 
 
+MINE = """
+kept = []
+
+def echo(task):
+    kept.append(bytearray(b"1" * (20 << 20)))
+    return task.message
+
+def wrong(task):
+    def inner():
+        return {}[3]
+    try:
+        inner()
+    except KeyError as error:
+        raise ValueError("no\x1b[31m") from error
+
+def text(task):
+    return "x"
+"""
+
+
 # -- the hook ----------------------------------------------------------------------------------------------------------
 
 
@@ -377,17 +397,49 @@ async def test_hook_try_says_what_the_hook_says_and_records_nothing(populated: P
         assert done.code == code, done.err
         assert expected.items() <= done.json.items()
         assert "asked for" in done.err  # what the hook prints is log, not data
-        assert done.json.get("hook_version", "fates:respond@").startswith("fates:respond@")
+        assert done.json["hook_version"].startswith("fates:respond@")
+        assert done.json["run_ms"] > 0 and done.json["memory"]["peak_bytes"] >= done.json["memory"]["loaded_bytes"] > 0
+        assert any("asked for" in line for line in done.json["output"])
+        assert ("fates.py" in done.json["traceback"]) == (code == 1)
     people = await populated("hook", "try", str(ALSO_FINAL))
     assert re.search(r"verdict +answer\n +response +0x0+4\n", people.out)
+    from_chain = await populated("hook", "try", "--json", "--chain", str(ALSO_FINAL))
+    assert from_chain.json["response"] == answer["response"] and from_chain.json["task_index"] == ALSO_FINAL
+    (tmp_path / "all.json").write_text(json.dumps(tasks))
+    chosen = await populated("hook", "try", "fates:respond", str(SKIPPED), "--file", str(tmp_path / "all.json"))
+    assert (chosen.code, chosen.out.split()[:2]) == (0, ["verdict", "skip"])
     assert populated.rig.query(count) == before
     assert len(populated.rig.received()) == requests
+
+
+async def test_hook_try_needs_a_target_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    typed = await command("hook", "try", "mine:echo", "--abi", "(uint256,address)", "21", "0x" + "22" * 20, "--json")
+    assert (typed.code, typed.json["response"][-40:], typed.json["answer"]["size_bytes"]) == (0, "22" * 20, 64)
+    assert typed.json["message"]["value"] == [21, "0x" + "22" * 20]
+    assert typed.json["memory"]["growth_bytes"] > 16 << 20
+    for target, code, reason, trace in (
+        ("mine:wrong", 1, "ValueError: no\\x1b", ["KeyError: 3", "ValueError: no\\x1b", "in inner"]),
+        ("mine:text", 1, "the hook returned str", []),
+        ("broken:respond", 78, "No module named 'nowhere'", ["import nowhere"]),
+    ):
+        (tmp_path / "broken.py").write_text("import nowhere\n")
+        done = await command("hook", "try", target, "--message", "0x15")
+        assert done.code == code and reason in done.out
+        assert all(part in done.out for part in trace) and "watcher/hook" not in done.out and "\x1b" not in done.out
+    missing = await command("hook", "try", "--message", "0x15")
+    assert (missing.code, missing.out) == (78, "") and "name a TARGET" in missing.err
+    short = await command("hook", "try", "mine:echo", "--abi", "(uint8,bool)", "3")
+    assert (short.code, short.out) == (64, "")
 
 
 @pytest.mark.parametrize(
     "arguments",
     [
-        [], ["0x1", "--message", "0x00"], [str(NOWHERE)], [str(2**64)], ["--message", "00"], ["--message", "0x0"],
+        [], ["0x1", "--message", "0x00"], ["--chain"], ["1", "2"], ["--abi", "(uint8)", "300"], ["--abi", "foo", "1"],
+        ["1", "--chain", "--file", "/nowhere"], ["fates:respond", "x:y", "1"], ["--chain", str(NOWHERE)],
+        [str(NOWHERE)], [str(2**64)], ["--message", "00"], ["--message", "0x0"],
         ["--message", "0xzz"], ["--message", ""], ["--file", "/nowhere"], ["--file", "/"],
     ],
     ids=" ".join,

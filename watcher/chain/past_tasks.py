@@ -77,6 +77,18 @@ class PastTasks:
         for task in waiting.values():
             yield _unanswered(task)
 
+    async def find(self, index: int, first: int, head: Header) -> Task | None:
+        """Return the newest task with this index from block `first` up to the head; None where there is none.
+
+        The logs are searched by the index where it is a topic, else all are read.
+        """
+        if self._contract.convention.index_topic(index) is None:
+            tasks = [past.task async for past in self.read(first, head.number, head) if past.task.task_index == index]
+            return max(tasks, key=lambda task: task.seen_at.block_number, default=None)
+        reader = LogReader(self._contract, self._chain_id, await self._contract.response_window(head))
+        tasks, _, _ = reader.decode(await self._contract.find_created(index, first, head.number))
+        return tasks[-1] if tasks else None
+
     async def _page(self, low: int, high: int, head: Header) -> LogPage:
         retries = iter(_RETRY_AFTER_S)
         while True:

@@ -71,18 +71,25 @@ def load(config: Path, *, reading_only: bool = False, overrides: Mapping[str, An
     return _load(config, {**(_READING_ONLY if reading_only else {}), **overrides} or None)
 
 
-def load_hook(config: Path) -> Settings:
+def load_hook(config: Path, target: str | None = None) -> Settings:
     """Load the settings for a command that needs the hook alone, so that chain and contract may be missing.
 
-    Raises FixConfiguration with every problem of the other settings.
+    Args:
+        config: the configuration file; the default one need not exist where there is a target.
+        target: the hook; None: the one of the settings.
+
+    Raises:
+        FixConfiguration: with every problem of the other settings.
     """
+    own = {} if target is None else {"hook.target": target}
+    file = None if own and config == DEFAULT_CONFIG and not config.exists() else config
     try:
-        return _load(config, _READING_ONLY)
+        return _load(file, {**_READING_ONLY, **own})
     except FixConfiguration:
-        return _load(config, _NO_CHAIN)
+        return _load(file, {**_NO_CHAIN, **own})
 
 
-def _load(config: Path, overrides: Mapping[str, Any] | None) -> Settings:
+def _load(config: Path | None, overrides: Mapping[str, Any] | None) -> Settings:
     log.set_up(level=os.environ.get("WATCHER_LOG", "info"))
     log.report_crashes()
     settings = settings_load.load(config, overrides, warn=_warn)

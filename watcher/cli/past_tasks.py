@@ -12,6 +12,7 @@ from watcher.clock import SystemClock
 from watcher.ledger.replay import PastTask, Selection, past_count, past_page
 from watcher.ledger.store import Reader
 from watcher.settings.model import Settings
+from watcher.task import Task
 
 if TYPE_CHECKING:
     from watcher.chain.contract import TaskManager
@@ -64,6 +65,27 @@ async def opened_tasks(
             yield tasks if plan.limit is None else _limited(tasks, plan.limit), contract, total
         finally:
             await nodes.close()
+
+
+async def find_on_chain(settings: Settings, index: int) -> Task | None:
+    """Return the newest task with this index in the contract's logs; None where they show none.
+
+    Raises RetryElsewhere where no node gives a usable reply.
+    """
+    from watcher.chain.numbering import settle
+    from watcher.chain.past_tasks import PastTasks
+    from watcher.daemon import parts
+
+    clock, chain = SystemClock(), settings.chain
+    nodes = parts.node_pool(chain, clock)
+    contract = parts.task_manager(settings.task_manager, nodes, chain.max_span_blocks, answers=False)
+    try:
+        await settle(nodes, clock, chain.contract_blocks)
+        start_block = settings.task_manager.start_block
+        reading = PastTasks(contract, nodes, clock, chain.chain_id, chain.max_span_blocks)
+        return await reading.find(index, 0 if isinstance(start_block, str) else start_block, await nodes.head())
+    finally:
+        await nodes.close()
 
 
 async def _from_ledger(reader: Reader, source_id: int, selection: Selection) -> AsyncIterator[PastTask]:

@@ -16,6 +16,7 @@ from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.prefetch import Pushed
 from watcher.clock import Clock
+from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.hook.syscalls import keep_memory_private
@@ -98,7 +99,13 @@ def subscriptions(
 
 
 def hook_runner(
-    hook: model.Hook, hidden: tuple[str, ...], *, workers: int | None = None, timeout_s: float | None = None
+    hook: model.Hook,
+    hidden: tuple[str, ...],
+    *,
+    workers: int | None = None,
+    timeout_s: float | None = None,
+    log: Log | None = None,
+    tracebacks: bool = False,
 ) -> Runner:
     """Return the runner of the hook, after making this process's memory and environment private.
 
@@ -107,6 +114,8 @@ def hook_runner(
         hidden: the paths a worker cannot read, as `hidden_paths` returns them.
         workers: the number of processes; None: hook.workers.
         timeout_s: the limit of one run; None: hook.timeout_s.
+        log: gets the lines that the hook prints; None: the log.
+        tracebacks: failures carry the traceback of the hook's code.
 
     Raises:
         FixConfiguration: no transport runs this form of hook.target.
@@ -121,11 +130,13 @@ def hook_runner(
         hidden=hidden,
         tasks_per_worker=hook.tasks_per_worker,
         answer_limit_bytes=hook.answer_limit_bytes,
+        tracebacks=tracebacks,
     )
-    return open_runner(hook.target, plan, app_dir=hook.app_dir, log=_log_output)
+    return open_runner(hook.target, plan, app_dir=hook.app_dir, log=log or log_output)
 
 
-def _log_output(task: Task | None, line: str) -> None:
+def log_output(task: Task | None, line: str) -> None:
+    """Log a line that the hook printed, with the task that it ran on."""
     (logger if task is None else logger.bind(task=task.task_index)).info("hook.output: the hook printed", line=line)
 
 

@@ -10,15 +10,17 @@ from dataclasses import fields as fields_of
 from itertools import islice
 from typing import Any
 
-from watcher.errors import AttemptFailed
+from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.hook import wire
 from watcher.hook.protocol import Answer, checked_result
 from watcher.task import Later, Sighting, Skip, Task
-from watcher.text import clean
+from watcher.text import LINE_LIMIT, clean
 
 # The room beside the answer: keys, reasons, the text of a failure, the names of source files.
 _ROOM_BYTES = 1 << 20
 
+# The end of a longer traceback, which names the error, is kept.
+TRACEBACK_LIMIT_CHARS = 65_536
 _FILES_LIMIT = 2_000
 _PATH_LIMIT_CHARS = 4096
 
@@ -27,7 +29,8 @@ _PATH_LIMIT_CHARS = 4096
 class LoadRequest:
     """The daemon's first message to a worker: the hook to load, and the limits of its process.
 
-    `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0: no limit.
+    `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0: no limit. `tracebacks`: a failure comes
+    with its traceback.
     """
 
     target: str
@@ -36,6 +39,7 @@ class LoadRequest:
     landlock: str = "auto"
     hidden: tuple[str, ...] = ()
     memory_mb: int = 0
+    tracebacks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +56,21 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class NotLoaded:
-    """A hook that cannot be loaded. `may_pass`: the system failed and not the code, so a retry may succeed."""
+    """A hook that cannot be loaded. `may_pass`: the system failed and not the code, so a retry may succeed.
+
+    `traceback` as in `watcher.errors.WatcherError`.
+    """
 
     reason: str
     may_pass: bool = False
+    traceback: str = ""
+
+    @property
+    def error(self) -> FixConfiguration | TryLater:
+        """Return the error to raise."""
+        error = (TryLater if self.may_pass else FixConfiguration)(self.reason)
+        error.traceback = self.traceback
+        return error
 
 
 def message_limit_bytes(answer_limit_bytes: int) -> int:
@@ -73,14 +88,15 @@ def read_load(fields: wire.Fields) -> LoadRequest:
 
 def write_start(start: Ready | NotLoaded) -> wire.Fields:
     if isinstance(start, NotLoaded):
-        return {"not_loaded": start.reason, "may_pass": start.may_pass}
+        return {"not_loaded": start.reason, "may_pass": start.may_pass, **_write_traceback(start.traceback)}
     return {"version": start.version, "exposed": start.exposed, **write_files(start.files)}
 
 
 def read_start(fields: wire.Fields) -> Ready | NotLoaded:
     if "not_loaded" in fields:
         # A problem may list names and places, so it gets more room than a reason.
-        return NotLoaded(clean(wire.text(fields, "not_loaded"), 2000), fields.get("may_pass") is True)
+        reason = clean(wire.text(fields, "not_loaded"), 2000)
+        return NotLoaded(reason, fields.get("may_pass") is True, _read_traceback(fields))
     return Ready(clean(wire.text(fields, "version"), 300), read_files(fields), clean(wire.text(fields, "exposed")))
 
 
@@ -184,9 +200,19 @@ def write_answer(run: int, answer: Answer) -> wire.Fields:
     return {"run": run, "answer": answer.hex()}
 
 
-def write_failure(run: int, reason: str, *, is_last: bool = False) -> wire.Fields:
+def write_failure(run: int, reason: str, *, is_last: bool = False, traceback: str = "") -> wire.Fields:
     """Return the reply of a run that failed. `is_last`: the worker takes no further task."""
-    return {"run": run, "failed": reason, **({"last": True} if is_last else {})}
+    return {"run": run, "failed": reason, **({"last": True} if is_last else {}), **_write_traceback(traceback)}
+
+
+def _write_traceback(traceback: str) -> wire.Fields:
+    return {"traceback": traceback[-TRACEBACK_LIMIT_CHARS:]} if traceback else {}
+
+
+def _read_traceback(fields: wire.Fields) -> str:
+    """Return the traceback in a message, each of its lines safe to print; "" without one."""
+    traceback = wire.text(fields, "traceback") if "traceback" in fields else ""
+    return "\n".join(clean(line, LINE_LIMIT) for line in traceback[-TRACEBACK_LIMIT_CHARS:].split("\n"))
 
 
 def write_not_begun(run: int) -> wire.Fields:
@@ -245,7 +271,9 @@ def read_answer(fields: wire.Fields, limit_bytes: int) -> Answer:
         BrokenMessage: it is no reply to a run.
     """
     if "failed" in fields:
-        raise AttemptFailed(clean(wire.text(fields, "failed"), 1200))
+        failure = AttemptFailed(clean(wire.text(fields, "failed"), 1200))
+        failure.traceback = _read_traceback(fields)
+        raise failure
     if "skip" in fields:
         return checked_result(Skip(wire.text(fields, "skip")))
     if "later" in fields:

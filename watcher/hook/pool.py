@@ -45,6 +45,7 @@ class PoolPlan:
         landlock: the mode of `watcher.hook.sandbox`.
         hidden: the paths that the sandbox closes to the hook.
         memory_mb: the limit of each process of a worker in MiB; 0: none.
+        tracebacks: a failure carries the traceback of the hook's code, for a person who tries it.
     """
 
     workers: int = 2
@@ -55,6 +56,7 @@ class PoolPlan:
     landlock: str = sandbox.AUTO
     hidden: tuple[str, ...] = ()
     memory_mb: int = 0
+    tracebacks: bool = False
 
 
 class WorkerPool:
@@ -81,6 +83,7 @@ class WorkerPool:
             self._plan.landlock,
             self._plan.hidden,
             self._plan.memory_mb,
+            self._plan.tracebacks,
         )
         self._log: Log = log or (lambda _task, _line: None)
         self._slots = Slots(self._plan.workers, self._put_idle, self._dispatch)
@@ -98,6 +101,11 @@ class WorkerPool:
     def alive(self) -> int:
         """Return the number of workers, idle or running."""
         return len(self._slots.workers)
+
+    @property
+    def supervisors(self) -> list[int]:
+        """Return the process id of each worker's supervisor."""
+        return [worker.pid for worker in self._slots.workers]
 
     @property
     def version(self) -> str:

@@ -135,7 +135,7 @@ class WorkerProcess:
         finally:
             await self.end()
         if isinstance(reply, messages.NotLoaded):
-            raise TryLater(reply.reason) if reply.may_pass else FixConfiguration(reply.reason)
+            raise reply.error
         return reply
 
     async def exit_reason(self) -> str:

@@ -130,6 +130,13 @@ def texts(fields: Fields, key: str) -> tuple[str, ...]:
     return tuple(values)
 
 
+def flag(fields: Fields, key: str) -> bool:
+    value = fields.get(key)
+    if not isinstance(value, bool):
+        raise BrokenMessage(f"{key} is not true or false")
+    return value
+
+
 def integer_or_none(fields: Fields, key: str) -> int | None:
     return None if fields.get(key) is None else integer(fields, key)
 
@@ -140,5 +147,6 @@ READERS: Mapping[object, Callable[[Fields, str], object]] = {
     int | None: integer_or_none,
     bytes: byte_string,
     str: text,
+    bool: flag,
     tuple[str, ...]: texts,
 }

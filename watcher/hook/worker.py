@@ -137,7 +137,9 @@ def _serve(channel: Channel) -> None:
         hook = _load(request)
     except (FixConfiguration, TryLater) as error:
         hint = memory.hint(request.memory_mb) if "MemoryError" in str(error) else ""
-        channel.send(messages.write_start(messages.NotLoaded(f"{error}{hint}", may_pass=isinstance(error, TryLater))))
+        traceback = _traceback(error.__context__, request)
+        refusal = messages.NotLoaded(f"{error}{hint}", isinstance(error, TryLater), traceback)
+        channel.send(messages.write_start(refusal))
         return
     channel.send(messages.write_start(messages.Ready(hook.version, hook.new_files(), exposed)))
     with Caller(hook) as call:
@@ -173,7 +175,17 @@ def _run(call: Caller, run: int, task: Task, request: messages.LoadRequest) -> w
         hint = sandbox.explain(error, request.hidden) + memory.explain(error, request.memory_mb)
         # The hook may keep the objects that filled the memory.
         is_full = request.memory_mb > 0 and isinstance(error, MemoryError)
-        return messages.write_failure(run, f"the hook raised {describe(error, request.app_dir)}{hint}", is_last=is_full)
+        reason = f"the hook raised {describe(error, request.app_dir)}{hint}"
+        return messages.write_failure(run, reason, is_last=is_full, traceback=_traceback(error, request))
+
+
+def _traceback(error: BaseException | None, request: messages.LoadRequest) -> str:
+    """Return the traceback of an error of the author's code; "" where nobody asked for it."""
+    if error is None or not request.tracebacks:
+        return ""
+    from watcher.hook.tracebacks import own_traceback  # late: the daemon's workers never need it
+
+    return own_traceback(error)
 
 
 def _die_with_daemon(parent_fd: int) -> None:
