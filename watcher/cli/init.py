@@ -1,5 +1,6 @@
-"""`watcher init`: a commented configuration and, with --hook, a hook to start from."""
+"""`watcher init`: a commented configuration; with --hook a hook to start from, with --template a whole project."""
 
+import shlex
 from pathlib import Path
 from typing import Annotated
 
@@ -7,7 +8,8 @@ import typer
 
 from watcher.cli.options import DEFAULT_CONFIG, Config
 from watcher.errors import FixUsage
-from watcher.text import hide_urls
+from watcher.project.template import Language, write_project
+from watcher.text import escape, hide_urls
 
 HOOK_FILE = "hook.py"
 HOOK_FUNCTION = "respond"
@@ -49,8 +51,22 @@ def init(
     config: Config = DEFAULT_CONFIG,
     hook: Annotated[bool, typer.Option("--hook", help="Write a hook too, or use your own.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Overwrite an existing configuration; never a hook.")] = False,
+    template: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write a project into this folder: hook, tests, settings, CI, README."),
+    ] = None,
+    language: Annotated[
+        Language | None, typer.Option(help="The language of the project's hook; python if left out.")
+    ] = None,
 ) -> None:
-    """Write a commented watcher.toml to fill in, and with --hook a hook to edit."""
+    """Write a commented watcher.toml to fill in, with --hook a hook to edit, with --template a project with tests."""
+    if template is not None:
+        if hook or target is not None or force:
+            raise FixUsage("--template writes a new project; it goes with --language alone")
+        _init_project(template, language or Language.PYTHON)
+        return
+    if language is not None:
+        raise FixUsage("--language is the language of a project; add --template DIR")
     if hook:
         _init_with_hook(target or str(config.parent / HOOK_FILE), config, force=force)
         return
@@ -60,6 +76,15 @@ def init(
 
     _write(config, render(), force=force)
     typer.echo(f"wrote {config}; {_OWN_AVS}")
+
+
+def _init_project(folder: Path, language: Language) -> None:
+    for path in write_project(folder, language):
+        typer.echo(f"wrote {escape(str(folder / path))}")
+    typer.echo(
+        f"next: cd {escape(shlex.quote(str(folder)))} && python -m pytest\n"
+        "(needs avs-task-watcher[testing]; README.md there says more)"
+    )
 
 
 def _init_with_hook(hook: str, config: Path, *, force: bool) -> None:

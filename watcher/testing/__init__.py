@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from watcher.testing.cases import ReplayCase, replay_cases
     from watcher.testing.hook_run import run_hook
     from watcher.testing.local import LocalDevnet
+    from watcher.testing.plugin import RunHook
     from watcher.testing.tasks import make_task
 
-__all__ = ["LocalDevnet", "ReplayCase", "make_task", "replay_cases", "run_hook"]
+__all__ = ["LocalDevnet", "ReplayCase", "RunHook", "make_task", "replay_cases", "run_hook"]
 
 _MODULES = {
     "LocalDevnet": "local",
     "ReplayCase": "cases",
+    "RunHook": "plugin",
     "make_task": "tasks",
     "replay_cases": "cases",
     "run_hook": "hook_run",

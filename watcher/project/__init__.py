@@ -1,0 +1,1 @@
+"""Projects of hooks, as `watcher init --template` writes them."""
