@@ -60,10 +60,9 @@ def description() -> dict[str, Any]:
 
 def _commands(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     inner = getattr(command, "commands", None)
-    if inner is None:
+    if inner is None or getattr(command, "invoke_without_command", False):
         yield path, {_name(param): _describe_option(param) for param in command.params if param.name != "help"}
-        return
-    for name, child in inner.items():
+    for name, child in (inner or {}).items():
         yield from _commands(f"{path} {name}", child)
 
 

@@ -42,10 +42,9 @@ def commands_page() -> str:
 
 def _leaves(path: str, command: Any) -> Iterator[tuple[str, Any]]:
     inner = getattr(command, "commands", None)
-    if inner is None:
+    if inner is None or command.invoke_without_command:
         yield path, command
-        return
-    for name, one in inner.items():
+    for name, one in (inner or {}).items():
         yield from _leaves(f"{path} {name}", one)
 
 

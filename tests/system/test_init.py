@@ -88,6 +88,37 @@ async def test_new_hook_answers_a_task_of_the_devnet(shell: Shell) -> None:
         }
 
 
+async def test_devnet_answers_a_task_of_ones_own_and_keeps_an_edited_file(shell: Shell) -> None:
+    (shell.folder / "mine.py").write_text("def echo(task):\n    return task.message\n")
+    code, out, err = await shell.command("devnet", "ask", "0x2a")
+    assert (code, out) == (69, "") and "watcher devnet" in err
+    line = ("devnet", "--hook", "mine:echo", "--block-time", "0.3")
+    async with shell.running(*line) as devnet:
+        await ready(devnet)
+    config = shell.folder / "devnet" / "watcher.toml"
+    edited = config.read_text().replace("timeout_s = 30\n", "timeout_s = 7  # mine\n") + "\n[log]\nlevel = 'debug'\n"
+    config.write_text(edited)
+    code, out, err = await shell.command("devnet", "ask", "0x2a")
+    assert (code, out) == (69, "") and "no devnet runs" in err
+    async with shell.running(*line) as devnet:
+        await ready(devnet)
+        settings = tomllib.loads(config.read_text())
+        assert (settings["hook"]["timeout_s"], settings["log"]["level"]) == (7, "debug")
+        assert "timeout_s = 7  # mine\n" in config.read_text()
+        code, out, err = await shell.command("devnet", "ask", "0x2a")
+        assert (code, err) == (0, "") and "task  0" in out and "watcher run" in out
+        for wrong in (["2a"], ["0x2"], [], ["1", "2"], ["--abi", "(uint8)", "256"], ["--abi", "(uint8)"]):
+            assert (await shell.command("devnet", "ask", *wrong))[0] == 64, wrong
+        shell.take(shell.folder / "devnet" / "env")
+        async with shell.running("run"):
+            typed = ("--abi", "(uint256,address)", "21", "0x" + "22" * 20)
+            code, out, err = await shell.command("devnet", "ask", "--wait", "--json", *typed)
+            assert code == 0, err
+            answered = json.loads(out)
+            assert answered["response"]["hex"] == answered["message"] == f"0x{21:064x}{'22' * 20:0>64}"
+            assert (answered["task_index"], answered["responded_block"] > answered["block_number"]) == (1, True)
+
+
 async def test_init_takes_a_hook_of_ones_own(shell: Shell) -> None:
     code, _, err = await shell.command("init", "--hook", "my.module:answer")
     assert (code, err) == (0, "")

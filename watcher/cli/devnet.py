@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from watcher.cli.ask import ask
 from watcher.cli.init import HOOK_FILE, HOOK_FUNCTION
 from watcher.cli.options import CONFIG_VARIABLE, DEFAULT_CONFIG
 from watcher.daemon import log
+from watcher.devnet.config_file import DevnetPlace, write_config
 from watcher.devnet.conventions import Name
 from watcher.errors import FixConfiguration, FixUsage
 from watcher.text import hide_urls
@@ -22,9 +24,15 @@ if TYPE_CHECKING:
     from watcher.devnet.world import Devnet
 
 _CONFIG_LIMIT_BYTES = 1024 * 1024
+_EXAMPLES = {"bytes": "0x2a", "uint256": "0x2a", "string": "--abi string 'a text'"}
+
+app = typer.Typer(invoke_without_command=True)
+app.command("ask")(ask)
 
 
+@app.callback()
 def devnet(
+    context: typer.Context,
     directory: Annotated[Path, typer.Option(help="Folder for logs, the chain's state, watcher.toml and env.")] = Path(
         "devnet"
     ),
@@ -43,6 +51,8 @@ def devnet(
     ] = "",
 ) -> None:
     """Run the devnet until Ctrl-C. The hosted operator in it is an emulator, not AltLayer's service."""
+    if context.invoked_subcommand is not None:
+        return
     log.set_up()
     from watcher.devnet.world import Devnet, DevnetOptions
 
@@ -70,11 +80,12 @@ def devnet(
             # The chain is a new one at each start, and needs a new ledger.
             ledger = directory.absolute() / f"watcher-{time.strftime('%Y%m%d-%H%M%S')}.db"
             toml = partial(net.toml, app_dir=str(app_dir), ledger_url=f"sqlite:///{ledger}")
-            config.write_text(toml(target=target), encoding="utf-8")
+            place = DevnetPlace(net.rpc_url, net.task_manager, net.convention.name)
+            asked = frozenset({("hook", "target"), ("hook", "app_dir")}) if hook else frozenset()
+            text, is_edited = write_config(config, toml(target=target), place, asked=asked)
             _write_env(directory / "env", config, net)
             # A URL may hold a password, which the file needs and a terminal must not show.
-            public_target = hide_urls(target)
-            _print(net, config, toml(target=public_target), public_target)
+            _print(net, config, text.replace(target, hide_urls(target)), is_edited=is_edited)
             making = asyncio.create_task(_make_tasks(net, tasks_every)) if tasks_every else None
             await stopped.wait()
             if making is not None:
@@ -105,15 +116,22 @@ def _write_env(path: Path, config: Path, net: "Devnet") -> None:
     path.write_text("".join(lines), encoding="utf-8")
 
 
-def _print(net: "Devnet", config: Path, toml: str, target: str) -> None:
+def _print(net: "Devnet", config: Path, toml: str, *, is_edited: bool) -> None:
     """Print the configuration, and everything else as its comments."""
-    typer.echo(f"# written to {config}; EMULATED hosted operator, for tests only\n{toml}")
+    how = "your edits are kept in" if is_edited else "written to"
+    typer.echo(f"# {how} {config}; EMULATED hosted operator, for tests only\n{toml}")
     typer.echo(
-        f"# the hook is {target}; `watcher init --hook` writes one, and the source tree has {net.convention.hook} in "
-        f"examples/\n# next, in a second terminal: . {config.parent / 'env'} && watcher run\n# or set:"
+        "# the hook is hook.target; `watcher init --hook` writes one, and the source tree has "
+        f"{net.convention.hook} in examples/\n# next, in a second terminal: . {config.parent / 'env'} && watcher run"
+        f"\n# a task of your own: watcher devnet ask {_EXAMPLES[net.convention.content]}{_directory_option(config)}"
+        "\n# or set:"
     )
     for name, value in net.environment.items():
         typer.echo(f"# export {name}={value}")
+
+
+def _directory_option(config: Path) -> str:
+    return "" if config.parent == Path("devnet") else f" --directory {shlex.quote(str(config.parent))}"
 
 
 async def _make_tasks(net: "Devnet", every_s: float) -> None:

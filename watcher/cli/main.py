@@ -35,7 +35,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("demo")(demo.demo)
-app.command("devnet")(devnet.devnet)
+app.add_typer(devnet.app, name="devnet")
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("run")(running.run)

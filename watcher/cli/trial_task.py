@@ -41,15 +41,14 @@ def read_arguments(arguments: Sequence[str], choice: Choice) -> tuple[str | None
     Raises:
         FixUsage: they fit nothing.
     """
-    arguments = [word for word in arguments if word]
     if choice.abi is not None:
         from watcher.chain.convention.literals import value_types
 
         behind = len(arguments) - len(value_types(choice.abi))
         target = arguments[0] if behind == 1 else None
         return _checked(target, Choice(**_source_of(choice), abi=choice.abi, values=arguments[behind == 1 :]))
-    indices = [word for word in arguments if word[0].isdigit()]
-    targets = [word for word in arguments if not word[0].isdigit()]
+    indices = [word for word in arguments if word[:1].isdigit()]
+    targets = [word for word in arguments if not word[:1].isdigit()]
     if len(indices) > 1 or len(targets) > 1:
         raise FixUsage("name one TARGET and one INDEX at most; values of a message need --abi")
     index = task_index(indices[0]) if indices else None

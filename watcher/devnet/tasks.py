@@ -94,8 +94,12 @@ class TaskManager:
 
     async def create_task(self, message: bytes, threshold: int = 66, quorum_numbers: bytes = b"\x00") -> int:
         """Create one task, wait until it is mined, and return its index."""
+        return (await self._created(await self.send_task(message, threshold, quorum_numbers)))[0]
+
+    async def send_task(self, message: bytes, threshold: int, quorum_numbers: bytes) -> dict[str, Any]:
+        """Create one task, wait until it is mined, and return the receipt of its transaction."""
         data = self._data(self.convention.create, self.convention.word(message), threshold, quorum_numbers)
-        return (await self._created(await self.chain.run(self.roles.generator, self.address, data)))[0]
+        return await self.chain.run(self.roles.generator, self.address, data)
 
     async def create_tasks(
         self, messages: Sequence[bytes], threshold: int = 66, quorum_numbers: bytes = b"\x00"
