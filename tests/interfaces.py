@@ -27,7 +27,7 @@ from watcher.health.metrics import Metrics
 from watcher.health.verdict import Condition, Health, Service, Status
 from watcher.hook.footprint import Footprint
 from watcher.ledger.tables import metadata
-from watcher.report.listing import story_fields, task_fields
+from watcher.report.listing import story_fields, task_fields, value_fields
 from watcher.report.payload import Decoder, Payload, payload
 from watcher.report.prove import Proof
 from watcher.report.replay import Replayed, Summary
@@ -85,12 +85,13 @@ class _AnyRow(SimpleNamespace):
 
 def _json() -> dict[str, Any]:
     row: Any = _AnyRow()
+    answered: Any = SimpleNamespace(message=b"", response=None)
     story = story_fields([row], [row])
     work = Health(0, (Service("store", Status.UP, "", 0),), (Condition("store", "", 0),))
     ready: Any = readyz_fields(work, ready=True, stuck=None)
     return {
         "tasks list": _fields(task_fields(row)),
-        "tasks show": _fields(story),
+        "tasks show": _fields({**story, **value_fields(answered, Decoder())}),
         "tasks show: journal": _fields(story["journal"][0]),
         "tasks show: attempt_log": _fields(story["attempt_log"][0]),
         "check": _fields(_checked()[0]),

@@ -8,6 +8,6 @@ For authors of hooks:
         return task.message[::-1] if task.message else Skip("nothing to reverse")
 """
 
-from watcher.task import Later, Skip, Task
+from watcher.task import DecodedTask, Later, Skip, Task
 
-__all__ = ["Later", "Skip", "Task"]
+__all__ = ["DecodedTask", "Later", "Skip", "Task"]

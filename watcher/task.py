@@ -50,6 +50,17 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
+class DecodedTask(Task):
+    """A task as a hook gets it whose messages have types (hook.message).
+
+    `message` holds the values: of a tuple, by place and by name; `raw_message` holds the bytes.
+    """
+
+    message: Any
+    raw_message: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
 class Responded:
     """A response event of the contract, such as `TaskResponded`.
 

@@ -34,7 +34,8 @@ from watcher.ledger import hook_results, ingest, sending
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import tasks
-from watcher.settings.model import Chain, Hook, Settings, TaskManager
+from watcher.settings.hook import Hook
+from watcher.settings.model import Chain, Settings, TaskManager
 from watcher.settings.operator import Operator
 from watcher.stage import StageLoop, Wakeups
 from watcher.state import State

@@ -25,7 +25,8 @@ from watcher.daemon import daemon, parts, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater
 from watcher.ledger import sending
 from watcher.ledger.source import open_source
-from watcher.settings.model import Chain, Hook, Settings, TaskManager
+from watcher.settings.hook import Hook
+from watcher.settings.model import Chain, Settings, TaskManager
 from watcher.settings.operator import Operator
 from watcher.stage import StageLoop, Wakeups
 from watcher.task import Header

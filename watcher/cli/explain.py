@@ -2,9 +2,11 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from watcher.abi.layout import layout
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
 from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration
@@ -97,7 +99,7 @@ def _evidence(settings: Settings, index: int) -> "list[Evidence]":
 
 
 def decoder_of(settings: Settings) -> Decoder:
-    """Return the types of the configured convention; none where its file is wrong, which `watcher check` reports."""
+    """Return the types of the hook, and of the convention; not those of a wrong file, which `watcher check` reports."""
     from watcher.chain.convention.convention import convention
 
     section = settings.task_manager
@@ -105,8 +107,18 @@ def decoder_of(settings: Settings) -> Decoder:
     try:
         types = convention(section.convention, file, section.message_limit_bytes, answers=False)
     except FixConfiguration:
-        return Decoder()
-    return Decoder(types.answer.kind, types.answer.value_of, types.fields)
+        return value_decoder(settings)
+    return replace(
+        value_decoder(settings), answer_type=types.answer.kind, answer=types.answer.value_of, fields=types.fields
+    )
+
+
+def value_decoder(settings: Settings) -> Decoder:
+    """Return the types of the hook alone: quick, because no convention is read."""
+    return Decoder(
+        message_values=layout("message", settings.hook.message),
+        response_values=layout("response", settings.hook.response),
+    )
 
 
 def _storage(path: Path | None) -> str:

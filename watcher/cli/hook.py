@@ -10,6 +10,7 @@ import typer
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, print_json
 from watcher.cli.trial_task import Choice, message_payload, read_arguments, settings_and_task
 from watcher.errors import WatcherError
+from watcher.report.payload import value_text
 from watcher.text import escape
 
 app = typer.Typer(help="Try the hook.", no_args_is_help=True)
@@ -61,7 +62,7 @@ def try_(
     log = parts.log_output if as_json else lambda _task, _line: None
     decoder = decoder_of(settings)
     trial = asyncio.run(try_once(settings, hidden, task, decoder, log))
-    fields = trial.as_json(message_payload(task, choice), decoder)
+    fields = trial.as_json(message_payload(task, choice, decoder), decoder)
     if as_json:
         print_json(fields)
     elif trial.exit_code in (0, 1) or trial.output or fields["traceback"]:
@@ -102,7 +103,7 @@ def _line(name: str, value: Any) -> None:
 def _decoded(payload: dict[str, Any]) -> str:
     """Return the value of bytes with its type, else the guess; "" without either."""
     if payload["value"] is not None:
-        return f"{payload['value']} ({payload['type']})"
+        return value_text(payload["value"], payload["type"])
     return f"{payload['guess']}?" if payload["guess"] else ""
 
 

@@ -7,10 +7,12 @@ from typing import Annotated, Any
 
 import typer
 
+from watcher.abi.json_form import as_text
+from watcher.cli.explain import value_decoder
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
 from watcher.cli.table import write_table
 from watcher.ledger import queries
-from watcher.report.listing import pages, second_of, story_fields, task_fields
+from watcher.report.listing import pages, second_of, story_fields, task_fields, value_fields
 from watcher.state import State
 from watcher.text import escape, to_hex
 
@@ -50,15 +52,20 @@ def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -
     settings = load(config, reading_only=True)
     with ledger(settings) as (reader, source_id):
         rows = reader.read_now(queries.tasks_at, source_id, index)
-        tasks = [task_fields(row) | story_fields(*reader.read_now(queries.story_of, row.id)) for row in rows]
+        decoder = value_decoder(settings)
+        tasks = [
+            task_fields(row) | value_fields(row, decoder) | story_fields(*reader.read_now(queries.story_of, row.id))
+            for row in rows
+        ]
     if as_json:
         print_json(tasks)
         return
     console = PlainConsole()
     for task in tasks:
         for name, value in task.items():
-            if not isinstance(value, list):
-                text = "" if value is None else escape(str(value))  # escaped, so that it stays on one line
+            if name not in ("journal", "attempt_log"):
+                text = "" if value is None else as_text(value) if name.endswith("_value") else str(value)
+                text = escape(text)  # so that it stays on one line
                 console.print(f"{name:>20}  {text}", soft_wrap=True)
         journal = Table("when", "from", "to", "why", title="journal")
         for line in task["journal"]:

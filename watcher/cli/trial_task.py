@@ -10,7 +10,7 @@ from watcher.cli.options import ledger, load, load_hook, task_index
 from watcher.errors import FixConfiguration, FixUsage
 from watcher.ledger import queries
 from watcher.ledger.rows import open_task
-from watcher.report.payload import Payload, payload, plain
+from watcher.report.payload import Decoder, Payload, plain
 from watcher.settings.model import Settings
 from watcher.task import Sighting, Task
 from watcher.text import to_hex
@@ -166,10 +166,11 @@ def _fields_in(file: Path, index: int | None) -> dict[str, Any]:
     return fields
 
 
-def message_payload(task: Task, choice: Choice) -> Payload:
-    """Return the message of the task for people: with its values where their types were given."""
-    if choice.abi is None:
-        return payload(task.message)
+def message_payload(task: Task, choice: Choice, decoder: Decoder) -> Payload:
+    """Return the message of the task for people: with its values where hook.message or --abi gives their types."""
+    decoded = decoder.payload_of_message(task.message)
+    if choice.abi is None or decoded.value is not None:
+        return decoded
     from watcher.chain.convention.abi import Codec
     from watcher.chain.convention.literals import value_types
 

@@ -20,10 +20,12 @@ from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.hook.syscalls import keep_memory_private
+from watcher.hook.values import ValueTypes
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.operator.client import Client
 from watcher.operator.endpoint import Endpoint
 from watcher.settings import model
+from watcher.settings.hook import Hook
 from watcher.settings.operator import Direct, Operator
 from watcher.task import Task
 
@@ -99,7 +101,7 @@ def subscriptions(
 
 
 def hook_runner(
-    hook: model.Hook,
+    hook: Hook,
     hidden: tuple[str, ...],
     *,
     workers: int | None = None,
@@ -131,8 +133,14 @@ def hook_runner(
         tasks_per_worker=hook.tasks_per_worker,
         answer_limit_bytes=hook.answer_limit_bytes,
         tracebacks=tracebacks,
+        types=value_types(hook),
     )
     return open_runner(hook.target, plan, app_dir=hook.app_dir, log=log or log_output)
+
+
+def value_types(hook: Hook) -> ValueTypes:
+    """Return the types of messages and answers."""
+    return ValueTypes(hook.message, hook.response)
 
 
 def log_output(task: Task | None, line: str) -> None:

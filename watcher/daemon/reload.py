@@ -33,7 +33,7 @@ RELOADABLE: frozenset[Key] = frozenset(
         *(("operator", name) for name in ("username", "password", "retry_base_s", "retry_max_s")),
         *(("operator", name) for name in ("expected_quorum_numbers", "expected_threshold", "failover")),
         *((section, name) for section, name in FIELDS if section == "operator.direct"),
-        *(("hook", name) for name in ("max_attempts", "retry_base_s")),
+        *(("hook", name) for name in ("max_attempts", "retry_base_s", "message", "response")),
     }
 )
 _CLIENT = frozenset({("operator", "username"), ("operator", "password")})
@@ -119,7 +119,7 @@ class Reload:
         if self._pool is None:
             return True
         try:
-            before, now = await self._pool.reload()
+            before, now = await self._pool.reload(parts.value_types(self._settings.hook))
         except (FixConfiguration, TryLater) as error:
             logger.error(
                 "hook.reload_failed: the old code of the hook stays", version=self._pool.version, reason=str(error)

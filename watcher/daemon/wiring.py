@@ -20,6 +20,7 @@ from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.prefetch import Pushed
 from watcher.chain.source import Source
 from watcher.chain.watch import Progress, Watch, WatchPlan
+from watcher.daemon import parts
 from watcher.daemon.routes import RouterMaker
 from watcher.daemon.traced import TracedRequests, traced_hook, traced_resolve
 from watcher.errors import AttemptFailed, Quarantine
@@ -28,7 +29,8 @@ from watcher.hook.respond import Respond, RespondPlan, RunHook
 from watcher.operator.pacing import SubmitPlan
 from watcher.operator.route import Sender
 from watcher.operator.submit import Submit
-from watcher.settings.model import Chain, Hook, Settings
+from watcher.settings.hook import Hook
+from watcher.settings.model import Chain, Settings
 from watcher.settings.operator import Operator
 from watcher.stage import Stage, Wakeups
 from watcher.task import Later, Resolve, Response, Skip, Task
@@ -203,7 +205,8 @@ def _submit(operator: Operator, source: Source, calls: _Calls, make_router: Rout
 
 def respond_plan(hook: Hook) -> RespondPlan:
     """Return the numbers of the responding stage."""
-    return RespondPlan(hook.workers, hook.timeout_s, hook.max_attempts, hook.retry_base_s, _STAGE_IDLE_S)
+    types = parts.value_types(hook)
+    return RespondPlan(hook.workers, hook.timeout_s, hook.max_attempts, hook.retry_base_s, _STAGE_IDLE_S, types)
 
 
 def submit_plan(operator: Operator) -> SubmitPlan:

@@ -11,7 +11,7 @@ from watcher.chain.rpc.replies import Log
 from watcher.daemon import parts, wiring
 from watcher.doctor.finding import Notes
 from watcher.errors import AttemptFailed, Quarantine
-from watcher.settings import model
+from watcher.settings.hook import Hook
 from watcher.settings.targets import is_service
 from watcher.task import Later, Response, Skip, Task
 
@@ -22,7 +22,7 @@ _WORD = (2).to_bytes(32)
 
 
 async def check_hook(
-    hook: model.Hook,
+    hook: Hook,
     hidden: tuple[str, ...],
     contract: TaskManager | None,
     chain_id: int,

@@ -28,7 +28,8 @@ from watcher.health.readings import (
 from watcher.health.recorder import PeriodRecorder
 from watcher.health.surroundings import Surroundings
 from watcher.ledger.store import Ledger
-from watcher.settings.model import Alerts, Chain, Hook, Http
+from watcher.settings.hook import Hook
+from watcher.settings.model import Alerts, Chain, Http
 from watcher.settings.operator import Operator
 from watcher.text import Redactor
 

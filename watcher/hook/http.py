@@ -19,6 +19,7 @@ from watcher.files import program_version
 from watcher.hook import schema
 from watcher.hook.pool import PoolPlan
 from watcher.hook.services import Service, ServicePool, warn_of_plain_text
+from watcher.hook.values import Values, ValueTypes
 from watcher.task import Later, Response, Skip, Task
 from watcher.text import clean, setting, show_url
 
@@ -45,6 +46,7 @@ class HttpRunner:
     def __init__(self, target: str, plan: PoolPlan) -> None:
         self._target = target
         self._plan = plan
+        self._values = Values(plan.types)
         self._services = ServicePool(_services(target), lambda: asyncio.get_running_loop().time())
         self._room = asyncio.Semaphore(plan.workers)
         self._limit_bytes = schema.reply_limit_bytes(plan.answer_limit_bytes)
@@ -95,7 +97,7 @@ class HttpRunner:
         """Return the verdict of a service on one task.
 
         Raises:
-            AttemptFailed: a service was asked and gave no answer.
+            AttemptFailed: a service was asked and gave no answer, or the message does not decode.
             TryLater: no service can be reached now, or all are busy; the task is not at fault.
         """
         async with self._room:
@@ -106,14 +108,17 @@ class HttpRunner:
         duration_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
         return Response(reply.answer, f"{service.name} {reply.code_version}".strip(), duration_ms)
 
-    async def reload(self) -> tuple[str, str]:
+    async def reload(self, types: ValueTypes | None = None) -> tuple[str, str]:
         """Accept the versions that the services give themselves now; return the old names and the new ones.
+
+        New `types` hold for the requests from now on.
 
         Raises:
             TryLater: no service can be reached now.
         """
         before = self.version
         await self._reach()
+        self._values = self._values if types is None else Values(types)
         self._services.accept_versions()
         return before, self.version
 
@@ -141,7 +146,7 @@ class HttpRunner:
 
     async def _ask(self, service: Service, task: Task) -> schema.Reply:
         request_id = schema.new_id()
-        body = schema.write_request(request_id, task)
+        body = schema.write_request(request_id, task, self._values)
         service.in_flight += 1
         try:
             status, content = await self._post(service, body)
@@ -155,7 +160,7 @@ class HttpRunner:
             raise AttemptFailed(f"the service redirects (HTTP status {status}); name the final URL in hook.target")
         if status != 200:
             raise AttemptFailed(f"the service replied with HTTP status {status}; a verdict comes with 200")
-        reply = schema.read_reply(content, request_id, self._plan.answer_limit_bytes)
+        reply = schema.read_reply(content, request_id, self._plan.answer_limit_bytes, self._values)
         service.answered(reply.code_version)
         return reply
 

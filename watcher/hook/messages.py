@@ -13,6 +13,7 @@ from typing import Any
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.hook import wire
 from watcher.hook.protocol import Answer, checked_result
+from watcher.hook.values import ValueTypes
 from watcher.task import Later, Sighting, Skip, Task
 from watcher.text import LINE_LIMIT, clean
 
@@ -31,6 +32,7 @@ class LoadRequest:
 
     `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0: no limit. `tracebacks`: a failure comes
     with its traceback.
+    The types are those of `watcher.hook.values`.
     """
 
     target: str
@@ -40,6 +42,13 @@ class LoadRequest:
     hidden: tuple[str, ...] = ()
     memory_mb: int = 0
     tracebacks: bool = False
+    message_type: str = ""
+    response_type: str = ""
+
+    @property
+    def types(self) -> ValueTypes:
+        """Return the types of messages and answers."""
+        return ValueTypes(self.message_type, self.response_type)
 
 
 @dataclass(frozen=True, slots=True)

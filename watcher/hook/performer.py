@@ -2,7 +2,8 @@
 
 The service is `PerformerService` of Layr-Labs/protocol-apis (protos/eigenlayer/hourglass/v1/performer/performer.proto):
 `task_id` is the task's hash, `payload` its message, `result` the answer. A performer validates inside of `ExecuteTask`;
-its errors are gRPC status codes. Invariant: whatever a performer sends costs only the task that it was asked for.
+its errors are gRPC status codes. Both stay bytes where hook.message and hook.response name types, and are checked
+against them. Invariant: whatever a performer sends costs only the task that it was asked for.
 """
 
 import asyncio
@@ -19,6 +20,7 @@ from watcher.hook.pool import PoolPlan
 from watcher.hook.protobuf import bytes_field, read_fields
 from watcher.hook.protocol import checked_result
 from watcher.hook.services import warn_of_plain_text
+from watcher.hook.values import Values, ValueTypes
 from watcher.task import Later, Response, Skip, Task
 from watcher.text import clean, setting
 
@@ -47,6 +49,7 @@ class PerformerRunner:
     def __init__(self, target: str, plan: PoolPlan) -> None:
         self._target = target
         self._plan = plan
+        self._values = Values(plan.types)
         self._place = _place(target)
         self._room = asyncio.Semaphore(plan.workers)
         self._channel: Any = None
@@ -84,9 +87,10 @@ class PerformerRunner:
         """Return the performer's result for one task.
 
         Raises:
-            AttemptFailed: the performer was asked and gave no result.
+            AttemptFailed: the performer was asked and gave no result, or the message does not decode.
             TryLater: it cannot be reached now; the task is not at fault.
         """
+        self._values.check_message(task)
         async with self._room:
             began_s = asyncio.get_running_loop().time()
             try:
@@ -99,13 +103,16 @@ class PerformerRunner:
         duration_ms = round((asyncio.get_running_loop().time() - began_s) * 1000)
         return Response(result, self.version, duration_ms)
 
-    async def reload(self) -> tuple[str, str]:
+    async def reload(self, types: ValueTypes | None = None) -> tuple[str, str]:
         """Check the performer's health; its code is not known here. Return the version twice.
+
+        New `types` hold for the calls from now on.
 
         Raises:
             TryLater: it cannot be reached, or is not ready.
         """
         await self._check_health()
+        self._values = self._values if types is None else Values(types)
         return self.version, self.version
 
     async def changed_files(self) -> str:
@@ -134,6 +141,7 @@ class PerformerRunner:
             raise AttemptFailed("the performer's reply has no result")
         answer = checked_result(result, self._plan.answer_limit_bytes)
         assert isinstance(answer, bytes)
+        self._values.check_answer(answer)
         return answer
 
     async def _check_health(self) -> None:

@@ -10,7 +10,7 @@ import itertools
 import math
 import os
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,6 +27,7 @@ from watcher.hook.pace import Pace
 from watcher.hook.process import WorkerProcess
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES
 from watcher.hook.slots import Slots, Start
+from watcher.hook.values import ValueTypes
 from watcher.task import Later, Response, Skip, Task
 
 START_TIMEOUT_S = 60.0
@@ -46,6 +47,7 @@ class PoolPlan:
         hidden: the paths that the sandbox closes to the hook.
         memory_mb: the limit of each process of a worker in MiB; 0: none.
         tracebacks: a failure carries the traceback of the hook's code, for a person who tries it.
+        types: the types of messages and answers.
     """
 
     workers: int = 2
@@ -57,6 +59,7 @@ class PoolPlan:
     hidden: tuple[str, ...] = ()
     memory_mb: int = 0
     tracebacks: bool = False
+    types: ValueTypes = field(default_factory=ValueTypes)
 
 
 class WorkerPool:
@@ -84,6 +87,8 @@ class WorkerPool:
             self._plan.hidden,
             self._plan.memory_mb,
             self._plan.tracebacks,
+            self._plan.types.message,
+            self._plan.types.response,
         )
         self._log: Log = log or (lambda _task, _line: None)
         self._slots = Slots(self._plan.workers, self._put_idle, self._dispatch)
@@ -158,10 +163,13 @@ class WorkerPool:
                     worker.kill()
             raise
 
-    async def reload(self) -> tuple[str, str]:
+    async def reload(self, types: ValueTypes | None = None) -> tuple[str, str]:
         """Load the code that is on the disk now; give every later task to workers that hold it.
 
         Running tasks end on their workers. If this raises, the old workers stay.
+
+        Args:
+            types: the types of messages and answers from now on; None: the present ones.
 
         Returns:
             The old version and the new one.
@@ -170,7 +178,11 @@ class WorkerPool:
             FixConfiguration: the new code cannot be loaded.
             TryLater: it cannot be loaded now.
         """
-        versions = await self._slots.reload()
+        request = self._request
+        if types is not None:
+            request = replace(request, message_type=types.message, response_type=types.response)
+        versions = await self._slots.reload(request)
+        self._request = request
         for worker in [worker for worker in self._idle if self._slots.is_outdated(worker)]:
             self._idle.remove(worker)
             worker.stop()

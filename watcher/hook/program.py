@@ -21,6 +21,7 @@ from watcher.hook import schema
 from watcher.hook.command import Command, Stamp, read_command
 from watcher.hook.load import Loaded, check_folder
 from watcher.hook.protocol import Answer, ReplaceWorker
+from watcher.hook.values import Values
 from watcher.task import Task
 from watcher.text import clean, setting
 
@@ -37,8 +38,9 @@ _PASSING = (BlockingIOError, MemoryError, InterruptedError)
 class Program:
     """A running program. Calling it with a task returns the checked answer."""
 
-    def __init__(self, command: Command, answer_limit_bytes: int) -> None:
+    def __init__(self, command: Command, answer_limit_bytes: int, values: Values) -> None:
         self._command = command
+        self._values = values
         self._answer_limit_bytes = answer_limit_bytes
         self._limit_bytes = schema.reply_limit_bytes(answer_limit_bytes)
         self.new_files: Mapping[str, str] = {}
@@ -51,15 +53,17 @@ class Program:
         """Return the answer to a task.
 
         Raises:
-            AttemptFailed: the program's verdict is a failure, or does not keep the contract.
+            AttemptFailed: the message does not decode, or the program's verdict is a failure or does not keep the
+                contract.
             ReplaceWorker: the program ended, or is out of step.
         """
+        request_id = schema.new_id()
+        request = schema.write_request(request_id, task, self._values)
         if self._pid < 0 or self._is_noisy():
             self._restart()
-        request_id = schema.new_id()
         try:
-            self._write(schema.write_request(request_id, task) + b"\n")
-            reply = schema.read_reply(self._read_line(), request_id, self._answer_limit_bytes)
+            self._write(request + b"\n")
+            reply = schema.read_reply(self._read_line(), request_id, self._answer_limit_bytes, self._values)
         except schema.BrokenReply as error:
             self.kill()
             raise ReplaceWorker(f"{error}; the program was killed") from None
@@ -229,13 +233,14 @@ class Program:
         self._pid = self._pidfd = self._requests = self._replies = -1
 
 
-def load_program(target: str, app_dir: str, answer_limit_bytes: int) -> Loaded:
+def load_program(target: str, app_dir: str, answer_limit_bytes: int, values: Values) -> Loaded:
     """Start the program of a target, with `app_dir` as its current folder.
 
     Args:
         target: the setting, `exec:PROGRAM ARGS`.
         app_dir: the folder of the hook.
         answer_limit_bytes: the longest answer.
+        values: decodes the messages and encodes the answers.
 
     Raises:
         FixConfiguration: the program cannot run.
@@ -245,7 +250,7 @@ def load_program(target: str, app_dir: str, answer_limit_bytes: int) -> Loaded:
     check_folder(home)
     os.chdir(home)
     command = read_command(target)
-    program = Program(command, answer_limit_bytes)
+    program = Program(command, answer_limit_bytes, values)
     program.start()
     program.check_alive()
     return Loaded(program, command.version(program.new_files), False, program.take_new_files)

@@ -4,7 +4,7 @@ Invariant: the answer is in the ledger before anything can send it; a hook's fai
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from random import Random
 
 from loguru import logger
@@ -13,6 +13,7 @@ from watcher.backoff import doubled_s, spread_s
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, LostLease, TryLater
 from watcher.hook.pace import Pace
+from watcher.hook.values import Values, ValueTypes
 from watcher.inflight import InFlight
 from watcher.ledger import claims, hook_results, queries
 from watcher.ledger.claims import Release, RetryAt
@@ -39,7 +40,7 @@ class RespondPlan:
     """The settings of the respond stage.
 
     `max_attempts` counts the failed runs of one task; the pause between them begins at `retry_base_s` seconds and
-    doubles.
+    doubles. With `types`, the log shows the values of messages and answers.
     """
 
     workers: int
@@ -47,6 +48,7 @@ class RespondPlan:
     max_attempts: int
     retry_base_s: float
     idle_s: float
+    types: ValueTypes = field(default_factory=ValueTypes)
 
 
 class Respond:
@@ -60,6 +62,8 @@ class Respond:
         self._clock = clock
         self._random = random
         self._plan = plan
+        self._values = Values(plan.types)
+        self._answered = LineBudget(clock.monotonic_s)
         self._unavailable = Once(_REASONS_LOGGED)
         self._skipped = LineBudget(clock.monotonic_s)
         self._more_skipped = Once()
@@ -91,6 +95,7 @@ class Respond:
     def follow(self, plan: RespondPlan) -> None:
         """Use new settings for the next attempts; the number of concurrent runs stays."""
         self._plan = plan
+        self._values = Values(plan.types)
 
     async def drain(self) -> None:
         """Wait for the running hooks; claim nothing more."""
@@ -146,6 +151,7 @@ class Respond:
             attempt=attempt,
             max_attempts=self._plan.max_attempts,
             reason=reason,
+            **self._values_of(open_task.task),
         )
         verb = hook_results.give_up_failed if retry_at is None else hook_results.retry_failed
         await self._ledger.write_item(verb, Unanswered(open_task, reason, duration_ms, retry_at))
@@ -184,13 +190,16 @@ class Respond:
         return round((self._clock.monotonic_s() - began_s) * 1000)
 
     def _log_verdict(self, task: Task, verdict: Response | Skip | Later) -> None:
-        """Log a stored verdict. Answers are DEBUG, because `task.sent` follows."""
+        """Log a stored verdict. Answers are DEBUG, because `task.sent` follows; with their values they are INFO."""
         index = task.task_index
         match verdict:
             case Response(answer, version, duration_ms):
-                logger.debug(
+                values = self._values_of(task, answer)
+                logger.log(
+                    "INFO" if values and self._answered.take() else "DEBUG",
                     "task.computed: the hook's answer is stored",
                     task=index,
+                    **values,
                     answer_bytes=len(answer),
                     hook_version=version,
                     duration_ms=duration_ms,
@@ -205,6 +214,13 @@ class Respond:
                     seconds=seconds,
                     reason=reason,
                 )
+
+    def _values_of(self, task: Task, answer: bytes | None = None) -> dict[str, str]:
+        """Return the values of a task's message, and of an answer, as fields of a log line; none without types."""
+        texts = {"message": self._values.message_text(task)}
+        if answer is not None:
+            texts["answer"] = self._values.answer_text(answer)
+        return {name: text for name, text in texts.items() if text}
 
     def _log_skipped(self, index: int, reason: str) -> None:
         """Log a skipped task. Those beyond the budget are DEBUG, with one INFO line for all."""

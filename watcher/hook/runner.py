@@ -11,6 +11,7 @@ from typing import Protocol, Self
 from watcher.errors import FixConfiguration
 from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.values import ValueTypes
 from watcher.task import Later, Response, Skip, Task
 from watcher.text import setting
 
@@ -36,8 +37,11 @@ class Runner(Protocol):
             TryLater: the runner cannot run hooks now; the task is not at fault.
         """
 
-    async def reload(self) -> tuple[str, str]:
+    async def reload(self, types: ValueTypes | None = None) -> tuple[str, str]:
         """Load the code anew; return the old version and the new one. The old code stays if this raises.
+
+        Args:
+            types: the types of messages and answers from now on; None: the present ones.
 
         Raises:
             FixConfiguration: the new code cannot be loaded.

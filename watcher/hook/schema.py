@@ -14,6 +14,7 @@ from typing import Any
 from watcher.errors import AttemptFailed
 from watcher.files import parse, values_at_most
 from watcher.hook.protocol import Answer, checked_result
+from watcher.hook.values import BYTES, Values
 from watcher.task import Later, Skip, Task
 from watcher.text import clean, to_hex
 
@@ -52,13 +53,24 @@ def reply_limit_bytes(answer_limit_bytes: int) -> int:
     return 2 * answer_limit_bytes + _ROOM_BYTES
 
 
-def write_request(request_id: str, task: Task) -> bytes:
-    """Return the request to answer a task, on one line without its end."""
-    return json.dumps({"version": VERSION, "id": request_id, "task": task_form(task)}, separators=(",", ":")).encode()
+def write_request(request_id: str, task: Task, values: Values = BYTES) -> bytes:
+    """Return the request to answer a task, on one line without its end.
+
+    Raises:
+        AttemptFailed: its message does not decode.
+    """
+    form = task_form(task, values)
+    return json.dumps({"version": VERSION, "id": request_id, "task": form}, separators=(",", ":")).encode()
 
 
-def task_form(task: Task) -> dict[str, Any]:
-    """Return a task with the names of `tasks list --json`, its log's index, and the values of its event."""
+def task_form(task: Task, values: Values = BYTES) -> dict[str, Any]:
+    """Return a task with the names of `tasks list --json`, its log's index, and the values of its event.
+
+    Where messages have types, `message` holds the values and `raw_message` the bytes.
+
+    Raises:
+        AttemptFailed: its message does not decode.
+    """
     seen_at = task.seen_at
     return {
         "chain_id": task.chain_id,
@@ -66,7 +78,8 @@ def task_form(task: Task) -> dict[str, Any]:
         "task_index": task.task_index,
         "task_hash": to_hex(task.task_hash),
         "task_created_block": task.created_block,
-        "message": to_hex(task.message),
+        "message": values.message_form(task),
+        **({"raw_message": to_hex(task.message)} if values.is_message_decoded else {}),
         "quorum_numbers": to_hex(task.quorum_numbers),
         "quorum_threshold": task.quorum_threshold,
         "deadline_block": task.deadline_block,
@@ -104,13 +117,14 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def read_reply(body: bytes, request_id: str, limit_bytes: int) -> Reply:
+def read_reply(body: bytes, request_id: str, limit_bytes: int, values: Values = BYTES) -> Reply:
     """Return the verdict of a reply.
 
     Args:
         body: the JSON object.
         request_id: the id of the request.
         limit_bytes: the longest answer.
+        values: encodes the answer.
 
     Raises:
         BrokenReply: it is no reply to this request.
@@ -131,11 +145,13 @@ def read_reply(body: bytes, request_id: str, limit_bytes: int) -> Reply:
     if type(version) is not int or version != VERSION:
         raise AttemptFailed(f"the hook's reply is of another version than {VERSION}")
     code_version = _text(fields, "hook_version")
-    return Reply(checked_result(_verdict(fields), limit_bytes), clean(code_version, _CODE_VERSION_LIMIT_CHARS))
+    return Reply(checked_result(_verdict(fields, values), limit_bytes), clean(code_version, _CODE_VERSION_LIMIT_CHARS))
 
 
-def _verdict(fields: Mapping[str, Any]) -> Answer:
+def _verdict(fields: Mapping[str, Any], values: Values) -> Answer:
     match fields.get("verdict"):
+        case "answer" if values.is_answer_encoded:
+            return values.encoded_form(fields.get("response"))
         case "answer":
             return _response(fields)
         case "skip":

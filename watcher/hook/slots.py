@@ -6,7 +6,7 @@ Invariant: all workers that take tasks hold the same code, the one accepted at t
 import asyncio
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from loguru import logger
 
@@ -92,8 +92,11 @@ class Slots:
             self.workers.clear()
             self._reserve.clear()
 
-    async def reload(self) -> tuple[str, str]:
+    async def reload(self, request: LoadRequest) -> tuple[str, str]:
         """Load the code that is on the disk now, and accept it. If this raises, the old workers stay.
+
+        Args:
+            request: the hook, as new workers load it from now on.
 
         Returns:
             The old version and the new one.
@@ -102,7 +105,10 @@ class Slots:
             FixConfiguration: the new code cannot be loaded.
             TryLater: it cannot be loaded now.
         """
-        worker = await self._new_worker()
+        assert self._start is not None, "`open` comes first"
+        start = replace(self._start, request=request)
+        worker = await start.worker()
+        self._start = start
         before, self.code = self.code, HookCode(worker.version, worker.files)
         while self._reserve:
             self._reserve.pop().kill()

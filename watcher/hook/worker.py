@@ -20,6 +20,7 @@ from watcher.hook import command, memory, messages, sandbox, wire
 from watcher.hook.load import Loaded, load
 from watcher.hook.program import load_program
 from watcher.hook.protocol import ReplaceWorker, checked_result
+from watcher.hook.values import BYTES, Values
 from watcher.task import Task
 from watcher.text import describe
 
@@ -134,14 +135,14 @@ def _serve(channel: Channel) -> None:
     try:
         memory.limit(request.memory_mb)
         exposed = sandbox.enter(request.landlock, request.hidden, request.app_dir)
-        hook = _load(request)
+        hook, values = _load(request)
     except (FixConfiguration, TryLater) as error:
         hint = memory.hint(request.memory_mb) if "MemoryError" in str(error) else ""
         traceback = _traceback(error.__context__, request)
         refusal = messages.NotLoaded(f"{error}{hint}", isinstance(error, TryLater), traceback)
         channel.send(messages.write_start(refusal))
         return
-    channel.send(messages.write_start(messages.Ready(hook.version, hook.new_files(), exposed)))
+    channel.send(messages.write_start(messages.Ready(request.types.added_to(hook.version), hook.new_files(), exposed)))
     with Caller(hook) as call:
         while (fields := channel.receive()) is not None:
             order = messages.read_task(fields)
@@ -150,7 +151,7 @@ def _serve(channel: Channel) -> None:
                 channel.send(messages.write_not_begun(order.run))
                 continue
             began_s = monotonic()
-            result = _run(call, order.run, order.task, request)
+            result = _run(call, values, order, request)
             duration_us = int((monotonic() - began_s) * 1e6)
             _flush()
             if order.is_marked:
@@ -160,15 +161,19 @@ def _serve(channel: Channel) -> None:
                 return
 
 
-def _load(request: messages.LoadRequest) -> Loaded:
+def _load(request: messages.LoadRequest) -> tuple[Loaded, Values]:
+    """Return the hook, and the values that it gets and returns in Python."""
+    values = Values(request.types)
     if request.target.startswith(command.PREFIX):
-        return load_program(request.target, request.app_dir, request.answer_limit_bytes)
-    return load(request.target, request.app_dir)
+        return load_program(request.target, request.app_dir, request.answer_limit_bytes, values), BYTES
+    return load(request.target, request.app_dir), values
 
 
-def _run(call: Caller, run: int, task: Task, request: messages.LoadRequest) -> wire.Fields:
+def _run(call: Caller, values: Values, order: messages.TaskRequest, request: messages.LoadRequest) -> wire.Fields:
+    run = order.run
     try:
-        return messages.write_answer(run, checked_result(call(task), request.answer_limit_bytes))
+        answer = values.encoded(call(values.decoded(order.task)))
+        return messages.write_answer(run, checked_result(answer, request.answer_limit_bytes))
     except AttemptFailed as error:
         return messages.write_failure(run, str(error), is_last=isinstance(error, ReplaceWorker))
     except BaseException as error:  # noqa: BLE001  SystemExit and KeyboardInterrupt of a hook are failures too

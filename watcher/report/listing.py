@@ -9,6 +9,7 @@ from sqlalchemy.engine import Row
 from watcher.ledger import queries
 from watcher.ledger.store import Reader
 from watcher.ledger.tables import attempts, tasks
+from watcher.report.payload import Decoder
 from watcher.state import State
 from watcher.text import to_hex
 
@@ -54,6 +55,18 @@ def story_fields(lines: Sequence[Row[Any]], tries: Sequence[Row[Any]]) -> dict[s
     return {
         "journal": [_fields(row, _JOURNAL_COLUMNS) for row in lines],
         "attempt_log": [_fields(row, _ATTEMPT_COLUMNS) for row in tries],
+    }
+
+
+def value_fields(row: Row[Any], decoder: Decoder) -> dict[str, Any]:
+    """Return the values of message and response, as `tasks show --json` adds them; null for plain bytes.
+
+    Their form is that of `docs/hook.schema.json`.
+    """
+    answer = None if row.response is None else decoder.payload_of_answer(row.response)
+    return {
+        "message_value": decoder.payload_of_message(row.message).value,
+        "response_value": None if answer is None else answer.value,
     }
 
 

@@ -1,9 +1,14 @@
-"""Bytes as people read them: hex, the value of a known type, and what they could be where no type is known."""
+"""Bytes as people read them: hex, the value of a known type, and what they could be where no type is known.
+
+A value of the types that hook.message and hook.response name has the JSON form of `docs/hook.schema.json`.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from watcher.abi.json_form import as_text
+from watcher.abi.layout import Layout, Misfit
 from watcher.errors import Quarantine
 from watcher.text import to_hex
 
@@ -28,7 +33,7 @@ class Payload:
     def text(self) -> str:
         """Return the value where it is known, else the hex with the guess behind it."""
         if self.value is not None:
-            return f"{self.value} ({self.type})"
+            return value_text(self.value, self.type)
         return f"{self.hex} ({self.guess}?)" if self.guess else self.hex
 
 
@@ -37,15 +42,24 @@ class Decoder:
     """The types of one AVS: those of an answer, and the named values of a task's event.
 
     `answer_type` is an ABI type, "bytes" where the contract takes any bytes. `answer` decodes it. `fields` decodes the
-    event of a task. Both raise Quarantine for bytes that do not fit.
+    event of a task. Both raise Quarantine for bytes that do not fit. `message_values` and `response_values` are the
+    types that the hook's author gave; None: bytes.
     """
 
     answer_type: str = "bytes"
     answer: Callable[[bytes], Any] = bytes
     fields: Callable[[Any], Mapping[str, Any]] = lambda _task: {}
+    message_values: Layout | None = None
+    response_values: Layout | None = None
+
+    def payload_of_message(self, data: bytes) -> Payload:
+        """Return a message, decoded if its type is known and it fits."""
+        return _decoded(self.message_values, data) or payload(data)
 
     def payload_of_answer(self, data: bytes) -> Payload:
         """Return an answer, decoded if its type is known and it fits."""
+        if decoded := _decoded(self.response_values, data):
+            return decoded
         if self.answer_type == "bytes":
             return payload(data)
         try:
@@ -65,6 +79,22 @@ class Decoder:
 def payload(data: bytes) -> Payload:
     """Return bytes without a type, with a guess."""
     return Payload(to_hex(data), len(data), guess=_guess(data))
+
+
+def _decoded(values: Layout | None, data: bytes) -> Payload | None:
+    """Return bytes decoded; None without a type, and for bytes that do not fit."""
+    if values is None:
+        return None
+    try:
+        form = values.to_json(values.decode(data))
+    except Misfit:
+        return None
+    return Payload(to_hex(data), len(data), str(values), form)
+
+
+def value_text(value: Any, kind: str) -> str:
+    """Return a value with its type behind it: `441 (uint256)`."""
+    return f"{as_text(value)} {kind}" if kind.startswith("(") and kind.endswith(")") else f"{as_text(value)} ({kind})"
 
 
 def plain(value: Any) -> Any:

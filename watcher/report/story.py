@@ -14,7 +14,7 @@ from watcher.ledger.rows import task_of
 from watcher.ledger.source import Cursor
 from watcher.ledger.story import TaskRecord
 from watcher.report.listing import hexed, second_of, time_of
-from watcher.report.payload import Decoder, Payload, payload
+from watcher.report.payload import Decoder, Payload
 from watcher.state import ENDED, State
 
 # The longest reply of an API that is shown; the ledger has the rest.
@@ -182,7 +182,7 @@ def tell(
         task_created_block=row.created_block,
         block_number=row.block_number,
         created_tx_hash=hexed(row.created_tx_hash),
-        message=payload(row.message),
+        message=decoder.payload_of_message(row.message),
         fields=decoder.fields_of(task_of(row)),
         answer=None if row.response is None else decoder.payload_of_answer(row.response),
         hook_version=row.hook_version,

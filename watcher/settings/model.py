@@ -19,8 +19,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from watcher.files import preset_names
 from watcher.settings import checks, targets
+from watcher.settings.hook import Hook
 from watcher.settings.operator import NEEDED, Operator
-from watcher.settings.section import KIB, MIB, Count, Seconds, Section
+from watcher.settings.section import KIB, MIB, Seconds, Section
 
 # Messages and docs/settings.md list the names; a type checker needs a type that stands in the text.
 if TYPE_CHECKING:
@@ -169,49 +170,6 @@ class TaskManager(Section):
     def address_bytes(self) -> bytes:
         """The 20 bytes of `address`."""
         return bytes.fromhex(self.address[2:])
-
-
-class Hook(Section):
-    """Your code, which computes the answers."""
-
-    target: Annotated[str, AfterValidator(targets.hook_target)] = Field(
-        default="",
-        max_length=4096,
-        repr=False,
-        examples=["squaring:respond"],
-        description="Answers a task: module:attribute, exec:PROGRAM ARGS, http(s) URLs or grpc://HOST:PORT. "
-        "Required unless observing.",
-    )
-    app_dir: Annotated[str, AfterValidator(checks.folder)] = Field(
-        default=".",
-        description="Folder of the hook's module, current folder of its program; relative to the working directory.",
-    )
-    timeout_s: Seconds = Field(
-        default=30.0, le=86_400, description="Time for one answer; a worker that takes longer is killed."
-    )
-    workers: int = Field(
-        default=2, ge=1, le=64, description="Worker processes that run the hook, or requests to its service at a time."
-    )
-    max_attempts: int = Field(default=5, ge=1, le=1000, description="Runs that may fail before the task is given up.")
-    retry_base_s: Seconds = Field(default=1.0, le=3600, description="Wait before the second run; doubled each time.")
-    answer_limit_bytes: int = Field(
-        default=1 * MIB, ge=1, le=64 * MIB, description="The longest answer taken from the hook."
-    )
-    tasks_per_worker: Count = Field(
-        default=1000,
-        description="Tasks after which a worker is replaced, against leaks in the hook; 0 never replaces it.",
-    )
-    memory_mb: int = Field(
-        default=0,
-        ge=0,
-        le=1 << 24,
-        description="Memory each process of a worker may allocate, in MiB; a run that needs more fails. 0: no limit.",
-    )
-    landlock: Literal["auto", "off", "required"] = Field(
-        default="auto",
-        description="Keep the hook from credentials, configuration and ledger: where the kernel can, never, or always: "
-        "then nothing starts where it cannot.",
-    )
 
 
 class Ledger(Section):

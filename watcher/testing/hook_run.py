@@ -4,22 +4,28 @@ import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from watcher.abi.layout import BadType
+from watcher.errors import FixConfiguration
 from watcher.hook.load import fit
 from watcher.hook.pool import PoolPlan
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES, Answer, checked_result
 from watcher.hook.runner import open_runner
+from watcher.hook.values import Values, ValueTypes
 from watcher.hook.worker import Caller
 from watcher.task import Response, Task
 
 
 def run_hook(
-    hook: str | Callable[[Task], object],
+    hook: str | Callable[[Any], object],
     task: Task,
     *,
     app_dir: str | os.PathLike[str] = ".",
     timeout_s: float = 30.0,
     answer_limit_bytes: int = ANSWER_LIMIT_BYTES,
+    message: str = "",
+    response: str = "",
 ) -> Answer:
     """Run a hook on one task and return its answer, checked by the daemon's rules. Not for a running event loop.
 
@@ -32,16 +38,23 @@ def run_hook(
         app_dir: the folder from which a target is imported.
         timeout_s: the time limit of a run.
         answer_limit_bytes: the longest answer.
+        message: the ABI types of the task's message, as hook.message names them.
+        response: the ABI types of the answer, as hook.response names them.
 
     Raises:
         AttemptFailed: the daemon would count the run as a failure.
         FixConfiguration: the daemon would not accept the hook.
     """
+    types = ValueTypes(message, response)
+    try:
+        values = Values(types)
+    except BadType as error:
+        raise FixConfiguration(f"the types of message or response: {error}") from None
     if not isinstance(hook, str):
         loaded = fit(hook, getattr(hook, "__qualname__", "the hook"), "in this process")
         with Caller(loaded) as call:
-            return checked_result(call(task), answer_limit_bytes)
-    plan = PoolPlan(workers=1, timeout_s=timeout_s, answer_limit_bytes=answer_limit_bytes)
+            return checked_result(values.encoded(call(values.decoded(task))), answer_limit_bytes)
+    plan = PoolPlan(workers=1, timeout_s=timeout_s, answer_limit_bytes=answer_limit_bytes, types=types)
     return asyncio.run(_run_target(hook, Path(app_dir), plan, task))
 
 

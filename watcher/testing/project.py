@@ -12,8 +12,8 @@ from watcher.errors import FixConfiguration
 from watcher.files import read_text
 from watcher.hook.protocol import Answer
 from watcher.hook.runner import Runner
+from watcher.settings.hook import Hook
 from watcher.settings.load import load
-from watcher.settings.model import Hook
 from watcher.settings.names import env_name
 from watcher.task import Response, Task
 

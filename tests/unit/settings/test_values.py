@@ -117,6 +117,8 @@ WRONG: list[tuple[str, str, str]] = [
     ("alerts.repeat_s", "-1", "must be 0 or more"),
     ("alerts.deadline_s", "-1", "must be 0 or more"),
     ("hook.memory_mb", "-1", "must be 0 or more"),
+    ("hook.message", '"(unit256,address)"', "no ABI type (character 2); did you mean uint256?"),
+    ("hook.response", '"(uint256"', "a comma or ) is missing before the end (character 9)"),
     ("hook.landlock", '"always"', 'must be "auto", "off" or "required"'),
     ("alerts.timeout_s", "301", "must be 300 or less"),
 ]

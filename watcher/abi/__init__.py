@@ -1,0 +1,1 @@
+"""The values that messages and answers hold, by their ABI types."""
