@@ -66,6 +66,35 @@ async def test_the_same_log_twice_in_one_range_is_one_task(ledger: LedgerRig) ->
     assert await ledger.transitions(0) == [(None, "seen")]
 
 
+async def test_proved_tasks_are_ready_in_the_commit_that_stores_them(ledger: LedgerRig) -> None:
+    proved, late, unproved = make_task(0), make_task(1, deadline=110), make_task(2)
+
+    def record(tx: Tx) -> set[State]:
+        ingest.record(tx, ledger.source, [proved, late, unproved], [], header(110), 110, None, [proved, late])
+        return tx.entered
+
+    assert await ledger.write(record) == {State.SEEN, State.READY}
+    assert await ledger.transitions(0) == [(None, "seen"), ("seen", "ready")]
+    assert await ledger.transitions(1) == [(None, "seen")], "its window has closed"
+    assert await ledger.transitions(2) == [(None, "seen")]
+    assert [task.task.task_index for task in await ledger.claim(State.READY)] == [0]
+
+
+async def test_proved_tasks_alone_wake_no_admission(ledger: LedgerRig) -> None:
+    def record(tx: Tx) -> set[State]:
+        ingest.record(tx, ledger.source, [make_task(0)], [], header(110), 110, None, [make_task(0)])
+        return tx.entered
+
+    assert await ledger.write(record) == {State.READY}
+
+
+async def test_known_task_is_not_admitted_by_a_second_look(ledger: LedgerRig) -> None:
+    await ledger.record(make_task(0))
+    before = await ledger.transitions(0)
+    await ledger.write(ingest.record, ledger.source, [make_task(0)], [], header(110), 110, None, [make_task(0)])
+    assert await ledger.transitions(0) == before
+
+
 async def test_the_head_never_goes_back(ledger: LedgerRig) -> None:
     await ledger.record(upto=110, head=500)
     await ledger.record(upto=111, head=400)

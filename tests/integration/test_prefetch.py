@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import RetryElsewhere
 from watcher.ledger import queries
 from watcher.state import State
-from watcher.task import NotYet
+from watcher.task import NotYet, OpenTask
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class Rig:
             self.watch.push(pushed)
         await self.watch.step()
         return [methods[1:] for methods in asked]
+
+    async def open_tasks(self) -> list[OpenTask]:
+        return await self.ground.ledger.read(queries.newest_open, self.ground.ledger.source_id, 10)
 
     async def cursor_block(self) -> int:
         return (await self.ground.ledger.read(queries.cursor, self.ground.ledger.source_id)).block
@@ -104,12 +108,44 @@ async def test_stages_share_the_look_at_a_new_task(rig: Rig) -> None:
     assert sum("eth_call" in methods for methods in requests) == 1, "count and words of both tasks"
     asked = rig.ground.relays[0].asked
     asked.clear()
-    await Admit(rig.ground.source, 0, 1.0).step()
-    ready = await rig.ground.ledger.read(queries.newest_open, rig.ground.ledger.source_id, 10)
-    assert [task.state for task in ready] == [State.READY, State.READY]
+    ready = await rig.open_tasks()
+    assert [task.state for task in ready] == [State.READY, State.READY], "the commit that stores them admits them"
     verdicts = await Resolver(rig.ground.source).resolve(ready)
     assert [verdict.at.number for verdict in verdicts if isinstance(verdict, NotYet)] == [head, head]
     assert asked == [], "head and words were read in the same look"
+
+
+def _zero_words(asked: Answers, answers: Answers) -> Answers:
+    """Give every view the zero of an empty cache, except the count of tasks, which has no argument."""
+    calls = {call["id"] for call in asked if call["method"] == "eth_call" and len(call["params"][0]["data"]) > 10}
+    return [{**answer, "result": "0x" + "00" * 32} if answer["id"] in calls else answer for answer in answers]
+
+
+def _swapped_words(asked: Answers, answers: Answers) -> Answers:
+    """Give each index the word of another one."""
+    calls = {call["id"] for call in asked if call["method"] == "eth_call" and len(call["params"][0]["data"]) > 10}
+    changed = {answer["id"]: "0x" + "5a" * 32 for answer in answers if answer["id"] in calls}
+    return [{**answer, "result": changed.get(answer["id"], answer.get("result"))} for answer in answers]
+
+
+@pytest.mark.parametrize("twist", [_zero_words, _swapped_words])
+async def test_task_that_the_look_does_not_prove_is_left_to_admit(rig: Rig, twist: Any) -> None:
+    rig.ground.relays[0].twist = twist
+    await rig.ground.net.create_tasks([b"one", b"two"])
+    await rig.requests(None)
+    assert [task.state for task in await rig.open_tasks()] == [State.SEEN, State.SEEN]
+    rig.ground.relays[0].twist = lambda _asked, answers: answers
+    await rig.mine()
+    await rig.requests(None)
+    await Admit(rig.ground.source, 0, 1.0).step()
+    assert [task.state for task in await rig.open_tasks()] == [State.READY, State.READY]
+
+
+async def test_task_that_needs_confirmations_is_not_admitted_with_its_block(rig: Rig) -> None:
+    plan = WatchPlan(rig.ground.net.chain_id, "finalized", 100, 60.0, confirmations=1)
+    await rig.ground.net.create_tasks([b"one"])
+    await Watch(rig.ground.source, plan).step()
+    assert [task.state for task in await rig.open_tasks()] == [State.SEEN]
 
 
 async def test_one_of_several_nodes_reads_the_logs(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ class Decoded:
     """The content of a page. `refused` are the logs that cannot be decoded, each with the reason.
 
     `beyond` are tasks whose index the contract has not given out yet; `count` is the number of tasks it counts.
+    `proved` are the tasks whose hash the contract holds at the last block, if it was asked.
     """
 
     tasks: list[Task]
@@ -28,6 +29,7 @@ class Decoded:
     refused: list[tuple[Log, str]]
     beyond: list[Task]
     count: int = 0
+    proved: Sequence[Task] = ()
 
     def refused_message(self) -> str:
         """Return a sentence about the refused logs: their number, and three of them."""
@@ -58,16 +60,19 @@ class LogReader:
     async def read(self, page: LogPage, *, at_once: bool = False) -> Decoded:
         """Return the tasks and responses of a page, with the tasks beyond the contract's count apart.
 
-        `at_once`: other stages ask about these tasks at this very block, so that one request reads for all of them.
+        `at_once`: the last block is the head, and tasks need no block above theirs. One request then reads all that the
+        stages ask about them at this block, and the contract's word for a task proves it.
         """
         if len(page.logs) > _DECODE_ASIDE:
             tasks, responses, refused = await asyncio.to_thread(self.decode, page.logs)
         else:
             tasks, responses, refused = self.decode(page.logs)
-        if at_once and 0 < len(tasks) <= _READ_AHEAD:
+        is_asked = at_once and 0 < len(tasks) <= _READ_AHEAD
+        if is_asked:
             await self._contract.read_ahead([task.task_index for task in tasks], page.last)
         tasks, beyond, count = await within_count(self._contract, tasks, page.last)
-        return Decoded(tasks, responses, refused, beyond, count)
+        proved = await proved_at(self._contract, tasks, page.last) if is_asked else ()
+        return Decoded(tasks, responses, refused, beyond, count, proved)
 
     def decode(self, logs: Sequence[Log]) -> tuple[list[Task], list[Responded], list[tuple[Log, str]]]:
         """Return logs as tasks and responses, and the logs that cannot be decoded with the reason."""
@@ -82,6 +87,18 @@ class LogReader:
             except Quarantine as error:
                 refused.append((log, str(error)))
         return tasks, responses, refused
+
+
+async def proved_at(contract: TaskManager, tasks: Sequence[Task], at: Header) -> Sequence[Task]:
+    """Return the tasks that the contract's words at block `at` prove. The others are left to the stage `admit`."""
+    if not tasks or not contract.proves_tasks:
+        return ()
+    try:
+        readings = await contract.hashes_and_responses([task.task_index for task in tasks], at)
+    except RetryElsewhere:
+        return ()
+    pairs = zip(tasks, readings, strict=True)
+    return [task for task, word in pairs if isinstance(word, tuple) and contract.is_task(word[0], task.task_hash)]
 
 
 async def within_count(contract: TaskManager, tasks: list[Task], at: Header) -> tuple[list[Task], list[Task], int]:

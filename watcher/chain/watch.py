@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from loguru import logger
 
 from watcher.chain.numbering import UnknownNumbering, contradiction
-from watcher.chain.page import LogReader
+from watcher.chain.page import Decoded, LogReader
 from watcher.chain.rpc.prefetch import Pushed, Subject, prefetch
 from watcher.chain.rpc.replies import LogPage
 from watcher.chain.rpc.unreached import PATIENCE_FIRST_S
@@ -23,7 +23,7 @@ from watcher.errors import Halt, NarrowRange, RetryElsewhere, StaleNode
 from watcher.ledger import finality, ingest, marks, queries, reorg
 from watcher.ledger.history import history
 from watcher.ledger.source import Cursor, note_event
-from watcher.task import Header, Responded, Task
+from watcher.task import Header, Task
 
 # A chain that counts other blocks shows it in each of its tasks; a flood of forged ones costs one call.
 _CONTRADICTING_ASKED = 100
@@ -122,10 +122,12 @@ class Watch:
         if not page.continuous:
             await self._rewind(cursor, head)
             return 0
-        tasks, responses = await self._decode(page, at_once=last == head.number and not self._plan.confirmations)
-        await self._refuse_other_numbering(tasks, page.last)
+        is_head = page.last.hash == head.hash and head.number >= cursor.head_block
+        decoded = await self._decode(page, at_once=is_head and not self._plan.confirmations)
+        await self._refuse_other_numbering(decoded.tasks, page.last)
+        marks = (page.last, head.number, head.l1_block)
         new = await self._ledger.write(
-            ingest.record, self._ledger.source_id, tasks, responses, page.last, head.number, head.l1_block
+            ingest.record, self._ledger.source_id, decoded.tasks, decoded.responses, *marks, decoded.proved
         )
         self._source.trace.step("seen", [task.task_index for task in new], self._looked_s)
         self._lines.seen(new, cursor.begun_block)
@@ -146,7 +148,7 @@ class Watch:
         tag = finality if isinstance(finality, str) else None
         return Subject(cursor.block, contract.emitters, contract.convention.topics0, contract.log_queries, tag)
 
-    async def _decode(self, page: LogPage, *, at_once: bool) -> tuple[list[Task], list[Responded]]:
+    async def _decode(self, page: LogPage, *, at_once: bool) -> Decoded:
         block = page.last.number
         if page.foreign:
             logger.warning(
@@ -162,7 +164,7 @@ class Watch:
             message = decoded.beyond_message()
             logger.warning("chain.tasks_beyond_count: logs show tasks beyond the count", block=block, reason=message)
             await self._note("tasks beyond the count", block, message)
-        return decoded.tasks, decoded.responses
+        return decoded
 
     async def _refuse_other_numbering(self, tasks: Sequence[Task], at: Header) -> None:
         """Raise UnknownNumbering before a task is stored with a deadline that cannot be compared with any block.

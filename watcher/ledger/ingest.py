@@ -3,7 +3,7 @@
 Invariant: tasks, responses and the cursor that covers them move in one transaction.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence, Set
 from functools import cache
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import bindparam, case, insert, select, update
 from watcher.ledger.engine import insert_into
 from watcher.ledger.rows import chunks, sighting_columns, task_columns
 from watcher.ledger.tables import blocks, responses, sources, tasks
-from watcher.ledger.transitions import add_to_journal, flag_named, transition_rows
+from watcher.ledger.transitions import add_to_journal, flag_named, known_at, transition_rows
 from watcher.ledger.wakes import wake_due
 from watcher.ledger.writer import Tx
 from watcher.state import GIVEN_UP, UNSETTLED, State
@@ -43,7 +43,7 @@ _MOVE_CURSOR = (
 _KNOWN = select(
     tasks.c.id, tasks.c.task_index, tasks.c.task_hash, tasks.c.state, tasks.c.block_hash, tasks.c.canonical
 ).where(_OF_SOURCE, tasks.c.task_index.in_(bindparam("indices", expanding=True)))
-_NEW_TASK = insert(tasks).returning(tasks.c.id)
+_NEW_TASK = insert(tasks).returning(tasks.c.id, tasks.c.task_index, tasks.c.task_hash)
 _FLAG_CONCERNED = (
     update(tasks)
     .where(_OF_SOURCE, tasks.c.task_index.in_(bindparam("indices", expanding=True)), tasks.c.state.in_(_CONCERNED))
@@ -74,6 +74,7 @@ def record(
     upto: Header,
     head_block: int,
     head_l1_block: int | None = None,
+    proved: Collection[Task] = (),
 ) -> list[Task]:
     """Store the logs of the blocks up to `upto`, and move the cursor there. Return the new tasks.
 
@@ -85,13 +86,16 @@ def record(
         upto: the last block.
         head_block: the head of the chain.
         head_l1_block: the parent chain's block in that head, None if contracts do not count those.
+        proved: tasks that the contract holds at `upto`, which is the head. The new ones of them, if their window is
+            open, are `ready` at once.
     """
-    new = store_tasks(tx, source_id, decoded)
+    closed_block = Header(head_block, b"", b"", 0, head_l1_block).closed_block
+    in_window = [task for task in proved if task.deadline_block is None or task.deadline_block > closed_block]
+    new = store_tasks(tx, source_id, decoded, in_window, upto.number)
     store_responses(tx, source_id, answered)
     conn, mine = tx.conn, {"source": source_id}
     block = {"source_id": source_id, "number": upto.number, "hash": upto.hash}
     conn.execute(_remember_block(conn.dialect.name), block)
-    closed_block = Header(head_block, b"", b"", 0, head_l1_block).closed_block
     marks = {"head": head_block, "l1_block": head_l1_block, "closed": closed_block}
     conn.execute(_MOVE_CURSOR, {**mine, **marks, "number": upto.number, "hash": upto.hash})
     tx.blocks_read = True
@@ -99,8 +103,13 @@ def record(
     return new
 
 
-def store_tasks(tx: Tx, source_id: int, decoded: Sequence[Task]) -> list[Task]:
-    """Insert the new tasks, and update the place of the known ones. Return the new ones."""
+def store_tasks(
+    tx: Tx, source_id: int, decoded: Sequence[Task], proved: Collection[Task] = (), at_block: int = 0
+) -> list[Task]:
+    """Insert the new tasks, and update the place of the known ones. Return the new ones.
+
+    Those of the new ones that are `proved`, at `at_block`, are `ready` in the same transaction.
+    """
     if not decoded:
         return []
     known = {
@@ -111,15 +120,23 @@ def store_tasks(tx: Tx, source_id: int, decoded: Sequence[Task]) -> list[Task]:
     fresh = {(task.task_index, task.task_hash): task for task in decoded}
     new = [task for key, task in fresh.items() if key not in known]
     if new:
-        rows = [_row(tx, source_id, task) for task in new]
-        ids = list(tx.conn.execute(_NEW_TASK, rows).scalars())
-        add_to_journal(tx, ids, None, State.SEEN, "its log was read")
-        flag_named(tx, ids)
+        _insert(tx, source_id, new, {(task.task_index, task.task_hash) for task in proved}, at_block)
     for key, task in fresh.items():
         row = known.get(key)
         if row is not None and not (row.canonical and row.block_hash == task.seen_at.block_hash):
             _seen_again(tx, row.id, State(row.state), task)
     return new
+
+
+def _insert(tx: Tx, source_id: int, new: Sequence[Task], proved: Set[tuple[int, bytes]], at_block: int) -> None:
+    rows = tx.conn.execute(_NEW_TASK, [_row(tx, source_id, task) for task in new]).all()
+    awaited = State.SEEN in tx.entered
+    add_to_journal(tx, [row.id for row in rows], None, State.SEEN, "its log was read")
+    flag_named(tx, [row.id for row in rows])
+    ready = [row.id for row in rows if (row.task_index, row.task_hash) in proved]
+    transition_rows(tx, ready, State.SEEN, State.READY, known_at(at_block))
+    if len(ready) == len(rows) and not awaited:
+        tx.entered.discard(State.SEEN)  # none of them waits for the stage that admits
 
 
 def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:

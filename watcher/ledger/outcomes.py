@@ -14,7 +14,7 @@ from watcher.ledger.coverage import lose_tasks
 from watcher.ledger.history import BEFORE, over_before
 from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
-from watcher.ledger.transitions import IF_UNCHANGED, PRESENT, if_unchanged, reopen, transition, transition_all
+from watcher.ledger.transitions import IF_UNCHANGED, PRESENT, if_unchanged, known_at, reopen, transition, transition_all
 from watcher.ledger.writer import Tx
 from watcher.state import NOT_HELD, RESPONDED, UNSETTLED, State
 from watcher.task import Header, OpenTask, Responded, Sighting
@@ -164,7 +164,7 @@ def _successor(conn: Connection, source_id: int, task_index: int, seen: Sighting
 
 def admitted(tx: Tx, batch: Sequence[OpenTask], at: Header, *, proved: bool = True) -> None:
     """Move tasks to `ready`: the contract holds them at `at`, or, if it shows no tasks, their logs are deep enough."""
-    why = f"the contract knows it at block {at.number}" if proved else f"its log still stands at block {at.number}"
+    why = known_at(at.number) if proved else f"its log still stands at block {at.number}"
     transition_all(tx, batch, State.READY, why)
 
 

@@ -32,6 +32,7 @@ _FLAG_NAMED = (
     )
     .values(look_again=True)
 )
+_BY_ROW = update(tasks).where(tasks.c.id.in_(bindparam("rows", expanding=True)))
 _STATE_AND_FENCE = (
     select(tasks.c.id, tasks.c.state, tasks.c.fence, tasks.c.lease_until_ms)
     .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
@@ -240,10 +241,15 @@ def transition_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: s
         return
     refuse_illegal(from_, to)
     for chunk in chunks(rows):
-        tx.conn.execute(update(tasks).where(tasks.c.id.in_(chunk)).values(_columns(tx, to, columns)))
+        tx.conn.execute(_BY_ROW, {"rows": chunk, **_columns(tx, to, columns)})
     if to in GIVEN_UP:
         flag_named(tx, rows)
     add_to_journal(tx, rows, from_, to, why)
+
+
+def known_at(block: int) -> str:
+    """Return the reason, for the journal, of a task that the contract holds at a block."""
+    return f"the contract knows it at block {block}"
 
 
 def refuse_illegal(from_: State, to: State) -> None:
