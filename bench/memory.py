@@ -27,7 +27,8 @@ from watcher.chain.convention.abi import Codec
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.nodes import NodePool
-from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
+from watcher.chain.rpc.replies import Log, LogPage, Reverted
+from watcher.chain.rpc.transaction_reply import Receipt
 from watcher.chain.source import Source
 from watcher.clock import SystemClock
 from watcher.daemon import log, parts, wiring

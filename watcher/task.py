@@ -14,12 +14,17 @@ from watcher.state import State
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """The place of a log on the chain. Hashes are 32 bytes."""
+    """The place of a log on the chain. Hashes are 32 bytes.
+
+    `block_time_s` is the time of the block in seconds since 1970, 0 where no reply has shown it. Hooks do not get it:
+    nodes differ in what they show, and operators must answer alike.
+    """
 
     block_number: int
     block_hash: bytes
     tx_hash: bytes
     log_index: int
+    block_time_s: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,8 @@ from tests.wizard import (
 from watcher.chain.rpc.calls import Call, LogQuery
 from watcher.chain.rpc.errors import Paused
 from watcher.chain.rpc.prefetch import KEPT_S
-from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted
+from watcher.chain.rpc.replies import Log, LogPage, Reverted
+from watcher.chain.rpc.transaction_reply import Receipt
 from watcher.errors import NarrowRange, RetryElsewhere, StaleNode
 from watcher.task import Header
 

@@ -1,4 +1,4 @@
-"""The periodic jobs: search for holes, comparison with the contract, ping of the watchdog.
+"""The periodic jobs: search for holes, comparison with the contract, block times and senders, ping of the watchdog.
 
 APScheduler runs these and nothing else. It goes by the wall clock, which may step. Invariant: an error outside ends no
 job, and is logged once when it begins; no step of the clock keeps a job from its next run.
@@ -24,6 +24,7 @@ T = TypeVar("T")
 _EVERY_S = 60
 _FIRST_S = 5
 _CHECK_EVERY_S = 10
+_FILL_EVERY_S = 15
 _START_PATIENCE_S = 20.0
 _CLOCK_EVERY_S = 1.0
 _RANDOM = SystemRandom()
@@ -54,7 +55,12 @@ class Jobs:
         """Start the jobs; `ping` the watchdog now and every `ping_every_s` seconds, None: there is no watchdog."""
         # The first run comes soon: a daemon that never lives for a whole interval must repair holes too.
         soon = datetime.now(UTC) + timedelta(seconds=_FIRST_S)
-        for job, every_s in ((self.repair, _EVERY_S), (self.compare, _EVERY_S), (self.check, _CHECK_EVERY_S)):
+        for job, every_s in (
+            (self.repair, _EVERY_S),
+            (self.compare, _EVERY_S),
+            (self.check, _CHECK_EVERY_S),
+            (self.fill, _FILL_EVERY_S),
+        ):
             self._scheduler.add_job(job, _Every(every_s, every_s / 12), next_run_time=soon)
         if ping_every_s is not None:
             ping()
@@ -98,6 +104,10 @@ class Jobs:
     async def check(self) -> None:
         """Compare the contract with the convention."""
         await self._try("consistency", self._stages.consistency.run)
+
+    async def fill(self) -> None:
+        """Ask for the block times and the senders that no log has shown."""
+        await self._try("backfill", self._stages.backfill.run)
 
     async def _try(self, name: str, job: Callable[[], Awaitable[T]]) -> T | None:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from random import SystemRandom
 
 from watcher.chain.admit import Admit
+from watcher.chain.backfill import Backfill
 from watcher.chain.confirm import Confirm
 from watcher.chain.consistency import Consistency
 from watcher.chain.contract import TaskManager
@@ -77,6 +78,7 @@ class Stages:
     reconcile: Reconcile
     drift: Drift
     consistency: Consistency
+    backfill: Backfill
     make_router: RouterMaker | None
 
     @property
@@ -164,6 +166,7 @@ def build(
         recheck=Recheck(source, watch.reader, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
         reconcile=Reconcile(source, watch.reader),
         consistency=Consistency(source, listeners.on_contradictions),
+        backfill=Backfill(source),
         drift=Drift(source, watch.reader, calls.dry_run, listeners.on_window),
         make_router=make_router,
     )

@@ -132,7 +132,7 @@ def read_files(fields: wire.Fields) -> Mapping[str, str]:
 
 # The fields of a task that travel one by one, by type. The log stays in the daemon.
 _PLAIN_FIELDS = {item.name: item.type for item in fields_of(Task) if item.name not in ("seen_at", "fields", "log")}
-_SIGHTING_FIELDS = {item.name: item.type for item in fields_of(Sighting)}
+_SIGHTING_FIELDS = {item.name: item.type for item in fields_of(Sighting) if item.name != "block_time_s"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,13 +10,13 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, select, update
 
 from watcher.ledger.rescan import FINAL, request_rescan
-from watcher.ledger.rows import WITH_SOURCE, chunks, of_source, open_task
+from watcher.ledger.rows import WITH_SOURCE, chunks, of_source, open_task, responded_of
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import responses, tasks
 from watcher.ledger.transitions import IF_UNCHANGED, flag_named, if_unchanged, transition_rows
 from watcher.ledger.writer import Tx
 from watcher.state import NOT_HELD, State
-from watcher.task import OpenTask, Responded, Sighting
+from watcher.task import OpenTask, Responded
 
 _ENDED_UNPROVED = sorted(NOT_HELD | {State.EXPIRED})
 # The ends of so many of the newest tasks are asked about again, to bound the query.
@@ -46,9 +46,7 @@ def responses_to(conn: Connection, source_id: int, indices: Sequence[int]) -> Ma
         for row in conn.execute(
             select(responses).where(responses.c.source_id == source_id, responses.c.task_index.in_(chunk))
         ):
-            seen = Sighting(row.block_number, row.block_hash, row.tx_hash, row.log_index)
-            event = Responded(row.task_index, row.message, row.log, row.response_hash, seen)
-            events.setdefault(row.task_index, []).append(event)
+            events.setdefault(row.task_index, []).append(responded_of(row))
     return events
 
 

@@ -12,7 +12,7 @@ sends, and every outcome.
 from collections.abc import Callable
 from typing import Any
 
-from watcher.ledger import claims, hook_results, ingest, outcomes
+from watcher.ledger import backfill, claims, hook_results, ingest, outcomes
 
 DEFERRED: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -22,6 +22,9 @@ DEFERRED: frozenset[Callable[..., Any]] = frozenset(
         outcomes.admitted,
         # No lease outlives the daemon.
         claims.claim,
+        # A node is asked again.
+        backfill.record_times,
+        backfill.record_senders,
         # The hook runs again. No attempt has sent the first answer: its commit would have made the answer durable.
         hook_results.keep_answers,
         hook_results.keep_old_answers,

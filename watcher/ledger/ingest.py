@@ -174,6 +174,7 @@ def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> No
                 "block_hash": response.seen_at.block_hash,
                 "tx_hash": response.seen_at.tx_hash,
                 "log_index": response.seen_at.log_index,
+                "block_time_s": response.seen_at.block_time_s or None,
             }
             for response in answered
         ],

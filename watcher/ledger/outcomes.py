@@ -12,7 +12,7 @@ from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam
 
 from watcher.ledger.coverage import lose_tasks
 from watcher.ledger.history import BEFORE, over_before
-from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task
+from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task, responded_of
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
 from watcher.ledger.transitions import IF_UNCHANGED, PRESENT, if_unchanged, known_at, reopen, transition, transition_all
 from watcher.ledger.writer import Tx
@@ -133,10 +133,7 @@ def response_of(
     if upto_block is not None:
         query = query.where(responses.c.block_number <= upto_block)
     row = conn.execute(query.order_by(responses.c.block_number, responses.c.log_index).limit(1)).one_or_none()
-    if row is None:
-        return None
-    seen = Sighting(row.block_number, row.block_hash, row.tx_hash, row.log_index)
-    return Responded(row.task_index, row.message, row.log, row.response_hash, seen)
+    return None if row is None else responded_of(row)
 
 
 def _not_before(table: Table, seen: Sighting) -> ColumnElement[bool]:
@@ -199,7 +196,9 @@ def answered(tx: Tx, batch: Sequence[tuple[OpenTask, Responded]], *, by_us: bool
         wrong_claim = claimed is not None and claimed != response.seen_at.tx_hash
         return {
             "responded_block": response.seen_at.block_number,
+            "responded_time_s": response.seen_at.block_time_s or None,
             "responded_tx_hash": response.seen_at.tx_hash,
+            "responded_by": None,
             "response_hash": response.response_hash,
             "error": ("the answer on the chain is not ours" if not by_us else _WRONG_CLAIM if wrong_claim else None),
         }

@@ -10,7 +10,7 @@ from sqlalchemy.engine import Row
 
 from watcher.ledger.tables import OPEN, sources, tasks
 from watcher.state import State
-from watcher.task import Absence, Absent, OpenTask, Sighting, Task
+from watcher.task import Absence, Absent, OpenTask, Responded, Sighting, Task
 
 T = TypeVar("T")
 _IN_LIMIT = 500  # bound parameters in one IN list: databases bound those of a statement, reorgs do not bound their rows
@@ -37,7 +37,16 @@ IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > HEAD_
 def task_of(row: Row[Any]) -> Task:
     """Return the task in a row that was selected with its source."""
     stored: dict[str, Any] = dict(zip(_TASK_FIELDS, _task_values(row), strict=True))
-    return Task(**stored, seen_at=Sighting(row.block_number, row.block_hash, row.created_tx_hash, row.log_index))
+    return Task(**stored, seen_at=_sighting(row, row.created_tx_hash))
+
+
+def responded_of(row: Row[Any]) -> Responded:
+    """Return the response event in a row of `responses`."""
+    return Responded(row.task_index, row.message, row.log, row.response_hash, _sighting(row, row.tx_hash))
+
+
+def _sighting(row: Row[Any], tx_hash: bytes) -> Sighting:
+    return Sighting(row.block_number, row.block_hash, tx_hash, row.log_index, row.block_time_s or 0)
 
 
 def task_columns(task: Task) -> dict[str, Any]:
@@ -53,6 +62,7 @@ def sighting_columns(task: Task) -> dict[str, Any]:
         "block_hash": seen.block_hash,
         "created_tx_hash": seen.tx_hash,
         "log_index": seen.log_index,
+        "block_time_s": seen.block_time_s or None,
     }
 
 

@@ -17,7 +17,7 @@ from watcher.ledger.engine import backup_sqlite, database_reason, open_engine, s
 from watcher.ledger.lock import create_file
 from watcher.ledger.tables import metadata
 
-REVISION = "0008"
+REVISION = "0009"
 """The revision of `tables.metadata`."""
 
 # Alembic's own table, as Alembic makes it.

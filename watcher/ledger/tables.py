@@ -144,6 +144,10 @@ tasks = Table(
     Column("absent", String(16)),
     Column("absent_block", BigInteger),
     Column("absent_at_ms", BigInteger),
+    # The times of the blocks of log and response (s), and the sender of the response; null until a node shows them.
+    Column("block_time_s", BigInteger),
+    Column("responded_time_s", BigInteger),
+    Column("responded_by", LargeBinary(20)),
     UniqueConstraint("source_id", "task_index", "task_hash"),
     sqlite_autoincrement=True,  # the id of a deleted row, to which history refers, is never used again
 )
@@ -165,6 +169,12 @@ LOOK_AGAIN = text("look_again")
 HAS_ENDED = text("state IN (" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")")
 HAS_EXPIRED = text("state = 'expired'")
 IS_FINAL = text("state IN ('final', 'final_other')")
+UNTIMED = text("block_time_s IS NULL AND canonical")
+UNTIMED_RESPONSE = text("block_time_s IS NULL")
+HAS_RESPONSE = text("responded_tx_hash IS NOT NULL")
+# The time of a task (s): that of its block, or, until that is known, the time at which the daemon saw it. An index on
+# an expression serves only the very same expression: https://www.sqlite.org/expridx.html
+TASK_TIME_S = text("coalesce(block_time_s, seen_at_ms / 1000)")
 
 Index("ix_tasks_look_again", tasks.c.source_id, sqlite_where=LOOK_AGAIN)
 # The list of the tasks in an end state, in the order of their indices.
@@ -180,6 +190,10 @@ Index(
     tasks.c.deadline_s,
     sqlite_where=text("state = 'expired' AND deadline_s IS NOT NULL"),
 )
+# For people: the tasks of some days, and those that one address answered. For the backfill: what no node has shown yet.
+Index("ix_tasks_time", TASK_TIME_S, tasks.c.source_id)
+Index("ix_tasks_responder", tasks.c.responded_by, tasks.c.responded_block, sqlite_where=HAS_RESPONSE)
+Index("ix_tasks_untimed", tasks.c.block_number, sqlite_where=UNTIMED)
 
 
 # Every response event of the canonical chain up to the cursor.
@@ -197,12 +211,15 @@ responses = Table(
     Column("block_hash", LargeBinary(32), nullable=False),
     Column("tx_hash", LargeBinary(32), nullable=False),
     Column("log_index", BigInteger, nullable=False),
+    # The time of the block (s), null until a node shows it.
+    Column("block_time_s", BigInteger),
     # Some nodes give two logs of a block one index. `source_id` is not first, else SQLite would search by it alone.
     UniqueConstraint(
         "block_hash", "tx_hash", "log_index", "source_id", "task_index", "response_hash", name="uq_responses_log"
     ),
     Index("ix_responses_task", "source_id", "task_index"),
     Index("ix_responses_block", "block_number", "source_id"),
+    Index("ix_responses_untimed", "block_number", sqlite_where=UNTIMED_RESPONSE),
 )
 
 # Every hook run, and every POST, stored before it is sent.
@@ -295,5 +312,5 @@ coverage = Table(
 def _repeat_conditions(_target: MetaData, connection: Connection, **_: object) -> None:
     """Give PostgreSQL the conditions of the partial indices. Stated above, they would load its dialect for SQLite."""
     if connection.dialect.name == "postgresql":
-        for index in (*tasks.indexes, *journal.indexes):
+        for index in (*tasks.indexes, *responses.indexes, *journal.indexes):
             index.dialect_kwargs["postgresql_where"] = index.dialect_options["sqlite"].get("where")

@@ -227,7 +227,8 @@ def reopen(tx: Tx, batch: Sequence[OpenTask], why: str) -> None:
 
     Another response event may still name such a task, so the contract is asked again.
     """
-    gone = {"responded_block": None, "responded_tx_hash": None, "response_hash": None, "look_again": True}
+    names = ("responded_block", "responded_time_s", "responded_tx_hash", "responded_by", "response_hash")
+    gone = {**dict.fromkeys(names), "look_again": True}
     transition_all(tx, [task for task in batch if task.response is not None], State.UNKNOWN, why, lambda _: gone)
     transition_all(tx, [task for task in batch if task.response is None], State.SEEN, why, lambda _: gone)
 

@@ -28,6 +28,8 @@ _JOURNAL_COLUMNS = ("at_ms", "from_state", "to_state", "why", "attempt_id")
 # Fields with another name than their column.
 _FIELD_NAMES = {
     "created_block": "task_created_block",
+    "block_time_s": "task_created_at",
+    "responded_time_s": "responded_at",
     "deadline_s": "deadline_at",
     "from_state": "from",
     "to_state": "to",
@@ -79,7 +81,7 @@ def _field(column: str, value: Any) -> tuple[str, Any]:
         return column.removesuffix("_ms"), time_of(value)
     if isinstance(value, bytes):
         value = hexed(value)
-    elif column == "deadline_s":
+    elif column.endswith("_s"):
         value = second_of(value)
     return _FIELD_NAMES.get(column, column), value
 

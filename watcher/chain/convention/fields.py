@@ -172,4 +172,4 @@ def deadline_or_none(value: Any) -> int | None:
 
 def sighting(log: Log) -> Sighting:
     """Return the place of a log on the chain."""
-    return Sighting(log.block_number, log.block_hash, log.tx_hash, log.log_index)
+    return Sighting(log.block_number, log.block_hash, log.tx_hash, log.log_index, log.block_time_s)

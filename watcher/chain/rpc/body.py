@@ -15,6 +15,7 @@ from watcher.errors import RetryElsewhere
 _MOST_BYTES = {
     "eth_getBlockByNumber": 4 * 1024 * 1024,
     "eth_getCode": 1024 * 1024,
+    "eth_getTransactionByHash": 1024 * 1024,
     "eth_getTransactionReceipt": 4 * 1024 * 1024,
 }
 _MOST_BYTES_ELSE = 256 * 1024

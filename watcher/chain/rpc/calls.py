@@ -110,6 +110,11 @@ def code(address: bytes, at: Header) -> Call:
     return "eth_getCode", [octets(address), _pin(at)]
 
 
+def transaction(tx_hash: bytes) -> Call:
+    """Return the call for a transaction."""
+    return "eth_getTransactionByHash", [octets(tx_hash)]
+
+
 def octets(data: bytes) -> str:
     """Return bytes as JSON-RPC writes them: 0x and lower-case hex."""
     return "0x" + data.hex()

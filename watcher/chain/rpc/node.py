@@ -9,13 +9,14 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from watcher.chain.rpc import block_reply, log_reply, prefetch, replies, view_reply
+from watcher.chain.rpc import block_reply, log_reply, prefetch, replies, transaction_reply, view_reply
 from watcher.chain.rpc import calls as rpc_calls
 from watcher.chain.rpc.batch import MOST_CALLS, PROBE_TIMEOUT_S, Asked, Batch
 from watcher.chain.rpc.calls import Call, Caller, Emitters, LogQuery
 from watcher.chain.rpc.errors import WORDS_LIMIT, RpcError, refused
 from watcher.chain.rpc.prefetch import KEPT_S, LATEST
-from watcher.chain.rpc.replies import Log, LogPage, Receipt, Reverted, Unread
+from watcher.chain.rpc.replies import Log, LogPage, Reverted, Unread
+from watcher.chain.rpc.transaction_reply import Receipt, Sender
 from watcher.chain.rpc.transport import Transport, Url
 from watcher.clock import Clock
 from watcher.errors import NarrowRange, RetryElsewhere
@@ -260,7 +261,13 @@ class Node:
             (received,) = await self._batch.ask([("eth_getTransactionReceipt", [rpc_calls.octets(tx_hash)])])
             if isinstance(received, RpcError):
                 raise refused(received)
-            return replies.receipt(received)
+            return transaction_reply.receipt(received)
+
+    async def senders(self, tx_hashes: Sequence[bytes]) -> dict[bytes, Sender]:
+        """Return the senders of mined transactions by hash. What this node does not know is left out."""
+        with self._named():
+            received = await self._batch.ask([rpc_calls.transaction(tx_hash) for tx_hash in tx_hashes])
+            return transaction_reply.senders(received, tx_hashes)
 
     async def batch_room(self) -> int:
         """Return the most calls that this endpoint takes in one request, 1 without batches."""

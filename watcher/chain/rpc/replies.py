@@ -28,7 +28,10 @@ _MESSAGE_KEYS = ("message", "msg", "detail", "description", "reason", "title")
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """One log of the asked contract, well-formed but not decoded."""
+    """One log of the asked contract, well-formed but not decoded.
+
+    `block_time_s` is the time of its block in seconds since 1970, 0 where the reply does not show it.
+    """
 
     address: bytes
     topics: tuple[bytes, ...]
@@ -37,6 +40,7 @@ class Log:
     block_hash: bytes
     tx_hash: bytes
     log_index: int
+    block_time_s: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,15 +55,6 @@ class LogPage:
     last: Header
     continuous: bool
     foreign: int
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """The result of a transaction: success or failure, and its block."""
-
-    status: bool
-    block_number: int
-    block_hash: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,32 +218,30 @@ def _time_s(raw: Any) -> int:
         return 0
 
 
-def receipt(raw: Any) -> Receipt | None:
-    """Return a transaction receipt, None for a transaction that is not mined: null, or an object without a block.
-
-    Raises:
-        RetryElsewhere: the value is no receipt.
-    """
-    if raw is None or (isinstance(raw, dict) and None in (raw.get("blockHash"), raw.get("blockNumber"))):
-        return None
-    if not isinstance(raw, dict):
-        raise RetryElsewhere("the answer holds something else where a receipt belongs")
-    status = quantity(raw.get("status"), 1) == 1
-    return Receipt(status, quantity(raw.get("blockNumber")), octets(raw.get("blockHash"), 32))
-
-
-def _log(raw: Any) -> Log:
+def _log(raw: Any, last: Header) -> Log:
     if not isinstance(raw, dict) or not isinstance(raw.get("topics"), list) or len(raw["topics"]) > 4:
         raise RetryElsewhere("the answer holds something else where a log belongs")
+    block_hash = octets(raw.get("blockHash"), 32)
     return Log(
         octets(raw.get("address"), 20),
         tuple([octets(topic, 32) for topic in raw["topics"]]),
         octets(raw.get("data")),
         quantity(raw.get("blockNumber")),
-        octets(raw.get("blockHash"), 32),
+        block_hash,
         octets(raw.get("transactionHash"), 32),
         quantity(raw.get("logIndex")),
+        last.timestamp_s if block_hash == last.hash else _log_time_s(raw, last),
     )
+
+
+def _log_time_s(raw: Any, last: Header) -> int:
+    """Return the time (s) that newer nodes put into a log, 0 without one, and for one after the end of the range.
+
+    Source: https://github.com/ethereum/execution-apis, Log.blockTimestamp.
+    """
+    raw_time = raw.get("blockTimestamp")
+    time_s = 0 if raw_time is None else _time_s(raw_time)
+    return time_s if time_s <= last.timestamp_s or not last.timestamp_s else 0
 
 
 def logs(
@@ -282,7 +275,7 @@ def logs(
     hashes = {last.number: last.hash}
     foreign = 0
     for item in raw:
-        log = _log(item)
+        log = _log(item, last)
         matches = (
             log.address in addresses
             and first <= log.block_number <= last.number

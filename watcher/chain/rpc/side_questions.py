@@ -11,7 +11,8 @@ from typing import TypeVar
 from loguru import logger
 
 from watcher.chain.rpc.node import Node
-from watcher.chain.rpc.replies import Receipt, Unread
+from watcher.chain.rpc.replies import Unread
+from watcher.chain.rpc.transaction_reply import Receipt, Sender
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.task import Header
@@ -48,6 +49,16 @@ class SideQuestions:
         """Return the receipt of a transaction; None if it is unknown or not mined, Unread if no endpoint replies."""
         replies = await self.ask("eth_getTransactionReceipt", lambda node: node.transaction_receipt(tx_hash))
         return replies[0] if replies else Unread("no endpoint answers eth_getTransactionReceipt")
+
+    async def headers(self, heights: Sequence[int]) -> dict[int, Header] | None:
+        """Return the blocks at some heights that the first endpoint has; None if no endpoint replies."""
+        replies = await self.ask("eth_getBlockByNumber", lambda node: node.headers(heights))
+        return replies[0] if replies else None
+
+    async def senders(self, tx_hashes: Sequence[bytes]) -> dict[bytes, Sender] | None:
+        """Return the senders of mined transactions that the first endpoint knows; None if no endpoint replies."""
+        replies = await self.ask("eth_getTransactionByHash", lambda node: node.senders(tx_hashes))
+        return replies[0] if replies else None
 
     async def account(self, address: bytes, slot: bytes, at: Header) -> tuple[bytes | None, bytes | None]:
         """Return a word of an account's storage and its code, as `quorum` endpoints give them alike; else None."""

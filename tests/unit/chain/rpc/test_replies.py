@@ -1,6 +1,7 @@
 """Whatever bytes a node sends, parsing gives a checked value or RetryElsewhere."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,14 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
-from watcher.chain.rpc import replies
+from watcher.chain.rpc import replies, transaction_reply
 from watcher.chain.rpc.errors import Overloaded, RpcError
 from watcher.chain.rpc.replies import Log
+from watcher.chain.rpc.transaction_reply import Sender
 from watcher.errors import RetryElsewhere
 from watcher.task import Header
 
 ADDRESS, TOPIC, OTHER = b"\x11" * 20, b"\xaa" * 32, b"\xbb" * 32
 LAST = Header(20, (20).to_bytes(32), (19).to_bytes(32))
+TIMED = replace(LAST, timestamp_s=1_700_000_000)
 
 scalars = (
     st.none()
@@ -136,7 +139,7 @@ def test_null_instead_of_a_list_is_no_logs() -> None:
     ],
 )
 def test_a_receipt_without_a_block_is_none(raw: Any) -> None:
-    assert replies.receipt(raw) is None
+    assert transaction_reply.receipt(raw) is None
 
 
 @fuzzed
@@ -146,7 +149,7 @@ def test_any_value_is_parsed_or_retry_elsewhere(raw: Any) -> None:
         replies.quantity,
         replies.octets,
         replies.header,
-        replies.receipt,
+        transaction_reply.receipt,
         lambda value: replies.logs(value, ADDRESS, {TOPIC}, None, 0, LAST),
         lambda value: replies.logs([value], ADDRESS, {TOPIC}, None, 0, LAST),
     ):
@@ -335,3 +338,61 @@ def test_a_block_that_lies_about_the_time_is_still_a_block(raw: object) -> None:
     block = {"number": "0x5", "hash": "0x" + "11" * 32, "parentHash": "0x" + "22" * 32, "timestamp": raw}
     assert replies.header(block).timestamp_s == 0
     assert replies.header({**block, "timestamp": "0x65f00000"}).timestamp_s == 0x65F00000
+
+
+@pytest.mark.parametrize(
+    ("member", "expected"),
+    [
+        ({"blockTimestamp": hex(TIMED.timestamp_s - 60)}, TIMED.timestamp_s - 60),
+        ({}, 0),
+        ({"blockTimestamp": None}, 0),
+        ({"blockTimestamp": 17}, 0),
+        ({"blockTimestamp": "0x"}, 0),
+        ({"blockTimestamp": "0x" + "f" * 16}, 0),
+        ({"blockTimestamp": hex(TIMED.timestamp_s + 1)}, 0),
+    ],
+)
+def test_the_time_in_a_log_counts_within_its_range(member: dict[str, Any], expected: int) -> None:
+    raw = raw_log(blockHash="0x" + "77" * 32, blockNumber=hex(TIMED.number - 1)) | member
+    (log,), _ = replies.logs([raw], ADDRESS, {TOPIC}, None, 0, TIMED)
+    assert log.block_time_s == expected
+
+
+def test_a_log_of_the_last_block_has_the_time_of_its_header() -> None:
+    raw = raw_log(blockHash="0x" + TIMED.hash.hex(), blockNumber=hex(TIMED.number), blockTimestamp="0x1")
+    (log,), _ = replies.logs([raw], ADDRESS, {TOPIC}, None, 0, TIMED)
+    assert log.block_time_s == TIMED.timestamp_s
+
+
+TRANSACTION = {"hash": "0x" + "77" * 32, "from": "0x" + "5e" * 20, "blockNumber": "0x69"}
+
+
+@pytest.mark.parametrize(
+    ("raw", "expected"),
+    [
+        (TRANSACTION, Sender(b"\x5e" * 20, 0x69)),
+        (None, None),
+        (TRANSACTION | {"blockNumber": None}, None),
+    ],
+)
+def test_the_sender_of_a_mined_transaction_is_read(raw: Any, expected: Sender | None) -> None:
+    assert transaction_reply.sender(raw, b"\x77" * 32) == expected
+
+
+@fuzzed
+@given(anything)
+def test_any_transaction_is_a_sender_or_retry_elsewhere(raw: Any) -> None:
+    for value in (raw, {"blockNumber": raw}, TRANSACTION | {"from": raw}, TRANSACTION | {"hash": raw}):
+        try:
+            transaction_reply.sender(value, b"\x77" * 32)
+        except RetryElsewhere:
+            pass
+
+
+def test_of_many_transactions_the_unusable_ones_are_left_out() -> None:
+    refusal = RpcError(-32000, "transaction indexing is in progress")
+    hashes = [b"\x77" * 32, b"\x78" * 32, b"\x79" * 32]
+    senders = transaction_reply.senders([TRANSACTION, refusal, {"hash": "0x1"}], hashes)
+    assert senders == {hashes[0]: Sender(b"\x5e" * 20, 0x69)}
+    with pytest.raises(RetryElsewhere):
+        transaction_reply.senders([refusal, refusal, refusal], hashes)
