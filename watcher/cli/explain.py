@@ -2,18 +2,15 @@
 
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from watcher.abi.layout import layout
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
 from watcher.clock import SystemClock
-from watcher.errors import FixConfiguration
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.lock import is_locked
 from watcher.ledger.story import source_record, task_records
-from watcher.report.payload import Decoder, Payload
+from watcher.report.payload import Payload
 from watcher.report.story import Story, duration_text, tell
 from watcher.settings.model import Settings
 from watcher.state import ENDED
@@ -56,6 +53,7 @@ def tell_stories(settings: Settings, index: int) -> list[Story]:
     Raises:
         FixUsage: there is none.
     """
+    from watcher.daemon.decoder import decoder_of
     from watcher.health.cause.cause import cause_of
 
     decoder = decoder_of(settings)
@@ -82,7 +80,8 @@ def _evidence(settings: Settings, index: int) -> "list[Evidence]":
     url = parse_url(settings.ledger.url)
     chain_id, address = settings.chain.chain_id, settings.task_manager.address
     is_open = any(record.task.state not in ENDED for record in records)
-    daemon = read_daemon(settings.http.address, chain_id, address) if is_open else NOT_ASKED
+    token = "" if settings.http.token is None else settings.http.token.get_secret_value()
+    daemon = read_daemon(settings.http.address, chain_id, address, token) if is_open else NOT_ASKED
     return [
         Evidence(
             record,
@@ -96,29 +95,6 @@ def _evidence(settings: Settings, index: int) -> "list[Evidence]":
         )
         for record in records
     ]
-
-
-def decoder_of(settings: Settings) -> Decoder:
-    """Return the types of the hook, and of the convention; not those of a wrong file, which `watcher check` reports."""
-    from watcher.chain.convention.convention import convention
-
-    section = settings.task_manager
-    file = Path(section.convention_file) if section.convention_file else None
-    try:
-        types = convention(section.convention, file, section.message_limit_bytes, answers=False)
-    except FixConfiguration:
-        return value_decoder(settings)
-    return replace(
-        value_decoder(settings), answer_type=types.answer.kind, answer=types.answer.value_of, fields=types.fields
-    )
-
-
-def value_decoder(settings: Settings) -> Decoder:
-    """Return the types of the hook alone: quick, because no convention is read."""
-    return Decoder(
-        message_values=layout("message", settings.hook.message),
-        response_values=layout("response", settings.hook.response),
-    )
 
 
 def _storage(path: Path | None) -> str:

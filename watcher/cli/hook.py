@@ -54,9 +54,9 @@ def try_(
     target, choice = read_arguments(arguments, Choice(chain=chain, message=message, file=file, abi=abi))
     settings, task = settings_and_task(config, target, choice)
 
-    from watcher.cli.explain import decoder_of
     from watcher.cli.trial import try_once
     from watcher.daemon import parts
+    from watcher.daemon.decoder import decoder_of
 
     hidden = parts.hidden_paths(settings.ledger, config, os.environ)
     log = parts.log_output if as_json else lambda _task, _line: None

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from watcher.cli.explain import decoder_of
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, load, print_json
 from watcher.cli.past_tasks import Plan, opened_tasks
 from watcher.cli.selection import block_range, moment_ms
@@ -149,6 +148,7 @@ async def _run(
     on_total: Callable[[int | None], None],
 ) -> None:
     from watcher.daemon import parts
+    from watcher.daemon.decoder import decoder_of
     from watcher.daemon.wiring import fitted
 
     hidden = parts.hidden_paths(settings.ledger, config, os.environ)

@@ -8,9 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from watcher.abi.json_form import as_text
-from watcher.cli.explain import value_decoder
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
 from watcher.cli.table import write_table
+from watcher.daemon.decoder import value_decoder
 from watcher.ledger import queries
 from watcher.report.listing import pages, second_of, story_fields, task_fields, value_fields
 from watcher.state import State

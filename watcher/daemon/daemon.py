@@ -182,16 +182,12 @@ class Daemon:
             listeners=(self._alerts.update, self._show_status),
             on_move=(self._alerts.moved,),
             next_attempt_s=self._next_attempt_s,
+            make_pages=parts.make_pages(self._settings, self._clock),
         )
         sections = self._settings
+        contract = sections.task_manager.address
         plan = HealthPlan.of(
-            sections.chain,
-            sections.operator,
-            sections.alerts,
-            sections.hook,
-            sections.http,
-            self._stuck_s,
-            sections.task_manager.address,
+            sections.chain, sections.operator, sections.alerts, sections.hook, sections.http, self._stuck_s, contract
         )
         return HealthService(plan, self._clock, self._redactor, surroundings)
 

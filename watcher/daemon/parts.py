@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import TYPE_CHECKING
@@ -16,6 +17,9 @@ from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.prefetch import Pushed
 from watcher.clock import Clock
+from watcher.daemon.decoder import decoder_of
+from watcher.dashboard.routes import Dashboard
+from watcher.dashboard.view import DashboardPlan
 from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan
 from watcher.hook.runner import Runner, open_runner
@@ -31,6 +35,8 @@ from watcher.task import Task
 
 if TYPE_CHECKING:
     from watcher.chain.rpc.subscription import Subscription
+    from watcher.health.access import Access
+    from watcher.health.monitor import Monitor
 
 _SYSTEM_CREDENTIALS = "/run/credentials"
 
@@ -83,6 +89,24 @@ def task_manager(
     file = Path(section.convention_file) if section.convention_file else None
     own = convention(section.convention, file, section.message_limit_bytes, answers=answers)
     return TaskManager(nodes, section.address_bytes, own, max_span_blocks)
+
+
+def make_pages(
+    settings: model.Settings, clock: Clock
+) -> "Callable[[Monitor, Access, Callable[[], float | None]], Dashboard] | None":
+    """Return what makes the dashboard for the HTTP server; None where it is turned off."""
+    if not settings.http.dashboard:
+        return None
+    plan = DashboardPlan(
+        settings.operator.avs_name,
+        settings.chain.chain_id,
+        settings.task_manager.address,
+        settings.chain.confirmations,
+        settings.hook.max_attempts,
+        settings.operator.api == "none",
+        lambda: decoder_of(settings),
+    )
+    return partial(Dashboard, plan, clock)
 
 
 def subscriptions(

@@ -1,13 +1,14 @@
-"""The HTTP server on `[http] listen`: /livez, /readyz, /metrics and the Node API. Read-only.
+"""The HTTP server on `[http] listen`: /livez, /readyz, /metrics, the Node API, and the pages of the dashboard.
 
-Invariants: a request costs no query and waits for nothing, every reply comes from the last evaluation; nothing but GET;
-no reply holds a secret; a port that is taken never keeps the daemon from answering tasks.
+Invariants: a probe costs no query and waits for nothing, its reply comes from the last evaluation, and it takes GET
+alone; no reply holds a secret; a port that is taken never keeps the daemon from answering tasks.
 """
 
 import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
@@ -16,6 +17,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from watcher.clock import Clock
+from watcher.health.access import Access
 from watcher.health.monitor import Monitor
 from watcher.health.node_api import NodeApi
 from watcher.health.verdict import Health
@@ -24,7 +26,9 @@ from watcher.validation import is_loopback
 
 _BIND_RETRY_S = 15.0
 _CONNECTIONS_LIMIT = 64
-_BODY_LIMIT_BYTES = 1024
+_BODY_LIMIT_BYTES = 4096
+_PROBES = ("/livez", "/readyz", "/metrics")
+_NODE_API = "/eigen/"
 _HEADERS = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'",
@@ -34,6 +38,13 @@ _HEADERS = {
 _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+class Pages(Protocol):
+    """Pages that the server serves beside the probes; they check themselves who may read them."""
+
+    def add_to(self, application: web.Application) -> None:
+        """Add the handlers of the pages."""
 
 
 class Web:
@@ -47,6 +58,8 @@ class Web:
         clock: Clock,
         next_probe_s: Callable[[], float | None] = lambda: None,
         contract: tuple[int, str] = (0, ""),
+        access: Access | None = None,
+        pages: Pages | None = None,
     ) -> None:
         """Take the server's parts.
 
@@ -57,8 +70,11 @@ class Web:
             clock: paces the attempts to listen.
             next_probe_s: returns the seconds until an API is tried again, as `readyz_fields` takes them.
             contract: the chain id and the address of the task manager.
+            access: decides who may read the probes; None: everybody.
+            pages: the dashboard; None: there is none.
         """
         self._host, self._port = address
+        self._access, self._pages = access, pages
         self._next_probe_s = next_probe_s
         self._contract = contract
         self._monitor = monitor
@@ -112,6 +128,8 @@ class Web:
         for path, handler in (("/livez", self._livez), ("/readyz", self._readyz), ("/metrics", self._metrics)):
             application.router.add_get(path, handler, allow_head=False)
         NodeApi(lambda: self._monitor.health).add_to(application.router)
+        if self._pages is not None:
+            self._pages.add_to(application)
         return application
 
     @web.middleware
@@ -119,17 +137,28 @@ class Web:
         if not self._names_us(request.headers.get("Host")):
             # A web page that points its own host name at this machine (DNS rebinding) must not read anything.
             response: web.StreamResponse = web.Response(status=403, text="this name is not served here\n")
+        elif not self._may_probe(request):
+            response = web.Response(status=401, text="the token is needed\n", headers={"WWW-Authenticate": "Bearer"})
         else:
             try:
                 response = await handler(request)
             except web.HTTPException as refusal:
-                headers = {"Allow": "GET"} if refusal.status == 405 else {}
+                headers = {"Allow": refusal.headers["Allow"]} if refusal.status == 405 else {}
                 response = web.Response(status=refusal.status, text=f"{refusal.reason}\n", headers=headers)
             except Exception:  # noqa: BLE001 - the Node API asks for this reply; the log has the rest
                 logger.exception("health.request_failed: a request failed; this is a bug, please report it")
                 response = web.json_response({"message": "Internal server error"}, status=500)
-        response.headers.update(_HEADERS)
+        if not response.prepared:  # a stream has sent its own
+            for name, value in _HEADERS.items():
+                response.headers.setdefault(name, value)
         return response
+
+    def _may_probe(self, request: web.Request) -> bool:
+        """Return True if the request is for no probe, or for one that it may read."""
+        is_probe = request.path in _PROBES or request.path.startswith(_NODE_API)
+        if self._access is None or self._access.probes_are_open or not is_probe:
+            return True
+        return self._access.bears_token(request.headers.get("Authorization"), request.remote or "")
 
     def _names_us(self, host: str | None) -> bool:
         """Return True if the Host header names us. On a loopback address only loopback names do, elsewhere any name."""

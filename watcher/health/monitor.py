@@ -39,7 +39,7 @@ _HOOK_FILES_EVERY_S = 5.0
 
 
 class Monitor:
-    """The last evaluation in `health`, renewed every second by `run`.
+    """The last evaluation in `health`, renewed every second by `run`; the newest known journal line in `last_move`.
 
     A daemon calls `opened` once the ledger is open, then `started` once the stages run.
     """
@@ -62,7 +62,7 @@ class Monitor:
         self._clock = clock
         self._limits = limits
         self._nodes = nodes
-        self._ledger: Ledger | None = None
+        self.ledger: Ledger | None = None
         self._loops: Sequence[StageLoop] = ()
         self._started = False
         self._jobs: dict[str, asyncio.Task[None]] = {}
@@ -70,7 +70,7 @@ class Monitor:
         self._waiting_since_s: dict[str, float] = {}
         self._work: Work | None = None
         self._read_error: str | None = None
-        self._last_move = 0
+        self.last_move = 0
         self._moved_s = clock.monotonic_s()
         self._progress = ChainProgress(clock)
         self._prober = Prober(observer, clock, around.apis, around.on_back)
@@ -88,8 +88,8 @@ class Monitor:
             TryLater: the ledger cannot be read.
         """
         # Transitions before this start are counted, and not reported again.
-        self._last_move = await ledger.read(stats.last_move)
-        self._ledger = ledger
+        self.last_move = await ledger.read(stats.last_move)
+        self.ledger = ledger
         self._limits = replace(self._limits, danger_blocks=danger_blocks)
 
     def set_danger_blocks(self, danger_blocks: int) -> None:
@@ -216,7 +216,7 @@ class Monitor:
     def _begin_jobs(self) -> None:
         """Start the jobs that are due, one of each kind at most, so that those that hang do not pile up."""
         now_s = self._clock.monotonic_s()
-        ledger = self._ledger
+        ledger = self.ledger
         if ledger is not None:
             self._begin("measure", now_s, self._measure, ledger)
             if now_s - self._observer.committed_s > _TOUCH_AFTER_S:
@@ -262,9 +262,9 @@ class Monitor:
         self._next_s["measure"] = self._clock.monotonic_s() + _MEASURE_SHARE * (self._clock.monotonic_s() - began_s)
 
     async def _follow_moves(self, ledger: Ledger, newest: int) -> None:
-        while self._last_move < newest:
-            transitions = await ledger.read(stats.moves_since, ledger.source_id, self._last_move, _MOVES_LIMIT)
-            self._last_move = transitions[-1].id if transitions else newest
+        while self.last_move < newest:
+            transitions = await ledger.read(stats.moves_since, ledger.source_id, self.last_move, _MOVES_LIMIT)
+            self.last_move = transitions[-1].id if transitions else newest
             self._moved_s = self._clock.monotonic_s()
             for listener in self._on_move:
                 listener(transitions)

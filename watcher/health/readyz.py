@@ -48,20 +48,21 @@ class Daemon:
 NOT_ASKED = Daemon("the daemon was not asked")
 
 
-def read_daemon(address: tuple[str, int] | None, chain_id: int, task_manager: str) -> Daemon:
+def read_daemon(address: tuple[str, int] | None, chain_id: int, task_manager: str, token: str = "") -> Daemon:
     """Return the daemon of a task manager that serves /readyz at an address.
 
     Args:
         address: host and port of [http] listen; None: it is turned off.
         chain_id: the chain of the task manager.
         task_manager: its address, 0x hex.
+        token: the token of [http], sent to a loopback address alone; "": none.
     """
     if address is None:
         return Daemon("http.listen is off, so the daemon cannot be asked")
     host, port = _ANY_ADDRESS.get(address[0], address[0]), address[1]
     place = f"the daemon cannot be asked: {host}:{port}"
     try:
-        body = asyncio.run(_get(host, port))
+        body = asyncio.run(_get(host, port, token))
     except Exception as error:  # noqa: BLE001 - aiohttp raises its own errors and others for what is no HTTP
         return Daemon(f"{place} does not reply ({getattr(error, 'strerror', None) or type(error).__name__})")
     try:
@@ -72,12 +73,14 @@ def read_daemon(address: tuple[str, int] | None, chain_id: int, task_manager: st
         return Daemon(f"{place} {error}")
 
 
-async def _get(host: str, port: int) -> bytes:
+async def _get(host: str, port: int, token: str) -> bytes:
     """Return the body of /readyz, cut to the limit. Raises OSError or an error of aiohttp's."""
     import aiohttp  # late: it loads for a quarter of a second, and most commands ask no daemon
 
     # Asked on a loopback address, the daemon answers to loopback names alone.
     headers = {"Host": "localhost"} if is_loopback(host) else {}
+    if token and is_loopback(host):  # to another machine it would travel in clear
+        headers["Authorization"] = f"Bearer {token}"
     url = f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz"
     timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
     async with (

@@ -6,12 +6,13 @@ Invariant: the daemon's work goes on whatever happens here. An exception in here
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from loguru import logger
 
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
+from watcher.health.access import Access
 from watcher.health.conditions import (
     API,
     HOOK,
@@ -29,9 +30,11 @@ from watcher.health.recorder import PeriodRecorder
 from watcher.health.surroundings import Surroundings
 from watcher.ledger.store import Ledger
 from watcher.settings.hook import Hook
-from watcher.settings.model import Alerts, Chain, Http
+from watcher.settings.http import Http
+from watcher.settings.model import Alerts, Chain
 from watcher.settings.operator import Operator
 from watcher.text import Redactor
+from watcher.validation import is_loopback
 
 _QUIET_NODE_S = 10.0
 _SILENT_HOOK_S = 15.0
@@ -44,7 +47,8 @@ class HealthPlan:
     """The settings that health depends on.
 
     `observing`: the watcher sends no answers. `address`: host and port of the HTTP server, None: no server.
-    `contract`: the chain id and the address of the task manager.
+    `contract`: the chain id and the address of the task manager. `token`: the token of the server, "" without one.
+    `protects_all`: health and metrics need it, too.
     """
 
     limits: Limits
@@ -52,6 +56,8 @@ class HealthPlan:
     avs_name: str = ""
     address: tuple[str, int] | None = None
     contract: tuple[int, str] = (0, "")
+    token: str = field(default="", repr=False)
+    protects_all: bool = False
 
     @classmethod
     def of(
@@ -83,7 +89,9 @@ class HealthPlan:
             silent_hook_s=max(_SILENT_HOOK_S, hook.timeout_s * 2 / 3),
         )
         contract = (chain.chain_id, task_manager)
-        return cls(limits, operator.api == "none", operator.avs_name, http.address, contract)
+        token = "" if http.token is None else http.token.get_secret_value()
+        observing = operator.api == "none"
+        return cls(limits, observing, operator.avs_name, http.address, contract, token, http.protect == "all")
 
 
 class HealthService:
@@ -117,10 +125,7 @@ class HealthService:
             asyncio.create_task(self._recorder.run(), name="periods"),
         ]
         if self._plan.address is not None:
-            web = Web(
-                self._plan.address, monitor, self.metrics.registry, self._clock, self._next_probe_s, self._plan.contract
-            )
-            tasks.append(asyncio.create_task(web.run(), name="web"))
+            tasks.append(asyncio.create_task(self._web(self._plan.address, monitor).run(), name="web"))
         for task in tasks:
             task.add_done_callback(_ended)
         try:
@@ -148,7 +153,17 @@ class HealthService:
         try:
             yield
         finally:
+            self._monitor.ledger = None  # no page opens a connection that outlives the writer's
             await self._recorder.close()
+
+    def _web(self, address: tuple[str, int], monitor: Monitor) -> Web:
+        plan = self._plan
+        is_local = is_loopback(address[0])
+        access = Access(plan.token, self._clock, is_local=is_local, protects_all=plan.protects_all)
+        make_pages = self._surroundings.make_pages
+        pages = None if make_pages is None else make_pages(monitor, access, self._next_probe_s)
+        registry = self.metrics.registry
+        return Web(address, monitor, registry, self._clock, self._next_probe_s, plan.contract, access, pages)
 
     def _next_probe_s(self) -> float | None:
         around = self._surroundings

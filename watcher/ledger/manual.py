@@ -26,6 +26,16 @@ _RETRY_NOW = frozenset({State.SEEN, State.READY, State.COMPUTED, State.WAITING, 
 _SKIP = frozenset({State.SEEN, State.READY, State.COMPUTED, State.WAITING, State.BLOCKED})
 
 
+def may_retry(state: State) -> bool:
+    """Return True if a person may retry a task in this state."""
+    return state in _RETRY_NOW or state in _RETRY
+
+
+def may_skip(state: State) -> bool:
+    """Return True if a person may skip a task in this state."""
+    return state in _SKIP
+
+
 def retry(tx: Tx, source_id: int, index: int) -> State:
     """Retry the task at `index`, with its hook attempts set to zero. Return its state.
 

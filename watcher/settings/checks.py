@@ -18,6 +18,7 @@ MAX_ENDPOINTS = 16
 MAX_ALERT_URLS = 8
 MAX_DEPTH_BLOCKS = 1_000_000
 MAX_BLOCK = 2**63 - 1
+TOKEN_LIMIT_CHARS = 16  # the fewest
 
 _ADDRESS = re.compile(r"0[xX][0-9a-fA-F]{40}")
 _HOST = re.compile(r"[A-Za-z0-9._:%-]{1,253}")
@@ -191,6 +192,13 @@ def password(text: str) -> str:
         raise ValueError("is empty")
     if len(text) > 1024 or not text.isprintable():
         raise ValueError("must be one line of at most 1024 printable characters")
+    return text
+
+
+def token(text: str) -> str:
+    """Return a password that nobody guesses: 16 characters or more."""
+    if len(password(text)) < TOKEN_LIMIT_CHARS:
+        raise ValueError(f"must have {TOKEN_LIMIT_CHARS} characters or more; `openssl rand -hex 32` makes one")
     return text
 
 

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from watcher.files import preset_names
 from watcher.settings import checks, targets
 from watcher.settings.hook import Hook
+from watcher.settings.http import Http
 from watcher.settings.operator import NEEDED, Operator
 from watcher.settings.section import KIB, MIB, Seconds, Section
 
@@ -182,20 +183,6 @@ class Ledger(Section):
     )
 
 
-class Http(Section):
-    """Health, metrics and dashboard."""
-
-    listen: Annotated[str, AfterValidator(checks.listen)] = Field(
-        default="127.0.0.1:9010",
-        description='host:port to serve them on; "" turns them off, port 0 takes any free port.',
-    )
-
-    @property
-    def address(self) -> tuple[str, int] | None:
-        """Host and port, or None where it is turned off."""
-        return checks.host_port(self.listen) if self.listen else None
-
-
 class Log(Section):
     """The log on standard error."""
 
@@ -237,7 +224,8 @@ class Settings(BaseSettings):
     def secrets(self) -> tuple[str, ...]:
         """Return every secret string, for the redaction of the log. Never print this."""
         direct = self.operator.direct
-        passwords = [password.get_secret_value() for password in (self.operator.password, direct.password) if password]
+        own = (self.operator.password, direct.password, self.http.token)
+        passwords = [password.get_secret_value() for password in own if password]
         hook_urls = targets.secret_parts(self.hook.target)
         urls = (*self.chain.rpc_urls, self.operator.url, direct.url, *hook_urls, self.ledger.url)
         remote = (url for url in urls if "://" in url and not url.startswith("sqlite:"))

@@ -328,12 +328,15 @@ def test_settings_show_no_secret_and_cannot_be_changed(write: Write) -> None:
         settings.chain.chain_id = 2
 
 
+_SECRET = (("operator", "password"), ("operator.direct", "password"), ("alerts", "urls"), ("http", "token"))
+
+
 def test_the_written_file_is_complete_and_loads_once_it_is_filled_in(write: Write) -> None:
     filled = render({"task_manager.address": CHECKSUMMED, "chain.chain_id": 17000})
     settings = load(write(filled), {}, PASSWORD)
     assert settings.chain.chain_id == 17000
     for section, name in FIELDS:
-        if (section, name) not in (("operator", "password"), ("operator.direct", "password"), ("alerts", "urls")):
+        if (section, name) not in _SECRET:
             assert f"\n{name} = " in filled or f"\n# {name} = " in filled, name
     # Every default shown behind a # is the default: switched on, nothing changes.
     switched_on = re.sub(r"(?m)^# (\w+ = )", r"\1", filled)
@@ -359,6 +362,7 @@ def test_names_in_environment_and_credentials_are_those_of_the_keys() -> None:
             "ledger.url",
             "hook.target",
             "alerts.urls",
+            "http.token",
         ),
     }
 

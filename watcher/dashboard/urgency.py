@@ -1,0 +1,45 @@
+"""The tasks with the nearest deadlines, each with the reason why it is not answered yet."""
+
+from dataclasses import dataclass
+
+from watcher.dashboard.view import View
+from watcher.health.cause.cause import cause_of
+from watcher.health.cause.evidence import Evidence
+from watcher.ledger import overview, queries
+from watcher.ledger.source import Cursor
+from watcher.ledger.story import TaskRecord, source_record
+from watcher.report.story import Cause, blocks_left
+
+_LIMIT = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Urgent:
+    """An unanswered task. `blocks_left` or `seconds_left` count to its deadline, by the kind of it."""
+
+    task_index: int
+    state: str
+    blocks_left: int | None
+    seconds_left: float | None
+    deadline_block: int | None
+    cause: Cause
+
+
+def urgent_tasks(view: View, cursor: Cursor) -> list[Urgent]:
+    """Return the unanswered tasks with the nearest deadlines, nearest first."""
+    now_s = view.now_ms / 1000
+    rows = overview.nearest(view.conn, view.source_id, cursor.head_closed_block, now_s, _LIMIT)
+    if not rows:
+        return []
+    source, plan = source_record(view.conn, view.source_id), view.plan
+    urgent = []
+    for row in rows:
+        events = queries.responses_between(view.conn, view.source_id, row.task_index, row.task_index)
+        record = TaskRecord(row, *queries.story_of(view.conn, row.id), events)
+        evidence = Evidence(
+            record, source, view.now_ms, plan.confirmations, plan.max_attempts, view.daemon, is_running=True
+        )
+        left_s = None if row.deadline_s is None else row.deadline_s - now_s
+        left = blocks_left(row, cursor)
+        urgent.append(Urgent(row.task_index, row.state, left, left_s, row.deadline_block, cause_of(evidence)))
+    return urgent
