@@ -26,11 +26,15 @@ from watcher.health.http import readyz_fields
 from watcher.health.metrics import Metrics
 from watcher.health.verdict import Condition, Health, Service, Status
 from watcher.hook.footprint import Footprint
+from watcher.ledger.periods import RUNNING, Period
 from watcher.ledger.tables import metadata
+from watcher.report.availability import availability
 from watcher.report.listing import story_fields, task_fields, value_fields
 from watcher.report.payload import Decoder, Payload, payload
 from watcher.report.prove import Proof
 from watcher.report.replay import Replayed, Summary
+from watcher.report.service_level import Result, ServiceLevel, Unanswered
+from watcher.report.service_level_fields import Subject, csv_lines, document_of
 from watcher.report.story import AttemptLine, ChainAnswer, Step, Story
 from watcher.settings.problems import FIELDS
 from watcher.state import State
@@ -110,9 +114,30 @@ def _json() -> dict[str, Any]:
         "replay: cases": {field.name: str(field.type) for field in fields(Replayed)},
         "hook try": _fields(_tried()),
         "hook try: memory": _fields(_tried()["memory"]),
+        **_report(),
         "/readyz": _fields(ready),
         "/readyz: services": _fields(ready["services"]["store"]),
         "/readyz: troubles": _fields(ready["troubles"][0]),
+    }
+
+
+def _report() -> dict[str, Any]:
+    period = Period(RUNNING, 0, 1000), Period("store", 0, 1000)
+    level = ServiceLevel(0, 1000, 1000)
+    level.unanswered.append(Unanswered(0, Result.MISSED, None, ""))
+    level.responders[None, True] = level.outcomes["post", "accepted", 200] = 1
+    document = document_of(Subject(0, "", 0, 0, 0), level, availability(period, 0, 1000))
+    seen = document["availability"]
+    return {
+        "report": _fields(document),
+        "report: steps": _fields(document["steps"][0]),
+        "report: answered_by": _fields(document["answered_by"][0]),
+        "report: attempts.outcomes": _fields(document["attempts"]["outcomes"][0]),
+        "report: not_in_time": _fields(document["not_in_time"][0]),
+        "report: availability": _fields(seen),
+        "report: availability.parts": _fields(seen["parts"][0]),
+        "report: availability.outages": _fields(seen["outages"][0]),
+        "report: CSV": _fields(next(csv_lines(level))),
     }
 
 

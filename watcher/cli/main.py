@@ -15,7 +15,7 @@ import typer
 from loguru import logger
 from typer.exceptions import TyperException
 
-from watcher.cli import alert, check, db, demo, devnet, explain, hook, init, prove, replay, systemd, tasks
+from watcher.cli import alert, check, db, demo, devnet, explain, hook, init, prove, replay, report, systemd, tasks
 from watcher.cli import run as running
 from watcher.cli.options import CONFIG_VARIABLE
 from watcher.daemon import log
@@ -42,6 +42,7 @@ app.command("run")(running.run)
 app.add_typer(tasks.app, name="tasks")
 app.command("explain")(explain.explain)
 app.command("prove")(prove.prove)
+app.command("report")(report.report)
 app.command("replay")(replay.replay_command)
 app.add_typer(hook.app, name="hook")
 app.add_typer(db.app, name="db")

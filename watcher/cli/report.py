@@ -1,0 +1,99 @@
+"""`watcher report`: the service level of a time, as a table, JSON, CSV or one HTML page."""
+
+import csv
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.cli.selection import moment_ms
+from watcher.clock import SystemClock
+from watcher.errors import FixUsage
+from watcher.ledger import queries
+from watcher.ledger.periods import periods_between
+from watcher.ledger.service_level import identity
+from watcher.report.availability import availability
+from watcher.report.service_level import ServiceLevel, measure
+from watcher.report.service_level_fields import Subject, csv_lines, document_of
+from watcher.text import to_hex
+
+_DAY_MS = 86_400_000
+_STEPS = {"hour": _DAY_MS // 24, "day": _DAY_MS, "week": 7 * _DAY_MS}
+_STEPS_LIMIT = 1000
+# Without --by: the shortest step that gives a plot with at most so many points.
+_STEPS_SHOWN = 100
+_ALWAYS = ("chain-rpc", "operator-api", "handler", "store")
+
+
+def report(
+    config: Config = DEFAULT_CONFIG,
+    since: Annotated[str, typer.Option(help="The first moment: ISO 8601, or how long ago (12h, 7d).")] = "7d",
+    until: Annotated[str | None, typer.Option(help="The moment behind the last; now, if left out.")] = None,
+    by: Annotated[str | None, typer.Option(help="The step of plots and lines: hour, day or week.")] = None,
+    as_json: Json = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV: a line for each step, then the total.")] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML page with plots, which prints well.")
+    ] = None,
+) -> None:
+    """Report the service level: answered in time, missed, by whom, how fast, attempts, availability.
+
+    A task belongs to the time in which it was created. Reads the ledger alone, beside a daemon or without one.
+    """
+    if as_json and as_csv:
+        raise FixUsage("name one of --json and --csv")
+    settings = load(config, reading_only=True)
+    now_ms = SystemClock().now_ms()
+    since_ms, until_ms = moment_ms(since, now_ms), now_ms if until is None else moment_ms(until, now_ms)
+    step_ms = _step_ms(by, since_ms, until_ms)
+    with ledger(settings) as (reader, source_id):
+        level = measure(reader, source_id, since_ms, until_ms, step_ms)
+        chain_id, address = reader.read_now(identity, source_id)
+        cursor = reader.read_now(queries.cursor, source_id)
+        periods = reader.read_now(periods_between, source_id, since_ms, until_ms)
+    parts = availability(periods, since_ms, max(since_ms, min(until_ms, now_ms)), _ALWAYS)
+    subject = Subject(chain_id, to_hex(address), now_ms, cursor.block, cursor.final_block)
+    document = document_of(subject, level, parts)
+    if html is not None:
+        from watcher.report.service_level_page import write_page
+
+        write_page(html, document, level, parts)
+    if as_json:
+        print_json(document)
+    elif as_csv:
+        _print_csv(level)
+    elif html is None:
+        _print(document)
+
+
+def _step_ms(by: str | None, since_ms: int, until_ms: int) -> int:
+    """Return the length of a step in milliseconds. Raises FixUsage."""
+    if since_ms >= until_ms:
+        raise FixUsage("--since is not before --until")
+    if by is None:
+        fitting = (step_ms for step_ms in _STEPS.values() if (until_ms - since_ms) // step_ms <= _STEPS_SHOWN)
+        return next(fitting, -(-(until_ms - since_ms) // _STEPS_SHOWN))
+    if by not in _STEPS:
+        raise FixUsage(f"--by: {by[:40]!r} is none of {', '.join(_STEPS)}")
+    if (until_ms - since_ms) // _STEPS[by] > _STEPS_LIMIT:
+        raise FixUsage(f"--by {by} gives more than {_STEPS_LIMIT} steps; name a longer step or a shorter time")
+    return _STEPS[by]
+
+
+def _print(document: Mapping[str, Any]) -> None:
+    from watcher.cli.console import PlainConsole
+    from watcher.cli.report_tables import tables
+
+    console = PlainConsole()
+    for number, (title, table) in enumerate(tables(document)):
+        console.print(*([""] if number else []), title, table, sep="\n")
+
+
+def _print_csv(level: ServiceLevel) -> None:
+    lines = list(csv_lines(level))
+    writer = csv.DictWriter(sys.stdout, list(lines[-1]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(lines)

@@ -1,0 +1,104 @@
+"""Questions of a service level report: the tasks of some time with their outcome, and the attempts for them.
+
+Invariant: a question reads one page, so that no long read keeps the write-ahead log from shrinking.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, Select, case, func, null, select
+from sqlalchemy.engine import Row
+
+from watcher.ledger.history import IS_HISTORY
+from watcher.ledger.rows import chunks
+from watcher.ledger.tables import attempts, journal, sources, tasks
+from watcher.state import RESPONDED
+
+PAGE = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Tries:
+    """The attempts for some tasks.
+
+    `first_post_ms` and `posts` are by row id of the task: when the first POST began (milliseconds since 1970), and
+    their number. `outcomes` counts attempts by kind, outcome and HTTP status.
+    """
+
+    first_post_ms: dict[int, int]
+    posts: dict[int, int]
+    outcomes: dict[tuple[str, str | None, int | None], int]
+
+
+_RESPONDED_MS = (
+    select(func.max(journal.c.at_ms))
+    .where(journal.c.task_id == tasks.c.id, journal.c.to_state.in_(sorted(RESPONDED)))
+    .scalar_subquery()
+)
+_COLUMNS: Select[Any] = select(
+    tasks.c.id,
+    tasks.c.task_index,
+    tasks.c.state,
+    tasks.c.canonical,
+    tasks.c.block_number,
+    tasks.c.deadline_block,
+    tasks.c.deadline_s,
+    tasks.c.seen_at_ms.label("time_ms"),
+    tasks.c.responded_block,
+    _RESPONDED_MS.label("responded_ms"),
+    null().label("responded_by"),
+    tasks.c.error,
+    IS_HISTORY.label("is_history"),
+).join(sources, sources.c.id == tasks.c.source_id)
+
+
+def identity(conn: Connection, source_id: int) -> tuple[int, bytes]:
+    """Return chain id and address of a task manager."""
+    row = conn.execute(select(sources.c.chain_id, sources.c.task_manager).where(sources.c.id == source_id)).one()
+    return row.chain_id, row.task_manager
+
+
+def task_outcomes(
+    conn: Connection, source_id: int, since_ms: int, until_ms: int, after_id: int, limit: int = PAGE
+) -> Sequence[Row[Any]]:
+    """Return the next tasks seen within a time, in the order of row ids.
+
+    Args:
+        conn: a connection.
+        source_id: the task manager.
+        since_ms: the first moment, in milliseconds since 1970.
+        until_ms: the moment behind the last.
+        after_id: the row id of the last task of the page before; 0 for the first page.
+        limit: the most tasks.
+    """
+    # `+ 0` hides the index of the source: the row ids are walked, and no page is sorted.
+    page = _COLUMNS.where(
+        tasks.c.id > after_id,
+        tasks.c.source_id + 0 == source_id,
+        tasks.c.seen_at_ms >= since_ms,
+        tasks.c.seen_at_ms < until_ms,
+    )
+    return conn.execute(page.order_by(tasks.c.id).limit(limit)).all()
+
+
+def tries_of(conn: Connection, ids: Sequence[int]) -> Tries:
+    """Return the attempts for the tasks with these row ids."""
+    tries = Tries({}, {}, {})
+    is_post = attempts.c.kind == "post"
+    for chunk in chunks(ids):
+        mine = attempts.c.task_id.in_(chunk)
+        for row in conn.execute(
+            select(attempts.c.task_id, func.min(attempts.c.began_at_ms), func.count())
+            .where(mine, is_post)
+            .group_by(attempts.c.task_id)
+        ):
+            tries.first_post_ms[row[0]], tries.posts[row[0]] = row[1], row[2]
+        status = case((is_post, attempts.c.http_status))
+        for kind, outcome, code, count in conn.execute(
+            select(attempts.c.kind, attempts.c.outcome, status, func.count())
+            .where(mine)
+            .group_by(attempts.c.kind, attempts.c.outcome, status)
+        ):
+            tries.outcomes[kind, outcome, code] = tries.outcomes.get((kind, outcome, code), 0) + count
+    return tries
