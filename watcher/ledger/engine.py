@@ -8,7 +8,7 @@ of `durability.py`.
 import os
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -181,14 +181,6 @@ def begin(engine: Engine, *, deferred: bool) -> Iterator[Connection]:
             connection.connection.cursor().execute(f"PRAGMA synchronous={level}")
         with connection.begin():
             yield connection
-
-
-def sync(engine: Engine) -> None:
-    """Bring the deferred commits of a SQLite ledger to the disk. Whatever fails here is tried with the next commit."""
-    if engine.dialect.name == "sqlite":
-        with suppress(SQLAlchemyError, sqlite3.Error), engine.connect() as connection:
-            connection.connection.cursor().execute("PRAGMA synchronous=FULL")
-            connection.connection.cursor().execute("PRAGMA wal_checkpoint(PASSIVE)")
 
 
 def _pragmas(connection: sqlite3.Connection, _: object) -> None:

@@ -19,7 +19,8 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, ClockStep
 from watcher.errors import LostLease, TryLater, WatcherError
-from watcher.ledger.engine import begin, database_reason, sync
+from watcher.ledger.engine import begin, database_reason
+from watcher.ledger.wal import sync
 from watcher.state import ENDED, State
 
 T = TypeVar("T")
@@ -59,7 +60,10 @@ class Tx:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """One commit, or one that failed. `condition` is None if it is durable, else why the database was not written."""
+    """One commit, or one that failed; `verbs` 0: a sync of deferred commits that failed, or works again.
+
+    `condition` is None if it is durable, else why the database was not written.
+    """
 
     verbs: int
     seconds: float
@@ -109,6 +113,7 @@ class Writer:
         self._loop = asyncio.get_running_loop()
         self._stopped = False
         self._deferred = False  # the last commit is not on the disk yet
+        self._unsynced = False  # the last try to bring it there has failed
         self.chain_moves = 0  # commits that have moved the cursor, or taken a mark back
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
@@ -183,15 +188,25 @@ class Writer:
                 return
 
     def _next(self) -> _Call[Any] | None:
-        """Wait for the next call, None at the end. Sync the deferred commits if it does not come soon."""
-        if not self._deferred:
-            return self._queue.get()
+        """Wait for the next call, None at the end. Sync the deferred commits whenever it does not come soon."""
+        while self._deferred:
+            try:
+                return self._queue.get(timeout=SYNC_WITHIN_S)
+            except queue.Empty:
+                self._sync()
+        return self._queue.get()
+
+    def _sync(self) -> None:
+        """Sync the deferred commits. They stay deferred while that fails, which `observe` is told."""
+        began_s, condition = self._clock.monotonic_s(), None
         try:
-            return self._queue.get(timeout=SYNC_WITHIN_S)
-        except queue.Empty:
             sync(self._engine)
-            self._deferred = False
-            return self._queue.get()
+        except TryLater as error:
+            condition = f"{NOT_WRITTEN} ({error})"
+        if condition is not None or self._unsynced:
+            seen = Batch(0, self._clock.monotonic_s() - began_s, condition)
+            self._loop.call_soon_threadsafe(self._observe, seen)
+        self._deferred = self._unsynced = condition is not None
 
     def _commit(self, batch: list[_Call[Any]]) -> None:
         tx: Tx | None = None
