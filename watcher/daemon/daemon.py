@@ -5,7 +5,6 @@ stage makes steps; on SIGTERM running requests are awaited, and one that cannot 
 """
 
 import asyncio
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -19,13 +18,13 @@ from watcher.chain.rpc.pace import Pace
 from watcher.chain.source import Source
 from watcher.clock import Clock, SystemClock
 from watcher.daemon import parts, wiring
+from watcher.daemon.hooks import Hooks
 from watcher.daemon.jobs import Jobs
 from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
 from watcher.daemon.reload import Reload
 from watcher.daemon.startup import Stopped, Waiting, read_chain
 from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s
 from watcher.daemon.systemd import Notifier, watchdog_interval_s
-from watcher.errors import TryLater
 from watcher.health.alerts import Alerts, watcher_name
 from watcher.health.monitor import Monitor
 from watcher.health.observers import DIRECT
@@ -33,7 +32,6 @@ from watcher.health.service import HealthPlan, HealthService, danger_blocks
 from watcher.health.status import Status, status_line
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
-from watcher.hook.runner import Runner
 from watcher.ledger import sending
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger
@@ -78,7 +76,6 @@ class Daemon:
         self._release_held = release_held
         self._settings = settings
         self._load = load or (lambda: settings)
-        self._config = config
         self._until_idle = until_idle
         self._progress = progress
         self._clock: Clock = SystemClock()
@@ -92,7 +89,7 @@ class Daemon:
         self._redactor = Redactor(settings.secrets())
         name = watcher_name(settings.chain.chain_id, settings.task_manager.address)
         self._alerts = Alerts(settings.alerts, name, self._clock, self._redactor)
-        self._pool: Runner | None = None
+        self._hooks = None if settings.operator.api == "none" else Hooks(settings, config)
         self._stages: wiring.Stages | None = None
         self._is_ready = False
 
@@ -138,8 +135,8 @@ class Daemon:
         monitor = await stack.enter_async_context(health.running(nodes))
         answers = switches is not None
         contract = parts.task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks, answers=answers)
-        if answers:
-            await self._waiting.until_answered(lambda: self._load_hook(stack, health), "the hook")
+        if (hooks := self._hooks) is not None:
+            await self._waiting.until_answered(lambda: hooks.load(stack, health.observer), "the hook")
         begun = begun_at(own.url, settings.chain.chain_id, settings.task_manager)
         start = await read_chain(settings.chain, contract, nodes, clock, begun, self._waiting)
         observers = (self._wakeups.committed, health.observer.committed, health.observer.damaged)
@@ -154,7 +151,7 @@ class Daemon:
         await stack.enter_async_context(health.recording(ledger, in_danger(start.window_blocks)))
         await self._recover(ledger)
         source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
-        run_hook = None if self._pool is None else self._pool.run
+        run_hook = None if hooks is None else hooks.run
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
         outside = wiring.Outside(run_hook, main, direct, health.observer)
         listeners = wiring.Listeners(
@@ -178,7 +175,7 @@ class Daemon:
         surroundings = Surroundings(
             apis={} if switches is None else {"": switches.main, DIRECT: switches.direct},
             on_back=self._api_is_back,
-            changed_hook_files=None if switches is None else self._changed_hook_files,
+            changed_hook_files=None if self._hooks is None else self._hooks.changed_files,
             listeners=(self._alerts.update, self._show_status),
             on_move=(self._alerts.moved,),
             next_attempt_s=self._next_attempt_s,
@@ -190,28 +187,6 @@ class Daemon:
             sections.chain, sections.operator, sections.alerts, sections.hook, sections.http, self._stuck_s, contract
         )
         return HealthService(plan, self._clock, self._redactor, surroundings)
-
-    async def _load_hook(self, stack: AsyncExitStack, health: HealthService) -> None:
-        """Start the worker processes.
-
-        Raises:
-            FixConfiguration: the hook is wrong.
-            TryLater: the hook cannot be loaded for a reason that may pass.
-        """
-        hidden = parts.hidden_paths(self._settings.ledger, self._config, os.environ)
-        try:
-            self._pool = await stack.enter_async_context(parts.hook_runner(self._settings.hook, hidden))
-        except TryLater as error:
-            health.observer.hook_missing(str(error))
-            raise
-        health.observer.hook_loaded()
-        if self._pool.exposed:
-            logger.warning(
-                "hook.exposed: the hook can read credentials, configuration and ledger", reason=self._pool.exposed
-            )
-
-    async def _changed_hook_files(self) -> str:
-        return "" if self._pool is None else await self._pool.changed_files()
 
     def _api_is_back(self) -> None:
         if self._stages is not None and self._stages.submit is not None:
@@ -288,7 +263,7 @@ class Daemon:
             alerts=self._alerts,
             stages=stages,
             switches=switches,
-            pool=self._pool,
+            hooks=self._hooks,
         )
         helping = [asyncio.create_task(subscription.run(), name="wake") for subscription in subscriptions]
         helping.append(asyncio.create_task(jobs.watch_clock(), name="clock"))

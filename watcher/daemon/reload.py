@@ -14,10 +14,10 @@ from loguru import logger
 
 from watcher.clock import Clock
 from watcher.daemon import log, parts, wiring
+from watcher.daemon.hooks import Hooks
 from watcher.daemon.systemd import Notifier
-from watcher.errors import FixConfiguration, TryLater
+from watcher.errors import FixConfiguration
 from watcher.health.alerts import Alerts
-from watcher.hook.runner import Runner
 from watcher.operator.client import Client
 from watcher.operator.switch import Switch, Switches
 from watcher.settings.model import Settings
@@ -33,7 +33,7 @@ RELOADABLE: frozenset[Key] = frozenset(
         *(("operator", name) for name in ("username", "password", "retry_base_s", "retry_max_s")),
         *(("operator", name) for name in ("expected_quorum_numbers", "expected_threshold", "failover")),
         *((section, name) for section, name in FIELDS if section == "operator.direct"),
-        *(("hook", name) for name in ("max_attempts", "retry_base_s", "message", "response")),
+        *(("hook", name) for name in ("max_attempts", "retry_base_s", "target", "app_dir", "message", "response")),
     }
 )
 _CLIENT = frozenset({("operator", "username"), ("operator", "password")})
@@ -55,7 +55,7 @@ class Reload:
         alerts: Alerts,
         stages: wiring.Stages,
         switches: Switches | None,
-        pool: Runner | None,
+        hooks: Hooks | None,
     ) -> None:
         """Take the parts that follow the settings.
 
@@ -67,7 +67,7 @@ class Reload:
             alerts: follows [alerts].
             stages: respond and submit follow [hook] and [operator].
             switches: the senders to the APIs; None where the daemon only observes.
-            pool: the hook's workers; None likewise.
+            hooks: the hook; None likewise.
         """
         self._load = load
         self._settings = settings
@@ -76,7 +76,7 @@ class Reload:
         self._alerts = alerts
         self._stages = stages
         self._switches = switches
-        self._pool = pool
+        self._hooks = hooks
 
     async def follow(self, hangup: asyncio.Event, wakeups: Wakeups, notify: Notifier) -> None:
         """Reload at each `hangup`; several that come during a reload make one more."""
@@ -85,7 +85,7 @@ class Reload:
             hangup.clear()
             notify.reloading("reading the settings again")
             if await self.run():
-                await self.load_hook()
+                await self.load_hooks()
             wakeups.wake("submit")
             notify.ready()  # the next status line follows within seconds
 
@@ -114,22 +114,10 @@ class Reload:
         )
         return True
 
-    async def load_hook(self) -> bool:
-        """Load the hook's code again. Return False if that failed and the old code goes on answering."""
-        if self._pool is None:
-            return True
-        try:
-            before, now = await self._pool.reload(parts.value_types(self._settings.hook))
-        except (FixConfiguration, TryLater) as error:
-            logger.error(
-                "hook.reload_failed: the old code of the hook stays", version=self._pool.version, reason=str(error)
-            )
-            return False
-        if before == now:
-            logger.info("hook.reloaded: the code of the hook is the same", version=now)
-        else:
-            logger.info("hook.reloaded: the hook has new code", before=before, version=now)
-        return True
+    async def load_hooks(self) -> None:
+        """Load the hook that the settings name, or its code again. The old one goes on answering if that fails."""
+        if self._hooks is not None:
+            await self._hooks.reload(self._settings.hook)
 
     async def _take(self, settings: Settings, changed: set[Key]) -> None:
         """Take over settings; everything that can fail comes first."""
