@@ -12,6 +12,7 @@ from eth_abi.codec import ABICodec
 from eth_abi.registry import registry
 from eth_utils.crypto import keccak
 
+from watcher.chain.convention.abi_writer import NotPlain, Writer, members_of, sequence_writer
 from watcher.errors import Quarantine
 
 _ABI = ABICodec(registry)
@@ -35,16 +36,26 @@ _Reader = Callable[[bytes, int, int, int], tuple[Any, int]]
 class Codec:
     """Values of fixed ABI types, as `abi.encode` lays them out. Built once, used for every log."""
 
-    __slots__ = ("_head", "_read", "types")
+    __slots__ = ("_head", "_read", "_write", "types")
 
     def __init__(self, *types: str) -> None:
         self.types = types
         readers = [_reader(kind) for kind in types]
         self._head = sum(size for size, _ in readers)
         self._read = _sequence(readers)
+        self._write: Writer | None
+        try:
+            self._write = sequence_writer(types)
+        except NotPlain:
+            self._write = None
 
     def encode(self, values: Sequence[Any]) -> bytes:
-        """Return abi.encode(values)."""
+        """Return abi.encode(values). Raises eth-abi's errors, OverflowError or TypeError for values that do not fit."""
+        if self._write is not None:
+            try:
+                return self._write(values)
+            except NotPlain:
+                pass
         return _ABI.encode(self.types, values)
 
     def decode(self, data: bytes) -> tuple[tuple[Any, ...], bytes]:
@@ -71,7 +82,7 @@ class Codec:
 def _reader(kind: str) -> tuple[int, _Reader]:
     """Return the size of a type's head in bytes, and its reader."""
     if kind.startswith("("):
-        inner = [_reader(part) for part in _parts(kind)]
+        inner = [_reader(part) for part in members_of(kind)]
         size = sum(head for head, _ in inner)
         read = _sequence(inner)
         if _is_static(kind):
@@ -138,16 +149,6 @@ def _unsupported(_data: bytes, _start: int, _place: int, _tail: int) -> tuple[An
 
 
 def _is_static(kind: str) -> bool:
-    return all(map(_is_static, _parts(kind))) if kind.startswith("(") else bool(re.fullmatch(r"uint\d+|bytes32", kind))
-
-
-def _parts(kind: str) -> list[str]:
-    """Return the types inside a tuple type, at its top level."""
-    parts, depth = [""], 0
-    for char in kind[1:-1]:
-        depth += (char == "(") - (char == ")")
-        if char == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return parts
+    if kind.startswith("("):
+        return all(map(_is_static, members_of(kind)))
+    return bool(re.fullmatch(r"uint\d+|bytes32", kind))

@@ -34,6 +34,7 @@ class AnswerCall:
         self._unsigned = Encoder(types, values, event, answer_type)
         self._signed = Encoder(signed.types, signed.values, event, answer_type, packed=signed.packed)
         self._signs_raw = signed.raw
+        self._selector = self.selector()
 
     def call(self, scope: Scope) -> Call:
         """Return the call of an answer. Raises Quarantine when the answer does not fit."""
@@ -54,7 +55,7 @@ class AnswerCall:
 
     def dry_run(self, scope: Scope) -> bytes:
         """Return call data with an empty signature. Raises Quarantine when the answer does not fit."""
-        return self.selector() + self._unsigned.encode(scope)
+        return self._selector + self._unsigned.encode(scope)
 
     def selector(self, method: str = "") -> bytes:
         """Return the first four bytes of the call data, by default of the convention's own method."""

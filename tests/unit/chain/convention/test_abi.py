@@ -1,5 +1,6 @@
 """The codec gives what eth-abi gives, faster, and nothing but Quarantine for garbage."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
 from watcher.chain.convention.abi import Codec
+from watcher.chain.convention.signature import empty_value
 from watcher.chain.convention.view import NoSuchView, View, hash_or_none, number_of
 from watcher.chain.rpc.replies import Reverted
 from watcher.errors import Quarantine, RetryElsewhere
@@ -22,12 +24,18 @@ SHAPES: list[tuple[str, ...]] = [
     ("(uint256,uint32,bytes,uint32)",),
     ("(string,uint32)", "bytes"),
     ("uint64[]", "bytes"),
+    ("bool", "address", "bytes4", "(bytes32,bool)"),
+    ("bytes[]", "(uint8,string)[]", "(uint256,uint256)[2]", "bytes[3]"),
+    ("uint32[][]", "((uint256,uint256)[],(uint256[2],uint256[2]),(bytes,uint8)[2])"),
+    ("int64", "uint256"),
 ]
 
 
 def _values(kind: str) -> st.SearchStrategy[Any]:
-    if kind.endswith("[]"):
-        return st.lists(_values(kind[:-2]), max_size=3).map(tuple)
+    if kind.endswith("]"):
+        inner, _, length = kind[:-1].rpartition("[")
+        least, most = (int(length), int(length)) if length else (0, 3)
+        return st.lists(_values(inner), min_size=least, max_size=most).map(tuple)
     if kind.startswith("("):
         depth, parts = 0, [""]
         for character in kind[1:-1]:
@@ -37,11 +45,21 @@ def _values(kind: str) -> st.SearchStrategy[Any]:
             else:
                 parts[-1] += character
         return st.tuples(*map(_values, parts))
+    return _single_values(kind)
+
+
+def _single_values(kind: str) -> st.SearchStrategy[Any]:
     if kind.startswith("uint"):
         return st.integers(0, 2 ** int(kind[4:]) - 1)
-    if kind == "string":
-        return st.text(max_size=40)
-    return st.binary(min_size=32, max_size=32) if kind == "bytes32" else st.binary(max_size=100)
+    if size := kind.removeprefix("bytes") if kind != "bytes" and kind.startswith("bytes") else "":
+        return st.binary(min_size=int(size), max_size=int(size))
+    return {
+        "string": st.text(max_size=40),
+        "bytes": st.binary(max_size=100),
+        "int64": st.integers(-(2**63), 2**63 - 1),
+        "bool": st.booleans(),
+        "address": st.binary(min_size=20, max_size=20).map(lambda octets: "0x" + octets.hex()),
+    }[kind]
 
 
 shaped = st.sampled_from(SHAPES).flatmap(lambda kinds: st.tuples(st.just(kinds), st.tuples(*map(_values, kinds))))
@@ -54,6 +72,50 @@ def test_round_trip_agrees_with_eth_abi_on_both_paths(typed_values: tuple[tuple[
     data = codec.encode(values)
     assert data == encode(kinds, values)
     assert codec.decode(data) == (tuple(values), data)
+
+
+odd = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**257), 2**257),
+    st.floats(),
+    st.text(max_size=5),
+    st.binary(max_size=40),
+    st.just("0x" + "aB" * 20),
+    st.just("\ud800"),
+    st.binary(max_size=40).map(bytearray),
+    st.lists(st.integers(0, 3), max_size=3),
+)
+
+
+def _replaced(value: Any, path: list[int], new: Any) -> Any:
+    """Return a value with another one somewhere inside it."""
+    if not path or not isinstance(value, tuple) or not value:
+        return new
+    at = path[0] % len(value)
+    return (*value[:at], _replaced(value[at], path[1:], new), *value[at + 1 :])
+
+
+def _encoded(encoder: Callable[[], bytes]) -> bytes | type[Exception]:
+    try:
+        return encoder()
+    except Exception as error:
+        return type(error)
+
+
+@given(shaped, st.lists(st.integers(0, 5), min_size=1, max_size=4), odd)
+def test_odd_values_encode_or_fail_as_eth_abi_says(
+    typed_values: tuple[tuple[str, ...], Any], path: list[int], new: Any
+) -> None:
+    kinds, values = typed_values
+    values = _replaced(values, path, new)
+    assert _encoded(lambda: Codec(*kinds).encode(values)) == _encoded(lambda: encode(kinds, values))
+
+
+def test_calls_of_answers_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = [Codec(*kinds).encode([empty_value(kind) for kind in kinds]) for kinds in SHAPES[:-1]]
+    monkeypatch.setattr("watcher.chain.convention.abi._ABI", None)
+    assert [Codec(*kinds).encode([empty_value(kind) for kind in kinds]) for kinds in SHAPES[:-1]] == expected
 
 
 def test_contract_structs_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
