@@ -2,23 +2,31 @@
 
 import csv
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
-from typing import Any
+from typing import Any, TypeVar
 
-from tests.conformance.rig import LedgerRig, make_response, make_task, sent
-from watcher.ledger import manual, outcomes, sending
+import pytest
+from sqlalchemy import event
+
+from tests.conformance.rig import ANSWER, LedgerRig, make_response, make_task, sent
+from watcher.ledger import backfill, manual, outcomes, sending
+from watcher.ledger.backfill import Unsent
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.periods import RUNNING, Period, keep_periods, periods_between
 from watcher.ledger.sending import Settlement
+from watcher.ledger.service_level import task_outcomes
 from watcher.ledger.store import Reader
 from watcher.report.availability import availability
 from watcher.report.service_level import Result, ServiceLevel, measure
 from watcher.report.service_level_fields import Subject, csv_lines, document_of
 from watcher.report.service_level_page import page
 from watcher.state import State
-from watcher.task import Refused
+from watcher.task import Refused, Responded, Task
 
 _HOUR_MS = 3_600_000
+Item = TypeVar("Item", Task, Responded)
+_SENDER = b"\x22" * 20
 _HOSTILE = "<script>alert(1)</script>"
 
 
@@ -30,11 +38,16 @@ def _level(ledger: LedgerRig, since_ms: int, until_ms: int, step_ms: int = _HOUR
         reader.close()
 
 
+def _timed(item: Item, time_s: int) -> Item:
+    return replace(item, seen_at=replace(item.seen_at, block_time_s=time_s))
+
+
 async def _answered(ledger: LedgerRig, index: int, block: int, *, by_us: bool, seconds: int) -> None:
-    """Bring a task to an answer on the chain in `block`, which is seen `seconds` later."""
-    await ledger.bring(make_task(index), to=State.ACCEPTED)
+    """Bring a task to an answer on the chain in `block`, `seconds` after its own block."""
+    created_s = int(ledger.clock.now_s)
+    await ledger.bring(_timed(make_task(index), created_s), to=State.ACCEPTED)
     ledger.clock.now_s += seconds
-    response = make_response(index, block) if by_us else make_response(index, block, b"another")
+    response = _timed(make_response(index, block, ANSWER if by_us else b"another"), created_s + seconds)
     (task,) = await ledger.in_state(State.ACCEPTED)
     await ledger.record(answered=[response])
     await ledger.write(outcomes.answered, [(task, response)], by_us=by_us)
@@ -51,6 +64,7 @@ async def _mixed(ledger: LedgerRig) -> int:
         refusal = sent(Refused(_HOSTILE, endpoint=True), 401)
         await ledger.write_item(sending.settle, Settlement(attempt, refusal, RetryAt()))
     await ledger.write(outcomes.expired, await ledger.in_state(State.BLOCKED))
+    await ledger.write(backfill.record_senders, {Unsent(make_response(0, 105).seen_at.tx_hash, 105): _SENDER})
     ledger.clock.now_s += 7200
     await ledger.bring(make_task(4), to=State.READY)
     await ledger.write(manual.skip, ledger.source, 4, "not for us")
@@ -84,6 +98,29 @@ async def test_only_tasks_of_the_time_count(ledger: LedgerRig) -> None:
     assert _level(ledger, 0, began_ms).total.tasks == 0
 
 
+async def test_pages_hold_each_task_once(ledger: LedgerRig) -> None:
+    times_s = [1_000, 1_000, 999, 1_001, 1_000]
+    await ledger.record(*(_timed(make_task(index), time_s) for index, time_s in enumerate(times_s)))
+    for limit in (1, 2, 3):
+        after, indices = None, []
+        while rows := await ledger.read(task_outcomes, ledger.source, 999_000, 1_001_000, after, limit):
+            after = rows[-1]
+            indices += [row.task_index for row in rows]
+        assert indices == [2, 0, 1, 4]
+
+
+async def test_page_is_found_by_its_time(ledger: LedgerRig) -> None:
+    if not ledger.is_sqlite:
+        pytest.skip("a plan of an empty table says nothing on PostgreSQL")
+    with ledger.engine.connect() as conn:
+        statements: list[str] = []
+        event.listen(conn, "before_cursor_execute", lambda *call: statements.append(call[2]))
+        task_outcomes(conn, ledger.source, 0, 1, None)
+        question = next(statement for statement in statements if statement.startswith("SELECT"))
+        plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", (0,) * question.count("?")).all()
+    assert any("USING INDEX ix_tasks_time" in row.detail for row in plan), plan
+
+
 class _Outside(HTMLParser):
     """What a page would fetch or run."""
 
@@ -106,7 +143,10 @@ async def test_page_has_everything_and_takes_nothing_from_outside(ledger: Ledger
     parts = availability(await ledger.read(periods_between, ledger.source, began_ms, now_ms), began_ms, now_ms)
     document = document_of(Subject(31337, "0x" + "11" * 20, now_ms, 110, 105), level, parts)
     assert document["availability"]["parts"][0]["down_s"] == 60
-    assert document["answered_by"] == [{"address": None, "tasks": 3, "with_our_answer": 2, "with_another": 1}]
+    assert document["answered_by"] == [
+        {"address": None, "tasks": 2, "with_our_answer": 1, "with_another": 1},
+        {"address": "0x" + "22" * 20, "tasks": 1, "with_our_answer": 1, "with_another": 0},
+    ]
     text = page(document, level, parts)
     outside = _Outside()
     outside.feed(text)

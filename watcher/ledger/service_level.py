@@ -7,13 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, func, null, select
+from sqlalchemy import ColumnElement, Connection, Integer, Select, case, func, literal_column, or_, select
 from sqlalchemy.engine import Row
 
 from watcher.ledger.history import IS_HISTORY
 from watcher.ledger.rows import chunks
-from watcher.ledger.tables import attempts, journal, sources, tasks
-from watcher.state import RESPONDED
+from watcher.ledger.tables import TASK_TIME_S, attempts, sources, tasks
 
 PAGE = 2000
 
@@ -31,11 +30,8 @@ class Tries:
     outcomes: dict[tuple[str, str | None, int | None], int]
 
 
-_RESPONDED_MS = (
-    select(func.max(journal.c.at_ms))
-    .where(journal.c.task_id == tasks.c.id, journal.c.to_state.in_(sorted(RESPONDED)))
-    .scalar_subquery()
-)
+# As text: an index on an expression serves only the very same expression.
+_time_s: ColumnElement[int] = literal_column(TASK_TIME_S.text, Integer())
 _COLUMNS: Select[Any] = select(
     tasks.c.id,
     tasks.c.task_index,
@@ -44,10 +40,11 @@ _COLUMNS: Select[Any] = select(
     tasks.c.block_number,
     tasks.c.deadline_block,
     tasks.c.deadline_s,
-    tasks.c.seen_at_ms.label("time_ms"),
+    _time_s.label("time_s"),
+    func.coalesce(tasks.c.block_time_s * 1000, tasks.c.seen_at_ms).label("time_ms"),
     tasks.c.responded_block,
-    _RESPONDED_MS.label("responded_ms"),
-    null().label("responded_by"),
+    (tasks.c.responded_time_s * 1000).label("responded_ms"),
+    tasks.c.responded_by,
     tasks.c.error,
     IS_HISTORY.label("is_history"),
 ).join(sources, sources.c.id == tasks.c.source_id)
@@ -60,26 +57,23 @@ def identity(conn: Connection, source_id: int) -> tuple[int, bytes]:
 
 
 def task_outcomes(
-    conn: Connection, source_id: int, since_ms: int, until_ms: int, after_id: int, limit: int = PAGE
+    conn: Connection, source_id: int, since_ms: int, until_ms: int, after: Row[Any] | None, limit: int = PAGE
 ) -> Sequence[Row[Any]]:
-    """Return the next tasks seen within a time, in the order of row ids.
+    """Return the next tasks created within a time, in the order of their times, which count in whole seconds.
 
     Args:
         conn: a connection.
         source_id: the task manager.
         since_ms: the first moment, in milliseconds since 1970.
         until_ms: the moment behind the last.
-        after_id: the row id of the last task of the page before; 0 for the first page.
+        after: the last task of the page before; None for the first page.
         limit: the most tasks.
     """
-    # `+ 0` hides the index of the source: the row ids are walked, and no page is sorted.
-    page = _COLUMNS.where(
-        tasks.c.id > after_id,
-        tasks.c.source_id + 0 == source_id,
-        tasks.c.seen_at_ms >= since_ms,
-        tasks.c.seen_at_ms < until_ms,
-    )
-    return conn.execute(page.order_by(tasks.c.id).limit(limit)).all()
+    first_s = -(-since_ms // 1000) if after is None else after.time_s
+    page = _COLUMNS.where(_time_s >= first_s, _time_s < -(-until_ms // 1000), tasks.c.source_id == source_id)
+    if after is not None:
+        page = page.where(or_(_time_s > after.time_s, tasks.c.id > after.id))
+    return conn.execute(page.order_by(_time_s, tasks.c.id).limit(limit)).all()
 
 
 def tries_of(conn: Connection, ids: Sequence[int]) -> Tries:

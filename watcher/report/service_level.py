@@ -225,10 +225,10 @@ def measure(reader: Reader, source_id: int, since_ms: int, until_ms: int, step_m
     """
     cursor = reader.read_now(queries.cursor, source_id)
     level = ServiceLevel(since_ms, until_ms, step_ms, l1_deadlines=cursor.head_l1_block is not None)
-    after = 0
+    after = None
     while rows := reader.read_now(task_outcomes, source_id, since_ms, until_ms, after):
         level.add(rows, reader.read_now(tries_of, [row.id for row in rows]))
-        after = rows[-1].id
+        after = rows[-1]
     return level
 
 
