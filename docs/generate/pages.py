@@ -18,6 +18,7 @@ from docs.generate.alerts import alerts_page, rules_file, rules_test_file
 from docs.generate.commands import commands_page
 from docs.generate.metrics import metrics_page
 from docs.generate.states import states_page
+from watcher.project.template import Language, project_files
 from watcher.settings.model import MAX_INT
 from watcher.settings.names import credential_name, env_name
 from watcher.settings.problems import FIELDS, SECTIONS, is_private
@@ -60,6 +61,15 @@ def settings_page() -> str:
     return "\n".join(parts).rstrip() + "\n"
 
 
+def example_project() -> Mapping[str, Callable[[], str]]:
+    """Return the files of examples/first_hook, which `watcher init --template first-hook` writes."""
+
+    def text_of(path: str) -> Callable[[], str]:
+        return lambda: project_files(Language.PYTHON, "first-hook")[path]
+
+    return {f"examples/first_hook/{path}": text_of(path) for path in project_files(Language.PYTHON, "first-hook")}
+
+
 # One function a file, by its path.
 PAGES: Mapping[str, Callable[[], str]] = {
     "docs/settings.md": settings_page,
@@ -69,6 +79,7 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/states.md": states_page,
     "monitoring/alerts.yml": rules_file,
     "monitoring/alerts_test.yml": rules_test_file,
+    **example_project(),
 }
 
 
@@ -137,7 +148,7 @@ def main(arguments: Sequence[str]) -> int:
         if not path.is_file() or path.read_text(encoding="utf-8") != text:
             stale.append(str(path))
             if "--check" not in arguments:
-                path.parent.mkdir(exist_ok=True)
+                path.parent.mkdir(parents=True, exist_ok=True)
                 path.write_text(text, encoding="utf-8")
     if stale:
         print("out of date:" if "--check" in arguments else "written:", *stale)

@@ -15,7 +15,7 @@ import typer
 from loguru import logger
 from typer.exceptions import TyperException
 
-from watcher.cli import alert, check, db, demo, devnet, explain, hook, init, prove, replay, report, systemd, tasks
+from watcher.cli import alert, check, db, demo, dev, devnet, explain, hook, init, prove, replay, report, systemd, tasks
 from watcher.cli import run as running
 from watcher.cli.options import CONFIG_VARIABLE
 from watcher.daemon import log
@@ -36,6 +36,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.add_typer(devnet.app, name="devnet")
+app.command("dev")(dev.dev)
 app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("run")(running.run)

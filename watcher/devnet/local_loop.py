@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -32,17 +33,30 @@ class LoopOptions:
 
     Attributes:
         folder: where settings, ledger, logs and the devnet's files go; it exists.
-        target: the hook, as hook.target names it.
-        app_dir: the folder of the hook.
-        settings: more settings of the daemon by the names of the environment, such as WATCHER_HOOK__TIMEOUT_S.
         devnet: the devnet; its directory is the folder.
+        ledger: the name of the ledger's file. The chain is a new one at each start, and needs a new ledger.
+        settings: settings of the daemon by the names of the environment, such as WATCHER_CHAIN__POLL_INTERVAL_S.
     """
 
     folder: Path
+    devnet: DevnetOptions = field(default_factory=DevnetOptions)
+    ledger: str = "watcher.db"
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class LoopHook:
+    """The hook of a loop.
+
+    Attributes:
+        target: the hook, as hook.target names it.
+        app_dir: its folder.
+        settings: its other settings by the names of the environment, such as WATCHER_HOOK__TIMEOUT_S.
+    """
+
     target: str
     app_dir: Path
     settings: Mapping[str, str] = field(default_factory=dict)
-    devnet: DevnetOptions = field(default_factory=DevnetOptions)
 
 
 class LocalLoop:
@@ -51,12 +65,13 @@ class LocalLoop:
     Entering raises the errors of `Devnet`, and TryLater if the daemon does not start.
     """
 
-    def __init__(self, options: LoopOptions) -> None:
+    def __init__(self, options: LoopOptions, hook: LoopHook) -> None:
         self.options = options
+        self.hook = hook
         self.net = Devnet(options.devnet)
         self.config = options.folder / "watcher.toml"
         self.log_file = options.folder / "watcher.log"
-        self._ledger = options.folder / "watcher.db"
+        self._ledger = options.folder / options.ledger
         self._reader: Reader | None = None
         self._daemon: asyncio.subprocess.Process | None = None
 
@@ -68,7 +83,25 @@ class LocalLoop:
     @property
     def environment(self) -> Mapping[str, str]:
         """The variables that a command needs beside the configuration file."""
-        return {**self.net.environment, **self.options.settings}
+        return {**self.net.environment, **self.options.settings, **self.hook.settings}
+
+    def write_config(self) -> None:
+        """Write the daemon's watcher.toml, with the hook as it is now."""
+        toml = self.net.toml(
+            target=self.hook.target,
+            app_dir=str(self.hook.app_dir.absolute()),
+            ledger_url=f"sqlite:///{self._ledger.absolute()}",
+        )
+        self.config.touch(mode=0o600)
+        self.config.write_text(toml, encoding="utf-8")
+
+    def write_env(self) -> Path:
+        """Write and return a file for the shell that makes other commands use this devnet."""
+        variables = {"WATCHER_CONFIG": str(self.config.absolute()), **self.net.environment, **self.hook.settings}
+        path = self.options.folder / "env"
+        path.touch(mode=0o600)
+        path.write_text("".join(f"export {name}={shlex.quote(value)}\n" for name, value in variables.items()), "utf-8")
+        return path
 
     async def start_daemon(self) -> None:
         """Start `watcher run`, and return once it reads the chain.
@@ -161,13 +194,7 @@ class LocalLoop:
         """Start devnet and daemon."""
         await self.net.start()
         try:
-            toml = self.net.toml(
-                target=self.options.target,
-                app_dir=str(self.options.app_dir.absolute()),
-                ledger_url=f"sqlite:///{self._ledger.absolute()}",
-            )
-            self.config.touch(mode=0o600)
-            self.config.write_text(toml, encoding="utf-8")
+            self.write_config()
             await self.start_daemon()
         except BaseException:
             await self.stop()

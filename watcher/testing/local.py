@@ -7,11 +7,11 @@ from types import TracebackType
 from typing import Any, Self
 
 from watcher.devnet.anvil_binary import find_anvil
-from watcher.devnet.local_loop import LocalLoop, LoopOptions
+from watcher.devnet.local_loop import LocalLoop, LoopHook, LoopOptions
 from watcher.devnet.world import DevnetOptions
+from watcher.project.own_hook import Project
 from watcher.state import ENDED, State
 from watcher.testing.portal import Portal
-from watcher.testing.project import Project
 
 _BLOCK_TIME_S = 0.2
 _POLL_S = 0.05
@@ -38,9 +38,8 @@ class LocalDevnet:
     def __init__(self, portal: Portal, project: Project, folder: Path, options: DevnetOptions | None = None) -> None:
         self._portal = portal
         devnet = options or DevnetOptions(directory=folder, mining=_BLOCK_TIME_S, persist=False)
-        settings = {**_QUICK, **project.environment()}
-        hook = project.hook
-        self._loop = LocalLoop(LoopOptions(folder, hook.target, Path(hook.app_dir), settings, devnet))
+        hook = LoopHook(project.hook.target, Path(project.hook.app_dir), project.environment())
+        self._loop = LocalLoop(LoopOptions(folder, devnet, settings=_QUICK), hook)
 
     @property
     def rpc_url(self) -> str:

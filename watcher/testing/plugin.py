@@ -12,11 +12,11 @@ import pytest
 
 if TYPE_CHECKING:
     from watcher.hook.protocol import Answer
+    from watcher.project.own_hook import Project
     from watcher.task import Task
     from watcher.testing.cases import ReplayCase
     from watcher.testing.local import LocalDevnet
     from watcher.testing.portal import Portal
-    from watcher.testing.project import Project
 
 _INI = "watcher_config"
 
@@ -60,9 +60,18 @@ def _watcher_portal() -> "Iterator[Portal]":
 
 @pytest.fixture(scope="session")
 def _watcher_project(watcher_config: Path, watcher_hook: Any) -> "Callable[[Any], Project]":
-    from watcher.testing.project import open_project
+    from watcher.errors import FixConfiguration
+    from watcher.project.own_hook import open_project
 
-    return lambda hook: open_project(watcher_config, watcher_hook if hook is None else hook)
+    def project(hook: Any) -> "Project":
+        chosen = watcher_hook if hook is None else hook
+        if chosen is None and not watcher_config.exists():
+            raise FixConfiguration(
+                f"there is no {watcher_config}: name the hook, or set the ini option {_INI} of pytest"
+            )
+        return open_project(watcher_config, chosen)
+
+    return project
 
 
 @pytest.fixture(scope="session")

@@ -7,9 +7,9 @@ from typing import Any, Self
 from watcher.errors import FixUsage
 from watcher.hook.protocol import Answer
 from watcher.hook.runner import Runner
+from watcher.project.own_hook import Project, answer_of
 from watcher.task import Task
 from watcher.testing.portal import Portal
-from watcher.testing.project import Project, answer_of
 from watcher.testing.tasks import make_task
 
 

@@ -45,9 +45,7 @@ def test_a_project_is_complete(language: Language, tmp_path: Path) -> None:
 
 def test_the_example_is_what_the_command_writes() -> None:
     files = project_files(Language.PYTHON, "first-hook")
-    assert tree(ROOT / "examples" / "first_hook") == files, (
-        "watcher init --template /tmp/first-hook, and copy it to examples/first_hook"
-    )
+    assert tree(ROOT / "examples" / "first_hook") == files, "make docs"
 
 
 @pytest.mark.parametrize(

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from tests.unit.testing import as_module
+from tests.unit.project import as_module
 from watcher import Task
 from watcher.errors import FixConfiguration
-from watcher.testing.project import open_project, target_of
+from watcher.project.own_hook import open_project, target_of
 
 CONFIG = """
 [hook]
@@ -71,7 +71,7 @@ def test_a_wrong_file_is_refused_with_every_problem(config: Path) -> None:
 
 def test_a_function_of_a_module_is_named_as_workers_import_it() -> None:
     target, folder = target_of(as_module.respond)
-    assert target == "tests.unit.testing.as_module:respond"
+    assert target == "tests.unit.project.as_module:respond"
     assert Path(folder, *target.partition(":")[0].split(".")).with_suffix(".py").is_file()
 
 

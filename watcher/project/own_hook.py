@@ -1,4 +1,4 @@
-"""The settings of the project under test: the table [hook] of its watcher.toml, and the runner that they make."""
+"""The hook of a project: the table [hook] of its watcher.toml, and the runner that it makes."""
 
 import inspect
 import os
@@ -78,7 +78,9 @@ def open_project(config: Path, hook: str | Callable[[Task], object] | None = Non
     elif hook is not None:
         overrides["hook.target"], overrides["hook.app_dir"] = target_of(hook)
     elif not exists:
-        raise FixConfiguration(f"there is no {config}: name the hook, or set the ini option watcher_config of pytest")
+        raise FixConfiguration(
+            f"there is no {config}: name the hook, or write a project with `watcher init --template DIR`"
+        )
     environ = {name: value for name, value in os.environ.items() if name.startswith("WATCHER_HOOK__")}
     settings = load(config if exists else None, overrides, environ)
     return Project(settings.hook, config if exists else None)
