@@ -40,11 +40,14 @@ class Performer:
     """A performer whose behaviour the payload of a task names."""
 
     def __init__(self) -> None:
+        self.version = ""
         self.busy = asyncio.Event()
         self.cancelled = asyncio.Event()
 
     async def execute(self, body: bytes, context: Any) -> bytes:
         fields = read_fields(body)
+        if self.version:
+            context.set_trailing_metadata((("hook-version", self.version),))
         task_id, payload = fields[1], fields[2]
         assert isinstance(task_id, bytes) and isinstance(payload, bytes)
         if len(payload) == 32:
@@ -202,3 +205,18 @@ def test_other_form_of_a_target_is_refused(target: str) -> None:
     with pytest.raises(FixConfiguration, match="write it as grpc://HOST:PORT") as caught:
         open_runner(target, PoolPlan())
     assert "canary" not in str(caught.value)
+
+
+async def test_performer_names_its_version_in_the_metadata_of_a_reply() -> None:
+    async with performing() as (performer, target), PerformerRunner(target, PoolPlan()) as runner:
+        assert (runner.version, await runner.changed_files()) == (target, "")
+        performer.version = "pricing 1.0"
+        response = await runner.run(make_task(b"echo x"))
+        assert isinstance(response, Response) and response.hook_version == f"{target} pricing 1.0" == runner.version
+        assert await runner.changed_files() == ""
+        performer.version = "pricing 1.1 " + "x" * 500
+        response = await runner.run(make_task(b"echo x"))
+        assert isinstance(response, Response) and response.hook_version.startswith(f"{target} pricing 1.1 xxx")
+        assert "pricing 1.0" in await runner.changed_files() and len(runner.version) < 200
+        assert (await runner.reload())[0] == f"{target} pricing 1.0"
+        assert await runner.changed_files() == ""

@@ -40,7 +40,8 @@ class Hooks:
         except TryLater as error:
             observer.hook_missing(str(error))
             raise
-        observer.hook_loaded()
+        observer.hook_loaded(switch.version)
+        logger.info("hook.loaded: the hook is loaded", version=switch.version)
         self._warn_if_exposed()
 
     async def run(self, task: Task) -> Response | Skip | Later:

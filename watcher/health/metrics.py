@@ -18,6 +18,7 @@ from watcher.files import program_version
 from watcher.health.conditions import (
     CONDITION_KEYS,
 )
+from watcher.health.hook_version import HookVersion
 from watcher.health.process_metrics import OwnProcess
 from watcher.health.readings import (
     SERVICES,
@@ -104,6 +105,7 @@ class Metrics:
     def _state_metrics(self) -> None:
         gauge = self._gauge
         self._build = gauge("avs_watcher_build_info", "1; the labels name the versions.", "version", "python")
+        self.hook_version = HookVersion(gauge("avs_watcher_hook_info", "1; the label names its code.", "version"))
         self._ready = gauge("avs_watcher_ready", "1 while /readyz says 200.")
         self._up = gauge("avs_watcher_service_up", "1 while the service is up.", "service")
         self._condition = gauge("avs_watcher_trouble", "1 while the condition lasts; keys as in /readyz.", "key")

@@ -137,6 +137,8 @@ class Observer:
             outcome = {Response: "answered", Skip: "skipped", Later: "later"}[type(result)]
             self._metrics.hook_ran(outcome, self._clock.monotonic_s() - began_s)
             self.hook = HookSeen()
+            if isinstance(result, Response):
+                self._metrics.hook_version.set(result.hook_version)
             return result
 
         return run
@@ -160,9 +162,10 @@ class Observer:
         """Record that the hook cannot be loaded at the start; the daemon tries again."""
         self.hook = HookSeen(failures=self.hook.failures + 1, reason=self._redact(message), workers=0)
 
-    def hook_loaded(self) -> None:
-        """Record that the hook is loaded."""
+    def hook_loaded(self, version: str) -> None:
+        """Record that the hook is loaded, with its version."""
         self.hook = HookSeen()
+        self._metrics.hook_version.set(version)
 
     def hook_compared(self, changed: str) -> None:
         """Record the files whose content differs from the loaded code, as one text; empty: none."""

@@ -22,20 +22,27 @@ class CodeChanged(TryLater):
 
 
 class HookCode:
-    """The accepted code: its version, and the SHA-256 (hex) of each file by path, at most FILES_LIMIT of them."""
+    """The accepted code.
 
-    def __init__(self, version: str, files: Mapping[str, str]) -> None:
+    Attributes:
+        version: as the ledger records it.
+        loaded: names the source that each worker must load.
+        files: the SHA-256 (hex) of each file by path, at most FILES_LIMIT of them.
+    """
+
+    def __init__(self, version: str, loaded: str, files: Mapping[str, str]) -> None:
         self.version = version
+        self.loaded = loaded
         self.files = dict(list(files.items())[:FILES_LIMIT])
         self._unchanged: dict[str, _FileStamp] = {}
 
-    def check_start(self, version: str, files: Mapping[str, str]) -> None:
+    def check_start(self, loaded: str, files: Mapping[str, str]) -> None:
         """Compare with the code that a new worker loaded.
 
         Raises:
             CodeChanged: it differs; names the files.
         """
-        if version != self.version:
+        if loaded != self.loaded:
             changed = [path for path, digest in files.items() if self.files.get(path) != digest]
             detail = names(changed) if changed else "the set of its modules"
             raise CodeChanged(f"the hook's code has changed since it was loaded ({detail}; {self.version}); {_RELOAD}")

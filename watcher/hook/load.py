@@ -19,6 +19,7 @@ from types import ModuleType
 from watcher.errors import FixConfiguration, TryLater
 from watcher.hook import memory
 from watcher.hook.sources import SourceRecorder
+from watcher.hook.version import Origin, module_origin
 from watcher.task import Task
 from watcher.text import clean, describe, did_you_mean, location, setting
 
@@ -36,14 +37,15 @@ _CAUSES_LIMIT = 50
 class Loaded:
     """A loaded hook.
 
-    `version` is its path and a short hash of its source. `new_files` returns path and SHA-256 (hex) of each module that
-    was loaded since its last call (`watcher.hook.sources`).
+    `version` is its path and a short hash of its loaded source. `new_files` returns path and SHA-256 (hex) of each
+    module that was loaded since its last call (`watcher.hook.sources`). `origin` reads all of its code.
     """
 
     function: Callable[[Task], object]
     version: str
     is_async: bool
     new_files: Callable[[], Mapping[str, str]] = field(default=dict)
+    origin: Callable[[], Origin] = lambda: Origin("", ())
 
 
 def load(target: str, app_dir: str) -> Loaded:
@@ -68,7 +70,8 @@ def load(target: str, app_dir: str) -> Loaded:
     if attribute.endswith("()"):
         function = _made(target, function, home)
     fitted = fit(function, target, f"{path}@{recorder.version}")
-    return replace(fitted, new_files=recorder.take_new)
+    package = sys.modules.get(module_name.partition(".")[0], module)
+    return replace(fitted, new_files=recorder.take_new, origin=lambda: module_origin(path, recorder, package))
 
 
 def check_folder(home: Path) -> None:

@@ -31,8 +31,7 @@ class LoadRequest:
     """The daemon's first message to a worker: the hook to load, and the limits of its process.
 
     `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0: no limit. `tracebacks`: a failure comes
-    with its traceback.
-    The types are those of `watcher.hook.values`.
+    with its traceback. The types are those of `watcher.hook.values`. `with_label`: the reply has a label.
     """
 
     target: str
@@ -44,6 +43,7 @@ class LoadRequest:
     tracebacks: bool = False
     message_type: str = ""
     response_type: str = ""
+    with_label: bool = True
 
     @property
     def types(self) -> ValueTypes:
@@ -55,12 +55,14 @@ class LoadRequest:
 class Ready:
     """A loaded hook: its version, and the SHA-256 (hex) of each source file by path (`watcher.hook.sources`).
 
-    `exposed` says why the worker can reach hidden paths (`watcher.hook.sandbox`); "": it cannot.
+    `label` is the version to be recorded (`watcher.hook.version`), "" if the request did not ask for it. `exposed`
+    says why the worker can reach hidden paths (`watcher.hook.sandbox`); "": it cannot.
     """
 
     version: str
     files: Mapping[str, str] = field(default_factory=dict)
     exposed: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,8 @@ def read_load(fields: wire.Fields) -> LoadRequest:
 def write_start(start: Ready | NotLoaded) -> wire.Fields:
     if isinstance(start, NotLoaded):
         return {"not_loaded": start.reason, "may_pass": start.may_pass, **_write_traceback(start.traceback)}
-    return {"version": start.version, "exposed": start.exposed, **write_files(start.files)}
+    texts = {"version": start.version, "exposed": start.exposed, "label": start.label}
+    return {**texts, **write_files(start.files)}
 
 
 def read_start(fields: wire.Fields) -> Ready | NotLoaded:
@@ -106,7 +109,8 @@ def read_start(fields: wire.Fields) -> Ready | NotLoaded:
         # A problem may list names and places, so it gets more room than a reason.
         reason = clean(wire.text(fields, "not_loaded"), 2000)
         return NotLoaded(reason, fields.get("may_pass") is True, _read_traceback(fields))
-    return Ready(clean(wire.text(fields, "version"), 300), read_files(fields), clean(wire.text(fields, "exposed")))
+    version, label = (clean(wire.text(fields, name), 300) for name in ("version", "label"))
+    return Ready(version, read_files(fields), clean(wire.text(fields, "exposed")), label)
 
 
 def write_files(files: Mapping[str, str]) -> wire.Fields:

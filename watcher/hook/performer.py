@@ -7,7 +7,6 @@ against them. Invariant: whatever a performer sends costs only the task that it 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
@@ -19,7 +18,7 @@ from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.hook.pool import PoolPlan
 from watcher.hook.protobuf import bytes_field, read_fields
 from watcher.hook.protocol import checked_result
-from watcher.hook.services import warn_of_plain_text
+from watcher.hook.services import Service, ServicePool, warn_of_plain_text
 from watcher.hook.values import Values, ValueTypes
 from watcher.task import Later, Response, Skip, Task
 from watcher.text import clean, setting
@@ -37,7 +36,8 @@ _CONNECT_S = 5.0
 _ROOM_BYTES = 65_536  # beside the result
 _OPTIONS = (("grpc.enable_http_proxy", 0), ("grpc.enable_retries", 0), ("grpc.max_reconnect_backoff_ms", 5000))
 
-Call = Callable[..., Awaitable[bytes]]
+_VERSION_KEY = "hook-version"  # of the metadata
+_VERSION_LIMIT_CHARS = 100
 
 
 class PerformerRunner:
@@ -53,13 +53,15 @@ class PerformerRunner:
         self._place = _place(target)
         self._room = asyncio.Semaphore(plan.workers)
         self._channel: Any = None
-        self._execute: Call | None = None
+        self._execute: Any = None
+        self._services = ServicePool([Service(target, f"{PREFIX}{self._place}")], lambda: 0.0)
+        self._service = self._services.services[0]
         self.exposed = ""
 
     @property
     def version(self) -> str:
-        """Return the target: the protocol has no version of the code."""
-        return f"{PREFIX}{self._place}"
+        """Return the target, with the version that the performer names in the metadata of its replies, if it does."""
+        return self._service.version()
 
     async def __aenter__(self) -> Self:
         """Connect, and check the performer's health.
@@ -75,7 +77,7 @@ class PerformerRunner:
         except BaseException:
             await self._channel.close()
             raise
-        warn_of_plain_text(self.version, urlsplit(self._target).hostname or "")
+        warn_of_plain_text(self._service.name, urlsplit(self._target).hostname or "")
         return self
 
     async def __aexit__(
@@ -104,26 +106,29 @@ class PerformerRunner:
         return Response(result, self.version, duration_ms)
 
     async def reload(self, types: ValueTypes | None = None) -> tuple[str, str]:
-        """Check the performer's health; its code is not known here. Return the version twice.
+        """Accept the version that the performer gives itself now; return the old one and the new one.
 
         New `types` hold for the calls from now on.
 
         Raises:
             TryLater: it cannot be reached, or is not ready.
         """
+        before = f"{self._service.name} {self._service.accepted_version}".strip()
         await self._check_health()
         self._values = self._values if types is None else Values(types)
-        return self.version, self.version
+        self._services.accept_versions()
+        return before, self.version
 
     async def changed_files(self) -> str:
-        """Return "": the protocol does not show changes of the code."""
-        return ""
+        """Return the performer if its version is another than at the start or the last reload; else ""."""
+        return self._services.changed()
 
     async def _ask(self, task: Task) -> bytes:
         await self._connect()
-        assert self._execute is not None
         try:
-            body = await self._execute(bytes_field(1, task.task_hash) + bytes_field(2, task.message))
+            call = self._execute(bytes_field(1, task.task_hash) + bytes_field(2, task.message))
+            body = await call
+            self._service.answered(await _version(call))
         except grpc.aio.AioRpcError as error:
             raise AttemptFailed(f"the performer failed: {_status(error)}") from None
         return self._result(body, task)
@@ -148,7 +153,9 @@ class PerformerRunner:
         await self._connect()
         for path, ready in _HEALTH_CHECKS:
             try:
-                body = await self._channel.unary_unary(path)(b"", timeout=_CONNECT_S)
+                call = self._channel.unary_unary(path)(b"", timeout=_CONNECT_S)
+                body = await call
+                self._service.answered(await _version(call))
                 status = read_fields(body).get(1, 0)
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.UNIMPLEMENTED:
@@ -194,6 +201,15 @@ def _place(target: str) -> str:
     if not is_place:
         raise FixConfiguration(f"{setting(target)}: write it as grpc://HOST:PORT")
     return url.netloc
+
+
+async def _version(call: Any) -> str:
+    """Return the version that a performer names in the metadata of a reply, "" without one."""
+    for metadata in (await call.initial_metadata(), await call.trailing_metadata()):
+        for key, value in metadata or ():
+            if key == _VERSION_KEY and isinstance(value, str):
+                return clean(value, _VERSION_LIMIT_CHARS)
+    return ""
 
 
 def _status(error: Any) -> str:

@@ -43,7 +43,8 @@ class WorkerProcess:
         self._stop_timer: asyncio.TimerHandle | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
         self.ended = asyncio.Event()
-        self.version = ""
+        self.code = ""
+        self.version = ""  # as the ledger records it
         self.exposed = ""
         self.files: Mapping[str, str] = {}
         self.runs = 0
@@ -67,7 +68,8 @@ class WorkerProcess:
         worker = cls(request, log, temp_dir)
         try:
             ready = await worker._load(timeout_s)
-            worker.version, worker.files, worker.exposed = ready.version, ready.files, ready.exposed
+            worker.code, worker.files, worker.exposed = ready.version, ready.files, ready.exposed
+            worker.version = ready.label
         except BaseException:
             worker.kill()
             await worker.ended.wait()

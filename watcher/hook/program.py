@@ -22,6 +22,7 @@ from watcher.hook.command import Command, Stamp, read_command
 from watcher.hook.load import Loaded, check_folder
 from watcher.hook.protocol import Answer, ReplaceWorker
 from watcher.hook.values import Values
+from watcher.hook.version import program_origin
 from watcher.task import Task
 from watcher.text import clean, setting
 
@@ -253,7 +254,9 @@ def load_program(target: str, app_dir: str, answer_limit_bytes: int, values: Val
     program = Program(command, answer_limit_bytes, values)
     program.start()
     program.check_alive()
-    return Loaded(program, command.version(program.new_files), False, program.take_new_files)
+    hashes = program.new_files
+    version = command.version(hashes)
+    return Loaded(program, version, False, program.take_new_files, lambda: program_origin(version, hashes))
 
 
 def _pipe() -> tuple[int, int]:

@@ -59,7 +59,7 @@ class Slots:
         self._reloaded = asyncio.Event()
         self.workers: set[WorkerProcess] = set()
         self.failure: str | None = None  # why no worker can be started
-        self.code = HookCode("", {})
+        self.code = HookCode("", "", {})
 
     async def open(self, start: Start) -> WorkerProcess:
         """Load the hook in a first worker, accept its code, and start the others. Return the first.
@@ -70,7 +70,7 @@ class Slots:
         """
         self._start = start
         first = await start.worker()
-        self.code = HookCode(first.version, first.files)
+        self.code = HookCode(first.version, first.code, first.files)
         workers: list[WorkerProcess | None] = [first, *[None] * (self._count - 1)]
         self._slots = [asyncio.create_task(self._keep(worker), name="hook worker slot") for worker in workers]
         return first
@@ -109,7 +109,7 @@ class Slots:
         start = replace(self._start, request=request)
         worker = await start.worker()
         self._start = start
-        before, self.code = self.code, HookCode(worker.version, worker.files)
+        before, self.code = self.code, HookCode(worker.version, worker.code, worker.files)
         while self._reserve:
             self._reserve.pop().kill()
         self._reserve.append(worker)
@@ -175,15 +175,17 @@ class Slots:
             worker = self._reserve.pop()
             if worker.usable:
                 return worker
-        worker = await self._new_worker()
+        worker = await self._replacing_worker()
         try:
-            self.code.check_start(worker.version, worker.files)
+            self.code.check_start(worker.code, worker.files)
         except CodeChanged:
             worker.kill()
             await worker.ended.wait()
             raise
+        worker.version = self.code.version
         return worker
 
-    async def _new_worker(self) -> WorkerProcess:
+    async def _replacing_worker(self) -> WorkerProcess:
+        """Return a new worker without a label: the accepted code has one."""
         assert self._start is not None, "`open` comes first"
-        return await self._start.worker()
+        return await replace(self._start, request=replace(self._start.request, with_label=False)).worker()

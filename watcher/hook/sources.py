@@ -11,7 +11,7 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-_INSTALLED = ("site-packages", "dist-packages")
+INSTALLED = ("site-packages", "dist-packages")
 NO_SOURCE = "no-source"
 _VERSION_CHARS = 12
 
@@ -58,6 +58,11 @@ class SourceRecorder:
         self.files[path] = hashlib.sha256(content).hexdigest()
 
     @property
+    def modules(self) -> Mapping[str, tuple[str, str]]:
+        """Return name and SHA-256 (hex) of each recorded module, by path."""
+        return {path: (self._names[path], digest) for path, digest in self.files.items()}
+
+    @property
     def version(self) -> str:
         """Return a short hash of the names and contents of all recorded modules; their folder does not matter."""
         if not self.files:
@@ -81,7 +86,7 @@ class SourceRecorder:
             or path.is_relative_to(sys.base_prefix)
         ):
             return False
-        return not any(part in _INSTALLED for part in path.relative_to(self._home).parts)
+        return not any(part in INSTALLED for part in path.relative_to(self._home).parts)
 
     def _record(self, spec: ModuleSpec, origin: str) -> None:
         if type(spec.loader) is SourceFileLoader:

@@ -142,7 +142,8 @@ def _serve(channel: Channel) -> None:
         refusal = messages.NotLoaded(f"{error}{hint}", isinstance(error, TryLater), traceback)
         channel.send(messages.write_start(refusal))
         return
-    channel.send(messages.write_start(messages.Ready(request.types.added_to(hook.version), hook.new_files(), exposed)))
+    version = request.types.added_to(hook.version)
+    channel.send(messages.write_start(messages.Ready(version, hook.new_files(), exposed, _label(hook, request))))
     with Caller(hook) as call:
         while (fields := channel.receive()) is not None:
             order = messages.read_task(fields)
@@ -167,6 +168,17 @@ def _load(request: messages.LoadRequest) -> tuple[Loaded, Values]:
     if request.target.startswith(command.PREFIX):
         return load_program(request.target, request.app_dir, request.answer_limit_bytes, values), BYTES
     return load(request.target, request.app_dir), values
+
+
+def _label(hook: Loaded, request: messages.LoadRequest) -> str:
+    """Return the version to be recorded; no file or repository of the author's can make the start fail."""
+    if not request.with_label:
+        return ""
+    try:
+        return hook.origin().label(request.types)
+    except Exception as error:  # noqa: BLE001  what stands in metadata and repositories is the author's
+        print(f"watcher: the version of the hook is incomplete: {describe(error)}", file=sys.stderr)
+        return request.types.added_to(hook.version)
 
 
 def _run(call: Caller, values: Values, order: messages.TaskRequest, request: messages.LoadRequest) -> wire.Fields:

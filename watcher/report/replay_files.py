@@ -50,6 +50,8 @@ class JUnitFile:
             with self._path.open("w", encoding="utf-8") as file:
                 file.write('<?xml version="1.0" encoding="UTF-8"?>\n')
                 file.write(f"<testsuites {head}><testsuite name={quoteattr(_xml(summary.target))} {head}>\n")
+                version = quoteattr(_xml(summary.version))
+                file.write(f'<properties><property name="hook_version" value={version}/></properties>\n')
                 shutil.copyfileobj(self._cases, file)
                 file.write("</testsuite></testsuites>\n")
         except OSError as problem:
