@@ -70,7 +70,8 @@ def task_outcomes(
         limit: the most tasks.
     """
     first_s = -(-since_ms // 1000) if after is None else after.time_s
-    page = _COLUMNS.where(_time_s >= first_s, _time_s < -(-until_ms // 1000), tasks.c.source_id == source_id)
+    # `+ 0` hides the indices that begin with the source: the tasks are found by their time.
+    page = _COLUMNS.where(_time_s >= first_s, _time_s < -(-until_ms // 1000), tasks.c.source_id + 0 == source_id)
     if after is not None:
         page = page.where(or_(_time_s > after.time_s, tasks.c.id > after.id))
     return conn.execute(page.order_by(_time_s, tasks.c.id).limit(limit)).all()
