@@ -95,7 +95,10 @@ def range_of(text: str | None) -> int:
 
 def chart_of(view: View, cursor: Cursor, blocks: int) -> Chart:
     """Return the charts of the last `blocks` blocks."""
-    charted = overview.span(view.conn, view.source_id, cursor.head_block, blocks, _PARTS)
+    begin = min(cursor.start_block, cursor.head_block)  # a young ledger has nothing before
+    charted = overview.span(
+        view.conn, view.source_id, cursor.head_block, min(blocks, cursor.head_block - begin + 1), _PARTS
+    )
     counts: defaultdict[int, Counter[str]] = defaultdict(Counter)
     delays: defaultdict[int, Counter[int]] = defaultdict(Counter)
     for row in overview.counts_by_part(view.conn, view.source_id, charted):

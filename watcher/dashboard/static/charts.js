@@ -21,8 +21,7 @@
   function draw(place, data, series, tell) {
     const old = place.querySelector(".uplot");
     if (old) old.remove();
-    const tip = place.parentElement.querySelector(".tip") || place.insertAdjacentElement("afterend", document.createElement("p"));
-    tip.className = "tip";
+    const tip = place.parentElement.querySelector(".tip");
     place.classList.add("drawn");
     const step = data[0].length > 1 ? data[0][1] - data[0][0] : 1;
     const options = {
