@@ -14,8 +14,8 @@ from watcher.settings.hook import Hook
 from watcher.settings.model import Settings
 from watcher.task import Later, Response, Skip, Task
 
-# The keys of [hook] that name another hook.
-_IDENTITY = ("target", "app_dir")
+# The keys of [hook] that make another runner.
+_IDENTITY = ("target", "app_dir", "run_twice")
 
 
 class Hooks:

@@ -158,6 +158,7 @@ def hook_runner(
         answer_limit_bytes=hook.answer_limit_bytes,
         tracebacks=tracebacks,
         types=value_types(hook),
+        run_twice=hook.run_twice,
     )
     return open_runner(hook.target, plan, app_dir=hook.app_dir, log=log or log_output)
 

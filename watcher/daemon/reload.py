@@ -33,7 +33,8 @@ RELOADABLE: frozenset[Key] = frozenset(
         *(("operator", name) for name in ("username", "password", "retry_base_s", "retry_max_s")),
         *(("operator", name) for name in ("expected_quorum_numbers", "expected_threshold", "failover")),
         *((section, name) for section, name in FIELDS if section == "operator.direct"),
-        *(("hook", name) for name in ("max_attempts", "retry_base_s", "target", "app_dir", "message", "response")),
+        *(("hook", name) for name in ("max_attempts", "retry_base_s", "target", "app_dir")),
+        *(("hook", name) for name in ("message", "response", "run_twice")),
     }
 )
 _CLIENT = frozenset({("operator", "username"), ("operator", "password")})

@@ -27,6 +27,7 @@ from watcher.daemon.traced import TracedRequests, traced_hook, traced_resolve
 from watcher.errors import AttemptFailed, Quarantine
 from watcher.health.observers import DIRECT, Observer
 from watcher.hook.respond import Respond, RespondPlan, RunHook
+from watcher.hook.runner import workers_of_each
 from watcher.operator.pacing import SubmitPlan
 from watcher.operator.route import Sender
 from watcher.operator.submit import Submit
@@ -209,7 +210,8 @@ def _submit(operator: Operator, source: Source, calls: _Calls, make_router: Rout
 def respond_plan(hook: Hook) -> RespondPlan:
     """Return the numbers of the responding stage."""
     types = parts.value_types(hook)
-    return RespondPlan(hook.workers, hook.timeout_s, hook.max_attempts, hook.retry_base_s, _STAGE_IDLE_S, types)
+    workers = workers_of_each(hook.workers) if hook.run_twice else hook.workers
+    return RespondPlan(workers, hook.timeout_s, hook.max_attempts, hook.retry_base_s, _STAGE_IDLE_S, types)
 
 
 def submit_plan(operator: Operator) -> SubmitPlan:

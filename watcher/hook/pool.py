@@ -48,6 +48,7 @@ class PoolPlan:
         memory_mb: the limit of each process of a worker in MiB; 0: none.
         tracebacks: a failure carries the traceback of the hook's code, for a person who tries it.
         types: the types of messages and answers.
+        run_twice: run each task in two processes, and take an answer that both give.
     """
 
     workers: int = 2
@@ -60,6 +61,7 @@ class PoolPlan:
     memory_mb: int = 0
     tracebacks: bool = False
     types: ValueTypes = field(default_factory=ValueTypes)
+    run_twice: bool = False
 
 
 class WorkerPool:

@@ -4,6 +4,7 @@ A transport is one file with a class of the shape of `Runner`; `open_runner` cho
 """
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -11,6 +12,7 @@ from typing import Protocol, Self
 from watcher.errors import FixConfiguration
 from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.twice import TwiceRunner
 from watcher.hook.values import ValueTypes
 from watcher.task import Later, Response, Skip, Task
 from watcher.text import setting
@@ -77,6 +79,9 @@ def open_runner(target: str, plan: PoolPlan, *, app_dir: str | Path = ".", log: 
     Raises:
         FixConfiguration: the URLs are wrong, or a package is missing; a program or a module is checked on entering.
     """
+    if plan.run_twice:
+        single = replace(plan, run_twice=False, workers=workers_of_each(plan.workers))
+        return TwiceRunner(lambda: open_runner(target, single, app_dir=app_dir, log=log), plan.types)
     if _URL.match(target):
         from watcher.hook.http import HttpRunner  # late: it loads aiohttp, which the tests of hooks need not pay for
 
@@ -84,6 +89,11 @@ def open_runner(target: str, plan: PoolPlan, *, app_dir: str | Path = ".", log: 
     if target.lower().startswith("grpc:"):
         return _open_performer(target, plan)
     return WorkerPool(target, app_dir, plan, log=log)
+
+
+def workers_of_each(workers: int) -> int:
+    """Return the workers of each of two runners that share so many."""
+    return (workers + 1) // 2
 
 
 def _open_performer(target: str, plan: PoolPlan) -> Runner:

@@ -41,6 +41,10 @@ class Hook(Section):
     workers: int = Field(
         default=2, ge=1, le=64, description="Worker processes that run the hook, or requests to its service at a time."
     )
+    run_twice: bool = Field(
+        default=False,
+        description="Run each task twice, in two processes, and fail an attempt whose answers differ.",
+    )
     max_attempts: int = Field(default=5, ge=1, le=1000, description="Runs that may fail before the task is given up.")
     retry_base_s: Seconds = Field(default=1.0, le=3600, description="Wait before the second run; doubled each time.")
     answer_limit_bytes: int = Field(

@@ -123,6 +123,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("hook.memory_mb", "-1", "must be 0 or more"),
     ("hook.message", '"(unit256,address)"', "no ABI type (character 2); did you mean uint256?"),
     ("hook.response", '"(uint256"', "a comma or ) is missing before the end (character 9)"),
+    ("hook.run_twice", "1", "must be true or false (got 1)"),
     ("hook.landlock", '"always"', 'must be "auto", "off" or "required"'),
     ("alerts.timeout_s", "301", "must be 300 or less"),
 ]
