@@ -2,7 +2,7 @@
 
 from itertools import groupby
 
-from sqlalchemy import bindparam, delete, select, update
+from sqlalchemy import bindparam, delete, exists, select, update
 
 from watcher.ledger.tables import OPEN, blocks, sources, tasks
 from watcher.ledger.transitions import transition_rows
@@ -16,48 +16,45 @@ _HASHES_KEPT = 4096  # recent blocks whose hashes are remembered
 # Built once: building a statement costs more than running it, and these run for each block.
 _SOURCE = sources.c.id == bindparam("source")
 _TASKS = tasks.c.source_id == bindparam("source")
-_FIRM = update(sources).where(_SOURCE).values(firm_block=bindparam("number"), firm_hash=bindparam("hash"))
 _FINAL = (
     update(sources)
     .where(_SOURCE, sources.c.final_block <= bindparam("number"))
     .values(final_block=bindparam("number"), final_hash=bindparam("hash"), final_l1_block=bindparam("l1_block"))
 )
+_FIRM = update(sources).where(_SOURCE).values(firm_block=bindparam("number"), firm_hash=bindparam("hash"))
+_IS_DATED = (_TASKS, OPEN, tasks.c.deadline_block.is_(None), tasks.c.deadline_s < bindparam("timestamp_s"))
+_IS_PAUSED = (
+    _TASKS,
+    OPEN,
+    tasks.c.deadline_block < bindparam("closed_block"),
+    tasks.c.due_at_ms > bindparam("now_ms"),
+    tasks.c.absent.is_(None),
+)
+_IS_GONE = (
+    _TASKS,
+    tasks.c.canonical.is_(False),
+    tasks.c.block_number <= bindparam("number"),
+    OPEN,
+    tasks.c.lease_until_ms <= bindparam("now_ms"),
+)
 # A deadline that is a time becomes a block: no block after this one is within it.
-_DATED = (
-    update(tasks)
-    .where(_TASKS, OPEN, tasks.c.deadline_block.is_(None), tasks.c.deadline_s < bindparam("timestamp_s"))
-    .values(deadline_block=bindparam("last_block"))
-)
+_DATE = update(tasks).where(*_IS_DATED).values(deadline_block=bindparam("last_block"))
 # A pause ends with the response window. The time between two readings of zero is not a pause.
-_PAUSED = (
-    update(tasks)
-    .where(
-        _TASKS,
-        OPEN,
-        tasks.c.deadline_block < bindparam("closed_block"),
-        tasks.c.due_at_ms > bindparam("now_ms"),
-        tasks.c.absent.is_(None),
-    )
-    .values(due_at_ms=0, due_block=0)
-)
-_GONE = (
-    select(tasks.c.id, tasks.c.state)
-    .where(
-        _TASKS,
-        tasks.c.canonical.is_(False),
-        tasks.c.block_number <= bindparam("number"),
-        OPEN,
-        tasks.c.lease_until_ms <= bindparam("now_ms"),
-    )
-    .order_by(tasks.c.state)
-    .with_for_update()
-)
+_END_PAUSES = update(tasks).where(*_IS_PAUSED).values(due_at_ms=0, due_block=0)
+_GONE = select(tasks.c.id, tasks.c.state).where(*_IS_GONE).order_by(tasks.c.state).with_for_update()
 _OLDEST_HASH = (
     select(blocks.c.number)
     .where(blocks.c.source_id == bindparam("source"), blocks.c.number <= bindparam("number"))
     .order_by(blocks.c.number.desc())
     .offset(bindparam("kept"))
     .limit(1)
+)
+# The only question of most blocks: none of these has anything to do.
+_CONCERNED = select(
+    exists().where(*_IS_DATED).label("dated"),
+    exists().where(*_IS_PAUSED).label("paused"),
+    exists().where(*_IS_GONE).label("gone"),
+    _OLDEST_HASH.scalar_subquery().label("oldest_hash"),
 )
 
 
@@ -66,23 +63,26 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
 
     `firm`: enough nodes call the block final. A later change of a block that is not firm is an ordinary reorg.
     """
-    mine = {"source": source_id}
-    block = {**mine, "number": final.number}
+    block = {"source": source_id, "number": final.number}
     if firm:
         tx.conn.execute(_FIRM, {**block, "hash": final.hash})
     tx.conn.execute(_FINAL, {**block, "hash": final.hash, "l1_block": final.l1_block})
-    tx.conn.execute(_DATED, {**mine, "timestamp_s": final.timestamp_s, "last_block": final.closed_block - 1})
-    tx.conn.execute(_PAUSED, {**mine, "closed_block": final.closed_block, "now_ms": tx.now_ms})
-    gone = tx.conn.execute(_GONE, {**block, "now_ms": tx.now_ms}).all()
-    for state, rows in groupby(gone, key=lambda row: State(row.state)):
-        why = f"block {final.number} is final and the chain no longer holds it"
-        transition_rows(tx, [row.id for row in rows], state, State.ORPHANED, why)
-    _forget_old_hashes(tx, source_id, final.number)
+    times = {"timestamp_s": final.timestamp_s, "closed_block": final.closed_block, "now_ms": tx.now_ms}
+    concerned = tx.conn.execute(_CONCERNED, {**block, **times, "kept": _HASHES_KEPT}).one()
+    if concerned.dated:
+        dated = {"timestamp_s": final.timestamp_s, "last_block": final.closed_block - 1}
+        tx.conn.execute(_DATE, {"source": source_id, **dated})
+    if concerned.dated or concerned.paused:  # a deadline that has just become a block ends a pause, too
+        tx.conn.execute(_END_PAUSES, {"source": source_id, "closed_block": final.closed_block, "now_ms": tx.now_ms})
+    if concerned.gone:
+        _orphan(tx, source_id, final.number)
+    if concerned.oldest_hash is not None:  # the newest hash at or below finality stays, to detect a deep reorg
+        tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number <= concerned.oldest_hash))
     wake_due(tx, source_id)
 
 
-def _forget_old_hashes(tx: Tx, source_id: int, final_block: int) -> None:
-    # The newest hash at or below finality stays, to detect a deep reorg.
-    oldest = tx.conn.execute(_OLDEST_HASH, {"source": source_id, "number": final_block, "kept": _HASHES_KEPT}).scalar()
-    if oldest is not None:
-        tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number <= oldest))
+def _orphan(tx: Tx, source_id: int, final_block: int) -> None:
+    gone = tx.conn.execute(_GONE, {"source": source_id, "number": final_block, "now_ms": tx.now_ms}).all()
+    for state, rows in groupby(gone, key=lambda row: State(row.state)):
+        why = f"block {final_block} is final and the chain no longer holds it"
+        transition_rows(tx, [row.id for row in rows], state, State.ORPHANED, why)

@@ -39,6 +39,11 @@ class Line:
     def __len__(self) -> int:
         return len(self._heap)
 
+    @property
+    def has_some(self) -> bool:
+        """Return True if tasks wait here: for a slot, or for another verdict."""
+        return bool(self._heap or self._expired)
+
     def add(self, cleared: Iterable[Cleared]) -> None:
         """Put tasks into the line, at the places that their deadlines give them."""
         for entry in cleared:

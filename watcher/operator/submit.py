@@ -98,8 +98,9 @@ class Submit:
         if len(self._line) >= room and await self._begin(room):
             return 0
         wait_s = self._drafts.router.wait_s()
-        claimed = wait_s == 0 and await self._claim(room)
-        if await self._begin(room) or claimed:
+        is_more = wait_s == 0 and await self._claim(room)
+        await self._begin(room)
+        if is_more or (wait_s == 0 and self._line.has_some):
             return 0
         return min(wait_s, self._plan.idle_s) if wait_s else await self._rest_s()
 
@@ -145,7 +146,10 @@ class Submit:
         return await self._ledger.read(queries.rest_s, self._ledger.source_id, _TO_SEND, now_ms, self._plan.idle_s)
 
     async def _claim(self, room: int) -> bool:
-        """Claim tasks, ask for verdicts, and put those that may be answered into the line. Return False without any."""
+        """Claim tasks, ask for verdicts, and put those that may be answered into the line.
+
+        Return True if there may be more to claim. A task that comes later wakes the stage.
+        """
         pause_s = self._resolved_s + _GATHER_S - self._clock.monotonic_s()
         if pause_s > 0:
             await self._clock.sleep(pause_s)
@@ -153,18 +157,19 @@ class Submit:
         if not self._drafts.router.some_closed:
             most = room
         tasks = self._line.take_expired()
-        if most > len(self._line) + len(tasks):
-            count = most - len(self._line) - len(tasks)
+        count = most - len(self._line) - len(tasks)
+        claimed: Sequence[OpenTask] = ()
+        if count > 0:
             try:
-                tasks += await self._ledger.write(
+                claimed = await self._ledger.write(
                     claims.claim, self._ledger.source_id, _TO_SEND, count, self._plan.lease_ms
                 )
             except TryLater:
                 self._stranded = tasks
                 raise
-        if tasks:
-            await self._clear(tasks)
-        return bool(tasks)
+        if tasks or claimed:
+            await self._clear([*tasks, *claimed])
+        return len(claimed) >= count
 
     async def _clear(self, tasks: Sequence[OpenTask]) -> None:
         """Ask for verdicts, and act on them."""
