@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from watcher import files
+from watcher.abi.layout import layout
+from watcher.abi.sample import sample
 from watcher.cli.dev_view import View
 from watcher.devnet.local_loop import LocalLoop, LoopHook
 from watcher.errors import FixConfiguration, TryLater
@@ -34,7 +36,7 @@ class Plan:
         folders: the folders whose files are watched.
         build: the command that makes the hook's program; "": there is none. It runs in the current folder.
         tasks_every_s: the pause between two tasks; 0: none are made.
-        messages: the messages of the tasks, in turn; empty: those of the convention's example.
+        messages: the messages of the tasks, in turn; empty: samples of hook.message.
     """
 
     project: Callable[[], Project]
@@ -154,9 +156,13 @@ class Session:
             await asyncio.sleep(self._plan.tasks_every_s)
             if self._loop.running:
                 own, number = self._plan.messages, number + 1
-                message = own[(number - 1) % len(own)] if own else self._loop.net.convention.question(number)
-                await self._loop.ask([message])
+                await self._loop.ask([own[(number - 1) % len(own)] if own else self._sample(number)])
         await asyncio.Event().wait()
+
+    def _sample(self, number: int) -> bytes:
+        """Return a message of the hook's types, without types that of the convention's example."""
+        form = layout("message", self._loop.hook.settings.get("WATCHER_HOOK__MESSAGE", ""))
+        return self._loop.net.convention.question(number) if form is None else form.encode(sample(form.type, number))
 
     async def _refresh(self) -> None:
         while True:

@@ -5,8 +5,10 @@ import shlex
 import signal
 import time
 import tomllib
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from watcher.devnet.world import Devnet
 
 _CONFIG_LIMIT_BYTES = 1024 * 1024
+_NO_TYPES: Mapping[str, str] = MappingProxyType({})
 _EXAMPLES = {"bytes": "0x2a", "uint256": "0x2a", "string": "--abi string 'a text'"}
 
 app = typer.Typer(invoke_without_command=True)
@@ -59,7 +62,7 @@ def devnet(
     config = directory / "watcher.toml"
     if config.resolve() == DEFAULT_CONFIG.resolve() and config.exists():
         raise FixUsage(f"{config} exists, and the devnet would overwrite it; name another --directory")
-    target, app_dir = (hook, Path.cwd()) if hook else _own_hook()
+    target, app_dir, types = (hook, Path.cwd(), _NO_TYPES) if hook else _own_hook()
     options = DevnetOptions(
         anvil=anvil,
         directory=directory,
@@ -79,7 +82,13 @@ def devnet(
         async with Devnet(options) as net:
             # The chain is a new one at each start, and needs a new ledger.
             ledger = directory.absolute() / f"watcher-{time.strftime('%Y%m%d-%H%M%S')}.db"
-            toml = partial(net.toml, app_dir=str(app_dir), ledger_url=f"sqlite:///{ledger}")
+            toml = partial(
+                net.toml,
+                message=types.get("message", ""),
+                response=types.get("response", ""),
+                app_dir=str(app_dir),
+                ledger_url=f"sqlite:///{ledger}",
+            )
             place = DevnetPlace(net.rpc_url, net.task_manager, net.convention.name)
             asked = frozenset({("hook", "target"), ("hook", "app_dir")}) if hook else frozenset()
             text, is_edited = write_config(config, toml(target=target), place, asked=asked)
@@ -94,8 +103,8 @@ def devnet(
     asyncio.run(main())
 
 
-def _own_hook() -> tuple[str, Path]:
-    """Return target and folder of the hook in ./watcher.toml, else those that `watcher init --hook` writes."""
+def _own_hook() -> tuple[str, Path, Mapping[str, str]]:
+    """Return target, folder and ABI types of the hook in ./watcher.toml, else of that of `watcher init --hook`."""
     from watcher.files import read_text
 
     try:
@@ -104,8 +113,9 @@ def _own_hook() -> tuple[str, Path]:
     except (OSError, ValueError, AttributeError, FixConfiguration):
         target, app_dir = None, "."
     if isinstance(target, str) and isinstance(app_dir, str) and target:
-        return target, Path(app_dir).absolute()
-    return f"{Path(HOOK_FILE).stem}:{HOOK_FUNCTION}", Path.cwd()
+        types = {name: text for name in ("message", "response") if isinstance(text := table.get(name), str)}
+        return target, Path(app_dir).absolute(), types
+    return f"{Path(HOOK_FILE).stem}:{HOOK_FUNCTION}", Path.cwd(), _NO_TYPES
 
 
 def _write_env(path: Path, config: Path, net: "Devnet") -> None:

@@ -189,6 +189,8 @@ class Devnet:
         listen: str = "",
         api: Literal["proxy", "operator", "none"] | None = None,
         hook_timeout_s: float = 30,
+        message: str = "",
+        response: str = "",
         api_timeout_s: float = 60,
     ) -> str:
         """Return a complete watcher.toml for this devnet; the password is in `environment`.
@@ -200,10 +202,14 @@ class Devnet:
             listen: the address of health and metrics; "": none.
             api: the operator API; None: the one that serves the convention.
             hook_timeout_s: the limit of a hook's run, in seconds.
+            message: the ABI types of hook.message; "": none.
+            response: those of hook.response.
             api_timeout_s: the limit of a request, in seconds.
         """
         convention = self.convention
         api = api or convention.api
+        types = {"message": message, "response": response}.items()
+        type_lines = "".join(f"{name} = {_quoted(text)}\n" for name, text in types if text)
         avs_name = 'avs_name = "devnet"\n' if api == "operator" else ""
         return f"""\
 [chain]
@@ -220,7 +226,7 @@ convention = "{convention.name}"
 [hook]
 target = {_quoted(target or convention.hook)}
 app_dir = {_quoted(app_dir)}
-timeout_s = {hook_timeout_s:g}
+{type_lines}timeout_s = {hook_timeout_s:g}
 workers = 2
 
 [operator]

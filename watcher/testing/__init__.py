@@ -18,13 +18,15 @@ if TYPE_CHECKING:
     from watcher.testing.local import LocalDevnet
     from watcher.testing.plugin import RunHook
     from watcher.testing.tasks import make_task
+    from watcher.testing.values import encode
 
-__all__ = ["LocalDevnet", "ReplayCase", "RunHook", "make_task", "replay_cases", "run_hook"]
+__all__ = ["LocalDevnet", "ReplayCase", "RunHook", "encode", "make_task", "replay_cases", "run_hook"]
 
 _MODULES = {
     "LocalDevnet": "local",
     "ReplayCase": "cases",
     "RunHook": "plugin",
+    "encode": "values",
     "make_task": "tasks",
     "replay_cases": "cases",
     "run_hook": "hook_run",
