@@ -16,11 +16,12 @@ from sqlalchemy import select, update
 
 from tests.integration.dashboard_rig import HTML, TOKEN, Served, filled_at, serving
 from tests.integration.test_web import WELL
+from watcher.dashboard import reports
 from watcher.health.readings import ApiSeen
 from watcher.ledger.tables import attempts, journal, tasks
 from watcher.state import State
 
-PATHS = ("/", "/tasks", "/attempts", "/health", "/tasks/399", "/login")
+PATHS = ("/", "/tasks", "/attempts", "/health", "/tasks/399", "/login", "/reports?since=30d")
 HOSTILE = b"<script>alert(1)</script>\x00\x1b[2J'\" onmouseover=x \xe2\x80\xae \xff"
 HOSTILE_TEXT = "<img src=x onerror=alert(1)>{{ 7*7 }}\u202e\x1b[31m"
 
@@ -194,6 +195,40 @@ async def test_pages_say_so_while_the_ledger_is_not_open(served: Served) -> None
     assert (status, "ledger is not open yet" in body) == (503, True)
     assert (await served.get("/tasks/1.json", {}))[0] == 503
     assert (await served.get("/livez", {}))[0] == 200
+
+
+async def test_report_is_made_beside_the_pages(served: Served) -> None:
+    await served.ledger.write(_made_an_hour_ago)
+    for _ in range(100):
+        status, body, _ = await served.get("/reports?since=24h")
+        assert status == 200
+        if "being made" not in body:
+            break
+        await asyncio.sleep(0.05)
+    assert "398 of" not in body
+    text = html.unescape(re.sub(r"<[^>]+>", " ", body))
+    assert re.search(r"Answered in time\s+\d", text)
+    status, body, headers = await served.get("/reports/service-level.json?since=24h")
+    report = json.loads(body)
+    assert (status, report["tasks"]) == (200, 400)
+    assert headers["Content-Disposition"] == 'attachment; filename="service-level-24h.json"'
+    status, body, headers = await served.get("/reports/service-level.html?since=24h")
+    assert (status, "<style>" in body) == (200, True)
+    assert headers["Content-Disposition"].startswith("attachment")
+    assert (await served.get("/reports?since=%3Cscript%3E"))[0] == 200
+
+
+def _made_an_hour_ago(tx: Any) -> None:
+    tx.conn.execute(update(tasks).values(seen_at_ms=tx.now_ms - 3_600_000, block_time_s=None))
+
+
+async def test_report_of_too_many_tasks_names_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reports, "TASKS_LIMIT", 100)
+    async with serving(filled_at(tmp_path)) as served:
+        await served.ledger.write(_made_an_hour_ago)
+        _, body, _ = await served.get("/reports")
+        assert "watcher report --since 24h --html report.html" in body
+        assert (await served.get("/reports/service-level.json"))[0] == 503
 
 
 # -- who may read and act ----------------------------------------------------------------------------------------------

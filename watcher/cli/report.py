@@ -12,20 +12,15 @@ from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, prin
 from watcher.cli.selection import moment_ms
 from watcher.clock import SystemClock
 from watcher.errors import FixUsage
-from watcher.ledger import queries
-from watcher.ledger.periods import periods_between
-from watcher.ledger.service_level import identity
-from watcher.report.availability import availability
-from watcher.report.service_level import ServiceLevel, measure
-from watcher.report.service_level_fields import Subject, csv_lines, document_of
-from watcher.text import to_hex
+from watcher.report.service_level import ServiceLevel
+from watcher.report.service_level_fields import csv_lines
+from watcher.report.service_report import service_report
 
 _DAY_MS = 86_400_000
 _STEPS = {"hour": _DAY_MS // 24, "day": _DAY_MS, "week": 7 * _DAY_MS}
 _STEPS_LIMIT = 1000
 # Without --by: the shortest step that gives a plot with at most so many points.
 _STEPS_SHOWN = 100
-_ALWAYS = ("chain-rpc", "operator-api", "handler", "store")
 
 
 def report(
@@ -50,13 +45,8 @@ def report(
     since_ms, until_ms = moment_ms(since, now_ms), now_ms if until is None else moment_ms(until, now_ms)
     step_ms = _step_ms(by, since_ms, until_ms)
     with ledger(settings) as (reader, source_id):
-        level = measure(reader, source_id, since_ms, until_ms, step_ms)
-        chain_id, address = reader.read_now(identity, source_id)
-        cursor = reader.read_now(queries.cursor, source_id)
-        periods = reader.read_now(periods_between, source_id, since_ms, until_ms)
-    parts = availability(periods, since_ms, max(since_ms, min(until_ms, now_ms)), _ALWAYS)
-    subject = Subject(chain_id, to_hex(address), now_ms, cursor.block, cursor.final_block)
-    document = document_of(subject, level, parts)
+        made = service_report(reader, source_id, since_ms, until_ms, step_ms, now_ms)
+    document, level, parts = made.document, made.level, made.parts
     if html is not None:
         from watcher.report.service_level_page import write_page
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from watcher.dashboard.static import address_of
+from watcher.report.service_level import percent
 from watcher.report.story import duration_text
 from watcher.state import State
 from watcher.text import escape, one_line
@@ -44,6 +45,8 @@ def _environment() -> Environment:
     )
     environment.globals["static"] = address_of
     environment.filters.update(
+        seconds=lambda s: "" if s is None else duration_text(s * 1000),
+        percent=percent,
         duration=lambda ms: "" if ms is None else duration_text(max(0, ms)),
         clock=clock,
         tone=tone,

@@ -10,6 +10,7 @@ from watcher.clock import Clock
 from watcher.dashboard.forms import Forms
 from watcher.dashboard.gate import Visitor, is_too_long, visitor
 from watcher.dashboard.page_maker import HEADERS, PageMaker
+from watcher.dashboard.reports import Reports
 from watcher.dashboard.static import static_file
 from watcher.dashboard.stream import Stream
 from watcher.dashboard.view import DashboardPlan, Page, View
@@ -42,6 +43,7 @@ class Dashboard:
         self._maker = PageMaker(plan, monitor, access, clock, next_probe_s)
         self._forms = Forms(access, monitor, self._maker)
         self._stream = Stream(monitor, clock)
+        self._reports = Reports(plan, monitor, clock, self._maker)
 
     def add_to(self, application: web.Application) -> None:
         """Add the pages, the forms, the events and the files."""
@@ -50,6 +52,8 @@ class Dashboard:
             router.add_get(path, self._guarded(partial(self._page, name)), allow_head=False)
         router.add_get(f"/tasks/{_INDEX}", self._guarded(partial(self._page, "task")), allow_head=False)
         router.add_get(f"/tasks/{_INDEX}.json", self._guarded(self._story), allow_head=False)
+        router.add_get("/reports", self._guarded(self._reports.page), allow_head=False)
+        router.add_get("/reports/service-level.{kind:html|json}", self._guarded(self._reports.file), allow_head=False)
         router.add_get("/events", self._guarded(self._events), allow_head=False)
         router.add_get("/static/{name:.+}", self._file, allow_head=False)
         router.add_get("/login", self._forms.login_page, allow_head=False)

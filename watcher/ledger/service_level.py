@@ -77,6 +77,13 @@ def task_outcomes(
     return conn.execute(page.order_by(_time_s, tasks.c.id).limit(limit)).all()
 
 
+def tasks_within(conn: Connection, source_id: int, since_ms: int, until_ms: int, limit: int) -> int:
+    """Return the number of tasks created within a time (milliseconds since 1970), at most `limit`."""
+    within = (_time_s >= -(-since_ms // 1000), _time_s < -(-until_ms // 1000), tasks.c.source_id + 0 == source_id)
+    rows = select(tasks.c.id).where(*within).limit(limit).subquery()
+    return conn.execute(select(func.count()).select_from(rows)).scalar_one()
+
+
 def tries_of(conn: Connection, ids: Sequence[int]) -> Tries:
     """Return the attempts for the tasks with these row ids."""
     tries = Tries({}, {}, {})

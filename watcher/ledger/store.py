@@ -105,6 +105,7 @@ class Ledger:
         # Tasks up to this block are answered with what the ledger holds, or not at all (see `restore`).
         self.held_to_block = -1
         self.read: Read = reader.read
+        self.reader = reader
         self.source_id = source_id
 
     @property

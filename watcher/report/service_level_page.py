@@ -52,14 +52,15 @@ def page(document: Mapping[str, Any], level: ServiceLevel, parts: Availability) 
     )
     environment.filters |= {"duration": _duration, "percent": percent}
     template = environment.get_template("service_level.html")
-    return template.render(report=document, plots=_plots(level, parts), colours=_COLOURS)
+    return template.render(report=document, plots=plots_of(level, parts), colours=_COLOURS)
 
 
 def _duration(seconds: float | None) -> str:
     return "" if seconds is None else duration_text(seconds * 1000)
 
 
-def _plots(level: ServiceLevel, parts: Availability) -> dict[str, Markup]:
+def plots_of(level: ServiceLevel, parts: Availability) -> dict[str, Markup]:
+    """Return the plots as SVG, by name."""
     labels = [_label(step.begin_ms, level.step_ms) for step in level.steps]
     return {
         name: Markup(svg)  # noqa: S704 - the plots escape their texts
