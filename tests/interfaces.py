@@ -29,13 +29,14 @@ from watcher.hook.footprint import Footprint
 from watcher.ledger.periods import RUNNING, Period
 from watcher.ledger.tables import metadata
 from watcher.report.availability import availability
-from watcher.report.listing import story_fields, task_fields, value_fields
+from watcher.report.listing import story_fields, value_fields
 from watcher.report.payload import Decoder, Payload, payload
 from watcher.report.prove import Proof
 from watcher.report.replay import Replayed, Summary
 from watcher.report.service_level import Result, ServiceLevel, Unanswered
 from watcher.report.service_level_fields import Subject, csv_lines, document_of
 from watcher.report.story import AttemptLine, ChainAnswer, Step, Story
+from watcher.report.task_columns import FIELDS as TASK_FIELDS
 from watcher.settings.problems import FIELDS
 from watcher.state import State
 from watcher.task import Response
@@ -94,7 +95,7 @@ def _json() -> dict[str, Any]:
     work = Health(0, (Service("store", Status.UP, "", 0),), (Condition("store", "", 0),))
     ready: Any = readyz_fields(work, ready=True, stuck=None)
     return {
-        "tasks list": _fields(task_fields(row)),
+        "tasks list": _fields(dict.fromkeys(TASK_FIELDS)),
         "tasks show": _fields({**story, **value_fields(answered, Decoder())}),
         "tasks show: journal": _fields(story["journal"][0]),
         "tasks show: attempt_log": _fields(story["attempt_log"][0]),

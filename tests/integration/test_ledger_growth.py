@@ -16,10 +16,12 @@ from tests.kit.filled import OPEN_TASKS, Filled, fill
 from tests.kit.plans import counted_steps
 from watcher.ledger import (
     absences,
+    backfill,
     claims,
     coverage,
     ended,
     finality,
+    finding,
     ingest,
     manual,
     marks,
@@ -122,6 +124,18 @@ def page_of(state: State | None) -> Drive:
     return pages
 
 
+def find(**filters: Any) -> Drive:
+    """The first tasks that match."""
+    return lambda tx, _: len(finding.matching(tx.conn, 1, finding.TaskFilter(**filters), 20))
+
+
+def find_newest(tx: Tx, ledger: Filled) -> Any:
+    """The tasks of the last blocks and of the last seconds, also with a common state."""
+    blocks = finding.TaskFilter(first_block=ledger.head_block - 3)
+    common = finding.TaskFilter(state=State.FINAL, first_block=ledger.final_block - 3, last_block=ledger.final_block)
+    return [len(finding.matching(tx.conn, 1, filter_)) > 0 for filter_ in (blocks, common)]
+
+
 DRIVES: dict[str, Drive] = {
     "record": record,
     "rewind": lambda tx, ledger: reorg.rewind(tx, 1, above(ledger, 1)),
@@ -173,6 +187,13 @@ DRIVES: dict[str, Drive] = {
     "events of the proof": lambda tx, ledger: len(queries.responses_between(tx.conn, 1, ledger.tasks - 99, 10**9)),
     "recent events": lambda tx, _: len(queries.recent_events(tx.conn, 1)),
     "retain": retain,
+    "untimed blocks": lambda tx, _: len(backfill.untimed(tx.conn, 1, -1, 20)),
+    "responses without sender": lambda tx, _: len(backfill.unsent(tx.conn, 1, -1, 20)),
+    "find newest": find_newest,
+    "find all": find(),
+    **{f"find {state}": find(state=state) for state in _LISTED},
+    "find a sender": find(answered_by=b"\x5e" * 20),
+    "find later": find(since_ms=NOW_MS + 10**9),
     **{f"list {state or 'all'}": page_of(state) for state in (None, *_LISTED)},
 }
 

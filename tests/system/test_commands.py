@@ -319,7 +319,7 @@ async def test_a_waiting_task_is_skipped_with_a_reason_and_taken_up_again(popula
     assert (done.code, done.out, done.err) == (0, f"task {POSTPONED} is skipped\n", "")
     assert populated.rig.state(POSTPONED) == "skipped"
     (task,) = (await populated("tasks", "show", str(POSTPONED), "--json")).json
-    assert task["journal"][-1]["why"] == "a person said to skip: told\\n\\x1b[31mto"
+    assert task["journal"][-1]["why"].startswith("a person said to skip: told\\n\\x1b[31mto (")
     before = len(populated.rig.query("SELECT id FROM attempts WHERE kind = 'hook'"))
     done = await populated("tasks", "retry", str(POSTPONED))
     assert (done.code, done.out) == (0, f"task {POSTPONED} is ready and due now\n")

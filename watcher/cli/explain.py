@@ -5,14 +5,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
+from watcher.cli.bare_ledger import LedgerFile, OpenLedger, SourceName, open_to_read
+from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, print_json
 from watcher.clock import SystemClock
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.lock import is_locked
 from watcher.ledger.story import source_record, task_records
-from watcher.report.payload import Payload
+from watcher.report.payload import Decoder, Payload
 from watcher.report.story import Story, duration_text, tell
-from watcher.settings.model import Settings
 from watcher.state import ENDED
 from watcher.text import escape, one_line
 
@@ -31,14 +31,22 @@ _NO_SPACE_BYTES = 1024 * 1024
 T = TypeVar("T")
 
 
-def explain(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+def explain(
+    index: Index,
+    config: Config = DEFAULT_CONFIG,
+    ledger_file: LedgerFile = None,
+    source: SourceName = None,
+    as_json: Json = False,
+) -> None:
     """Tell the story of one task: its state, why it is there now, what to do, and every step and attempt so far.
 
     Reads the ledger, and asks the daemon on http.listen for the conditions that it alone knows. Works without a daemon.
+    Of a file alone (--ledger) no daemon is asked, and message and answer stay bytes.
     """
     from watcher.cli.console import PlainConsole
 
-    stories = tell_stories(load(config, reading_only=True), index)
+    with open_to_read(config, ledger_file, source) as ledger:
+        stories = tell_stories(ledger, index)
     if as_json:
         print_json([story.as_json() for story in stories])
         return
@@ -47,7 +55,7 @@ def explain(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False
         _print(story, console)
 
 
-def tell_stories(settings: Settings, index: int) -> list[Story]:
+def tell_stories(ledger: OpenLedger, index: int) -> list[Story]:
     """Return the story of each task the ledger knows at an index, the canonical one first.
 
     Raises:
@@ -56,7 +64,7 @@ def tell_stories(settings: Settings, index: int) -> list[Story]:
     from watcher.daemon.decoder import decoder_of
     from watcher.health.cause.cause import cause_of
 
-    decoder = decoder_of(settings)
+    decoder = Decoder() if ledger.settings is None else decoder_of(ledger.settings)
     return [
         tell(
             evidence.record,
@@ -66,17 +74,19 @@ def tell_stories(settings: Settings, index: int) -> list[Story]:
             evidence.now_ms,
             unknown="" if evidence.row.state in ENDED else escape(evidence.daemon.missing),
         )
-        for evidence in _evidence(settings, index)
+        for evidence in _evidence(ledger, index)
     ]
 
 
-def _evidence(settings: Settings, index: int) -> "list[Evidence]":
+def _evidence(ledger: OpenLedger, index: int) -> "list[Evidence]":
     from watcher.health.cause.evidence import Evidence
     from watcher.health.readyz import NOT_ASKED, read_daemon
 
-    with ledger(settings) as (reader, source_id):
-        records = reader.read_now(task_records, source_id, index)
-        source = reader.read_now(source_record, source_id)
+    records = ledger.reader.read_now(task_records, ledger.source_id, index)
+    source = ledger.reader.read_now(source_record, ledger.source_id)
+    now_ms, settings = SystemClock().now_ms(), ledger.settings
+    if settings is None:
+        return [Evidence(record, source, now_ms) for record in records]
     url = parse_url(settings.ledger.url)
     chain_id, address = settings.chain.chain_id, settings.task_manager.address
     is_open = any(record.task.state not in ENDED for record in records)
@@ -86,7 +96,7 @@ def _evidence(settings: Settings, index: int) -> "list[Evidence]":
         Evidence(
             record,
             source,
-            SystemClock().now_ms(),
+            now_ms,
             settings.chain.confirmations,
             settings.hook.max_attempts,
             daemon,

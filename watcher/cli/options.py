@@ -2,7 +2,9 @@
 
 import json
 import os
+import pwd
 import re
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -20,7 +22,7 @@ from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.store import Reader
 from watcher.settings import load as settings_load
 from watcher.settings.model import Settings
-from watcher.text import Redactor
+from watcher.text import Redactor, escape
 
 DEFAULT_CONFIG = Path("watcher.toml")
 CONFIG_VARIABLE = "WATCHER_CONFIG"
@@ -32,6 +34,7 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
 _INDEX = re.compile(r"[0-9]{1,78}|0[xX][0-9a-fA-F]{1,64}")
 _INDEX_MAX = 2**256 - 1
+_PERSON_LIMIT_CHARS = 120
 _READING_ONLY = {"operator.api": "none"}
 _NONE: Mapping[str, Any] = MappingProxyType({})
 # For a hook alone: settings that name a chain and a contract, neither of which is asked.
@@ -55,6 +58,22 @@ def task_index(text: str) -> int:
 Index = Annotated[
     int, typer.Argument(parser=task_index, metavar="INDEX", help="The task's index, a number or 32 bytes as 0x... .")
 ]
+
+
+OptionalIndex = Annotated[
+    int | None, typer.Argument(parser=task_index, metavar="[INDEX]", help="The task's index, as a number or 0x... .")
+]
+
+
+def person() -> str:
+    """Return who runs this command, for the record of a manual change: the account, the one behind sudo, the host."""
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in a container
+        account = f"uid {os.getuid()}"
+    behind = os.environ.get("SUDO_USER", "")
+    by_sudo = f", sudo by {behind}" if behind and behind != account else ""
+    return escape(f"{account}@{socket.gethostname()}{by_sudo}")[:_PERSON_LIMIT_CHARS]
 
 
 def load(config: Path, *, reading_only: bool = False, overrides: Mapping[str, Any] = _NONE) -> Settings:

@@ -1,61 +1,57 @@
 """`watcher tasks`: the tasks of the ledger, and manual changes to them."""
 
-import itertools
-import json
-import sys
-from typing import Annotated, Any
+from collections import Counter
+from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
 from watcher.abi.json_form import as_text
-from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, ledger, load, print_json
-from watcher.cli.table import write_table
+from watcher.cli.bare_ledger import LedgerFile, SourceName, open_to_read
+from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, OptionalIndex, ledger, load, person, print_json
+from watcher.cli.reasons import Reasons
+from watcher.cli.selection import AnsweredBy, Blocks, InState, Reason, Since, Until, task_filter
+from watcher.cli.task_list import Limit, list_tasks
 from watcher.daemon.decoder import value_decoder
 from watcher.ledger import queries
-from watcher.report.listing import pages, second_of, story_fields, task_fields, value_fields
+from watcher.ledger.finding import PAGE, listed_rows, matching
+from watcher.ledger.store import Reader
+from watcher.report.listing import story_fields, value_fields
+from watcher.report.payload import Decoder
+from watcher.report.task_columns import fields_of
 from watcher.state import State
-from watcher.text import escape, to_hex
+from watcher.text import escape
 
 app = typer.Typer(help="List, show, retry or skip tasks.", no_args_is_help=True)
 
-_HEX_LIMIT_CHARS = 16  # characters of a long hex value in a table
-_ERROR_LIMIT_CHARS = 60  # characters
-_COLUMNS = ("task", "state", "created", "deadline", "attempts", "response", "on chain in", "error")
 
-
-@app.command("list")
-def list_tasks(
-    config: Config = DEFAULT_CONFIG,
-    state: Annotated[State | None, typer.Option(help="Only tasks in this state.")] = None,
-    as_json: Json = False,
-) -> None:
-    """List every task of the ledger, by index."""
-    settings = load(config, reading_only=True)
-    with ledger(settings) as (reader, source_id):
-        rows = pages(reader, source_id, state)
-        if not as_json:
-            write_table(_COLUMNS, map(_cells, rows))
-            return
-        sys.stdout.write("[")
-        for separator, row in zip(itertools.chain(["\n"], itertools.repeat(",\n")), rows, strict=False):
-            sys.stdout.write(separator + json.dumps(task_fields(row)))
-        sys.stdout.write("\n]\n")
+app.command("list")(list_tasks)
 
 
 @app.command()
-def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+def show(
+    index: Index,
+    config: Config = DEFAULT_CONFIG,
+    ledger_file: LedgerFile = None,
+    source: SourceName = None,
+    as_json: Json = False,
+) -> None:
     """Show one task with every change of its state and every attempt."""
     from rich.table import Table
 
     from watcher.cli.console import PlainConsole
 
-    settings = load(config, reading_only=True)
-    with ledger(settings) as (reader, source_id):
-        rows = reader.read_now(queries.tasks_at, source_id, index)
-        decoder = value_decoder(settings)
+    with open_to_read(config, ledger_file, source) as opened:
+        reader = opened.reader
+        known = reader.read_now(queries.tasks_at, opened.source_id, index)
+        rows = reader.read_now(listed_rows, [row.id for row in known])
+        causes = Reasons(reader, opened.source_id, opened.settings).of(rows)
+        decoder = Decoder() if opened.settings is None else value_decoder(opened.settings)
         tasks = [
-            task_fields(row) | value_fields(row, decoder) | story_fields(*reader.read_now(queries.story_of, row.id))
-            for row in rows
+            fields_of(row, cause)
+            | value_fields(row, decoder)
+            | story_fields(*reader.read_now(queries.story_of, row.id))
+            for row, cause in zip(rows, causes, strict=True)
         ]
     if as_json:
         print_json(tasks)
@@ -86,15 +82,59 @@ def show(index: Index, config: Config = DEFAULT_CONFIG, as_json: Json = False) -
 
 
 @app.command()
-def retry(index: Index, config: Config = DEFAULT_CONFIG) -> None:
-    """Retry a task that failed, was skipped or was set aside; make a waiting one due now."""
+def retry(
+    index: OptionalIndex = None,
+    config: Config = DEFAULT_CONFIG,
+    state: InState = None,
+    since: Since = None,
+    until: Until = None,
+    blocks: Blocks = None,
+    answered_by: AnsweredBy = None,
+    reason: Reason = None,
+    limit: Limit = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Retry a task that failed, was skipped or was set aside; make a waiting one due now.
+
+    With filters instead of INDEX, every task that matches: `watcher tasks retry --state failed --since 2h`.
+    """
     from watcher.ledger import manual
     from watcher.ledger.store import write_once
 
+    selected = task_filter(state, since, until, blocks, answered_by, reason)
+    if (index is None) == selected.is_everything:
+        raise typer.BadParameter("name one task by INDEX, or several by filters such as --state failed")
     settings = load(config, reading_only=True)
-    with ledger(settings) as (_, source_id):
-        state = write_once(settings.ledger.url, manual.retry, source_id, index)
-    typer.echo(f"task {index} is {state} and due now")
+    with ledger(settings) as (reader, source_id):
+        if index is not None and not dry_run:
+            task_state = write_once(settings.ledger.url, manual.retry, source_id, index, person())
+            typer.echo(f"task {index} is {task_state} and due now")
+            return
+        ids = (
+            [reader.read_now(queries.tasks_at, source_id, index)[0].id]
+            if index is not None
+            else reader.read_now(matching, source_id, selected, limit)
+        )
+        _retry_all(reader, settings.ledger.url, source_id, ids, dry_run=dry_run)
+
+
+def _retry_all(reader: Reader, url: str, source_id: int, ids: Sequence[int], *, dry_run: bool) -> None:
+    """Retry tasks (row ids) in transactions of a page each, and print what became of them."""
+    from watcher.ledger import manual
+    from watcher.ledger.store import write_once
+
+    counts: Counter[str] = Counter()
+    for start in range(0, len(ids), PAGE):
+        page = ids[start : start + PAGE]
+        if dry_run:
+            for row in reader.read_now(listed_rows, page):
+                target = manual.retry_target(State(row.state))
+                counts["would be retried" if target else "left as they are"] += 1
+                change = f"would be {target} and due" if target else "stays"
+                typer.echo(f"task {row.task_index} is {row.state}: {change}")
+        else:
+            counts.update(write_once(url, manual.retry_each, source_id, page, person()))
+    typer.echo(", ".join(f"{count} {what}" for what, count in sorted(counts.items())) or "no task matches")
 
 
 @app.command()
@@ -109,27 +149,5 @@ def skip(
 
     settings = load(config, reading_only=True)
     with ledger(settings) as (_, source_id):
-        state = write_once(settings.ledger.url, manual.skip, source_id, index, escape(reason)[:200])
+        state = write_once(settings.ledger.url, manual.skip, source_id, index, escape(reason)[:200], person())
     typer.echo(f"task {index} is {state}")
-
-
-def _cells(row: Any) -> tuple[str, ...]:
-    """Return the cells of a task's row in the list."""
-    deadline = second_of(row.deadline_s) if row.deadline_block is None else row.deadline_block
-    return (
-        str(row.task_index),
-        row.state if row.canonical else f"{row.state} (off chain)",
-        str(row.created_block),
-        "none" if deadline is None else str(deadline),
-        str(row.attempts),
-        _short(row.response),
-        _short(row.responded_tx_hash),
-        (row.error or "")[:_ERROR_LIMIT_CHARS],
-    )
-
-
-def _short(data: bytes | None) -> str:
-    if data is None:
-        return ""
-    text = to_hex(data[:_HEX_LIMIT_CHARS])
-    return text if len(text) <= _HEX_LIMIT_CHARS else text[: _HEX_LIMIT_CHARS - 1] + "…"

@@ -95,7 +95,7 @@ class Forms:
         try:
             if ledger is None:
                 raise TryLater("the watcher is starting, and its ledger is not open yet")
-            await ledger.write(verb, ledger.source_id, index, *more)
+            await ledger.write(verb, ledger.source_id, index, *more, by=f"dashboard, from {request.remote}")
         except FixUsage as error:
             return await self._maker.message(who, 409, str(error), "tasks")
         except TryLater as error:

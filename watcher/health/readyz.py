@@ -63,7 +63,7 @@ def read_daemon(address: tuple[str, int] | None, chain_id: int, task_manager: st
     place = f"the daemon cannot be asked: {host}:{port}"
     try:
         body = asyncio.run(_get(host, port, token))
-    except Exception as error:  # noqa: BLE001 - aiohttp raises its own errors and others for what is no HTTP
+    except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:  # TimeoutError is an OSError
         return Daemon(f"{place} does not reply ({getattr(error, 'strerror', None) or type(error).__name__})")
     try:
         return _daemon(files.parse(body), chain_id, task_manager.lower())
@@ -74,25 +74,30 @@ def read_daemon(address: tuple[str, int] | None, chain_id: int, task_manager: st
 
 
 async def _get(host: str, port: int, token: str) -> bytes:
-    """Return the body of /readyz, cut to the limit. Raises OSError or an error of aiohttp's."""
-    import aiohttp  # late: it loads for a quarter of a second, and most commands ask no daemon
+    """Return the body of /readyz, cut to the limit. Raises OSError, TimeoutError, EOFError or ValueError.
 
+    HTTP/1.0, to which a server sends the body as it is and closes: a library for more loads for a quarter of a second,
+    and lists of tasks ask this, too. The status does not count: 503 has a body, too.
+    """
     # Asked on a loopback address, the daemon answers to loopback names alone.
-    headers = {"Host": "localhost"} if is_loopback(host) else {}
-    if token and is_loopback(host):  # to another machine it would travel in clear
-        headers["Authorization"] = f"Bearer {token}"
-    url = f"http://{f'[{host}]' if ':' in host else host}:{port}/readyz"
-    timeout = aiohttp.ClientTimeout(total=_TIMEOUT_S)
-    async with (
-        aiohttp.ClientSession(timeout=timeout) as session,
-        session.get(url, headers=headers, allow_redirects=False) as reply,
-    ):
-        body = bytearray()
-        async for chunk in reply.content.iter_any():
-            body += chunk
-            if len(body) > _BODY_LIMIT_BYTES:
-                break
-        return bytes(body[:_BODY_LIMIT_BYTES])
+    name = "localhost" if is_loopback(host) else f"[{host}]" if ":" in host else host
+    # To another machine the token would travel in clear.
+    secret = f"Authorization: Bearer {token}\r\n" if token and is_loopback(host) else ""
+    if not (name + token).isascii() or any(char.isspace() for char in name + token):
+        raise ValueError("no header of HTTP")
+    async with asyncio.timeout(_TIMEOUT_S):
+        reader, writer = await asyncio.open_connection(host, port, limit=_BODY_LIMIT_BYTES)
+        try:
+            writer.write(f"GET /readyz HTTP/1.0\r\nHost: {name}\r\n{secret}\r\n".encode())
+            head = await reader.readuntil(b"\r\n\r\n")
+            if not head.startswith(b"HTTP/1."):
+                raise ValueError("no reply of HTTP")
+            body = bytearray()
+            while len(body) < _BODY_LIMIT_BYTES and (chunk := await reader.read(_BODY_LIMIT_BYTES)):
+                body += chunk
+            return bytes(body[:_BODY_LIMIT_BYTES])
+        finally:
+            writer.close()
 
 
 def _daemon(reply: Any, chain_id: int, task_manager: str) -> Daemon:

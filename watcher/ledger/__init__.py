@@ -33,7 +33,7 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `ingest` | `store_tasks` | reconcile | a hole is repaired |
 | `source` | `note_event` | stages, jobs | something happens to the source as a whole |
 | `backfill` | `record_times`, `record_senders` | backfill | block times and senders that no log has shown |
-| `manual` | `retry`, `skip` | `watcher tasks` | a person decides |
+| `manual` | `retry`, `retry_each`, `skip` | `watcher tasks` | a person decides |
 | `restore` | `note_loss`, `release` | daemon | the ledger is an older copy; a person ends the hold |
 | `retention` | `note_export`, `remove` | `watcher db retain` | old stories are exported |
 | `stats` | `touch` | health | nothing was written for a while |

@@ -65,8 +65,11 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(url.database).absolute()
 
 
-def open_engine(url: URL, *, read_only: bool = False) -> Engine:
-    """Return an engine with the transactions the ledger needs. With `read_only` it never waits for a writer."""
+def open_engine(url: URL, *, read_only: bool = False, alone: bool = False) -> Engine:
+    """Return an engine with the transactions the ledger needs. With `read_only` it never waits for a writer.
+
+    `alone`: a SQLite file that no daemon has open leaves nothing beside it while it is read.
+    """
     if url.get_backend_name() == "postgresql":
         limits = {name: value for name, value in _SERVER_LIMITS.items() if name not in url.query}
         engine = create_engine(
@@ -84,7 +87,7 @@ def open_engine(url: URL, *, read_only: bool = False) -> Engine:
     path = sqlite_path(url)
     assert path is not None, "parse_url lets no other URL pass"
     if read_only:
-        engine = create_engine(url, hide_parameters=True, creator=lambda: connect_to_read(path))
+        engine = create_engine(url, hide_parameters=True, creator=lambda: connect_to_read(path, alone=alone))
         event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
         return engine
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S})
@@ -155,13 +158,15 @@ def durability(url: URL) -> tuple[list[str], bool]:
     return [f"{name} is {values[name]}" for name, choices in safe.items() if values[name] not in choices], pooled
 
 
-def connect_to_read(path: Path) -> sqlite3.Connection:
+def connect_to_read(path: Path, *, alone: bool = False) -> sqlite3.Connection:
     """Return a read-only connection, also for an auditor without the right to write beside the file.
 
     Such a reader cannot make the shared memory that WAL needs. While a daemon runs, it exists; otherwise the file does
-    not change and can be read as it is (https://www.sqlite.org/wal.html#readonly).
+    not change and can be read as it is (https://www.sqlite.org/wal.html#readonly). `alone`: a file without a log is
+    read so in any folder, because nothing is to be written beside evidence.
     """
-    at_rest = not os.access(path.parent, os.W_OK) and not path.with_name(path.name + "-wal").exists()
+    has_log = path.with_name(path.name + "-wal").exists()
+    at_rest = not has_log and (alone or not os.access(path.parent, os.W_OK))
     uri = f"file:{quote(str(path))}?mode=ro{'&immutable=1' if at_rest else ''}"
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
     connection.execute(f"PRAGMA cache_size=-{_READ_CACHE_KIB}")

@@ -52,6 +52,21 @@ def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor 
     return None if row is None else cursor_of(row)
 
 
+@dataclass(frozen=True, slots=True)
+class KnownSource:
+    """A contract in the ledger: the row id of its source, its chain, and its address (20 bytes)."""
+
+    id: int
+    chain_id: int
+    task_manager: bytes
+
+
+def known_sources(conn: Connection) -> list[KnownSource]:
+    """Return the contracts that the ledger holds, the first one first."""
+    rows = conn.execute(select(sources.c.id, sources.c.chain_id, sources.c.task_manager).order_by(sources.c.id))
+    return [KnownSource(*row) for row in rows]
+
+
 def is_empty(conn: Connection) -> bool:
     """Return True if the ledger knows no contract, because its first start was cut short."""
     return conn.execute(select(sources.c.id).limit(1)).first() is None

@@ -41,8 +41,8 @@ class SchemaState:
         return self.current == self.expected
 
 
-def check(url: URL) -> SchemaState:
-    """Return the ledger's revision and the expected one.
+def check(url: URL, *, alone: bool = False) -> SchemaState:
+    """Return the ledger's revision and the expected one; `alone` as `open_engine` takes it.
 
     Raises:
         FixConfiguration: the ledger is newer than the code, or is no ledger at all.
@@ -51,7 +51,7 @@ def check(url: URL) -> SchemaState:
     path = sqlite_path(url)
     if path is not None and not path.exists():  # connecting would create it, readable by everybody
         return SchemaState(None, _newest())
-    engine = open_engine(url, read_only=True)
+    engine = open_engine(url, read_only=True, alone=alone)
     try:
         return _check(engine)
     except OperationalError as error:

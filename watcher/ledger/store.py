@@ -67,8 +67,9 @@ class Read(Protocol):
 class Reader:
     """The ledger, read-only."""
 
-    def __init__(self, url: URL) -> None:
-        self._engine = open_engine(url, read_only=True)
+    def __init__(self, url: URL, *, alone: bool = False) -> None:
+        """Open the ledger; `alone`: a file that nobody writes, read without a file beside it (see `open_engine`)."""
+        self._engine = open_engine(url, read_only=True, alone=alone)
 
     async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Answer a question from the last commit. Raises TryLater if the database cannot be read."""

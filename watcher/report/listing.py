@@ -1,16 +1,13 @@
 """The JSON fields of tasks. Their names are an interface: fields are added, never renamed or removed."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy.engine import Row
 
-from watcher.ledger import queries
-from watcher.ledger.store import Reader
 from watcher.ledger.tables import attempts, tasks
 from watcher.report.payload import Decoder
-from watcher.state import State
 from watcher.text import to_hex
 
 # The end of the year 9999, the last that a datetime can hold.
@@ -22,11 +19,11 @@ _INTERNAL = frozenset(
     {"id", "source_id", "log", "log_index", "due_at_ms", "due_block", "lease_until_ms", "fence", "look_again"}
     | {"absent", "absent_block", "absent_at_ms"}
 )
-_TASK_COLUMNS = ("chain_id", "task_manager", *(column.name for column in tasks.c if column.name not in _INTERNAL))
+TASK_COLUMNS = ("chain_id", "task_manager", *(column.name for column in tasks.c if column.name not in _INTERNAL))
 _ATTEMPT_COLUMNS = tuple(c.name for c in attempts.c if c.name not in ("task_id", "fence", "ended_at_ms"))
 _JOURNAL_COLUMNS = ("at_ms", "from_state", "to_state", "why", "attempt_id")
 # Fields with another name than their column.
-_FIELD_NAMES = {
+FIELD_NAMES = {
     "created_block": "task_created_block",
     "block_time_s": "task_created_at",
     "responded_time_s": "responded_at",
@@ -36,20 +33,9 @@ _FIELD_NAMES = {
 }
 
 
-def pages(reader: Reader, source_id: int, state: State | None) -> Iterator[Row[Any]]:
-    """Yield the tasks of a source by index, each page from the last commit.
-
-    One long read would keep the write-ahead log from shrinking while the output waits for its reader.
-    """
-    after = None
-    while rows := reader.read_now(queries.task_page, source_id, state, after):
-        yield from rows
-        after = rows[-1]
-
-
 def task_fields(row: Row[Any]) -> dict[str, Any]:
     """Return one task as `tasks list --json` prints it. Bytes are lower-case 0x hex, times are ISO 8601 in UTC."""
-    return _fields(row, _TASK_COLUMNS)
+    return _fields(row, TASK_COLUMNS)
 
 
 def story_fields(lines: Sequence[Row[Any]], tries: Sequence[Row[Any]]) -> dict[str, Any]:
@@ -83,7 +69,7 @@ def _field(column: str, value: Any) -> tuple[str, Any]:
         value = hexed(value)
     elif column.endswith("_s"):
         value = second_of(value)
-    return _FIELD_NAMES.get(column, column), value
+    return FIELD_NAMES.get(column, column), value
 
 
 def hexed(data: bytes | None) -> str | None:

@@ -20,6 +20,8 @@ NOW_MS = 1_700_000_000_000
         ("12h", NOW_MS - 43_200_000),
         ("1w", NOW_MS - 604_800_000),
         ("2023-11-14", 1_699_920_000_000),
+        ("today", 1_699_920_000_000),
+        ("yesterday", 1_699_833_600_000),
         ("2023-11-14T22:13:20Z", NOW_MS),
         ("2023-11-14T23:13:20+01:00", NOW_MS),
     ],
@@ -28,7 +30,7 @@ def test_moment_is_read_as_iso_or_as_an_age(text: str, expected_ms: int) -> None
     assert moment_ms(text, NOW_MS) == expected_ms
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "12", "7y", "2023-13-01", "9999999d", "0001-01-01T00:00+23:59x"])
+@pytest.mark.parametrize("text", ["", "tomorrow", "12", "7y", "2023-13-01", "9999999d", "0001-01-01T00:00+23:59x"])
 def test_moment_is_refused_when_it_is_no_time(text: str) -> None:
     with pytest.raises(typer.BadParameter, match="no time"):
         moment_ms(text, NOW_MS)

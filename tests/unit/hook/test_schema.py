@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from watcher.errors import AttemptFailed
 from watcher.hook import schema
-from watcher.report.listing import _TASK_COLUMNS
+from watcher.report.listing import TASK_COLUMNS
 from watcher.task import Later, Skip
 from watcher.testing import make_task
 
@@ -48,7 +48,7 @@ def test_request_follows_the_schema(task: Any) -> None:
 
 def test_request_uses_the_names_of_the_listing() -> None:
     renamed = {"created_block": "task_created_block", "deadline_s": "deadline_at"}
-    listed = {renamed.get(name, name) for name in _TASK_COLUMNS}
+    listed = {renamed.get(name, name) for name in TASK_COLUMNS}
     assert schema.task_form(TASK).keys() - listed == {"log_index", "fields"}
 
 

@@ -1,0 +1,79 @@
+"""Why tasks of a list are in their states, as `watcher explain` tells it for one: a page of tasks at a time."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy.engine import Row
+
+from watcher.clock import SystemClock
+from watcher.health.cause.cause import cause_of
+from watcher.health.cause.evidence import Evidence
+from watcher.health.readyz import NOT_ASKED, Daemon, read_daemon
+from watcher.ledger.engine import parse_url
+from watcher.ledger.finding import attempts_of, journals
+from watcher.ledger.lock import is_locked
+from watcher.ledger.store import Reader
+from watcher.ledger.story import SourceRecord, TaskRecord, source_record
+from watcher.report.story import Cause
+from watcher.settings.model import Settings
+from watcher.state import ENDED, State
+
+# Their reasons come from the row alone.
+_TOLD_BY_ROW = frozenset({State.FINAL})
+
+
+class Reasons:
+    """The causes of tasks of one source. The daemon is asked once, when the first open task is met."""
+
+    def __init__(self, reader: Reader, source_id: int, settings: Settings | None) -> None:
+        """`settings`: None for a ledger file alone, beside which no daemon is looked for."""
+        self._reader = reader
+        self._source_id = source_id
+        self._settings = settings
+        self._now_ms = SystemClock().now_ms()
+        self._source: SourceRecord | None = None
+        self._daemon: tuple[Daemon, bool | None] | None = None
+        self._causes: dict[tuple[int | None, str | None], Cause] = {}
+
+    def of(self, rows: Sequence[Row[Any]]) -> list[Cause]:
+        """Return the cause of each task of a page. Raises TryLater if the ledger cannot be read."""
+        asked = [row.id for row in rows if row.state not in _TOLD_BY_ROW]
+        open_ids = [row.id for row in rows if row.state not in ENDED]
+        lines = self._reader.read_now(journals, asked) if asked else {}
+        tries = self._reader.read_now(attempts_of, open_ids) if open_ids else {}
+        shared = self._ask_daemon() if open_ids else (NOT_ASKED, None)
+        causes = []
+        for row in rows:
+            # Final tasks are most of a ledger, and those of one block have one cause.
+            key = (row.responded_block, row.error) if row.state in _TOLD_BY_ROW else None
+            cause = self._causes.get(key) if key is not None else None
+            if cause is None:
+                record = TaskRecord(row, lines.get(row.id, ()), tries.get(row.id, ()), ())
+                cause = cause_of(self._evidence(record, *shared))
+            if key is not None:
+                self._causes = {key: cause}
+            causes.append(cause)
+        return causes
+
+    def _evidence(self, record: TaskRecord, daemon: Daemon, is_running: bool | None) -> Evidence:
+        confirmations = 0 if self._settings is None else self._settings.chain.confirmations
+        max_attempts = 1 if self._settings is None else self._settings.hook.max_attempts
+        source = self._source_record()
+        return Evidence(record, source, self._now_ms, confirmations, max_attempts, daemon, is_running)
+
+    def _source_record(self) -> SourceRecord:
+        if self._source is None:
+            self._source = self._reader.read_now(source_record, self._source_id)
+        return self._source
+
+    def _ask_daemon(self) -> tuple[Daemon, bool | None]:
+        if self._daemon is None:
+            self._daemon = self._read_daemon()
+        return self._daemon
+
+    def _read_daemon(self) -> tuple[Daemon, bool | None]:
+        if self._settings is None:
+            return NOT_ASKED, None
+        address, section = self._settings.http.address, self._settings.task_manager
+        daemon = read_daemon(address, self._settings.chain.chain_id, section.address)
+        return daemon, is_locked(parse_url(self._settings.ledger.url)) if daemon.missing else True
