@@ -166,10 +166,14 @@ async def test_explain_names_the_password_when_the_api_refuses_us(ledger: Ledger
     for index, state in enumerate((State.BLOCKED, State.COMPUTED)):
         assert await ledger.state(index) == state
         cause = await explained(ledger, index, daemon=api)
-        assert "the operator API does not take answers: refuses us (HTTP 401" in cause.reason
+        assert "waits to be sent: the proxy refuses us (HTTP 401: the API" in cause.reason
         assert (cause.condition, cause.since_ms) == (API, began_ms)
         assert cause.next_ms == ledger.clock.now_ms() + 12_000
         assert "correct the password" in cause.advice
+        story = await _story(ledger, index, daemon=api)
+        summary = (cause.reason, " since 22:13; 90 blocks left; next probe in 12.0 s; do: ", cause.advice)
+        assert story.summary == "".join(summary)
+        assert story.as_json()["summary"] == story.summary
         alone = await explained(ledger, index)  # no daemon replies: the ledger knows as much
         assert (alone.condition, alone.since_ms, "HTTP 401" in alone.reason) == (API, began_ms, True)
 
@@ -330,6 +334,6 @@ async def test_story_has_every_step_attempt_and_time(ledger: LedgerRig) -> None:
     assert story.as_json()["timeline"][0]["block"] == 101
 
 
-async def _story(ledger: LedgerRig) -> Story:
-    evidence = await evidence_of(ledger)
+async def _story(ledger: LedgerRig, index: int = 0, **more: Any) -> Story:
+    evidence = await evidence_of(ledger, index, **more)
     return tell(evidence.record, evidence.cursor, cause_of(evidence), Decoder(), evidence.now_ms)

@@ -119,6 +119,7 @@ def _print(story: Story, console: "PlainConsole") -> None:
     from rich.table import Column, Table
 
     console.print(f"task {story.task_index} is {story.state}" + ("" if story.canonical else ", and off the chain"))
+    console.print(f"it {story.summary}", soft_wrap=True)
     grid = Table.grid(Column(justify="right"), Column(overflow="fold"), padding=(0, 1))
     for label, value in _lines(story):
         grid.add_row(label, value)
@@ -140,14 +141,17 @@ def _lines(story: Story) -> Iterator[tuple[str, str]]:
         yield "do", story.advice
     if story.unknown:
         yield "unknown", story.unknown
-    yield "created", f"block {story.block_number}, transaction {story.created_tx_hash}"
+    at = f" ({story.block_at})" if story.block_at else ""
+    yield "created", f"block {story.block_number}{at}, transaction {story.created_tx_hash}"
     yield "message", _value(story.message)
     if event := " ".join(_named(story.fields, story.message.hex)):
         yield "event", one_line(event, 2 * _VALUE_LIMIT_CHARS)
     if story.answer is not None:
         yield "answer", f"{_value(story.answer)}, by {story.hook_version}"
     for answer in story.chain_answers:
-        whose = f"by {answer.by}, block {answer.block_number}, transaction {answer.tx_hash}"
+        at = f" ({answer.at})" if answer.at else ""
+        sender = f", sent by {answer.sender}" if answer.sender else ""
+        whose = f"by {answer.by}, block {answer.block_number}{at}, transaction {answer.tx_hash}{sender}"
         yield "on chain", f"{_value(answer.answer)}, {whose}" + ("" if answer.counts else " (not the task's answer)")
 
 
@@ -156,7 +160,8 @@ def _left(story: Story) -> str | None:
     left = [] if story.blocks_left is None else [f"{story.blocks_left} blocks"]
     if story.seconds_left is not None:
         left.append(f"{story.seconds_left:.0f} s")
-    return f"{', '.join(left)} to the deadline ({deadline})" if left else None
+    head = f"; the head is {story.head_block}" if story.blocks_left is not None else ""
+    return f"{', '.join(left)} to the deadline ({deadline}{head})" if left else None
 
 
 def _next(story: Story) -> str | None:

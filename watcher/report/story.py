@@ -17,6 +17,8 @@ from watcher.report.listing import hexed, second_of, time_of
 from watcher.report.payload import Decoder, Payload
 from watcher.state import ENDED, State
 
+# The key of the condition in whose time the API is probed.
+_API = "operator-api"
 # The longest reply of an API that is shown; the ledger has the rest.
 _REPLY_LIMIT_BYTES = 2000
 # Reasons of our own that name the block of the reading.
@@ -84,13 +86,18 @@ class AttemptLine:
 
 @dataclass(frozen=True, slots=True)
 class ChainAnswer:
-    """A response event. `by` is "us" or "another", by its bytes; `counts`: it is the one that the ledger goes by."""
+    """A response event. `by` is "us" or "another", by its bytes; `counts`: it is the one that the ledger goes by.
+
+    `sender` is the address that sent the transaction, `at` the time of the block; None until a node has shown them.
+    """
 
     by: str
     block_number: int
     tx_hash: str | None
     answer: Payload
     counts: bool
+    sender: str | None = None
+    at: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +106,7 @@ class Story:
 
     `since`, `next_at` (`next_s` seconds from now), `next_block`, `condition` and `advice` belong to `reason`.
     `blocks_left` and `seconds_left` count to the deadline, negative behind it. `unknown` says which facts are missing,
-    and why.
+    and why. `block_at` is the time of the task's block, None until a node has shown it.
     """
 
     chain_id: int
@@ -134,10 +141,31 @@ class Story:
     chain_answers: tuple[ChainAnswer, ...]
     timeline: tuple[Step, ...]
     attempts: tuple[AttemptLine, ...]
+    block_at: str | None = None
+
+    @property
+    def summary(self) -> str:
+        """The present in one line: the reason, since when, the time that is left, the next try, and what to do."""
+        parts = [f"{self.reason} since {self.since[11:16]}" if self.since else self.reason]
+        if self.blocks_left is not None:
+            left = self.blocks_left
+            parts.append(f"{left} blocks left" if left >= 0 else f"{-left} blocks past the deadline")
+        if self.seconds_left is not None:
+            left_ms = 1000 * self.seconds_left
+            is_late = left_ms < 0
+            parts.append(f"{duration_text(abs(left_ms))} " + ("past the deadline" if is_late else "left"))
+        if self.next_s is not None:
+            kind = "probe" if self.condition == _API else "try"
+            parts.append(f"next {kind} in {duration_text(1000 * self.next_s)}")
+        if self.next_block is not None:
+            parts.append(f"next look at block {self.next_block}")
+        if self.advice:
+            parts.append(f"do: {self.advice}")
+        return "; ".join(parts)
 
     def as_json(self) -> dict[str, Any]:
         """Return the object that `watcher explain --json` prints."""
-        return asdict(self)
+        return {**asdict(self), "summary": self.summary}
 
 
 def tell(
@@ -189,6 +217,7 @@ def tell(
         chain_answers=tuple(_chain_answer(event, row, decoder) for event in record.responses),
         timeline=tuple(_steps(record, now_ms)),
         attempts=tuple(map(_attempt, record.attempts)),
+        block_at=second_of(row.block_time_s),
     )
 
 
@@ -227,12 +256,15 @@ def _block_of(line: Row[Any], row: Row[Any]) -> int | None:
 
 
 def _chain_answer(event: Row[Any], row: Row[Any], decoder: Decoder) -> ChainAnswer:
+    counts = row.response_hash == event.response_hash
     return ChainAnswer(
         "us" if row.response is not None and event.message == row.response else "another",
         event.block_number,
         hexed(event.tx_hash),
         decoder.payload_of_answer(event.message),
-        row.response_hash == event.response_hash,
+        counts,
+        hexed(row.responded_by) if counts and event.tx_hash == row.responded_tx_hash else None,
+        second_of(event.block_time_s),
     )
 
 

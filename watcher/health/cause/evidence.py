@@ -124,6 +124,8 @@ def past_deadline(evidence: Evidence) -> Cause | None:
     reason = f"waits for its end: its deadline, {deadline}, is past; nothing is sent any more, and the final block"
     return Cause(
         f"{reason} ({final_block}) decides" + (f". Before: {evidence.error}" if evidence.error else ""),
-        next_block=None if row.deadline_block is None else row.deadline_block + 1,
+        next_block=row.deadline_block + 1
+        if row.deadline_block is not None and row.deadline_block >= final_block
+        else None,
         advice="Nothing can be sent any more. The attempts below show where the time went.",
     )

@@ -1,5 +1,6 @@
 """Why a task is not sent yet: admission (seen), the hook (ready), and the POST (computed, waiting, blocked). Pure."""
 
+import re
 from collections.abc import Iterator
 from itertools import takewhile
 
@@ -13,6 +14,14 @@ from watcher.state import State
 # The reason of the stage `submit` for an answer that a later block may let pass.
 _NOT_YET_MARK = "not sent yet: "
 _DRY_RUN = "a dry run at block"
+_STATUS = re.compile(r"\bHTTP (\d{3})\b")
+_ADVICE_BY_STATUS = {
+    "401": "HTTP 401: correct the password (or operator.username)",
+    "403": "HTTP 403: correct the password (or operator.username)",
+    "404": "HTTP 404: correct operator.url or operator.api",
+}
+_API_NAMES = {"proxy": "the proxy", "operator": "the operator API"}
+_KEPT = "the answer waits, and is sent once the API takes it."
 
 
 def seen(evidence: Evidence) -> Cause:
@@ -189,16 +198,26 @@ def _api(evidence: Evidence, phrase: str) -> Cause | None:
     probe_s = evidence.daemon.next_probe_s
     next_ms = evidence.due_ms if probe_s is None else evidence.now_ms + round(probe_s * 1000)
     condition = evidence.daemon.condition(API)
-    index = evidence.row.task_index
     if condition is not None:
-        reason = f"{phrase}: {KINDS[API].title}: {condition.message}"
-        return Cause(reason, _api_since_ms(evidence) or condition.since_ms, next_ms, None, API, advice(API, index))
+        reason, text = _refusal(evidence, condition.message)
+        return Cause(f"{phrase}: {reason}", _api_since_ms(evidence) or condition.since_ms, next_ms, None, API, text)
     waits_for_api = evidence.row.state == State.BLOCKED or evidence.error.startswith(HELD_MARK)
     since_ms = _api_since_ms(evidence)
     if since_ms is None or not (waits_for_api or evidence.daemon.missing):
         return None
-    reason = f"{phrase}: {KINDS[API].title}: {_api_reason(evidence)}"
-    return Cause(reason, since_ms, next_ms, None, API, advice(API, index))
+    reason, text = _refusal(evidence, _api_reason(evidence))
+    return Cause(f"{phrase}: {reason}", since_ms, next_ms, None, API, text)
+
+
+def _refusal(evidence: Evidence, message: str) -> tuple[str, str]:
+    """Return the trouble of the API as a reason, and the advice for it."""
+    status = _STATUS.search(message)
+    advised = _ADVICE_BY_STATUS.get(status[1], "") if status else ""
+    if not advised:
+        return f"{KINDS[API].title}: {message}", advice(API, evidence.row.task_index)
+    name = _API_NAMES.get(next((post.api for post in evidence.source.posts), ""), "the API")
+    details = message.removeprefix("refuses us").strip().removeprefix("(").removesuffix(")")
+    return f"{name} refuses us ({details})", f"{advised}, then reload (SIGHUP). Nothing is lost: {_KEPT}"
 
 
 def _api_since_ms(evidence: Evidence) -> int | None:
