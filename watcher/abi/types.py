@@ -80,6 +80,16 @@ class Array:
     def __str__(self) -> str:
         return f"{self.item}[{'' if self.length is None else self.length}]"
 
+    @cached_property
+    def is_dynamic(self) -> bool:
+        """Return True if a value lies behind an offset."""
+        return self.length is None or is_dynamic(self.item)
+
+    @cached_property
+    def head_bytes(self) -> int:
+        """Return the bytes that a value takes at its place in a tuple."""
+        return WORD_BYTES if self.is_dynamic else (self.length or 0) * head_bytes(self.item)
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -101,6 +111,16 @@ class Tuple:
 
     def __str__(self) -> str:
         return f"({', '.join(map(str, self.members))})"
+
+    @cached_property
+    def is_dynamic(self) -> bool:
+        """Return True if a value lies behind an offset."""
+        return any(is_dynamic(member.type) for member in self.members)
+
+    @cached_property
+    def head_bytes(self) -> int:
+        """Return the bytes that a value takes at its place in a tuple."""
+        return WORD_BYTES if self.is_dynamic else sum(head_bytes(member.type) for member in self.members)
 
     @cached_property
     def names(self) -> tuple[str, ...]:
@@ -148,28 +168,12 @@ AbiType = Number | Bool | Address | FixedBytes | Bytes | Array | Tuple
 
 def is_dynamic(kind: AbiType) -> bool:
     """Return True if a value of the type lies behind an offset."""
-    match kind:
-        case Bytes():
-            return True
-        case Array(item, length):
-            return length is None or is_dynamic(item)
-        case Tuple(members):
-            return any(is_dynamic(member.type) for member in members)
-        case _:
-            return False
+    return kind.is_dynamic if isinstance(kind, Array | Tuple) else isinstance(kind, Bytes)
 
 
 def head_bytes(kind: AbiType) -> int:
     """Return the bytes that a value takes at its place in a tuple: itself, or the offset of a dynamic one."""
-    if is_dynamic(kind):
-        return WORD_BYTES
-    match kind:
-        case Array(item, int(length)):
-            return length * head_bytes(item)
-        case Tuple(members):
-            return sum(head_bytes(member.type) for member in members)
-        case _:
-            return WORD_BYTES
+    return kind.head_bytes if isinstance(kind, Array | Tuple) else WORD_BYTES
 
 
 class Misfit(Exception):

@@ -26,6 +26,7 @@ class Hooks:
         self._section = settings.hook
         self._hidden = parts.hidden_paths(settings.ledger, config, os.environ)
         self._switch: HookSwitch | None = None
+        self._observer: Observer | None = None
 
     async def load(self, stack: AsyncExitStack, observer: Observer) -> None:
         """Start the worker processes; `stack` ends them, `observer` gets the outcome.
@@ -34,6 +35,7 @@ class Hooks:
             FixConfiguration: the hook is wrong.
             TryLater: the hook cannot be loaded for a reason that may pass.
         """
+        self._observer = observer
         try:
             switch = HookSwitch(parts.hook_runner(self._section, self._hidden))
             self._switch = await stack.enter_async_context(switch)
@@ -69,6 +71,8 @@ class Hooks:
             logger.error("hook.reload_failed: the old code of the hook stays", version=old, reason=str(error))
             return False
         self._section = section
+        if self._observer is not None:
+            self._observer.hook_named(now)
         if before == now:
             logger.info("hook.reloaded: the code of the hook is the same", version=now)
         else:

@@ -1,16 +1,20 @@
 """Check of the hook: it loads, and answers a sample with a value of the contract's type. Nothing is sent."""
 
 import time
+from dataclasses import replace
 from typing import Any
 
 from eth_abi.grammar import TupleType, parse
 
+from watcher.abi.layout import layout
+from watcher.abi.types import AbiType, Address, Array, Bool, Bytes, FixedBytes, Number, Tuple
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.abi import Codec
 from watcher.chain.rpc.replies import Log
 from watcher.daemon import parts, wiring
 from watcher.doctor.finding import Notes
 from watcher.errors import AttemptFailed, Quarantine
+from watcher.hook.values import Values
 from watcher.settings.hook import Hook
 from watcher.settings.targets import is_service
 from watcher.task import Later, Response, Skip, Task
@@ -45,11 +49,11 @@ async def check_hook(
     """
     timeout_s = min(hook.timeout_s, _TIMEOUT_S)
     async with parts.hook_runner(hook, hidden, workers=1, timeout_s=timeout_s) as pool:
-        notes.ok("loading", f"loaded {pool.version}")
+        notes.ok("loading", f"loaded {pool.version}{_types(hook)}")
         _protection(pool.exposed, is_service(hook.target), notes)
         task = newest
         if task is None and contract is not None:
-            task = sample_task(contract, chain_id)
+            task = _with_values(sample_task(contract, chain_id), hook)
         if task is None or contract is None:
             return
         name = f"task {task.task_index} of the contract" if newest is not None else "a made-up task"
@@ -60,7 +64,38 @@ async def check_hook(
             is_slow = time.monotonic() - began_s >= timeout_s and hook.timeout_s > _TIMEOUT_S
             _failed(f"no answer to {name}: {error}", newest is not None, is_slow, notes)
         else:
-            notes.ok("sample", _described(name, answer))
+            notes.ok("sample", _described(name, answer, Values(parts.value_types(hook))))
+
+
+def _types(hook: Hook) -> str:
+    """Return the types of the hook's values as the end of a line; "" where it has none."""
+    named = (("message", hook.message), ("response", hook.response))
+    return "".join(f"; {name} {text}" for name, text in named if text)
+
+
+def _with_values(sample: Task | None, hook: Hook) -> Task | None:
+    """Return the sample with a message of the hook's types, if it has some."""
+    message = layout("message", hook.message)
+    return sample if sample is None or message is None else replace(sample, message=message.encode(plain(message.type)))
+
+
+def plain(kind: AbiType) -> Any:
+    """Return a plain value of a type of the hook: each number is 2, each text "sample"."""
+    match kind:
+        case Number():
+            return 2
+        case Bool():
+            return False
+        case Address():
+            return bytes(19) + b"\2"
+        case FixedBytes(size):
+            return bytes(size)
+        case Bytes(is_text):
+            return "sample" if is_text else _WORD
+        case Array(item, length):
+            return [plain(item)] * (length or 1)
+        case Tuple(members):
+            return tuple(plain(member.type) for member in members)
 
 
 def _protection(exposed: str, is_remote: bool, notes: Notes) -> None:
@@ -81,10 +116,12 @@ def _failed(message: str, is_real: bool, is_slow: bool, notes: Notes) -> None:
         notes.warn("sample", f"{message}; the sample may not suit it: try your own with `watcher hook try --message`")
 
 
-def _described(name: str, answer: Response | Skip | Later) -> str:
+def _described(name: str, answer: Response | Skip | Later, values: Values) -> str:
     match answer:
         case Response(message, _, duration_ms):
-            return f"answers {name} with {len(message)} bytes, as the contract takes them, in {duration_ms} ms"
+            text = values.answer_text(message)
+            decoded = f" ({text})" if text else ""
+            return f"answers {name} with {len(message)} bytes{decoded}, as the contract takes them, in {duration_ms} ms"
         case Skip(reason):
             return f"skips {name}: {reason}"
         case Later(_, _, reason):

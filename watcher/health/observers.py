@@ -165,6 +165,10 @@ class Observer:
     def hook_loaded(self, version: str) -> None:
         """Record that the hook is loaded, with its version."""
         self.hook = HookSeen()
+        self.hook_named(version)
+
+    def hook_named(self, version: str) -> None:
+        """Record the version of the hook that answers from now on."""
         self._metrics.hook_version.set(version)
 
     def hook_compared(self, changed: str) -> None:
