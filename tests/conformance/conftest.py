@@ -15,6 +15,7 @@ from tests.conformance.postgres import NoServer, running_server
 from tests.conformance.rig import LedgerRig, opened
 from tests.kit.plans import PlanRecorder
 from watcher.ledger import schema
+from watcher.ledger.audit.check import Checker
 from watcher.ledger.engine import open_engine
 from watcher.ledger.tables import metadata
 
@@ -88,13 +89,21 @@ def plans() -> PlanRecorder:
 
 
 @pytest.fixture
-async def ledger(url: URL, plans: PlanRecorder, migrated_file: Path) -> AsyncIterator[LedgerRig]:
-    """An open ledger on a fresh database. No statement of the ledger reads more when it has grown."""
+async def ledger(
+    url: URL, plans: PlanRecorder, migrated_file: Path, request: pytest.FixtureRequest
+) -> AsyncIterator[LedgerRig]:
+    """An open ledger on a fresh database. No statement of the ledger reads more when it has grown.
+
+    At the end the audit chain has every change, unless the test edits rows itself (`edits_rows`).
+    """
     engine = open_engine(url)
     try:
         with plans.recording():
             async with opened(url, engine) as open_ledger:
                 yield open_ledger
+        if not request.node.get_closest_marker("edits_rows"):
+            with engine.connect() as conn:
+                assert Checker(conn, open_ledger.source).run().problems == []
     finally:
         engine.dispose()
     assert plans.growing(migrated_file) == []

@@ -42,7 +42,7 @@ def breaking(url: URL) -> Iterator[Breaker]:
 
     def run() -> None:
         with engine.connect() as connection:
-            while not over.wait(0.04):
+            while not over.wait(0.08):
                 breaker.broken += connection.execute(text(_OURS), {"name": NAME}).scalar_one()
 
     thread = threading.Thread(target=run, daemon=True)

@@ -1,5 +1,6 @@
 """What leaves the ledger with age, and what never does, on every database."""
 
+import pytest
 from sqlalchemy import insert
 
 from tests.conformance.rig import LedgerRig, digest, header, make_task
@@ -79,6 +80,7 @@ async def test_age_counts_blocks_below_the_final_one_and_time_without_a_change(l
     assert await old(ledger, Age(blocks=10, before_ms=changed_ms + 1)) == []
 
 
+@pytest.mark.edits_rows
 async def test_lines_written_after_the_export_stay(ledger: LedgerRig) -> None:
     await finish(ledger, 0)
     (story,) = await old(ledger)

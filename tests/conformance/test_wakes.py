@@ -63,6 +63,7 @@ def _scatter(tx: Tx, source: int, random: Random) -> None:
         tx.conn.execute(update(tasks).where(tasks.c.task_index == index).values(**columns))
 
 
+@pytest.mark.edits_rows
 @pytest.mark.parametrize("seed", range(3))
 async def test_moved_marks_wake_each_stage_that_has_work(ledger: LedgerRig, seed: int) -> None:
     random = Random(seed)

@@ -13,8 +13,9 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from watcher.errors import LostLease, TryLater
-from watcher.ledger.ended import keep_counts, miscounted
-from watcher.ledger.store import Ledger, Reader
+from watcher.ledger.audit.check import Checker
+from watcher.ledger.ended import miscounted
+from watcher.ledger.store import Ledger, Reader, complete
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx, Writer
 
@@ -59,7 +60,14 @@ class Database:
             self.raw.execute(f"DELETE FROM {name}")
 
     def wrongs(self) -> list[str]:
-        return [row[0] for row in self.raw.execute("SELECT words FROM wrongs")] + miscounted(self.to_read)
+        wrongs = [row[0] for row in self.raw.execute("SELECT words FROM wrongs")]
+        return wrongs + miscounted(self.to_read) + self._unbound()
+
+    def _unbound(self) -> list[str]:
+        """What the audit chain does not have, once a daemon has begun the ledger."""
+        if not self.raw.execute("SELECT 1 FROM sources").fetchone():
+            return []
+        return [problem.message for problem in Checker(self.to_read, 1).run().problems]
 
 
 class StepWriter:
@@ -106,7 +114,7 @@ class StepWriter:
         with conn.begin():
             tx = Tx(conn, world.clock.now_ms())
             result = verb(tx)
-            keep_counts(tx)
+            complete(tx)
         self.chain_moves += tx.blocks_read or tx.cursor_moved
         world.committed(bool(tx.entered))
         if tx.entered or tx.due or tx.cursor_moved:

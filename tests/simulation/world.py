@@ -24,7 +24,7 @@ from tests.simulation.rules import FAULTS, Rules
 from tests.wizard import ALL_TASK_RESPONSES
 from watcher.errors import FixUsage
 from watcher.ledger import manual
-from watcher.ledger.ended import keep_counts
+from watcher.ledger.store import complete
 from watcher.ledger.writer import Tx
 
 if TYPE_CHECKING:
@@ -242,7 +242,7 @@ class World:
                 state = manual.retry(tx, self.source_id, index)
             else:
                 state = manual.skip(tx, self.source_id, index, "a whim")
-            keep_counts(tx)
+            complete(tx)
             self.handled.add(index)
             self.tell(f"a person has a hand in task {index}, which is now {state}")
 

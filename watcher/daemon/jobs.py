@@ -25,6 +25,7 @@ _EVERY_S = 60
 _FIRST_S = 5
 _CHECK_EVERY_S = 10
 _FILL_EVERY_S = 15
+_AUDIT_EVERY_S = 20
 _START_PATIENCE_S = 20.0
 _CLOCK_EVERY_S = 1.0
 _RANDOM = SystemRandom()
@@ -60,6 +61,7 @@ class Jobs:
             (self.compare, _EVERY_S),
             (self.check, _CHECK_EVERY_S),
             (self.fill, _FILL_EVERY_S),
+            (self.audit, _AUDIT_EVERY_S),
         ):
             self._scheduler.add_job(job, _Every(every_s, every_s / 12), next_run_time=soon)
         if ping_every_s is not None:
@@ -108,6 +110,10 @@ class Jobs:
     async def fill(self) -> None:
         """Ask for the block times and the senders that no log has shown."""
         await self._try("backfill", self._stages.backfill.run)
+
+    async def audit(self) -> None:
+        """Keep the audit chain."""
+        await self._try("audit", self._stages.auditing.run)
 
     async def _try(self, name: str, job: Callable[[], Awaitable[T]]) -> T | None:
         try:

@@ -22,6 +22,7 @@ from watcher.chain.rpc.prefetch import Pushed
 from watcher.chain.source import Source
 from watcher.chain.watch import Progress, Watch, WatchPlan
 from watcher.daemon import parts
+from watcher.daemon.auditing import Auditing
 from watcher.daemon.routes import RouterMaker
 from watcher.daemon.traced import TracedRequests, traced_hook, traced_resolve
 from watcher.errors import AttemptFailed, Quarantine
@@ -80,6 +81,7 @@ class Stages:
     drift: Drift
     consistency: Consistency
     backfill: Backfill
+    auditing: Auditing
     make_router: RouterMaker | None
 
     @property
@@ -168,6 +170,7 @@ def build(
         reconcile=Reconcile(source, watch.reader),
         consistency=Consistency(source, listeners.on_contradictions),
         backfill=Backfill(source),
+        auditing=Auditing(source.ledger),
         drift=Drift(source, watch.reader, calls.dry_run, listeners.on_window),
         make_router=make_router,
     )

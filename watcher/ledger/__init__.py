@@ -38,6 +38,8 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `retention` | `note_export`, `remove` | `watcher db retain` | old stories are exported |
 | `stats` | `touch` | health | nothing was written for a while |
 | `periods` | `keep_periods` | health | a minute has passed, or a condition began or ended |
+| `audit.past` | `bind_past` | jobs | rows are older than the audit chain |
+| `audit.chain` | `bind` | writer | a transaction has changed bound rows |
 | `ended` | `keep_counts` | writer | a transaction has moved tasks into or out of an end state |
 | `store` | `shift_pending`, `restart_pauses` | writer, `open_ledger` | the wall clock stepped back |
 

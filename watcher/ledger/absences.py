@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, select, update
 
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rescan import FINAL, request_rescan
 from watcher.ledger.rows import WITH_SOURCE, chunks, of_source, open_task, responded_of
 from watcher.ledger.source import note_event
@@ -54,8 +55,9 @@ def withdraw(tx: Tx, source_id: int, events: Sequence[Responded]) -> None:
     """Delete response events that a new reading of their block does not show, and add an event for each."""
     for event in events:
         seen = event.seen_at
-        tx.conn.execute(
-            delete(responses).where(
+        gone = tx.conn.execute(
+            delete(responses)
+            .where(
                 responses.c.source_id == source_id,
                 responses.c.block_hash == seen.block_hash,
                 responses.c.tx_hash == seen.tx_hash,
@@ -63,7 +65,9 @@ def withdraw(tx: Tx, source_id: int, events: Sequence[Responded]) -> None:
                 responses.c.task_index == event.task_index,
                 responses.c.response_hash == event.response_hash,
             )
+            .returning(responses.c.id)
         )
+        tx.changes.remove(Bound.RESPONSES, gone.scalars())
         message = f"log {seen.log_index}, a response to task {event.task_index}, is not in the block and was withdrawn"
         note_event(tx, source_id, "response withdrawn", seen.block_number, message)
 

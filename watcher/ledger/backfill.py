@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, bindparam, select, union, update
 
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rows import of_source
 from watcher.ledger.tables import HAS_RESPONSE, IS_FINAL, UNTIMED, UNTIMED_RESPONSE, responses, tasks
 from watcher.ledger.writer import Tx
@@ -25,11 +26,12 @@ class Unsent:
 
 
 _AT = (tasks.c.block_number == bindparam("number"), tasks.c.block_hash == bindparam("hash"))
-_TIME_TASKS = update(tasks).where(*_AT).values(block_time_s=bindparam("time_s"))
+_TIME_TASKS = update(tasks).where(*_AT).values(block_time_s=bindparam("time_s")).returning(tasks.c.id)
 _TIME_RESPONSES = (
     update(responses)
     .where(responses.c.block_number == bindparam("number"), responses.c.block_hash == bindparam("hash"))
     .values(block_time_s=bindparam("time_s"))
+    .returning(responses.c.id)
 )
 _TIME_ANSWERED = update(tasks).where(tasks.c.id == bindparam("row")).values(responded_time_s=bindparam("time_s"))
 _SEND = (
@@ -41,6 +43,7 @@ _SEND = (
         tasks.c.responded_tx_hash == bindparam("transaction"),
     )
     .values(responded_by=bindparam("sender"))
+    .returning(tasks.c.id)
 )
 
 
@@ -85,8 +88,9 @@ def record_times(tx: Tx, source_id: int, blocks: Sequence[Header]) -> None:
     rows = [{"number": block.number, "hash": block.hash, "time_s": block.timestamp_s} for block in blocks]
     if not rows:
         return
-    tx.conn.execute(_TIME_TASKS, rows)
-    tx.conn.execute(_TIME_RESPONSES, rows)
+    for row in rows:  # one by one: of many at once, no database returns the rows
+        tx.changes.write(Bound.TASKS, tx.conn.execute(_TIME_TASKS, row).scalars())
+        tx.changes.write(Bound.RESPONSES, tx.conn.execute(_TIME_RESPONSES, row).scalars())
     answered = [
         {"row": row.id, "time_s": block.timestamp_s}
         for block in blocks
@@ -94,6 +98,7 @@ def record_times(tx: Tx, source_id: int, blocks: Sequence[Header]) -> None:
     ]
     if answered:
         tx.conn.execute(_TIME_ANSWERED, answered)
+        tx.changes.write(Bound.TASKS, (row["row"] for row in answered))
 
 
 _ANSWERED_IN = (
@@ -117,11 +122,6 @@ _ANSWERED_IN = (
 
 def record_senders(tx: Tx, senders: Mapping[Unsent, bytes]) -> None:
     """Store who sent these responses, 20 bytes each."""
-    if senders:
-        tx.conn.execute(
-            _SEND,
-            [
-                {"number": response.block_number, "transaction": response.tx_hash, "sender": sender}
-                for response, sender in senders.items()
-            ],
-        )
+    for response, sender in senders.items():
+        answer = {"number": response.block_number, "transaction": response.tx_hash, "sender": sender}
+        tx.changes.write(Bound.TASKS, tx.conn.execute(_SEND, answer).scalars())

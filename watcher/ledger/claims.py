@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import Select, bindparam, func, or_, update
 
 from watcher.errors import LostLease
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rows import IN_WINDOW, due, open_task
 from watcher.ledger.tables import OPEN, tasks
 from watcher.ledger.transitions import IF_UNCHANGED, are_unchanged, if_unchanged, lost
@@ -92,6 +93,7 @@ def release_each(tx: Tx, items: Sequence[Release]) -> list[LostLease | None]:
     rows = [_given_back(tx, item) for item, is_leased in zip(items, leased, strict=True) if is_leased]
     if rows:
         tx.conn.execute(_GIVE_BACK, rows)
+        tx.changes.write(Bound.TASKS, (row["row"] for row in rows))
     return [None if is_leased else lost(item.task) for item, is_leased in zip(items, leased, strict=True)]
 
 

@@ -4,6 +4,7 @@ from itertools import groupby
 
 from sqlalchemy import bindparam, delete, exists, select, update
 
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.tables import OPEN, blocks, sources, tasks
 from watcher.ledger.transitions import transition_rows
 from watcher.ledger.wakes import wake_due
@@ -38,7 +39,7 @@ _IS_GONE = (
     tasks.c.lease_until_ms <= bindparam("now_ms"),
 )
 # A deadline that is a time becomes a block: no block after this one is within it.
-_DATE = update(tasks).where(*_IS_DATED).values(deadline_block=bindparam("last_block"))
+_DATE = update(tasks).where(*_IS_DATED).values(deadline_block=bindparam("last_block")).returning(tasks.c.id)
 # A pause ends with the response window. The time between two readings of zero is not a pause.
 _END_PAUSES = update(tasks).where(*_IS_PAUSED).values(due_at_ms=0, due_block=0)
 _GONE = select(tasks.c.id, tasks.c.state).where(*_IS_GONE).order_by(tasks.c.state).with_for_update()
@@ -71,7 +72,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
     concerned = tx.conn.execute(_CONCERNED, {**block, **times, "kept": _HASHES_KEPT}).one()
     if concerned.dated:
         dated = {"timestamp_s": final.timestamp_s, "last_block": final.closed_block - 1}
-        tx.conn.execute(_DATE, {"source": source_id, **dated})
+        tx.changes.write(Bound.TASKS, tx.conn.execute(_DATE, {"source": source_id, **dated}).scalars())
     if concerned.dated or concerned.paused:  # a deadline that has just become a block ends a pause, too
         tx.conn.execute(_END_PAUSES, {"source": source_id, "closed_block": final.closed_block, "now_ms": tx.now_ms})
     if concerned.gone:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from sqlalchemy import bindparam, func, insert
 
 from watcher.errors import LostLease
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.claims import Release, RetryAt, release_each
+from watcher.ledger.row_ids import new_ids
 from watcher.ledger.tables import attempts, tasks
 from watcher.ledger.transitions import IF_UNCHANGED, Change, lost, transition_each
 from watcher.ledger.writer import Tx
@@ -129,4 +131,6 @@ def _add_attempts(tx: Tx, items: Sequence[Unanswered], errors: Sequence[LostLeas
         if error is None
     ]
     if rows:
-        tx.conn.execute(_NEW_ATTEMPT, rows)
+        ids = new_ids(tx.conn, attempts, len(rows))
+        tx.conn.execute(_NEW_ATTEMPT, [{"id": id_, **row} for id_, row in zip(ids, rows, strict=True)])
+        tx.changes.write(Bound.ATTEMPTS, ids)

@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlalchemy import bindparam, case, insert, select, update
 
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.engine import insert_into
 from watcher.ledger.rows import chunks, sighting_columns, task_columns
 from watcher.ledger.tables import blocks, responses, sources, tasks
@@ -61,9 +62,10 @@ def _remember_block(dialect: str) -> Any:
 
 @cache
 def _new_response(dialect: str) -> Any:
-    return insert_into(responses, dialect).on_conflict_do_nothing(
+    statement = insert_into(responses, dialect).on_conflict_do_nothing(
         index_elements=["source_id", "block_hash", "tx_hash", "log_index", "task_index", "response_hash"]
     )
+    return statement.returning(responses.c.id)
 
 
 def record(
@@ -141,6 +143,7 @@ def _insert(tx: Tx, source_id: int, new: Sequence[Task], proved: Set[tuple[int, 
 
 def _seen_again(tx: Tx, row_id: int, state: State, task: Task) -> None:
     tx.conn.execute(update(tasks).where(tasks.c.id == row_id).values(**sighting_columns(task), canonical=True))
+    tx.changes.write(Bound.TASKS, [row_id])
     if state is State.ORPHANED:
         transition_rows(
             tx, [row_id], state, State.SEEN, f"the chain brought it back in block {task.seen_at.block_number}"
@@ -161,7 +164,7 @@ def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> No
     """
     if not answered:
         return
-    tx.conn.execute(
+    new = tx.conn.execute(
         _new_response(tx.conn.dialect.name),
         [
             {
@@ -179,6 +182,8 @@ def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> No
             for response in answered
         ],
     )
+    tx.changes.write(Bound.RESPONSES, new.scalars())
+    tx.changes.source_id = source_id
     for chunk in chunks(sorted({response.task_index for response in answered})):
         tx.conn.execute(_FLAG_CONCERNED, {"source": source_id, "indices": chunk})
     tx.due.add(State.UNKNOWN)

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from sqlalchemy import select, update
 
 from watcher.errors import FixUsage
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.queries import tasks_at
 from watcher.ledger.rows import open_task
 from watcher.ledger.source import note_event
@@ -83,6 +84,7 @@ def _retry(tx: Tx, source_id: int, task: OpenTask, by: str) -> State:
             .values(due_at_ms=0, due_block=0, hook_attempts=0, lease_until_ms=0, fence=tasks.c.fence + 1)
         )
         note_event(tx, source_id, "retried", None, f"task {task.task.task_index}, {task.state}, made due now{_by(by)}")
+        tx.changes.write(Bound.TASKS, [task.row_id])
         return task.state
     why = f"a person said to retry{_by(by)}"
     transition(tx, task, _RETRY[task.state], why, hook_attempts=0, error=None, canonical=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import and_, select, update
 
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import HAS_EXPIRED, IS_FINAL, OPEN, sources, tasks
@@ -57,11 +58,13 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
     ]
     why = f"block {row.final_block}, called final, is gone in a reorg above block {to.number}"
     reopen(tx, ended, why)
-    tx.conn.execute(
+    undecided = tx.conn.execute(
         update(tasks)
         .where(mine, OPEN, tasks.c.deadline_s.is_not(None), tasks.c.deadline_block >= closed_block)
         .values(deadline_block=None)
+        .returning(tasks.c.id)
     )
+    tx.changes.write(Bound.TASKS, undecided.scalars())
     firm: dict[str, Any] = {
         "final_block": -1 if row.firm_block is None else row.firm_block,
         "final_hash": row.firm_hash,

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, or_, select, update
 
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.coverage import lose_tasks
 from watcher.ledger.history import BEFORE, over_before
 from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task, responded_of
@@ -257,6 +258,7 @@ def explained(tx: Tx, reasons: Mapping[int, str]) -> None:
         mine = (tasks.c.id == row_id, tasks.c.state == State.EXPIRED)
         known = tx.conn.execute(select(tasks.c.error).where(*mine)).scalar()
         tx.conn.execute(update(tasks).where(*mine).values(error=f"{reason}; before: {known}" if known else reason))
+        tx.changes.write(Bound.TASKS, [row_id])
 
 
 def never_there(tx: Tx, batch: Sequence[OpenTask], at: Header, *, empty: bool = False) -> None:
@@ -287,6 +289,7 @@ def postponed(tx: Tx, batch: Sequence[tuple[OpenTask, str]], at_block: int) -> N
     if batch:
         rows = [if_unchanged(task, {"due_block": at_block, "error": why}) for task, why in batch]
         tx.conn.execute(IF_UNCHANGED, rows)
+        tx.changes.write(Bound.TASKS, (task.row_id for task, _ in batch))
 
 
 def look_again(tx: Tx, batch: Sequence[OpenTask], at_block: int, error: str | None = None) -> None:
@@ -294,3 +297,5 @@ def look_again(tx: Tx, batch: Sequence[OpenTask], at_block: int, error: str | No
     columns: dict[str, Any] = {"due_block": at_block, **PRESENT} | ({"error": error} if error else {})
     if batch:
         tx.conn.execute(IF_UNCHANGED, [if_unchanged(task, columns) for task in batch])
+    if error:
+        tx.changes.write(Bound.TASKS, (task.row_id for task in batch))

@@ -3,6 +3,7 @@
 from sqlalchemy import delete, func, select, update
 
 from watcher.ledger import coverage
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.marks import lower_head, unfinalise
 from watcher.ledger.rows import WITH_SOURCE, of_source, open_task
 from watcher.ledger.source import note_event
@@ -44,7 +45,9 @@ def _forget_above(tx: Tx, source_id: int, to: Header) -> int:
     above = tasks.c.block_number > to.number
     mine = of_source(tasks, source_id)
     lowest = tx.conn.execute(select(func.min(tasks.c.task_index)).where(mine, above, tasks.c.canonical)).scalar()
-    lost = tx.conn.execute(update(tasks).where(mine, above, tasks.c.canonical).values(canonical=False)).rowcount
+    leave = update(tasks).where(mine, above, tasks.c.canonical).values(canonical=False)
+    lost = list(tx.conn.execute(leave.returning(tasks.c.id)).scalars())
+    tx.changes.write(Bound.TASKS, lost)
     if lowest is not None:
         coverage.lose(tx, source_id, lowest)
     unanswered = tx.conn.execute(
@@ -53,7 +56,8 @@ def _forget_above(tx: Tx, source_id: int, to: Header) -> int:
         )
     ).all()
     reopen(tx, [open_task(row) for row in unanswered], f"a reorg above block {to.number} took its response back")
-    tx.conn.execute(delete(responses).where(of_source(responses, source_id), responses.c.block_number > to.number))
+    gone = delete(responses).where(of_source(responses, source_id), responses.c.block_number > to.number)
+    tx.changes.remove(Bound.RESPONSES, tx.conn.execute(gone.returning(responses.c.id)).scalars())
     tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number > to.number))
     tx.conn.execute(
         update(rescans).where(rescans.c.source_id == source_id, rescans.c.block > to.number).values(block=to.number)
@@ -63,4 +67,4 @@ def _forget_above(tx: Tx, source_id: int, to: Header) -> int:
     )
     unfinalise(tx, source_id, to)
     tx.cursor_moved = True
-    return lost
+    return len(lost)

@@ -11,6 +11,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, delete, exists, func, or_, select
 from sqlalchemy.engine import Row
 
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rows import WITH_SOURCE, of_source
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import attempts, journal, sources, tasks
@@ -137,7 +138,12 @@ def remove(tx: Tx, rows: Sequence[int], upto: Mark) -> int:
     # An attempt that a later journal line names stays.
     named = exists().where(journal.c.attempt_id == attempts.c.id, journal.c.task_id == attempts.c.task_id)
     tries = delete(attempts).where(attempts.c.task_id.in_(retired), attempts.c.id <= upto.attempt_id, ~named)
-    return tx.conn.execute(lines).rowcount + tx.conn.execute(tries).rowcount
+    lines_gone = list(tx.conn.execute(lines.returning(journal.c.id)).scalars())
+    tries_gone = list(tx.conn.execute(tries.returning(attempts.c.id)).scalars())
+    tx.changes.remove(Bound.JOURNAL, lines_gone)
+    tx.changes.remove(Bound.ATTEMPTS, tries_gone)
+    tx.changes.write(Bound.TASKS, retired)
+    return len(lines_gone) + len(tries_gone)
 
 
 def note_export(tx: Tx, source_id: int, block_number: int, message: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, func, insert, update
 
 from watcher.errors import LostLease
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.tables import OPEN, attempts, sources, tasks
@@ -69,6 +70,7 @@ def begin(tx: Tx, batch: Sequence[OpenTask], api: str, digests: Mapping[int, byt
             ],
         ).scalars()
     )
+    tx.changes.write(Bound.ATTEMPTS, ids)
     tx.attempt = max(tx.attempt, *ids)
     tx.attempt_block = max(tx.attempt_block, *(task.task.seen_at.block_number for task in ready))
     transition_unchanged(
@@ -113,6 +115,8 @@ def record_late(tx: Tx, items: Sequence[Settlement]) -> None:
     """Store the outcomes of attempts as evidence. The tasks stay as they are."""
     if items:
         tx.conn.execute(_END_ATTEMPT, [_evidence(tx, item) for item in items])
+        tx.changes.write(Bound.ATTEMPTS, (item.attempt.row_id for item in items))
+        tx.changes.write(Bound.TASKS, (item.attempt.task.row_id for item in items))
 
 
 def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 0) -> int:

@@ -8,7 +8,9 @@ from sqlalchemy import Connection, and_, insert, select, update
 from sqlalchemy.engine import Row
 
 from watcher.errors import FixConfiguration
+from watcher.ledger.audit.changes import Bound
 from watcher.ledger.engine import insert_into
+from watcher.ledger.row_ids import new_ids
 from watcher.ledger.tables import OPEN, contract_facts, events, sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import Header
@@ -94,6 +96,8 @@ def open_source(
             .on_conflict_do_nothing(index_elements=["chain_id", "task_manager"])
         )
         row = tx.conn.execute(select(sources).where(where)).one()
+        tx.changes.write(Bound.SOURCES, [row.id])
+        tx.changes.source_id = row.id
     if genesis_hash is not None and row.genesis_hash not in (None, genesis_hash):
         raise FixConfiguration(
             f"ledger.url: this ledger was begun on a chain whose block 0 is 0x{row.genesis_hash.hex()}, the nodes of "
@@ -122,9 +126,14 @@ def cursor_of(row: Row[Any]) -> Cursor:
 
 def note_event(tx: Tx, source_id: int, kind: str, block_number: int | None, message: str) -> None:
     """Append an event of the source as a whole."""
+    ids = new_ids(tx.conn, events, 1)
     tx.conn.execute(
-        insert(events).values(source_id=source_id, at_ms=tx.now_ms, kind=kind, block_number=block_number, words=message)
+        insert(events).values(
+            id=ids[0], source_id=source_id, at_ms=tx.now_ms, kind=kind, block_number=block_number, words=message
+        )
     )
+    tx.changes.write(Bound.EVENTS, ids)
+    tx.changes.source_id = source_id
 
 
 CHANGED = "contract changed"
@@ -179,8 +188,8 @@ def reset_deadlines(tx: Tx, source_id: int, window_blocks: int, *, shorten: bool
     """
     deadline = tasks.c.created_block + window_blocks
     differs = tasks.c.deadline_block != deadline if shorten else tasks.c.deadline_block < deadline
-    count = tx.conn.execute(
-        update(tasks).where(tasks.c.source_id == source_id, OPEN, differs).values(deadline_block=deadline)
-    ).rowcount
-    tx.cursor_moved |= count > 0
-    return count
+    reset = update(tasks).where(tasks.c.source_id == source_id, OPEN, differs).values(deadline_block=deadline)
+    rows = list(tx.conn.execute(reset.returning(tasks.c.id)).scalars())
+    tx.changes.write(Bound.TASKS, rows)
+    tx.cursor_moved |= bool(rows)
+    return len(rows)

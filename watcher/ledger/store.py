@@ -15,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater, WatcherError
+from watcher.ledger.audit.chain import bind
 from watcher.ledger.durability import DEFERRED
 from watcher.ledger.ended import keep_counts
 from watcher.ledger.engine import database_reason, open_engine, parse_url
@@ -145,6 +146,12 @@ class Ledger:
         return await self._writer.do_items(verb, items)
 
 
+def complete(tx: Tx) -> None:
+    """Do what every transaction ends with: count the ends, and bind the changes. Both lock rows that all share."""
+    keep_counts(tx)
+    bind(tx)
+
+
 def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run one verb from a command, possibly beside a daemon. Raises TryLater if the ledger stays locked."""
     engine = open_engine(parse_url(url))
@@ -152,7 +159,7 @@ def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, *
         with engine.begin() as conn:
             tx = Tx(conn, SystemClock().now_ms())
             result = verb(tx, *args, **kwargs)
-            keep_counts(tx)
+            complete(tx)
             return result
     except SQLAlchemyError as error:
         raise TryLater(f"the ledger could not be written ({database_reason(error)}); try again") from None
@@ -193,10 +200,11 @@ async def open_ledger(
     """
     engine, reader = open_engine(url), Reader(url)
     writer = Writer(engine, clock, on_commit, observe)
+    writer.before_commit = complete
     try:
         cursor = await writer.do(lambda tx: open_source(tx, chain_id, task_manager, start_block, genesis_hash, head))
         guard = guard_of(url)
-        writer.guard, writer.before_commit = guard, keep_counts
+        writer.guard = guard
         if mark is not None:
             writer.on_durable = mark.follow
         writer.on_clock_step = lambda tx, back_ms: shift_pending(tx, cursor.source_id, back_ms)

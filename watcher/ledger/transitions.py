@@ -11,6 +11,8 @@ from typing import Any
 from sqlalchemy import Update, bindparam, exists, insert, select, update
 
 from watcher.errors import IllegalMove, LostLease
+from watcher.ledger.audit.changes import Bound
+from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import journal, responses, tasks
 from watcher.ledger.writer import Tx
@@ -210,7 +212,7 @@ def _apply(tx: Tx, changes: Sequence[Change], statement: Update) -> None:
     if given_up := [change.task.row_id for change in changes if change.to in GIVEN_UP]:
         flag_named(tx, given_up)
     if changes:
-        tx.conn.execute(_NEW_LINE, [_line(tx, change) for change in changes])
+        _append(tx, [_line(tx, change) for change in changes])
         tx.entered.update(change.to for change in changes)
     for change in changes:
         tx.count_ends(change.task.row_id, change.task.state, change.to)
@@ -263,9 +265,17 @@ def add_to_journal(
     tx: Tx, rows: Sequence[int], from_: State | None, to: State, why: str, attempt_id: int | None = None
 ) -> None:
     """Append one journal line per row id, and wake the stage of state `to` after the commit."""
-    tx.conn.execute(_NEW_LINE, [_journal_line(tx, row, from_, to, why, attempt_id) for row in rows])
+    _append(tx, [_journal_line(tx, row, from_, to, why, attempt_id) for row in rows])
     tx.count_ends(rows[0], from_, to, len(rows))
     tx.entered.add(to)
+
+
+def _append(tx: Tx, lines: Sequence[dict[str, Any]]) -> None:
+    """Append lines to the journal. The audit chain binds them, and the tasks that they are about."""
+    ids = new_ids(tx.conn, journal, len(lines))
+    tx.conn.execute(_NEW_LINE, [{"id": id_, **line} for id_, line in zip(ids, lines, strict=True)])
+    tx.changes.write(Bound.JOURNAL, ids)
+    tx.changes.write(Bound.TASKS, (line["task_id"] for line in lines))
 
 
 def _line(tx: Tx, change: Change) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, ClockStep
 from watcher.errors import LostLease, TryLater, WatcherError
+from watcher.ledger.audit.changes import Changes
 from watcher.ledger.engine import begin, database_reason
 from watcher.ledger.wal import sync
 from watcher.state import ENDED, State
@@ -47,6 +48,7 @@ class Tx:
     attempt_block: int = 0  # the highest block of the tasks of those attempts
     ended: Counter[State] = field(default_factory=Counter)  # the change of the number of tasks in each end state
     ended_row: int = 0  # a task among those, for their source
+    changes: Changes = field(default_factory=Changes)  # the rows that the audit chain binds
 
     def count_ends(self, row_id: int, from_: State | None, to: State, count: int = 1) -> None:
         """Count `count` tasks, of which `row_id` is one, that left `from_` for `to`, if one of these is an end."""

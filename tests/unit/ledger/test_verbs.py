@@ -10,7 +10,7 @@ import watcher.ledger
 
 
 def _verbs() -> list[tuple[str, str]]:
-    rows = re.findall(r"^\| (?:`(\w+)`)? ?\| (`.*?`) \|", watcher.ledger.__doc__ or "", re.MULTILINE)
+    rows = re.findall(r"^\| (?:`([\w.]+)`)? ?\| (`.*?`) \|", watcher.ledger.__doc__ or "", re.MULTILINE)
     verbs, file = [], ""
     for cell, names in rows:
         file = cell or file

@@ -1,0 +1,162 @@
+"""The audit chain of a source, written: one entry for each transaction that changes bound rows, in the same commit.
+
+Rows are read back after the verbs have run, so that the chain binds what the database holds. Invariant: entries are
+numbered from 1 without a gap, in the order of the commits. On SQLite there is one writer at a time; on PostgreSQL an
+advisory lock, taken last and held to the commit, keeps the writers of one source in a row.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Row, Select, Table, bindparam, func, insert, select, text
+
+from watcher.ledger.audit.changes import Bound
+from watcher.ledger.audit.record import COLUMNS, Entry, Leaf, genesis_hash, link, pack_leaves, row_digest
+from watcher.ledger.audit.tables import audit_entries
+from watcher.ledger.rows import chunks
+from watcher.ledger.tables import attempts, events, journal, responses, sources, tasks
+from watcher.ledger.writer import Tx
+
+BEGUN, COMMIT, PAST = "begun", "commit", "past"
+TABLES: dict[Bound, Table] = {
+    Bound.SOURCES: sources,
+    Bound.TASKS: tasks,
+    Bound.JOURNAL: journal,
+    Bound.ATTEMPTS: attempts,
+    Bound.RESPONSES: responses,
+    Bound.EVENTS: events,
+}
+ROWS: dict[Bound, Select[Any]] = {bound: select(*(TABLES[bound].c[name] for name in COLUMNS[bound])) for bound in Bound}
+"""The bound columns of each table, in the order of their digest."""
+_BY_ID = {bound: ROWS[bound].where(TABLES[bound].c.id.in_(bindparam("ids", expanding=True))) for bound in Bound}
+_HEAD = (
+    select(audit_entries.c.seq, audit_entries.c.hash)
+    .where(audit_entries.c.source_id == bindparam("source"))
+    .order_by(audit_entries.c.seq.desc())
+    .limit(1)
+)
+_SOURCE = select(tasks.c.source_id).where(tasks.c.id == bindparam("row"))
+_NEW_ENTRY = insert(audit_entries)
+_ADVISORY_CLASS = 0x61756469  # "audi": the class of our advisory locks
+
+
+def bind(tx: Tx) -> None:
+    """Append an entry for the changed rows of the transaction, if there are any. Call it last in the transaction."""
+    changes = tx.changes
+    if not changes:
+        return
+    # As a rule one source; times of blocks are stored for all sources of a chain.
+    leaves: dict[int, list[Leaf]] = {}
+    default: int | None = changes.source_id
+    for table in sorted({*changes.written, *changes.removed}):
+        gone = changes.removed.get(table, set())
+        ids = sorted(changes.written.get(table, set()) - gone)
+        rows = _rows(tx.conn, table, ids)
+        for row_id in sorted({*ids, *gone}):
+            row = rows.get(row_id)
+            source_id = None if row is None else _source_in(table, row)
+            if source_id is None:
+                source_id = default = _source_of(tx) if default is None else default
+            leaf = Leaf(table, row_id, None if row is None else row_digest(row))
+            leaves.setdefault(source_id, []).append(leaf)
+    changes.clear()
+    for source_id in sorted(leaves):
+        append(tx, source_id, COMMIT, "", leaves[source_id])
+
+
+def _source_in(table: Bound, row: Sequence[Any]) -> int | None:
+    """Return the source that a row names, None for one that names its task."""
+    if table is Bound.SOURCES:
+        return int(row[0])
+    return None if table in (Bound.JOURNAL, Bound.ATTEMPTS) else int(row[1])
+
+
+def digests(conn: Connection, table: Bound, ids: Sequence[int]) -> dict[int, bytes]:
+    """Return the digests of rows by id. A row that is not there is left out."""
+    return {row_id: row_digest(row) for row_id, row in _rows(conn, table, ids).items()}
+
+
+def _rows(conn: Connection, table: Bound, ids: Sequence[int]) -> dict[int, Row[Any]]:
+    return {row[0]: row for chunk in chunks(ids) for row in conn.execute(_BY_ID[table], {"ids": chunk})}
+
+
+def append(tx: Tx, source_id: int, kind: str, note: str, leaves: Iterable[Leaf]) -> Entry:
+    """Append one entry to the chain of a source, and before the first of all the one that begins it."""
+    if tx.conn.dialect.name == "postgresql":
+        tx.conn.execute(text("SELECT pg_advisory_xact_lock(:class, :source)"), _lock(source_id))
+    newest = head(tx.conn, source_id)
+    if newest is None:
+        first = begun(tx, source_id)
+        _store(tx, source_id, first)
+        newest = (first.seq, first.hash)
+    seq, prev_hash = newest
+    entry = link(prev_hash, seq + 1, tx.now_ms, kind, note, pack_leaves(leaves))
+    _store(tx, source_id, entry)
+    return entry
+
+
+def begun(tx: Tx, source_id: int) -> Entry:
+    """Return the first entry of a chain. Its note has the highest row ids at that moment, 0 in an empty ledger.
+
+    Rows up to them are older than the chain; the job of the daemon binds them (`past`).
+    """
+    source = tx.conn.execute(select(sources.c.chain_id, sources.c.task_manager).where(sources.c.id == source_id)).one()
+    first = genesis_hash(source.chain_id, source.task_manager)
+    has_past = tx.conn.execute(select(tasks.c.id).where(tasks.c.source_id == source_id).limit(1)).first() is not None
+    marks = {
+        bound.name.lower(): tx.conn.execute(select(func.max(TABLES[bound].c.id))).scalar() or 0 if has_past else 0
+        for bound in Bound
+    }
+    return link(first, 1, tx.now_ms, BEGUN, json.dumps(marks), b"")
+
+
+def entries(
+    conn: Connection, source_id: int, *, below: int | None = None, above: int = 0, limit: int = 500
+) -> Sequence[Row[Any]]:
+    """Return a page of entries: the newest below a sequence number, or, without one, the oldest above another."""
+    query = select(audit_entries).where(audit_entries.c.source_id == source_id, audit_entries.c.seq > above)
+    if below is not None:
+        query = query.where(audit_entries.c.seq < below).order_by(audit_entries.c.seq.desc())
+    else:
+        query = query.order_by(audit_entries.c.seq)
+    return conn.execute(query.limit(limit)).all()
+
+
+def walk(conn: Connection, source_id: int, above: int = 0) -> Iterator[Row[Any]]:
+    """Yield the entries of a chain above a sequence number, in their order."""
+    while page := entries(conn, source_id, above=above):
+        yield from page
+        above = page[-1].seq
+
+
+def head(conn: Connection, source_id: int) -> tuple[int, bytes] | None:
+    """Return number and hash of the newest entry, None before the first."""
+    row = conn.execute(_HEAD, {"source": source_id}).one_or_none()
+    return None if row is None else (row[0], row[1])
+
+
+def _store(tx: Tx, source_id: int, entry: Entry) -> None:
+    tx.conn.execute(
+        _NEW_ENTRY,
+        {
+            "source_id": source_id,
+            "seq": entry.seq,
+            "at_ms": entry.at_ms,
+            "kind": entry.kind,
+            "note": entry.note,
+            "leaves": entry.leaves,
+            "prev_hash": entry.prev_hash,
+            "hash": entry.hash,
+        },
+    )
+
+
+def _lock(source_id: int) -> dict[str, int]:
+    return {"class": _ADVISORY_CLASS, "source": source_id % 2**31}
+
+
+def _source_of(tx: Tx) -> int:
+    """Return the source of the transaction's tasks, of which all are of one source."""
+    row_id = next(iter(tx.changes.written[Bound.TASKS]))
+    return int(tx.conn.execute(_SOURCE, {"row": row_id}).scalar_one())
