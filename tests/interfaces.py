@@ -35,6 +35,7 @@ from watcher.report.prove import Proof
 from watcher.report.replay import Replayed, Summary
 from watcher.report.service_level import Result, ServiceLevel, Unanswered
 from watcher.report.service_level_fields import Subject, csv_lines, document_of
+from watcher.report.shadow import Difference, ShadowReport
 from watcher.report.story import AttemptLine, ChainAnswer, Step, Story
 from watcher.report.task_columns import FIELDS as TASK_FIELDS
 from watcher.settings.problems import FIELDS
@@ -113,6 +114,8 @@ def _json() -> dict[str, Any]:
         },
         "replay": _fields(Summary("", "", "").as_json()),
         "replay: cases": {field.name: str(field.type) for field in fields(Replayed)},
+        "shadow report": _fields(ShadowReport().as_json()),
+        "shadow report: differences": {field.name: str(field.type) for field in fields(Difference)},
         "hook try": _fields(_tried()),
         "hook try: memory": _fields(_tried()["memory"]),
         **_report(),

@@ -15,7 +15,23 @@ import typer
 from loguru import logger
 from typer.exceptions import TyperException
 
-from watcher.cli import alert, check, db, demo, dev, devnet, explain, hook, init, prove, replay, report, systemd, tasks
+from watcher.cli import (
+    alert,
+    check,
+    db,
+    demo,
+    dev,
+    devnet,
+    explain,
+    hook,
+    init,
+    prove,
+    replay,
+    report,
+    shadow,
+    systemd,
+    tasks,
+)
 from watcher.cli import run as running
 from watcher.cli.options import CONFIG_VARIABLE
 from watcher.daemon import log
@@ -46,6 +62,7 @@ app.command("prove")(prove.prove)
 app.command("report")(report.report)
 app.command("replay")(replay.replay_command)
 app.add_typer(hook.app, name="hook")
+app.add_typer(shadow.app, name="shadow")
 app.add_typer(db.app, name="db")
 app.add_typer(alert.app, name="alert")
 app.add_typer(systemd.app, name="systemd")

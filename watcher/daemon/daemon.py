@@ -158,6 +158,8 @@ class Daemon:
             self._progress, lambda window: monitor.set_danger_blocks(in_danger(window)), health.observer.contradicted
         )
         self._stages = wiring.build(settings, source, outside, listeners)
+        if hooks is not None:
+            await hooks.shadow(stack, source, health.observer)
         await self._run_stages(self._stages, source, own, switches, monitor)
 
     async def _switches(self, stack: AsyncExitStack) -> Switches | None:

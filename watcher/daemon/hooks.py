@@ -1,4 +1,4 @@
-"""The hook of a daemon: loaded at the start, loaded anew or replaced by a reload."""
+"""The hook of a daemon and its shadow: loaded at the start, loaded anew or replaced by a reload."""
 
 import os
 from contextlib import AsyncExitStack
@@ -6,7 +6,9 @@ from pathlib import Path
 
 from loguru import logger
 
+from watcher.chain.source import Source
 from watcher.daemon import parts
+from watcher.daemon.shadowing import Shadowing
 from watcher.errors import FixConfiguration, TryLater
 from watcher.health.observers import Observer
 from watcher.hook.switch import HookSwitch
@@ -19,7 +21,7 @@ _IDENTITY = ("target", "app_dir", "run_twice")
 
 
 class Hooks:
-    """The hook that answers; `load` comes first."""
+    """The hook that answers, and the shadow beside it; `load` comes first."""
 
     def __init__(self, settings: Settings, config: Path | None) -> None:
         """`config` is the configuration file, which the hook must not read."""
@@ -27,6 +29,7 @@ class Hooks:
         self._hidden = parts.hidden_paths(settings.ledger, config, os.environ)
         self._switch: HookSwitch | None = None
         self._observer: Observer | None = None
+        self._shadowing: Shadowing | None = None
 
     async def load(self, stack: AsyncExitStack, observer: Observer) -> None:
         """Start the worker processes; `stack` ends them, `observer` gets the outcome.
@@ -46,6 +49,11 @@ class Hooks:
         logger.info("hook.loaded: the hook is loaded", version=switch.version)
         self._warn_if_exposed()
 
+    async def shadow(self, stack: AsyncExitStack, source: Source, observer: Observer) -> None:
+        """Start the shadow, if the settings name one; `stack` ends it, `observer` gets its news."""
+        self._shadowing = await stack.enter_async_context(Shadowing(source, self._hidden, observer.shadow))
+        await self._shadowing.follow(self._section)
+
     async def run(self, task: Task) -> Response | Skip | Later:
         """Return the hook's answer to one task. Raises as `Runner.run` does."""
         return await self._loaded.run(task)
@@ -55,9 +63,10 @@ class Hooks:
         return "" if self._switch is None else await self._switch.changed_files()
 
     async def reload(self, section: Hook) -> bool:
-        """Load the code of the hook that [hook] names. Return False if that failed and the old code goes on answering.
+        """Load the code of the hook and the shadow that [hook] names. Return False if the old code goes on answering.
 
         Another target or folder replaces the hook: running tasks end on the old one, every later task goes to the new.
+        If that cannot be loaded, the shadow stays, too: of a promotion nothing is done by halves.
         """
         old = self._loaded.version
         try:
@@ -73,6 +82,8 @@ class Hooks:
         self._section = section
         if self._observer is not None:
             self._observer.hook_named(now)
+        if self._shadowing is not None:
+            await self._shadowing.follow(section)
         if before == now:
             logger.info("hook.reloaded: the code of the hook is the same", version=now)
         else:

@@ -163,6 +163,31 @@ def hook_runner(
     return open_runner(hook.target, plan, app_dir=hook.app_dir, log=log or log_output)
 
 
+def shadow_runner(hook: Hook, hidden: tuple[str, ...]) -> Runner:
+    """Return the runner of the shadow, whose workers have the lowest priority.
+
+    Args:
+        hook: the section [hook], with [hook.shadow] in it.
+        hidden: the paths a worker cannot read, as `hidden_paths` returns them.
+
+    Raises:
+        FixConfiguration: no transport runs this form of hook.shadow.target.
+    """
+    shadow = hook.shadow
+    plan = PoolPlan(
+        workers=shadow.workers,
+        timeout_s=shadow.timeout_s,
+        landlock=hook.landlock,
+        memory_mb=shadow.memory_mb,
+        hidden=hidden,
+        tasks_per_worker=hook.tasks_per_worker,
+        answer_limit_bytes=hook.answer_limit_bytes,
+        types=value_types(hook),
+        background=True,
+    )
+    return open_runner(shadow.target, plan, app_dir=shadow.app_dir or hook.app_dir)
+
+
 def value_types(hook: Hook) -> ValueTypes:
     """Return the types of messages and answers."""
     return ValueTypes(hook.message, hook.response)

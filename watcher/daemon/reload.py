@@ -35,6 +35,7 @@ RELOADABLE: frozenset[Key] = frozenset(
         *((section, name) for section, name in FIELDS if section == "operator.direct"),
         *(("hook", name) for name in ("max_attempts", "retry_base_s", "target", "app_dir")),
         *(("hook", name) for name in ("message", "response", "run_twice")),
+        *((section, name) for section, name in FIELDS if section == "hook.shadow"),
     }
 )
 _CLIENT = frozenset({("operator", "username"), ("operator", "password")})

@@ -46,6 +46,7 @@ DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-be
 NODES_DISAGREE, FINALITY_AT_HEAD = "nodes-disagree", "finality-at-head"
 CONVENTION, UNSHOWN = "convention", "answers-not-shown"
 HOOK_CHANGED, RESTORED = "hook-changed", "ledger-restored"
+SHADOW = "shadow"
 MISSED, OTHERWISE, GIVEN_UP = "missed", "answered-otherwise", "given-up"
 FINALITY, STOPPED = "finality", "stopped"
 
@@ -167,6 +168,15 @@ CONDITIONS: tuple[ConditionKind, ...] = (
         "Reload (SIGHUP, `systemctl reload`) to use the new code, or put the old file back (docs/hooks.md).",
         Rule("AvsWatcherHookChanged", "warning", "1m"),
     ),
+    ConditionKind(
+        SHADOW,
+        "the shadow differs from the hook",
+        "Of the last 100 runs of the shadow hook some came to another result than the hook or failed, or it cannot be "
+        "loaded, or is too slow. Tasks are answered by the hook all the same, and /readyz stays green.",
+        "`watcher shadow report` shows the differences side by side. Correct hook.shadow.target, or take it out, and "
+        "reload (SIGHUP).",
+        Rule("AvsWatcherShadowDiffers", "warning", "5m"),
+    ),
 )
 
 # Things that happen: each alert is sent once, and nothing ends it.
@@ -242,4 +252,4 @@ MEASURES: tuple[ConditionKind, ...] = (
 KINDS: Mapping[str, ConditionKind] = {kind.key: kind for kind in (*CONDITIONS, *INCIDENTS, *MEASURES)}
 CONDITION_KEYS = tuple(kind.key for kind in CONDITIONS)
 # True of some chains: reported, and the watcher is ready.
-WARNINGS = frozenset({FINALITY_AT_HEAD})
+WARNINGS = frozenset({FINALITY_AT_HEAD, SHADOW})

@@ -23,6 +23,7 @@ from watcher.health.process_metrics import OwnProcess
 from watcher.health.readings import (
     SERVICES,
 )
+from watcher.health.shadow_observer import ShadowMetrics
 from watcher.health.verdict import Health, Status
 from watcher.ledger.stats import Moved, Work
 from watcher.ledger.writer import Batch
@@ -69,6 +70,7 @@ class Metrics:
         self._spec_metrics()
         self._state_metrics()
         self._outside_metrics()
+        self.shadow = ShadowMetrics(self._counter, self._histogram)
         self._begin()
         OwnProcess(self.registry)
 

@@ -152,6 +152,7 @@ class Monitor:
             stages=[self._stage(loop, now_s) for loop in self._loops],
             work=self._seen_work(now_s),
             contradictions=self._observer.contradictions,
+            shadow=self._observer.shadow.message,
         )
 
     @property

@@ -13,6 +13,7 @@ from watcher.clock import Clock
 from watcher.errors import AttemptFailed, TryLater
 from watcher.health.metrics import Metrics
 from watcher.health.readings import ApiSeen, HookSeen
+from watcher.health.shadow_observer import ShadowObserver
 from watcher.hook.respond import RunHook
 from watcher.ledger.writer import Batch
 from watcher.operator.probe import Probe
@@ -93,6 +94,7 @@ class Observer:
         self._apis = {"": ApiSeen()}
         self._apis_at_s = {"": clock.monotonic_s()}
         self.hook = HookSeen()
+        self.shadow = ShadowObserver(metrics.shadow, redact)
         self.hook_failed_s = clock.monotonic_s()
         self._hook_changed = ""
         self.contradictions: Sequence[str] = ()

@@ -135,6 +135,7 @@ class Observations:
     """Everything that an evaluation rests on. `api` and `hook` are None where the watcher only observes.
 
     `work` is None until the ledger has been read once. `contradictions`: between the convention and the contract.
+    `shadow`: what is wrong with the shadow, "" if nothing is.
     """
 
     at_ms: int
@@ -146,6 +147,7 @@ class Observations:
     stages: Sequence[StageSeen] = ()
     work: WorkSeen | None = None
     contradictions: Sequence[str] = ()
+    shadow: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,7 @@ class LoadRequest:
 
     `landlock` and `hidden` as in `watcher.hook.sandbox`; `memory_mb` in MiB, 0: no limit. `tracebacks`: a failure comes
     with its traceback. The types are those of `watcher.hook.values`. `with_label`: the reply has a label.
+    `background`: as `watcher.hook.background` has it.
     """
 
     target: str
@@ -44,6 +45,7 @@ class LoadRequest:
     message_type: str = ""
     response_type: str = ""
     with_label: bool = True
+    background: bool = False
 
     @property
     def types(self) -> ValueTypes:

@@ -49,6 +49,7 @@ class PoolPlan:
         tracebacks: a failure carries the traceback of the hook's code, for a person who tries it.
         types: the types of messages and answers.
         run_twice: run each task in two processes, and take an answer that both give.
+        background: the workers have the lowest priority, and what they print is dropped (`watcher.hook.background`).
     """
 
     workers: int = 2
@@ -62,6 +63,7 @@ class PoolPlan:
     tracebacks: bool = False
     types: ValueTypes = field(default_factory=ValueTypes)
     run_twice: bool = False
+    background: bool = False
 
 
 class WorkerPool:
@@ -91,6 +93,7 @@ class WorkerPool:
             self._plan.tracebacks,
             self._plan.types.message,
             self._plan.types.response,
+            background=self._plan.background,
         )
         self._log: Log = log or (lambda _task, _line: None)
         self._slots = Slots(self._plan.workers, self._put_idle, self._dispatch)

@@ -16,7 +16,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import command, memory, messages, sandbox, wire
+from watcher.hook import background, command, memory, messages, sandbox, wire
 from watcher.hook.load import Loaded, load
 from watcher.hook.program import load_program
 from watcher.hook.protocol import ReplaceWorker, checked_result
@@ -131,9 +131,11 @@ def _serve(channel: Channel) -> None:
     if first is None:
         return
     request = messages.read_load(first)
-    marks = OutputMarks()
     try:
         memory.limit(request.memory_mb)
+        if request.background:
+            background.enter()
+        marks = OutputMarks()
         exposed = sandbox.enter(request.landlock, request.hidden, request.app_dir)
         hook, values = _load(request)
     except (FixConfiguration, TryLater) as error:

@@ -12,7 +12,7 @@ sends, and every outcome.
 from collections.abc import Callable
 from typing import Any
 
-from watcher.ledger import backfill, claims, hook_results, ingest, outcomes
+from watcher.ledger import backfill, claims, hook_results, ingest, outcomes, shadow
 
 DEFERRED: frozenset[Callable[..., Any]] = frozenset(
     {
@@ -28,5 +28,7 @@ DEFERRED: frozenset[Callable[..., Any]] = frozenset(
         # The hook runs again. No attempt has sent the first answer: its commit would have made the answer durable.
         hook_results.keep_answers,
         hook_results.keep_old_answers,
+        # The shadow runs again.
+        shadow.record,
     }
 )

@@ -18,7 +18,7 @@ from watcher.ledger.engine import backup_sqlite, database_reason, open_engine, s
 from watcher.ledger.lock import create_file
 from watcher.ledger.tables import metadata
 
-REVISION = "0010"
+REVISION = "0011"
 """The revision of `tables.metadata`."""
 
 # Alembic's own table, as Alembic makes it.

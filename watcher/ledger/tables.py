@@ -287,6 +287,32 @@ periods = Table(
     Index("ix_periods_last_at_ms", "last_at_ms", "source_id"),
 )
 
+# The runs of the shadow hook, each beside a run of the live one (`shadow`).
+shadow_runs = Table(
+    "shadow_runs",
+    metadata,
+    Column("id", _RowId, primary_key=True),
+    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
+    Column("version", BoundedText(128), nullable=False),
+    Column("outcome", String(16), nullable=False),
+    Column("response", LargeBinary),
+    Column("words", BoundedText(WORDS_LIMIT), nullable=False),
+    Column("duration_ms", BigInteger, nullable=False),
+    Column("agrees", Boolean, nullable=False),
+    Column("at_ms", BigInteger, nullable=False),
+    Column("live_outcome", String(16), nullable=False),
+    Column("live_duration_ms", BigInteger),
+    sqlite_autoincrement=True,
+)
+# The last attempt of the live hook that needs no run of the shadow any more, and how many got none.
+shadow_progress = Table(
+    "shadow_progress",
+    metadata,
+    Column("source_id", ForeignKey("sources.id"), primary_key=True),
+    Column("attempt_id", BigInteger, nullable=False),
+    Column("dropped", BigInteger, nullable=False),
+)
+
 # The number of tasks in each end state, kept by the transactions that change it (`ended`).
 ended_counts = Table(
     "ended_counts",

@@ -213,6 +213,11 @@ def file(text: str) -> str:
     return text
 
 
+def folder_or_none(text: str) -> str:
+    """Return the path of a folder, or ""."""
+    return text and folder(text)
+
+
 def value_type(text: str) -> str:
     """Return the ABI types of a message or an answer, or "". Raises BadType, which quotes the part that is no type."""
     layout("value", text)

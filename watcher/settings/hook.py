@@ -8,6 +8,30 @@ from watcher.settings import checks, targets
 from watcher.settings.section import MIB, Count, Seconds, Section
 
 
+class Shadow(Section):
+    """Another hook, which runs on each task after the live one and sends nothing; its answers are compared."""
+
+    target: Annotated[str, AfterValidator(targets.hook_target)] = Field(
+        default="",
+        max_length=4096,
+        repr=False,
+        description="The shadow, in the forms of hook.target. Empty: there is none.",
+    )
+    app_dir: Annotated[str, AfterValidator(checks.folder_or_none)] = Field(
+        default="", description='Folder of the shadow\'s module; "" takes hook.app_dir.'
+    )
+    timeout_s: Seconds = Field(
+        default=30.0, le=86_400, description="Time for one answer; a worker that takes longer is killed."
+    )
+    workers: int = Field(default=1, ge=1, le=64, description="Worker processes of the shadow, at the lowest priority.")
+    memory_mb: int = Field(
+        default=1024,
+        ge=0,
+        le=1 << 24,
+        description="Memory each process of a worker may allocate, in MiB; a run that needs more fails. 0: no limit.",
+    )
+
+
 class Hook(Section):
     """Your code, which computes the answers."""
 
@@ -65,3 +89,4 @@ class Hook(Section):
         description="Keep the hook from credentials, configuration and ledger: where the kernel can, never, or always: "
         "then nothing starts where it cannot.",
     )
+    shadow: Shadow = Field(default={}, validate_default=True)

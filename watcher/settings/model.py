@@ -226,7 +226,8 @@ class Settings(BaseSettings):
         direct = self.operator.direct
         own = (self.operator.password, direct.password, self.http.token)
         passwords = [password.get_secret_value() for password in own if password]
-        hook_urls = targets.secret_parts(self.hook.target)
+        own_targets = (self.hook.target, self.hook.shadow.target)
+        hook_urls = [part for target in own_targets if target for part in targets.secret_parts(target)]
         urls = (*self.chain.rpc_urls, self.operator.url, direct.url, *hook_urls, self.ledger.url)
         remote = (url for url in urls if "://" in url and not url.startswith("sqlite:"))
         alerts = (part for url in self.alerts.urls for part in checks.alert_secrets(url.get_secret_value()))

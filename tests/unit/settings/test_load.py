@@ -361,6 +361,7 @@ def test_names_in_environment_and_credentials_are_those_of_the_keys() -> None:
             "operator.direct.password",
             "ledger.url",
             "hook.target",
+            "hook.shadow.target",
             "alerts.urls",
             "http.token",
         ),

@@ -124,6 +124,11 @@ WRONG: list[tuple[str, str, str]] = [
     ("hook.message", '"(unit256,address)"', "no ABI type (character 2); did you mean uint256?"),
     ("hook.response", '"(uint256"', "a comma or ) is missing before the end (character 9)"),
     ("hook.run_twice", "1", "must be true or false (got 1)"),
+    ("hook.shadow.target", '"no target!"', "must be module:attribute"),
+    ("hook.shadow.app_dir", "7", "must be text (got 7)"),
+    ("hook.shadow.timeout_s", "0", "must be more than 0"),
+    ("hook.shadow.workers", "65", "must be 64 or less"),
+    ("hook.shadow.memory_mb", "-1", "must be 0 or more"),
     ("hook.landlock", '"always"', 'must be "auto", "off" or "required"'),
     ("alerts.timeout_s", "301", "must be 300 or less"),
 ]
