@@ -125,6 +125,7 @@ async def try_once(settings: Settings, hidden: tuple[str, ...], task: Task, deco
                 except AttemptFailed as error:
                     trial.result = error
                 trial.run_ms = _since_ms(began_s)
+                trial.version = runner.version  # a service names its own with a reply
         if isinstance(trial.result, Response):
             decoder.answer(trial.result.resp_message)
     except Quarantine as unfit:
