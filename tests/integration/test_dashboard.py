@@ -110,6 +110,33 @@ async def test_task_list_shows_one_state(served: Served) -> None:
     assert set(re.findall(r'<span class="state \w+">(\w+)<', body)) == {"accepted"}
 
 
+async def test_task_list_has_the_filters_of_the_command(served: Served) -> None:
+    async def listed(query: str) -> tuple[int, list[int], str]:
+        status, body, _ = await served.get(f"/tasks?{query}")
+        return status, [int(index) for index in re.findall(r'href="/tasks/(\d+)"', body)], body
+
+    assert (await listed("blocks=150..151"))[1] == [258, 257, 256, 255, 254, 253, 252, 251, 250, 249]
+    assert len((await listed("answered_by=ours"))[1]) == 50
+    states = set(re.findall(r'<span class="state \w+">(\w+)<', (await listed("answered_by=ours"))[2]))
+    assert states <= {"responded", "final"}
+    assert (await listed(f"answered_by=0x{'ab' * 20}"))[1] == []
+    by_reason = (await listed("reason=STEP+6&state=final"))[1]
+    assert by_reason
+    assert (await listed("reason=%25"))[1] == []  # a text and no pattern
+    assert (await listed("since=2100-01-01"))[1] == []
+    assert len((await listed("until=2100-01-01&since=2000-01-01T00:00:00Z"))[1]) == 50
+    _, first, body = await listed("state=final&until=2100-01-01")
+    older = re.search(r'rel="next" href="([^"]+)"', body)
+    assert older is not None
+    assert "state=final&amp;until=2100-01-01&amp;before=" in older[1]
+    _, body, _ = await served.get(html.unescape(older[1]))
+    assert max(map(int, re.findall(r'href="/tasks/(\d+)"', body))) < min(first)
+    for wrong in ("blocks=x", "blocks=5..1", "since=soon", "answered_by=me", "since=1h&until=2h", "blocks=%00"):
+        status, indices, body = await listed(wrong)
+        assert (status, indices) == (400, []), wrong
+        assert 'role="alert"' in body
+
+
 async def test_attempts_page_by_key_without_holes(served: Served) -> None:
     seen: list[int] = []
     path: str | None = "/attempts"
@@ -433,7 +460,17 @@ async def test_event_loop_never_makes_a_page(served: Served) -> None:
 
 async def test_pages_of_100000_tasks_take_under_200_ms(tmp_path: Path) -> None:
     async with serving(filled_at(tmp_path, 100_000)) as served:
-        for path in ("/", "/?blocks=10000", "/tasks", "/tasks?state=final", "/tasks/99999", "/attempts", "/health"):
+        for path in (
+            "/",
+            "/?blocks=10000",
+            "/tasks",
+            "/tasks?state=final",
+            "/tasks?reason=zzz",
+            "/tasks?since=2000-01-01",
+            "/tasks/99999",
+            "/attempts",
+            "/health",
+        ):
             took_ms = [await _page_ms(served, path) for _ in range(3)]
             assert min(took_ms) < 200, (path, took_ms)
 

@@ -6,6 +6,7 @@ Skipped where there is no Chromium: `apt-get install chromium` on Debian.
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from playwright.async_api import BrowserContext, Page, async_playwright
 from sqlalchemy import select, update
 
 from tests.integration.dashboard_rig import TOKEN, Served, filled_at, serving
+from tests.integration.test_web import WELL
+from watcher.health.readings import ApiSeen
 from watcher.ledger import manual
 from watcher.ledger.tables import tasks
 from watcher.state import State
@@ -102,6 +105,9 @@ async def test_charts_are_drawn_and_the_page_renews_itself(served: Served) -> No
         assert await page.evaluate("window.kept") is True  # it is the same page
         assert await page.evaluate("document.activeElement.id") == "s-accepted"
         await page.wait_for_selector("[data-plot=delays] canvas")
+        served.say(replace(WELL, api=ApiSeen(refuses=True, reason="HTTP 401")))
+        await page.wait_for_selector("#pill:text-is('not ready')")
+        await page.wait_for_selector("h3:has-text('The operator API does not take answers')")
         assert complaints == []
 
 
@@ -160,7 +166,7 @@ async def test_keyboard_reaches_everything_and_shows_where_it_is(served: Served)
         await page.keyboard.press("Enter")
         assert await page.evaluate("document.activeElement.id") == "main"
         focused = set()
-        for _ in range(8):
+        for _ in range(14):
             await page.keyboard.press("Tab")
             focused.add(await page.evaluate("document.activeElement.id || document.activeElement.textContent.trim()"))
             outline = await page.evaluate("getComputedStyle(document.activeElement).outlineStyle")

@@ -75,5 +75,7 @@ class Reasons:
         if self._settings is None:
             return NOT_ASKED, None
         address, section = self._settings.http.address, self._settings.task_manager
-        daemon = read_daemon(address, self._settings.chain.chain_id, section.address)
+        token = self._settings.http.token
+        secret = "" if token is None else token.get_secret_value()
+        daemon = read_daemon(address, self._settings.chain.chain_id, section.address, secret)
         return daemon, is_locked(parse_url(self._settings.ledger.url)) if daemon.missing else True

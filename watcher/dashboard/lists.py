@@ -4,8 +4,11 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from watcher.dashboard.filters import SEARCHED_TASKS, BadQuery, asked, bounded
+from watcher.dashboard.urgency import causes_of
 from watcher.dashboard.view import Page, View
 from watcher.ledger import overview, queries
+from watcher.ledger.finding import listed_rows, matching
 from watcher.ledger.tables import attempts
 from watcher.report.story import blocks_left
 from watcher.state import ENDED, State
@@ -18,26 +21,27 @@ ATTEMPT_KINDS = ("post", "hook")
 _OUTCOME_LIMIT_CHARS = attempts.c.outcome.type.length  # type: ignore[attr-defined]
 
 
-class BadQuery(Exception):
-    """A query string that asks for something that cannot be; its text is for the person who asked."""
-
-
 def task_list(view: View) -> Page:
     """Return a page of tasks, newest first."""
-    state = _state(view.query.get("state"))
+    what = asked(view.query, view.now_ms)
     before = _before(view.query.get("before"))
-    rows = overview.newest_tasks(view.conn, view.source_id, state, before, _PAGE + 1)
-    page = rows[:_PAGE]
+    task_filter, is_bound = bounded(view.conn, view.source_id, what.task_filter)
+    ids = matching(view.conn, view.source_id, task_filter, _PAGE + 1, reverse=True, below=before)
+    rows = [] if what.problem else listed_rows(view.conn, ids[:_PAGE])
     cursor = queries.cursor(view.conn, view.source_id)
-    rest = f"{page[-1].task_index}.{page[-1].id}" if len(rows) > _PAGE else None
+    rest = f"{rows[-1].task_index}.{rows[-1].id}" if rows and len(ids) > _PAGE else None
     values: dict[str, Any] = {
-        "rows": [(row, None if row.state in ENDED else blocks_left(row, cursor)) for row in page],
-        "state": state,
+        "rows": [
+            (row, None if row.state in ENDED else blocks_left(row, cursor), cause)
+            for row, cause in zip(rows, causes_of(view, rows), strict=True)
+        ],
+        "asked": what,
+        "searched": SEARCHED_TASKS if is_bound else None,
         "states": list(State),
         "before": rest,
         "is_first": before is None,
     }
-    return Page("tasks.html", values)
+    return Page("tasks.html", values, 400 if what.problem else 200)
 
 
 def attempt_list(view: View) -> Page:
@@ -68,14 +72,6 @@ def index_asked(query: Mapping[str, str]) -> int | None:
     if not re.fullmatch(r"[0-9]{1,78}", text):
         raise BadQuery("the index of a task is a whole number")
     return int(text)
-
-
-def _state(text: str | None) -> State | None:
-    if not text:
-        return None
-    if text not in set(State):
-        raise BadQuery("there is no such state")
-    return State(text)
 
 
 def _before(text: str | None) -> tuple[int, int] | None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Mapping
 
+from watcher.dashboard.filters import BadQuery
 from watcher.dashboard.health import health_page
-from watcher.dashboard.lists import BadQuery, attempt_list, index_asked, task_list
+from watcher.dashboard.lists import attempt_list, index_asked, task_list
 from watcher.dashboard.overview import overview
 from watcher.dashboard.task import task_page
 from watcher.dashboard.view import Page, View

@@ -89,14 +89,31 @@ class TaskFilter:
 
 
 def matching(
-    conn: Connection, source_id: int, task_filter: TaskFilter, limit: int | None = None, *, reverse: bool = False
+    conn: Connection,
+    source_id: int,
+    task_filter: TaskFilter,
+    limit: int | None = None,
+    *,
+    reverse: bool = False,
+    below: tuple[int, int] | None = None,
 ) -> "array[int]":
-    """Return the row ids of the tasks that match, in the order of their index; `reverse`: the highest index first."""
+    """Return the row ids of the tasks that match, in the order of their index.
+
+    Args:
+        conn: a connection.
+        source_id: the task manager.
+        task_filter: the tasks to find.
+        limit: the most ids; None: all.
+        reverse: the highest index comes first.
+        below: with `reverse`, the index and the row id of the task behind which to go on.
+    """
     conditions, is_sorted = _conditions(source_id, task_filter)
     # `+` hides the index of all tasks, by whose order SQLite would read every task instead of the few that match.
     index = tasks.c.task_index if is_sorted else literal_column("+tasks.task_index", tasks.c.task_index.type)
     order = (index.desc(), tasks.c.id.desc()) if reverse else (index, tasks.c.id)
     query = select(tasks.c.id).where(*conditions).order_by(*order).limit(limit)
+    if below is not None:
+        query = query.where(index <= below[0], or_(index < below[0], tasks.c.id < below[1]))
     return _read_all(conn, query) if task_filter.reads_all else array("q", conn.execute(query).scalars())
 
 

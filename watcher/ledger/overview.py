@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, func, literal_column, or_, select
+from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 from sqlalchemy.engine import Row
 
 from watcher.ledger.rows import WITH_SOURCE, of_source
-from watcher.ledger.tables import HAS_ENDED, OPEN, attempts, tasks
-from watcher.state import ENDED, UNSETTLED, State
+from watcher.ledger.tables import OPEN, attempts, tasks
+from watcher.state import UNSETTLED
 
 # The tasks that a chart reads at most.
 CHARTED_TASKS = 10_000
@@ -77,11 +77,16 @@ def span(conn: Connection, source_id: int, head_block: int, blocks: int, parts: 
         parts: how many parts the chart has at most.
     """
     first = max(0, head_block - blocks + 1)
-    newest = select(tasks.c.block_number).where(tasks.c.source_id == source_id)
-    oldest = conn.execute(newest.order_by(tasks.c.task_index.desc()).offset(CHARTED_TASKS).limit(1)).scalar()
+    oldest = block_of_newest(conn, source_id, CHARTED_TASKS)
     is_cut = oldest is not None and oldest >= first
     first = oldest + 1 if oldest is not None and is_cut else first
     return Span(first, head_block, max(1, -(-(head_block - first + 1) // parts)), is_cut)
+
+
+def block_of_newest(conn: Connection, source_id: int, count: int) -> int | None:
+    """Return the block of the newest task but `count`, None if there are not so many."""
+    newest = select(tasks.c.block_number).where(tasks.c.source_id == source_id)
+    return conn.execute(newest.order_by(tasks.c.task_index.desc()).offset(count).limit(1)).scalar()
 
 
 def counts_by_part(conn: Connection, source_id: int, charted: Span) -> Sequence[Row[Any]]:
@@ -135,20 +140,3 @@ def attempts_page(
     is_full = len(rows) == limit
     rest = rows[-1].id if is_full else lowest
     return AttemptsPage(rows, rest if rest > 1 else None)
-
-
-def newest_tasks(
-    conn: Connection, source_id: int, state: State | None, before: tuple[int, int] | None, limit: int
-) -> Sequence[Row[Any]]:
-    """Return a page of tasks, highest index first. `before`: index and row id of the last task of the page before."""
-    page = select(tasks.c.id).where(tasks.c.source_id == source_id)
-    if state is not None:
-        page = page.where(tasks.c.state == state, HAS_ENDED if state in ENDED else OPEN)
-    # `+` hides the index of all tasks, by whose order SQLite would read the tasks of every state.
-    is_open = state is not None and state not in ENDED
-    index = literal_column("+tasks.task_index", tasks.c.task_index.type) if is_open else tasks.c.task_index
-    if before is not None:
-        page = page.where(index <= before[0], or_(index < before[0], tasks.c.id < before[1]))
-    ids = page.order_by(index.desc(), tasks.c.id.desc()).limit(limit).scalar_subquery()
-    rows = WITH_SOURCE.where(tasks.c.id.in_(ids))
-    return conn.execute(rows.order_by(tasks.c.task_index.desc(), tasks.c.id.desc())).all()

@@ -32,7 +32,7 @@
     const open = Array.from(page.querySelectorAll("details[open] > summary[id]"), (summary) => summary.id);
     const focused = document.activeElement && document.activeElement.id;
     window.htmx.ajax("GET", window.location.pathname + window.location.search, {
-      source: page, target: "#page", select: "#page", selectOOB: "#pill", swap: "outerHTML",
+      source: page, target: "#page", select: "#page", selectOOB: "#pill,#as-of", swap: "outerHTML",
     }).then(function () {
       open.forEach(function (id) {
         const summary = document.getElementById(id);
