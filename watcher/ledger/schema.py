@@ -17,6 +17,7 @@ from watcher.ledger.audit import tables as _audit_tables  # noqa: F401 - they be
 from watcher.ledger.engine import backup_sqlite, database_reason, open_engine, sqlite_path
 from watcher.ledger.lock import create_file
 from watcher.ledger.tables import metadata
+from watcher.ledger.views import create_views, drop_views
 
 REVISION = "0011"
 """The revision of `tables.metadata`."""
@@ -122,7 +123,9 @@ def migrate(engine: Engine) -> None:
     config.set_main_option("script_location", str(shipped("migrations")))
     with engine.begin() as connection:
         config.attributes["connection"] = connection
+        drop_views(connection)
         command.upgrade(config, "head")
+        create_views(connection)
 
 
 def _create(engine: Engine) -> None:
@@ -132,6 +135,7 @@ def _create(engine: Engine) -> None:
     """
     with engine.begin() as connection:
         metadata.create_all(connection)
+        create_views(connection)
         _VERSION.create(connection, checkfirst=True)
         connection.execute(insert(_VERSION).values(version_num=REVISION))
 
