@@ -5,7 +5,7 @@ import contextlib
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -79,6 +79,13 @@ def message(number: int, orders: list[Any] | None = None) -> bytes:
     from eth_abi.abi import encode
 
     return encode(["uint256", "address", "(string,uint8[])[]"], [number, OWNER, orders or []])
+
+
+class Awaited:
+    """What an `async def` returns, without its warning that nobody awaits it."""
+
+    def __await__(self) -> Iterator[None]:
+        return iter(())
 
 
 def task_of(number: int, orders: list[Any] | None = None) -> Task:
@@ -224,6 +231,12 @@ def test_run_hook_takes_types(app_dir: Path) -> None:
     assert answer == square(9)
     with pytest.raises(AttemptFailed, match="message is not"):
         run_hook(respond, make_task(b"12"), message=types[0])
+    with pytest.raises(AttemptFailed, match="call it: Skip"):
+        run_hook(lambda _task: Skip, task, response=types[1])
+    with pytest.raises(AttemptFailed, match="declare the hook `async def`"):
+        run_hook(lambda _task: Awaited(), task, response=types[1])
+    with pytest.raises(AttemptFailed, match=r"expected uint256, got 32 bytes; where hook\.response is set, a hook"):
+        run_hook(lambda _task: bytes(32), task, response=types[1])
     with pytest.raises(FixConfiguration, match="did you mean uint256"):
         run_hook(respond, task, message="(unit256)")
 

@@ -39,6 +39,7 @@ _WIDE_TITLES = {
     "deadline_at": "deadline at",
     "attempts": "attempts",
     "response": "response",
+    "hook_version": "hook",
     "responded_block": "answered in",
     "responded_at": "answered at",
     "response_blocks": "blocks",

@@ -5,6 +5,7 @@ here returns or raises AttemptFailed; a value is never converted to another type
 """
 
 import hashlib
+import inspect
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -95,7 +96,10 @@ class Values:
         try:
             return self._response.encode(answer)
         except Misfit as misfit:
-            raise AttemptFailed(_wrong(self._response, misfit)) from None
+            if isinstance(answer, type) or inspect.isawaitable(answer) or inspect.isgenerator(answer):
+                return answer  # `checked_result` knows what its author meant.
+            hint = "; where hook.response is set, a hook returns values" if isinstance(answer, bytes) else ""
+            raise AttemptFailed(_wrong(self._response, misfit) + hint) from None
 
     def encoded_form(self, answer: Any) -> bytes:
         """Return an answer in the JSON form as bytes. Answers must have types.
