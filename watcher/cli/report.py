@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.cli.bare_ledger import LedgerFile, SourceName, open_to_read
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, print_json
 from watcher.cli.selection import moment_ms
 from watcher.clock import SystemClock
 from watcher.errors import FixUsage
@@ -17,6 +18,7 @@ from watcher.report.service_level_fields import csv_lines
 from watcher.report.service_report import service_report
 
 _DAY_MS = 86_400_000
+_LAST_MS = 253_402_300_799_000  # the end of the year 9999, the last that has a name
 _STEPS = {"hour": _DAY_MS // 24, "day": _DAY_MS, "week": 7 * _DAY_MS}
 _STEPS_LIMIT = 1000
 # Without --by: the shortest step that gives a plot with at most so many points.
@@ -33,6 +35,8 @@ def report(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Write one HTML page with plots, which prints well.")
     ] = None,
+    ledger_file: LedgerFile = None,
+    source: SourceName = None,
 ) -> None:
     """Report the service level: answered in time, missed, by whom, how fast, attempts, availability.
 
@@ -40,11 +44,12 @@ def report(
     """
     if as_json and as_csv:
         raise FixUsage("name one of --json and --csv")
-    settings = load(config, reading_only=True)
     now_ms = SystemClock().now_ms()
-    since_ms, until_ms = moment_ms(since, now_ms), now_ms if until is None else moment_ms(until, now_ms)
+    since_ms = max(0, moment_ms(since, now_ms))
+    until_ms = now_ms if until is None else min(moment_ms(until, now_ms), _LAST_MS)
     step_ms = _step_ms(by, since_ms, until_ms)
-    with ledger(settings) as (reader, source_id):
+    with open_to_read(config, ledger_file, source) as ledger:
+        reader, source_id = ledger.reader, ledger.source_id
         made = service_report(reader, source_id, since_ms, until_ms, step_ms, now_ms)
     document, level, parts = made.document, made.level, made.parts
     if html is not None:

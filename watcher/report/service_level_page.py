@@ -22,17 +22,25 @@ from watcher.report.story import duration_text
 _DAY_MS = 86_400_000
 _GOOD, _OTHER, _BAD, _IDLE, _UNKNOWN = "#2e7d32", "#1565c0", "#b71c1c", "#9e9e9e", "#e0e0e0"
 _COLOURS = {"p50": "#1565c0", "p95": "#ef6c00", "p99": "#b71c1c"}
+_FIRST_LINE = b"<!doctype html>"
 _SHOWN_SHARE = 99  # of the values in a plot of shares; the rest is in the table
 _TIME_LABELS = 5
 
 
 def write_page(path: Path, document: Mapping[str, Any], level: ServiceLevel, parts: Availability) -> None:
-    """Write the page to a file, over an older one. Raises FixUsage if that fails."""
+    """Write the page to a file, over an older page. Raises FixUsage if another file is there, or it fails."""
     text = page(document, level, parts)
     try:
+        if path.is_file() and not _is_page(path):
+            raise FixUsage(f"{path} exists and is no such report; name another file")
         path.write_text(text, encoding="utf-8")
     except (OSError, ValueError) as problem:
         raise FixUsage(f"{path} cannot be written ({getattr(problem, 'strerror', None) or problem})") from None
+
+
+def _is_page(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(_FIRST_LINE)) == _FIRST_LINE
 
 
 def page(document: Mapping[str, Any], level: ServiceLevel, parts: Availability) -> str:
