@@ -18,10 +18,13 @@ from tests.integration.dashboard_rig import HTML, TOKEN, Served, filled_at, serv
 from tests.integration.test_web import WELL
 from watcher.dashboard import reports
 from watcher.health.readings import ApiSeen
+from watcher.ledger import manual
+from watcher.ledger.audit import chain
+from watcher.ledger.audit.tables import audit_entries
 from watcher.ledger.tables import attempts, journal, tasks
 from watcher.state import State
 
-PATHS = ("/", "/tasks", "/attempts", "/health", "/tasks/399", "/login", "/reports?since=30d")
+PATHS = ("/", "/tasks", "/attempts", "/health", "/tasks/399", "/login", "/reports?since=30d", "/audit")
 HOSTILE = b"<script>alert(1)</script>\x00\x1b[2J'\" onmouseover=x \xe2\x80\xae \xff"
 HOSTILE_TEXT = "<img src=x onerror=alert(1)>{{ 7*7 }}\u202e\x1b[31m"
 
@@ -222,6 +225,18 @@ async def test_pages_say_so_while_the_ledger_is_not_open(served: Served) -> None
     assert (status, "ledger is not open yet" in body) == (503, True)
     assert (await served.get("/tasks/1.json", {}))[0] == 503
     assert (await served.get("/livez", {}))[0] == 200
+
+
+async def test_audit_shows_the_chain_and_what_is_complete(served: Served) -> None:
+    await served.ledger.write(manual.skip, served.ledger.source_id, await _index_of(served, State.WAITING), "")
+    _, body, _ = await served.get("/audit")
+    number, digest = await served.ledger.read(lambda conn: chain.head(conn, served.ledger.source_id) or (0, b""))
+    assert f"0x{digest.hex()}" in body
+    assert number >= 1
+    assert "watcher audit verify" in body
+    await served.ledger.write(lambda tx: tx.conn.execute(update(audit_entries).values(note="<b>edited")))
+    status, body, _ = await served.get("/audit")
+    assert (status, "they were edited" in body, "<b>edited" in body) == (200, True, False)
 
 
 async def test_report_is_made_beside_the_pages(served: Served) -> None:

@@ -24,7 +24,7 @@ from watcher.state import State
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
 
-PATHS = ("/", "/tasks", "/tasks/399", "/attempts", "/health", "/login")
+PATHS = ("/", "/tasks", "/tasks/399", "/attempts", "/health", "/audit", "/login")
 # The ratio of text to its ground, by WCAG 2.2, 1.4.3; the worst of a page with the text that has it.
 _CONTRAST = """() => {
   const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };

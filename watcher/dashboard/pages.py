@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
+from watcher.dashboard.audit import audit_page
 from watcher.dashboard.filters import BadQuery
 from watcher.dashboard.health import health_page
 from watcher.dashboard.lists import attempt_list, index_asked, task_list
@@ -14,6 +15,7 @@ _PAGES: Mapping[str, Callable[[View], Page]] = {
     "tasks": task_list,
     "attempts": attempt_list,
     "health": health_page,
+    "audit": audit_page,
 }
 
 

@@ -14,6 +14,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from watcher.dashboard.static import address_of
+from watcher.report.listing import hexed
 from watcher.report.service_level import percent
 from watcher.report.story import duration_text
 from watcher.state import State
@@ -55,6 +56,7 @@ def _environment() -> Environment:
         cut=one_line,
         ago=lambda ms, now_ms: f"{duration_text(max(0, now_ms - ms))} ago",
         title=sentence,
+        hex=hexed,
         ticks=ticks,
     )
     return environment

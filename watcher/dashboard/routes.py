@@ -17,7 +17,7 @@ from watcher.dashboard.view import DashboardPlan, Page, View
 from watcher.health.access import Access
 from watcher.health.monitor import Monitor
 
-_PAGES = {"/": "overview", "/tasks": "tasks", "/attempts": "attempts", "/health": "health"}
+_PAGES = {"/": "overview", "/tasks": "tasks", "/attempts": "attempts", "/health": "health", "/audit": "audit"}
 _INDEX = r"{index:[0-9]{1,78}}"
 _UNPROTECTED = (
     "on an address that other machines reach, the dashboard needs a token: set WATCHER_HTTP__TOKEN or the credential "

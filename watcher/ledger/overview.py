@@ -10,6 +10,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 from sqlalchemy.engine import Row
 
+from watcher.ledger.audit.tables import audit_roots
 from watcher.ledger.rows import WITH_SOURCE, of_source
 from watcher.ledger.tables import OPEN, attempts, tasks
 from watcher.state import UNSETTLED
@@ -109,6 +110,12 @@ def _part(charted: Span) -> ColumnElement[int]:
     return (tasks.c.block_number - literal_column(str(int(charted.first_block)))) // literal_column(
         str(int(charted.size))
     )
+
+
+def published_roots(conn: Connection, source_id: int, limit: int) -> Sequence[Row[Any]]:
+    """Return the roots of past days as they were published, newest first."""
+    roots = select(audit_roots).where(audit_roots.c.source_id == source_id)
+    return conn.execute(roots.order_by(audit_roots.c.first_seq.desc()).limit(limit)).all()
 
 
 def attempts_page(
