@@ -20,6 +20,7 @@ class Sizes:
         many: tasks over which memory is watched.
         open: open tasks in front of the slow API, which is watched for `open_s` seconds.
         grown: sizes of the grown ledgers.
+        hook_tasks: tasks through each way of a hook.
         blocks: empty blocks, and blocks with one task, of the idle measure.
     """
 
@@ -38,6 +39,7 @@ class Sizes:
     open: int = 10_000
     open_s: float = 6.0
     grown: tuple[int, ...] = (10_000, 100_000, 1_000_000)
+    hook_tasks: int = 4_000
     blocks: int = 15
 
 
@@ -57,5 +59,6 @@ QUICK = Sizes(
     open=1_000,
     open_s=4.0,
     grown=(10_000,),
+    hook_tasks=1_000,
     blocks=10,
 )
