@@ -3,12 +3,18 @@
 import shutil
 import sqlite3
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from sqlalchemy.engine import URL
 
 from tests.system.daemon_rig import Rig, running_rig
+from watcher.ledger.audit.changes import Bound
+from watcher.ledger.audit.check import Check, Checker
+from watcher.ledger.audit.record import COLUMNS, link, pack_leaves, row_digest, unpack_leaves
+from watcher.ledger.store import Reader
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -78,3 +84,139 @@ async def test_a_ledger_that_claims_to_begin_later_is_told(rig: Rig, ledger: Pat
     done = await rig.command("prove", "--json", environment={"WATCHER_LEDGER__URL": f"sqlite:///{ledger}"})
     assert (done.code, done.out) == (78, "")
     assert "this ledger was begun at block" in done.err
+
+
+# An edit, and what `audit verify` names: kind and table.
+EDITS: dict[str, tuple[str, list[tuple[str, str | None]]]] = {
+    **{
+        f"tasks.{change.partition(' ')[0]}": (
+            f"UPDATE tasks SET {change} WHERE task_index = 1",
+            [("row changed", "tasks")],
+        )
+        for change in (
+            "state = 'expired'",
+            "response = x'1234'",
+            "response_hash = zeroblob(32)",
+            "responded_block = 1",
+            "responded_tx_hash = zeroblob(32)",
+            "task_hash = zeroblob(32)",
+            "message = x'01'",
+            "created_block = 1",
+            "deadline_block = 100000",
+            "quorum_threshold = 1",
+            "quorum_numbers = x'05'",
+            "log = x''",
+            "hook_version = 'another'",
+            "tx_hash = zeroblob(32)",
+            "sig_hash = zeroblob(32)",
+            "seen_at_ms = seen_at_ms - 1",
+            "updated_at_ms = 0",
+            "attempts = 0",
+            "error = 'nothing was wrong'",
+            "canonical = 0",
+            "block_hash = zeroblob(32)",
+            "block_time_s = 1",
+            "task_index = 7",
+        )
+    },
+    "a task's bytes as text": (
+        "UPDATE tasks SET hook_version = CAST(hook_version AS BLOB) WHERE task_index = 1",
+        [("row changed", "tasks")],
+    ),
+    "journal.at_ms": ("UPDATE journal SET at_ms = at_ms + 1 WHERE id = 2", [("row changed", "journal")]),
+    "journal.why": ("UPDATE journal SET why = 'other' WHERE id = 2", [("row changed", "journal")]),
+    "journal.to_state": ("UPDATE journal SET to_state = 'failed' WHERE id = 3", [("row changed", "journal")]),
+    "a deleted line": ("DELETE FROM journal WHERE id = 3", [("row missing", "journal")]),
+    "an added line": (
+        "INSERT INTO journal (task_id, at_ms, to_state, why) VALUES (1, 5, 'ready', 'so')",
+        [("row added", "journal")],
+    ),
+    "lines in another order": (
+        "UPDATE journal SET id = -(5 - id) WHERE id IN (2, 3); UPDATE journal SET id = -id WHERE id < 0",
+        [("row changed", "journal"), ("row changed", "journal")],
+    ),
+    "attempts.duration_ms": ("UPDATE attempts SET duration_ms = 1 WHERE kind = 'post'", [("row changed", "attempts")]),
+    "attempts.began_at_ms": ("UPDATE attempts SET began_at_ms = 1 WHERE kind = 'post'", [("row changed", "attempts")]),
+    "attempts.answer": ("UPDATE attempts SET answer = x'00' WHERE kind = 'post'", [("row changed", "attempts")]),
+    "attempts.request_digest": (
+        "UPDATE attempts SET request_digest = zeroblob(32) WHERE kind = 'post'",
+        [("row changed", "attempts")],
+    ),
+    "attempts.outcome": ("UPDATE attempts SET outcome = 'refused' WHERE kind = 'post'", [("row changed", "attempts")]),
+    "a deleted attempt": ("DELETE FROM attempts WHERE kind = 'post'", [("row missing", "attempts")]),
+    "an added attempt": (
+        "INSERT INTO attempts (task_id, kind, number, fence, began_at_ms) VALUES (1, 'post', 9, 1, 5)",
+        [("row added", "attempts")],
+    ),
+    "a deleted task": ("DELETE FROM tasks WHERE task_index = 0", [("row missing", "tasks")]),
+    "responses.message": ("UPDATE responses SET message = x'00'", [("row changed", "responses")]),
+    "a deleted response": ("DELETE FROM responses", [("row missing", "responses")]),
+    "sources.start_block": ("UPDATE sources SET start_block = start_block + 5", [("row changed", "sources")]),
+    "a changed entry": ("UPDATE audit_entries SET at_ms = at_ms + 1 WHERE seq = 3", [("entry changed", None)]),
+    "a deleted entry": ("DELETE FROM audit_entries WHERE seq = 3", [("entry missing", None)]),
+    "the chain's beginning": ("DELETE FROM audit_entries WHERE seq < 3", [("entry missing", None)]),
+    "no chain at all": ("DELETE FROM audit_entries", [("entry missing", None)]),
+    "the chain's end": (
+        "DELETE FROM audit_entries WHERE seq = (SELECT max(seq) FROM audit_entries)",
+        [("row changed", "tasks")],
+    ),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+async def test_audit_names_each_edit_with_its_row(rig: Rig, ledger: Path, edit: str) -> None:
+    statements, expected = EDITS[edit]
+    assert _check(ledger).problems == [], "the ledger is as the daemon left it"
+    with sqlite3.connect(ledger) as connection:
+        connection.executescript(statements)
+    connection.close()
+    named = [(problem.kind, problem.table) for problem in _check(ledger).problems]
+    assert all(named.count(problem) >= expected.count(problem) for problem in expected), named
+    if "chain" not in edit and "entry" not in edit:
+        assert named == expected
+
+
+def _check(ledger: Path) -> Check:
+    reader = Reader(URL.create("sqlite", database=str(ledger)))
+    try:
+        return reader.read_now(lambda conn: Checker(conn, 1).run())
+    finally:
+        reader.close()
+
+
+async def test_audit_commands_tell_edits_and_other_chains(rig: Rig, ledger: Path, tmp_path: Path) -> None:
+    environment = {"WATCHER_LEDGER__URL": f"sqlite:///{ledger}"}
+    roots = await rig.command("audit", "root", "--json", environment=environment)
+    assert roots.code == 0, roots
+    published = tmp_path / "roots.json"
+    published.write_text(roots.out)
+    done = await rig.command("audit", "verify", "--roots", str(published), "--json", environment=environment)
+    assert (done.code, done.json["ok"], done.json["roots_compared"]) == (0, True, len(roots.json)), done
+    with sqlite3.connect(ledger) as connection:
+        _make_anew(connection)
+    connection.close()
+    done = await rig.command("audit", "verify", "--ledger", str(ledger), "--json")
+    assert (done.code, done.json["problems"]) == (0, []), "a chain that was made anew contradicts itself nowhere"
+    done = await rig.command("audit", "verify", "--ledger", str(ledger), "--roots", str(published), "--json")
+    assert (done.code, {problem["kind"] for problem in done.json["problems"]}) == (1, {"root"}), done
+
+
+def _make_anew(connection: sqlite3.Connection) -> None:
+    """Edit a row, and make the chain anew from there, as somebody who knows the format can."""
+    connection.execute("UPDATE journal SET why = 'other' WHERE id = 2")
+    columns = ", ".join(COLUMNS[Bound.JOURNAL])
+    digest = row_digest(connection.execute(f"SELECT {columns} FROM journal WHERE id = 2").fetchone())
+    prev_hash = None
+    for seq, at_ms, kind, note, packed, prev in connection.execute(
+        "SELECT seq, at_ms, kind, note, leaves, prev_hash FROM audit_entries ORDER BY seq"
+    ).fetchall():
+        leaves = pack_leaves(
+            replace(leaf, digest=digest) if (leaf.table, leaf.row_id) == (Bound.JOURNAL, 2) else leaf
+            for leaf in unpack_leaves(packed)
+        )
+        entry = link(prev_hash or prev, seq, at_ms, kind, note, leaves)
+        connection.execute(
+            "UPDATE audit_entries SET leaves = ?, prev_hash = ?, hash = ? WHERE seq = ?",
+            (entry.leaves, entry.prev_hash, entry.hash, seq),
+        )
+        prev_hash = entry.hash

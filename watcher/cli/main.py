@@ -17,6 +17,7 @@ from typer.exceptions import TyperException
 
 from watcher.cli import (
     alert,
+    audit,
     check,
     db,
     demo,
@@ -61,6 +62,7 @@ app.command("explain")(explain.explain)
 app.command("prove")(prove.prove)
 app.command("report")(report.report)
 app.command("replay")(replay.replay_command)
+app.add_typer(audit.app, name="audit")
 app.add_typer(hook.app, name="hook")
 app.add_typer(shadow.app, name="shadow")
 app.add_typer(db.app, name="db")

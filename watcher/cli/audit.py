@@ -1,0 +1,156 @@
+"""`watcher audit`: the record against its audit chain, and the roots of its days."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from sqlalchemy import Connection
+
+from watcher.cli.bare_ledger import LedgerFile, OpenLedger, SourceName, open_to_read
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, print_json
+from watcher.clock import SystemClock
+from watcher.errors import TryLater
+from watcher.ledger.audit.check import Check, Checker
+from watcher.ledger.audit.roots import Root, compare, published, roots
+from watcher.ledger.service_level import identity
+from watcher.report.audit_roots import read_roots, root_fields
+from watcher.report.listing import time_of
+from watcher.text import escape, to_hex
+
+app = typer.Typer(help="Check the record for edits, and print its roots.", no_args_is_help=True)
+
+_PROBLEMS_SHOWN = 50
+
+RootFiles = Annotated[
+    list[Path] | None,
+    typer.Option("--roots", help="A file of published roots; may be given several times. They prove what was there."),
+]
+
+
+@app.command()
+def root(
+    config: Config = DEFAULT_CONFIG,
+    day: Annotated[str, typer.Option(help="Only this day in UTC, such as 2026-11-30.")] = "",
+    calldata: Annotated[
+        bool, typer.Option("--calldata", help="Print the data of a transaction that anchors the newest of them.")
+    ] = False,
+    file: LedgerFile = None,
+    source: SourceName = None,
+    as_json: Json = False,
+) -> None:
+    """Print the Merkle root of each day of the record; that of today grows until midnight (UTC).
+
+    Give them to somebody who keeps them, or anchor one: any account may send a transaction with the calldata.
+    """
+    with open_to_read(config, file, source) as opened:
+        chain_id, task_manager = opened.reader.read_now(identity, opened.source_id)
+        every = list(opened.reader.stream(roots, opened.source_id, SystemClock().now_ms()))
+    chosen = [each for each in every if day in ("", each.day)]
+    if not chosen:
+        raise TryLater(f"the record has no entry of {day}" if day else "the record has no entry yet")
+    if calldata:
+        typer.echo(to_hex(chosen[-1].calldata))
+        return
+    fields = [root_fields(each, chain_id, task_manager) for each in chosen]
+    if as_json:
+        print_json(fields)
+        return
+    for each, line in zip(chosen, fields, strict=True):
+        open_day = "" if each.is_complete else ", not over"
+        typer.echo(f"{each.day}  {line['root']}  entries {each.first_seq} to {each.last_seq}{open_day}")
+
+
+@app.command()
+def verify(
+    config: Config = DEFAULT_CONFIG,
+    root_files: RootFiles = None,
+    file: LedgerFile = None,
+    source: SourceName = None,
+    as_json: Json = False,
+) -> None:
+    """Check every row of the record against the audit chain, and the chain against published roots.
+
+    Exits 1 if anything was edited, removed or added by other hands. Whoever can write the ledger can also make the
+    chain anew: only roots that were published before (--roots) show that.
+    """
+    with open_to_read(config, file, source) as opened, _progress() as follow:
+        known = _known(opened, root_files or [])
+        check = opened.reader.read_now(_check, opened.source_id, known, follow)
+    if as_json:
+        print_json(check_fields(check, len(known)))
+    else:
+        _print(check, len(known))
+    if not check.ok:
+        raise typer.Exit(1)
+
+
+def _known(opened: OpenLedger, files: list[Path]) -> dict[str, Root]:
+    """Return the roots to compare with: those that the ledger says it has published, and those of the files."""
+    chain_id, task_manager = opened.reader.read_now(identity, opened.source_id)
+    known = {
+        f"published {time_of(row.published_at_ms)}": Root(row.day, row.first_seq, row.last_seq, row.root, row.head_hash)
+        for row in opened.reader.read_now(published, opened.source_id)
+    }
+    for file in files:
+        known |= read_roots(file, chain_id, task_manager)
+    return known
+
+
+def _check(conn: Connection, source_id: int, known: dict[str, Root], follow: Any) -> Check:
+    check = Checker(conn, source_id, follow).run()
+    compare(conn, source_id, check, known)
+    return check
+
+
+def check_fields(check: Check, roots_compared: int) -> dict[str, Any]:
+    """Return the object that `watcher audit verify --json` prints. Fields are added, never renamed or removed."""
+    return {
+        "entries": check.entries,
+        "last_seq": check.last_seq,
+        "last_hash": to_hex(check.last_hash),
+        "bound_since": time_of(check.first_at_ms),
+        "rows": check.rows,
+        "not_bound_yet": check.unbound,
+        "removed_by_rule": check.removed,
+        "roots_compared": roots_compared,
+        "problem_count": check.problem_count,
+        "problems": [asdict(problem) for problem in check.problems],
+        "ok": check.ok,
+    }
+
+
+def _print(check: Check, roots_compared: int) -> None:
+    for problem in check.problems[:_PROBLEMS_SHOWN]:
+        typer.echo(f"{problem.kind}: {escape(problem.message)}")
+    if check.problem_count > _PROBLEMS_SHOWN:
+        typer.echo(f"and {check.problem_count - _PROBLEMS_SHOWN} more; --json has the first thousand")
+    typer.echo(
+        f"{check.rows} rows and {check.entries} entries are compared, bound since {time_of(check.first_at_ms)}; "
+        f"{roots_compared} published roots"
+    )
+    if check.unbound:
+        typer.echo(f"{check.unbound} rows are older than the chain and not bound yet; the daemon binds them bit by bit")
+    if check.removed:
+        typer.echo(f"{check.removed} rows were removed by retention or by a reorg, as entries say")
+    if not roots_compared:
+        typer.echo("no published root was compared: a chain made anew would not show (see --roots)")
+    typer.echo("nothing was edited" if check.ok else f"EDITED: {check.problem_count} problems")
+
+
+@contextmanager
+def _progress() -> Iterator[Any]:
+    """Give a function that shows the progress of a long check to a person."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.progress import Progress
+
+    from watcher.cli.console import PlainConsole
+
+    with Progress(console=PlainConsole(to_stderr=True), transient=True) as bar:
+        reading = bar.add_task("reading the chain", total=None)
+        yield lambda done, total: bar.update(reading, completed=done, total=total)
