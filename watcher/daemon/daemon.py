@@ -18,6 +18,7 @@ from watcher.chain.rpc.pace import Pace
 from watcher.chain.source import Source
 from watcher.clock import Clock, SystemClock
 from watcher.daemon import parts, wiring
+from watcher.daemon.allocator import return_freed_memory
 from watcher.daemon.hooks import Hooks
 from watcher.daemon.jobs import Jobs
 from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
@@ -101,6 +102,7 @@ class Daemon:
             TryLater: another daemon holds the ledger, or its file was replaced (75).
             Halt: the chain broke a promise, such as a final block that changed (1).
         """
+        return_freed_memory()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop, number)

@@ -32,8 +32,9 @@ _SERVER_LIMITS = {
     "tcp_user_timeout": 30_000,
 }
 _LOCK_TIMEOUT_MS = 30_000
-_CACHE_KIB = 16 * 1024
-_READ_CACHE_KIB = 2 * 1024  # each of several connections has its own, and the system caches the file anyway
+# Each connection has a cache of its own, which fills up and stays; the system caches the file anyway.
+_CACHE_KIB = 4 * 1024
+_READ_CACHE_KIB = 1024
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 
