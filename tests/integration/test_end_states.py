@@ -358,8 +358,8 @@ async def test_one_of_two_nodes_that_shows_zeros_ends_nothing(tmp_path: Path) ->
     async with AsyncExitStack() as stack:
         rig = await opened(tmp_path, stack, 2, 2)
         await final_task(rig)
-        await rig.watch.step()
         rig.lie(honest, zeros)
+        await rig.watch.step()
         for _ in range(3):
             rig.clock.ahead_s += APART_S
             await rig.net.mine()

@@ -33,7 +33,7 @@ from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet import chain as devnet_chain
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import outcomes, queries, schema
+from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.task import NotYet, OpenTask, RespondedByUs, RespondedOtherwise
@@ -107,7 +107,7 @@ class Rig:
     async def read(self) -> list[OpenTask]:
         while await self.watch.step() == 0:
             pass
-        open_tasks = await self.ledger.read(outcomes.to_admit, self.ledger.source_id, 0, SystemClock().now_ms(), 100)
+        open_tasks = await self.ledger.read(queries.newest_open, self.ledger.source_id, 100)
         return sorted(open_tasks, key=lambda task: task.task.seen_at.block_number)
 
     async def states(self) -> list[str]:
