@@ -97,7 +97,9 @@ class LedgerRig:
         return self.engine.dialect.name == "sqlite"
 
     async def write(self, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        return await self.store.write(verb, *args, **kwargs)
+        result = await self.store.write(verb, *args, **kwargs)
+        assert await self.store.cursor() == await self.read(queries.cursor, self.source), "no verb moves a mark unseen"
+        return result
 
     async def write_item(self, verb: BatchedVerb[Item, T], item: Item) -> T:
         return await self.store.write_item(verb, item)

@@ -119,6 +119,7 @@ class _Acknowledging:
     def __init__(self, ledger: Ledger, memory: Memory) -> None:
         self._ledger, self._memory = ledger, memory
         self.read, self.source_id, self.held_to_block = ledger.read, ledger.source_id, ledger.held_to_block
+        self.cursor = ledger.cursor
 
     async def write(self, verb: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         result = await self._ledger.write(verb, *args, **kwargs)

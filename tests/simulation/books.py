@@ -13,8 +13,10 @@ from sqlalchemy import Connection, create_engine, event
 from sqlalchemy.pool import StaticPool
 
 from watcher.errors import LostLease, TryLater
+from watcher.ledger import queries
 from watcher.ledger.audit.check import Checker
 from watcher.ledger.ended import miscounted
+from watcher.ledger.source import Cursor
 from watcher.ledger.store import Ledger, Reader, complete
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx, Writer
@@ -78,6 +80,7 @@ class StepWriter:
         self._life = world.life
         self._on_commit = on_commit
         self.chain_moves = 0
+        self.mark_moves = 0
         self._waiting: dict[Any, list[list[Any]]] = {}  # per batched verb: [item], then [item, result]
 
     async def do_item(
@@ -116,6 +119,7 @@ class StepWriter:
             result = verb(tx)
             complete(tx)
         self.chain_moves += tx.blocks_read or tx.cursor_moved
+        self.mark_moves += tx.blocks_read or tx.cursor_moved or tx.final_moved
         world.committed(bool(tx.entered))
         if tx.entered or tx.due or tx.cursor_moved:
             asyncio.get_running_loop().call_soon(self._on_commit, tx)
@@ -135,11 +139,22 @@ class StepReader:
     async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         await self._world.pause()
         self._world.alive(self._life)
-        answer: Any = question(self._world.database.to_read, *args, **kwargs)
-        head_block = getattr(answer, "head_block", None)
-        if head_block is not None:
-            self._world.told_head[_whoever()] = head_block
-        return cast("T", answer)
+        return question(self._world.database.to_read, *args, **kwargs)
+
+
+class StepLedger(Ledger):
+    """The real ledger, which notes what each stage was told of the head. It remembers what the database holds."""
+
+    def __init__(self, world: "World", writer: StepWriter, source_id: int) -> None:
+        super().__init__(cast("Writer", writer), cast("Reader", StepReader(world)), source_id)
+        self._world = world
+
+    async def cursor(self) -> Cursor:
+        cursor = await super().cursor()
+        stored = queries.cursor(self._world.database.to_read, self.source_id)
+        assert cursor == stored, f"a stage was told {cursor}, and the ledger holds {stored}"
+        self._world.told_head[_whoever()] = cursor.head_block
+        return cursor
 
 
 def _whoever() -> str:
@@ -148,4 +163,4 @@ def _whoever() -> str:
 
 
 def open_ledger(world: "World", source_id: int, on_commit: Callable[[Tx], None]) -> Ledger:
-    return Ledger(cast("Writer", StepWriter(world, on_commit)), cast("Reader", StepReader(world)), source_id)
+    return StepLedger(world, StepWriter(world, on_commit), source_id)

@@ -8,7 +8,6 @@ from watcher.chain.rpc.evidence import require_height
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.pace import Pace
 from watcher.clock import Clock
-from watcher.ledger import queries
 from watcher.ledger.source import Cursor
 from watcher.ledger.store import Ledger
 from watcher.task import Header
@@ -34,7 +33,7 @@ class Source:
 
     async def cursor(self) -> Cursor:
         """Return the ledger's marks on the chain: cursor, head and final block."""
-        return await self.ledger.read(queries.cursor, self.ledger.source_id)
+        return await self.ledger.cursor()
 
     async def at_head(self) -> tuple[Cursor, Header]:
         """Return the cursor, and the present head, whose state is evidence.

@@ -139,6 +139,7 @@ class Watch:
         if last == head.number:
             await self._finality(replace(cursor, block=last, hash=page.last.hash), head)
             self._read = Pushed(head.number, head.hash)
+            await self._source.cursor()  # the next step, which a block will be waiting for, need not read it
             return self._plan.poll_interval_s
         return 0
 

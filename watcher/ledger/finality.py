@@ -64,6 +64,7 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
 
     `firm`: enough nodes call the block final. A later change of a block that is not firm is an ordinary reorg.
     """
+    tx.final_moved = True
     block = {"source": source_id, "number": final.number}
     if firm:
         tx.conn.execute(_FIRM, {**block, "hash": final.hash})

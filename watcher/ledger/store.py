@@ -15,13 +15,14 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater, WatcherError
+from watcher.ledger import queries
 from watcher.ledger.audit.chain import bind
 from watcher.ledger.durability import DEFERRED
 from watcher.ledger.ended import keep_counts
 from watcher.ledger.engine import database_reason, open_engine, parse_url
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import guard_of
-from watcher.ledger.source import note_event, open_source
+from watcher.ledger.source import Cursor, note_event, open_source
 from watcher.ledger.tables import OPEN, tasks
 from watcher.ledger.writer import BatchedVerb, Observe, Tx, Writer
 from watcher.task import Header
@@ -109,6 +110,17 @@ class Ledger:
         self.read: Read = reader.read
         self.reader = reader
         self.source_id = source_id
+        self._cursor: tuple[int, Cursor] | None = None  # behind so many moves of the marks
+
+    async def cursor(self) -> Cursor:
+        """Return the cursor and the marks as of the last commit, read again once a commit has moved them.
+
+        Raises TryLater if the database cannot be read.
+        """
+        version = self._writer.mark_moves
+        if self._cursor is None or self._cursor[0] != version:
+            self._cursor = version, await self.read(queries.cursor, self.source_id)
+        return self._cursor[1]
 
     @property
     def chain_moves(self) -> int:

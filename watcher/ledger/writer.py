@@ -44,6 +44,7 @@ class Tx:
     due: set[State] = field(default_factory=set)  # the states with tasks that a new head or final block makes due
     blocks_read: bool = False  # the cursor moved on: readings of the chain before this commit are of the past
     cursor_moved: bool = False  # marks went back, or due times changed: every stage looks again
+    final_moved: bool = False  # the final block is a later one
     attempt: int = 0  # the highest row id of an attempt to send that was begun
     attempt_block: int = 0  # the highest block of the tasks of those attempts
     ended: Counter[State] = field(default_factory=Counter)  # the change of the number of tasks in each end state
@@ -117,6 +118,7 @@ class Writer:
         self._deferred = False  # the last commit is not on the disk yet
         self._unsynced = False  # the last try to bring it there has failed
         self.chain_moves = 0  # commits that have moved the cursor, or taken a mark back
+        self.mark_moves = 0  # those, and the commits that have moved the final block
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
         self.guard: Callable[[], None] = lambda: None
@@ -139,11 +141,7 @@ class Writer:
     async def do_item(self, verb: BatchedVerb[Item, T], item: Item, *, deferred: bool = False) -> T:
         """Run a batched verb on all of its items that wait, and return the result of this one after the commit.
 
-        The verb runs at the place of the first of them, and may run again after a rollback.
-
-        Raises:
-            TryLater: the database cannot be written, or the ledger is closed.
-            WatcherError: the error of the item, or of the verb.
+        The verb runs at the place of the first of them, and may run again after a rollback. Raises as `do`.
         """
         return await self._queued(_Call(self._loop.create_future(), batched=verb, item=item, deferred=deferred))
 
@@ -256,7 +254,9 @@ class Writer:
 
     def _deliver(self, batch: list[_Call[Any]], tx: Tx | None, seen: Batch) -> None:
         self._observe(seen)
-        self.chain_moves += tx is not None and (tx.blocks_read or tx.cursor_moved)
+        if tx is not None:
+            self.chain_moves += tx.blocks_read or tx.cursor_moved
+            self.mark_moves += tx.blocks_read or tx.cursor_moved or tx.final_moved
         for call in batch:
             if call.future.done():  # the waiter was cancelled; the commit stands
                 continue
