@@ -34,6 +34,7 @@ from watcher.cli import (
     tasks,
 )
 from watcher.cli import run as running
+from watcher.cli import top as live_top
 from watcher.cli.options import CONFIG_VARIABLE
 from watcher.daemon import log
 from watcher.errors import TryLater, WatcherError
@@ -58,6 +59,7 @@ app.command("init")(init.init)
 app.command("check")(check.check)
 app.command("run")(running.run)
 app.add_typer(tasks.app, name="tasks")
+app.command("top")(live_top.top)
 app.command("explain")(explain.explain)
 app.command("prove")(prove.prove)
 app.command("report")(report.report)

@@ -61,6 +61,11 @@ class Reasons:
         source = self._source_record()
         return Evidence(record, source, self._now_ms, confirmations, max_attempts, daemon, is_running)
 
+    @property
+    def daemon(self) -> Daemon:
+        """The daemon beside the ledger, asked once."""
+        return self._ask_daemon()[0]
+
     def _source_record(self) -> SourceRecord:
         if self._source is None:
             self._source = self._reader.read_now(source_record, self._source_id)

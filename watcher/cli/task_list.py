@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from watcher.cli.bare_ledger import LedgerFile, OpenLedger, SourceName, open_to_read
+from watcher.cli.live_screen import is_live, run_live
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json
 from watcher.cli.reasons import Reasons
 from watcher.cli.selection import AnsweredBy, Blocks, InState, Reason, Since, Until, task_filter
+from watcher.cli.table import lines as table_lines
 from watcher.cli.table import write_table
 from watcher.ledger.finding import PAGE, TaskFilter, listed_rows, matching, untimed_count
 from watcher.report.task_columns import FIELDS, TaskPage, csv_rows, json_objects, table_rows
@@ -18,6 +20,7 @@ from watcher.text import did_you_mean
 
 _CELL_LIMIT_CHARS = 60
 _UNTIMED_LIMIT = 1000
+_WATCH_EVERY_S = 2.0
 # The names of fields in a table that has no --columns.
 _TITLES = {
     "task_index": "task",
@@ -55,6 +58,7 @@ Limit = Annotated[int | None, typer.Option(min=1, help="At most so many tasks.")
 Reverse = Annotated[bool, typer.Option("--reverse", help="The highest index first.")]
 Wide = Annotated[bool, typer.Option("--wide", help="More columns, and no value cut.")]
 Columns = Annotated[str | None, typer.Option(help="These fields of --json, separated by commas.")]
+Watch = Annotated[bool, typer.Option("--watch", help="Draw the table anew every 2 s; without a terminal, once.")]
 Csv = Annotated[bool, typer.Option("--csv", help="Print CSV (RFC 4180); no cell is a formula to a spreadsheet.")]
 
 
@@ -73,15 +77,22 @@ def list_tasks(
     wide: Wide = False,
     columns: Columns = None,
     as_csv: Csv = False,
+    watch: Watch = False,
     as_json: Json = False,
 ) -> None:
     """List the tasks of the ledger that match every filter, by index."""
     if as_csv and as_json:
         raise typer.BadParameter("--csv and --json exclude each other")
     selected = task_filter(state, since, until, blocks, answered_by, reason)
+    if watch and (as_csv or as_json):
+        raise typer.BadParameter("--watch draws a table; it takes neither --csv nor --json")
     names = None if columns is None else field_names(columns)
     with open_to_read(config, ledger_file, source) as ledger:
         _warn_of_unknown_times(ledger, selected)
+        if watch and is_live():
+            form = (names, limit, reverse, wide)
+            run_live(lambda _, height: _screen(ledger, selected, form, height), _WATCH_EVERY_S)
+            return
         pages = task_pages(ledger, selected, limit, reverse=reverse)
         if as_json:
             _write_json(pages, names or list(FIELDS))
@@ -140,8 +151,23 @@ def _write_csv(pages: Iterable[TaskPage], names: Sequence[str]) -> None:
         writer.writerows(csv_rows(page, names))
 
 
+def _screen(
+    ledger: OpenLedger, selected: TaskFilter, form: tuple[Sequence[str] | None, int | None, bool, bool], height: int
+) -> list[str]:
+    names, limit, reverse, wide = form
+    pages = task_pages(ledger, selected, min(limit or height, height), reverse=reverse)
+    titles, rows = _table(pages, names, wide=wide)
+    return list(table_lines(titles, rows, "|"))
+
+
 def _write_table(pages: Iterable[TaskPage], names: Sequence[str] | None, *, wide: bool) -> None:
+    write_table(*_table(pages, names, wide=wide))
+
+
+def _table(
+    pages: Iterable[TaskPage], names: Sequence[str] | None, *, wide: bool
+) -> tuple[list[str], Iterator[Sequence[str]]]:
+    """Return the titles and the rows of the table."""
     titles = {name: name for name in names} if names else _WIDE_TITLES if wide else _TITLES
     width_chars = None if wide or names else _CELL_LIMIT_CHARS
-    rows = (row for page in pages for row in table_rows(page, list(titles), width_chars))
-    write_table(list(titles.values()), rows)
+    return list(titles.values()), (row for page in pages for row in table_rows(page, list(titles), width_chars))

@@ -216,3 +216,10 @@ def untimed_count(conn: Connection, source_id: int, limit: int = 1000) -> int:
     """Return the number of tasks whose block time is unknown, `limit` at most."""
     page = select(tasks.c.id).where(UNTIMED, of_source(tasks, source_id))
     return conn.execute(select(func.count()).select_from(page.limit(limit).subquery())).scalar_one()
+
+
+def created_since(conn: Connection, source_id: int, since_s: int) -> int:
+    """Return the number of tasks whose block is not older than a time in seconds since 1970."""
+    time_s: ColumnElement[int] = literal_column(TASK_TIME_S.text)
+    recent = select(func.count()).select_from(tasks).where(time_s >= since_s, of_source(tasks, source_id))
+    return conn.execute(recent).scalar_one()
