@@ -401,6 +401,8 @@ async def test_on_another_address_every_page_needs_the_token(tmp_path: Path) -> 
             assert headers["Location"].startswith("/login?next=%2F")
         for path in ("/", "/tasks/1.json", "/events"):
             assert (await served.get(path, {}))[0] == 401
+        for body in ((await served.get("/login"))[1], (await served.post("/login", {"token": "x"}))[1]):
+            assert not {"0x1111", "squares", "31337", "ready"} & set(re.findall(r"0x1111|squares|31337|ready", body))
         assert (await served.get("/tasks/1.json", {"Authorization": f"Bearer {TOKEN}"}))[0] == 200
         for path in ("/livez", "/readyz", "/metrics", "/eigen/node"):  # as before: probes have no token
             assert (await served.get(path, {}))[0] == 200
@@ -412,6 +414,7 @@ async def test_on_another_address_without_a_token_no_page_is_served(tmp_path: Pa
     async with serving(filled_at(tmp_path), host="0.0.0.0", token="") as served:
         status, body, _ = await served.get("/")
         assert (status, "WATCHER_HTTP__TOKEN" in body) == (403, True)
+        assert "0x1111" not in body
         assert (await served.get("/tasks/1.json", {}))[0] == 403
         assert (await served.get("/livez", {}))[0] == 200
 

@@ -132,6 +132,8 @@ class PageMaker:
             "now_ms": self._clock.now_ms(),
             "here": here,
             "who": who,
+            # Whoever may read nothing learns nothing from the frame of the login either.
+            "may_read": who.is_known or self._access.reading_is_open,
             "has_token": self._access.has_token,
             "version": program_version(),
         }
