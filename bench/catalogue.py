@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.measure import Aim, Curve, Measure
 from bench.measures.burst import Burst, side_name
+from bench.measures.hook_abuse import HookAbuse
 from bench.measures.hook_overhead import HookOverhead
 from bench.measures.idle import Idle
 from bench.measures.ingest import Ingest
@@ -30,6 +31,7 @@ def measures(sizes: Sizes) -> Sequence[Measure[Any]]:
         Latency(sizes.singles, sizes.crowds, sizes.crowd),
         Ingest(sizes.ingest),
         HookOverhead(sizes.hook_tasks),
+        HookAbuse(sizes.hook_tasks // 5),
         Burst(
             "burst",
             "burst: tasks present all at once",

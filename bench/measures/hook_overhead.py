@@ -127,19 +127,19 @@ async def _target(way: str) -> AsyncIterator[tuple[str, Path]]:
     elif way == "exec":
         yield f"exec:{sys.executable} squaring_exec.py", _EXAMPLES / "hooks"
     elif way == "http":
-        async with _serving(_EXAMPLES / "hooks" / "squaring_http.py", "0") as url:
+        async with serving(_EXAMPLES / "hooks" / "squaring_http.py", "0") as url:
             yield url, _EXAMPLES
     else:
         try:
             import grpc  # noqa: F401
         except ModuleNotFoundError:
             raise Unavailable("the extra grpc is not installed") from None
-        async with _serving(_PERFORMER) as url:
+        async with serving(_PERFORMER) as url:
             yield url, _EXAMPLES
 
 
 @asynccontextmanager
-async def _serving(*script: object) -> AsyncIterator[str]:
+async def serving(*script: object) -> AsyncIterator[str]:
     """Run a service in a process of its own, and give the URL that it prints."""
     command = [sys.executable, "-u", *map(str, script)]
     service = await asyncio.create_subprocess_exec(
