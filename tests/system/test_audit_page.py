@@ -5,6 +5,8 @@ import io
 import json
 import re
 import shlex
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 from tests.system.daemon_rig import Rig, running_rig
@@ -55,6 +57,12 @@ async def test_auditor_gets_every_answer_by_following_the_page(tmp_path: Path) -
         assert (rig.folder / "service-level.html").read_text().count("<svg") == 6
         proof = json.loads((rig.folder / "proof.json").read_text())
         assert (proof["ok"], proof["missing"], proof["answered_by_us"]) == (True, [], 3)
+
+        assert json.loads((rig.folder / "roots.json").read_text())
+        with closing(sqlite3.connect(rig.ledger)) as connection, connection:
+            connection.execute("UPDATE journal SET why = 'as you like it' WHERE id = 3")
+        edited = await rig.command("audit", "verify", "--roots", "roots.json")
+        assert (edited.code, "journal" in edited.out) == (1, True), edited
 
         report = json.loads((await rig.command("report", "--json")).out)
         parts = {part["part"]: part for part in report["availability"]["parts"]}
