@@ -16,6 +16,7 @@ from pydantic_core import PydanticUndefined
 
 from docs.generate.alerts import alerts_page, rules_file, rules_test_file
 from docs.generate.commands import commands_page
+from docs.generate.dictionary import datasette_file, ledger_page
 from docs.generate.metrics import metrics_page
 from docs.generate.states import states_page
 from watcher.project.template import Language, project_files
@@ -77,7 +78,9 @@ PAGES: Mapping[str, Callable[[], str]] = {
     "docs/metrics.md": metrics_page,
     "docs/alerts.md": alerts_page,
     "docs/states.md": states_page,
+    "docs/ledger.md": ledger_page,
     "monitoring/alerts.yml": rules_file,
+    "monitoring/datasette.json": datasette_file,
     "monitoring/alerts_test.yml": rules_test_file,
     **example_project(),
 }
