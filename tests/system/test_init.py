@@ -125,6 +125,7 @@ async def test_init_takes_a_hook_of_ones_own(shell: Shell) -> None:
     assert tomllib.loads((shell.folder / "watcher.toml").read_text())["hook"] == {
         "target": "my.module:answer",
         "app_dir": ".",
+        "shadow": {},
     }
     assert [path.name for path in shell.folder.iterdir()] == ["watcher.toml"]
 
