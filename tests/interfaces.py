@@ -112,6 +112,7 @@ def _json() -> dict[str, Any]:
                 "explain: message, answer": Payload,
             }.items()
         },
+        "explain: in one line": _fields({"summary": ""}),
         "replay": _fields(Summary("", "", "").as_json()),
         "replay: cases": {field.name: str(field.type) for field in fields(Replayed)},
         "shadow report": _fields(ShadowReport().as_json()),
