@@ -1,4 +1,4 @@
-"""`watcher audit`: the record against its audit chain, and the roots of its days."""
+"""`watcher audit`: the record against its audit chain, the roots of its days, and the bundle for a third party."""
 
 import sys
 from collections.abc import Iterator
@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from sqlalchemy import Connection
 
 from watcher.cli.bare_ledger import LedgerFile, OpenLedger, SourceName, open_to_read
-from watcher.cli.options import DEFAULT_CONFIG, Config, Json, print_json
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
 from watcher.clock import SystemClock
 from watcher.errors import TryLater
 from watcher.ledger.audit.check import Check, Checker
@@ -21,7 +20,7 @@ from watcher.report.audit_roots import read_roots, root_fields
 from watcher.report.listing import time_of
 from watcher.text import escape, to_hex
 
-app = typer.Typer(help="Check the record for edits, and print its roots.", no_args_is_help=True)
+app = typer.Typer(help="Check the record for edits, print its roots, export it.", no_args_is_help=True)
 
 _PROBLEMS_SHOWN = 50
 
@@ -88,6 +87,21 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+def export(
+    to: Annotated[Path, typer.Argument(help="The bundle to make; must not exist.")],
+    config: Config = DEFAULT_CONFIG,
+) -> None:
+    """Write the whole record into one file for a third party, who checks it with `python -m watcher.verify`."""
+    from watcher.daemon.bundle_header import bundle_header
+    from watcher.report.bundle import export as export_now
+
+    settings = load(config, reading_only=True)
+    with ledger(settings) as (reader, source_id):
+        lines = export_now(reader, source_id, SystemClock().now_ms(), bundle_header(settings), to)
+    typer.echo(f"wrote {lines} lines to {to}; check it: python -m watcher.verify {to} --rpc URL --roots ROOTS")
+
+
 def _known(opened: OpenLedger, files: list[Path]) -> dict[str, Root]:
     """Return the roots to compare with: those that the ledger says it has published, and those of the files."""
     chain_id, task_manager = opened.reader.read_now(identity, opened.source_id)
@@ -100,7 +114,7 @@ def _known(opened: OpenLedger, files: list[Path]) -> dict[str, Root]:
     return known
 
 
-def _check(conn: Connection, source_id: int, known: dict[str, Root], follow: Any) -> Check:
+def _check(conn: Any, source_id: int, known: dict[str, Root], follow: Any) -> Check:
     check = Checker(conn, source_id, follow).run()
     compare(conn, source_id, check, known)
     return check
