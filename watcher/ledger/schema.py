@@ -19,7 +19,7 @@ from watcher.ledger.lock import create_file
 from watcher.ledger.tables import metadata
 from watcher.ledger.views import create_views, drop_views
 
-REVISION = "0011"
+REVISION = "0012"
 """The revision of `tables.metadata`."""
 
 # Alembic's own table, as Alembic makes it.

@@ -1,7 +1,7 @@
 """The views for people who know SQL, which `ledger/schema.py` makes behind every upgrade."""
 
-revision = "0011"
-down_revision = "0010"
+revision = "0012"
+down_revision = "0011"
 
 
 def upgrade() -> None:
