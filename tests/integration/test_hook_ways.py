@@ -22,6 +22,8 @@ TASKS = 200
 PROGRAMS = {
     "shell": (["sh", "awk"], "exec:./squaring.sh"),
     "javascript": (["node"], "exec:node squaring.mjs"),
+    "typescript": (["node"], "exec:node squaring.ts"),
+    "go": (["go"], "exec:./squaring_go"),
     "rust": (["rustc"], "exec:./squaring"),
     "python": (["python3"], "exec:python3 squaring_exec.py"),
 }
@@ -42,9 +44,18 @@ def build(name: str, tmp_path: Path) -> Path:
         pytest.skip(f"{' and '.join(missing)} not installed")
     folder = tmp_path / "hooks"
     shutil.copytree(EXAMPLES / "hooks", folder)
+    if name == "typescript" and not strips_types():
+        pytest.skip("node 22.18 or later not installed")
+    if name == "go":
+        subprocess.run(["go", "build", "-o", "squaring_go", "squaring.go"], cwd=folder, check=True, timeout=200)
     if name == "rust":
         subprocess.run(["rustc", "-O", "squaring.rs"], cwd=folder, check=True, timeout=200)
     return folder
+
+
+def strips_types() -> bool:
+    done = subprocess.run(["node", "--version"], capture_output=True, text=True, check=True, timeout=60)
+    return tuple(map(int, done.stdout.strip().lstrip("v").split(".")))[:2] >= (22, 18)
 
 
 async def answers(runner: Runner) -> list[bytes | Skip]:
