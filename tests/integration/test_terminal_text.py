@@ -56,7 +56,7 @@ url = "sqlite:///{tmp_path / "watcher.db"}"
     return path
 
 
-@pytest.mark.parametrize("command", ["list", "show 0"])
+@pytest.mark.parametrize("command", ["list --wide", "list --columns task_index,error", "show 0"])
 def test_tasks_shows_text_from_outside_as_it_stands(
     command: str, config: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
