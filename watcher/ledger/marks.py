@@ -72,4 +72,5 @@ def unfinalise(tx: Tx, source_id: int, to: Header) -> None:
     if row.final_l1_block is not None:
         firm["final_l1_block"] = 0  # the next final block sets it; until then no deadline is past
     tx.conn.execute(update(sources).where(sources.c.id == source_id).values(**firm))
+    tx.final_moved = True
     note_event(tx, source_id, "finality taken back", to.number, f"{why}; {len(ended)} tasks are open again")

@@ -44,7 +44,7 @@ class Tx:
     due: set[State] = field(default_factory=set)  # the states with tasks that a new head or final block makes due
     blocks_read: bool = False  # the cursor moved on: readings of the chain before this commit are of the past
     cursor_moved: bool = False  # marks went back, or due times changed: every stage looks again
-    final_moved: bool = False  # the final block is a later one
+    final_moved: bool = False  # the final block is another one
     attempt: int = 0  # the highest row id of an attempt to send that was begun
     attempt_block: int = 0  # the highest block of the tasks of those attempts
     ended: Counter[State] = field(default_factory=Counter)  # the change of the number of tasks in each end state
