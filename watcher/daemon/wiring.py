@@ -170,7 +170,7 @@ def build(
         reconcile=Reconcile(source, watch.reader),
         consistency=Consistency(source, listeners.on_contradictions),
         backfill=Backfill(source),
-        auditing=Auditing(source.ledger),
+        auditing=Auditing(source.ledger, source.clock),
         drift=Drift(source, watch.reader, calls.dry_run, listeners.on_window),
         make_router=make_router,
     )

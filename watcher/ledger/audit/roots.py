@@ -10,11 +10,12 @@ from datetime import UTC, datetime
 from itertools import groupby
 from typing import Any
 
-from sqlalchemy import Connection, Row, select
+from sqlalchemy import Connection, Row, insert, select
 
 from watcher.ledger.audit.check import Check, Problem
 from watcher.ledger.audit.merkle import root_of
 from watcher.ledger.audit.tables import audit_entries, audit_roots
+from watcher.ledger.writer import Tx
 
 _DAY_MS = 24 * 3600 * 1000
 _PAGE = 5000
@@ -88,6 +89,28 @@ def published(conn: Connection, source_id: int) -> Sequence[Row[Any]]:
     """Return the roots that this ledger has published, the oldest first."""
     query = select(audit_roots).where(audit_roots.c.source_id == source_id)
     return conn.execute(query.order_by(audit_roots.c.first_seq)).all()
+
+
+def unpublished(conn: Connection, source_id: int, now_ms: int) -> list[Root]:
+    """Return the roots of past days that this ledger has not published."""
+    known = published(conn, source_id)
+    above = known[-1].last_seq if known else 0
+    return [root for root in roots(conn, source_id, now_ms, above) if root.is_complete]
+
+
+def note_published(tx: Tx, source_id: int, root: Root) -> None:
+    """Store that a root is published."""
+    tx.conn.execute(
+        insert(audit_roots).values(
+            source_id=source_id,
+            first_seq=root.first_seq,
+            last_seq=root.last_seq,
+            day=root.day,
+            root=root.root,
+            head_hash=root.head_hash,
+            published_at_ms=tx.now_ms,
+        )
+    )
 
 
 def compare(conn: Connection, source_id: int, check: Check, known: Mapping[str, Root]) -> None:
