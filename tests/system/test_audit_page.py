@@ -1,11 +1,13 @@
 """docs/audit.md, followed line by line over the ledger of a real run: each command does what the page says."""
 
+import asyncio
 import csv
 import io
 import json
 import re
 import shlex
 import sqlite3
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -30,6 +32,15 @@ async def _follow(rig: Rig) -> dict[str, str]:
         if file:
             (rig.folder / file).write_text(done.out)
     return printed
+
+
+async def _verified(rig: Rig) -> int | None:
+    """Check the bundle as a third party does, with the command that the page names."""
+    named = re.search(r"python -m watcher\.verify [^`]*", _PAGE.read_text())
+    assert named is not None
+    arguments = shlex.split(named[0].replace("URL", rig.net.rpc_url))[1:]
+    process = await asyncio.create_subprocess_exec(sys.executable, *arguments, cwd=rig.folder)
+    return await process.wait()
 
 
 async def test_auditor_gets_every_answer_by_following_the_page(tmp_path: Path) -> None:
@@ -59,6 +70,7 @@ async def test_auditor_gets_every_answer_by_following_the_page(tmp_path: Path) -
         assert (proof["ok"], proof["missing"], proof["answered_by_us"]) == (True, [], 3)
 
         assert json.loads((rig.folder / "roots.json").read_text())
+        assert await _verified(rig) == 0
         with closing(sqlite3.connect(rig.ledger)) as connection, connection:
             connection.execute("UPDATE journal SET why = 'as you like it' WHERE id = 3")
         edited = await rig.command("audit", "verify", "--roots", "roots.json")
