@@ -164,7 +164,8 @@ async def test_shadow_that_cannot_be_loaded_stops_nothing(tmp_path: Path) -> Non
         await rig.settle()
         await rig.until(lambda: "condition=shadow" in daemon.log, "it says so")
         async with asyncio.timeout(30):
-            while (await scraped(daemon, "/readyz"))[0] != 200:  # at the start, the ledger is not measured yet
+            # At the start, the ledger is not measured yet.
+            while (await scraped(daemon, "/readyz"))[0] != 200:  # noqa: ASYNC110 - the daemon is another process
                 await asyncio.sleep(0.2)
         rig.config.write_text(rig.config.read_text().replace('target = "nowhere:respond"', 'target = ""'))
         daemon.send(signal.SIGHUP)
