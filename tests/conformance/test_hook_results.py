@@ -98,3 +98,12 @@ async def test_old_answers_are_kept_and_a_task_without_one_is_lost(ledger: Ledge
     results = await ledger.write(hook_results.keep_old_answers, items)
     assert [isinstance(result, LostLease) for result in results] == [False, True, False]
     assert [await ledger.state(index) for index in range(3)] == [State.READY, State.COMPUTED, State.COMPUTED]
+
+
+async def test_failure_of_a_released_task_is_lost(ledger: LedgerRig) -> None:
+    item = unanswered((await claimed(ledger))[0])
+    assert await ledger.write(hook_results.retry_failed, [item]) == [None]
+    (error,) = await ledger.write(hook_results.give_up_failed, [item])
+    assert isinstance(error, LostLease)
+    _, runs = await ledger.story(item.task.task.task_index)
+    assert len(runs) == (await ledger.row(item.task.task.task_index)).hook_attempts == 1

@@ -91,7 +91,7 @@ def retry_failed(tx: Tx, items: Sequence[Unanswered]) -> list[LostLease | None]:
 
 def give_up_failed(tx: Tx, items: Sequence[Unanswered]) -> list[LostLease | None]:
     """Move tasks for which the hook failed in the last attempt to `failed`."""
-    errors = transition_each(tx, [_failed(item) for item in items])
+    errors = transition_each(tx, [_failed(item) for item in items], leased=True)
     _add_attempts(tx, items, errors, "failed")
     return errors
 

@@ -124,7 +124,9 @@ class Change:
     attempt_id: int | None = None
 
 
-def transition_each(tx: Tx, changes: Sequence[Change], statement: Update = IF_UNCHANGED) -> list[LostLease | None]:
+def transition_each(
+    tx: Tx, changes: Sequence[Change], statement: Update = IF_UNCHANGED, *, leased: bool = False
+) -> list[LostLease | None]:
     """Move each task that is unchanged since it was taken. Return None for it, and LostLease for any other.
 
     Changes that set the same columns share one statement. Of two changes of one task the second is lost.
@@ -133,11 +135,12 @@ def transition_each(tx: Tx, changes: Sequence[Change], statement: Update = IF_UN
         tx: the transaction.
         changes: the transitions.
         statement: the update, `IF_UNCHANGED` or one derived from it.
+        leased: a task without a lease, as its holder has released it, is lost, too.
 
     Raises:
         IllegalMove: the state machine has no such transition.
     """
-    present = are_unchanged(tx, [change.task for change in changes])
+    present = are_unchanged(tx, [change.task for change in changes], leased=leased)
     _apply(tx, [change for change, is_present in zip(changes, present, strict=True) if is_present], statement)
     return [None if is_present else lost(change.task) for change, is_present in zip(changes, present, strict=True)]
 
