@@ -47,8 +47,8 @@ def try_(
 ) -> None:
     """Run the hook on one task in a worker process, as the daemon would. Sends and records nothing.
 
-    Shows verdict, time, memory, output and traceback. A sample task needs a TARGET or [hook] in the settings, and
-    nothing else. Exit code 0 for an answer, Later or Skip; 1 if the run failed.
+    Shows verdict, time, memory, output and traceback. A sample task needs a TARGET or hook.target in the
+    settings, and nothing else. Exit code 0 for an answer, Later or Skip; 1 if the run failed.
     """
     arguments = [*([] if index is None else [index]), *(values or [])]
     target, choice = read_arguments(arguments, Choice(chain=chain, message=message, file=file, abi=abi))
