@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
-from watcher.ledger.tables import periods
+from watcher.ledger.side_tables import periods
 from watcher.ledger.writer import Tx
 
 RUNNING = "running"

@@ -13,6 +13,7 @@ from sqlalchemy.exc import DatabaseError, OperationalError
 
 from watcher.errors import FixConfiguration, TryLater
 from watcher.files import shipped
+from watcher.ledger import side_tables as _side_tables  # noqa: F401 - they belong to the metadata
 from watcher.ledger.audit import tables as _audit_tables  # noqa: F401 - they belong to the metadata
 from watcher.ledger.engine import backup_sqlite, database_reason, open_engine, sqlite_path
 from watcher.ledger.lock import create_file

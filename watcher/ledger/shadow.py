@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
 from watcher.ledger.rows import WITH_SOURCE, of_source, task_of
-from watcher.ledger.tables import attempts, shadow_progress, shadow_runs, tasks
+from watcher.ledger.side_tables import shadow_progress, shadow_runs
+from watcher.ledger.tables import attempts, tasks
 from watcher.ledger.writer import Tx
 from watcher.task import Task
 

@@ -25,7 +25,6 @@ from watcher.state import ENDED
 
 WORDS_LIMIT = 512  # characters
 
-
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
@@ -36,12 +35,12 @@ metadata = MetaData(
 )
 
 # SQLite numbers rows only in a column declared exactly INTEGER (https://www.sqlite.org/autoinc.html).
-_RowId = BigInteger().with_variant(Integer, "sqlite")
+RowId = BigInteger().with_variant(Integer, "sqlite")
 
 sources = Table(
     "sources",
     metadata,
-    Column("id", _RowId, primary_key=True),
+    Column("id", RowId, primary_key=True),
     Column("chain_id", Uint256, nullable=False),
     Column("task_manager", LargeBinary(20), nullable=False),
     Column("start_block", BigInteger, nullable=False),
@@ -98,7 +97,7 @@ contract_facts = Table(
 tasks = Table(
     "tasks",
     metadata,
-    Column("id", _RowId, primary_key=True),
+    Column("id", RowId, primary_key=True),
     Column("source_id", ForeignKey("sources.id"), nullable=False),
     Column("task_index", Uint256, nullable=False),
     Column("task_hash", LargeBinary(32), nullable=False),
@@ -195,12 +194,11 @@ Index("ix_tasks_time", TASK_TIME_S, tasks.c.source_id)
 Index("ix_tasks_responder", tasks.c.responded_by, tasks.c.responded_block, sqlite_where=HAS_RESPONSE)
 Index("ix_tasks_untimed", tasks.c.block_number, sqlite_where=UNTIMED)
 
-
 # Every response event of the canonical chain up to the cursor.
 responses = Table(
     "responses",
     metadata,
-    Column("id", _RowId, primary_key=True),
+    Column("id", RowId, primary_key=True),
     Column("source_id", ForeignKey("sources.id"), nullable=False),
     Column("task_index", Uint256, nullable=False),
     Column("message", LargeBinary, nullable=False),
@@ -226,7 +224,7 @@ responses = Table(
 attempts = Table(
     "attempts",
     metadata,
-    Column("id", _RowId, primary_key=True),
+    Column("id", RowId, primary_key=True),
     Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
     Column("kind", String(8), nullable=False),  # hook | post
     Column("number", Integer, nullable=False),
@@ -250,7 +248,7 @@ attempts = Table(
 journal = Table(
     "journal",
     metadata,
-    Column("id", _RowId, primary_key=True),
+    Column("id", RowId, primary_key=True),
     Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
     Column("at_ms", BigInteger, nullable=False),
     Column("from_state", String(16)),
@@ -265,52 +263,13 @@ Index("ix_journal_attempt_id", journal.c.attempt_id, sqlite_where=journal.c.atte
 events = Table(
     "events",
     metadata,
-    Column("id", _RowId, primary_key=True),
+    Column("id", RowId, primary_key=True),
     Column("source_id", ForeignKey("sources.id"), nullable=False),
     Column("at_ms", BigInteger, nullable=False),
     Column("kind", String(32), nullable=False),
     Column("block_number", BigInteger),
     Column("words", BoundedText(WORDS_LIMIT), nullable=False),
     Index("ix_events_kind", "kind", "source_id"),
-)
-
-# From `began_at_ms` to `last_at_ms` a daemon ran (key "running"), or a condition or a failure of one node lasted.
-periods = Table(
-    "periods",
-    metadata,
-    Column("id", _RowId, primary_key=True),
-    Column("source_id", ForeignKey("sources.id"), nullable=False),
-    Column("key", BoundedText(128), nullable=False),
-    Column("began_at_ms", BigInteger, nullable=False),
-    Column("last_at_ms", BigInteger, nullable=False),
-    Column("words", BoundedText(WORDS_LIMIT), nullable=False),
-    Index("ix_periods_last_at_ms", "last_at_ms", "source_id"),
-)
-
-# The runs of the shadow hook, each beside a run of the live one (`shadow`).
-shadow_runs = Table(
-    "shadow_runs",
-    metadata,
-    Column("id", _RowId, primary_key=True),
-    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
-    Column("version", BoundedText(128), nullable=False),
-    Column("outcome", String(16), nullable=False),
-    Column("response", LargeBinary),
-    Column("words", BoundedText(WORDS_LIMIT), nullable=False),
-    Column("duration_ms", BigInteger, nullable=False),
-    Column("agrees", Boolean, nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("live_outcome", String(16), nullable=False),
-    Column("live_duration_ms", BigInteger),
-    sqlite_autoincrement=True,
-)
-# The last attempt of the live hook that needs no run of the shadow any more, and how many got none.
-shadow_progress = Table(
-    "shadow_progress",
-    metadata,
-    Column("source_id", ForeignKey("sources.id"), primary_key=True),
-    Column("attempt_id", BigInteger, nullable=False),
-    Column("dropped", BigInteger, nullable=False),
 )
 
 # The number of tasks in each end state, kept by the transactions that change it (`ended`).
