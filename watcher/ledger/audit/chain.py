@@ -6,13 +6,13 @@ advisory lock, taken last and held to the commit, keeps the writers of one sourc
 """
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, Row, Select, Table, bindparam, func, insert, select, text
 
 from watcher.ledger.audit.changes import Bound
-from watcher.ledger.audit.record import COLUMNS, Entry, Leaf, genesis_hash, link, pack_leaves, row_digest
+from watcher.ledger.audit.record import COLUMNS, Entry, genesis_hash, link, pack_leaf, row_digest
 from watcher.ledger.audit.tables import audit_entries
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import attempts, events, journal, responses, sources, tasks
@@ -30,6 +30,9 @@ TABLES: dict[Bound, Table] = {
 ROWS: dict[Bound, Select[Any]] = {bound: select(*(TABLES[bound].c[name] for name in COLUMNS[bound])) for bound in Bound}
 """The bound columns of each table, in the order of their digest."""
 _BY_ID = {bound: ROWS[bound].where(TABLES[bound].c.id.in_(bindparam("ids", expanding=True))) for bound in Bound}
+_IN_RANGE = {
+    bound: ROWS[bound].where(TABLES[bound].c.id.between(bindparam("low"), bindparam("high"))) for bound in Bound
+}
 _HEAD = (
     select(audit_entries.c.seq, audit_entries.c.hash)
     .where(audit_entries.c.source_id == bindparam("source"))
@@ -47,41 +50,47 @@ def bind(tx: Tx) -> None:
     if not changes:
         return
     # As a rule one source; times of blocks are stored for all sources of a chain.
-    leaves: dict[int, list[Leaf]] = {}
+    leaves: dict[int, list[bytes]] = {}
     default: int | None = changes.source_id
     for table in sorted({*changes.written, *changes.removed}):
         gone = changes.removed.get(table, set())
         ids = sorted(changes.written.get(table, set()) - gone)
-        rows = _rows(tx.conn, table, ids)
-        for row_id in sorted({*ids, *gone}):
+        place = _SOURCE_PLACES.get(table)
+        rows = {row[0]: row for row in _rows(tx.conn, table, ids)}
+        for row_id in sorted({*ids, *gone}) if gone else ids:
             row = rows.get(row_id)
-            source_id = None if row is None else _source_in(table, row)
-            if source_id is None:
+            if row is not None and place is not None:
+                source_id = row[place]
+            else:
                 source_id = default = _source_of(tx) if default is None else default
-            leaf = Leaf(table, row_id, None if row is None else row_digest(row))
+            leaf = pack_leaf(table, row_id, None if row is None else row_digest(row))
             leaves.setdefault(source_id, []).append(leaf)
     changes.clear()
     for source_id in sorted(leaves):
-        append(tx, source_id, COMMIT, "", leaves[source_id])
+        append(tx, source_id, COMMIT, "", b"".join(leaves[source_id]))
 
 
-def _source_in(table: Bound, row: Sequence[Any]) -> int | None:
-    """Return the source that a row names, None for one that names its task."""
-    if table is Bound.SOURCES:
-        return int(row[0])
-    return None if table in (Bound.JOURNAL, Bound.ATTEMPTS) else int(row[1])
+# The place of the source's id in a row; rows of the other tables name their task.
+_SOURCE_PLACES = {Bound.SOURCES: 0, Bound.TASKS: 1, Bound.RESPONSES: 1, Bound.EVENTS: 1}
 
 
 def digests(conn: Connection, table: Bound, ids: Sequence[int]) -> dict[int, bytes]:
     """Return the digests of rows by id. A row that is not there is left out."""
-    return {row_id: row_digest(row) for row_id, row in _rows(conn, table, ids).items()}
+    return {row[0]: row_digest(row) for row in _rows(conn, table, sorted(ids))}
 
 
-def _rows(conn: Connection, table: Bound, ids: Sequence[int]) -> dict[int, Row[Any]]:
-    return {row[0]: row for chunk in chunks(ids) for row in conn.execute(_BY_ID[table], {"ids": chunk})}
+def _rows(conn: Connection, table: Bound, ids: Sequence[int]) -> Iterator[Row[Any]]:
+    """Yield the rows of these ids, which ascend. Where they lie close together, reading all between them is cheaper."""
+    if ids and ids[-1] - ids[0] < 2 * len(ids):
+        asked = frozenset(ids)
+        between = conn.execute(_IN_RANGE[table], {"low": ids[0], "high": ids[-1]}).all()
+        yield from (between if len(between) == len(ids) else (row for row in between if row[0] in asked))
+        return
+    for chunk in chunks(ids):
+        yield from conn.execute(_BY_ID[table], {"ids": chunk}).all()
 
 
-def append(tx: Tx, source_id: int, kind: str, note: str, leaves: Iterable[Leaf]) -> Entry:
+def append(tx: Tx, source_id: int, kind: str, note: str, leaves: bytes) -> Entry:
     """Append one entry to the chain of a source, and before the first of all the one that begins it."""
     if tx.conn.dialect.name == "postgresql":
         tx.conn.execute(text("SELECT pg_advisory_xact_lock(:class, :source)"), _lock(source_id))
@@ -91,7 +100,7 @@ def append(tx: Tx, source_id: int, kind: str, note: str, leaves: Iterable[Leaf])
         _store(tx, source_id, first)
         newest = (first.seq, first.hash)
     seq, prev_hash = newest
-    entry = link(prev_hash, seq + 1, tx.now_ms, kind, note, pack_leaves(leaves))
+    entry = link(prev_hash, seq + 1, tx.now_ms, kind, note, leaves)
     _store(tx, source_id, entry)
     return entry
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, select
 
 from watcher.ledger.audit.chain import BEGUN, PAST, ROWS, TABLES, append
 from watcher.ledger.audit.changes import Bound
-from watcher.ledger.audit.record import Leaf, row_digest
+from watcher.ledger.audit.record import Leaf, pack_leaves, row_digest
 from watcher.ledger.audit.tables import audit_entries
 from watcher.ledger.tables import tasks
 from watcher.ledger.writer import Tx
@@ -71,7 +71,7 @@ def bind_past(tx: Tx, source_id: int, limit: int = 1000) -> int:
         note = {"table": None if following is None else following.name.lower(), "upto": 0}
     else:
         note = {"table": table.name.lower(), "upto": rows[-1][0]}
-    append(tx, source_id, PAST, json.dumps(note), leaves)
+    append(tx, source_id, PAST, json.dumps(note), pack_leaves(leaves))
     return max(1, len(rows))
 
 

@@ -125,10 +125,12 @@ class Entry:
 
 def row_digest(values: Sequence[Any]) -> bytes:
     """Return the SHA-256 digest of a row, whose values are in the order of `COLUMNS`."""
-    end = len(values)
-    while end and values[end - 1] is None:
-        end -= 1
-    kept = tuple(values[:end])
+    kept = tuple(values)
+    if kept and kept[-1] is None:
+        end = len(kept) - 1
+        while end and kept[end - 1] is None:
+            end -= 1
+        kept = kept[:end]
     try:
         packed = _pack(kept)
     except OverflowError:  # an index of more than 64 bits is packed as its 32 bytes
@@ -140,14 +142,20 @@ def _bounded(value: Any) -> Any:
     return value.to_bytes(HASH_BYTES) if isinstance(value, int) and value >= 2**64 else value
 
 
+def pack_leaf(table: Bound, row_id: int, digest: bytes | None) -> bytes:
+    """Return a leaf as bytes: number of the table (+ 0x80: removed), row id in 8 bytes, digest unless removed."""
+    if digest is None:
+        return _REMOVED_NUMBERS[table] + row_id.to_bytes(8)
+    return _NUMBERS[table] + row_id.to_bytes(8) + digest
+
+
+_NUMBERS = {table: bytes((table,)) for table in Bound}
+_REMOVED_NUMBERS = {table: bytes((table | _REMOVED,)) for table in Bound}
+
+
 def pack_leaves(leaves: Iterable[Leaf]) -> bytes:
-    """Return leaves as bytes: number of the table (+ 0x80: removed), row id in 8 bytes, digest unless removed."""
-    return b"".join(
-        bytes((leaf.table,)) + leaf.row_id.to_bytes(8) + leaf.digest
-        if leaf.digest is not None
-        else bytes((leaf.table | _REMOVED,)) + leaf.row_id.to_bytes(8)
-        for leaf in leaves
-    )
+    """Return leaves as bytes, one after the other."""
+    return b"".join(pack_leaf(leaf.table, leaf.row_id, leaf.digest) for leaf in leaves)
 
 
 def unpack_leaves(packed: bytes) -> Iterator[Leaf]:
