@@ -142,17 +142,26 @@ def _print(check: Check, roots_compared: int) -> None:
         typer.echo(f"{problem.kind}: {escape(problem.message)}")
     if check.problem_count > _PROBLEMS_SHOWN:
         typer.echo(f"and {check.problem_count - _PROBLEMS_SHOWN} more; --json has the first thousand")
-    typer.echo(
-        f"{check.rows} rows and {check.entries} entries are compared, bound since {time_of(check.first_at_ms)}; "
-        f"{roots_compared} published roots"
-    )
+    if check.entries:
+        typer.echo(
+            f"{_counted(check.rows, 'row')} and {_counted(check.entries, 'entry', 'entries')} compared, bound since "
+            f"{time_of(check.first_at_ms)}; {_counted(roots_compared, 'published root')}"
+        )
+    else:
+        typer.echo("no row is bound and none is compared: the chain was removed, or the daemon has not begun one yet")
     if check.unbound:
-        typer.echo(f"{check.unbound} rows are older than the chain and not bound yet; the daemon binds them bit by bit")
+        typer.echo(f"{_counted(check.unbound, 'row')} of before the chain not bound yet; the daemon binds them")
     if check.removed:
-        typer.echo(f"{check.removed} rows were removed by retention or by a reorg, as entries say")
+        typer.echo(f"{_counted(check.removed, 'row')} removed by retention or by a reorg, as entries say")
     if not roots_compared:
         typer.echo("no published root was compared: a chain made anew would not show (see --roots)")
-    typer.echo("nothing was edited" if check.ok else f"EDITED: {check.problem_count} problems")
+    verdict = "EDITED" if check.entries else "NOT PROVEN"
+    typer.echo("nothing was edited" if check.ok else f"{verdict}: {_counted(check.problem_count, 'problem')}")
+
+
+def _counted(number: int, singular: str, plural: str | None = None) -> str:
+    """Return a number with its noun."""
+    return f"{number} {singular if number == 1 else plural or singular + 's'}"
 
 
 @contextmanager
