@@ -16,6 +16,7 @@ from watcher.errors import FixUsage
 from watcher.report.service_level import ServiceLevel
 from watcher.report.service_level_fields import csv_lines
 from watcher.report.service_report import service_report
+from watcher.report.task_columns import csv_cell
 
 _DAY_MS = 86_400_000
 _LAST_MS = 253_402_300_799_000  # the end of the year 9999, the last that has a name
@@ -89,6 +90,6 @@ def _print(document: Mapping[str, Any]) -> None:
 
 def _print_csv(level: ServiceLevel) -> None:
     lines = list(csv_lines(level))
-    writer = csv.DictWriter(sys.stdout, list(lines[-1]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(lines)
+    writer = csv.writer(sys.stdout)  # lines end with CR LF, as RFC 4180 has it
+    writer.writerow(lines[-1])
+    writer.writerows([csv_cell(value) for value in line.values()] for line in lines)

@@ -68,3 +68,12 @@ def test_page_replaces_a_page_and_nothing_else(ledger: str, tmp_path: Path) -> N
     assert run([*command, str(notes)]) == 64
     assert notes.read_text() == "mine"
     assert run([*command, str(tmp_path / "missing" / "page.html")]) == 64
+
+
+def test_csv_is_that_of_rfc_4180(ledger: str, capsysbinary: pytest.CaptureFixture[bytes]) -> None:
+    arguments = ["--since", "2023-11-14T20:30:00", "--until", "2023-11-14T23:00:00", "--by", "hour", "--csv"]
+    assert run(["report", "--ledger", ledger, *arguments]) == 0
+    *lines, rest = capsysbinary.readouterr().out.split(b"\r\n")
+    assert (rest, b"\n" in b"".join(lines)) == (b"", False)
+    assert [line.split(b",")[0] for line in lines] == [b"row", b"step", b"step", b"step", b"total"]
+    assert len({line.count(b",") for line in lines}) == 1
