@@ -129,6 +129,9 @@ async def test_side_question_waits_for_a_silent_node_no_longer_than_its_limit(ri
         await asyncio.Event().wait()
         return 1
 
+    async def quick(_: Node) -> int:  # at once: a reply over the network may take longer than the limit
+        return 2
+
     assert await side.ask("eth_slow", silent) == []
-    assert await side.ask("eth_slow", lambda node: node.chain_id()) == [], "it rests"
-    assert await side.ask("eth_other", lambda node: node.chain_id()) == [31337]
+    assert await side.ask("eth_slow", quick) == [], "it rests"
+    assert await side.ask("eth_other", quick) == [2]
