@@ -23,7 +23,7 @@ class LogOnce:
         self._reported = Once(_KEYS_LIMIT)
         self._unreachable = Once()
         self._accepted = LineBudget(clock.monotonic_s)
-        self._more_accepted = Once()
+        self._unlogged = 0  # accepted answers since the last one that was logged
 
     def settings_changed(self) -> None:
         """Forget all problems: a new setting may have solved them, and those that last are logged again."""
@@ -88,7 +88,9 @@ class LogOnce:
         return False
 
     def attempt(self, settlement: Settlement, api: str, state: State, *, repeated: bool) -> None:
-        """Log the outcome of one attempt. Accepted answers beyond the budget are DEBUG, with one INFO line for all.
+        """Log the outcome of one attempt. Accepted answers beyond the budget are DEBUG; INFO lines count them.
+
+        The first one beyond it is told at once, and how many they were when the budget is full again.
 
         Args:
             settlement: the attempt, with its task, its outcome and the contradiction in the reply, if any.
@@ -112,12 +114,18 @@ class LogOnce:
         if isinstance(sent.outcome, Accepted) and sent.outcome.tx_hash is not None:
             fields["tx"] = sent.outcome.tx_hash
         within = self._accepted.take() > 0
+        if not within:
+            self._unlogged += 1
+        if self._unlogged and (within or self._unlogged == 1):
+            logger.info(
+                "task.sent_more: the API accepts many answers; further ones are logged at DEBUG",
+                api=api,
+                count=self._unlogged,
+            )
+        if within:
+            self._unlogged = 0
         level = "INFO" if within else "DEBUG"
         logger.log(level, "task.sent: the API accepted the answer", **fields, duration_ms=sent.duration_ms)
-        if within:
-            self._more_accepted.ends()
-        elif self._more_accepted.begins():
-            logger.info("task.sent_more: the API accepts many answers; further ones are logged at DEBUG", api=api)
 
 
 def log_dropped(attempt: Attempt, reason: str) -> None:

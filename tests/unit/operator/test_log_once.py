@@ -45,13 +45,21 @@ def test_accepted_answer_is_one_line_with_its_claimed_transaction(lines: list[st
     assert "'tx': " in line
 
 
-def test_many_accepted_answers_share_one_more_line(lines: list[str]) -> None:
-    log_once = LogOnce(SetClock())
+def test_many_accepted_answers_share_lines_that_count_them(lines: list[str]) -> None:
+    clock = SetClock()
+    log_once = LogOnce(clock)
     for index in range(250):
         accept(log_once, index, Accepted())
     assert len([line for line in lines if line.startswith("INFO task.sent: ")]) == 100
-    assert len([line for line in lines if line.startswith("INFO task.sent_more: ")]) == 1
     assert len([line for line in lines if line.startswith("DEBUG task.sent: ")]) == 150
+    (begin,) = [line for line in lines if line.startswith("INFO task.sent_more: ")]
+    assert "'count': 1}" in begin
+    lines.clear()
+    clock.at_ms += 61_000
+    for index in range(2):
+        accept(log_once, index, Accepted())
+    assert [line.split()[1] for line in lines] == ["task.sent_more:", "task.sent:", "task.sent:"]
+    assert "'count': 150}" in lines[0]
 
 
 def test_contradicting_claim_is_a_warning_beside_the_acceptance(lines: list[str]) -> None:
