@@ -37,23 +37,30 @@ class Reasons:
 
     def of(self, rows: Sequence[Row[Any]]) -> list[Cause]:
         """Return the cause of each task of a page. Raises TryLater if the ledger cannot be read."""
-        asked = [row.id for row in rows if row.state not in _TOLD_BY_ROW]
-        open_ids = [row.id for row in rows if row.state not in ENDED]
+        states = [row.state for row in rows]
+        asked = [row.id for row, state in zip(rows, states, strict=True) if state not in _TOLD_BY_ROW]
+        open_ids = [row.id for row, state in zip(rows, states, strict=True) if state not in ENDED]
         lines = self._reader.read_now(journals, asked) if asked else {}
         tries = self._reader.read_now(attempts_of, open_ids) if open_ids else {}
         shared = self._ask_daemon() if open_ids else (NOT_ASKED, None)
         causes = []
-        for row in rows:
-            # Final tasks are most of a ledger, and those of one block have one cause.
-            key = (row.responded_block, row.error) if row.state in _TOLD_BY_ROW else None
-            cause = self._causes.get(key) if key is not None else None
-            if cause is None:
+        for row, state in zip(rows, states, strict=True):
+            if state in _TOLD_BY_ROW:
+                cause = self._told_by_row(row, *shared)
+            else:
                 record = TaskRecord(row, lines.get(row.id, ()), tries.get(row.id, ()), ())
                 cause = cause_of(self._evidence(record, *shared))
-            if key is not None:
-                self._causes = {key: cause}
             causes.append(cause)
         return causes
+
+    def _told_by_row(self, row: Row[Any], daemon: Daemon, is_running: bool | None) -> Cause:
+        # Final tasks are most of a ledger, and those of one block have one cause.
+        key = (row.responded_block, row.error)
+        cause = self._causes.get(key)
+        if cause is None:
+            cause = cause_of(self._evidence(TaskRecord(row, (), (), ()), daemon, is_running))
+            self._causes = {key: cause}
+        return cause
 
     def _evidence(self, record: TaskRecord, daemon: Daemon, is_running: bool | None) -> Evidence:
         confirmations = 0 if self._settings is None else self._settings.chain.confirmations

@@ -15,7 +15,7 @@ from watcher.cli.selection import AnsweredBy, Blocks, InState, Reason, Since, Un
 from watcher.cli.table import lines as table_lines
 from watcher.cli.table import write_table
 from watcher.ledger.finding import PAGE, TaskFilter, listed_rows, matching, untimed_count
-from watcher.report.task_columns import FIELDS, TaskPage, csv_rows, json_objects, table_rows
+from watcher.report.task_columns import CAUSE_FIELDS, FIELDS, TaskPage, csv_rows, json_objects, table_rows
 from watcher.text import did_you_mean
 
 _CELL_LIMIT_CHARS = 60
@@ -93,7 +93,8 @@ def list_tasks(
             form = (names, limit, reverse, wide)
             run_live(lambda _, height: _screen(ledger, selected, form, height), _WATCH_EVERY_S)
             return
-        pages = task_pages(ledger, selected, limit, reverse=reverse)
+        has_causes = names is None or not CAUSE_FIELDS.isdisjoint(names)
+        pages = task_pages(ledger, selected, limit, reverse=reverse, has_causes=has_causes)
         if as_json:
             _write_json(pages, names or list(FIELDS))
         elif as_csv:
@@ -113,14 +114,22 @@ def field_names(text: str) -> list[str]:
 
 
 def task_pages(
-    ledger: OpenLedger, selected: TaskFilter, limit: int | None = None, *, reverse: bool = False
+    ledger: OpenLedger,
+    selected: TaskFilter,
+    limit: int | None = None,
+    *,
+    reverse: bool = False,
+    has_causes: bool = True,
 ) -> Iterator[TaskPage]:
-    """Yield the matching tasks in pages, each from the last commit. Raises TryLater if the ledger cannot be read."""
+    """Yield the matching tasks in pages, each from the last commit; without causes, `CAUSE_FIELDS` are not there.
+
+    Raises TryLater if the ledger cannot be read.
+    """
     reasons = Reasons(ledger.reader, ledger.source_id, ledger.settings)
     ids = ledger.reader.read_now(matching, ledger.source_id, selected, limit, reverse=reverse)
     for start in range(0, len(ids), PAGE):
         rows = ledger.reader.read_now(listed_rows, ids[start : start + PAGE])
-        yield TaskPage(rows, reasons.of(rows))
+        yield TaskPage(rows, reasons.of(rows) if has_causes else ())
 
 
 def _warn_of_unknown_times(ledger: OpenLedger, selected: TaskFilter) -> None:

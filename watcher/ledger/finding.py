@@ -191,7 +191,8 @@ _LISTED: Select[Any] = select(
 
 def listed_rows(conn: Connection, ids: Sequence[int]) -> list[Row[Any]]:
     """Return the tasks of these row ids, at most `PAGE`, in their order; a task that is gone is left out."""
-    by_id: dict[int, Row[Any]] = {row.id: row for row in conn.execute(_LISTED.where(tasks.c.id.in_(ids)))}
+    rows = conn.execute(_LISTED.where(tasks.c.id.in_(ids))).all()  # at once: the driver has no call for each row
+    by_id: dict[int, Row[Any]] = {row.id: row for row in rows}
     return [by_id[id_] for id_ in ids if id_ in by_id]
 
 

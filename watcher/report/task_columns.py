@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring_ascii
+from types import NoneType
 from typing import Any
 
 from sqlalchemy.engine import Row
@@ -40,7 +41,7 @@ Convert = Callable[[TaskPage], Sequence[Value]]
 
 
 @lru_cache(maxsize=4096)
-def _second(s: int) -> str | None:
+def _second(s: int | None) -> str | None:
     return second_of(s)
 
 
@@ -57,7 +58,7 @@ def _convert(column: str) -> Convert:
     if column.endswith("_at_ms"):
         return lambda page: [_time(ms) for ms in page.column(column)]
     if column.endswith("_s"):
-        return lambda page: [None if s is None else _second(s) for s in page.column(column)]
+        return lambda page: list(map(_second, page.column(column)))
     if column in _BYTES:
         return lambda page: [None if data is None else "0x" + data.hex() for data in page.column(column)]
     return lambda page: page.column(column)
@@ -76,8 +77,12 @@ def _differences(last: str, first: str) -> Convert:
     ]
 
 
+def _field_name(column: str) -> str:
+    return FIELD_NAMES.get(column, column.removesuffix("_ms"))
+
+
 FIELDS: Mapping[str, Convert] = {
-    **{FIELD_NAMES.get(column, column.removesuffix("_ms")): _convert(column) for column in TASK_COLUMNS},
+    **{_field_name(column): _convert(column) for column in TASK_COLUMNS},
     # Derived: from the block of the task to that of its response, and why it is in its state.
     "response_blocks": _differences("responded_block", "block_number"),
     "response_s": _differences("responded_time_s", "block_time_s"),
@@ -87,13 +92,34 @@ FIELDS: Mapping[str, Convert] = {
     "next_block": lambda page: [cause.next_block for cause in page.causes],
 }
 """Every field by name, in the order of the output."""
+CAUSE_FIELDS = frozenset({"reason", "next_at", "next_block"})
+"""The fields that need the cause of a task."""
+# Hex and times, which are ours: no spreadsheet takes one for a formula, and none holds a control character.
+_OWN_TEXTS = frozenset({"next_at"}) | {
+    _field_name(column) for column in TASK_COLUMNS if column in _BYTES or column.endswith(("_at_ms", "_s"))
+}
 
 
 def json_objects(page: TaskPage, names: Sequence[str]) -> Iterator[str]:
     """Yield the tasks of a page, each as one JSON object with these fields."""
     form = "{" + ", ".join(encode_basestring_ascii(name) + ": %s" for name in names) + "}"
-    columns = [[_json(value) for value in FIELDS[name](page)] for name in names]
+    columns = [_json_column(FIELDS[name](page)) for name in names]
     return (form % values for values in zip(*columns, strict=True))
+
+
+def _json_column(values: Sequence[Any]) -> Sequence[str]:
+    """Return values as JSON. A column of one type, as nearly all are, costs no call of a Python function per value."""
+    kinds = set(map(type, values))
+    convert = _PLAIN_JSON.get(frozenset(kinds - {NoneType}), _json)
+    if NoneType in kinds:
+        return ["null" if value is None else convert(value) for value in values]
+    return list(map(convert, values))
+
+
+_PLAIN_JSON: Mapping[frozenset[type], Callable[[Any], str]] = {
+    frozenset({str}): encode_basestring_ascii,
+    frozenset({int}): str,
+}
 
 
 def _json(value: Value) -> str:
@@ -106,7 +132,18 @@ def _json(value: Value) -> str:
 
 def csv_rows(page: TaskPage, names: Sequence[str]) -> Iterator[Sequence[str]]:
     """Yield the cells of the tasks of a page; none of them is a formula to a spreadsheet."""
-    return zip(*[[csv_cell(value) for value in FIELDS[name](page)] for name in names], strict=True)
+    return zip(*[_csv_column(FIELDS[name](page), name in _OWN_TEXTS) for name in names], strict=True)
+
+
+def _csv_column(values: Sequence[Any], are_own: bool) -> Sequence[str]:
+    """Return values as cells: our own texts as they are, and of others each distinct one looked at once."""
+    if are_own:
+        return ["" if value is None else value for value in values]
+    kinds = set(map(type, values))
+    if kinds <= {str, NoneType}:
+        cells = {value: csv_cell(value) for value in set(values)}
+        return [cells[value] for value in values]
+    return list(map(str, values)) if kinds == {int} else [csv_cell(value) for value in values]
 
 
 def csv_cell(value: Value) -> str:

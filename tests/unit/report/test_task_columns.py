@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from tests.fuzzing import fuzzed
 from watcher.report.listing import task_fields
 from watcher.report.story import Cause
-from watcher.report.task_columns import FIELDS, TaskPage, csv_cell, csv_rows, fields_of, json_objects, table_rows
+from watcher.report.task_columns import (
+    CAUSE_FIELDS,
+    FIELDS,
+    TaskPage,
+    csv_cell,
+    csv_rows,
+    fields_of,
+    json_objects,
+    table_rows,
+)
 
 CAUSE = Cause("waits for \x1b[2J its turn", next_ms=1_700_000_000_123, next_block=7)
 
@@ -54,6 +63,37 @@ def test_a_line_of_json_is_what_json_writes() -> None:
     (line,) = json_objects(TaskPage([row()], [CAUSE]), list(FIELDS))
     assert json.loads(line) == fields_of(row(), CAUSE)
     assert line == json.dumps(fields_of(row(), CAUSE))
+
+
+TEXTS = st.none() | st.text(max_size=5) | st.sampled_from(["=1", "final", "a\x00"])
+NUMBERS = st.none() | st.integers(0, 2**63)
+MIXED = st.fixed_dictionaries(
+    {
+        "error": TEXTS,
+        "hook_version": TEXTS,
+        "state": TEXTS | NUMBERS,  # SQLite keeps any type in any column
+        "canonical": st.booleans() | st.integers(0, 1),
+        "deadline_block": NUMBERS,
+        "deadline_s": NUMBERS,
+        "response": st.none() | st.binary(max_size=3),
+        "attempts": st.integers(0, 2) | st.booleans(),
+    }
+)
+
+
+@fuzzed
+@given(st.lists(MIXED, max_size=5))
+def test_a_page_has_the_values_of_its_tasks_whatever_the_mix_of_types(tasks: list[dict[str, Any]]) -> None:
+    rows = [row(**task) for task in tasks]
+    page, fields = TaskPage(rows, [CAUSE] * len(rows)), [fields_of(each, CAUSE) for each in rows]
+    assert list(json_objects(page, list(FIELDS))) == [json.dumps(task) for task in fields]
+    assert list(csv_rows(page, list(FIELDS))) == [tuple(map(csv_cell, task.values())) for task in fields]
+
+
+def test_fields_without_causes_need_none() -> None:
+    names = [name for name in FIELDS if name not in CAUSE_FIELDS]
+    (line,) = json_objects(TaskPage([row()], []), names)
+    assert json.loads(line) == {name: fields_of(row(), CAUSE)[name] for name in names}
 
 
 def test_an_empty_page_has_no_lines() -> None:
