@@ -29,6 +29,7 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#\\\[\]]+)(:[0-9]{1,5})?")
 _AUTHORIZATION = re.compile(r"\b([Bb]asic|[Bb]earer)(\s+)(?=\S*[0-9A-Z=])[A-Za-z0-9+/=_.~-]{8,}")
 _REMOTE_SCHEMES = ("http", "ws", "postgres")
 _PATH_SCHEMES = frozenset({"sqlite", "file"})  # a local path, which people need to see
+_TARGET = "hook.target = "
 _SHORT_ESCAPES = {"\n": "\\n", "\r": "\\r", "\t": "\\t"}
 
 
@@ -236,7 +237,12 @@ def to_hex(data: bytes) -> str:
 
 def setting(target: str) -> str:
     """Return the setting of the hook with its value, as a message names it; of a URL only the public part."""
-    return f"hook.target = {clean(hide_urls(target), 200)!r}"
+    return f"{_TARGET}{clean(hide_urls(target), 200)!r}"
+
+
+def setting_of_shadow(message: str) -> str:
+    """Return the message of a runner or its worker, which name hook.target, with the setting of the shadow instead."""
+    return f"hook.shadow.target = {message.removeprefix(_TARGET)}" if message.startswith(_TARGET) else message
 
 
 def describe(error: BaseException, app_dir: str | None = None) -> str:

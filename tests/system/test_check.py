@@ -636,6 +636,17 @@ async def test_hook_that_cannot_load_has_a_red_line_with_a_remedy(rig: Rig) -> N
         assert "correct hook.target" in result.line("hook", "loading").message
 
 
+async def test_shadow_that_cannot_load_has_a_yellow_line(rig: Rig) -> None:
+    shadow = "WATCHER_HOOK__SHADOW__TARGET"
+    result = await checked(rig, None, {shadow: "nowhere:respond"})
+    assert (result.code, result.red()) == (0, [])
+    line = result.line("hook", "shadow")
+    assert line.verdict == "warning"
+    assert line.message.startswith("hook.shadow.target = 'nowhere:respond': there is no module nowhere ")
+    result = await checked(rig, None, {shadow: "rig_hook:square"})
+    assert (result.code, result.line("hook", "shadow").verdict) == (0, "ok")
+
+
 async def test_wrong_settings_are_printed_as_json(rig: Rig) -> None:
     rig.write_config(target="rig_hook:square", changes={"chain_id = 31337": "chain_id = 0"})
     done = await rig.command("check", "--json", environment={"WATCHER_OPERATOR__PASSWORD": ""})

@@ -163,6 +163,7 @@ async def test_shadow_that_cannot_be_loaded_stops_nothing(tmp_path: Path) -> Non
         await rig.create(3)
         await rig.settle()
         await rig.until(lambda: "condition=shadow" in daemon.log, "it says so")
+        assert "hook.shadow.target = 'nowhere:respond': " in daemon.log, "the setting to correct"
         async with asyncio.timeout(30):
             # At the start, the ledger is not measured yet.
             while (await scraped(daemon, "/readyz"))[0] != 200:  # noqa: ASYNC110 - the daemon is another process

@@ -2,7 +2,7 @@
 
 import pytest
 
-from watcher.text import did_you_mean, shorten_list, to_hex
+from watcher.text import did_you_mean, setting, setting_of_shadow, shorten_list, to_hex
 from watcher.validation import is_loopback
 
 
@@ -17,6 +17,11 @@ def test_suggestion_is_the_nearest_name_in_the_form_to_write() -> None:
     assert did_you_mean("hooks", ["hook"], show="[{}]".format) == "; did you mean [hook]?"
     assert did_you_mean("colour", ["size"]) == ""
     assert did_you_mean("x" * 1_000_000, ["color"]) == ""
+
+
+def test_message_about_the_shadow_names_the_setting_of_the_shadow() -> None:
+    assert setting_of_shadow(f"{setting('a:b')}: no") == "hook.shadow.target = 'a:b': no"
+    assert setting_of_shadow("no worker answers hook.target = 1") == "no worker answers hook.target = 1"
 
 
 def test_hex_has_two_lower_case_digits_a_byte() -> None:

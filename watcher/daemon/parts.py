@@ -163,19 +163,20 @@ def hook_runner(
     return open_runner(hook.target, plan, app_dir=hook.app_dir, log=log or log_output)
 
 
-def shadow_runner(hook: Hook, hidden: tuple[str, ...]) -> Runner:
+def shadow_runner(hook: Hook, hidden: tuple[str, ...], *, workers: int | None = None) -> Runner:
     """Return the runner of the shadow, whose workers have the lowest priority.
 
     Args:
         hook: the section [hook], with [hook.shadow] in it.
         hidden: the paths a worker cannot read, as `hidden_paths` returns them.
+        workers: the number of processes; None: hook.shadow.workers.
 
     Raises:
         FixConfiguration: no transport runs this form of hook.shadow.target.
     """
     shadow = hook.shadow
     plan = PoolPlan(
-        workers=shadow.workers,
+        workers=workers or shadow.workers,
         timeout_s=shadow.timeout_s,
         landlock=hook.landlock,
         memory_mb=shadow.memory_mb,

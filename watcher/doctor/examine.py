@@ -15,7 +15,7 @@ from watcher.daemon import parts
 from watcher.doctor.api import check_api
 from watcher.doctor.contract import check_contract
 from watcher.doctor.finding import UNAVAILABLE, Finding, Notes
-from watcher.doctor.hook import check_hook
+from watcher.doctor.hook import check_hook, check_shadow
 from watcher.doctor.ledger import check_genesis, check_ledger
 from watcher.doctor.node import check_clock, check_endpoints, check_history, check_numbering, check_subscriptions
 from watcher.doctor.subject import Subject
@@ -85,6 +85,7 @@ class Examination:
                 hidden = parts.hidden_paths(settings.ledger, self.config, os.environ)
                 hook = check_hook(settings.hook, hidden, manager, settings.chain.chain_id, newest, self.hook)
                 await self._part(self.hook, hook, "loading", _HOOK)
+                await self._part(self.hook, check_shadow(settings.hook, hidden, self.hook), "shadow")
         finally:
             await nodes.close()
 

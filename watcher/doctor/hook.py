@@ -1,5 +1,9 @@
-"""Check of the hook: it loads, and answers a sample with a value of the contract's type. Nothing is sent."""
+"""Check of the hook: it loads, and answers a sample with a value of the contract's type; and of its shadow.
 
+Nothing is sent.
+"""
+
+import asyncio
 import time
 from dataclasses import replace
 from typing import Any
@@ -13,14 +17,16 @@ from watcher.chain.convention.abi import Codec
 from watcher.chain.rpc.replies import Log
 from watcher.daemon import parts, wiring
 from watcher.doctor.finding import Notes
-from watcher.errors import AttemptFailed, Quarantine
+from watcher.errors import AttemptFailed, FixConfiguration, Quarantine, TryLater
 from watcher.hook.values import Values
 from watcher.settings.hook import Hook
 from watcher.settings.targets import is_service
 from watcher.task import Later, Response, Skip, Task
+from watcher.text import setting_of_shadow
 
 # A hook may be given hours; a check is not.
 _TIMEOUT_S = 30.0
+_SHADOW_ADVICE = "correct [hook.shadow], or take it out; tasks are answered all the same"
 # 32 bytes, the length of most messages, and not zero, as some hooks take zero for nothing.
 _WORD = (2).to_bytes(32)
 
@@ -65,6 +71,19 @@ async def check_hook(
             _failed(f"no answer to {name}: {error}", newest is not None, is_slow, notes)
         else:
             notes.ok("sample", _described(name, answer, Values(parts.value_types(hook))))
+
+
+async def check_shadow(hook: Hook, hidden: tuple[str, ...], notes: Notes) -> None:
+    """Add a finding on whether the shadow loads, if there is one: a yellow line if not, as no task waits for it."""
+    if not hook.shadow.target:
+        return
+    try:
+        async with asyncio.timeout(_TIMEOUT_S), parts.shadow_runner(hook, hidden, workers=1) as runner:
+            notes.ok("shadow", f"loaded {runner.version}")
+    except TimeoutError:
+        notes.warn("shadow", f"hook.shadow.target: not loaded within {_TIMEOUT_S:g} s; {_SHADOW_ADVICE}")
+    except (FixConfiguration, TryLater) as error:
+        notes.warn("shadow", f"{setting_of_shadow(str(error))}; {_SHADOW_ADVICE}")
 
 
 def _types(hook: Hook) -> str:

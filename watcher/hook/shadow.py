@@ -19,6 +19,7 @@ from watcher.ledger.shadow import LiveRun, ShadowRun
 from watcher.ledger.store import Ledger
 from watcher.once import LineBudget
 from watcher.task import Later, Response, Skip
+from watcher.text import setting_of_shadow
 
 _PAGE = 32
 _IDLE_S = 1.0
@@ -66,8 +67,9 @@ class Shadow:
                     logger.info("shadow.loaded: the shadow runs beside the hook", version=runner.version)
                     await self._work(runner)
             except (FixConfiguration, TryLater) as error:
-                self._listener.shadow_unavailable(str(error))
-                logger.warning("shadow.unavailable: the shadow cannot be loaded; retrying", reason=str(error))
+                reason = setting_of_shadow(str(error))
+                self._listener.shadow_unavailable(reason)
+                logger.warning("shadow.unavailable: the shadow cannot be loaded; retrying", reason=reason)
             await self._clock.sleep(_LOAD_AGAIN_S)
 
     async def _work(self, runner: Runner) -> None:
@@ -76,7 +78,7 @@ class Shadow:
             try:
                 is_idle = await self._next_page(run_hook, runner)
             except TryLater as error:  # no worker, or the ledger takes no write; the place in the queue stays
-                self._listener.shadow_unavailable(str(error))
+                self._listener.shadow_unavailable(setting_of_shadow(str(error)))
                 await self._clock.sleep(_UNAVAILABLE_S)
                 continue
             self._listener.shadow_unavailable("")
