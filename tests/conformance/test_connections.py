@@ -22,6 +22,7 @@ from watcher.task import Response
 
 TASKS = 60
 NAME = f"watcher tests {os.getpid()}"  # the server may have other guests
+_PAUSE_S = 0.08
 _OURS = """
 SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
 WHERE application_name = :name
@@ -29,20 +30,27 @@ WHERE application_name = :name
 
 
 class Breaker:
-    """How many connections it has ended so far."""
+    """How many connections it has ended so far, and how many verbs have come through."""
 
     broken = 0
+    verbs = 0
 
 
 @contextmanager
 def breaking(url: URL) -> Iterator[Breaker]:
-    """Ends every connection to the ledger again and again, as a server does that is restarted."""
+    """Ends every connection to the ledger again and again, as a server does that is restarted.
+
+    While no verb comes through it waits twice as long each time: on a loaded machine a verb takes longer than a pause.
+    """
     breaker, over = Breaker(), threading.Event()
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
 
     def run() -> None:
+        pause_s, verbs = _PAUSE_S, 0
         with engine.connect() as connection:
-            while not over.wait(0.08):
+            while not over.wait(pause_s):
+                pause_s = _PAUSE_S if breaker.verbs > verbs else pause_s * 2
+                verbs = breaker.verbs
                 breaker.broken += connection.execute(text(_OURS), {"name": NAME}).scalar_one()
 
     thread = threading.Thread(target=run, daemon=True)
@@ -55,7 +63,7 @@ def breaking(url: URL) -> Iterator[Breaker]:
         engine.dispose()
 
 
-async def until_done(ledger: LedgerRig) -> int:
+async def until_done(ledger: LedgerRig, breaker: Breaker) -> int:
     """A stage's way: take what is due, do it, and look again after any trouble. Returns how often there was some."""
     troubles = recorded = 0
     while True:
@@ -63,9 +71,11 @@ async def until_done(ledger: LedgerRig) -> int:
             while recorded < TASKS:
                 await ledger.record(make_task(recorded, deadline=None), upto=110 + recorded)
                 recorded += 1
+                breaker.verbs += 1
             await ledger.admit()
             for task in await ledger.claim(State.READY, limit=3):
                 await ledger.write(hook_results.keep_answer, task, Response(ANSWER, "hook 1", 5))
+                breaker.verbs += 1
             if {row.state for row in await ledger.rows()} == {State.COMPUTED}:
                 return troubles
         except (TryLater, LostLease):
@@ -80,7 +90,7 @@ async def test_connections_that_break_lose_no_verb_and_double_none(url: URL) -> 
         pytest.skip("a file has no connections to break")
     async with opened(url.update_query_dict({"application_name": NAME}), create_engine(url)) as ledger:
         with breaking(url) as breaker:
-            troubles = await until_done(ledger)
+            troubles = await until_done(ledger, breaker)
         await all_is_there_once(ledger)
     assert breaker.broken > 4
     assert troubles > 0, "none was broken in the middle of a verb"
