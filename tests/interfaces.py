@@ -31,7 +31,8 @@ from watcher.ledger.tables import metadata
 from watcher.report.availability import availability
 from watcher.report.listing import story_fields, value_fields
 from watcher.report.payload import Decoder, Payload, payload
-from watcher.report.prove import Proof
+from watcher.report.proof import Difference as ProofDifference
+from watcher.report.proof import Proof, Sender, Unchecked
 from watcher.report.replay import Replayed, Summary
 from watcher.report.service_level import Result, ServiceLevel, Unanswered
 from watcher.report.service_level_fields import Subject, csv_lines, document_of
@@ -101,7 +102,7 @@ def _json() -> dict[str, Any]:
         "tasks show: journal": _fields(story["journal"][0]),
         "tasks show: attempt_log": _fields(story["attempt_log"][0]),
         "check": _fields(_checked()[0]),
-        "prove": {**{field.name: str(field.type) for field in fields(Proof)}, "ok": str(bool)},
+        **_prove(),
         **{
             name: {field.name: str(field.type) for field in fields(kind)}
             for name, kind in {
@@ -123,6 +124,19 @@ def _json() -> dict[str, Any]:
         "/readyz": _fields(ready),
         "/readyz: services": _fields(ready["services"]["store"]),
         "/readyz: troubles": _fields(ready["troubles"][0]),
+    }
+
+
+def _prove() -> dict[str, Any]:
+    derived = {"answered": int, "missed": int, "not_yet_answered": int, "ok": bool}
+    values = {"prove: differences": ProofDifference, "prove: senders": Sender, "prove: unchecked": Unchecked}
+    return {
+        "prove": {
+            **{field.name: str(field.type) for field in fields(Proof)},
+            **{name: str(kind) for name, kind in derived.items()},
+            "complete": "bool | None",
+        },
+        **{name: {field.name: str(field.type) for field in fields(kind)} for name, kind in values.items()},
     }
 
 

@@ -6,7 +6,8 @@ from typing import Any, cast
 
 from tests.conformance.rig import ANSWER, CHAIN_ID, MANAGER, LedgerRig, header, make_response, make_task
 from watcher.ledger import ingest, outcomes, queries
-from watcher.report.prove import Proof, Prover
+from watcher.report.proof import Proof
+from watcher.report.prove import Prover
 from watcher.report.second_reading import read_again
 from watcher.state import State
 from watcher.task import Header, Task

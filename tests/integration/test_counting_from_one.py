@@ -29,7 +29,8 @@ from watcher.doctor.subject import Subject
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
-from watcher.report.prove import Proof, Prover
+from watcher.report.proof import Proof
+from watcher.report.prove import Prover
 from watcher.settings.model import Settings
 from watcher.task import Header
 

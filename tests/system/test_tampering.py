@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from rich.progress import Progress
 from sqlalchemy.engine import URL
 
 from tests.system.daemon_rig import Rig, running_rig
+from watcher.cli.prove import prove_now
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.check import Check, Checker
 from watcher.ledger.audit.record import COLUMNS, link, pack_leaves, row_digest, unpack_leaves
 from watcher.ledger.store import Reader
+from watcher.report.proof import Proof
+from watcher.settings.load import load
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -75,6 +79,56 @@ async def test_each_lie_is_told(rig: Rig, ledger: Path, lie: str) -> None:
     connection.close()
     done = await rig.command("prove", "--json", environment={"WATCHER_LEDGER__URL": f"sqlite:///{ledger}"})
     assert (done.code, done.json["ok"], done.json["mismatched"]) == (1, False, [index]), done
+
+
+# A column of a task, and what somebody writes into it.
+WRITTEN = {
+    "deadline_block": (ANSWERED, "deadline_block + 1"),
+    "block_number": (ANSWERED, "1"),
+    "block_hash": (ANSWERED, "zeroblob(32)"),
+    "created_tx_hash": (EXPIRED, "zeroblob(32)"),
+    "block_time_s": (EXPIRED, "block_time_s - 3600"),
+    "responded_block": (ANSWERED, "responded_block - 1"),
+    "responded_tx_hash": (ANSWERED, "zeroblob(32)"),
+    "responded_time_s": (ANSWERED, "1"),
+    "responded_by": (ANSWERED, "zeroblob(20)"),
+}
+
+
+async def _proof_of(rig: Rig, ledger: Path) -> Proof:
+    """The proof of another ledger, without the price of a process."""
+    overrides = {"operator.api": "none", "ledger.url": f"sqlite:///{ledger}"}
+    return await prove_now(load(rig.config, overrides, rig.environment), Progress(disable=True))
+
+
+async def test_an_honest_ledger_differs_from_its_logs_in_nothing(rig: Rig, ledger: Path) -> None:
+    proof = await _proof_of(rig, ledger)
+    assert (proof.compared, proof.differences, proof.unchecked) == (2, [], [])
+    assert (proof.complete, proof.answered, proof.missed, proof.not_yet_answered) == (True, 1, 1, 0)
+    (sender,) = proof.senders
+    (task,) = [task for task in await rig.tasks() if task["task_index"] == ANSWERED]
+    transaction = await rig.net.chain.rpc.call("eth_getTransactionByHash", task["responded_tx_hash"])
+    assert (sender.address, sender.answered_by_us, sender.read) == (transaction["from"].lower(), 1, 1)
+
+
+@pytest.mark.parametrize("column", WRITTEN)
+async def test_each_column_that_the_logs_contradict_is_named(rig: Rig, ledger: Path, column: str) -> None:
+    index, value = WRITTEN[column]
+    with sqlite3.connect(ledger) as connection:
+        read = f"SELECT {column} FROM tasks WHERE task_index = {index}"
+        (true,) = connection.execute(read).fetchone()
+        connection.execute(f"UPDATE tasks SET {column} = {value} WHERE task_index = {index}")
+        (written,) = connection.execute(read).fetchone()
+    connection.close()
+    proof = await _proof_of(rig, ledger)
+    in_ledger, on_chain = ("0x" + each.hex() if isinstance(each, bytes) else each for each in (written, true))
+    if true is None:  # the ledger did not know it yet, the chain does
+        on_chain = proof.differences[0].chain
+    assert not proof.ok
+    assert [
+        (difference.task_index, difference.column, difference.ledger, difference.chain)
+        for difference in proof.differences
+    ] == [(index, column, in_ledger, on_chain)]
 
 
 async def test_a_ledger_that_claims_to_begin_later_is_told(rig: Rig, ledger: Path) -> None:

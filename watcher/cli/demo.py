@@ -31,7 +31,7 @@ async def _demo(tasks: int, anvil: Path | None) -> bool:
 
     from watcher.cli.console import PlainConsole
     from watcher.cli.live import Show
-    from watcher.cli.prove import print_proof
+    from watcher.cli.proof_table import print_proof
     from watcher.devnet.world import Devnet, DevnetOptions
 
     console = PlainConsole()

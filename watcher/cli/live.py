@@ -22,7 +22,7 @@ from watcher.files import shipped
 from watcher.ledger import queries
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Reader
-from watcher.report.prove import Proof
+from watcher.report.proof import Proof
 from watcher.settings import load
 from watcher.settings.model import Settings
 from watcher.state import State

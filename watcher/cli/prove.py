@@ -2,20 +2,24 @@
 
 import asyncio
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import typer
 from loguru import logger
 
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.cli.proof_table import print_proof
 from watcher.clock import Clock
-from watcher.errors import FixConfiguration, RetryElsewhere
+from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.ledger import queries
 from watcher.ledger.store import Read
-from watcher.report.prove import Proof, Prover
+from watcher.report.comparison import Comparison
+from watcher.report.proof import Proof
+from watcher.report.prove import Prover
 from watcher.report.second_reading import read_again
 from watcher.settings.model import Settings
+from watcher.text import to_hex
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -24,13 +28,15 @@ if TYPE_CHECKING:
     from watcher.chain.contract import TaskManager
     from watcher.chain.rpc.nodes import NodePool
 
-_INDICES_LISTED = 20
 # The proof of a long ledger asks thousands of questions: a node that is slow for a moment must not cost all of it.
 _RETRY_AFTER_S = (1.0, 3.0)
 
 
 def prove(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
-    """Compare every task of the ledger with the contract. Exits 1 on a hole or a mismatch."""
+    """Compare every task of the ledger with the contract and with its logs. Exits 1 on a hole or a difference.
+
+    Tells apart: is the ledger complete, what was answered and by whom, what was missed, and what is not yet answered.
+    """
     from rich.progress import Progress
 
     from watcher.cli.console import PlainConsole
@@ -52,15 +58,19 @@ async def prove_now(settings: Settings, bar: "Progress") -> Proof:
     Raises:
         FixConfiguration: the ledger begins at another block than the settings.
         RetryElsewhere: the nodes gave no usable reply, again and again.
+        TryLater: the ledger has read no block yet, or the chain has changed meanwhile.
     """
     from watcher.chain.convention.web3_reader import Web3Reader
+    from watcher.chain.past_logs import PastLogs
     from watcher.clock import SystemClock
     from watcher.daemon import parts
 
     comparing = bar.add_task("comparing", total=None)
+    reading = bar.add_task("reading logs", total=None)
     with ledger(settings) as (reader, source_id):
         # What lies between the two blocks would be proven by neither.
-        begun = queries.Beginning((await reader.read(queries.cursor, source_id)).start_block, None)
+        start_block = (await reader.read(queries.cursor, source_id)).start_block
+        begun = queries.Beginning(start_block, None)
         if (problem := begun.mismatch(settings.task_manager.start_block)) is not None:
             raise FixConfiguration(problem)
         clock = SystemClock()
@@ -76,9 +86,22 @@ async def prove_now(settings: Settings, bar: "Progress") -> Proof:
 
             proof = await retried(attempt, clock)
             await read_again(proof, reader.read, source_id, Web3Reader(contract.convention.created).agrees)
+            logs = PastLogs(contract, nodes, settings.chain.chain_id, settings.chain.max_span_blocks)
+            await Comparison(proof, reader.read, source_id, logs, start_block).run(
+                lambda done, total: bar.update(reading, completed=done, total=total)
+            )
+            if proof.differences_found:
+                await _check_block(proof, contract)
             return proof
         finally:
             await nodes.close()
+
+
+async def _check_block(proof: Proof, contract: "TaskManager") -> None:
+    """Raise TryLater if the chain has replaced the block of the proof: its later logs are no evidence then."""
+    at = await contract.header(proof.block_number)
+    if at is None or to_hex(at.hash) != proof.block_hash:
+        raise TryLater(f"the chain has changed at block {proof.block_number} meanwhile; prove again")
 
 
 async def retried(prove: Callable[[], Awaitable[Proof]], clock: Clock) -> Proof:
@@ -108,45 +131,3 @@ async def _prover(
         contract.address,
         lambda task: contradiction(task, numbering),
     )
-
-
-def print_proof(proof: Proof) -> None:
-    """Print the proof as a table."""
-    from rich.table import Table
-
-    from watcher.cli.console import PlainConsole
-
-    table = Table(show_header=False, title="proof")
-    table.add_row("task manager", f"{proof.task_manager} on chain {proof.chain_id}")
-    table.add_row("block", f"{proof.block_number} {proof.block_hash}")
-    table.add_row("tasks on the chain", _range(proof.first_index, proof.latest_task_num))
-    table.add_row("known", str(proof.known))
-    table.add_row("answered by us", str(proof.answered_by_us))
-    for name in ("answered_otherwise", "expired", "open", "missing", "mismatched"):
-        table.add_row(name.replace("_", " "), _list(getattr(proof, name)))
-    table.add_row("read by web3, too", _readings(proof))
-    if proof.unproven:
-        table.add_row("not shown by the contract", f"{', '.join(proof.unproven)}: only the logs show them")
-    table.add_row("proven", "yes" if proof.ok else "NO")
-    PlainConsole().print(table)
-
-
-def _range(first: int, count: int | None) -> str:
-    if count is None:
-        return "the contract does not count them"
-    return f"{first} to {count - 1}" if count > first else "none"
-
-
-def _readings(proof: Proof) -> str:
-    if not proof.read_twice:
-        return "none: web3 reads no log of this event" if proof.known else "none"
-    if proof.read_differently:
-        return f"other values in {_list(proof.read_differently)}"
-    return f"{proof.read_twice} logs, with the same values"
-
-
-def _list(indices: Sequence[int]) -> str:
-    if not indices:
-        return "none"
-    listed = ", ".join(map(str, indices[:_INDICES_LISTED]))
-    return f"{len(indices)}: {listed}" + (" …" if len(indices) > _INDICES_LISTED else "")

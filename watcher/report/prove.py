@@ -6,7 +6,6 @@ says how much less it proves.
 """
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from sqlalchemy.engine import Row
@@ -16,6 +15,7 @@ from watcher.ledger import queries
 from watcher.ledger.rows import task_of
 from watcher.ledger.source import Cursor
 from watcher.ledger.store import Read
+from watcher.report.proof import Proof
 from watcher.state import State
 from watcher.task import Header, Task
 
@@ -68,42 +68,6 @@ class Contract(Protocol):
     def response_hash(self, task_index: int, answer: bytes, log: bytes) -> bytes | None: ...
 
     def matches_log(self, task: Task) -> bool: ...
-
-
-@dataclass(slots=True)
-class Proof:
-    """The result of `watcher prove`. The field names are an interface: fields are added, never renamed or removed.
-
-    `latest_task_num` is the next index, None if the contract does not count its tasks. `unproven` names the claims that
-    rest on the logs alone for this contract: "completeness", "tasks", "answers". `read_twice` counts the tasks whose
-    logs second_reading.py has compared; `read_differently` are those with other values.
-    """
-
-    chain_id: int
-    task_manager: str
-    block_number: int
-    block_hash: str
-    latest_task_num: int | None
-    first_index: int
-    known: int = 0
-    missing: list[int] = field(default_factory=list)
-    mismatched: list[int] = field(default_factory=list)
-    answered_by_us: int = 0
-    answered_otherwise: list[int] = field(default_factory=list)
-    expired: list[int] = field(default_factory=list)
-    open: list[int] = field(default_factory=list)
-    unproven: list[str] = field(default_factory=list)
-    read_twice: int = 0
-    read_differently: list[int] = field(default_factory=list)
-
-    @property
-    def ok(self) -> bool:
-        """True without a hole, and if neither the chain nor the second reader contradicts the ledger."""
-        return not (self.missing or self.mismatched or self.read_differently)
-
-    def as_json(self) -> dict[str, Any]:
-        """Return the object that `--json` prints."""
-        return {name: getattr(self, name) for name in (*self.__slots__, "ok")}
 
 
 class Prover:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from watcher.ledger import queries
 from watcher.ledger.rows import task_of
 from watcher.ledger.store import Read
-from watcher.report.prove import Proof
+from watcher.report.proof import Proof
 from watcher.task import Task
 
 _CHUNK = 500

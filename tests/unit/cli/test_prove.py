@@ -5,7 +5,7 @@ import pytest
 from tests.kit.clocks import SetClock
 from watcher.cli.prove import retried
 from watcher.errors import RetryElsewhere, TryLater
-from watcher.report.prove import Proof
+from watcher.report.proof import Proof
 
 PROOF = Proof(31337, "0x11", 7, "0x22", 3, 0)
 
