@@ -37,6 +37,8 @@ jsons://hooks.example/path
   others. Each message is tried three times; the log has one line when a service fails and one when it works again.
 - Text from nodes, the API and the hook is cut, put on one line, and freed of secrets and of everything that a chat
   takes for a mention, a link or markup.
+- With `audit.alerts = true` one message a day, of level info, has the root of the audit chain
+  ([its receivers](audit-format.md#roots)). It counts for no limit.
 - **A machine that is off sends nothing.** Have `/readyz` or the metrics watched from outside, too.
 
 The rules for Prometheus are [monitoring/alerts.yml](../monitoring/alerts.yml); they are named in the tables below.

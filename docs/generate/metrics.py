@@ -39,6 +39,9 @@ def metrics_page() -> str:
         "outcome": f"API: {_listed(API_OUTCOMES)}; hook: {_listed(HOOK_OUTCOMES)}; nodes: `ok`, `failed`",
         "version": "of the watcher",
         "python": "of the interpreter",
+        "day": "a day in UTC, such as 2026-11-30",
+        "root": "`0x` and 64 digits; one series at a time",
+        "head_hash": "likewise: the hash of the last entry that the root covers",
     }
     described = Metrics().described
     rows = [

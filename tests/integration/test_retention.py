@@ -193,6 +193,9 @@ async def test_proof_is_the_same_after_retention_beside_a_running_daemon(tmp_pat
         after = await rig.prove()
         assert after["ok"]
         assert after["answered_by_us"] == before["answered_by_us"] == 5
+        verified = await rig.command("audit", "verify", "--json")
+        assert (verified.code, verified.json["problems"]) == (0, []), verified
+        assert verified.json["removed_by_rule"] >= sum(entry["tasks"] for entry in done.json)
         busy = await rig.command("db", "retain", "--to", str(tmp_path / "archive"), "--days", "0", "--vacuum")
         assert busy.code == 75
         assert "another watcher" in busy.err

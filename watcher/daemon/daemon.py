@@ -22,6 +22,7 @@ from watcher.daemon.allocator import return_freed_memory
 from watcher.daemon.hooks import Hooks
 from watcher.daemon.jobs import Jobs
 from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
+from watcher.daemon.receivers import publication
 from watcher.daemon.reload import Reload
 from watcher.daemon.startup import Stopped, Waiting, read_chain
 from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s
@@ -155,7 +156,8 @@ class Daemon:
         source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
         run_hook = None if hooks is None else hooks.run
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
-        outside = wiring.Outside(run_hook, main, direct, health.observer)
+        roots = publication(settings, self._alerts, health.metrics.roots)
+        outside = wiring.Outside(run_hook, main, direct, health.observer, roots)
         listeners = wiring.Listeners(
             self._progress, lambda window: monitor.set_danger_blocks(in_danger(window)), health.observer.contradicted
         )

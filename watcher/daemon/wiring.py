@@ -23,6 +23,7 @@ from watcher.chain.source import Source
 from watcher.chain.watch import Progress, Watch, WatchPlan
 from watcher.daemon import parts
 from watcher.daemon.auditing import Auditing
+from watcher.daemon.publication import Publication
 from watcher.daemon.routes import RouterMaker
 from watcher.daemon.traced import TracedRequests, traced_hook, traced_resolve
 from watcher.errors import AttemptFailed, Quarantine
@@ -43,12 +44,16 @@ _STAGE_IDLE_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Outside:
-    """The hook and the senders to the two APIs; None: there is none. `observer` watches all three."""
+    """The hook and the senders to the two APIs; None: there is none. `observer` watches all three.
+
+    `publication` has the receivers of roots; None: the log alone.
+    """
 
     run_hook: RunHook | None = None
     main: Sender | None = None
     direct: Sender | None = None
     observer: Observer | None = None
+    publication: Publication | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +175,7 @@ def build(
         reconcile=Reconcile(source, watch.reader),
         consistency=Consistency(source, listeners.on_contradictions),
         backfill=Backfill(source),
-        auditing=Auditing(source.ledger, source.clock),
+        auditing=Auditing(source.ledger, source.clock, outside.publication),
         drift=Drift(source, watch.reader, calls.dry_run, listeners.on_window),
         make_router=make_router,
     )

@@ -13,6 +13,7 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock, SystemClock
 from watcher.daemon import parts
 from watcher.doctor.api import check_api
+from watcher.doctor.audit import check_audit
 from watcher.doctor.contract import check_contract
 from watcher.doctor.finding import UNAVAILABLE, Finding, Notes
 from watcher.doctor.hook import check_hook, check_shadow
@@ -52,6 +53,7 @@ class Examination:
     ledger: Notes = field(default_factory=lambda: Notes("ledger"))
     node: Notes = field(default_factory=lambda: Notes("node"))
     contract: Notes = field(default_factory=lambda: Notes("contract"))
+    audit: Notes = field(default_factory=lambda: Notes("audit"))
     api: Notes = field(default_factory=lambda: Notes("API"))
     hook: Notes = field(default_factory=lambda: Notes("hook"))
     numbering: Numbering | None = None
@@ -61,7 +63,8 @@ class Examination:
         settings = self.settings
         ledger = check_ledger(settings.ledger, settings.chain.chain_id, settings.task_manager, self.ledger)
         await asyncio.gather(self._part(self.ledger, ledger, "reading", _LEDGER), self._outside(), self._api())
-        every = (self.ledger, self.node, self.contract, self.api, self.hook)
+        await asyncio.to_thread(check_audit, settings, self.audit)
+        every = (self.ledger, self.audit, self.node, self.contract, self.api, self.hook)
         return [
             Finding("settings", "complete", "ok", "complete and valid"),
             *_secrets(),

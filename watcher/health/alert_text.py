@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from enum import StrEnum
 
 from watcher.health.conditions import DEADLINE, KINDS
-from watcher.text import Redactor, escape
+from watcher.ledger.audit.roots import Root
+from watcher.text import Redactor, escape, to_hex
 
 LINES_LIMIT = 30
 _LINE_LIMIT_CHARS = 400
@@ -64,6 +65,23 @@ def compose(watcher: str, items: Sequence[Item], redactor: Redactor) -> Message:
     if len(items) > LINES_LIMIT:
         lines.append(f"... and {len(items) - LINES_LIMIT} more, see the log")
     return Message(f"watcher {watcher}: {subject}{more}", "\n".join(lines), "failure" if bad else "success")
+
+
+def root_message(watcher: str, root: Root, more: int) -> Message:
+    """Return the message about the root of a past day.
+
+    Args:
+        watcher: the name of the watcher, which begins the title.
+        root: the newest root.
+        more: how many older roots came with it.
+    """
+    older = f"; {more} older roots came with it: see the log, or `watcher audit root`" if more else ""
+    lines = (
+        f"root {to_hex(root.root)} over the entries {root.first_seq} to {root.last_seq}",
+        f"head hash {to_hex(root.head_hash)}",
+        f"    -> Keep this message: `watcher audit verify --roots` compares the record with it{older}.",
+    )
+    return Message(f"watcher {watcher}: audit root of {root.day}", "\n".join(lines), "info")
 
 
 def _lines(item: Item, redactor: Redactor) -> list[str]:

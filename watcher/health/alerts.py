@@ -13,10 +13,11 @@ from loguru import logger
 
 from watcher.clock import Clock
 from watcher.errors import Halt
-from watcher.health.alert_text import Change, Item, Message, compose, indices
+from watcher.health.alert_text import Change, Item, Message, compose, indices, root_message
 from watcher.health.conditions import FINALITY, GIVEN_UP, MISSED, OTHERWISE, STOPPED
 from watcher.health.delivery import Delivery
 from watcher.health.verdict import Health
+from watcher.ledger.audit.roots import Root
 from watcher.ledger.history import BEFORE
 from watcher.ledger.stats import Moved
 from watcher.settings.model import Alerts as AlertSettings
@@ -170,6 +171,7 @@ class Alerts:
             FixConfiguration: Apprise does not support a URL.
         """
         self._clock = clock
+        self._watcher = watcher
         self._throttle = Throttle(watcher, AlertPlan.of(section), redactor)
         self._delivery = Delivery.of(section)
 
@@ -203,6 +205,10 @@ class Alerts:
         if message is not None:
             self._delivery.post(message)
         self._delivery.check()
+
+    def announce(self, root: Root, more: int) -> None:
+        """Send the newest root of a past day, once; `more` are the older ones that came with it. Not throttled."""
+        self._delivery.post(root_message(self._watcher, root, more))
 
     async def report_end(self, error: BaseException) -> None:
         """Send that the daemon ends because of `error`, and wait for it, within the time limit."""

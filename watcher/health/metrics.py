@@ -15,14 +15,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.member import EndpointSeen
 from watcher.files import program_version
-from watcher.health.conditions import (
-    CONDITION_KEYS,
-)
+from watcher.health.conditions import CONDITION_KEYS
 from watcher.health.hook_version import HookVersion
 from watcher.health.process_metrics import OwnProcess
-from watcher.health.readings import (
-    SERVICES,
-)
+from watcher.health.readings import SERVICES
+from watcher.health.root_metrics import RootMetrics
 from watcher.health.shadow_observer import ShadowMetrics
 from watcher.health.verdict import Health, Status
 from watcher.ledger.stats import Moved, Work
@@ -71,6 +68,7 @@ class Metrics:
         self._state_metrics()
         self._outside_metrics()
         self.shadow = ShadowMetrics(self._counter, self._histogram)
+        self.roots = RootMetrics(self._gauge)
         self._begin()
         OwnProcess(self.registry)
 

@@ -39,7 +39,7 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `stats` | `touch` | health | nothing was written for a while |
 | `periods` | `keep_periods` | health | a minute has passed, or a condition began or ended |
 | `audit.past` | `bind_past` | jobs | rows are older than the audit chain |
-| `audit.roots` | `note_published` | jobs | the root of a past day is in the log |
+| `audit.roots` | `note_published` | jobs | every receiver has the root of a past day |
 | `audit.chain` | `bind` | writer | a transaction has changed bound rows |
 | `shadow` | `begin`, `record`, `leave` | shadow | a shadow is set; its runs have ended; it is taken away |
 | `ended` | `keep_counts` | writer | a transaction has moved tasks into or out of an end state |

@@ -48,13 +48,40 @@ def read_roots(path: Path, chain_id: int, task_manager: bytes) -> dict[str, Root
     for number, document in enumerate(documents, 1):
         try:
             origin, root = _root(document)
-        except (KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             raise FixUsage(f"{path}: root {number} lacks a field, or has one of another type") from None
         if origin != (chain_id, task_manager):
             raise FixUsage(f"{path}: root {number} is of {to_hex(origin[1])} on chain {origin[0]}, not of this ledger")
         roots[f"{path}, root {number}"] = root
     if not roots:
         raise FixUsage(f"{path} holds no root")
+    return roots
+
+
+def read_root_lines(path: Path, chain_id: int, task_manager: bytes) -> list[Root]:
+    """Return the roots in a file that has a line for each; none if the file is empty.
+
+    Args:
+        path: the file.
+        chain_id: the chain that the roots are of.
+        task_manager: its contract, 20 bytes.
+
+    Raises:
+        FixUsage: the file cannot be read, a line of it is no root, or a root is of another contract.
+    """
+    try:
+        lines = read_text(path, _FILE_LIMIT_BYTES).splitlines()
+    except FixConfiguration as error:
+        raise FixUsage(f"{path}: it {escape(str(error))[:200]}") from None
+    roots = []
+    for number, line in enumerate(lines, 1):
+        try:
+            origin, root = _root(parse(line.encode()))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise FixUsage(f"{path}: line {number} is not a root") from None
+        if origin != (chain_id, task_manager):
+            raise FixUsage(f"{path}: line {number} is of {to_hex(origin[1])} on chain {origin[0]}, not of this ledger")
+        roots.append(root)
     return roots
 
 

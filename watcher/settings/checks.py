@@ -224,6 +224,13 @@ def value_type(text: str) -> str:
     return text
 
 
+def new_file_or_none(text: str) -> str:
+    """Return the path of a file, which need not exist yet, or ""."""
+    if "\0" in text or len(text) > 4096 or text.endswith("/"):
+        raise ValueError("must be the path of a file")
+    return one_line(text)
+
+
 def folder(text: str) -> str:
     """Return the path of a folder, which need not exist yet."""
     if not text or "\0" in text or len(text) > 4096:

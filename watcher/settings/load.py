@@ -244,6 +244,21 @@ def _rules(entries: Mapping[Key, Entry]) -> Iterator[str]:
     values = {key: entry.value for key, entry in entries.items()}
     if values.get(("operator", "api")) != "none" and values.get(("hook", "target"), "") == "":
         yield 'hook.target: is required (or set operator.api = "none" to observe only)'
+    ledger_url = values.get(("ledger", "url"), FIELDS["ledger", "url"].default)
+    if _is_of_ledger(values.get(("audit", "roots_file")), ledger_url):
+        yield "audit.roots_file: must not be a file of the ledger"
+
+
+def _is_of_ledger(file: Any, ledger_url: Any) -> bool:
+    """Return True if a path is the file of a SQLite ledger, or one beside it.
+
+    To open and close that file would drop the locks that SQLite holds on it.
+    """
+    if not file or not all(isinstance(text, str) and "\0" not in text for text in (file, ledger_url)):
+        return False
+    ledger = ledger_url.removeprefix("sqlite:///")
+    paths = (ledger + suffix for suffix in ("", "-wal", "-shm", "-journal", ".lock"))
+    return ledger != ledger_url and os.path.realpath(file) in {os.path.realpath(path) for path in paths}
 
 
 def _private_texts(sources: Sequence[Source]) -> set[str]:

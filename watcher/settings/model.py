@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from watcher.files import preset_names
 from watcher.settings import checks, targets
+from watcher.settings.audit import Audit
 from watcher.settings.hook import Hook
 from watcher.settings.http import Http
 from watcher.settings.operator import NEEDED, Operator
@@ -209,6 +210,7 @@ class Settings(BaseSettings):
     http: Http = Field(default={}, validate_default=True)
     log: Log = Field(default={}, validate_default=True)
     alerts: Alerts = Field(default={}, validate_default=True)
+    audit: Audit = Field(default={}, validate_default=True)
 
     @classmethod
     def settings_customise_sources(
@@ -230,5 +232,6 @@ class Settings(BaseSettings):
         hook_urls = [part for target in own_targets if target for part in targets.secret_parts(target)]
         urls = (*self.chain.rpc_urls, self.operator.url, direct.url, *hook_urls, self.ledger.url)
         remote = (url for url in urls if "://" in url and not url.startswith("sqlite:"))
-        alerts = (part for url in self.alerts.urls for part in checks.alert_secrets(url.get_secret_value()))
+        receivers = (*self.alerts.urls, self.audit.webhook)
+        alerts = (part for url in receivers if url is not None for part in checks.alert_secrets(url.get_secret_value()))
         return (*remote, *passwords, *alerts)

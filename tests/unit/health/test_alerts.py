@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 
 from watcher.errors import FixConfiguration
-from watcher.health.alert_text import Message, harmless
+from watcher.health.alert_text import Message, harmless, root_message
 from watcher.health.alerts import ONCE_BY_STATE, AlertPlan, Throttle
 from watcher.health.conditions import (
     CONDITION_KEYS,
@@ -23,6 +23,7 @@ from watcher.health.conditions import (
 )
 from watcher.health.delivery import Delivery
 from watcher.health.verdict import Condition, Health
+from watcher.ledger.audit.roots import Root
 from watcher.settings import checks
 from watcher.settings.model import Alerts as AlertSettings
 from watcher.settings.model import Settings
@@ -220,3 +221,13 @@ def test_unsupported_url_is_named_by_its_place() -> None:
         Delivery.of(section)
     assert "aTokenInIt" not in str(caught.value)
     assert all(isinstance(url, SecretStr) for url in section.urls)
+
+
+def test_root_message_has_what_verify_compares_and_counts_the_older() -> None:
+    root = Root("2026-11-30", 5, 9, b"\x01" * 32, b"\x02" * 32)
+    message = root_message("w", root, 0)
+    assert (message.title, message.kind) == ("watcher w: audit root of 2026-11-30", "info")
+    assert f"root 0x{'01' * 32} over the entries 5 to 9" in message.body
+    assert f"head hash 0x{'02' * 32}" in message.body
+    assert "older" not in message.body
+    assert "3 older roots" in root_message("w", root, 3).body

@@ -328,7 +328,10 @@ def test_settings_show_no_secret_and_cannot_be_changed(write: Write) -> None:
         settings.chain.chain_id = 2
 
 
-_SECRET = (("operator", "password"), ("operator.direct", "password"), ("alerts", "urls"), ("http", "token"))
+_SECRET = (
+    *(("operator", "password"), ("operator.direct", "password")),
+    *(("alerts", "urls"), ("audit", "webhook"), ("http", "token")),
+)
 
 
 def test_the_written_file_is_complete_and_loads_once_it_is_filled_in(write: Write) -> None:
@@ -363,6 +366,7 @@ def test_names_in_environment_and_credentials_are_those_of_the_keys() -> None:
             "hook.target",
             "hook.shadow.target",
             "alerts.urls",
+            "audit.webhook",
             "http.token",
         ),
     }
