@@ -281,7 +281,7 @@ async def test_explain_gives_the_reason_of_each_end(ledger: LedgerRig) -> None:
     await ledger.record(make_task(4, block=105))
     await ledger.write(outcomes.never_there, await ledger.in_state(State.SEEN), header(110), empty=True)
     reasons = [await explained(ledger, index) for index in (0, 1, 2, 4)]
-    assert reasons[0].reason == "was given up: the hook failed 1 times: it raised"
+    assert reasons[0].reason == "was given up: the hook failed once: it raised"
     assert (reasons[0].condition, "`watcher tasks retry 0`" in reasons[0].advice) == (GIVEN_UP, True)
     assert reasons[1].reason == "was skipped: the hook skipped it: not ours"
     assert "another task" in reasons[2].reason

@@ -134,7 +134,7 @@ async def test_the_space_is_used_again_and_given_back_when_asked(ledger: LedgerR
     await finish(ledger, 100)
     moved(ledger, archive)
     before, after = vacuum_sqlite(path)
-    assert after < before * 0.8
+    assert after < before * 0.9  # the proofs of the audit chain stay
     assert integrity(ledger.url) is None
     assert len(await ledger.rows()) == 100
 

@@ -19,12 +19,13 @@ OF_THE_MOMENT = {
     "tasks": {
         "id", "block_hash", "created_tx_hash", "due_at_ms", "due_block", "lease_until_ms", "fence", "tx_hash",
         "responded_block", "responded_tx_hash", "response_hash", "seen_at_ms", "updated_at_ms",
+        "block_time_s", "responded_time_s",
     },
     "attempts": {
         "id", "fence", "began_at_ms", "ended_at_ms", "duration_ms", "answer", "tx_hash",
         "api", "request_digest",  # where the two differ: the API, and so the request
     },
-    "responses": {"id", "response_hash", "log", "block_number", "block_hash", "tx_hash", "log_index"},
+    "responses": {"id", "response_hash", "log", "block_number", "block_hash", "tx_hash", "log_index", "block_time_s"},
 }  # fmt: skip
 PATIENCE = 3  # blocks, as in the rig
 

@@ -99,7 +99,8 @@ def give_up_failed(tx: Tx, items: Sequence[Unanswered]) -> list[LostLease | None
 def _failed(item: Unanswered) -> Change:
     failures = item.task.hook_attempts + 1
     columns = {"hook_attempts": failures, "error": item.reason}
-    return Change(item.task, State.FAILED, f"the hook failed {failures} times: {item.reason}", columns)
+    often = "once" if failures == 1 else f"{failures} times"
+    return Change(item.task, State.FAILED, f"the hook failed {often}: {item.reason}", columns)
 
 
 def skip(tx: Tx, items: Sequence[Unanswered]) -> list[LostLease | None]:

@@ -152,14 +152,14 @@ _ON_POSTGRESQL = {
 def drop_views(connection: Connection) -> None:
     """Drop the views, so that a revision can rebuild the tables under them."""
     for name in VIEWS:
-        connection.exec_driver_sql(f"DROP VIEW IF EXISTS {name}")
+        connection.exec_driver_sql("DROP VIEW IF EXISTS " + name)
 
 
 def create_views(connection: Connection) -> None:
     """Make the views anew."""
     drop_views(connection)
     for name, view in VIEWS.items():
-        connection.exec_driver_sql(f"CREATE VIEW {name} AS {_select(view, connection.dialect.name)}")
+        connection.exec_driver_sql("CREATE VIEW " + name + " AS " + _select(view, connection.dialect.name))
 
 
 def _select(view: AuditView, dialect: str) -> str:
