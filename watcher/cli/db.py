@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from watcher.cli import db_copy
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, no_ledger, print_json
 from watcher.errors import FixConfiguration, FixUsage
 from watcher.ledger.engine import parse_url, sqlite_path
@@ -16,6 +17,8 @@ from watcher.text import escape
 _DAY_MS = 24 * 3600 * 1000
 
 app = typer.Typer(help="Upgrade, check, copy or shorten the ledger.", no_args_is_help=True)
+app.command("copy")(db_copy.copy)
+app.command("reopen")(db_copy.reopen)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from sqlalchemy.engine import URL
 from watcher.clock import Clock
 from watcher.daemon.startup import ChainStart
 from watcher.errors import FixConfiguration, TryLater
-from watcher.ledger import clean_stop, queries, restore, schema
+from watcher.ledger import clean_stop, move, queries, restore, schema
 from watcher.ledger.engine import integrity, sqlite_path
 from watcher.ledger.file_check import BackgroundCheck, damage_of_small_tables
 from watcher.ledger.high_water import MarkFile
@@ -53,7 +53,7 @@ def own_ledger(url: URL) -> Iterator[OwnLedger]:
     The whole file is checked, or, if nothing has changed since a clean stop, its small tables, and the rest later.
 
     Raises:
-        FixConfiguration: the ledger is missing, damaged or of a newer program.
+        FixConfiguration: the ledger is missing, damaged, of a newer program, or was left for another one.
         TryLater: another daemon holds it, or it cannot be read.
     """
     path = sqlite_path(url)
@@ -62,7 +62,7 @@ def own_ledger(url: URL) -> Iterator[OwnLedger]:
         damage = damage_of_small_tables(path) if path is not None and is_clean else integrity(url, quick=True)
         if damage is not None:
             raise FixConfiguration(f"ledger.url: the ledger is damaged ({damage}); restore a copy of it")
-        loss = None if path is None else restore.loss_of(path)
+        loss = move.loss_of_reopened(url) or (None if path is None else restore.loss_of(path))
         before = schema.upgrade(url)
         if not before.is_current and before.current is not None:
             logger.info("ledger.upgraded: the schema was upgraded", before=before.current, now=before.expected)
@@ -169,6 +169,8 @@ async def hold_back(own: OwnLedger, ledger: Ledger, head_block: int, random: Ran
     if path is not None and own.mark is not None:
         number = random.randint(1, restore.GENERATION_LIMIT)
         await asyncio.to_thread(restore.start_generation, path, own.mark, own.loss, number, head_block)
+    if own.loss is not None:
+        await asyncio.to_thread(move.forget_reopened, own.url)
     if release and await ledger.read(restore.held_to, ledger.source_id) >= 0:
         await ledger.write(restore.release, ledger.source_id)
         logger.warning("ledger.released: tasks that the restored ledger held back are answered (--release-held)")

@@ -16,6 +16,7 @@ from watcher.errors import FixConfiguration, TryLater, WatcherError
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import durability, parse_url, sqlite_path
 from watcher.ledger.lock import refuse_missing_ledger
+from watcher.ledger.move import loss_of_reopened
 from watcher.ledger.restore import held_to, loss_of
 from watcher.ledger.store import Reader
 from watcher.settings.model import Ledger, TaskManager
@@ -41,12 +42,13 @@ async def check_ledger(section: Ledger, chain_id: int, task_manager: TaskManager
         notes: takes the findings.
 
     Raises:
-        FixConfiguration: the ledger is missing, damaged or of a newer program.
+        FixConfiguration: the ledger is missing, damaged, of a newer program, or was left for another one.
         TryLater: the ledger cannot be read now.
     """
     url = parse_url(section.url)
     path = sqlite_path(url)
     if path is None:
+        await _lost(url, notes)
         await _content(url, "PostgreSQL", chain_id, task_manager, notes)
         await asyncio.to_thread(_durable, url, notes)
         return
@@ -55,9 +57,7 @@ async def check_ledger(section: Ledger, chain_id: int, task_manager: TaskManager
         notes.wrong("folder", f"ledger.url: the folder {folder} does not exist; make it, or name another")
         return
     refuse_missing_ledger(path)
-    if (loss := await asyncio.to_thread(loss_of, path)) is not None:
-        advice = "tasks it has no answer for will be held back until their deadlines; see Restoring a backup"
-        notes.warn("restored", f"{loss.reason}: {advice} in docs/service.md")
+    await _lost(url, notes)
     if path.exists():
         await _content(url, str(path), chain_id, task_manager, notes)
     elif reason := await asyncio.to_thread(_not_writable, folder):
@@ -66,6 +66,16 @@ async def check_ledger(section: Ledger, chain_id: int, task_manager: TaskManager
     else:
         notes.ok("file", f"{path} will be made at the first start")
     await asyncio.to_thread(check_disk, folder, notes)
+
+
+async def _lost(url: URL, notes: Notes) -> None:
+    """Add a finding on a ledger that was restored, or opened again. Raises FixConfiguration if it was left."""
+    path = sqlite_path(url)
+    lost = None if path is None else await asyncio.to_thread(loss_of, path)
+    loss = await asyncio.to_thread(loss_of_reopened, url) or lost
+    if loss is not None:
+        advice = "tasks it has no answer for will be held back until their deadlines; see Restoring a backup"
+        notes.warn("restored", f"{loss.reason}: {advice} in docs/service.md")
 
 
 async def _content(url: URL, name: str, chain_id: int, task_manager: TaskManager, notes: Notes) -> None:

@@ -22,6 +22,7 @@ from watcher.ledger.ended import keep_counts
 from watcher.ledger.engine import database_reason, open_engine, parse_url
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import guard_of
+from watcher.ledger.move import refuse_moved
 from watcher.ledger.source import Cursor, note_event, open_source
 from watcher.ledger.tables import OPEN, tasks
 from watcher.ledger.writer import BatchedVerb, Observe, Tx, Writer
@@ -165,10 +166,16 @@ def complete(tx: Tx) -> None:
 
 
 def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run one verb from a command, possibly beside a daemon. Raises TryLater if the ledger stays locked."""
+    """Run one verb from a command, possibly beside a daemon.
+
+    Raises:
+        FixConfiguration: the ledger was left for another one.
+        TryLater: the ledger stays locked.
+    """
     engine = open_engine(parse_url(url))
     try:
         with engine.begin() as conn:
+            refuse_moved(conn)
             tx = Tx(conn, SystemClock().now_ms())
             result = verb(tx, *args, **kwargs)
             complete(tx)
