@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -176,11 +177,25 @@ async def test_program_that_breaks_costs_only_the_task_it_ran(folder: Path) -> N
             assert message in await faults[fault], fault
 
 
+def ended(pid: int) -> bool:
+    """Return True once a process has ended, whether or not its parent has noticed; False after 30 s."""
+    try:
+        process = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return True
+    try:
+        return bool(select.select([process], [], [], 30)[0])
+    finally:
+        os.close(process)
+
+
 @pytest.mark.parametrize("fault", ["twice", "dies_later"])
 async def test_program_out_of_step_between_tasks_is_restarted(folder: Path, fault: str) -> None:
     async with opened(folder) as runner:
         process = await answer(runner, "pid")
         assert await answer(runner, fault) == "x"
+        if fault == "dies_later":
+            assert await asyncio.to_thread(ended, int(process))  # else the next task may be the one that it dies with
         assert await answer(runner, "echo next") == "next"
         assert await answer(runner, "pid") != process
 
@@ -301,7 +316,9 @@ async def test_file_that_changes_while_the_program_starts_answers_no_task(folder
 
 async def test_restart_within_a_worker_does_not_take_over_an_edit(folder: Path) -> None:
     async with opened(folder) as runner:
+        process = await answer(runner, "pid")
         assert await answer(runner, "dies_later") == "x"
+        assert await asyncio.to_thread(ended, int(process))
         (folder / "program.py").write_text(PROGRAM + "#")
         with pytest.raises(TryLater, match="loaded changed code during a run"):
             await runner.run(make_task(b"echo x"))

@@ -199,7 +199,7 @@ def _hold_still(conn: Connection, name: str) -> None:
     """Keep every other writer out until this transaction ends. Raises TryLater if a daemon runs on the ledger."""
     if conn.dialect.name == "postgresql":  # on SQLite this transaction is the only one that writes
         every = ", ".join(table.name for table in copying.tables())
-        conn.execute(text(f"LOCK TABLE {every} IN SHARE MODE"))
+        conn.execute(text("LOCK TABLE " + every + " IN SHARE MODE"))
     _refuse_daemon(conn, name)
 
 
