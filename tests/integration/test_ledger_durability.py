@@ -74,7 +74,7 @@ async def test_deferred_commits_reach_the_disk_when_nothing_follows(ledger: Ledg
 async def test_sync_that_fails_while_idle_is_a_failure_of_the_ledger(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk refuses each sync of the log from outside a commit, until it is mended."""
+    """The disk refuses each sync of the log from outside a commit, until it is repaired."""
     is_broken, synced = threading.Event(), os.fdatasync
     is_broken.set()
 

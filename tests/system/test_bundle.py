@@ -1,4 +1,4 @@
-"""A bundle for a third party: it holds against a real node, and every change to it is told."""
+"""A bundle for a third party: it holds against a real node, and every change to it is reported."""
 
 import asyncio
 import hashlib

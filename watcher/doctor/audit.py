@@ -14,7 +14,10 @@ def check_audit(settings: Settings, notes: Notes) -> None:
     """Add findings on the receivers that [audit] names. The webhook gets nothing: its first message is a root."""
     section = settings.audit
     if section.alerts and not settings.alerts.urls:
-        notes.warn("alerts", "audit.alerts: nobody is told, as alerts.urls names no service; name one (docs/alerts.md)")
+        notes.warn(
+            "alerts",
+            "audit.alerts: the root reaches nobody, as alerts.urls names no service; name one (docs/alerts.md)",
+        )
     if section.roots_file:
         _check_file(Path(section.roots_file), settings.chain.chain_id, settings.task_manager.address_bytes, notes)
 

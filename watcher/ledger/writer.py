@@ -197,7 +197,7 @@ class Writer:
         return self._queue.get()
 
     def _sync(self) -> None:
-        """Sync the deferred commits. They stay deferred while that fails, which `observe` is told."""
+        """Sync the deferred commits. They stay deferred while that fails, which `observe` learns."""
         began_s, condition = self._clock.monotonic_s(), None
         try:
             sync(self._engine)

@@ -90,7 +90,7 @@ class LogOnce:
     def attempt(self, settlement: Settlement, api: str, state: State, *, repeated: bool) -> None:
         """Log the outcome of one attempt. Accepted answers beyond the budget are DEBUG; INFO lines count them.
 
-        The first one beyond it is told at once, and how many they were when the budget is full again.
+        The first one beyond it is logged at once, and their number when the budget is full again.
 
         Args:
             settlement: the attempt, with its task, its outcome and the contradiction in the reply, if any.

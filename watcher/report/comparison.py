@@ -1,6 +1,6 @@
 """A comparison of the ledger's rows with the chain's logs, column by column, and the senders of answers.
 
-Invariant: a value that no node shows is told as not checked; it is no difference, and fails no proof.
+Invariant: a value that no node shows is reported as not checked; it is no difference, and fails no proof.
 """
 
 from collections import Counter, defaultdict

@@ -104,7 +104,7 @@ class Level:
 
 @dataclass(slots=True)
 class ServiceLevel:
-    """The service level of a time, as a whole and in `steps` of equal length, and what is told beside it.
+    """The service level of a time, as a whole and in `steps` of equal length, and what belongs beside it.
 
     `responders` counts the answered tasks by the address that sent the response (None: unknown) and by whether its
     bytes are ours; `posts` the tasks by the number of their POSTs; `outcomes` the attempts as `Tries` does.

@@ -1,4 +1,4 @@
-"""The check of the receivers of roots: each mistake is told with its remedy, and nothing is left behind."""
+"""The check of the receivers of roots: each mistake is reported with its remedy, and nothing is left behind."""
 
 import json
 from pathlib import Path
