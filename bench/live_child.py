@@ -18,10 +18,12 @@ from typing import Any
 from bench.process import cpu_s
 from watcher.chain.rpc.transport import Transport
 from watcher.daemon import log
+from watcher.daemon.avs_run import RunOptions
 from watcher.daemon.daemon import Daemon
 from watcher.ledger.store import Ledger, Reader
 from watcher.ledger.writer import Writer
 from watcher.settings import load
+from watcher.settings.avs import Avs
 from watcher.stage import StageLoop
 from watcher.text import Redactor
 
@@ -61,7 +63,8 @@ async def _main(file: Path) -> None:
     settings = load.load(file)
     log.set_up(settings.log.level, settings.log.format, Redactor(settings.secrets()))
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _snapshot)
-    await Daemon(settings, config=file, trace="--trace" in sys.argv).run()
+    options = RunOptions(config=file, trace="--trace" in sys.argv)
+    await Daemon([Avs("", settings)], options).run()
 
 
 if __name__ == "__main__":

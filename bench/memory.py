@@ -32,7 +32,7 @@ from watcher.chain.rpc.transaction_reply import Receipt
 from watcher.chain.source import Source
 from watcher.clock import SystemClock
 from watcher.daemon import log, parts, wiring
-from watcher.daemon.daemon import _STAGES
+from watcher.daemon.avs_run import STAGES
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
@@ -201,7 +201,7 @@ class Run:
     def __init__(self, folder: Path, per_block: int) -> None:
         self._folder = folder
         self._world = World(per_block)
-        self._wakeups = Wakeups(_STAGES)
+        self._wakeups = Wakeups(STAGES)
         self._began_s = time.monotonic()
 
     async def points(self, counts: Sequence[int]) -> list[Point]:

@@ -1,6 +1,6 @@
 """One life of the simulated daemon: built by the real composition root, run by the real loops, ended by a crash.
 
-What differs from `watcher.daemon.daemon` is listed here: no signals, no lock, no worker processes, no WebSocket (the
+What differs from `watcher.daemon.avs_run` is listed here: no signals, no lock, no worker processes, no WebSocket (the
 world wakes the stages, or forgets to).
 """
 
@@ -21,7 +21,7 @@ from watcher.chain.genesis import genesis_hash
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.prefetch import Pushed
 from watcher.chain.source import Source
-from watcher.daemon import daemon, parts, routes, wiring
+from watcher.daemon import avs_run, parts, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater
 from watcher.ledger import sending
 from watcher.ledger.source import open_source
@@ -67,7 +67,7 @@ class Life:
         self._world = world
         self._settings = settings
         self._stopping = asyncio.Event()
-        stages = getattr(daemon, "_STAGES", ())
+        stages = avs_run.STAGES
         self.wakeups = Wakeups(stages)
         self.nodes = NodePool(
             cast("Any", world.replicas), world.clock, world.random(f"endpoints {world.life}"), world.rules.quorum

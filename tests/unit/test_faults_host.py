@@ -15,6 +15,7 @@ from watcher.daemon.daemon import Daemon
 from watcher.errors import FixConfiguration
 from watcher.ledger import schema
 from watcher.ledger.engine import open_engine
+from watcher.settings.avs import Avs
 from watcher.settings.model import Settings
 
 CANARY = "cAnArY-4c11"
@@ -42,7 +43,7 @@ async def test_a_ledger_with_a_damaged_page_is_refused_at_the_start(tmp_path: Pa
     content[(page - 1) * size : page * size] = b"\xff" * size
     path.write_bytes(content)
     with pytest.raises(FixConfiguration, match=r"the ledger is damaged .* restore a copy"):
-        await Daemon(settings(path)).run()
+        await Daemon([Avs("", settings(path))]).run()
     assert path.read_bytes() == content
 
 

@@ -12,6 +12,7 @@ from loguru import logger
 
 from watcher.cli.options import DEFAULT_CONFIG, Config, load
 from watcher.settings import load as settings_load
+from watcher.settings.avs import Avs
 from watcher.settings.credentials import exposed, exposure_message
 
 if TYPE_CHECKING:
@@ -38,20 +39,13 @@ def run(
     settings = load(config)
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
         logger.warning("settings.exposed: other users can read credentials", reason=exposure_message(names))
+    from watcher.daemon.avs_run import RunOptions
     from watcher.daemon.daemon import Daemon
 
     async def main() -> None:
         with _catching_up() as progress:
-            daemon = Daemon(
-                settings,
-                until_idle=until_idle,
-                release_held=release_held,
-                progress=progress,
-                load=lambda: settings_load.load(config),
-                config=config,
-                trace=trace,
-            )
-            await daemon.run()
+            options = RunOptions(until_idle, release_held, progress, config, trace)
+            await Daemon([Avs("", settings)], options, lambda: [Avs("", settings_load.load(config))]).run()
 
     asyncio.run(main())
 

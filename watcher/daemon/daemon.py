@@ -1,99 +1,48 @@
-"""The daemon: opens the ledger, starts the stages in order, watches over them, drains and closes.
+"""The process of `watcher run`: signals, service manager, and the AVSs, each of which runs, fails and reloads alone.
 
-Invariants: nothing is sent before the chain has been compared with the ledger; the watchdog is pinged only while every
-stage makes steps; on SIGTERM running requests are awaited, and one that cannot be awaited is `sending` in the ledger.
+Invariant: the process ends by a failure only if no AVS can run.
 """
 
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AsyncExitStack
-from pathlib import Path
-from random import SystemRandom
+from collections.abc import Callable, Sequence
 
 from loguru import logger
 
-from watcher.chain.rpc.pace import Pace
-from watcher.chain.source import Source
-from watcher.clock import Clock, SystemClock
-from watcher.daemon import parts, wiring
 from watcher.daemon.allocator import return_freed_memory
-from watcher.daemon.hooks import Hooks
-from watcher.daemon.jobs import Jobs
-from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
-from watcher.daemon.receivers import publication
-from watcher.daemon.reload import Reload
-from watcher.daemon.startup import Stopped, Waiting, read_chain
-from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s
+from watcher.daemon.announcer import Announcement, Announcer
+from watcher.daemon.avs_run import AvsRun, RunOptions
+from watcher.daemon.supervisor import AvsSupervisor, end_of
 from watcher.daemon.systemd import Notifier, watchdog_interval_s
-from watcher.health.alerts import Alerts, watcher_name
-from watcher.health.monitor import Monitor
-from watcher.health.observers import DIRECT
-from watcher.health.service import HealthPlan, HealthService, danger_blocks
-from watcher.health.status import Status, status_line
-from watcher.health.surroundings import Surroundings
-from watcher.health.verdict import Health
-from watcher.ledger import sending
-from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Ledger
-from watcher.operator.switch import Switch, Switches
+from watcher.errors import FixConfiguration
+from watcher.settings.avs import Avs
 from watcher.settings.model import Settings
-from watcher.stage import StageLoop, Wakeups
 from watcher.text import Redactor
-from watcher.trace import Trace
 
-_STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
-Progress = Callable[[int, int], None]
+Load = Callable[[], Sequence[Avs]]
 
 
 class Daemon:
     """One run of `watcher run`."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        *,
-        until_idle: bool = False,
-        release_held: bool = False,
-        progress: Progress = lambda _block, _head: None,
-        load: Callable[[], Settings] | None = None,
-        config: Path | None = None,
-        trace: bool = False,
-    ) -> None:
+    def __init__(self, avss: Sequence[Avs], options: RunOptions | None = None, load: Load | None = None) -> None:
         """Prepare a run; `run` starts it.
 
         Args:
-            settings: the settings, loaded and checked.
-            until_idle: stop once nothing is left to do until the chain moves.
-            release_held: answer the tasks that a restored ledger holds back.
-            progress: called with cursor and head, in blocks.
-            load: loads the settings again on SIGHUP; None: they never change.
-            config: the configuration file, which the hook must not read.
-            trace: log each step of each task.
-
-        Raises:
-            FixConfiguration: alerts.urls names a service that Apprise does not support.
+            avss: the AVSs, one at least; some may be without usable settings.
+            options: the options of the command.
+            load: loads all settings again on SIGHUP; None: they never change.
         """
-        self._release_held = release_held
-        self._settings = settings
-        self._load = load or (lambda: settings)
-        self._until_idle = until_idle
-        self._progress = progress
-        self._clock: Clock = SystemClock()
+        self._options = options or RunOptions()
+        self._load = load or (lambda: avss)
         self._notify = Notifier.from_environment()
+        self._announcer = Announcer(self._notify)
+        self._redactor = Redactor([secret for avs in avss if avs.settings for secret in avs.settings.secrets()])
         self._stopping = asyncio.Event()
         self._hangup = asyncio.Event()
-        self._wakeups = Wakeups(_STAGES)
-        self._waiting = Waiting(self._stopping, self._notify)
-        self._pace, self._trace = Pace(), Trace(self._clock.monotonic_s, on=trace)
-        self._stuck_s = stuck_after_s(settings.chain)
-        self._redactor = Redactor(settings.secrets())
-        name = watcher_name(settings.chain.chain_id, settings.task_manager.address)
-        self._alerts = Alerts(settings.alerts, name, self._clock, self._redactor)
-        self._hooks = None if settings.operator.api == "none" else Hooks(settings, config)
-        self._stages: wiring.Stages | None = None
-        self._is_ready = False
+        self._hopeless = asyncio.Event()
+        self._supervisors = [self._supervisor(avs) for avs in avss]
 
     async def run(self) -> None:
         """Run until SIGTERM, SIGINT, or, with `until_idle`, until nothing is left to do.
@@ -111,167 +60,75 @@ class Daemon:
             loop.add_signal_handler(signal.SIGHUP, self._stop, signal.SIGHUP)
         else:
             loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
-        with own_ledger(parse_url(self._settings.ledger.url)) as own:
-            async with AsyncExitStack() as stack:
-                stack.callback(self._alerts.close)
-                try:
-                    await self._start(own, stack)
-                except Stopped:
-                    return
-                except Exception as error:
-                    await self._alerts.report_end(error)
-                    raise
+        helping = [asyncio.create_task(self._follow_hangups(), name="hangups")]
+        if (every_s := watchdog_interval_s()) is not None:
+            helping.append(asyncio.create_task(self._keep_alive(every_s), name="watchdog"))
+        try:
+            await self._run_all()
+        finally:
+            for task in helping:
+                task.cancel()
+            await asyncio.gather(*helping, return_exceptions=True)
+
+    async def _run_all(self) -> None:
+        """Run every AVS until all have ended. Raises the error of the process once none can run."""
+        running = [asyncio.create_task(each.run(), name=f"AVS {each.avs.name}") for each in self._supervisors]
+        waiting = asyncio.create_task(self._hopeless.wait(), name="no AVS can run")
+        every = asyncio.ensure_future(asyncio.gather(*running))
+        try:
+            await asyncio.wait((every, waiting), return_when=asyncio.FIRST_COMPLETED)
+            if self._hopeless.is_set():
+                raise end_of(self._supervisors)
+            every.result()
+        finally:
+            for task in (every, waiting):
+                task.cancel()
+            await asyncio.gather(*running, waiting, return_exceptions=True)
+
+    def _supervisor(self, avs: Avs) -> AvsSupervisor:
+        return AvsSupervisor(avs, self._make_run, self._announcer.add(avs.name), self._is_hopeless)
+
+    def _make_run(self, settings: Settings, announcement: Announcement, load: Callable[[], Settings]) -> AvsRun:
+        return AvsRun(settings, self._options, announcement, self._redactor, load)
+
+    def _is_hopeless(self) -> bool:
+        """Return True, and end the process, if no AVS runs or starts any more and one has failed."""
+        if all(each.error is not None or each.is_over for each in self._supervisors):
+            self._hopeless.set()
+        return self._hopeless.is_set()
 
     def _stop(self, number: int) -> None:
         logger.info("daemon.stopping: requests under way are finished first", signal=signal.Signals(number).name)
-        self._notify.stopping("draining")
-        self._stopping.set()
-        self._wakeups.wake_all()
+        self._announcer.stopping()
+        for each in self._supervisors:
+            each.stop()
 
-    async def _start(self, own: OwnLedger, stack: AsyncExitStack) -> None:
-        """Build everything in the order it is needed, then run the stages until they end."""
-        settings, clock = self._settings, self._clock
-        switches = await self._switches(stack)
-        health = self._health_service(switches)
-        nodes = parts.node_pool(settings.chain, clock, health.metrics.asked, lambda: health.left_s(self._pace.block_s))
-        stack.push_async_callback(nodes.close)
-        monitor = await stack.enter_async_context(health.running(nodes))
-        answers = switches is not None
-        contract = parts.task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks, answers=answers)
-        if (hooks := self._hooks) is not None:
-            await self._waiting.until_answered(lambda: hooks.load(stack, health.observer), "the hook")
-        begun = begun_at(own.url, settings.chain.chain_id, settings.task_manager)
-        start = await read_chain(settings.chain, contract, nodes, clock, begun, self._waiting)
-        observers = (self._wakeups.committed, health.observer.committed, health.observer.damaged)
-        opened = open_own(own, clock, settings.chain.chain_id, settings.task_manager, begun, start, *observers)
-        ledger = await stack.enter_async_context(opened)
-        await hold_back(own, ledger, start.head.number, SystemRandom(), release=self._release_held)
-        confirmations = 0 if start.numbering.l1_blocks else settings.chain.confirmations
+    async def _follow_hangups(self) -> None:
+        """Read the settings again at each SIGHUP; several that come during a reload make one more."""
+        while True:
+            await self._hangup.wait()
+            self._hangup.clear()
+            self._reload()
 
-        def in_danger(window_blocks: int | None) -> int:
-            return danger_blocks(settings.alerts.deadline_blocks, window_blocks, confirmations)
-
-        await stack.enter_async_context(health.recording(ledger, in_danger(start.window_blocks)))
-        await self._recover(ledger)
-        source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
-        run_hook = None if hooks is None else hooks.run
-        main, direct = (None, None) if switches is None else (switches.main, switches.direct)
-        roots = publication(settings, self._alerts, health.metrics.roots)
-        outside = wiring.Outside(run_hook, main, direct, health.observer, roots)
-        listeners = wiring.Listeners(
-            self._progress, lambda window: monitor.set_danger_blocks(in_danger(window)), health.observer.contradicted
-        )
-        self._stages = wiring.build(settings, source, outside, listeners)
-        if hooks is not None:
-            await hooks.shadow(stack, source, health.observer)
-        await self._run_stages(self._stages, source, own, switches, monitor)
-
-    async def _switches(self, stack: AsyncExitStack) -> Switches | None:
-        """Return the senders to the APIs, None where the daemon only observes. Raises FixConfiguration."""
-        operator = self._settings.operator
-        if operator.api == "none":
-            return None
-        main = Switch(parts.client(operator, self._clock))
-        stack.push_async_callback(main.aclose)
-        direct = Switch(parts.direct_client(operator, self._clock))
-        stack.push_async_callback(direct.aclose)
-        return Switches(main, direct)
-
-    def _health_service(self, switches: Switches | None) -> HealthService:
-        surroundings = Surroundings(
-            apis={} if switches is None else {"": switches.main, DIRECT: switches.direct},
-            on_back=self._api_is_back,
-            changed_hook_files=None if self._hooks is None else self._hooks.changed_files,
-            listeners=(self._alerts.update, self._show_status),
-            on_move=(self._alerts.moved,),
-            next_attempt_s=self._next_attempt_s,
-            make_pages=parts.make_pages(self._settings, self._clock),
-        )
-        sections = self._settings
-        contract = sections.task_manager.address
-        plan = HealthPlan.of(
-            sections.chain, sections.operator, sections.alerts, sections.hook, sections.http, self._stuck_s, contract
-        )
-        return HealthService(plan, self._clock, self._redactor, surroundings)
-
-    def _api_is_back(self) -> None:
-        if self._stages is not None and self._stages.submit is not None:
-            self._stages.submit.make_due()
-            self._wakeups.wake("submit")
-
-    def _next_attempt_s(self) -> float | None:
-        make_router = None if self._stages is None else self._stages.make_router
-        return None if make_router is None else make_router.next_attempt_s
-
-    def _show_status(self, health: Health) -> None:
-        if self._is_ready:  # before, the service manager shows the part that is waited for
-            self._notify.status(status_line(health))
-
-    async def _recover(self, ledger: Ledger) -> None:
-        """Leave attempts that the last stop cut off to the chain's verdict."""
-        patience = self._settings.operator.resolve_after_blocks
-        count = await ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=patience)
-        if count:
-            logger.warning(
-                "daemon.recovered: attempts were cut off by the last stop; the chain decides on them", attempts=count
-            )
-
-    async def _run_stages(
-        self,
-        stages: wiring.Stages,
-        source: Source,
-        own: OwnLedger,
-        switches: Switches | None,
-        monitor: Monitor,
-    ) -> None:
-        """Run stages, jobs and wake-ups until a stop is asked for or one of the stages raises; then drain."""
-        status = Status(source.ledger, self._settings.chain.poll_interval_s, self._clock)
-        loops = [StageLoop(stage, self._wakeups, self._clock, self._stopping) for stage in stages.stages]
-        # A chain that has changed since the last stop is noticed before anything is sent to it.
-        await self._waiting.until_answered(stages.watch.step, "the chain")
-        jobs = Jobs(stages, self._clock)
-        await jobs.compare_at_start()
-        jobs.start(pinger(loops, self._clock, self._stuck_s, self._notify), watchdog_interval_s())
-        working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
-        guarding = watch_file(own, source.ledger, self._stopping, self._clock)
-        working.append(asyncio.create_task(guarding, name="ledger file"))
-        helping = self._start_helpers(stages, source, switches, jobs)
-        if self._until_idle:
-            idle = status.until_idle(self._stopping, self._wakeups, jobs.repair)
-            working.append(asyncio.create_task(idle, name="until idle"))
-        monitor.started(loops)
-        self._notify.ready(await status.line())
-        self._is_ready = True
-        logger.info("daemon.watching: the stages run", status=await status.line())
+    def _reload(self) -> None:
         try:
-            await first_to_end(working)
-        finally:
-            self._stopping.set()
-            self._wakeups.wake_all()
-            jobs.stop()
-            for task in helping:
-                task.cancel()
-            await drain(stages, working)
-            await asyncio.gather(*helping, return_exceptions=True)
-            logger.info("daemon.stopped: the stages have ended", status=await status.line())
+            avss = {avs.name: avs for avs in self._load()}
+        except FixConfiguration as error:  # none could be read; each AVS says so
+            avss = {each.avs.name: Avs(each.avs.name, None, tuple(error.problems)) for each in self._supervisors}
+        known = {each.avs.name for each in self._supervisors}
+        if avss.keys() ^ known:
+            logger.warning(
+                "settings.avs_changed: AVSs were added or removed; that counts at the next start",
+                added=", ".join(sorted(avss.keys() - known)) or "none",
+                removed=", ".join(sorted(known - avss.keys())) or "none",
+            )
+        for each in self._supervisors:
+            if each.is_running:
+                each.announcement.reloading()
+        for each in self._supervisors:
+            each.reload(avss.get(each.avs.name, each.avs))
 
-    def _start_helpers(
-        self, stages: wiring.Stages, source: Source, switches: Switches | None, jobs: Jobs
-    ) -> list[asyncio.Task[None]]:
-        """Start the wake-ups over WebSocket, the watch over the clock and the reload on SIGHUP."""
-        push = wiring.push_to(stages.watch, self._wakeups)
-        subscriptions = parts.subscriptions(self._settings.chain, source.contract, push, self._clock)
-        reload = Reload(
-            self._load,
-            self._settings,
-            clock=self._clock,
-            redactor=self._redactor,
-            alerts=self._alerts,
-            stages=stages,
-            switches=switches,
-            hooks=self._hooks,
-        )
-        helping = [asyncio.create_task(subscription.run(), name="wake") for subscription in subscriptions]
-        helping.append(asyncio.create_task(jobs.watch_clock(), name="clock"))
-        helping.append(asyncio.create_task(reload.follow(self._hangup, self._wakeups, self._notify), name="reload"))
-        return helping
+    async def _keep_alive(self, every_s: float) -> None:
+        while True:
+            self._announcer.keep_alive()
+            await asyncio.sleep(every_s)

@@ -14,8 +14,8 @@ from loguru import logger
 
 from watcher.clock import Clock
 from watcher.daemon import log, parts, wiring
+from watcher.daemon.announcer import Announcement
 from watcher.daemon.hooks import Hooks
-from watcher.daemon.systemd import Notifier
 from watcher.errors import FixConfiguration
 from watcher.health.alerts import Alerts
 from watcher.operator.client import Client
@@ -80,16 +80,16 @@ class Reload:
         self._switches = switches
         self._hooks = hooks
 
-    async def follow(self, hangup: asyncio.Event, wakeups: Wakeups, notify: Notifier) -> None:
+    async def follow(self, hangup: asyncio.Event, wakeups: Wakeups, announcement: Announcement) -> None:
         """Reload at each `hangup`; several that come during a reload make one more."""
         while True:
             await hangup.wait()
             hangup.clear()
-            notify.reloading("reading the settings again")
+            announcement.reloading()
             if await self.run():
                 await self.load_hooks()
             wakeups.wake("submit")
-            notify.ready()  # the next status line follows within seconds
+            announcement.ready()  # the next status line follows within seconds
 
     async def run(self) -> bool:
         """Load the settings and take them over. Return False if the old ones stay; the log has the reason."""

@@ -19,7 +19,7 @@ from watcher.chain.genesis import genesis_hash
 from watcher.chain.numbering import Numbering, settle
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
-from watcher.daemon.systemd import Notifier
+from watcher.daemon.announcer import Announcement
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.ledger.queries import Beginning
 from watcher.settings.model import Chain
@@ -40,7 +40,7 @@ class Waiting:
     """Waiting for a part of the outside during the start; `stopping` ends it."""
 
     stopping: asyncio.Event
-    notify: Notifier
+    announcement: Announcement
 
     async def until_answered(self, ask: Callable[[], Awaitable[T]], what: str) -> T:
         """Call `ask` until it returns, with growing pauses; log the first reason.
@@ -61,7 +61,7 @@ class Waiting:
                 failures += 1
                 if failures == 1:
                     logger.warning("daemon.waiting: the start waits and retries", what=what, reason=str(error))
-                    self.notify.status(f"waiting for {what}")
+                    self.announcement.waiting(f"waiting for {what}")
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(doubled_s(failures, _PAUSE_FIRST_S, _PAUSE_MAX_S)):
                     await self.stopping.wait()

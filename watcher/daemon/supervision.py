@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from loguru import logger
 
 from watcher.clock import Clock
-from watcher.daemon.systemd import Notifier
+from watcher.daemon.announcer import Announcement
 from watcher.daemon.wiring import Stages
 from watcher.settings.model import Chain
 from watcher.stage import StageLoop
@@ -21,13 +21,13 @@ def stuck_after_s(chain: Chain) -> float:
     return _STEP_S + _REQUESTS_PER_NODE * chain.request_timeout_s * len(chain.http_urls)
 
 
-def pinger(loops: Sequence[StageLoop], clock: Clock, stuck_s: float, notify: Notifier) -> Callable[[], None]:
+def pinger(loops: Sequence[StageLoop], clock: Clock, stuck_s: float, announcement: Announcement) -> Callable[[], None]:
     """Return a function that pings the service manager's watchdog if every loop came round within `stuck_s`."""
 
     def ping() -> None:
         now_s = clock.monotonic_s()
         if all(now_s - loop.beat_s < stuck_s for loop in loops):
-            notify.watchdog()
+            announcement.watchdog()
 
     return ping
 

@@ -1,0 +1,288 @@
+"""One AVS in the daemon: opens its ledger, starts its stages in order, watches over them, drains and closes.
+
+Invariants: nothing is sent before the chain has been compared with the ledger; the watchdog is pinged only while every
+stage makes steps; on a stop running requests are awaited, and one that cannot be awaited is `sending` in the ledger.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+
+from loguru import logger
+
+from watcher.chain.rpc.pace import Pace
+from watcher.chain.source import Source
+from watcher.clock import Clock, SystemClock
+from watcher.daemon import parts, wiring
+from watcher.daemon.announcer import Announcement
+from watcher.daemon.hooks import Hooks
+from watcher.daemon.jobs import Jobs
+from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
+from watcher.daemon.receivers import publication
+from watcher.daemon.reload import Reload
+from watcher.daemon.startup import Stopped, Waiting, read_chain
+from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s
+from watcher.daemon.systemd import watchdog_interval_s
+from watcher.health.alerts import Alerts, watcher_name
+from watcher.health.monitor import Monitor
+from watcher.health.observers import DIRECT
+from watcher.health.service import HealthPlan, HealthService, danger_blocks
+from watcher.health.status import Status, status_line
+from watcher.health.surroundings import Surroundings
+from watcher.health.verdict import Health
+from watcher.ledger import sending
+from watcher.ledger.engine import parse_url
+from watcher.ledger.store import Ledger
+from watcher.operator.switch import Switch, Switches
+from watcher.settings.model import Settings
+from watcher.stage import StageLoop, Wakeups
+from watcher.text import Redactor
+from watcher.trace import Trace
+
+STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """The options of `watcher run`.
+
+    Attributes:
+        until_idle: stop once nothing is left to do until the chain moves.
+        release_held: answer the tasks that a restored ledger holds back.
+        progress: called with cursor and head, in blocks.
+        config: the configuration file or folder, which the hook must not read.
+        trace: log each step of each task.
+    """
+
+    until_idle: bool = False
+    release_held: bool = False
+    progress: Progress = lambda _block, _head: None
+    config: Path | None = None
+    trace: bool = False
+
+
+class AvsRun:
+    """One run of one AVS, from the lock on its ledger to the end of its stages."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        options: RunOptions,
+        announcement: Announcement,
+        redactor: Redactor,
+        load: Callable[[], Settings],
+    ) -> None:
+        """Prepare a run; `run` starts it.
+
+        Args:
+            settings: the settings, loaded and checked.
+            options: the options of the command.
+            announcement: tells the service manager about this AVS.
+            redactor: hides the secrets of all AVSs.
+            load: loads the settings again for a reload; raises FixConfiguration.
+
+        Raises:
+            FixConfiguration: alerts.urls names a service that Apprise does not support.
+        """
+        self._settings = settings
+        self._options = options
+        self._load = load
+        self._clock: Clock = SystemClock()
+        self._announcement = announcement
+        self._stopping = asyncio.Event()
+        self._hangup = asyncio.Event()
+        self._wakeups = Wakeups(STAGES)
+        self._waiting = Waiting(self._stopping, announcement)
+        self._pace, self._trace = Pace(), Trace(self._clock.monotonic_s, on=options.trace)
+        self._stuck_s = stuck_after_s(settings.chain)
+        self._redactor = redactor
+        name = watcher_name(settings.chain.chain_id, settings.task_manager.address)
+        self._alerts = Alerts(settings.alerts, name, self._clock, redactor)
+        self._hooks = None if settings.operator.api == "none" else Hooks(settings, options.config)
+        self._stages: wiring.Stages | None = None
+        self._is_ready = False
+
+    async def run(self, *, is_first_try: bool = True) -> None:
+        """Run until `stop`, or, with `until_idle`, until nothing is left to do. The first failure sends an alert.
+
+        Raises:
+            FixConfiguration: a setting is wrong.
+            TryLater: another daemon holds the ledger, or its file was replaced.
+            Halt: the chain broke a promise, such as a final block that changed.
+        """
+        with own_ledger(parse_url(self._settings.ledger.url)) as own:
+            async with AsyncExitStack() as stack:
+                stack.callback(self._alerts.close)
+                try:
+                    await self._start(own, stack)
+                except Stopped:
+                    return
+                except Exception as error:
+                    if is_first_try:
+                        await self._alerts.report_end(error)
+                    raise
+
+    def stop(self) -> None:
+        """Take no new work, and end once what is under way has ended."""
+        self._stopping.set()
+        self._wakeups.wake_all()
+
+    def reload(self) -> None:
+        """Take over the settings and the code of the hook as they are now."""
+        self._hangup.set()
+
+    async def _start(self, own: OwnLedger, stack: AsyncExitStack) -> None:
+        """Build everything in the order it is needed, then run the stages until they end."""
+        settings, clock = self._settings, self._clock
+        switches = await self._switches(stack)
+        health = self._health_service(switches)
+        nodes = parts.node_pool(settings.chain, clock, health.metrics.asked, lambda: health.left_s(self._pace.block_s))
+        stack.push_async_callback(nodes.close)
+        monitor = await stack.enter_async_context(health.running(nodes))
+        answers = switches is not None
+        contract = parts.task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks, answers=answers)
+        if (hooks := self._hooks) is not None:
+            await self._waiting.until_answered(lambda: hooks.load(stack, health.observer), "the hook")
+        begun = begun_at(own.url, settings.chain.chain_id, settings.task_manager)
+        start = await read_chain(settings.chain, contract, nodes, clock, begun, self._waiting)
+        observers = (self._wakeups.committed, health.observer.committed, health.observer.damaged)
+        opened = open_own(own, clock, settings.chain.chain_id, settings.task_manager, begun, start, *observers)
+        ledger = await stack.enter_async_context(opened)
+        await hold_back(own, ledger, start.head.number, SystemRandom(), release=self._options.release_held)
+        confirmations = 0 if start.numbering.l1_blocks else settings.chain.confirmations
+
+        def in_danger(window_blocks: int | None) -> int:
+            return danger_blocks(settings.alerts.deadline_blocks, window_blocks, confirmations)
+
+        await stack.enter_async_context(health.recording(ledger, in_danger(start.window_blocks)))
+        await self._recover(ledger)
+        source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
+        run_hook = None if hooks is None else hooks.run
+        main, direct = (None, None) if switches is None else (switches.main, switches.direct)
+        roots = publication(settings, self._alerts, health.metrics.roots)
+        outside = wiring.Outside(run_hook, main, direct, health.observer, roots)
+        listeners = wiring.Listeners(
+            self._options.progress,
+            lambda window: monitor.set_danger_blocks(in_danger(window)),
+            health.observer.contradicted,
+        )
+        self._stages = wiring.build(settings, source, outside, listeners)
+        if hooks is not None:
+            await hooks.shadow(stack, source, health.observer)
+        await self._run_stages(self._stages, source, own, switches, monitor)
+
+    async def _switches(self, stack: AsyncExitStack) -> Switches | None:
+        """Return the senders to the APIs, None where the daemon only observes. Raises FixConfiguration."""
+        operator = self._settings.operator
+        if operator.api == "none":
+            return None
+        main = Switch(parts.client(operator, self._clock))
+        stack.push_async_callback(main.aclose)
+        direct = Switch(parts.direct_client(operator, self._clock))
+        stack.push_async_callback(direct.aclose)
+        return Switches(main, direct)
+
+    def _health_service(self, switches: Switches | None) -> HealthService:
+        surroundings = Surroundings(
+            apis={} if switches is None else {"": switches.main, DIRECT: switches.direct},
+            on_back=self._api_is_back,
+            changed_hook_files=None if self._hooks is None else self._hooks.changed_files,
+            listeners=(self._alerts.update, self._show_status),
+            on_move=(self._alerts.moved,),
+            next_attempt_s=self._next_attempt_s,
+            make_pages=parts.make_pages(self._settings, self._clock),
+        )
+        sections = self._settings
+        contract = sections.task_manager.address
+        plan = HealthPlan.of(
+            sections.chain, sections.operator, sections.alerts, sections.hook, sections.http, self._stuck_s, contract
+        )
+        return HealthService(plan, self._clock, self._redactor, surroundings)
+
+    def _api_is_back(self) -> None:
+        if self._stages is not None and self._stages.submit is not None:
+            self._stages.submit.make_due()
+            self._wakeups.wake("submit")
+
+    def _next_attempt_s(self) -> float | None:
+        make_router = None if self._stages is None else self._stages.make_router
+        return None if make_router is None else make_router.next_attempt_s
+
+    def _show_status(self, health: Health) -> None:
+        if self._is_ready:  # before, the service manager shows the part that is waited for
+            self._announcement.status(status_line(health))
+
+    async def _recover(self, ledger: Ledger) -> None:
+        """Leave attempts that the last stop cut off to the chain's verdict."""
+        patience = self._settings.operator.resolve_after_blocks
+        count = await ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=patience)
+        if count:
+            logger.warning(
+                "daemon.recovered: attempts were cut off by the last stop; the chain decides on them", attempts=count
+            )
+
+    async def _run_stages(
+        self,
+        stages: wiring.Stages,
+        source: Source,
+        own: OwnLedger,
+        switches: Switches | None,
+        monitor: Monitor,
+    ) -> None:
+        """Run stages, jobs and wake-ups until a stop is asked for or one of the stages raises; then drain."""
+        status = Status(source.ledger, self._settings.chain.poll_interval_s, self._clock)
+        loops = [StageLoop(stage, self._wakeups, self._clock, self._stopping) for stage in stages.stages]
+        # A chain that has changed since the last stop is noticed before anything is sent to it.
+        await self._waiting.until_answered(stages.watch.step, "the chain")
+        jobs = Jobs(stages, self._clock)
+        await jobs.compare_at_start()
+        jobs.start(pinger(loops, self._clock, self._stuck_s, self._announcement), watchdog_interval_s())
+        working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
+        guarding = watch_file(own, source.ledger, self._stopping, self._clock)
+        working.append(asyncio.create_task(guarding, name="ledger file"))
+        helping = self._start_helpers(stages, source, switches, jobs)
+        if self._options.until_idle:
+            idle = status.until_idle(self._stopping, self._wakeups, jobs.repair)
+            working.append(asyncio.create_task(idle, name="until idle"))
+        monitor.started(loops)
+        self._announcement.ready(await status.line())
+        self._is_ready = True
+        logger.info("daemon.watching: the stages run", status=await status.line())
+        try:
+            await first_to_end(working)
+        finally:
+            self._stopping.set()
+            self._wakeups.wake_all()
+            jobs.stop()
+            for task in helping:
+                task.cancel()
+            await drain(stages, working)
+            await asyncio.gather(*helping, return_exceptions=True)
+            logger.info("daemon.stopped: the stages have ended", status=await status.line())
+
+    def _start_helpers(
+        self, stages: wiring.Stages, source: Source, switches: Switches | None, jobs: Jobs
+    ) -> list[asyncio.Task[None]]:
+        """Start the wake-ups over WebSocket, the watch over the clock and the reload on SIGHUP."""
+        push = wiring.push_to(stages.watch, self._wakeups)
+        subscriptions = parts.subscriptions(self._settings.chain, source.contract, push, self._clock)
+        reload = Reload(
+            self._load,
+            self._settings,
+            clock=self._clock,
+            redactor=self._redactor,
+            alerts=self._alerts,
+            stages=stages,
+            switches=switches,
+            hooks=self._hooks,
+        )
+        helping = [asyncio.create_task(subscription.run(), name="wake") for subscription in subscriptions]
+        helping.append(asyncio.create_task(jobs.watch_clock(), name="clock"))
+        helping.append(
+            asyncio.create_task(reload.follow(self._hangup, self._wakeups, self._announcement), name="reload")
+        )
+        return helping
