@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.system.fork_server import Forked, fork, may_fork
+from tests.system.fork_server import Forked, fork, fork_with_pipes, may_fork
 
 STOP_TIMEOUT_S = 40.0
 
@@ -126,13 +126,22 @@ async def launch(
     return Daemon(started, manager, log, begin)
 
 
-async def run_command(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float) -> Done:
-    """Any other `watcher ...`, to its end."""
-    process = await asyncio.create_subprocess_exec(
+async def start_command(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, *, own_interpreter: bool = False
+) -> asyncio.subprocess.Process | Forked:
+    """Start any `watcher ...` in a session of its own, with pipes for stdout and stderr."""
+    if may_fork(environment) and not own_interpreter:
+        return await fork_with_pipes(arguments, environment, folder)
+    return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "watcher", *arguments,
         cwd=folder, stdin=asyncio.subprocess.DEVNULL, start_new_session=True,
         stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE, env=dict(environment),
     )  # fmt: skip
+
+
+async def run_command(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, timeout_s: float) -> Done:
+    """Any other `watcher ...`, to its end."""
+    process = await start_command(arguments, environment, folder)
     try:
         async with asyncio.timeout(timeout_s):
             out, err = await process.communicate()

@@ -1,9 +1,9 @@
 """Processes of the watcher, forked from one that has imported it.
 
-An import costs a second of CPU, and the system tests start some two hundred processes. A forked process runs the
+An import costs a second of CPU, and the system tests start some three hundred processes. A forked process runs the
 program's own `main` in its own session, with the arguments, environment, folder and descriptors of its request. Python
-and the libraries read variables of the environment when they are imported: a process with any other variable than
-those in `may_fork` needs an interpreter of its own.
+and the libraries read variables of the environment when they are imported: a process for which `may_fork` finds one
+that differs from the server's needs an interpreter of its own.
 """
 
 import asyncio
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,18 @@ from typing import Any
 # What a daemon loads until it is ready, and nothing that it does not: a test lists the packages that it must not load.
 _IMPORTS = ("watcher.cli.main", "watcher.cli.run", "watcher.daemon.daemon", "sqlalchemy.dialects.sqlite")
 _VARIABLES = frozenset({"PATH", "HOME", "COLUMNS", "NOTIFY_SOCKET", "WATCHDOG_USEC", "PYTHONFAULTHANDLER"})
+_PREFIXES = ("WATCHER_", "PYTEST_")
 _REQUEST_LIMIT_BYTES = 100_000
+# The server's own: a test may change those of its process later.
+_IMPORTED_WITH = {name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")}
 
 
 def may_fork(environment: Mapping[str, str]) -> bool:
     """Return True if no variable matters to what was imported before it was set."""
-    return all(name in _VARIABLES or name.startswith("WATCHER_") for name in environment)
+    return all(
+        name in _VARIABLES or name.startswith(_PREFIXES) or _IMPORTED_WITH.get(name) == value
+        for name, value in environment.items()
+    )
 
 
 class Forked:
@@ -39,6 +46,8 @@ class Forked:
     def __init__(self, pid: int, exits: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.pid = pid
         self.returncode: int | None = None
+        self.stdout: asyncio.StreamReader | None = None
+        self.stderr: asyncio.StreamReader | None = None
         self._writer = writer
         self._exit = asyncio.ensure_future(self._follow(exits))
 
@@ -53,6 +62,12 @@ class Forked:
         """Return the exit code, which is negative for a signal."""
         return await asyncio.shield(self._exit)
 
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Read what is left of stdout and stderr, and wait for the end. For a process with pipes."""
+        assert self.stdout is not None and self.stderr is not None
+        out, err, _ = await asyncio.gather(self.stdout.read(), self.stderr.read(), self.wait())
+        return out, err
+
     def send_signal(self, number: int) -> None:
         """Send a signal, unless the process has ended."""
         if self.returncode is None:
@@ -63,14 +78,41 @@ class Forked:
         self.send_signal(9)
 
 
-async def fork(arguments: Sequence[str], environment: Mapping[str, str], folder: Path, output: int) -> Forked:
-    """Start `watcher` with these arguments. Its stdout and stderr go to the descriptor `output`."""
+async def fork(
+    arguments: Sequence[str], environment: Mapping[str, str], folder: Path, output: int, errors: int | None = None
+) -> Forked:
+    """Start `watcher` with these arguments. Its stdout goes to `output`, its stderr to `errors` or, without, there too.
+
+    Both are descriptors, which stay open here.
+    """
     mine, theirs = socket.socketpair()
     request = {"arguments": list(arguments), "environment": dict(environment), "folder": str(folder)}
     with theirs:
-        socket.send_fds(_server(), [json.dumps(request).encode()], [output, theirs.fileno()])
+        descriptors = [output, output if errors is None else errors, theirs.fileno()]
+        socket.send_fds(_server(), [json.dumps(request).encode()], descriptors)
     exits, writer = await asyncio.open_unix_connection(sock=mine)
     return Forked(int(await exits.readline()), exits, writer)
+
+
+async def fork_with_pipes(arguments: Sequence[str], environment: Mapping[str, str], folder: Path) -> Forked:
+    """Start `watcher` with these arguments; its stdout and stderr can be read."""
+    with ExitStack() as ends:
+        readers, descriptors = [], []
+        for _ in range(2):
+            ours, theirs = os.pipe()
+            ends.callback(os.close, theirs)
+            descriptors.append(theirs)
+            readers.append(await _reader(ours))
+        forked = await fork(arguments, environment, folder, *descriptors)
+    forked.stdout, forked.stderr = readers
+    return forked
+
+
+async def _reader(descriptor: int) -> asyncio.StreamReader:
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0))
+    return reader
 
 
 @cache
@@ -78,11 +120,10 @@ def _server() -> socket.socket:
     """Start the server, once for each process of the tests. It ends with the connection to it."""
     mine, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("WATCHER_")}
         subprocess.Popen(
             [sys.executable, __file__, str(theirs.fileno())],
             pass_fds=[theirs.fileno()],
-            env=environment,
+            env=_IMPORTED_WITH,
             start_new_session=True,
         )
     return mine
@@ -102,18 +143,19 @@ def _serve(control: socket.socket) -> dict[str, Any] | None:
 
 def _fork(ready: selectors.BaseSelector, control: socket.socket) -> dict[str, Any] | None:
     """Read a request and fork. Return it in the forked process, {} in the server, and None at the end."""
-    content, descriptors, _, _ = socket.recv_fds(control, _REQUEST_LIMIT_BYTES, 2)
+    content, descriptors, _, _ = socket.recv_fds(control, _REQUEST_LIMIT_BYTES, 3)
     if not content:
         return None
-    output, exits = descriptors
+    output, errors, exits = descriptors
     if pid := os.fork():
         os.close(output)
+        os.close(errors)
         ready.register(os.pidfd_open(pid), selectors.EVENT_READ, (pid, exits))
         return {}
     request: dict[str, Any] = json.loads(content)
     os.setsid()
     os.write(exits, b"%d\n" % os.getpid())  # whoever reads it may signal the whole session
-    _become(request, output)
+    _become(request, output, errors)
     return request
 
 
@@ -129,11 +171,11 @@ def _report_exit(ready: selectors.BaseSelector, key: selectors.SelectorKey) -> N
     os.close(exits)
 
 
-def _become(request: Mapping[str, Any], output: int) -> None:
+def _become(request: Mapping[str, Any], output: int, errors: int) -> None:
     """Take the descriptors, folder, environment and arguments of a new process."""
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(output, 1)
-    os.dup2(output, 2)
+    os.dup2(errors, 2)
     os.closerange(3, 1024)
     os.chdir(request["folder"])
     os.environ.clear()

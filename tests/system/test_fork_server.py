@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system.daemon_process import launch
+from tests.system.daemon_process import launch, start_command
 from tests.system.fork_server import may_fork
 
 BASICS = {"PATH": os.environ["PATH"], "PYTHONFAULTHANDLER": "1"}
@@ -31,6 +31,15 @@ async def test_a_forked_process_has_its_session_and_dies_of_a_signal(tmp_path: P
     assert daemon.running and os.getsid(daemon.pid) == daemon.pid
     assert await daemon.stop(signal.SIGKILL) == -signal.SIGKILL
     await daemon.reap()
+
+
+@pytest.mark.parametrize("own_interpreter", [False, True])
+async def test_stdout_and_stderr_of_a_command_come_apart(tmp_path: Path, own_interpreter: bool) -> None:
+    for arguments, code in ((["version"], 0), (["tasks", "show"], 64)):
+        process = await start_command(arguments, BASICS, tmp_path, own_interpreter=own_interpreter)
+        out, err = await process.communicate()
+        assert process.returncode == code
+        assert (bool(out), bool(err)) == (code == 0, code == 64), (out, err)
 
 
 @pytest.mark.parametrize("name", ["PYTHONOPTIMIZE", "PYTHONUTF8", "LC_ALL", "LOGURU_LEVEL", "SSL_CERT_FILE"])

@@ -4,13 +4,15 @@ import asyncio
 import json
 import os
 import signal
-import sys
 import tomllib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
+
+from tests.system.daemon_process import start_command
+from tests.system.fork_server import Forked
 
 LIMIT_S = 90
 
@@ -24,11 +26,8 @@ class Shell:
         if anvil := os.environ.get("WATCHER_ANVIL"):
             self.environ["WATCHER_ANVIL"] = anvil
 
-    async def start(self, *line: str) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "watcher", *line, cwd=self.folder, env=self.environ, start_new_session=True,
-            stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+    async def start(self, *line: str) -> asyncio.subprocess.Process | Forked:
+        return await start_command(line, self.environ, self.folder)
 
     async def command(self, *line: str) -> tuple[int | None, str, str]:
         process = await self.start(*line)
@@ -36,7 +35,7 @@ class Shell:
         return process.returncode, out.decode(), err.decode()
 
     @asynccontextmanager
-    async def running(self, *line: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    async def running(self, *line: str) -> AsyncIterator[asyncio.subprocess.Process | Forked]:
         process = await self.start(*line)
         try:
             yield process
@@ -59,7 +58,7 @@ def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
 
 
-async def ready(devnet: asyncio.subprocess.Process) -> None:
+async def ready(devnet: asyncio.subprocess.Process | Forked) -> None:
     """Wait for the last line that the devnet prints at its start."""
     assert devnet.stdout is not None
     async with asyncio.timeout(LIMIT_S):
