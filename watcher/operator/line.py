@@ -1,6 +1,7 @@
 """The line of cleared tasks before the slots, nearest deadline first, and the age at which a verdict expires."""
 
 import heapq
+import itertools
 from collections.abc import Iterable
 
 from watcher.clock import Clock
@@ -29,11 +30,16 @@ class Freshness:
 
 
 class Line:
-    """The cleared tasks that wait for a slot. The ledger holds each of them under a lease."""
+    """The cleared tasks that wait for a slot. The ledger holds each of them under a lease.
+
+    One whose lease ran out here, as while the process was stopped, may come a second time: the ledger begins an attempt
+    only of the one with the present fence.
+    """
 
     def __init__(self, freshness: Freshness) -> None:
         self._freshness = freshness
-        self._heap: list[tuple[tuple[float, int, int], Cleared]] = []
+        self._heap: list[tuple[tuple[float, int, int, int], Cleared]] = []
+        self._count = itertools.count()
         self._expired: list[OpenTask] = []
 
     def __len__(self) -> int:
@@ -47,7 +53,7 @@ class Line:
     def add(self, cleared: Iterable[Cleared]) -> None:
         """Put tasks into the line, at the places that their deadlines give them."""
         for entry in cleared:
-            heapq.heappush(self._heap, (_place(entry.task), entry))
+            heapq.heappush(self._heap, ((*_place(entry.task), next(self._count)), entry))
 
     def take(self, count: int) -> list[Cleared]:
         """Take up to `count` tasks from the front. Those whose verdict has expired leave the line, too."""

@@ -40,6 +40,14 @@ def test_nearest_deadline_comes_first_and_no_deadline_last() -> None:
     assert rig.take() == [3, 1, 0]
 
 
+def test_task_may_come_twice_when_its_lease_ran_out() -> None:
+    """As after the process was stopped for longer than the lease: it claims the task again."""
+    rig = Rig()
+    rig.line.add([rig.cleared(0), rig.cleared(1)])
+    rig.line.add([rig.cleared(0)])
+    assert rig.take() == [0, 0, 1]
+
+
 def test_verdict_expires_when_the_head_moves() -> None:
     rig = Rig()
     rig.line.add([rig.cleared(0), rig.cleared(1)])
