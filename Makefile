@@ -17,6 +17,7 @@ help:
 	@echo "make bench  all benchmarks, beside the naive script and the peers (docs/dev/benchmarks.md)"
 	@echo "make bench-quick  the working tree beside the last commit (AGAINST=... for another), in three minutes"
 	@echo "make torture     kills, reorgs and faults against the real daemon, judged by an oracle (docs/dev/torture.md)"
+	@echo "make chaos       replicas on one PostgreSQL that restarts, loses commits' replies and replicas (docs/dev/chaos.md)"
 	@echo "make killpoints  SIGKILL and disk errors at every write, sync and send of a short run"
 	@echo "make planted     bugs planted on purpose, and which suite catches each"
 	@echo "make fuzz        the decoders of outside bytes, 20,000 hostile cases each (CASES=...)"
@@ -75,6 +76,10 @@ bench-publish: setup
 .PHONY: torture
 torture: setup
 	$(BIN)/python -m tests.torture $(ARGS)
+
+.PHONY: chaos
+chaos: setup
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 docs: setup
 	$(BIN)/python -m docs.generate.pages

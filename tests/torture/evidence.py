@@ -14,7 +14,7 @@ from typing import Any
 
 from tests.torture.lines import read_lines
 from tests.torture.plan import Plan
-from tests.torture.world import KEY, ChainTask, Past, World, hexed, replace_block
+from tests.torture.world import ChainTask, Past, World, hexed, replace_block
 from watcher.devnet.journal import read_journal
 from watcher.operator.request import PROBE_METHOD
 
@@ -89,7 +89,7 @@ async def gather(world: World, plan: Plan) -> Evidence:
         json.loads(listed.out or "[]"),
         json.loads(proof.out or "{}"),
         proof.code,
-        _leaks(outputs, (world.net.options.password, KEY)),
+        _leaks(outputs, world.secrets),
         world.net.options.window_blocks,
     )
 

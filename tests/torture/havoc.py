@@ -116,7 +116,7 @@ async def some_act(world: World, chance: random.Random) -> None:
         case 4:
             await roll_back(world, chance.randint(1, 4))
         case 5:
-            await world.pause(chance.uniform(0.3, 2.5))
+            await world.pause(chance.uniform(0.3, 2.5), chance.randrange(len(world.daemons)))
 
 
 async def by_hand(world: World, chance: random.Random) -> None:

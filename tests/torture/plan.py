@@ -66,6 +66,7 @@ class Plan:
     rpc: frozenset[RpcFaultKind]
     api: frozenset[FaultKind]
     quorum: int = 1
+    tasks_per_s: float = 20.0  # as they are meant to come
 
     @property
     def small(self) -> bool:
@@ -75,7 +76,7 @@ class Plan:
     @property
     def pace_s(self) -> float:
         """How long the havoc is meant to last: a life of the daemon takes about 5 s, two of them its start."""
-        return min(self.minutes * 60, max(5.0 * self.kills, 3.0 * self.reorgs, self.tasks / 20))
+        return min(self.minutes * 60, max(5.0 * self.kills, 3.0 * self.reorgs, self.tasks / self.tasks_per_s))
 
     @property
     def window_blocks(self) -> int:

@@ -17,7 +17,6 @@ from tests.torture.world import FINAL_DEPTH, World, running_world
 from watcher.devnet.faults import Fault, FaultKind
 from watcher.devnet.journal import read_journal
 
-BLOCK_S = 0.25
 PHASE_S = 5.0
 BATCH_S = 1.0
 READY_WAIT_S = 6.0
@@ -32,6 +31,8 @@ Say = Callable[[str], None]
 
 class Run:
     """The actors of a run; each has dice of its own, so that the same seed makes the same choices."""
+
+    block_s = 0.25
 
     def __init__(self, world: World, plan: Plan, say: Say) -> None:
         self.world, self.plan, self.say = world, plan, say
@@ -59,8 +60,7 @@ class Run:
         miner = asyncio.create_task(self._mine())
         talker = asyncio.create_task(self._talk())
         try:
-            actors = [self._kill(), self._create(), self._reorg(), self._phases(), self._acts()]
-            await self._all(actors, beside=miner)
+            await self._all(self.actors(), beside=miner)
             await self._mop_up()
             self._calm()
             self.say(f"quiet after {self.elapsed_s:.0f} s: {dict(self.world.past.done)}")
@@ -82,9 +82,12 @@ class Run:
 
     # -- the actors --------------------------------------------------------------------------------------------------
 
+    def actors(self) -> list[Awaitable[None]]:
+        return [self._kill(), self._create(), self._reorg(), self._phases(), self._acts()]
+
     async def _mine(self) -> None:
         while True:
-            await asyncio.sleep(BLOCK_S)
+            await asyncio.sleep(self.block_s)
             await self.world.mine()
 
     async def _create(self) -> None:
@@ -108,21 +111,23 @@ class Run:
 
     async def _kill(self) -> None:
         dice, world, plan = self._dice("kill"), self.world, self.plan
+        victim, all_of_them = 0, range(len(world.daemons))
         # One that died by itself is none of these, and another is killed for it.
         while self._left and (number := world.past.done["SIGKILL"]) < plan.kills:
-            daemon = await world.start()
+            daemons = [await world.ensure_up(each) for each in all_of_them]
             if dice.random() < 0.75:
-                await self._ready(daemon)
+                victim = dice.choice(all_of_them)
+                await self._ready(daemons[victim])
                 at_s = plan.pace_s * (number + 1) / plan.kills
                 # At least a moment's work in each life, also where the machine is busy and the start takes long.
                 await asyncio.sleep(max(0.5, at_s - self.elapsed_s) + dice.uniform(0.0, 2.0))
                 await self._abreast(number / plan.kills)
-            else:
+            else:  # the one that has just been started
                 await asyncio.sleep(dice.uniform(0.0, 2.0))
-            await world.kill()
+            await world.kill(victim)
         while self._left:
-            if world.daemon is None or not world.check_alive():
-                await world.start()
+            for each in all_of_them:
+                await world.ensure_up(each)
             await asyncio.sleep(0.5)
 
     async def _ready(self, daemon: Daemon) -> None:
@@ -164,7 +169,7 @@ class Run:
             self._calm()
             if number % 2:
                 recent = max(0, self.world.count - dice.randint(1, 30))
-                kinds = {next(self._rpc) for _ in range(4)}
+                kinds = {next(self._rpc) for _ in range(min(4, len(self.plan.rpc)))}
                 self.world.proxy.faults.add(*(rpc_fault(kind, dice, recent) for kind in kinds))
                 self.world.net.hosted.faults.add(*(api_fault(next(self._api), dice) for _ in range(3)))
             await self._nap(PHASE_S)

@@ -1,10 +1,10 @@
-"""The world of a torture run: devnet, proxy, and the watcher as a real process; who did what to it, and when."""
+"""The world of a torture run: devnet, proxy, and the watcher as real processes; who did what to them, and when."""
 
 import asyncio
 import random
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -56,19 +56,21 @@ class Past:
 
     died_ms: dict[ChainTask, int | None] = field(default_factory=dict)
     heads: list[tuple[int, int]] = field(default_factory=list)  # (at_ms, number)
-    pauses: list[tuple[int, int]] = field(default_factory=list)  # when the daemon was stopped (SIGSTOP)
+    pauses: list[tuple[int, int]] = field(default_factory=list)  # when a daemon was stopped (SIGSTOP)
     done: Counter[str] = field(default_factory=Counter)
     deaths: list[str] = field(default_factory=list)  # ends of the daemon that nobody had ordered
 
 
 class World:
-    """`turn` is held by whoever changes the chain."""
+    """`lock` is held by whoever changes the chain. `daemons` has None where one is down."""
 
-    def __init__(self, net: Devnet, rig: Rig, proxy: RpcProxy, chance: random.Random) -> None:
+    def __init__(self, net: Devnet, rig: Rig, proxy: RpcProxy, chance: random.Random, replicas: int = 1) -> None:
         self.net, self.rig, self.proxy, self.chance = net, rig, proxy, chance
         self.lock = asyncio.Lock()
         self.past = Past()
-        self.daemon: Daemon | None = None
+        self.daemons: list[Daemon | None] = [None] * replicas
+        self._starting = asyncio.Lock()
+        self.secrets: tuple[str, ...] = (net.options.password, KEY)  # stand in nothing that the program writes
         self._number = 0
         self.count = 0
         self.max_head = 0
@@ -139,32 +141,47 @@ class World:
         self.past.died_ms.update(dict.fromkeys(after))
         await self._saw_head()
 
-    # -- the daemon --------------------------------------------------------------------------------------------------
+    # -- the daemons -------------------------------------------------------------------------------------------------
 
-    async def start(self) -> Daemon:
-        self.daemon = await self.rig.start(ready=False)
+    async def start(self, number: int) -> Daemon:
+        daemon = self.daemons[number] = await self.rig.start(ready=False)
         self.past.done["starts"] += 1
-        return self.daemon
+        return daemon
 
-    def check_alive(self) -> bool:
-        """False, and a note of how it ended, when nobody had ordered it to end."""
-        if self.daemon is None or self.daemon.running:
-            return True
-        log_tail = self.daemon.log.strip()[-1500:]
-        self.past.deaths.append(f"exit code {self.daemon.process.returncode}: {log_tail}")
-        self.daemon = None
-        return False
+    async def ensure_up(self, number: int) -> Daemon:
+        """The daemon, started if it is down."""
+        async with self._starting:
+            self.check_alive(number)
+            return self.daemons[number] or await self.start(number)
 
-    async def kill(self) -> None:
-        if self.daemon is not None and self.check_alive() and self.daemon is not None:
-            dead, self.daemon = self.daemon, None
-            await dead.kill()
+    def check_alive(self, number: int) -> None:
+        """Notes how it ended when nobody had ordered it to end."""
+        daemon = self.daemons[number]
+        if daemon is not None and not daemon.running:
+            self.daemons[number] = None
+            self.note_end(daemon)
+
+    def note_end(self, daemon: Daemon) -> None:
+        self.past.deaths.append(f"exit code {daemon.process.returncode}: {daemon.log.strip()[-1500:]}")
+
+    async def kill(self, number: int) -> None:
+        self.check_alive(number)
+        if (daemon := self.daemons[number]) is not None:
+            self.daemons[number] = None
+            await daemon.kill()
             self.past.done["SIGKILL"] += 1
-            await dead.reap()
+            await daemon.reap()
 
-    async def pause(self, seconds: float) -> None:
+    async def stop_all(self) -> None:
+        """SIGTERM for those that run, one after the other."""
+        for number, daemon in enumerate(self.daemons):
+            self.daemons[number] = None
+            if daemon is not None and (code := await daemon.stop()) != 0:
+                self.past.deaths.append(f"exit code {code} after SIGTERM: {daemon.log.strip()[-1500:]}")
+
+    async def pause(self, seconds: float, number: int = 0) -> None:
         """SIGSTOP, and SIGCONT after a while."""
-        if (daemon := self.daemon) is None or not daemon.running:
+        if (daemon := self.daemons[number]) is None or not daemon.running:
             return
         begin = now_ms()
         daemon.send(19)
@@ -177,8 +194,20 @@ class World:
         self.past.done["SIGSTOP"] += 1
 
 
+MakeRig = Callable[[Devnet, Path, AsyncExitStack, str], Rig]
+MakeWorld = Callable[[Devnet, Rig, RpcProxy, random.Random], World]
+
+
 @asynccontextmanager
-async def running_world(folder: Path, seed: int, *, window_blocks: int, quorum: int) -> AsyncIterator[World]:
+async def running_world(
+    folder: Path,
+    seed: int,
+    *,
+    window_blocks: int,
+    quorum: int,
+    make_rig: MakeRig = Rig,
+    make_world: MakeWorld = World,
+) -> AsyncIterator[World]:
     options = DevnetOptions(
         anvil=_lasting(await find_anvil(), folder),
         directory=folder / "devnet",
@@ -196,7 +225,7 @@ async def running_world(folder: Path, seed: int, *, window_blocks: int, quorum: 
         stack.callback(proxy.faults.close)
         await proxy.start()
         stack.push_async_callback(proxy.stop)
-        rig = Rig(net, folder, stack, "dice")
+        rig = make_rig(net, folder, stack, "dice")
         # The daemon is the very program that is imported here, wherever else one is installed.
         rig.environment["PYTHONPATH"] = str(Path(watcher.__file__).parents[1])
         rig.environment.update(SETTINGS | {"WATCHER_CHAIN__QUORUM": str(quorum)})
@@ -207,7 +236,7 @@ async def running_world(folder: Path, seed: int, *, window_blocks: int, quorum: 
             hook_timeout_s=2,
             changes={f'"{net.rpc_url}", "{net.ws_url}"': urls},
         )
-        world = World(net, rig, proxy, random.Random(f"{seed} tasks"))
+        world = make_world(net, rig, proxy, random.Random(f"{seed} tasks"))
         await world.mine(FINAL_DEPTH + 2)
         yield world
 
