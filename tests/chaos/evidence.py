@@ -10,11 +10,11 @@ from tests.torture.evidence import COMMAND_TIMEOUT_S, Evidence
 
 @dataclass(frozen=True, slots=True)
 class Moved:
-    """What `watcher tasks list` said before the move, and what `watcher db copy` said of it."""
+    """What `watcher tasks list` printed before the move, and what `watcher db copy` printed."""
 
     listed: list[dict[str, object]]
     code: int
-    said: dict[str, object]
+    reported: dict[str, object]
     error: str
     leaks: list[str]
 
@@ -38,13 +38,13 @@ async def move(world: Cluster, plan: ChaosPlan) -> Moved:
 
 def changed_by_move(moved: Moved, e: Evidence) -> list[str]:
     """What the file says otherwise than the server did."""
-    found = list(moved.leaks)
-    if moved.code != 0 or not moved.said.get("ok"):
-        found.append(f"db copy: exit code {moved.code}: {moved.error or moved.said}")
+    differences = list(moved.leaks)
+    if moved.code != 0 or not moved.reported.get("ok"):
+        differences.append(f"db copy: exit code {moved.code}: {moved.error or moved.reported}")
     different = [pair for pair in zip_longest(moved.listed, e.listed) if pair[0] != pair[1]]
     if different:
-        found.append(f"tasks list: {len(different)} rows differ, as {different[0]}")
-    return found
+        differences.append(f"tasks list: {len(different)} rows differ, as {different[0]}")
+    return differences
 
 
 def never_done(plan: ChaosPlan, e: Evidence) -> list[str]:
