@@ -26,7 +26,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--tasks", type=int, default=10_000, help="tasks on the chain at the end")
     parser.add_argument("--replicas", type=int, default=3, help="daemons on one ledger")
-    parser.add_argument("--kills", type=int, default=200, help="SIGKILLs of one of them, each followed by a start")
+    parser.add_argument("--kills", type=int, default=120, help="SIGKILLs of one of them, each followed by a start")
     parser.add_argument("--reorgs", type=int, default=100, help="reorgs, of depth 1 to 20 and of five kinds")
     parser.add_argument("--seed", type=int, default=0, help="makes the same choices again; 0 draws one")
     parser.add_argument("--minutes", type=float, default=120, help="the havoc is cut short after that")

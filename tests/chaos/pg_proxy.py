@@ -5,7 +5,7 @@ It reads enough of the protocol to know a COMMIT, whether it comes as a query or
 """
 
 import asyncio
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from enum import StrEnum
 from pathlib import Path
@@ -37,7 +37,8 @@ class PgProxy:
     def __init__(self, folder: Path, connect: Connect, terminate: Callable[[int], Awaitable[None]]) -> None:
         self.folder, self.connect, self.terminate = folder, connect, terminate
         self.done: Counter[str] = Counter()
-        self._armed: deque[Cut] = deque(maxlen=3)
+        self._armed: dict[int, Cut] = {}  # by the number of the COMMIT that they strike
+        self._commits = 0
         self._server: asyncio.Server | None = None
         self.open: set[_Client] = set()
         self.jobs: set[asyncio.Future[None]] = set()
@@ -57,12 +58,14 @@ class PgProxy:
             job.cancel()
         await asyncio.gather(*self.jobs, return_exceptions=True)
 
-    def arm(self, cut: Cut) -> None:
-        """The next COMMIT of anybody is dealt with so."""
-        self._armed.append(cut)
+    def arm(self, cut: Cut, after: int = 0) -> None:
+        """The next COMMIT of anybody, or the one `after` so many others, is dealt with so."""
+        self._armed[self._commits + 1 + after] = cut
 
-    def take(self) -> Cut | None:
-        return self._armed.popleft() if self._armed else None
+    def count_commit(self) -> Cut | None:
+        """What becomes of this COMMIT; None: it passes."""
+        self._commits += 1
+        return self._armed.pop(self._commits, None)
 
     def run(self, job: Awaitable[None]) -> None:
         running = asyncio.ensure_future(job)
@@ -110,7 +113,7 @@ class _Client(asyncio.Protocol):
         """Sends on whole messages, up to a COMMIT that is to be cut."""
         buffer, at = self._buffer, 0
         while (end := self._end_of_message(at)) is not None:
-            if self._started and self._is_commit(at, end) and (cut := self._proxy.take()) is not None:
+            if self._started and self._is_commit(at, end) and (cut := self._proxy.count_commit()) is not None:
                 self._strike(cut, at)
                 return
             if not self._started and int.from_bytes(buffer[at + 4 : at + 8], "big") in _ENCRYPTION:

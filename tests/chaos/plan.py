@@ -23,7 +23,7 @@ class ChaosPlan(Plan):
     replicas: int = 3
     restart_s: tuple[float, float] = (5.0, 40.0)  # of the server
     away_s: tuple[float, float] = (0.0, 3.0)  # how long it stays away
-    cut_s: tuple[float, float] = (0.5, 6.0)  # of connections at their COMMIT
+    cut_s: tuple[float, float] = (0.2, 4.0)  # of connections at a COMMIT
     lease_s: tuple[float, float] = (60.0, 180.0)  # between two replicas stopped for longer than their lease
 
     def stop_s(self, chance: random.Random) -> float:
