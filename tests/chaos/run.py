@@ -1,5 +1,6 @@
 """One run with replicas: the torture's storm, and the server, its connections and whole replicas beside it."""
 
+import asyncio
 import time
 from collections.abc import Awaitable
 from contextlib import AsyncExitStack
@@ -10,10 +11,10 @@ from tests.chaos.cluster import Cluster, ClusterRig
 from tests.chaos.database import running_database
 from tests.chaos.evidence import Moved, move
 from tests.chaos.pg_proxy import Cut
-from tests.chaos.plan import LEASE_S, MODES, PAST_LEASE, ChaosPlan
+from tests.chaos.plan import LEASE_S, MODES, PAST_LEASE, ChaosPlan, restarted
 from tests.torture.evidence import Evidence, gather
 from tests.torture.plan import dealt
-from tests.torture.run import Run, Say
+from tests.torture.run import MOP_UP_S, Run, Say
 from tests.torture.settle import up
 from tests.torture.world import now_ms, running_world
 
@@ -44,14 +45,17 @@ class ChaosRun(Run):
                 await self.world.ensure_up(number)
 
     async def _restart(self) -> None:
-        dice, world, database = self._dice("restart"), self.world, self.world.rig.database
+        dice = self._dice("restart")
         modes = dealt(MODES, dice)
         while self._left:
             await self._nap(dice.uniform(*self.plan.restart_s))
             if not self._left:
                 break
-            await database.restart(mode := next(modes), dice.uniform(*self.plan.away_s))
-            world.past.done[f"server restarted, {mode}"] += 1
+            await self._restart_in(next(modes), dice.uniform(*self.plan.away_s))
+
+    async def _restart_in(self, mode: str, away_s: float) -> None:
+        await self.world.rig.database.restart(mode, away_s)
+        self.world.past.done[restarted(mode)] += 1
 
     async def _cut(self) -> None:
         dice, proxy = self._dice("cut"), self.world.rig.database.proxy
@@ -70,6 +74,19 @@ class ChaosRun(Run):
             await world.pause(self.plan.stop_s(dice), number)
             whole = daemon is not None and daemon.running and now_ms() - began_ms > LEASE_S * 1000
             world.past.done[PAST_LEASE] += whole
+
+    async def _mop_up(self) -> None:
+        await super()._mop_up()
+        done, proxy = self.world.past.done, self.world.rig.database.proxy
+        for mode in MODES:
+            if not done[restarted(mode)]:
+                await self._restart_in(mode, 0.0)
+        stop_s = time.monotonic() + MOP_UP_S
+        while (missing := [cut for cut in Cut if not done[str(cut)]]) and time.monotonic() < stop_s:
+            await up(self.world)
+            for place, cut in enumerate(missing):
+                proxy.arm(cut, place)
+            await asyncio.sleep(0.5)
 
 
 async def chaos(folder: Path, plan: ChaosPlan, say: Say) -> tuple[Evidence, Moved]:

@@ -18,7 +18,7 @@ from tests.chaos.run import chaos
 
 @pytest.mark.timeout(300)
 async def test_three_replicas_on_one_server_break_no_promise(tmp_path: Path) -> None:
-    plan = small_chaos_plan(tasks=100, seed=random.SystemRandom().randrange(1, 2**32))
+    plan = small_chaos_plan(tasks=60, seed=random.SystemRandom().randrange(1, 2**32))
     try:
         evidence, moved = await chaos(tmp_path, plan, print)
     except NoServer as why:

@@ -64,7 +64,7 @@ class Run:
             await self._mop_up()
             self._calm()
             self.say(f"quiet after {self.elapsed_s:.0f} s: {dict(self.world.past.done)}")
-            await work_off(self.world)
+            await work_off(self.world, anew=not self.plan.small)
             await self._missed_moves()
             miner.cancel()
             await quieten(self.world, self.plan.window_blocks)
@@ -171,7 +171,9 @@ class Run:
                 recent = max(0, self.world.count - dice.randint(1, 30))
                 kinds = {next(self._rpc) for _ in range(min(4, len(self.plan.rpc)))}
                 self.world.proxy.faults.add(*(rpc_fault(kind, dice, recent) for kind in kinds))
-                self.world.net.hosted.faults.add(*(api_fault(next(self._api), dice) for _ in range(3)))
+                self.world.net.hosted.faults.add(
+                    *(api_fault(next(self._api), dice) for _ in range(min(3, len(self.plan.api))))
+                )
             await self._nap(PHASE_S)
         self._calm()
 

@@ -23,10 +23,14 @@ async def up(world: World) -> None:
     )
 
 
-async def work_off(world: World) -> None:
-    """Blocks as they come, until what can be answered is, or nothing moves any more."""
+async def work_off(world: World, *, anew: bool = True) -> None:
+    """Blocks as they come, until what can be answered is, or nothing moves any more.
+
+    `anew`: the daemons start once more, because they may have been told to leave an endpoint alone for minutes.
+    """
     for number in range(len(world.daemons)):
-        await world.kill(number)  # the last ones: they may have been told to leave an endpoint alone for minutes
+        if anew:
+            await world.kill(number)
     steps, moved_s = world.rig.steps(), time.monotonic()
     stop_s = moved_s + WORK_OFF_S
     while not await _settled(world, answerable_only=True) and time.monotonic() < min(stop_s, moved_s + QUIET_S):
