@@ -5,6 +5,7 @@ job, and is logged once when it begins; no step of the clock keeps a job from it
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from random import SystemRandom
@@ -41,6 +42,12 @@ class _Every(BaseTrigger):  # type: ignore[misc]
         return now + timedelta(seconds=self._seconds + _RANDOM.uniform(-self._jitter_s, self._jitter_s))
 
 
+async def _until_stop(job: Callable[[], Awaitable[object]]) -> None:
+    """Run a job. One that `Jobs.stop` cancels has not failed, and APScheduler would log it with a traceback."""
+    with contextlib.suppress(asyncio.CancelledError):
+        await job()
+
+
 class Jobs:
     """The jobs of one daemon. `start` them once the stages run, `stop` them before the stages end."""
 
@@ -63,7 +70,7 @@ class Jobs:
             (self.fill, _FILL_EVERY_S),
             (self.audit, _AUDIT_EVERY_S),
         ):
-            self._scheduler.add_job(job, _Every(every_s, every_s / 12), next_run_time=soon)
+            self._scheduler.add_job(_until_stop, _Every(every_s, every_s / 12), [job], next_run_time=soon)
         if ping_every_s is not None:
             ping()
             self._scheduler.add_job(ping, _Every(ping_every_s))
