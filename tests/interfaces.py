@@ -22,8 +22,8 @@ from watcher.cli import check
 from watcher.cli.main import app
 from watcher.cli.trial import Trial
 from watcher.doctor.finding import Finding
-from watcher.health.http import readyz_fields
 from watcher.health.metrics import Metrics
+from watcher.health.probe_fields import readyz_fields
 from watcher.health.verdict import Condition, Health, Service, Status
 from watcher.hook.footprint import Footprint
 from watcher.ledger.periods import RUNNING, Period

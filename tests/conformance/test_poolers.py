@@ -197,9 +197,9 @@ def test_statements_that_do_not_share_a_transaction_are_refused(split: bool) -> 
     record = SimpleNamespace(info={})
     if split:
         with pytest.raises(FixConfiguration, match="pool_mode = transaction"):
-            _settle_session(Pooled(), record)
+            _settle_session("", Pooled(), record)
     else:
-        _settle_session(Pooled(), record)
+        _settle_session("", Pooled(), record)
         assert record.info == {"pooled": True}
 
 

@@ -27,6 +27,7 @@ from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
 from watcher.health.readings import Limits, Observations
+from watcher.health.sites import Site, Sites
 from watcher.health.verdict import evaluate
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.report.payload import Decoder
@@ -87,8 +88,10 @@ async def serving(
     monitor = Monitor(Observer(clock, metrics), metrics, clock, Limits(), nodes)
     access = Access(token, clock, is_local=is_loopback(host), protects_all=protects_all)
     plan = DashboardPlan("squares", CHAIN_ID, f"0x{MANAGER.hex()}", 2, 5, observes=False, make_decoder=Decoder)
-    dashboard = Dashboard(plan, clock, monitor, access, lambda: None)
-    web = Web((host, 0), monitor, metrics.registry, clock, access=access, pages=dashboard)
+    dashboard = Dashboard(plan, clock, access, monitor, lambda: None)
+    sites = Sites()
+    sites.attach(Site("", monitor, metrics.registry, pages=dashboard))
+    web = Web((host, 0), sites, clock, access)
     jar = aiohttp.CookieJar(unsafe=True)  # the test's host is an address
     async with (
         open_ledger(filled.url, clock, CHAIN_ID, MANAGER, START_BLOCK) as ledger,

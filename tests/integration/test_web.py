@@ -23,6 +23,7 @@ from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
 from watcher.health.readings import ApiSeen, HookSeen, Limits, NodeSeen, Observations, StoreSeen, WorkSeen
+from watcher.health.sites import Site, Sites
 from watcher.health.verdict import evaluate
 
 WELL = Observations(
@@ -73,7 +74,9 @@ async def serving(host: str = "127.0.0.1", port: int = 0, *, wait: bool = True) 
     metrics = Metrics("an avs")
     nodes = NodePool([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
     monitor = Monitor(Observer(clock, metrics), metrics, clock, Limits(), nodes)
-    web = Web((host, port), monitor, metrics.registry, clock)
+    sites = Sites()
+    sites.attach(Site("", monitor, metrics.registry))
+    web = Web((host, port), sites, clock)
     running = asyncio.create_task(web.run())
     try:
         async with aiohttp.ClientSession(trust_env=False) as session:

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from watcher.errors import FixConfiguration
-from watcher.health.http import readyz_fields
+from watcher.health.probe_fields import readyz_fields
 from watcher.settings.load import load
 from watcher.settings.names import credential_name, env_name
 from watcher.settings.problems import FIELDS

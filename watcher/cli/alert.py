@@ -4,6 +4,7 @@ import asyncio
 
 import typer
 
+from watcher.cli.avs import of_all
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, load, print_json
 from watcher.errors import FixConfiguration, RetryElsewhere
 
@@ -16,6 +17,7 @@ def group() -> None:
 
 
 @app.command("test")
+@of_all
 def send_test(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Send one message to every service of alerts.urls, and print which took it. Exits 69 if one did not."""
     settings = load(config, reading_only=True)

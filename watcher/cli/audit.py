@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from watcher.cli.avs import of_all, of_one
 from watcher.cli.bare_ledger import LedgerFile, OpenLedger, SourceName, open_to_read
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
 from watcher.clock import SystemClock
@@ -31,6 +32,7 @@ RootFiles = Annotated[
 
 
 @app.command()
+@of_one
 def root(
     config: Config = DEFAULT_CONFIG,
     day: Annotated[str, typer.Option(help="Only this day in UTC, such as 2026-11-30.")] = "",
@@ -64,6 +66,7 @@ def root(
 
 
 @app.command()
+@of_all
 def verify(
     config: Config = DEFAULT_CONFIG,
     root_files: RootFiles = None,
@@ -88,6 +91,7 @@ def verify(
 
 
 @app.command()
+@of_one
 def export(
     to: Annotated[Path, typer.Argument(help="The bundle to make; must not exist.")],
     config: Config = DEFAULT_CONFIG,

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from watcher.cli import db_copy
+from watcher.cli.avs import of_all, of_one
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, no_ledger, print_json
 from watcher.errors import FixConfiguration, FixUsage
 from watcher.ledger.engine import parse_url, sqlite_path
@@ -17,11 +18,12 @@ from watcher.text import escape
 _DAY_MS = 24 * 3600 * 1000
 
 app = typer.Typer(help="Upgrade, check, copy or shorten the ledger.", no_args_is_help=True)
-app.command("copy")(db_copy.copy)
-app.command("reopen")(db_copy.reopen)
+app.command("copy")(of_one(db_copy.copy))
+app.command("reopen")(of_one(db_copy.reopen))
 
 
 @app.command()
+@of_all
 def upgrade(config: Config = DEFAULT_CONFIG) -> None:
     """Upgrade the ledger to this program's schema, after a copy of it. `watcher run` does the same at its start."""
     from watcher.ledger import schema
@@ -37,6 +39,7 @@ def upgrade(config: Config = DEFAULT_CONFIG) -> None:
 
 
 @app.command()
+@of_all
 def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     """Read every page of the ledger, compare its schema with this program's, and count the ended tasks again."""
     from watcher.ledger import ended, schema
@@ -75,6 +78,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
 
 
 @app.command()
+@of_one
 def backup(
     target: Annotated[Path | None, typer.Argument(help="The copy to make; must not exist.")] = None,
     to: Annotated[Path | None, typer.Option("--to", help="Instead: a folder; the copy's name has the time.")] = None,
@@ -101,6 +105,7 @@ def backup(
 
 
 @app.command()
+@of_one
 def retain(
     to: Annotated[Path, typer.Option("--to", help="The folder for the exports.")],
     older_than_blocks: Annotated[

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from watcher.cli.bare_ledger import LedgerFile, OpenLedger, SourceName, open_to_read
-from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, print_json
+from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, print_json, readyz_path
 from watcher.clock import SystemClock
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.lock import is_locked
@@ -91,7 +91,7 @@ def _evidence(ledger: OpenLedger, index: int) -> "list[Evidence]":
     chain_id, address = settings.chain.chain_id, settings.task_manager.address
     is_open = any(record.task.state not in ENDED for record in records)
     token = "" if settings.http.token is None else settings.http.token.get_secret_value()
-    daemon = read_daemon(settings.http.address, chain_id, address, token) if is_open else NOT_ASKED
+    daemon = read_daemon(settings.http.address, chain_id, address, token, readyz_path()) if is_open else NOT_ASKED
     return [
         Evidence(
             record,

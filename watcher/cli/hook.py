@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from watcher.cli.avs import of_one
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, print_json
 from watcher.cli.trial_task import Choice, message_payload, read_arguments, settings_and_task
 from watcher.errors import WatcherError
@@ -25,6 +26,7 @@ def hook() -> None:
 
 
 @app.command("try")
+@of_one
 def try_(
     index: Annotated[
         str | None,

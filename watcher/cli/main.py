@@ -35,6 +35,7 @@ from watcher.cli import (
 )
 from watcher.cli import run as running
 from watcher.cli import top as live_top
+from watcher.cli.avs import of_all, of_one
 from watcher.cli.options import CONFIG_VARIABLE
 from watcher.daemon import log
 from watcher.errors import TryLater, WatcherError
@@ -56,14 +57,14 @@ app.command("demo")(demo.demo)
 app.add_typer(devnet.app, name="devnet")
 app.command("dev")(dev.dev)
 app.command("init")(init.init)
-app.command("check")(check.check)
+app.command("check")(of_all(check.check))
 app.command("run")(running.run)
 app.add_typer(tasks.app, name="tasks")
-app.command("top")(live_top.top)
-app.command("explain")(explain.explain)
-app.command("prove")(prove.prove)
-app.command("report")(report.report)
-app.command("replay")(replay.replay_command)
+app.command("top")(of_all(live_top.top))
+app.command("explain")(of_one(explain.explain))
+app.command("prove")(of_all(prove.prove))
+app.command("report")(of_all(report.report))
+app.command("replay")(of_one(replay.replay_command))
 app.add_typer(audit.app, name="audit")
 app.add_typer(hook.app, name="hook")
 app.add_typer(shadow.app, name="shadow")

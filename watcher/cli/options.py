@@ -6,8 +6,9 @@ import pwd
 import re
 import socket
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
@@ -17,15 +18,18 @@ from loguru import logger
 
 from watcher.daemon import log
 from watcher.errors import FixConfiguration, TryLater
+from watcher.health.prefix import prefix_of
 from watcher.ledger import queries
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.store import Reader
 from watcher.settings import load as settings_load
+from watcher.settings.avs import Avs, chosen
 from watcher.settings.model import Settings
 from watcher.text import Redactor, escape
 
 DEFAULT_CONFIG = Path("watcher.toml")
 CONFIG_VARIABLE = "WATCHER_CONFIG"
+AVS_VARIABLE = "WATCHER_AVS"
 
 Config = Annotated[
     Path, typer.Option("--config", "-c", envvar=CONFIG_VARIABLE, help="The settings.", show_default=True)
@@ -37,6 +41,9 @@ _INDEX_MAX = 2**256 - 1
 _PERSON_LIMIT_CHARS = 120
 _READING_ONLY = {"operator.api": "none"}
 _NONE: Mapping[str, Any] = MappingProxyType({})
+# The AVS that the command line names, and the one whose settings were loaded last.
+_AVS: ContextVar[str | None] = ContextVar("avs", default=None)
+_LOADED: ContextVar[str] = ContextVar("loaded_avs", default="")
 # For a hook alone: settings that name a chain and a contract, neither of which is asked.
 _NO_CHAIN = {
     **_READING_ONLY,
@@ -108,12 +115,52 @@ def load_hook(config: Path, target: str | None = None) -> Settings:
         return _load(file, {**_NO_CHAIN, **own})
 
 
+def load_all(config: Path) -> list[Avs]:
+    """Load the settings of all AVSs and set the log up by them.
+
+    Raises:
+        FixConfiguration: no AVS has usable settings; with every problem.
+    """
+    log.set_up(level=os.environ.get("WATCHER_LOG", "info"))
+    log.report_crashes()
+    avss = settings_load.load_all(config, warn=_warn)
+    usable = [avs.settings for avs in avss if avs.settings is not None]
+    if not usable:
+        settings_load.raise_problems(avss)
+    _set_log_up(usable)
+    return avss
+
+
+@contextmanager
+def choosing(avs: str | None) -> Iterator[None]:
+    """Have the commands inside this block load the settings of this AVS; None: of the only one."""
+    token = _AVS.set(avs)
+    try:
+        yield
+    finally:
+        _AVS.reset(token)
+
+
+def readyz_path() -> str:
+    """Return the path of /readyz of the AVS whose settings were loaded."""
+    return f"{prefix_of(_LOADED.get())}/readyz"
+
+
 def _load(config: Path | None, overrides: Mapping[str, Any] | None) -> Settings:
     log.set_up(level=os.environ.get("WATCHER_LOG", "info"))
     log.report_crashes()
-    settings = settings_load.load(config, overrides, warn=_warn)
-    log.set_up(os.environ.get("WATCHER_LOG", settings.log.level), settings.log.format, Redactor(settings.secrets()))
+    avs = chosen(settings_load.load_all(config, overrides, warn=_warn), _AVS.get())
+    settings_load.raise_problems([avs])
+    settings = avs.usable()
+    _LOADED.set(avs.name)
+    _set_log_up([settings])
     return settings
+
+
+def _set_log_up(every: Sequence[Settings]) -> None:
+    level, form = every[0].log.level, every[0].log.format
+    redactor = Redactor([secret for settings in every for secret in settings.secrets()])
+    log.set_up(os.environ.get("WATCHER_LOG", level), form, redactor)
 
 
 def _warn(reason: str) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
+from watcher.cli.options import readyz_path
 from watcher.clock import SystemClock
 from watcher.health.cause.cause import cause_of
 from watcher.health.cause.evidence import Evidence
@@ -89,5 +90,5 @@ class Reasons:
         address, section = self._settings.http.address, self._settings.task_manager
         token = self._settings.http.token
         secret = "" if token is None else token.get_secret_value()
-        daemon = read_daemon(address, self._settings.chain.chain_id, section.address, secret)
+        daemon = read_daemon(address, self._settings.chain.chain_id, section.address, secret, readyz_path())
         return daemon, is_locked(parse_url(self._settings.ledger.url)) if daemon.missing else True

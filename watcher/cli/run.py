@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from loguru import logger
 
-from watcher.cli.options import DEFAULT_CONFIG, Config, load
+from watcher.cli.options import DEFAULT_CONFIG, Config, load_all
 from watcher.settings import load as settings_load
-from watcher.settings.avs import Avs
 from watcher.settings.credentials import exposed, exposure_message
 
 if TYPE_CHECKING:
@@ -36,16 +35,16 @@ def run(
     ] = False,
 ) -> None:
     """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains, and exits 0."""
-    settings = load(config)
+    avss = load_all(config)
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
         logger.warning("settings.exposed: other users can read credentials", reason=exposure_message(names))
     from watcher.daemon.avs_run import RunOptions
     from watcher.daemon.daemon import Daemon
 
     async def main() -> None:
-        with _catching_up() as progress:
+        with _catching_up(is_alone=len(avss) == 1) as progress:
             options = RunOptions(until_idle, release_held, progress, config, trace)
-            await Daemon([Avs("", settings)], options, lambda: [Avs("", settings_load.load(config))]).run()
+            await Daemon(avss, options, lambda: settings_load.load_all(config)).run()
 
     asyncio.run(main())
 
@@ -88,8 +87,8 @@ class _Bar:
 
 
 @contextmanager
-def _catching_up() -> Iterator[Callable[[int, int], None]]:
-    if not sys.stderr.isatty():
+def _catching_up(*, is_alone: bool) -> Iterator[Callable[[int, int], None]]:
+    if not sys.stderr.isatty() or not is_alone:
         yield lambda _block, _head: None
         return
     bar = _Bar()

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from watcher.cli.avs import of_one
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
 from watcher.cli.selection import moment_ms
 from watcher.clock import SystemClock
@@ -25,6 +26,7 @@ def shadow() -> None:
 
 
 @app.command("report")
+@of_one
 def report(
     config: Config = DEFAULT_CONFIG,
     since: Annotated[str | None, typer.Option(help="Only runs since: ISO 8601, or how long ago (12h, 7d).")] = None,

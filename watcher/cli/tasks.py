@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from watcher.abi.json_form import as_text
+from watcher.cli.avs import of_all, of_one
 from watcher.cli.bare_ledger import LedgerFile, SourceName, open_to_read
 from watcher.cli.options import DEFAULT_CONFIG, Config, Index, Json, OptionalIndex, ledger, load, person, print_json
 from watcher.cli.reasons import Reasons
@@ -25,10 +26,11 @@ from watcher.text import escape
 app = typer.Typer(help="List, show, retry or skip tasks.", no_args_is_help=True)
 
 
-app.command("list")(list_tasks)
+app.command("list")(of_all(list_tasks))
 
 
 @app.command()
+@of_one
 def show(
     index: Index,
     config: Config = DEFAULT_CONFIG,
@@ -82,6 +84,7 @@ def show(
 
 
 @app.command()
+@of_one
 def retry(
     index: OptionalIndex = None,
     config: Config = DEFAULT_CONFIG,
@@ -138,6 +141,7 @@ def _retry_all(reader: Reader, url: str, source_id: int, ids: Sequence[int], *, 
 
 
 @app.command()
+@of_one
 def skip(
     index: Index,
     config: Config = DEFAULT_CONFIG,

@@ -23,8 +23,9 @@ from watcher.daemon.jobs import Jobs
 from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
 from watcher.daemon.receivers import publication
 from watcher.daemon.reload import Reload
+from watcher.daemon.shared import Shared
 from watcher.daemon.startup import Stopped, Waiting, read_chain
-from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s
+from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s, watch_progress
 from watcher.daemon.systemd import watchdog_interval_s
 from watcher.health.alerts import Alerts, watcher_name
 from watcher.health.monitor import Monitor
@@ -39,7 +40,6 @@ from watcher.ledger.store import Ledger
 from watcher.operator.switch import Switch, Switches
 from watcher.settings.model import Settings
 from watcher.stage import StageLoop, Wakeups
-from watcher.text import Redactor
 from watcher.trace import Trace
 
 STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
@@ -72,8 +72,8 @@ class AvsRun:
         self,
         settings: Settings,
         options: RunOptions,
+        shared: Shared,
         announcement: Announcement,
-        redactor: Redactor,
         load: Callable[[], Settings],
     ) -> None:
         """Prepare a run; `run` starts it.
@@ -81,8 +81,8 @@ class AvsRun:
         Args:
             settings: the settings, loaded and checked.
             options: the options of the command.
+            shared: the parts of the process that all AVSs share.
             announcement: tells the service manager about this AVS.
-            redactor: hides the secrets of all AVSs.
             load: loads the settings again for a reload; raises FixConfiguration.
 
         Raises:
@@ -99,9 +99,9 @@ class AvsRun:
         self._waiting = Waiting(self._stopping, announcement)
         self._pace, self._trace = Pace(), Trace(self._clock.monotonic_s, on=options.trace)
         self._stuck_s = stuck_after_s(settings.chain)
-        self._redactor = redactor
-        name = watcher_name(settings.chain.chain_id, settings.task_manager.address)
-        self._alerts = Alerts(settings.alerts, name, self._clock, redactor)
+        self._shared = shared
+        name = watcher_name(settings.chain.chain_id, settings.task_manager.address, announcement.name)
+        self._alerts = Alerts(settings.alerts, name, self._clock, shared.redactor)
         self._hooks = None if settings.operator.api == "none" else Hooks(settings, options.config)
         self._stages: wiring.Stages | None = None
         self._is_ready = False
@@ -194,14 +194,15 @@ class AvsRun:
             listeners=(self._alerts.update, self._show_status),
             on_move=(self._alerts.moved,),
             next_attempt_s=self._next_attempt_s,
-            make_pages=parts.make_pages(self._settings, self._clock),
+            name=self._announcement.name,
+            attach=self._shared.sites.attach,
+            detach=self._shared.sites.detach,
+            make_pages=parts.make_pages(self._settings, self._clock, self._announcement.name, self._shared.access),
         )
         sections = self._settings
         contract = sections.task_manager.address
-        plan = HealthPlan.of(
-            sections.chain, sections.operator, sections.alerts, sections.hook, sections.http, self._stuck_s, contract
-        )
-        return HealthService(plan, self._clock, self._redactor, surroundings)
+        plan = HealthPlan.of(sections.chain, sections.operator, sections.alerts, sections.hook, self._stuck_s, contract)
+        return HealthService(plan, self._clock, self._shared.redactor, surroundings)
 
     def _api_is_back(self) -> None:
         if self._stages is not None and self._stages.submit is not None:
@@ -244,6 +245,8 @@ class AvsRun:
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
         guarding = watch_file(own, source.ledger, self._stopping, self._clock)
         working.append(asyncio.create_task(guarding, name="ledger file"))
+        if self._shared.restarts:
+            working.append(asyncio.create_task(watch_progress(monitor, self._stopping), name="progress"))
         helping = self._start_helpers(stages, source, switches, jobs)
         if self._options.until_idle:
             idle = status.until_idle(self._stopping, self._wakeups, jobs.repair)
@@ -274,7 +277,7 @@ class AvsRun:
             self._load,
             self._settings,
             clock=self._clock,
-            redactor=self._redactor,
+            redactor=self._shared.redactor,
             alerts=self._alerts,
             stages=stages,
             switches=switches,

@@ -7,19 +7,32 @@ import asyncio
 import signal
 import sys
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from loguru import logger
 
+from watcher.clock import SystemClock
 from watcher.daemon.allocator import return_freed_memory
 from watcher.daemon.announcer import Announcement, Announcer
 from watcher.daemon.avs_run import AvsRun, RunOptions
+from watcher.daemon.shared import Shared
 from watcher.daemon.supervisor import AvsSupervisor, end_of
 from watcher.daemon.systemd import Notifier, watchdog_interval_s
+from watcher.dashboard.avs_list import AvsList
 from watcher.errors import FixConfiguration
+from watcher.health.access import Access
+from watcher.health.http import Web
+from watcher.health.service import ended
+from watcher.health.sites import Pages, Sites
 from watcher.settings.avs import Avs
+from watcher.settings.http import Http
 from watcher.settings.model import Settings
 from watcher.text import Redactor
+from watcher.validation import is_loopback
 
+# The connections of a pool for reading, and a little more.
+_THREADS_EACH = 16
 Load = Callable[[], Sequence[Avs]]
 
 
@@ -38,7 +51,14 @@ class Daemon:
         self._load = load or (lambda: avss)
         self._notify = Notifier.from_environment()
         self._announcer = Announcer(self._notify)
-        self._redactor = Redactor([secret for avs in avss if avs.settings for secret in avs.settings.secrets()])
+        usable = [avs.settings for avs in avss if avs.settings is not None]
+        redactor = Redactor([secret for settings in usable for secret in settings.secrets()])
+        self._http = usable[0].http if usable else None
+        access = _access(self._http)
+        make_pages = partial(AvsList, access=access) if self._http is not None and self._http.dashboard else _no_pages
+        sites = Sites(self._absent, make_pages, self._serve)
+        self._shared = Shared(redactor, sites, access, restarts=len(avss) > 1)
+        self._serving: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._hangup = asyncio.Event()
         self._hopeless = asyncio.Event()
@@ -60,6 +80,9 @@ class Daemon:
             loop.add_signal_handler(signal.SIGHUP, self._stop, signal.SIGHUP)
         else:
             loop.add_signal_handler(signal.SIGHUP, self._hangup.set)
+        if len(self._supervisors) > 1:
+            # Readings that hang in the database of one AVS must not take the threads of the others.
+            loop.set_default_executor(ThreadPoolExecutor(_THREADS_EACH * len(self._supervisors)))
         helping = [asyncio.create_task(self._follow_hangups(), name="hangups")]
         if (every_s := watchdog_interval_s()) is not None:
             helping.append(asyncio.create_task(self._keep_alive(every_s), name="watchdog"))
@@ -68,6 +91,9 @@ class Daemon:
         finally:
             for task in helping:
                 task.cancel()
+            if self._serving is not None:
+                self._serving.cancel()
+                helping.append(self._serving)
             await asyncio.gather(*helping, return_exceptions=True)
 
     async def _run_all(self) -> None:
@@ -89,7 +115,19 @@ class Daemon:
         return AvsSupervisor(avs, self._make_run, self._announcer.add(avs.name), self._is_hopeless)
 
     def _make_run(self, settings: Settings, announcement: Announcement, load: Callable[[], Settings]) -> AvsRun:
-        return AvsRun(settings, self._options, announcement, self._redactor, load)
+        return AvsRun(settings, self._options, self._shared, announcement, load)
+
+    def _absent(self) -> dict[str, str]:
+        """Return why each AVS does not run, by name."""
+        every = (each.announcement for each in self._supervisors)
+        return {each.name: each.text or str(each.phase) for each in every}
+
+    def _serve(self) -> None:
+        """Start the HTTP server, once the first AVS has something to show."""
+        if self._serving is None and self._http is not None and self._http.address is not None:
+            server = Web(self._http.address, self._shared.sites, SystemClock(), self._shared.access)
+            self._serving = asyncio.create_task(server.run(), name="web")
+            self._serving.add_done_callback(ended)
 
     def _is_hopeless(self) -> bool:
         """Return True, and end the process, if no AVS runs or starts any more and one has failed."""
@@ -132,3 +170,16 @@ class Daemon:
         while True:
             self._announcer.keep_alive()
             await asyncio.sleep(every_s)
+
+
+def _access(http: Http | None) -> Access:
+    """Return who may use the HTTP server. Without usable settings there is no server."""
+    if http is None:
+        return Access("", SystemClock(), is_local=True)
+    token = "" if http.token is None else http.token.get_secret_value()
+    is_local = http.address is None or is_loopback(http.address[0])
+    return Access(token, SystemClock(), is_local=is_local, protects_all=http.protect == "all")
+
+
+def _no_pages(_sites: Sites) -> Pages | None:
+    return None

@@ -20,6 +20,7 @@ from watcher.clock import Clock
 from watcher.daemon.decoder import decoder_of
 from watcher.dashboard.routes import Dashboard
 from watcher.dashboard.view import DashboardPlan
+from watcher.health.prefix import prefix_of
 from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan
 from watcher.hook.runner import Runner, open_runner
@@ -30,6 +31,7 @@ from watcher.operator.client import Client
 from watcher.operator.endpoint import Endpoint
 from watcher.settings import model
 from watcher.settings.hook import Hook
+from watcher.settings.ledger import Ledger
 from watcher.settings.operator import Direct, Operator
 from watcher.task import Task
 
@@ -92,9 +94,16 @@ def task_manager(
 
 
 def make_pages(
-    settings: model.Settings, clock: Clock
-) -> "Callable[[Monitor, Access, Callable[[], float | None]], Dashboard] | None":
-    """Return what makes the dashboard for the HTTP server; None where it is turned off."""
+    settings: model.Settings, clock: Clock, name: str, access: "Access"
+) -> "Callable[[Monitor, Callable[[], float | None]], Dashboard] | None":
+    """Return what makes the dashboard of an AVS for the HTTP server; None where it is turned off.
+
+    Args:
+        settings: those of the AVS.
+        clock: the time of the pages.
+        name: the name of the AVS, "" for the only one.
+        access: who may read and act.
+    """
     if not settings.http.dashboard:
         return None
     plan = DashboardPlan(
@@ -105,8 +114,10 @@ def make_pages(
         settings.hook.max_attempts,
         settings.operator.api == "none",
         lambda: decoder_of(settings),
+        prefix_of(name),
+        name,
     )
-    return partial(Dashboard, plan, clock)
+    return partial(Dashboard, plan, clock, access)
 
 
 def subscriptions(
@@ -199,7 +210,7 @@ def log_output(task: Task | None, line: str) -> None:
     (logger if task is None else logger.bind(task=task.task_index)).info("hook.output: the hook printed", line=line)
 
 
-def hidden_paths(ledger: model.Ledger, config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
+def hidden_paths(ledger: Ledger, config: Path | None, environ: Mapping[str, str]) -> tuple[str, ...]:
     """Return the absolute paths of credentials, configuration and ledger, which a hook must not reach.
 
     Args:

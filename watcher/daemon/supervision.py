@@ -2,17 +2,21 @@
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from loguru import logger
 
 from watcher.clock import Clock
 from watcher.daemon.announcer import Announcement
 from watcher.daemon.wiring import Stages
+from watcher.errors import TryLater
+from watcher.health.monitor import Monitor
 from watcher.settings.model import Chain
 from watcher.stage import StageLoop
 
 _DRAIN_S = 25.0
 _STEP_S = 30.0
+_LOOK_EVERY_S = 5.0
 _REQUESTS_PER_NODE = 4
 
 
@@ -30,6 +34,16 @@ def pinger(loops: Sequence[StageLoop], clock: Clock, stuck_s: float, announcemen
             announcement.watchdog()
 
     return ping
+
+
+async def watch_progress(monitor: Monitor, stopping: asyncio.Event) -> None:
+    """Return when `stopping` is set. Raises TryLater once a stage makes no progress, so that the AVS starts again."""
+    while not stopping.is_set():
+        if (stuck := monitor.stuck) is not None:
+            raise TryLater(stuck)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LOOK_EVERY_S):
+                await stopping.wait()
 
 
 async def first_to_end(working: Sequence[asyncio.Task[None]]) -> None:

@@ -36,20 +36,22 @@ _FORM_TYPE = "application/x-www-form-urlencoded"
 class Forms:
     """The handlers of forms."""
 
-    def __init__(self, access: Access, monitor: Monitor, maker: PageMaker) -> None:
+    def __init__(self, access: Access, monitor: Monitor, maker: PageMaker, base: str = "") -> None:
+        """Take the parts; `base` is the path below which the pages are."""
+        self._base = base
         self._access = access
         self._monitor = monitor
         self._maker = maker
 
     async def login_page(self, request: web.Request) -> web.StreamResponse:
         """Show the form that takes the token."""
-        return await self._login(visitor(request, self._access), request.query.get("next", "/"))
+        return await self._login(visitor(request, self._access), request.query.get("next", f"{self._base}/"))
 
     async def log_in(self, request: web.Request) -> web.StreamResponse:
         """Open a session for whoever sends the token, and lead to the page that was asked for."""
         who, address = Visitor(), request.remote or ""
         fields = await _fields(request)
-        goal = local_path(fields.get("next", "/"))
+        goal = local_path(fields.get("next", f"{self._base}/"))
         if is_cross_site(request):
             return await self._maker.message(who, 403, "the form comes from another page")
         if not self._access.has_token:
@@ -71,7 +73,7 @@ class Forms:
         if (refusal := await self._refusal(request, who, await _fields(request))) is not None:
             return refusal
         self._access.end_session(request.cookies.get(cookie_name(request)))
-        response = _see("/")
+        response = _see(f"{self._base}/")
         drop_cookie(request, response)
         return response
 
@@ -101,7 +103,7 @@ class Forms:
         except TryLater as error:
             return await self._maker.message(who, 503, str(error), "tasks")
         logger.info("dashboard.task_changed: a person changed a task", task_index=index, verb=verb.__name__)
-        return _see(f"/tasks/{index}")
+        return _see(f"{self._base}/tasks/{index}")
 
     async def _refusal(self, request: web.Request, who: Visitor, fields: dict[str, str]) -> web.StreamResponse | None:
         """Return why a form is not taken, None if it is."""

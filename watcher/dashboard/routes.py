@@ -19,7 +19,7 @@ from watcher.health.monitor import Monitor
 
 _PAGES = {"/": "overview", "/tasks": "tasks", "/attempts": "attempts", "/health": "health", "/audit": "audit"}
 _INDEX = r"{index:[0-9]{1,78}}"
-_UNPROTECTED = (
+UNPROTECTED = (
     "on an address that other machines reach, the dashboard needs a token: set WATCHER_HTTP__TOKEN or the credential "
     "file http__token, and restart"
 )
@@ -28,40 +28,47 @@ Guarded = Callable[[web.Request, Visitor], Awaitable[web.StreamResponse]]
 
 
 class Dashboard:
-    """The pages, for `watcher.health.http.Web`."""
+    """The pages, for `watcher.health.sites.Site`."""
 
     def __init__(
         self,
         plan: DashboardPlan,
         clock: Clock,
-        monitor: Monitor,
         access: Access,
+        monitor: Monitor,
         next_probe_s: Callable[[], float | None],
     ) -> None:
         """Take what the pages are made from; `next_probe_s` returns the seconds until an API is tried again."""
         self._access = access
+        self._base = plan.base
         self._maker = PageMaker(plan, monitor, access, clock, next_probe_s)
-        self._forms = Forms(access, monitor, self._maker)
+        self._forms = Forms(access, monitor, self._maker, plan.base)
         self._stream = Stream(monitor, clock)
         self._reports = Reports(plan, monitor, clock, self._maker)
 
-    def add_to(self, application: web.Application) -> None:
+    def add_to(self, router: web.UrlDispatcher) -> None:
         """Add the pages, the forms, the events and the files."""
-        router = application.router
+        base = self._base
         for path, name in _PAGES.items():
-            router.add_get(path, self._guarded(partial(self._page, name)), allow_head=False)
-        router.add_get(f"/tasks/{_INDEX}", self._guarded(partial(self._page, "task")), allow_head=False)
-        router.add_get(f"/tasks/{_INDEX}.json", self._guarded(self._story), allow_head=False)
-        router.add_get("/reports", self._guarded(self._reports.page), allow_head=False)
-        router.add_get("/reports/service-level.{kind:html|json}", self._guarded(self._reports.file), allow_head=False)
-        router.add_get("/events", self._guarded(self._events), allow_head=False)
-        router.add_get("/static/{name:.+}", self._file, allow_head=False)
-        router.add_get("/login", self._forms.login_page, allow_head=False)
-        router.add_post("/login", self._forms.log_in)
-        router.add_post("/logout", self._forms.log_out)
-        router.add_post(f"/tasks/{_INDEX}/retry", self._forms.retry)
-        router.add_post(f"/tasks/{_INDEX}/skip", self._forms.skip)
-        application.on_shutdown.append(self._stream.end)
+            router.add_get(base + path, self._guarded(partial(self._page, name)), allow_head=False)
+        if base:
+            router.add_get(base, self._guarded(partial(self._page, "overview")), allow_head=False)
+        router.add_get(f"{base}/tasks/{_INDEX}", self._guarded(partial(self._page, "task")), allow_head=False)
+        router.add_get(f"{base}/tasks/{_INDEX}.json", self._guarded(self._story), allow_head=False)
+        router.add_get(f"{base}/reports", self._guarded(self._reports.page), allow_head=False)
+        reports = f"{base}/reports/service-level.{{kind:html|json}}"
+        router.add_get(reports, self._guarded(self._reports.file), allow_head=False)
+        router.add_get(f"{base}/events", self._guarded(self._events), allow_head=False)
+        router.add_get("/static/{name:.+}", serve_static, allow_head=False)
+        router.add_get(f"{base}/login", self._forms.login_page, allow_head=False)
+        router.add_post(f"{base}/login", self._forms.log_in)
+        router.add_post(f"{base}/logout", self._forms.log_out)
+        router.add_post(f"{base}/tasks/{_INDEX}/retry", self._forms.retry)
+        router.add_post(f"{base}/tasks/{_INDEX}/skip", self._forms.skip)
+
+    def close(self) -> None:
+        """End the streams of events."""
+        self._stream.end()
 
     def _guarded(self, handler: Guarded) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
         """Return a handler behind the checks of who may read."""
@@ -73,10 +80,10 @@ class Dashboard:
             if who.is_known or self._access.reading_is_open:
                 return await handler(request, who)
             if not self._access.has_token:
-                return await self._maker.message(who, 403, _UNPROTECTED)
+                return await self._maker.message(who, 403, UNPROTECTED)
             if "text/html" in request.headers.get("Accept", "") and "HX-Request" not in request.headers:
                 target = quote(request.path_qs, safe="")
-                return web.Response(status=303, headers={**HEADERS, "Location": f"/login?next={target}"})
+                return web.Response(status=303, headers={**HEADERS, "Location": f"{self._base}/login?next={target}"})
             # htmx then loads the whole page, which leads to the login.
             headers = {**HEADERS, "WWW-Authenticate": "Bearer", "HX-Refresh": "true"}
             return web.Response(status=401, text="the token is needed\n", headers=headers)
@@ -99,13 +106,14 @@ class Dashboard:
     async def _events(self, request: web.Request, who: Visitor) -> web.StreamResponse:  # noqa: ARG002
         return await self._stream.serve(request)
 
-    async def _file(self, request: web.Request) -> web.StreamResponse:
-        """Answer with a file of the program; it is read once, and small."""
-        try:
-            file = static_file(request.match_info["name"])
-        except KeyError:
-            raise web.HTTPNotFound from None
-        headers = {**HEADERS, "ETag": f'"{file.tag}"', "Cache-Control": "public, max-age=31536000, immutable"}
-        if file.tag in request.headers.get("If-None-Match", ""):
-            return web.Response(status=304, headers=headers)
-        return web.Response(body=file.body, content_type=file.content_type, charset="utf-8", headers=headers)
+
+async def serve_static(request: web.Request) -> web.StreamResponse:
+    """Answer with a file of the program; it is read once, and small."""
+    try:
+        file = static_file(request.match_info["name"])
+    except KeyError:
+        raise web.HTTPNotFound from None
+    headers = {**HEADERS, "ETag": f'"{file.tag}"', "Cache-Control": "public, max-age=31536000, immutable"}
+    if file.tag in request.headers.get("If-None-Match", ""):
+        return web.Response(status=304, headers=headers)
+    return web.Response(body=file.body, content_type=file.content_type, charset="utf-8", headers=headers)

@@ -51,7 +51,7 @@ class Stream:
             self._clients.discard(client)
         return response
 
-    async def end(self, _application: web.Application) -> None:
+    def end(self) -> None:
         """End all streams, so that the server's stop waits for none."""
         for client in self._clients:
             if client is not None:

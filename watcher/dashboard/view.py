@@ -23,6 +23,8 @@ class DashboardPlan:
         confirmations: the setting chain.confirmations, in blocks.
         max_attempts: the setting hook.max_attempts.
         observes: no task is answered (operator.api = "none").
+        base: the path below which the pages are, "" for the top.
+        avs: the name of the AVS among several, "" for the only one.
         make_decoder: returns the types of messages and answers; called for the first page that shows any.
     """
 
@@ -33,6 +35,8 @@ class DashboardPlan:
     max_attempts: int
     observes: bool
     make_decoder: Callable[[], Decoder]
+    base: str = ""
+    avs: str = ""
 
     @cached_property
     def decoder(self) -> Decoder:
@@ -41,7 +45,7 @@ class DashboardPlan:
     @property
     def name(self) -> str:
         """Return how the pages call this watcher: its AVS, else the address of its task manager."""
-        return self.avs_name or f"{self.task_manager[:8]}…{self.task_manager[-6:]}"
+        return self.avs or self.avs_name or f"{self.task_manager[:8]}…{self.task_manager[-6:]}"
 
 
 @dataclass(frozen=True, slots=True)

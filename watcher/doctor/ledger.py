@@ -19,7 +19,8 @@ from watcher.ledger.lock import refuse_missing_ledger
 from watcher.ledger.move import loss_of_reopened
 from watcher.ledger.restore import held_to, loss_of
 from watcher.ledger.store import Reader
-from watcher.settings.model import Ledger, TaskManager
+from watcher.settings.ledger import Ledger
+from watcher.settings.model import TaskManager
 
 _MIB = 1024 * 1024
 _LOW_SPACE_BYTES = 200 * _MIB

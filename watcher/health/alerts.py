@@ -225,6 +225,7 @@ class Alerts:
         self._delivery.close()
 
 
-def watcher_name(chain_id: int, address: str) -> str:
-    """Return the name of a watcher in alerts, from its chain and its task manager's address."""
-    return f"{address[:6]}..{address[-4:]} on chain {chain_id}"
+def watcher_name(chain_id: int, address: str, avs: str = "") -> str:
+    """Return the name of a watcher in alerts, from its chain, its task manager's address and the name of its AVS."""
+    contract = f"{address[:6]}..{address[-4:]} on chain {chain_id}"
+    return f"{avs} ({contract})" if avs else contract

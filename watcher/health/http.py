@@ -5,22 +5,19 @@ alone; no reply holds a secret; a port that is taken never keeps the daemon from
 """
 
 import asyncio
-import json
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Protocol
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from loguru import logger
-from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 
 from watcher.clock import Clock
 from watcher.health.access import Access
-from watcher.health.monitor import Monitor
-from watcher.health.node_api import NodeApi
-from watcher.health.verdict import Health
+from watcher.health.exposition import AllMetrics
+from watcher.health.prefix import inner_path
+from watcher.health.sites import Sites
 from watcher.once import Once
 from watcher.validation import is_loopback
 
@@ -40,45 +37,28 @@ _LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-class Pages(Protocol):
-    """Pages that the server serves beside the probes; they check themselves who may read them."""
-
-    def add_to(self, application: web.Application) -> None:
-        """Add the handlers of the pages."""
-
-
 class Web:
     """The server. `port` is the one it listens on, 0 while it does not."""
 
     def __init__(
         self,
         address: tuple[str, int],
-        monitor: Monitor,
-        registry: CollectorRegistry,
+        sites: Sites,
         clock: Clock,
-        next_probe_s: Callable[[], float | None] = lambda: None,
-        contract: tuple[int, str] = (0, ""),
         access: Access | None = None,
-        pages: Pages | None = None,
     ) -> None:
         """Take the server's parts.
 
         Args:
             address: host and port.
-            monitor: has the last evaluation.
-            registry: the metrics.
+            sites: the addresses of each AVS.
             clock: paces the attempts to listen.
-            next_probe_s: returns the seconds until an API is tried again, as `readyz_fields` takes them.
-            contract: the chain id and the address of the task manager.
             access: decides who may read the probes; None: everybody.
-            pages: the dashboard; None: there is none.
         """
         self._host, self._port = address
-        self._access, self._pages = access, pages
-        self._next_probe_s = next_probe_s
-        self._contract = contract
-        self._monitor = monitor
-        self._registry = registry
+        self._access = access
+        self._sites = sites
+        self._registry = AllMetrics(sites.registries).registry
         self._clock = clock
         self.port = 0
 
@@ -125,12 +105,13 @@ class Web:
 
     def _application(self) -> web.Application:
         application = web.Application(middlewares=[self._guard], client_max_size=_BODY_LIMIT_BYTES)
-        for path, handler in (("/livez", self._livez), ("/readyz", self._readyz), ("/metrics", self._metrics)):
-            application.router.add_get(path, handler, allow_head=False)
-        NodeApi(lambda: self._monitor.health).add_to(application.router)
-        if self._pages is not None:
-            self._pages.add_to(application)
+        application.router.add_get("/metrics", self._metrics, allow_head=False)
+        application.router.register_resource(self._sites)
+        application.on_shutdown.append(self._end_streams)
         return application
+
+    async def _end_streams(self, _application: web.Application) -> None:
+        self._sites.close()
 
     @web.middleware
     async def _guard(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -155,7 +136,8 @@ class Web:
 
     def _may_probe(self, request: web.Request) -> bool:
         """Return True if the request is for no probe, or for one that it may read."""
-        is_probe = request.path in _PROBES or request.path.startswith(_NODE_API)
+        path = inner_path(request.path)
+        is_probe = path in _PROBES or path.startswith(_NODE_API)
         if self._access is None or self._access.probes_are_open or not is_probe:
             return True
         return self._access.bears_token(request.headers.get("Authorization"), request.remote or "")
@@ -167,25 +149,15 @@ class Web:
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name.strip("[]").lower() in _LOOPBACK_NAMES | {self._host}
 
-    async def _livez(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
-        stuck = self._monitor.stuck
-        return _json({"live": stuck is None, "reasons": [stuck] if stuck else []}, 200 if stuck is None else 503)
-
-    async def _readyz(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
-        stuck, health = self._monitor.stuck, self._monitor.health
-        ready = stuck is None and health.ready
-        fields = readyz_fields(
-            health, ready=ready, stuck=stuck, next_probe_s=self._next_probe_s(), contract=self._contract
-        )
-        return _json(fields, 200 if ready else 503)
-
     async def _metrics(self, request: web.Request) -> web.StreamResponse:
         accept = request.headers.get("Accept", "")
         try:
             encode, content_type = choose_encoder(accept)
         except (TypeError, ValueError):  # it compares whatever stands there for a version
             encode, content_type = choose_encoder("")
-        return web.Response(body=encode(self._registry), headers={"Content-Type": content_type})
+        # The page of many AVSs takes a while to make.
+        body = await asyncio.to_thread(encode, self._registry)
+        return web.Response(body=body, headers={"Content-Type": content_type})
 
 
 class _RequestLog(logging.LoggerAdapter[logging.Logger]):
@@ -207,48 +179,3 @@ class _Refuse(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
-
-
-def readyz_fields(
-    health: Health,
-    *,
-    ready: bool,
-    stuck: str | None,
-    next_probe_s: float | None = None,
-    contract: tuple[int, str] = (0, ""),
-) -> dict[str, object]:
-    """Return the body of /readyz. Fields may be added; none is removed or changes its meaning.
-
-    Args:
-        health: the last evaluation.
-        ready: whether the watcher is ready.
-        stuck: why the process makes no progress, None while it does.
-        next_probe_s: seconds until an API that takes no requests is tried again, None while every API takes them.
-        contract: the chain id and the address of the task manager.
-    """
-    work = health.work
-    return {
-        "ready": ready,
-        "reasons": [*([stuck] if stuck else []), *health.reasons],
-        "at_ms": health.at_ms,
-        "services": {
-            service.id: {"status": service.status, "words": service.message, "since_ms": service.since_ms}
-            for service in health.services
-        },
-        "troubles": [
-            {"key": condition.key, "words": condition.message, "since_ms": condition.since_ms}
-            for condition in health.conditions
-        ],
-        "cursor_block": None if work is None else work.cursor_block,
-        "head_block": None if work is None else work.head_block,
-        "open_tasks": None if work is None else work.open_tasks,
-        "nearest_deadline_blocks": health.blocks_left,
-        "nearest_deadline_seconds": health.seconds_left,
-        "next_probe_seconds": next_probe_s,
-        "chain_id": contract[0],
-        "task_manager": contract[1],
-    }
-
-
-def _json(fields: dict[str, object], status: int) -> web.Response:
-    return web.Response(text=json.dumps(fields) + "\n", status=status, content_type="application/json")

@@ -17,7 +17,6 @@ from watcher.chain.rpc.member import EndpointSeen
 from watcher.files import program_version
 from watcher.health.conditions import CONDITION_KEYS
 from watcher.health.hook_version import HookVersion
-from watcher.health.process_metrics import OwnProcess
 from watcher.health.readings import SERVICES
 from watcher.health.root_metrics import RootMetrics
 from watcher.health.shadow_observer import ShadowMetrics
@@ -70,7 +69,6 @@ class Metrics:
         self.shadow = ShadowMetrics(self._counter, self._histogram)
         self.roots = RootMetrics(self._gauge)
         self._begin()
-        OwnProcess(self.registry)
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
         self.described.append(Described(name, "gauge", labels, meaning))

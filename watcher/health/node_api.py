@@ -20,10 +20,11 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class NodeApi:
-    """The four handlers. `health` returns the last evaluation."""
+    """The four handlers, below a prefix. `health` returns the last evaluation."""
 
-    def __init__(self, health: Callable[[], Health]) -> None:
+    def __init__(self, health: Callable[[], Health], prefix: str = "") -> None:
         self._health = health
+        self._prefix = prefix
 
     def add_to(self, router: web.UrlDispatcher) -> None:
         for path, handler in (
@@ -32,7 +33,7 @@ class NodeApi:
             ("/eigen/node/services", self._services),
             ("/eigen/node/services/{id}/health", self._service_health),
         ):
-            router.add_get(path, _versioned(handler), allow_head=False)
+            router.add_get(self._prefix + path, _versioned(handler), allow_head=False)
 
     async def _node(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
         return web.json_response(

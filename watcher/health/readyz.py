@@ -48,7 +48,9 @@ class Daemon:
 NOT_ASKED = Daemon("the daemon was not asked")
 
 
-def read_daemon(address: tuple[str, int] | None, chain_id: int, task_manager: str, token: str = "") -> Daemon:
+def read_daemon(
+    address: tuple[str, int] | None, chain_id: int, task_manager: str, token: str = "", path: str = "/readyz"
+) -> Daemon:
     """Return the daemon of a task manager that serves /readyz at an address.
 
     Args:
@@ -56,13 +58,14 @@ def read_daemon(address: tuple[str, int] | None, chain_id: int, task_manager: st
         chain_id: the chain of the task manager.
         task_manager: its address, 0x hex.
         token: the token of [http], sent to a loopback address alone; "": none.
+        path: the path of /readyz, which of several AVSs each has.
     """
     if address is None:
         return Daemon("http.listen is off, so the daemon cannot be asked")
     host, port = _ANY_ADDRESS.get(address[0], address[0]), address[1]
     place = f"the daemon cannot be asked: {host}:{port}"
     try:
-        body = asyncio.run(_get(host, port, token))
+        body = asyncio.run(_get(host, port, token, path))
     except (OSError, EOFError, ValueError, asyncio.LimitOverrunError) as error:  # TimeoutError is an OSError
         return Daemon(f"{place} does not reply ({getattr(error, 'strerror', None) or type(error).__name__})")
     try:
@@ -73,7 +76,7 @@ def read_daemon(address: tuple[str, int] | None, chain_id: int, task_manager: st
         return Daemon(f"{place} {error}")
 
 
-async def _get(host: str, port: int, token: str) -> bytes:
+async def _get(host: str, port: int, token: str, path: str) -> bytes:
     """Return the body of /readyz, cut to the limit. Raises OSError, TimeoutError, EOFError or ValueError.
 
     HTTP/1.0, to which a server sends the body as it is and closes: a library for more loads for a quarter of a second,
@@ -88,7 +91,7 @@ async def _get(host: str, port: int, token: str) -> bytes:
     async with asyncio.timeout(_TIMEOUT_S):
         reader, writer = await asyncio.open_connection(host, port, limit=_BODY_LIMIT_BYTES)
         try:
-            writer.write(f"GET /readyz HTTP/1.0\r\nHost: {name}\r\n{secret}\r\n".encode())
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: {name}\r\n{secret}\r\n".encode())
             head = await reader.readuntil(b"\r\n\r\n")
             if not head.startswith(b"HTTP/1."):
                 raise ValueError("no reply of HTTP")

@@ -1,4 +1,4 @@
-"""Health of one daemon, assembled: observer, metrics, monitor and HTTP server.
+"""Health of one AVS, assembled: observer, metrics, monitor and what the HTTP server shows of them.
 
 Invariant: the daemon's work goes on whatever happens here. An exception in here is logged and ends its own task alone.
 """
@@ -6,18 +6,16 @@ Invariant: the daemon's work goes on whatever happens here. An exception in here
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from loguru import logger
 
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
-from watcher.health.access import Access
 from watcher.health.conditions import (
     API,
     HOOK,
 )
-from watcher.health.http import Web
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
@@ -27,14 +25,13 @@ from watcher.health.readings import (
     Limits,
 )
 from watcher.health.recorder import PeriodRecorder
+from watcher.health.sites import Site
 from watcher.health.surroundings import Surroundings
 from watcher.ledger.store import Ledger
 from watcher.settings.hook import Hook
-from watcher.settings.http import Http
 from watcher.settings.model import Alerts, Chain
 from watcher.settings.operator import Operator
 from watcher.text import Redactor
-from watcher.validation import is_loopback
 
 _QUIET_NODE_S = 10.0
 _SILENT_HOOK_S = 15.0
@@ -46,18 +43,13 @@ _DANGER_SHARE = 4
 class HealthPlan:
     """The settings that health depends on.
 
-    `observing`: the watcher sends no answers. `address`: host and port of the HTTP server, None: no server.
-    `contract`: the chain id and the address of the task manager. `token`: the token of the server, "" without one.
-    `protects_all`: health and metrics need it, too.
+    `observing`: the watcher sends no answers. `contract`: the chain id and the address of the task manager.
     """
 
     limits: Limits
     observing: bool = False
     avs_name: str = ""
-    address: tuple[str, int] | None = None
     contract: tuple[int, str] = (0, "")
-    token: str = field(default="", repr=False)
-    protects_all: bool = False
 
     @classmethod
     def of(
@@ -66,7 +58,6 @@ class HealthPlan:
         operator: Operator,
         alerts: Alerts,
         hook: Hook,
-        http: Http,
         stuck_s: float,
         task_manager: str,
     ) -> "HealthPlan":
@@ -77,7 +68,6 @@ class HealthPlan:
             operator: the section [operator].
             alerts: the section [alerts].
             hook: the section [hook].
-            http: the section [http].
             stuck_s: the longest time one step of a stage may take.
             task_manager: the address of the task manager.
         """
@@ -89,15 +79,14 @@ class HealthPlan:
             silent_hook_s=max(_SILENT_HOOK_S, hook.timeout_s * 2 / 3),
         )
         contract = (chain.chain_id, task_manager)
-        token = "" if http.token is None else http.token.get_secret_value()
-        observing = operator.api == "none"
-        return cls(limits, observing, operator.avs_name, http.address, contract, token, http.protect == "all")
+        return cls(limits, operator.api == "none", operator.avs_name, contract)
 
 
 class HealthService:
-    """One daemon's health. Stages get `observer` and `metrics`; the monitor exists inside `running`."""
+    """One AVS's health. Stages get `observer` and `metrics`; the monitor exists inside `running`."""
 
     def __init__(self, plan: HealthPlan, clock: Clock, redactor: Redactor, surroundings: Surroundings) -> None:
+        """Take the parts; `surroundings` names the AVS and where it is served."""
         self._plan = plan
         self._clock = clock
         self._surroundings = surroundings
@@ -109,7 +98,7 @@ class HealthService:
 
     @asynccontextmanager
     async def running(self, nodes: NodePool) -> AsyncIterator[Monitor]:
-        """Evaluate every second, and serve on [http] listen, inside this block."""
+        """Evaluate every second, and show that on the HTTP server, inside this block."""
         monitor = self._monitor = Monitor(
             self.observer,
             self.metrics,
@@ -124,13 +113,14 @@ class HealthService:
             asyncio.create_task(monitor.run(), name="monitor"),
             asyncio.create_task(self._recorder.run(), name="periods"),
         ]
-        if self._plan.address is not None:
-            tasks.append(asyncio.create_task(self._web(self._plan.address, monitor).run(), name="web"))
         for task in tasks:
-            task.add_done_callback(_ended)
+            task.add_done_callback(ended)
+        site = self._site(monitor)
+        self._surroundings.attach(site)
         try:
             yield monitor
         finally:
+            self._surroundings.detach(site)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -156,14 +146,17 @@ class HealthService:
             self._monitor.ledger = None  # no page opens a connection that outlives the writer's
             await self._recorder.close()
 
-    def _web(self, address: tuple[str, int], monitor: Monitor) -> Web:
-        plan = self._plan
-        is_local = is_loopback(address[0])
-        access = Access(plan.token, self._clock, is_local=is_local, protects_all=plan.protects_all)
-        make_pages = self._surroundings.make_pages
-        pages = None if make_pages is None else make_pages(monitor, access, self._next_probe_s)
-        registry = self.metrics.registry
-        return Web(address, monitor, registry, self._clock, self._next_probe_s, plan.contract, access, pages)
+    def _site(self, monitor: Monitor) -> Site:
+        around = self._surroundings
+        pages = None if around.make_pages is None else around.make_pages(monitor, self._next_probe_s)
+        return Site(
+            around.name,
+            monitor,
+            self.metrics.registry,
+            next_probe_s=self._next_probe_s,
+            contract=self._plan.contract,
+            pages=pages,
+        )
 
     def _next_probe_s(self) -> float | None:
         around = self._surroundings
@@ -195,7 +188,8 @@ def danger_blocks(limit_blocks: int, window_blocks: int | None, confirmations: i
     return min(limit_blocks, max(1, (window_blocks - confirmations) // _DANGER_SHARE))
 
 
-def _ended(task: asyncio.Task[None]) -> None:
+def ended(task: asyncio.Task[None]) -> None:
+    """Log the end of a task that has failed, which is a bug."""
     if not task.cancelled() and (error := task.exception()) is not None:
         logger.opt(exception=error).critical(
             "health.ended: a task of the health service ended; this is a bug, please report it", name=task.get_name()

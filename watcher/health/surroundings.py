@@ -9,9 +9,8 @@ from watcher.health.verdict import Health
 from watcher.ledger.stats import Moved
 
 if TYPE_CHECKING:  # each of them takes this value
-    from watcher.health.access import Access
-    from watcher.health.http import Pages
     from watcher.health.monitor import Monitor
+    from watcher.health.sites import Pages, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +25,10 @@ class Surroundings:
         on_move: called with the transitions of tasks, in order.
         next_attempt_s: returns the seconds until a task is sent to an API that takes no requests, None while every API
             takes them.
-        make_pages: makes the dashboard for the HTTP server; takes the monitor, who may read, and what returns the
-            seconds until an API is tried again. None: there is no dashboard.
+        name: the name of the AVS, "" for the only one.
+        attach: takes what the HTTP server shows of the AVS; `detach` takes it back.
+        make_pages: makes the dashboard for the HTTP server; takes the monitor, and what returns the seconds until an
+            API is tried again. None: there is no dashboard.
     """
 
     apis: Mapping[str, Api] = field(default_factory=dict)
@@ -36,4 +37,7 @@ class Surroundings:
     listeners: Sequence[Callable[[Health], object]] = ()
     on_move: Sequence[Callable[[Sequence[Moved]], None]] = ()
     next_attempt_s: Callable[[], float | None] = lambda: None
-    make_pages: "Callable[[Monitor, Access, Callable[[], float | None]], Pages] | None" = None
+    name: str = ""
+    attach: "Callable[[Site], None]" = lambda _site: None
+    detach: "Callable[[Site], None]" = lambda _site: None
+    make_pages: "Callable[[Monitor, Callable[[], float | None]], Pages] | None" = None

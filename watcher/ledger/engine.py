@@ -9,6 +9,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -66,12 +67,19 @@ def sqlite_path(url: URL) -> Path | None:
     return Path(url.database).absolute()
 
 
+def schema_of(url: URL) -> str:
+    """Return the schema of a PostgreSQL ledger (`?schema=` in its URL), "" for the one that the server chooses."""
+    schema = url.query.get("schema", "")
+    return schema if isinstance(schema, str) else schema[-1]
+
+
 def open_engine(url: URL, *, read_only: bool = False, alone: bool = False) -> Engine:
     """Return an engine with the transactions the ledger needs. With `read_only` it never waits for a writer.
 
     `alone`: a SQLite file that no daemon has open leaves nothing beside it while it is read.
     """
     if url.get_backend_name() == "postgresql":
+        schema, url = schema_of(url), url.difference_update_query(["schema"])
         limits = {name: value for name, value in _SERVER_LIMITS.items() if name not in url.query}
         engine = create_engine(
             url,
@@ -82,8 +90,9 @@ def open_engine(url: URL, *, read_only: bool = False, alone: bool = False) -> En
             # A pooler in transaction mode gives each transaction another session, without our prepared statements.
             connect_args={**limits, "prepare_threshold": None},
         )
-        event.listen(engine, "connect", _settle_session, insert=True)  # before SQLAlchemy's own first statement
-        event.listen(engine, "begin", _settle_transaction)
+        settle = partial(_settle_session, schema)
+        event.listen(engine, "connect", settle, insert=True)  # before SQLAlchemy's own first statement
+        event.listen(engine, "begin", partial(_settle_transaction, schema))
         return engine
     path = sqlite_path(url)
     assert path is not None, "parse_url lets no other URL pass"
@@ -105,6 +114,9 @@ _SETTLE_SESSION = (
     "WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)"
 )
 _SETTLE_TRANSACTION = _SETTLE_SESSION.replace("false)", "true)")
+# Nothing outside of its schema is seen: the tables of another ledger have the same names.
+_SEARCH_SESSION = "SELECT set_config('search_path', %s, false)"
+_SEARCH_TRANSACTION = "SELECT set_config('search_path', %s, true)"
 _DURABILITY = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
 
 
@@ -115,7 +127,7 @@ _STATEMENT_MODE = (
 )
 
 
-def _settle_session(connection: Any, record: Any) -> None:
+def _settle_session(schema: str, connection: Any, record: Any) -> None:
     """Set the session up; behind a pooler, each transaction does that itself.
 
     Raises FixConfiguration where two statements do not share a transaction.
@@ -133,12 +145,16 @@ def _settle_session(connection: Any, record: Any) -> None:
         raise FixConfiguration(_STATEMENT_MODE)
     if not record.info["pooled"]:
         connection.execute(_SETTLE_SESSION)
+        if schema:
+            connection.execute(_SEARCH_SESSION, (schema,))
     connection.commit()
 
 
-def _settle_transaction(connection: Connection) -> None:
+def _settle_transaction(schema: str, connection: Connection) -> None:
     if connection.info.get("pooled"):
         connection.exec_driver_sql(_SETTLE_TRANSACTION)
+        if schema:
+            connection.exec_driver_sql(_SEARCH_TRANSACTION, (schema,))
 
 
 def durability(url: URL) -> tuple[list[str], bool]:

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from sqlalchemy import Column, Engine, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, OperationalError
+from sqlalchemy.schema import CreateSchema
 
 from watcher.errors import FixConfiguration, TryLater
 from watcher.files import shipped
 from watcher.ledger import side_tables as _side_tables  # noqa: F401 - they belong to the metadata
 from watcher.ledger.audit import tables as _audit_tables  # noqa: F401 - they belong to the metadata
-from watcher.ledger.engine import backup_sqlite, database_reason, open_engine, sqlite_path
+from watcher.ledger.engine import backup_sqlite, database_reason, open_engine, schema_of, sqlite_path
 from watcher.ledger.lock import create_file
 from watcher.ledger.tables import metadata
 from watcher.ledger.views import create_views, drop_views
@@ -105,7 +106,7 @@ def upgrade(url: URL) -> SchemaState:
     engine = open_engine(url)
     try:
         if before.current is None:
-            _create(engine)
+            _create(engine, schema_of(url))
         if (before.current or REVISION) != before.expected:
             migrate(engine)
     except DatabaseError as error:
@@ -129,12 +130,16 @@ def migrate(engine: Engine) -> None:
         create_views(connection)
 
 
-def _create(engine: Engine) -> None:
+def _create(engine: Engine, schema: str) -> None:
     """Make the tables of the code in an empty database, marked with their revision, in one transaction.
+
+    `schema` is made, too, if it is not there, which takes the right to do so; "": the tables need none of their own.
 
     Source: "Building an Up to Date Database from Scratch", https://alembic.sqlalchemy.org/en/latest/cookbook.html.
     """
     with engine.begin() as connection:
+        if schema and not inspect(connection).has_schema(schema):
+            connection.execute(CreateSchema(schema, if_not_exists=True))
         metadata.create_all(connection)
         create_views(connection)
         _VERSION.create(connection, checkfirst=True)

@@ -96,27 +96,6 @@ def alert_secrets(url: str) -> Iterator[str]:
             yield part
 
 
-def ledger_url(text: str) -> str:
-    """Return a URL sqlite:///path (a file, never memory) or postgresql://..."""
-    one_line(text)
-    if len(text) > URL_LIMIT_CHARS:
-        raise ValueError(f"must have {URL_LIMIT_CHARS} characters at most")
-    if text.startswith("sqlite:"):
-        path = text.removeprefix("sqlite:///")
-        if path == text or not path.strip("/") or path.endswith("/"):
-            raise ValueError("must name a file: sqlite:///relative.db or sqlite:////absolute/path.db")
-        if path.startswith((":memory:", "file:")) or "?" in path:
-            raise ValueError("must be a plain file: a ledger in memory or with options cannot be trusted after a crash")
-        return text
-    if text.startswith(("postgresql://", "postgresql+psycopg://")):
-        try:
-            _port_of(urlsplit(text))
-        except ValueError:
-            raise ValueError("is not a valid postgresql:// URL") from None
-        return text
-    raise ValueError("must be sqlite:///path or postgresql://...")
-
-
 def address(text: str) -> str:
     """Return 20 bytes of hex in lower case. Mixed case must be the checksum of EIP-55."""
     if not _ADDRESS.fullmatch(text):
@@ -268,7 +247,7 @@ def parsed_url(text: str, *schemes: str) -> SplitResult:
         raise ValueError("is not a valid URL")
     try:
         url = urlsplit(text)
-        host, _ = url.hostname, _port_of(url)
+        host, _ = url.hostname, port_of(url)
     except ValueError:
         raise ValueError("is not a valid URL") from None
     if url.scheme not in schemes:
@@ -278,7 +257,7 @@ def parsed_url(text: str, *schemes: str) -> SplitResult:
     return url
 
 
-def _port_of(url: SplitResult) -> int | None:
+def port_of(url: SplitResult) -> int | None:
     """Return the port. Raises ValueError for any other text, and for 0."""
     if url.port == 0:
         raise ValueError("port 0")

@@ -22,9 +22,17 @@ def exposed(folder: str) -> list[str]:
             return []
         names = {credential_name(key) for key in FIELDS}
         with os.scandir(folder) as files:
-            return sorted(file.name for file in files if file.name in names and file.stat().st_mode & _OTHERS_READ)
+            return sorted(file.name for file in files if _is_ours(file.name, names) and _is_open(file))
     except OSError:
         return []  # `load` reports a folder that cannot be read
+
+
+def _is_ours(name: str, names: set[str]) -> bool:
+    return name in names or name.partition("__")[2] in names  # of one AVS
+
+
+def _is_open(file: "os.DirEntry[str]") -> bool:
+    return bool(file.stat().st_mode & _OTHERS_READ)
 
 
 def exposure_message(names: list[str]) -> str:

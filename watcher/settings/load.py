@@ -1,69 +1,40 @@
 """The sources of the settings: command line, environment, credential files, TOML file, defaults, in this order.
 
-Each source is a flat mapping from (table, key) to a value with its origin, so that merging is a union of mappings.
-Invariant: whatever the sources hold, `load` returns valid settings or raises `FixConfiguration` with every problem.
+Of several AVSs each has sources of its own, which come before those that all have in common. Invariant: whatever the
+sources hold, `load_all` gives each AVS valid settings or every problem.
 """
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import islice
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from watcher.errors import FixConfiguration
-from watcher.files import read_text
-from watcher.settings import tomltext
-from watcher.settings.decode import decode
+from watcher.settings.avs import (
+    Avs,
+    Files,
+    chosen,
+    own_file,
+    own_schema,
+    problems_of,
+    read_files,
+    refuse_doubles,
+)
 from watcher.settings.model import Settings
-from watcher.settings.names import OTHER_NAMES, PREFIX, Name, credential_name, env_name, name_of
 from watcher.settings.problems import (
     FIELDS,
-    SECTIONS,
     Entry,
     Key,
     is_private,
     limited,
     render,
-    shown_name,
-    unknown_key,
 )
+from watcher.settings.sources import Source, from_credentials, from_environment, from_overrides, from_tables
 from watcher.text import Redactor
 
-CREDENTIAL_LIMIT_BYTES = 64 * 1024
-_MAX_CREDENTIALS = 1000
-
-# For settings without a usable default.
-_STAND_INS: Mapping[Key, Any] = {
-    ("chain", "rpc_urls"): ["http://refused.invalid"],
-    ("chain", "chain_id"): 1,
-    ("task_manager", "address"): "0x" + "11" * 20,
-    ("task_manager", "start_block"): 0,
-    ("hook", "target"): "refused",
-    ("operator", "url"): "https://refused.invalid",
-    ("operator", "avs_name"): "refused",
-    ("operator", "password"): "refused",
-    ("operator.direct", "password"): "refused",
-}
-
-
-@dataclass(slots=True)
-class Source:
-    """The values of one source by flat key, and the problems of the source itself."""
-
-    entries: dict[Key, Entry] = field(default_factory=dict)
-    problems: list[str] = field(default_factory=list)
-    remarks: list[str] = field(default_factory=list)  # possible mistakes, which may be names of other programs
-    refused: list[Any] = field(default_factory=list)  # values that are not used, and may hold secrets
-
-    def note(self, name: Name, message: str) -> None:
-        """Record a name that is no setting: as a problem, as a remark, or not at all."""
-        if name.is_ours:
-            self.problems.append(message + name.hint)
-        elif name.hint:
-            self.remarks.append(message + name.hint)
+_LEDGER_URL, _LEDGER_SCHEMA, _ROOTS_FILE = ("ledger", "url"), ("ledger", "schema"), ("audit", "roots_file")
 
 
 def load(
@@ -71,150 +42,108 @@ def load(
     overrides: Mapping[str, Any] | None = None,
     environ: Mapping[str, str] = os.environ,
     warn: Callable[[str], None] = lambda _remark: None,
+    avs: str | None = None,
 ) -> Settings:
-    """Read, merge and check all settings.
+    """Read, merge and check all settings of one AVS.
 
     Args:
-        config_path: the TOML file, which must exist; None reads none.
+        config_path: as `load_all` takes it.
+        overrides: as `load_all` takes them.
+        environ: the process's environment.
+        warn: as `load_all` takes it.
+        avs: the name of the AVS; None: the only one.
+
+    Raises:
+        FixConfiguration: every problem, one line each, without secrets.
+        FixUsage: there is no such AVS, or `avs` is None and there are several.
+    """
+    found = chosen(load_all(config_path, overrides, environ, warn), avs)
+    raise_problems([found])
+    return found.usable()
+
+
+def load_all(
+    config_path: Path | None,
+    overrides: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    warn: Callable[[str], None] = lambda _remark: None,
+) -> list[Avs]:
+    """Read, merge and check the settings of all AVSs. Without [[avs]] there is one, whose name is "".
+
+    Args:
+        config_path: the TOML file, or the folder with a file for each AVS, which must exist; None reads none.
         overrides: the options of the command line, as `{"log.level": "debug"}`; None values count as absent.
         environ: the process's environment.
         warn: takes each line about a name that resembles one of ours and does not stop the start.
 
     Raises:
-        FixConfiguration: every problem, one line each, without secrets.
+        FixConfiguration: nothing can be read, one line for each problem, without secrets.
     """
-    sources = [
-        from_overrides(overrides or {}),
-        from_environment(environ),
-        from_credentials(environ.get("CREDENTIALS_DIRECTORY", "")),
-    ]
-    problems = [problem for source in sources for problem in source.problems]
+    files, unreadable = Files(), []
     try:
-        sources.append(from_file(config_path))
+        files = read_files(config_path)
     except FixConfiguration as error:
+        unreadable = list(error.problems)
+    names = [each.name for each in files.avss]
+    environment = from_environment(environ, names)
+    credentials = from_credentials(environ.get("CREDENTIALS_DIRECTORY", ""), names)
+    first = from_overrides(overrides or {})
+    if unreadable:
         # Without the file nearly every key would be reported as missing: report only what is certain.
-        raise FixConfiguration(*limited([*error.problems, *problems])) from None
-    problems += sources[-1].problems
-    sources.append(_defaults(environ))
+        certain = [problem for source in (first, environment[""], credentials[""]) for problem in source.problems]
+        raise FixConfiguration(*limited([*unreadable, *certain]))
+    common = [environment[""], credentials[""], from_tables(files.common), _defaults(environ)]
+    if not files.avss:
+        avss = [_settled("", [first, *common], [], warn)]
+    else:
+        avss = []
+        for each in files.avss:
+            own = [environment[each.name], credentials[each.name], from_tables(each.tables, each.name)]
+            own[-1].problems += each.problems
+            avss.append(_settled(each.name, [first, *own, *common], own, warn))
+    return refuse_doubles(avss)
+
+
+def raise_problems(avss: Sequence[Avs]) -> None:
+    """Raise FixConfiguration with the problems of all these AVSs, each with its name, if there is one."""
+    if problems := problems_of(avss):
+        raise FixConfiguration(*problems)
+
+
+def _settled(name: str, sources: Sequence[Source], own: Sequence[Source], warn: Callable[[str], None]) -> Avs:
+    """Return an AVS from its sources, the first one first; `own` are those that no other AVS has."""
+    problems = [problem for source in sources for problem in source.problems]
     entries = _merged(sources)
+    if name:
+        _set_apart(name, entries, own)
     settings = None
     try:
         settings = Settings(**_tables(entries))
     except ValidationError as error:
-        # `from None`, and without the error: it holds the raw input.
+        # Without the error itself: it holds the raw input.
         problems += render(error, entries, Redactor(_private_texts(sources)))
     problems += _rules(entries)
     remarks = limited([remark for source in sources for remark in source.remarks])
     if problems or settings is None:
         # A remark may be the reason why a setting is missing.
-        raise FixConfiguration(*limited([*problems, *remarks]))
+        return Avs(name, None, tuple(limited([*problems, *remarks])))
     for remark in remarks:
         warn(remark)
-    return settings
+    return Avs(name, settings)
 
 
-def from_overrides(overrides: Mapping[str, Any]) -> Source:
-    """Return the options of the command line. Text is decoded as text of the environment is."""
-    source = Source()
-    for name, value in overrides.items():
-        section, _, name_in_section = name.rpartition(".")
-        key = section, name_in_section
-        if key not in FIELDS:
-            source.problems.append(unknown_key(key))
-        elif value is not None:
-            decoded = decode(FIELDS[key], value) if isinstance(value, str) else value
-            source.entries[key] = Entry(decoded, "the command line")
-    return source
-
-
-def from_environment(environ: Mapping[str, str]) -> Source:
-    """Return the values of every `WATCHER_TABLE__KEY`. A typo in one is a problem; other names are left alone."""
-    source = Source()
-    known = {env_name(key): key for key in FIELDS}
-    for name in sorted(environ):
-        if not name.startswith(PREFIX) or name in OTHER_NAMES:
-            continue
-        key = known.get(name)
-        if key is None:
-            source.note(name_of(name, list(known)), f"{shown_name(name)}: is not a known setting in the environment")
-        else:
-            source.entries[key] = Entry(decode(FIELDS[key], environ[name]), name)
-    return source
-
-
-def from_credentials(folder: str) -> Source:
-    """Return the values of every file in the credentials folder that has a setting's name."""
-    source = Source()
-    if not folder:
-        return source
-    known = {credential_name(key): key for key in FIELDS}
-    try:
-        with os.scandir(folder) as files:
-            names = sorted(file.name for file in islice(files, _MAX_CREDENTIALS))
-    except (OSError, ValueError):
-        source.remarks.append("$CREDENTIALS_DIRECTORY: cannot be read; unset it, or let systemd set it")
-        return source
-    for name in names:
-        key = known.get(name)
-        if key is not None:
-            _read_credential(source, key, Path(folder) / name)
-        else:
-            source.note(name_of(name, list(known)), f"credential file {shown_name(name)}: is not a known setting")
-    return source
-
-
-def _read_credential(source: Source, key: Key, path: Path) -> None:
-    origin = f"credential file {path.name}"
-    try:
-        text = read_text(path, CREDENTIAL_LIMIT_BYTES).rstrip("\r\n")
-    except FixConfiguration as error:
-        source.problems += [f"{origin}: {problem}" for problem in error.problems]
-        text = ""
-    else:
-        if not text:
-            source.problems.append(f"{origin}: is empty")
-    # An unusable file gets a stand-in: the setting is not missing, and "is required" would mislead.
-    source.entries[key] = Entry(decode(FIELDS[key], text) if text else _stand_in(key), origin)
-
-
-def from_file(path: Path | None) -> Source:
-    """Return the values of the TOML file.
-
-    Raises:
-        FixConfiguration: the file cannot be read or parsed at all.
-    """
-    source = Source()
-    if path is None:
-        return source
-    for name, table in tomltext.parse(path).items():
-        if name in Settings.model_fields:
-            _read_table(source, name, table)
-        else:
-            source.problems.append(unknown_key((name,)))
-    for key, known in FIELDS.items():
-        if key in source.entries and SecretStr in get_args(known.annotation):
-            source.refused.append(source.entries[key].value)
-            source.entries[key] = Entry(_stand_in(key))
-            advice = f"use {env_name(key)} or the credential file {credential_name(key)}"
-            source.problems.append(f"{'.'.join(key)}: a secret must not stand in the configuration file; {advice}")
-    return source
-
-
-def _read_table(source: Source, section: str, table: Any) -> None:
-    if not isinstance(table, dict):
-        source.refused.append(table)
-        source.problems.append(f"{section}: must be a table, [{section}]")
-        return
-    for name, value in table.items():
-        if f"{section}.{name}" in SECTIONS:
-            _read_table(source, f"{section}.{name}", value)
-        else:
-            source.entries[section, name] = Entry(value)
-
-
-def _stand_in(key: Key) -> Any:
-    """Return a valid value for one that is refused already, so that it is not reported twice."""
-    return _STAND_INS.get(key, FIELDS[key].default)
+def _set_apart(name: str, entries: dict[Key, Entry], own: Sequence[Source]) -> None:
+    """Give an AVS files and a schema of its own where it has them from what all AVSs have in common."""
+    has_own = {key for source in own for key in source.entries}
+    url = entries.setdefault(_LEDGER_URL, Entry(FIELDS[_LEDGER_URL].default))
+    if _LEDGER_URL not in has_own and isinstance(url.value, str):
+        if url.value.startswith("sqlite:"):
+            entries[_LEDGER_URL] = Entry(own_file(url.value, name), url.origin)
+        elif _LEDGER_SCHEMA not in entries:
+            entries[_LEDGER_SCHEMA] = Entry(own_schema(name))
+    roots = entries.get(_ROOTS_FILE)
+    if roots is not None and _ROOTS_FILE not in has_own and isinstance(roots.value, str) and roots.value:
+        entries[_ROOTS_FILE] = Entry(own_file(roots.value, name), roots.origin)
 
 
 def _defaults(environ: Mapping[str, str]) -> Source:

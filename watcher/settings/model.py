@@ -22,6 +22,7 @@ from watcher.settings import checks, targets
 from watcher.settings.audit import Audit
 from watcher.settings.hook import Hook
 from watcher.settings.http import Http
+from watcher.settings.ledger import Ledger
 from watcher.settings.operator import NEEDED, Operator
 from watcher.settings.section import KIB, MIB, Seconds, Section
 
@@ -172,16 +173,6 @@ class TaskManager(Section):
     def address_bytes(self) -> bytes:
         """The 20 bytes of `address`."""
         return bytes.fromhex(self.address[2:])
-
-
-class Ledger(Section):
-    """The database that remembers everything."""
-
-    url: Annotated[str, AfterValidator(checks.ledger_url)] = Field(
-        default="sqlite:///watcher.db",
-        repr=False,
-        description="sqlite:///path or postgresql://... Default: $STATE_DIRECTORY/watcher.db, else ./watcher.db.",
-    )
 
 
 class Log(Section):

@@ -13,7 +13,7 @@ from watcher.text import did_you_mean
 
 PREFIX = "WATCHER_"
 # Names of ours that are no settings.
-OTHER_NAMES = frozenset({"WATCHER_ANVIL", "WATCHER_CONFIG", "WATCHER_LOG"})
+OTHER_NAMES = frozenset({"WATCHER_ANVIL", "WATCHER_AVS", "WATCHER_CONFIG", "WATCHER_LOG"})
 # The similarity from which a name is a typo of a known one: in a table of ours, and elsewhere.
 _TYPO, _CLOSE = 0.6, 0.85
 
@@ -26,17 +26,23 @@ class Name:
     hint: str
 
 
-def env_name(key: Key) -> str:
-    """Return the environment variable of a setting."""
-    return f"{PREFIX}{credential_name(key)}".upper()
+def env_name(key: Key, avs: str = "") -> str:
+    """Return the environment variable of a setting, of all AVSs or of one."""
+    return f"{PREFIX}{credential_name(key, avs.replace('-', '_'))}".upper()
 
 
-def credential_name(key: Key) -> str:
-    """Return the file of a setting in `$CREDENTIALS_DIRECTORY`."""
-    return ".".join(key).replace(".", "__")
+def credential_name(key: Key, avs: str = "") -> str:
+    """Return the file of a setting in `$CREDENTIALS_DIRECTORY`, of all AVSs or of one."""
+    return "__".join([*([avs] if avs else []), *".".join(key).split(".")])
 
 
-def name_of(name: str, known: Sequence[str]) -> Name:
+def avs_of(name: str, avss: Sequence[str]) -> str:
+    """Return the AVS that an environment variable or a credential file is for, "" for all."""
+    first = name.removeprefix(PREFIX).lower().partition("__")[0]
+    return next((avs for avs in avss if first in (avs, avs.replace("-", "_"))), "")
+
+
+def name_of(name: str, known: Sequence[str], avss: Sequence[str] = ()) -> Name:
     """Classify a name that is none of `known`: ours with a typo, near to one of ours, or of another program.
 
     WATCHER_CHAIN__RPC_URL and WATCHER_CHIAN__RPC_URLS are typos; WATCHER_LEDGER_URL and `operator_password` are only
@@ -44,6 +50,6 @@ def name_of(name: str, known: Sequence[str]) -> Name:
     """
     upper = known[0].isupper()
     table, separator, _ = name.lower().removeprefix(PREFIX.lower()).partition("__")
-    in_our_table = bool(separator) and table in Settings.model_fields
+    in_our_table = bool(separator) and (table in Settings.model_fields or avs_of(name, avss) != "")
     hint = did_you_mean(name.upper() if upper else name, known, cutoff=_TYPO if in_our_table else _CLOSE)
     return Name(in_our_table or bool(separator and hint), hint)

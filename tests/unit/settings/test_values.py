@@ -103,6 +103,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("operator.direct.avs_name", "7", "must be text (got 7)"),
     ("operator.direct.username", '"a:b"', "colon"),
     ("operator.direct.password", '"in the file"', "must not stand in the configuration file"),
+    ("ledger.schema", '"Public"', "must be a letter, then letters, digits and _"),
     ("ledger.url", '"sqlite://"', "must name a file"),
     ("ledger.url", '"sqlite:///:memory:"', "in memory"),
     ("ledger.url", '"mysql://a/b"', "must be sqlite:///path or postgresql://"),

@@ -45,7 +45,7 @@
 
   function listen() {
     if (!window.EventSource || !document.querySelector("#page[data-live]")) return;
-    const source = new EventSource("/events");
+    const source = new EventSource(document.body.dataset.base + "/events");
     const live = document.getElementById("live");
     source.addEventListener("open", function () { live.hidden = false; });
     source.addEventListener("error", function () { live.hidden = true; });
