@@ -37,6 +37,7 @@ class Announcement:
         self.name = name
         self.phase = Phase.STARTING
         self.text = ""
+        self.failure = ""  # why the last run ended, until one is ready
         self.reloads = False
         self._tell = tell
         self._notifier = notifier
@@ -55,7 +56,7 @@ class Announcement:
 
     def ready(self, text: str = "") -> None:
         """Say that the start, or a reload, is complete; "" keeps the line."""
-        self.reloads = False
+        self.reloads, self.failure = False, ""
         self._change(Phase.RUNNING, text or self.text)
 
     def reloading(self) -> None:
@@ -65,13 +66,18 @@ class Announcement:
 
     def failed(self, reason: str) -> None:
         """Say that the AVS does not run now, and why."""
-        self.reloads = False
+        self.reloads, self.failure = False, reason
         self._change(Phase.FAILED, reason)
 
     def ended(self) -> None:
         """Say that the AVS has nothing to do any more, or was stopped."""
         self.reloads = False
         self._change(Phase.ENDED, "")
+
+    @property
+    def missing(self) -> str | None:
+        """Return why the AVS does not run, None if it does."""
+        return None if self.phase is Phase.RUNNING else self.failure or self.text or str(self.phase)
 
     def watchdog(self) -> None:
         """Ping the watchdog, as the stages of this AVS make steps."""

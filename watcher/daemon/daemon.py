@@ -118,9 +118,9 @@ class Daemon:
         return AvsRun(settings, self._options, self._shared, announcement, load)
 
     def _absent(self) -> dict[str, str]:
-        """Return why each AVS does not run, by name."""
+        """Return why AVSs do not run, by name."""
         every = (each.announcement for each in self._supervisors)
-        return {each.name: each.text or str(each.phase) for each in every}
+        return {each.name: missing for each in every if (missing := each.missing) is not None}
 
     def _serve(self) -> None:
         """Start the HTTP server, once the first AVS has something to show."""

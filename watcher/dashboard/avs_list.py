@@ -1,5 +1,6 @@
 """The page at the top of a process with several AVSs: each one, how it is, and the way to its own pages."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from urllib.parse import quote
 
@@ -57,7 +58,7 @@ class AvsList:
             if not self._access.has_token:
                 return web.Response(status=403, text=UNPROTECTED + "\n", headers=HEADERS)
             return await self._login(request)
-        lines = [_line(site) for site in self._sites.running.values()]
+        lines = [_line(site, self._sites.reasons(site)) for site in self._sites.running.values()]
         lines += [Line(name, "", False, (reason,)) for name, reason in self._sites.absent().items()]
         lines.sort(key=lambda line: (line.is_ready, line.name))
         html = render("avss.html", {"lines": lines, "version": program_version()})
@@ -72,14 +73,14 @@ class AvsList:
         return web.Response(status=303, headers={**HEADERS, "Location": target})
 
 
-def _line(site: Site) -> Line:
-    health, stuck = site.monitor.health, site.monitor.stuck
+def _line(site: Site, reasons: Sequence[str]) -> Line:
+    health = site.monitor.health
     work = health.work
     return Line(
         site.name,
         prefix_of(site.name),
         site.is_ready,
-        (*([stuck] if stuck else []), *health.reasons)[:_REASONS_SHOWN],
+        tuple(reasons[:_REASONS_SHOWN]),
         None if work is None else work.cursor_block,
         None if work is None else work.lag_blocks,
         None if work is None else work.open_tasks,

@@ -98,7 +98,7 @@ class Sites(web.AbstractResource):
         """Begin without an AVS.
 
         Args:
-            absent: returns why each AVS that has no site does not run, by name.
+            absent: returns why AVSs do not run, by name; one that is tried again may have a site meanwhile.
             make_pages: makes the pages of the process as a whole.
             on_first: called when there is something to serve.
         """
@@ -140,6 +140,11 @@ class Sites(web.AbstractResource):
         """Return why each AVS that is not served does not run, by name."""
         return {name: reason for name, reason in self._absent().items() if name not in self._sites}
 
+    def reasons(self, site: Site) -> list[str]:
+        """Return why an AVS that has a site is not ready, one line each."""
+        health, reason, stuck = site.monitor.health, self._absent().get(site.name), site.monitor.stuck
+        return [*([stuck] if stuck else []), *([reason] if reason else []), *health.reasons]
+
     def registries(self) -> dict[str, CollectorRegistry]:
         """Return the metrics of each AVS that runs, by name."""
         return {name: site.registry for name, site in self._sites.items()}
@@ -154,10 +159,10 @@ class Sites(web.AbstractResource):
         path = request.rel_url.path
         name = avs_in(path)
         site = self._sites.get(name)
-        found = await (self._router if site is None else site.router).resolve(request)
-        refusal = found.http_exception
+        match = await (self._router if site is None else site.router).resolve(request)
+        refusal = match.http_exception
         if refusal is None:
-            return found, set()
+            return match, set()
         return None, refusal.allowed_methods if isinstance(refusal, web.HTTPMethodNotAllowed) else set()
 
     async def _livez(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
@@ -171,7 +176,7 @@ class Sites(web.AbstractResource):
         is_ready = health.ready and all(site.is_ready for site in self._sites.values())
         stuck = [f"{name}: {site.monitor.stuck}" for name, site in self._sites.items() if site.monitor.stuck]
         fields = readyz_fields(health, ready=is_ready, stuck="; ".join(stuck) or None)
-        avss = {name: _state(site.monitor.health.reasons, site.is_ready) for name, site in self._sites.items()}
+        avss = {name: _state(self.reasons(site), site.is_ready) for name, site in self._sites.items()}
         avss |= {name: _state([reason], False) for name, reason in self.absent().items()}
         return json_response({**fields, "avss": dict(sorted(avss.items()))}, 200 if is_ready else 503)
 

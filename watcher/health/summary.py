@@ -23,10 +23,10 @@ def combined(healths: Mapping[str, Health], absent: Mapping[str, str], at_ms: in
         if not health.services:
             conditions.append(Condition(STOPPED, f"{name}: starting", at_ms))
     newest_ms = max((health.at_ms for health in healths.values()), default=at_ms)
-    return Health(newest_ms, tuple(_one(id_, seen) for id_, seen in by_id.items()), tuple(conditions))
+    return Health(newest_ms, tuple(_merged(id_, seen) for id_, seen in by_id.items()), tuple(conditions))
 
 
-def _one(id_: str, seen: list[tuple[str, Service]]) -> Service:
+def _merged(id_: str, seen: list[tuple[str, Service]]) -> Service:
     wrong = [(name, service) for name, service in seen if service.status is not Status.UP]
     if not wrong:
         return Service(id_, Status.UP, seen[0][1].message, max(service.since_ms for _, service in seen))

@@ -111,13 +111,13 @@ def _refuse_names(names: Sequence[str], where: str) -> None:
     if len(names) > _LIMIT:
         problems.append(f"{where}: {len(names)} AVSs are too many for one process; {_LIMIT} at most")
     for place, name in enumerate(names, 1):
-        shown = shown_name(name) or f"number {place}"
+        label = shown_name(name) or f"number {place}"
         if not _NAME.fullmatch(name):
-            problems.append(f"{where}, {shown}: {_NAME_RULE}")
+            problems.append(f"{where}, {label}: {_NAME_RULE}")
         elif name in Settings.model_fields or name in ("avs", "watcher"):
-            problems.append(f"{where}, {shown}: this name means something else; choose another one")
+            problems.append(f"{where}, {label}: this name means something else; choose another one")
         elif name in names[: place - 1]:
-            problems.append(f"{where}, {shown}: two AVSs have this name")
+            problems.append(f"{where}, {label}: two AVSs have this name")
     if problems:
         raise FixConfiguration(*limited(problems))
 

@@ -57,9 +57,9 @@ def load(
         FixConfiguration: every problem, one line each, without secrets.
         FixUsage: there is no such AVS, or `avs` is None and there are several.
     """
-    found = chosen(load_all(config_path, overrides, environ, warn), avs)
-    raise_problems([found])
-    return found.usable()
+    avs_found = chosen(load_all(config_path, overrides, environ, warn), avs)
+    raise_problems([avs_found])
+    return avs_found.usable()
 
 
 def load_all(

@@ -95,11 +95,11 @@ def from_credentials(folder: str, names: Sequence[str] = ()) -> dict[str, Source
     known = {credential_name(key, name): (name, key) for name in sources for key in _keys_of(name)}
     try:
         with os.scandir(folder) as files:
-            found = sorted(file.name for file in islice(files, _MAX_CREDENTIALS))
+            file_names = sorted(file.name for file in islice(files, _MAX_CREDENTIALS))
     except (OSError, ValueError):
         sources[""].remarks.append("$CREDENTIALS_DIRECTORY: cannot be read; unset it, or let systemd set it")
         return sources
-    for file in found:
+    for file in file_names:
         if file in known:
             avs, key = known[file]
             _read_credential(sources[avs], key, Path(folder) / file)
