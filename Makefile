@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.9
 # Without an anvil and without npm, Node's npm comes as a wheel, and brings anvil.
 EXTRAS := --extra postgres --extra grpc $(shell command -v anvil >/dev/null || command -v npm >/dev/null || echo --extra devnet)
-# More than there are cores: much of a system test is waiting for blocks.
-WORKERS ?= 3
+# More than there are cores: of their time, the tests compute a third and wait for blocks, pauses and processes.
+WORKERS ?= 5
+# For what only computes.
+CORES ?= $(shell nproc)
 
 .PHONY: help setup demo test lint types layers units bench docs check-docs clean
 
@@ -38,7 +40,9 @@ demo: setup
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations
 	@$(BIN)/watcher demo
 
-test: lint types layers units
+# The types are checked while the tests wait.
+test: lint layers
+	@$(MAKE) --no-print-directory -j 2 types units
 
 lint: setup
 	$(BIN)/ruff check .
@@ -58,7 +62,7 @@ units: setup
 .PHONY: fuzz
 CASES ?= 20000
 fuzz: setup
-	WATCHER_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -n $(WORKERS) --timeout 0 -m fuzz tests
+	WATCHER_FUZZ_CASES=$(CASES) $(BIN)/python -m pytest -n $(CORES) --timeout 0 -m fuzz tests
 
 bench: setup
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations bench
@@ -103,8 +107,8 @@ clean:
 
 .PHONY: planted
 planted: setup
-	$(BIN)/python -m tests.planted --workers $(WORKERS)
+	$(BIN)/python -m tests.planted --workers $(CORES)
 
 .PHONY: killpoints
 killpoints: setup
-	$(BIN)/python -m tests.killpoints --workers $(WORKERS) $(ARGS)
+	$(BIN)/python -m tests.killpoints --workers $(CORES) $(ARGS)

@@ -1,14 +1,15 @@
 """The examples fit the devnet: their hooks answer what it asks, and their configurations are its own."""
 
 import asyncio
+import os
 import signal
-import sys
 import tomllib
 from pathlib import Path
 
 import aiohttp
 
 from tests.integration.convention_rig import BRIDGE, DEADLINE_S, WIZARD, Case, every_case, until, world
+from tests.system.daemon_process import start_command
 from watcher.devnet.chain import Chain
 from watcher.devnet.contract import call_data
 from watcher.devnet.conventions import CONVENTIONS
@@ -68,9 +69,7 @@ async def test_the_ready_configuration_takes_the_api_that_serves_the_convention(
 @every_case
 async def test_the_command_plays_the_convention_and_asks(case: Case, tmp_path: Path) -> None:
     options = ["--convention", case.name, "--directory", str(tmp_path), "--block-time", "0.1", "--tasks-every", "0.1"]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "watcher", "devnet", *options, stdout=asyncio.subprocess.PIPE, cwd=EXAMPLES.parent
-    )
+    process = await start_command(["devnet", *options], os.environ, EXAMPLES.parent)
     try:
         assert process.stdout is not None
         lines = [(await asyncio.wait_for(process.stdout.readline(), DEADLINE_S)).decode()]

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.system.daemon_process import Done, run_command
 from watcher.hook.pool import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.task import Response, Skip, Task
@@ -107,14 +109,14 @@ async def test_hook_try_takes_a_service(tmp_path: Path) -> None:
     config = tmp_path / "watcher.toml"
     async with serving() as url:
         config.write_text(f'[hook]\ntarget = "{url.replace("//", "//user:canary-1234@")}"\n')
-        done = await asyncio.to_thread(_try, config)
-    assert done.returncode == 0, done.stderr
-    verdict = json.loads(done.stdout)
+        done = await _try(config)
+    assert done.code == 0, done.err
+    verdict = json.loads(done.out)
     assert (verdict["verdict"], verdict["hook_version"]) == ("answer", f"{url.rstrip('/')} squaring 1.0")
-    assert "canary" not in done.stdout + done.stderr
-    done = await asyncio.to_thread(_try, config)
-    assert done.returncode == 75
-    assert "no service can be reached" in done.stderr and "canary" not in done.stdout + done.stderr
+    assert "canary" not in done.out + done.err
+    done = await _try(config)
+    assert done.code == 75
+    assert "no service can be reached" in done.err and "canary" not in done.out + done.err
 
 
 def test_run_hook_of_the_testing_module_takes_a_program() -> None:
@@ -123,22 +125,20 @@ def test_run_hook_of_the_testing_module_takes_a_program() -> None:
     assert answer == (144).to_bytes(32, "big")
 
 
-def test_hook_try_takes_a_program(tmp_path: Path) -> None:
+async def test_hook_try_takes_a_program(tmp_path: Path) -> None:
     config = tmp_path / "watcher.toml"
     config.write_text(f'[hook]\ntarget = "exec:python3 squaring_exec.py"\napp_dir = "{EXAMPLES}/hooks"\n')
-    done = _try(config)
-    assert done.returncode == 0, done.stderr
-    verdict = json.loads(done.stdout)
+    done = await _try(config)
+    assert done.code == 0, done.err
+    verdict = json.loads(done.out)
     assert (verdict["verdict"], verdict["response"]) == ("answer", "0x" + "00" * 31 + "04")
     assert verdict["hook_version"].startswith("exec:python3")
     config.write_text(f'[hook]\ntarget = "exec:./missing"\napp_dir = "{EXAMPLES}/hooks"\n')
-    done = _try(config)
-    assert done.returncode == 78
-    assert "there is no program ./missing" in done.stderr and "Traceback" not in done.stderr
+    done = await _try(config)
+    assert done.code == 78
+    assert "there is no program ./missing" in done.err and "Traceback" not in done.err
 
 
-def _try(config: Path) -> subprocess.CompletedProcess[str]:
+async def _try(config: Path) -> Done:
     arguments = ["hook", "try", "--config", str(config), "--message", "0x" + "00" * 31 + "02", "--json"]
-    return subprocess.run(
-        [sys.executable, "-m", "watcher", *arguments], capture_output=True, text=True, check=False, cwd=EXAMPLES.parent
-    )
+    return await run_command(arguments, os.environ, EXAMPLES.parent, 60)

@@ -10,8 +10,8 @@ from tests.killpoints import verdict
 from tests.killpoints.rig import Rig
 from tests.killpoints.run import Campaign, sample, strace_works, table
 
-# A point costs a second of processor; these are three of each kind. `make killpoints` tries all.
-SAMPLE = 60
+# A point costs a second of processor; these are two of each kind. `make killpoints` tries all.
+SAMPLE = 40
 SEED = 20261122
 
 pytestmark = pytest.mark.skipif((why := strace_works()) is not None, reason=str(why))

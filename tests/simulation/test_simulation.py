@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.scenario import tell
 from watcher.state import LEGAL, State
 
-SCENARIOS = int(os.environ.get("WATCHER_TEST_SCENARIOS", "120"))
+SCENARIOS = int(os.environ.get("WATCHER_TEST_SCENARIOS", "100"))
 FIRST = int(os.environ.get("WATCHER_TEST_SEED", "1"))
 PARTS = 4
 

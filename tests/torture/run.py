@@ -219,7 +219,7 @@ class Run:
     async def _mop_up(self) -> None:
         """What did not happen by chance is brought about: each such fault once."""
         dice, world = self._dice("mop up"), self.world
-        stop_s = time.monotonic() + (10.0 if self.plan.small else MOP_UP_S)
+        stop_s = time.monotonic() + MOP_UP_S
         while (rpc := self._unseen_rpc()) | (api := self._unseen_api()) and time.monotonic() < stop_s:
             self.say(f"still to happen: {', '.join(sorted(rpc | api))}")
             await up(world)

@@ -66,13 +66,24 @@ def test_the_memory_of_the_daemon_is_not_dumped_nor_read_by_its_user() -> None:
     assert done.stdout.split() == ["1", "0"]
 
 
-@pytest.mark.parametrize("flags", [["-O"], ["-W", "error"], ["-X", "utf8=0"]], ids=" ".join)
-def test_program_works_under_odd_options_of_the_interpreter(flags: list[str], tmp_path: Path) -> None:
+def test_program_works_under_odd_options_of_the_interpreter(tmp_path: Path) -> None:
     folder = tmp_path / "ärger"
     folder.mkdir()
     (folder / "watcher.toml").write_text('[chain]\nrpc_urls = ["http://127.0.0.1:9"]\nchain_id = 0\n', "utf-8")
     environ = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}
-    command = [sys.executable, *flags, "-m", "watcher", "check", "--config", str(folder / "watcher.toml")]
+    command = [
+        sys.executable,
+        "-O",
+        "-W",
+        "error",
+        "-X",
+        "utf8=0",
+        "-m",
+        "watcher",
+        "check",
+        "--config",
+        str(folder / "watcher.toml"),
+    ]
     done = subprocess.run(
         command, capture_output=True, timeout=60, check=False, env=environ, cwd=Path(__file__).parents[2]
     )
