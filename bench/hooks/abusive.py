@@ -86,6 +86,8 @@ class Service(BaseHTTPRequestHandler):
     """The hook as a service."""
 
     protocol_version = "HTTP/1.1"
+    # One write for head and body: the second of two waits for the acknowledgement of the first, which takes 40 ms.
+    wbufsize = -1
 
     def do_POST(self) -> None:
         """Reply to a request, or do not."""

@@ -105,6 +105,18 @@ async def test_service_answers_as_the_function_does() -> None:
         assert "squaring 1.0" in runner.version
 
 
+async def test_reply_of_the_example_service_is_one_write() -> None:
+    """The second of two would wait for the acknowledgement of the first, which a kernel delays by 40 ms."""
+    body = json.dumps({"version": 1, "id": "1", "task": {"message": "0x" + "00" * 32}}).encode()
+    async with serving() as url:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(url.rstrip("/").rpartition(":")[2]))
+        for _ in range(5):
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body))
+            head, _, content = (await reader.read(65536)).partition(b"\r\n\r\n")
+            assert b"200" in head and json.loads(content)["verdict"] == "answer"
+        writer.close()
+
+
 async def test_hook_try_takes_a_service(tmp_path: Path) -> None:
     config = tmp_path / "watcher.toml"
     async with serving() as url:

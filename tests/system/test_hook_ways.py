@@ -29,41 +29,76 @@ with open(3) as requests, open(4, "w") as replies:
 """
 
 
+SQUARING = EXAMPLES.parent / "squaring"
+TASKS, BATCHES = 200, 4
+# The public name of each way's hook, which is recorded with every answer.
+WAYS = {"module": "squaring:respond", "exec": f"exec:{Path(sys.executable).name}", "http": "http:", "grpc": "grpc:"}
+
+
 @contextlib.asynccontextmanager
 async def target_of(way: str) -> AsyncIterator[str]:
-    if way == "exec":
+    """Run what the way needs; yield its target."""
+    if way == "module":
+        yield "squaring:respond"
+    elif way == "exec":
         yield f"exec:{sys.executable} {EXAMPLES / 'squaring_exec.py'}"
-        return
+    elif way == "grpc":
+        pytest.importorskip("grpc", reason="the extra grpc is not installed")
+        from tests.integration.test_hook_performer import performing
+
+        async with performing() as (_, target):
+            yield target
+    else:
+        async with service() as url:
+            yield url
+
+
+@contextlib.asynccontextmanager
+async def service() -> AsyncIterator[str]:
     command = [sys.executable, str(EXAMPLES / "squaring_http.py"), "0"]
-    service = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=subprocess.DEVNULL)
-    assert service.stdout is not None
+    process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
     try:
-        line = await asyncio.wait_for(service.stdout.readline(), 20)
+        line = await asyncio.wait_for(process.stdout.readline(), 20)
         yield line.decode().split()[-1]
     finally:
-        service.kill()
-        await service.wait()
+        process.kill()
+        await process.wait()
 
 
 def squares(tasks: list[dict[str, Any]]) -> dict[str, str]:
     return {task["message"]: "0x" + (int(task["message"], 16) ** 2).to_bytes(32, "big").hex() for task in tasks}
 
 
-@pytest.mark.parametrize("way", ["exec", "http"])
-async def test_daemon_answers_through_another_language(way: str, tmp_path: Path) -> None:
-    async with target_of(way) as target, running_rig(tmp_path, hook="square") as rig:
-        rig.write_config(target=target)
-        daemon = await rig.start()
-        await rig.create(5)
-        await rig.settle()
-        tasks = await rig.tasks()
-        assert {task["state"] for task in tasks} == {"final"}, rig.story()
-        assert {task["message"]: task["response"] for task in tasks} == squares(tasks)
-        assert (await rig.prove())["ok"]
-        versions = {task["hook_version"].partition("@")[0].partition(" ")[0] for task in tasks}
-        assert versions == {target.rstrip("/") if way == "http" else "exec:" + Path(sys.executable).name}
-        assert await daemon.stop() == 0
-        await check_is_green(rig)
+async def test_the_same_tasks_are_answered_alike_through_all_four_ways(tmp_path: Path) -> None:
+    """The chain goes back to the block of the last task before each way, whose ledger is a new one."""
+    async with running_rig(tmp_path, window_blocks=1000) as rig:
+        for _ in range(BATCHES):
+            await rig.create(TASKS // BATCHES)
+            await rig.net.mine()
+        begin = await rig.net.chain.head()
+        on_chain: dict[str, dict[int, str]] = {}
+        for way, name in WAYS.items():
+            rig.ledger = rig.folder / f"{way}.db"
+            async with target_of(way) as target:
+                rig.write_config(target=target, app_dir=str(SQUARING), ledger_url=f"sqlite:///{rig.ledger}")
+                daemon = await rig.start()
+                await rig.settle(timeout_s=120)
+                tasks = await rig.tasks()
+                assert {task["state"] for task in tasks} == {"final"}, rig.story()
+                assert {task["message"]: task["response"] for task in tasks} == squares(tasks)
+                assert all(task["hook_version"].startswith(name) for task in tasks), tasks[0]["hook_version"]
+                assert {task["attempts"] for task in tasks} == {1}
+                assert await daemon.stop() == 0
+                if way != "module":
+                    await check_is_green(rig)
+            on_chain[way] = {answer.index: answer.message.hex() for answer in await rig.net.manager.answers()}
+            await rig.net.chain.rollback(await rig.net.chain.head() - begin)
+            rig.net.aggregator.forget()
+        assert on_chain["module"].keys() == set(range(TASKS))
+        assert all(answers == on_chain["module"] for answers in on_chain.values())
+        # Every request of every way named the same answer.
+        assert {len(answers) for answers in rig.sent().values()} == {1} and len(rig.sent()) == TASKS
 
 
 async def check_is_green(rig: Rig) -> None:
