@@ -79,3 +79,7 @@ class IllegalMove(WatcherError):
 
 class LostLease(WatcherError):
     """Another worker has taken the task since; drop the result."""
+
+
+class NotLeading(LostLease):
+    """Another replica leads: drop the result, and leave the chain to it."""

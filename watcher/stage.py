@@ -5,6 +5,7 @@ of the chain, a configuration that no restart can mend, or a bug ends the daemon
 """
 
 import asyncio
+import math
 from collections.abc import Iterable
 from typing import Protocol
 
@@ -36,11 +37,19 @@ _RETRY_MAX_S = 15.0
 _LOST_LEASE_S = 0.05
 
 
+def woken_by(tx: Tx) -> set[str]:
+    """Return the names of the stages that a commit has made work for."""
+    names = {_WOKEN_BY_STATE[state] for state in (tx.entered | tx.due) & _WOKEN_BY_STATE.keys()}
+    return names.union(_WOKEN_BY_ANY_MARK) if tx.cursor_moved else names
+
+
 class Wakeups:
     """One event per stage, which ends the stage's rest."""
 
     def __init__(self, names: Iterable[str]) -> None:
         self._events = {name: asyncio.Event() for name in names}
+        # No stage rests longer: for a process that is not told of the commits of others.
+        self.longest_rest_s = math.inf
 
     def wake(self, name: str) -> None:
         """Wake one stage, if it runs."""
@@ -54,17 +63,14 @@ class Wakeups:
 
     def committed(self, tx: Tx) -> None:
         """Wake the stages that a commit has made work for."""
-        for state in (tx.entered | tx.due) & _WOKEN_BY_STATE.keys():
-            self.wake(_WOKEN_BY_STATE[state])
-        if tx.cursor_moved:
-            for name in _WOKEN_BY_ANY_MARK:
-                self.wake(name)
+        for name in woken_by(tx):
+            self.wake(name)
 
     async def wait(self, name: str, timeout_s: float) -> None:
         """Wait until the stage is woken, `timeout_s` at most."""
         event = self._events[name]
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(min(timeout_s, self.longest_rest_s)):
                 await event.wait()
         except TimeoutError:
             return

@@ -137,7 +137,10 @@ def _type_name(annotation: Any) -> str:
     if origin is Literal:
         return ", ".join(f'`"{word}"`' for word in get_args(annotation))
     if origin is tuple:
-        return f"list of {_NAMES[get_args(annotation)[0]]}s".replace("texts", "text")
+        item = get_args(annotation)[0]
+        if get_origin(item) is Literal:
+            return f"list of {_type_name(item)}"
+        return f"list of {_NAMES[item]}s".replace("texts", "text")
     if origin in (Union, UnionType):
         return " or ".join(_type_name(part) for part in get_args(annotation) if part is not type(None))
     return _NAMES[annotation]

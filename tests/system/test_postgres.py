@@ -3,18 +3,17 @@
 import os
 import random
 from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 from sqlalchemy.engine import URL
 
 from tests.conformance.postgres import NoServer, running_server
-from tests.system.daemon_rig import Daemon, Rig
-from watcher.devnet.world import Devnet, DevnetOptions
+from tests.system.daemon_rig import Daemon
 
-psycopg = pytest.importorskip("psycopg")
+pytest.importorskip("psycopg")
+from tests.system.postgres_rig import PostgresRig, postgres_rig
+
 pytestmark = pytest.mark.timeout(180)
 SEED = int(os.environ.get("WATCHER_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 
@@ -28,33 +27,9 @@ def server() -> Iterator[URL]:
         pytest.skip(str(why))
 
 
-class PostgresRig(Rig):
-    """A rig whose ledger is a database of that server."""
-
-    host = ""
-    database = ""
-
-    def query(self, sql: str, *parameters: Any) -> list[Any]:
-        with closing(psycopg.connect(host=self.host, user="watcher", dbname=self.database)) as connection:
-            try:
-                return list(connection.execute(sql, parameters or None).fetchall())
-            except psycopg.errors.UndefinedTable:
-                return []
-
-
 @pytest.fixture
 async def rig(server: URL, tmp_path: Path) -> AsyncIterator[PostgresRig]:
-    host, database = str(server.query["host"]), tmp_path.name
-    with closing(psycopg.connect(host=host, user="watcher", dbname="postgres", autocommit=True)) as connection:
-        connection.execute(f"CREATE DATABASE {database}")
-    url = server.set(drivername="postgresql", database=database).render_as_string()
-    async with AsyncExitStack() as stack:
-        options = DevnetOptions(
-            directory=tmp_path / "devnet", mining="manual", slots_in_epoch=1, confirmations=1, persist=False
-        )
-        net = await stack.enter_async_context(Devnet(options))
-        made = PostgresRig(net, tmp_path, stack, "dice", ledger_url=url)
-        made.host, made.database = host, database
+    async with postgres_rig(server, tmp_path) as made:
         yield made
 
 

@@ -115,15 +115,15 @@ def load_hook(config: Path, target: str | None = None) -> Settings:
         return _load(file, {**_NO_CHAIN, **own})
 
 
-def load_all(config: Path) -> list[Avs]:
-    """Load the settings of all AVSs and set the log up by them.
+def load_all(config: Path, overrides: Mapping[str, Any] = _NONE) -> list[Avs]:
+    """Load the settings of all AVSs and set the log up by them; `overrides` as in `load`.
 
     Raises:
         FixConfiguration: no AVS has usable settings; with every problem.
     """
     log.set_up(level=os.environ.get("WATCHER_LOG", "info"))
     log.report_crashes()
-    avss = settings_load.load_all(config, warn=_warn)
+    avss = settings_load.load_all(config, overrides or None, warn=_warn)
     usable = [avs.settings for avs in avss if avs.settings is not None]
     if not usable:
         settings_load.raise_problems(avss)

@@ -30,12 +30,17 @@ def run(
         bool,
         typer.Option("--release-held", help="Answer the tasks that a restored ledger holds back; see docs/service.md."),
     ] = False,
+    role: Annotated[
+        str | None,
+        typer.Option("--role", help="The roles of this process, joined by commas (daemon.roles); docs/replicas.md."),
+    ] = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Log each step of each task with its duration; see docs/monitoring.md.")
     ] = False,
 ) -> None:
     """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains, and exits 0."""
-    avss = load_all(config)
+    overrides = {} if role is None else {"daemon.roles": role}
+    avss = load_all(config, overrides)
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
         logger.warning("settings.exposed: other users can read credentials", reason=exposure_message(names))
     from watcher.daemon.avs_run import RunOptions
@@ -44,7 +49,7 @@ def run(
     async def main() -> None:
         with _catching_up(is_alone=len(avss) == 1) as progress:
             options = RunOptions(until_idle, release_held, progress, config, trace)
-            await Daemon(avss, options, lambda: settings_load.load_all(config)).run()
+            await Daemon(avss, options, lambda: settings_load.load_all(config, overrides)).run()
 
     asyncio.run(main())
 

@@ -5,7 +5,7 @@ stage makes steps; on a stop running requests are awaited, and one that cannot b
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +16,14 @@ from loguru import logger
 from watcher.chain.rpc.pace import Pace
 from watcher.chain.source import Source
 from watcher.clock import Clock, SystemClock
-from watcher.daemon import parts, wiring
+from watcher.daemon import parts, standby, wiring
 from watcher.daemon.announcer import Announcement
 from watcher.daemon.hooks import Hooks
 from watcher.daemon.jobs import Jobs
 from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
 from watcher.daemon.receivers import publication
 from watcher.daemon.reload import Reload
+from watcher.daemon.replica import Replica, ReplicaPlan, joined
 from watcher.daemon.shared import Shared
 from watcher.daemon.startup import Stopped, Waiting, read_chain
 from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s, watch_progress
@@ -35,14 +36,17 @@ from watcher.health.status import Status, status_line
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
 from watcher.ledger import sending
-from watcher.ledger.engine import parse_url
+from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.ledger.stats import Moved
 from watcher.ledger.store import Ledger
+from watcher.ledger.writer import Tx
 from watcher.operator.switch import Switch, Switches
+from watcher.settings.daemon import ROLES
 from watcher.settings.model import Settings
 from watcher.stage import StageLoop, Wakeups
 from watcher.trace import Trace
 
-STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck")
+STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck", standby.HEAD)
 Progress = Callable[[int, int], None]
 
 
@@ -102,7 +106,8 @@ class AvsRun:
         self._shared = shared
         name = watcher_name(settings.chain.chain_id, settings.task_manager.address, announcement.name)
         self._alerts = Alerts(settings.alerts, name, self._clock, shared.redactor)
-        self._hooks = None if settings.operator.api == "none" else Hooks(settings, options.config)
+        self._hooks = Hooks(settings, options.config) if settings.runs_hook else None
+        self._replica: Replica | None = None
         self._stages: wiring.Stages | None = None
         self._is_ready = False
 
@@ -143,13 +148,14 @@ class AvsRun:
         nodes = parts.node_pool(settings.chain, clock, health.metrics.asked, lambda: health.left_s(self._pace.block_s))
         stack.push_async_callback(nodes.close)
         monitor = await stack.enter_async_context(health.running(nodes))
-        answers = switches is not None
-        contract = parts.task_manager(settings.task_manager, nodes, settings.chain.max_span_blocks, answers=answers)
+        contract = parts.task_manager(
+            settings.task_manager, nodes, settings.chain.max_span_blocks, answers=settings.answers
+        )
         if (hooks := self._hooks) is not None:
             await self._waiting.until_answered(lambda: hooks.load(stack, health.observer), "the hook")
         begun = begun_at(own.url, settings.chain.chain_id, settings.task_manager)
         start = await read_chain(settings.chain, contract, nodes, clock, begun, self._waiting)
-        observers = (self._wakeups.committed, health.observer.committed, health.observer.damaged)
+        observers = (self._committed, health.observer.committed, health.observer.damaged)
         opened = open_own(own, clock, settings.chain.chain_id, settings.task_manager, begun, start, *observers)
         ledger = await stack.enter_async_context(opened)
         await hold_back(own, ledger, start.head.number, SystemRandom(), release=self._options.release_held)
@@ -159,26 +165,30 @@ class AvsRun:
             return danger_blocks(settings.alerts.deadline_blocks, window_blocks, confirmations)
 
         await stack.enter_async_context(health.recording(ledger, in_danger(start.window_blocks)))
+        replica = self._replica = await self._join(own, ledger, stack)
         await self._recover(ledger)
         source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
         run_hook = None if hooks is None else hooks.run
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
         roots = publication(settings, self._alerts, health.metrics.roots)
-        outside = wiring.Outside(run_hook, main, direct, health.observer, roots)
+        share = None if replica is None else lambda: replica.share
+        outside = wiring.Outside(run_hook, main, direct, health.observer, roots, share)
         listeners = wiring.Listeners(
             self._options.progress,
             lambda window: monitor.set_danger_blocks(in_danger(window)),
             health.observer.contradicted,
         )
         self._stages = wiring.build(settings, source, outside, listeners)
+        if replica is not None and (submit := self._stages.submit) is not None:
+            replica.attach(lambda: submit.running, submit.share_changed)
         if hooks is not None:
             await hooks.shadow(stack, source, health.observer)
         await self._run_stages(self._stages, source, own, switches, monitor)
 
     async def _switches(self, stack: AsyncExitStack) -> Switches | None:
-        """Return the senders to the APIs, None where the daemon only observes. Raises FixConfiguration."""
+        """Return the senders to the APIs, None where the process sends nothing. Raises FixConfiguration."""
         operator = self._settings.operator
-        if operator.api == "none":
+        if not self._settings.sends:
             return None
         main = Switch(parts.client(operator, self._clock))
         stack.push_async_callback(main.aclose)
@@ -192,7 +202,8 @@ class AvsRun:
             on_back=self._api_is_back,
             changed_hook_files=None if self._hooks is None else self._hooks.changed_files,
             listeners=(self._alerts.update, self._show_status),
-            on_move=(self._alerts.moved,),
+            on_move=(self._report_moves,),
+            replica=lambda: None if self._replica is None else self._replica.seen,
             next_attempt_s=self._next_attempt_s,
             name=self._announcement.name,
             attach=self._shared.sites.attach,
@@ -201,13 +212,26 @@ class AvsRun:
         )
         sections = self._settings
         contract = sections.task_manager.address
-        plan = HealthPlan.of(sections.chain, sections.operator, sections.alerts, sections.hook, self._stuck_s, contract)
+        plan = HealthPlan.of(
+            sections.chain,
+            sections.operator,
+            sections.alerts,
+            sections.hook,
+            self._stuck_s,
+            contract,
+            sections.daemon.roles,
+        )
         return HealthService(plan, self._clock, self._shared.redactor, surroundings)
 
     def _api_is_back(self) -> None:
         if self._stages is not None and self._stages.submit is not None:
             self._stages.submit.make_due()
             self._wakeups.wake("submit")
+
+    def _report_moves(self, moved: Sequence[Moved]) -> None:
+        """Report incidents of tasks, unless another replica leads, which reports them for all."""
+        if self._replica is None or self._replica.leads:
+            self._alerts.moved(moved)
 
     def _next_attempt_s(self) -> float | None:
         make_router = None if self._stages is None else self._stages.make_router
@@ -217,10 +241,30 @@ class AvsRun:
         if self._is_ready:  # before, the service manager shows the part that is waited for
             self._announcement.status(status_line(health))
 
+    async def _join(self, own: OwnLedger, ledger: Ledger, stack: AsyncExitStack) -> Replica | None:
+        """Become one of the daemons that share the ledger; None on SQLite, which one daemon writes. Raises TryLater."""
+        if sqlite_path(own.url) is not None:
+            return None
+        operator = self._settings.operator
+        needed = ROLES if self._settings.answers else ("watch", "confirm")
+        roles = tuple(role for role in self._settings.daemon.roles if role in needed)
+        plan = ReplicaPlan(roles, needed, operator.concurrency, operator.resolve_after_blocks)
+        joining = joined(own.url, ledger, plan, self._clock, self._wakeups, SystemRandom())
+        return await stack.enter_async_context(joining)
+
+    def _committed(self, tx: Tx) -> None:
+        """Wake the stages that a commit has made work for, here and in the other replicas."""
+        self._wakeups.committed(tx)
+        if self._replica is not None:
+            self._replica.committed(tx)
+
     async def _recover(self, ledger: Ledger) -> None:
-        """Leave attempts that the last stop cut off to the chain's verdict."""
-        patience = self._settings.operator.resolve_after_blocks
-        count = await ledger.write(sending.recover_stale, ledger.source_id, all_of_them=True, patience_blocks=patience)
+        """Leave attempts that the last stop cut off to the chain's verdict; those of other replicas go on."""
+        patience, source_id = self._settings.operator.resolve_after_blocks, ledger.source_id
+        if self._replica is None:
+            count = await ledger.write(sending.recover_stale, source_id, all_of_them=True, patience_blocks=patience)
+        else:
+            count = await ledger.write(sending.recover_orphaned, source_id, on_start=True, patience_blocks=patience)
         if count:
             logger.warning(
                 "daemon.recovered: attempts were cut off by the last stop; the chain decides on them", attempts=count
@@ -236,10 +280,14 @@ class AvsRun:
     ) -> None:
         """Run stages, jobs and wake-ups until a stop is asked for or one of the stages raises; then drain."""
         status = Status(source.ledger, self._settings.chain.poll_interval_s, self._clock)
-        loops = [StageLoop(stage, self._wakeups, self._clock, self._stopping) for stage in stages.stages]
-        # A chain that has changed since the last stop is noticed before anything is sent to it.
-        await self._waiting.until_answered(stages.watch.step, "the chain")
-        jobs = Jobs(stages, self._clock)
+        replica = self._replica
+        running = stages.stages if replica is None else standby.stages_of(stages, source.nodes, replica)
+        loops = [StageLoop(stage, self._wakeups, self._clock, self._stopping) for stage in running]
+        # A chain that has changed since the last stop is noticed before anything is sent to it; a replica leaves that
+        # to the one that leads.
+        if running[0].name == stages.watch.name:
+            await self._waiting.until_answered(running[0].step, "the chain")
+        jobs = Jobs(stages, self._clock, lambda: replica is None or replica.leads)
         await jobs.compare_at_start()
         jobs.start(pinger(loops, self._clock, self._stuck_s, self._announcement), watchdog_interval_s())
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
@@ -247,6 +295,8 @@ class AvsRun:
         working.append(asyncio.create_task(guarding, name="ledger file"))
         if self._shared.restarts:
             working.append(asyncio.create_task(watch_progress(monitor, self._stopping), name="progress"))
+        if replica is not None:
+            working.append(asyncio.create_task(replica.guard(self._stopping), name="replica"))
         helping = self._start_helpers(stages, source, switches, jobs)
         if self._options.until_idle:
             idle = status.until_idle(self._stopping, self._wakeups, jobs.repair)
@@ -263,7 +313,7 @@ class AvsRun:
             jobs.stop()
             for task in helping:
                 task.cancel()
-            await drain(stages, working)
+            await drain(stages, working, None if replica is None else replica.resign)
             await asyncio.gather(*helping, return_exceptions=True)
             logger.info("daemon.stopped: the stages have ended", status=await status.line())
 
@@ -272,7 +322,10 @@ class AvsRun:
     ) -> list[asyncio.Task[None]]:
         """Start the wake-ups over WebSocket, the watch over the clock and the reload on SIGHUP."""
         push = wiring.push_to(stages.watch, self._wakeups)
-        subscriptions = parts.subscriptions(self._settings.chain, source.contract, push, self._clock)
+        is_watching = "watch" in stages.roles
+        subscriptions = (
+            parts.subscriptions(self._settings.chain, source.contract, push, self._clock) if is_watching else []
+        )
         reload = Reload(
             self._load,
             self._settings,

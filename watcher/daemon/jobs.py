@@ -17,7 +17,7 @@ from loguru import logger
 
 from watcher.clock import Clock, ClockStep
 from watcher.daemon.wiring import Stages
-from watcher.errors import RetryElsewhere, TryLater
+from watcher.errors import NotLeading, RetryElsewhere, TryLater
 from watcher.once import Once
 
 T = TypeVar("T")
@@ -51,8 +51,10 @@ async def _until_stop(job: Callable[[], Awaitable[object]]) -> None:
 class Jobs:
     """The jobs of one daemon. `start` them once the stages run, `stop` them before the stages end."""
 
-    def __init__(self, stages: Stages, clock: Clock) -> None:
+    def __init__(self, stages: Stages, clock: Clock, is_mine: Callable[[], bool] = lambda: True) -> None:
+        """`is_mine` returns False while another replica does them."""
         self._stages = stages
+        self._is_mine = is_mine
         self._clock = clock
         self._failing = Once()
         self._scheduler = AsyncIOScheduler(
@@ -103,8 +105,8 @@ class Jobs:
             logger.info("daemon.compare_slow: the comparison with the contract takes too long; the stages start")
 
     async def repair(self) -> int | None:
-        """Search for holes. Return the number of tasks found, None if no node answered."""
-        return await self._try("reconcile", self._stages.reconcile.run)
+        """Search for holes. Return the number of tasks found, None if no node answered; 0 where it is not our job."""
+        return await self._try("reconcile", self._stages.reconcile.run) if self._is_mine() else 0
 
     async def compare(self) -> None:
         """Compare the contract with its last known state."""
@@ -123,8 +125,12 @@ class Jobs:
         await self._try("audit", self._stages.auditing.run)
 
     async def _try(self, name: str, job: Callable[[], Awaitable[T]]) -> T | None:
+        if not self._is_mine():
+            return None
         try:
             result = await job()
+        except NotLeading:
+            return None
         except (RetryElsewhere, TryLater) as error:
             if self._failing.begins(name):
                 logger.info("daemon.job_failed: a periodic job failed and is retried", job=name, reason=str(error))

@@ -1,7 +1,7 @@
 """Supervision of the running stages: the watchdog, the first stage that fails, the drain."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from loguru import logger
@@ -53,11 +53,18 @@ async def first_to_end(working: Sequence[asyncio.Task[None]]) -> None:
         task.result()
 
 
-async def drain(stages: Stages, working: Sequence[asyncio.Task[None]]) -> None:
-    """Await requests and runs of the hook that are under way, for 25 s at most. The stages have stopped claiming."""
+async def drain(
+    stages: Stages, working: Sequence[asyncio.Task[None]], resign: Callable[[], Awaitable[None]] | None = None
+) -> None:
+    """Await requests and runs of the hook that are under way, for 25 s at most. The stages have stopped claiming.
+
+    `resign` gives the lead back, as soon as no stage of the leader runs any more.
+    """
     try:
         async with asyncio.timeout(_DRAIN_S):
             await asyncio.gather(*working, return_exceptions=True)
+            if resign is not None:
+                await resign()
             for stage in (stages.respond, stages.submit):
                 if stage is not None:
                     await stage.drain()

@@ -33,6 +33,7 @@ from watcher.hook.runner import workers_of_each
 from watcher.operator.pacing import SubmitPlan
 from watcher.operator.route import Sender
 from watcher.operator.submit import Submit
+from watcher.settings.daemon import ROLES
 from watcher.settings.hook import Hook
 from watcher.settings.model import Chain, Settings
 from watcher.settings.operator import Operator
@@ -40,13 +41,16 @@ from watcher.stage import Stage, Wakeups
 from watcher.task import Later, Resolve, Response, Skip, Task
 
 _STAGE_IDLE_S = 5.0
+# The stages of the role "watch", which one replica runs at a time.
+LED = frozenset({"watch", "admit", "recheck"})
 
 
 @dataclass(frozen=True, slots=True)
 class Outside:
     """The hook and the senders to the two APIs; None: there is none. `observer` watches all three.
 
-    `publication` has the receivers of roots; None: the log alone.
+    `publication` has the receivers of roots; None: the log alone. `share` returns how many requests may be on their way
+    to the APIs now; None: as many as operator.concurrency.
     """
 
     run_hook: RunHook | None = None
@@ -54,6 +58,7 @@ class Outside:
     direct: Sender | None = None
     observer: Observer | None = None
     publication: Publication | None = None
+    share: Callable[[], int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +76,10 @@ class Listeners:
 
 @dataclass(frozen=True, slots=True)
 class Stages:
-    """The stages and periodic checks of a running daemon. `respond` and `submit` are None where it only observes.
+    """The stages and periodic checks of a running daemon.
 
-    `make_router` makes the routes anew for an [operator] that has changed.
+    `respond` and `submit` are None where the process does not run them. `roles` are those that it has. `make_router`
+    makes the routes anew for an [operator] that has changed.
     """
 
     watch: Watch
@@ -88,12 +94,18 @@ class Stages:
     backfill: Backfill
     auditing: Auditing
     make_router: RouterMaker | None
+    roles: tuple[str, ...] = ROLES
 
     @property
     def stages(self) -> list[Stage]:
         """The stages that run, in the order a task travels."""
         every = (self.watch, self.admit, self.respond, self.submit, self.confirm, self.recheck)
-        return [stage for stage in every if stage is not None]
+        return [stage for stage in every if stage is not None and role_of(stage) in self.roles]
+
+
+def role_of(stage: Stage) -> str:
+    """Return the role that runs a stage."""
+    return "watch" if stage.name in LED else stage.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,7 +181,7 @@ def build(
         watch=watch,
         admit=Admit(source, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
         respond=_respond(settings.hook, source, calls),
-        submit=None if make_router is None else _submit(operator, source, calls, make_router),
+        submit=None if make_router is None else _submit(operator, source, calls, make_router, outside.share),
         confirm=Confirm(source, _STAGE_IDLE_S, operator.resolve_after_blocks, calls.dry_run, chain.quorum),
         recheck=Recheck(source, watch.reader, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
         reconcile=Reconcile(source, watch.reader),
@@ -178,6 +190,7 @@ def build(
         auditing=Auditing(source.ledger, source.clock, outside.publication),
         drift=Drift(source, watch.reader, calls.dry_run, listeners.on_window),
         make_router=make_router,
+        roles=settings.daemon.roles,
     )
 
 
@@ -208,11 +221,11 @@ def _respond(hook: Hook, source: Source, calls: _Calls) -> Respond | None:
     return Respond(calls.run_hook, source.ledger, source.clock, SystemRandom(), respond_plan(hook))
 
 
-def _submit(operator: Operator, source: Source, calls: _Calls, make_router: RouterMaker) -> Submit:
-    router, pace = make_router(operator), source.pace
-    return Submit(
-        router, calls.resolve, source.ledger, source.clock, SystemRandom(), submit_plan(operator), pace.left_s
-    )
+def _submit(
+    operator: Operator, source: Source, calls: _Calls, make_router: RouterMaker, share: Callable[[], int] | None
+) -> Submit:
+    router, left_s, plan = make_router(operator), source.pace.left_s, submit_plan(operator)
+    return Submit(router, calls.resolve, source.ledger, source.clock, SystemRandom(), plan, left_s, share)
 
 
 def respond_plan(hook: Hook) -> RespondPlan:

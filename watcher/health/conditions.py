@@ -46,7 +46,7 @@ DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-be
 NODES_DISAGREE, FINALITY_AT_HEAD = "nodes-disagree", "finality-at-head"
 CONVENTION, UNSHOWN = "convention", "answers-not-shown"
 HOOK_CHANGED, RESTORED = "hook-changed", "ledger-restored"
-SHADOW = "shadow"
+SHADOW, REPLICAS = "shadow", "replicas"
 MISSED, OTHERWISE, GIVEN_UP = "missed", "answered-otherwise", "given-up"
 FINALITY, STOPPED = "finality", "stopped"
 
@@ -158,6 +158,14 @@ CONDITIONS: tuple[ConditionKind, ...] = (
         "answered before are held back until their deadlines.",
         "See docs/service.md, Restoring a backup; `watcher run --release-held` ends it.",
         Rule("AvsWatcherLedgerRestored"),
+    ),
+    ConditionKind(
+        REPLICAS,
+        "part of the work has no replica",
+        "Several processes share the ledger, and for 15 s none of them has had a role: nobody watches the chain, runs "
+        "the hook, sends answers or confirms them. /readyz names the roles.",
+        "Start a process with the missing role: see docs/replicas.md. `watcher top` lists the live ones.",
+        Rule("AvsWatcherRoleMissing", hold="5s"),
     ),
     ConditionKind(
         HOOK_CHANGED,

@@ -18,6 +18,7 @@ from watcher.files import program_version
 from watcher.health.conditions import CONDITION_KEYS
 from watcher.health.hook_version import HookVersion
 from watcher.health.readings import SERVICES
+from watcher.health.replica_metrics import ReplicaMetrics
 from watcher.health.root_metrics import RootMetrics
 from watcher.health.shadow_observer import ShadowMetrics
 from watcher.health.verdict import Health, Status
@@ -68,6 +69,7 @@ class Metrics:
         self._outside_metrics()
         self.shadow = ShadowMetrics(self._counter, self._histogram)
         self.roots = RootMetrics(self._gauge)
+        self._replicas = ReplicaMetrics(self._gauge)
         self._begin()
 
     def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
@@ -260,6 +262,7 @@ class Metrics:
         """
         self._evaluated.set(health.at_ms / 1000)
         self._ready.set(health.ready)
+        self._replicas.evaluated(health.replica)
         for service in health.services:
             self._up.labels(service.id).set(service.status is Status.UP)
         wrong = {condition.key for condition in health.conditions}

@@ -53,9 +53,11 @@ class Monitor:
         nodes: NodePool,
         surroundings: Surroundings | None = None,
         *,
-        observing: bool = False,
+        sends: bool = True,
+        runs_hook: bool = True,
+        answers: bool = True,
     ) -> None:
-        """`observing`: the watcher sends no answers, so that neither hook nor API is evaluated."""
+        """Evaluate the API if this process `sends`, the hook if it `runs_hook`, deadlines if any process `answers`."""
         around = surroundings or Surroundings()
         self._observer = observer
         self._metrics = metrics
@@ -74,7 +76,8 @@ class Monitor:
         self._moved_s = clock.monotonic_s()
         self._progress = ChainProgress(clock)
         self._prober = Prober(observer, clock, around.apis, around.on_back)
-        self._observing = observing
+        self._sends, self._runs_hook, self._answers = sends, runs_hook, answers
+        self._replica = around.replica
         self._changed_hook_files = around.changed_hook_files
         self.health = Health(clock.now_ms())
         self.evaluated_s = clock.monotonic_s()
@@ -144,8 +147,8 @@ class Monitor:
             at_ms=self._clock.now_ms(),
             started=self._started,
             node=self._node(now_s),
-            api=None if self._observing else self._observer.api,
-            hook=None if self._observing else self._observer.hook_now(waiting),
+            api=self._observer.api if self._sends else None,
+            hook=self._observer.hook_now(waiting) if self._runs_hook else None,
             store=StoreSeen(
                 self._store_condition, max(0.0, now_s - asked_s), self._work.held_message if self._work else ""
             ),
@@ -153,6 +156,8 @@ class Monitor:
             work=self._seen_work(now_s),
             contradictions=self._observer.contradictions,
             shadow=self._observer.shadow.message,
+            answered_elsewhere=self._answers and not self._sends,
+            replica=self._replica(),
         )
 
     @property

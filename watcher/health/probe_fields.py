@@ -1,6 +1,7 @@
 """The bodies of /livez and /readyz."""
 
 import json
+from dataclasses import asdict
 
 from aiohttp import web
 
@@ -50,6 +51,7 @@ def readyz_fields(
         "next_probe_seconds": next_probe_s,
         "chain_id": contract[0],
         "task_manager": contract[1],
+        "replica": None if health.replica is None else asdict(health.replica),
     }
 
 

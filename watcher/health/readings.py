@@ -131,11 +131,33 @@ class WorkSeen:
 
 
 @dataclass(frozen=True, slots=True)
-class Observations:
-    """Everything that an evaluation rests on. `api` and `hook` are None where the watcher only observes.
+class ReplicaSeen:
+    """This process among those that share its ledger.
 
-    `work` is None until the ledger has been read once. `contradictions`: between the convention and the contract.
-    `shadow`: what is wrong with the shadow, "" if nothing is.
+    `leader` is the host of the leader, "" if nobody leads. `live` has the number of live replicas by role, `count` that
+    of all. `missing` are the roles that no live replica does, for `missing_s`. `share`: how many requests this one may
+    have on their way. `is_told`: others tell it of work as it comes; else it polls.
+    """
+
+    id: int
+    roles: tuple[str, ...]
+    leads: bool
+    leader: str
+    count: int
+    live: Mapping[str, int]
+    missing: tuple[str, ...]
+    missing_s: float
+    share: int
+    is_told: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Observations:
+    """Everything that an evaluation rests on. `api` and `hook` are None where this process does not use them.
+
+    `answered_elsewhere`: another process with the same ledger sends the answers. `replica` is None where nobody shares
+    the ledger. `work` is None until the ledger has been read once. `contradictions`: between the convention and the
+    contract. `shadow`: what is wrong with the shadow, "" if nothing is.
     """
 
     at_ms: int
@@ -148,6 +170,18 @@ class Observations:
     work: WorkSeen | None = None
     contradictions: Sequence[str] = ()
     shadow: str = ""
+    answered_elsewhere: bool = False
+    replica: ReplicaSeen | None = None
+
+    @property
+    def has_deadlines(self) -> bool:
+        """Return False where nobody answers, so that no deadline has to be kept."""
+        return self.api is not None or self.answered_elsewhere
+
+    @property
+    def reports_tasks(self) -> bool:
+        """Return True unless another process reports what is wrong with tasks: the one that leads does, for all."""
+        return self.replica is None or self.replica.leads
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +192,7 @@ class Limits:
     seconds, for deadlines that are times. `unshown`: accepted responses in a row that the chain does not show.
     `silent_hook_s`: a hook without a result for longer is reported, before its time limit ends the run.
     `slow_finality_s`: Ethereum makes blocks final every 6 minutes, roll-ups every 15 to 30. `disagreeing_s`: nodes
-    that follow a reorg contradict each other for a moment.
+    that follow a reorg contradict each other for a moment. `missing_role_s`: another replica takes a lead over sooner.
     """
 
     quiet_node_s: float = 15.0
@@ -171,3 +205,4 @@ class Limits:
     slow_finality_s: float = 3600.0
     disagreeing_s: float = 10.0
     final_at_head_s: float = 600.0
+    missing_role_s: float = 15.0

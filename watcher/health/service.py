@@ -4,7 +4,7 @@ Invariant: the daemon's work goes on whatever happens here. An exception in here
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -43,11 +43,14 @@ _DANGER_SHARE = 4
 class HealthPlan:
     """The settings that health depends on.
 
-    `observing`: the watcher sends no answers. `contract`: the chain id and the address of the task manager.
+    `sends`: this process sends answers to the API; `runs_hook`: it runs the hook. `answers`: it, or another process
+    that shares its ledger, answers tasks. `contract`: the chain id and the address of the task manager.
     """
 
     limits: Limits
-    observing: bool = False
+    sends: bool = True
+    runs_hook: bool = True
+    answers: bool = True
     avs_name: str = ""
     contract: tuple[int, str] = (0, "")
 
@@ -60,6 +63,7 @@ class HealthPlan:
         hook: Hook,
         stuck_s: float,
         task_manager: str,
+        roles: Sequence[str],
     ) -> "HealthPlan":
         """Return the plan for these sections.
 
@@ -70,6 +74,7 @@ class HealthPlan:
             hook: the section [hook].
             stuck_s: the longest time one step of a stage may take.
             task_manager: the address of the task manager.
+            roles: the roles of this process.
         """
         limits = Limits(
             quiet_node_s=_QUIET_NODE_S + 2 * chain.poll_interval_s,
@@ -79,7 +84,15 @@ class HealthPlan:
             silent_hook_s=max(_SILENT_HOOK_S, hook.timeout_s * 2 / 3),
         )
         contract = (chain.chain_id, task_manager)
-        return cls(limits, operator.api == "none", operator.avs_name, contract)
+        answers = operator.api != "none"
+        sends, runs_hook = answers and "submit" in roles, answers and "respond" in roles
+        return cls(limits, sends, runs_hook, answers, operator.avs_name, contract)
+
+    @property
+    def services(self) -> list[str]:
+        """The services that this process uses."""
+        unused = {API: self.sends, HOOK: self.runs_hook}
+        return [name for name in SERVICES if unused.get(name, True)]
 
 
 class HealthService:
@@ -90,8 +103,7 @@ class HealthService:
         self._plan = plan
         self._clock = clock
         self._surroundings = surroundings
-        services = [name for name in SERVICES if not (plan.observing and name in (API, HOOK))]
-        self.metrics = Metrics(plan.avs_name, services)
+        self.metrics = Metrics(plan.avs_name, plan.services)
         self.observer = Observer(clock, self.metrics, redactor)
         self._monitor: Monitor | None = None
         self._recorder: PeriodRecorder | None = None
@@ -106,7 +118,9 @@ class HealthService:
             self._plan.limits,
             nodes,
             self._surroundings,
-            observing=self._plan.observing,
+            sends=self._plan.sends,
+            runs_hook=self._plan.runs_hook,
+            answers=self._plan.answers,
         )
         self._recorder = PeriodRecorder(monitor, nodes, self._clock)
         tasks = [

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from loguru import logger
 
 from watcher.clock import Clock
+from watcher.health.readings import ReplicaSeen
 from watcher.health.verdict import Health
 from watcher.ledger import queries
 from watcher.ledger.store import Ledger
@@ -21,13 +22,20 @@ def status_line(health: Health) -> str:
     work = health.work
     if work is None:
         return "; ".join(health.reasons)
+    replica = "" if health.replica is None else f"{replica_line(health.replica)}; "
     line = f"block {work.cursor_block}" + (f" ({work.lag_blocks} behind)" if work.lag_blocks else "")
     line += f", {work.open_tasks} open"
     if health.blocks_left is not None:
         line += f", nearest deadline in {health.blocks_left} blocks"
     if health.seconds_left is not None:
         line += f", nearest deadline in {health.seconds_left:.0f} s"
-    return "; ".join([line, *health.reasons])
+    return replica + "; ".join([line, *health.reasons])
+
+
+def replica_line(replica: ReplicaSeen) -> str:
+    """Return the roles of this replica, and who leads."""
+    lead = "leads" if replica.leads else f"{replica.leader} leads" if replica.leader else "nobody leads"
+    return f"replica {replica.id} of {replica.count} ({', '.join(replica.roles)}), {lead}"
 
 
 def log_changes(before: Health, now: Health) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from watcher.health.prober import Api
+from watcher.health.readings import ReplicaSeen
 from watcher.health.verdict import Health
 from watcher.ledger.stats import Moved
 
@@ -25,6 +26,7 @@ class Surroundings:
         on_move: called with the transitions of tasks, in order.
         next_attempt_s: returns the seconds until a task is sent to an API that takes no requests, None while every API
             takes them.
+        replica: returns this process among those that share its ledger; None: nobody shares it.
         name: the name of the AVS, "" for the only one.
         attach: takes what the HTTP server shows of the AVS; `detach` takes it back.
         make_pages: makes the dashboard for the HTTP server; takes the monitor, and what returns the seconds until an
@@ -37,6 +39,7 @@ class Surroundings:
     listeners: Sequence[Callable[[Health], object]] = ()
     on_move: Sequence[Callable[[Sequence[Moved]], None]] = ()
     next_attempt_s: Callable[[], float | None] = lambda: None
+    replica: Callable[[], ReplicaSeen | None] = lambda: None
     name: str = ""
     attach: "Callable[[Site], None]" = lambda _site: None
     detach: "Callable[[Site], None]" = lambda _site: None

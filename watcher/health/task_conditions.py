@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from watcher.health.conditions import CONVENTION, DEADLINE, HOOK_CHANGED, RESTORED, UNSHOWN
+from watcher.health.conditions import CONVENTION, DEADLINE, HOOK_CHANGED, REPLICAS, RESTORED, UNSHOWN
 from watcher.health.readings import Limits, Observations, WorkSeen
 
 _REASON_LIMIT_CHARS = 300
@@ -11,21 +11,24 @@ _REASON_LIMIT_CHARS = 300
 def conditions_of_tasks(seen: Observations, limits: Limits) -> dict[str, str]:
     """Return the conditions by their keys, each with a message for a person."""
     conditions: dict[str, str] = {}
-    work = seen.work
-    # A watcher that only observes has no deadline to keep.
-    if seen.api is not None and work is not None and (work.endangered or work.endangered_by_time):
+    work = seen.work if seen.reports_tasks else None
+    if seen.has_deadlines and work is not None and (work.endangered or work.endangered_by_time):
         conditions[DEADLINE] = "; ".join(_deadlines(work, limits))
     if seen.hook is not None and seen.hook.changed:
         conditions[HOOK_CHANGED] = (
             f"the hook's code has changed since it was loaded ({seen.hook.changed}): "
             "SIGHUP (systemctl reload) accepts the new code; putting the old one back ends this"
         )
-    if seen.api is not None and seen.store.held_back:
+    if seen.has_deadlines and seen.reports_tasks and seen.store.held_back:
         conditions[RESTORED] = seen.store.held_back
     if seen.contradictions:
         conditions[CONVENTION] = "; ".join(seen.contradictions)
     if work is not None and work.unshown >= limits.unshown:
         conditions[UNSHOWN] = _unshown(work)
+    if seen.replica is not None and seen.replica.missing_s > limits.missing_role_s:
+        missing = ", ".join(seen.replica.missing)
+        since = f"for {seen.replica.missing_s:.0f} s"
+        conditions[REPLICAS] = f"no live replica of this ledger has had these roles {since}: {missing}"
     return conditions
 
 

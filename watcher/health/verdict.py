@@ -13,7 +13,7 @@ from enum import StrEnum
 
 from watcher.health.conditions import API, HOOK, RPC, SHADOW, STORE, WARNINGS, WATCH
 from watcher.health.node_conditions import conditions_of_nodes
-from watcher.health.readings import SERVICES, ApiSeen, HookSeen, Limits, Observations, WorkSeen
+from watcher.health.readings import SERVICES, ApiSeen, HookSeen, Limits, Observations, ReplicaSeen, WorkSeen
 from watcher.health.task_conditions import conditions_of_tasks
 
 # Without these nothing works; without another one, part of the work goes on.
@@ -70,12 +70,13 @@ class Condition:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """An evaluation. `work` is the last measure of the ledger, None before the first."""
+    """An evaluation. `work` is the last measure of the ledger, None before the first; `replica` as in Observations."""
 
     at_ms: int
     services: tuple[Service, ...] = ()
     conditions: tuple[Condition, ...] = ()
     work: WorkSeen | None = None
+    replica: ReplicaSeen | None = None
 
     @property
     def status(self) -> Status:
@@ -136,7 +137,7 @@ def evaluate(seen: Observations, limits: Limits, before: Health | None = None) -
     messages |= {SHADOW: seen.shadow} if seen.shadow else {}
     messages |= conditions_of_tasks(seen, limits) | conditions_of_nodes(seen, limits, _in_sight_s(seen, before))
     conditions = tuple(_condition(key, message, seen.at_ms, before) for key, message in messages.items())
-    return Health(seen.at_ms, services, conditions, seen.work)
+    return Health(seen.at_ms, services, conditions, seen.work, seen.replica)
 
 
 _Judged = tuple[Status, str]

@@ -21,7 +21,7 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `hook_results` | `keep_answers`, `keep_old_answers` | respond | the hook has answered, now or before a reorg |
 | | `postpone`, `skip`, `retry_failed`, `give_up_failed` | respond | the hook has returned Later or Skip, or failed |
 | `sending` | `begin`, `settle`, `record_late` | submit | before a POST; after it; after it, but the task is settled |
-| | `recover_stale` | daemon, confirm | attempts lost their process, or their lease ran out |
+| | `recover_stale`, `recover_orphaned` | daemon, confirm | attempts lost their process, or their lease ran out |
 | `outcomes` | `answered`, `delivered`, `not_there` | confirm | the verdict on a sent task |
 | | `look_again`, `nothing_new`, `postponed` | confirm | a reading that decides nothing |
 | | `final`, `taken_back`, `expired` | confirm | a final block decides |

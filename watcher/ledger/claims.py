@@ -22,7 +22,11 @@ from watcher.task import OpenTask
 _TAKE = (
     update(tasks)
     .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
-    .values(fence=tasks.c.fence + 1, lease_until_ms=bindparam("until_ms"))
+    .values(
+        fence=tasks.c.fence + 1,
+        lease_until_ms=bindparam("until_ms"),
+        holder=bindparam("holder", type_=tasks.c.holder.type),
+    )
 )
 # An earlier reason stays where the release has none.
 _GIVE_BACK = IF_UNCHANGED.values(
@@ -67,7 +71,8 @@ def claim(
     rows = tx.conn.execute(_claimable(tuple(states), above_block >= 0), parameters).all()
     if not rows:
         return []
-    tx.conn.execute(_TAKE, {"rows": [row.id for row in rows], "until_ms": tx.now_ms + lease_ms})
+    taken = {"rows": [row.id for row in rows], "until_ms": tx.now_ms + lease_ms, "holder": tx.replica_id}
+    tx.conn.execute(_TAKE, taken)
     return [open_task(row, fence=row.fence + 1) for row in rows]
 
 

@@ -80,7 +80,6 @@ def open_engine(url: URL, *, read_only: bool = False, alone: bool = False) -> En
     """
     if url.get_backend_name() == "postgresql":
         schema, url = schema_of(url), url.difference_update_query(["schema"])
-        limits = {name: value for name, value in _SERVER_LIMITS.items() if name not in url.query}
         engine = create_engine(
             url,
             hide_parameters=True,
@@ -88,7 +87,7 @@ def open_engine(url: URL, *, read_only: bool = False, alone: bool = False) -> En
             # Set only if True: False would overrule a server that an operator made read-only, as for a full disk.
             execution_options={"postgresql_readonly": True} if read_only else {},
             # A pooler in transaction mode gives each transaction another session, without our prepared statements.
-            connect_args={**limits, "prepare_threshold": None},
+            connect_args={**_server_limits(url), "prepare_threshold": None},
         )
         settle = partial(_settle_session, schema)
         event.listen(engine, "connect", settle, insert=True)  # before SQLAlchemy's own first statement
@@ -104,6 +103,17 @@ def open_engine(url: URL, *, read_only: bool = False, alone: bool = False) -> En
     event.listen(engine, "connect", _pragmas)
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     return engine
+
+
+def server_arguments(url: URL) -> dict[str, Any]:
+    """Return the arguments with which psycopg connects to a PostgreSQL ledger, within the same limits."""
+    url = url.difference_update_query(["schema"])
+    _, arguments = url.get_dialect()().create_connect_args(url)
+    return {**arguments, **_server_limits(url)}
+
+
+def _server_limits(url: URL) -> dict[str, int]:
+    return {name: value for name, value in _SERVER_LIMITS.items() if name not in url.query}
 
 
 # A lock of another session is waited for within limits. A commit that returned is on the disk, whatever the server or

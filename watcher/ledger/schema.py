@@ -21,7 +21,7 @@ from watcher.ledger.lock import create_file
 from watcher.ledger.tables import metadata
 from watcher.ledger.views import create_views, drop_views
 
-REVISION = "0012"
+REVISION = "0013"
 """The revision of `tables.metadata`."""
 
 # Alembic's own table, as Alembic makes it.

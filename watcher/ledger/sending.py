@@ -7,12 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import bindparam, func, insert, update
+from sqlalchemy import ColumnElement, and_, bindparam, exists, func, insert, update
 
 from watcher.errors import LostLease
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.rows import WITH_SOURCE, open_task
+from watcher.ledger.side_tables import replicas
 from watcher.ledger.tables import OPEN, attempts, sources, tasks
 from watcher.ledger.transitions import IF_UNCHANGED, Change, transition_each, transition_unchanged, unchanged
 from watcher.ledger.writer import Tx
@@ -124,11 +125,26 @@ def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks:
 
     The POST may have arrived: the chain gets `patience_blocks` to show the response. Return the number of tasks.
     """
+    if all_of_them:  # no lease outlives the process that held it
+        return _recover(tx, source_id, [], patience_blocks, free=True)
+    return _recover(tx, source_id, [tasks.c.lease_until_ms <= tx.now_ms], patience_blocks, free=False)
+
+
+def recover_orphaned(tx: Tx, source_id: int, *, on_start: bool = False, patience_blocks: int = 0) -> int:
+    """Free the tasks whose holders are no replica any more, as `recover_stale` does; return the number of attempts.
+
+    `on_start`: also those that a program without replicas has claimed.
+    """
+    is_live = exists().where(replicas.c.id == tasks.c.holder)
+    orphaned = ~is_live if on_start else and_(tasks.c.holder.is_not(None), ~is_live)
+    return _recover(tx, source_id, [tasks.c.lease_until_ms > 0, orphaned], patience_blocks, free=True)
+
+
+def _recover(tx: Tx, source_id: int, which: Sequence[ColumnElement[bool]], patience_blocks: int, *, free: bool) -> int:
+    """Move the `sending` ones of these tasks to `unknown`, and, with `free`, end the leases of the others."""
     query = WITH_SOURCE.add_columns(sources.c.head_block, sources.c.head_l1_block).where(
-        tasks.c.source_id == source_id, tasks.c.state == State.SENDING, OPEN
+        tasks.c.source_id == source_id, tasks.c.state == State.SENDING, OPEN, *which
     )
-    if not all_of_them:
-        query = query.where(tasks.c.lease_until_ms <= tx.now_ms)
     rows = tx.conn.execute(query.with_for_update(of=tasks)).all()
     due_blocks = {
         row.id: decision_block(
@@ -140,10 +156,10 @@ def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks:
     stale = [open_task(row) for row in rows]
     columns = {row_id: {"error": why, "due_block": block} for row_id, block in due_blocks.items()}
     transition_unchanged(tx, stale, State.UNKNOWN, why, lambda task: columns[task.row_id])
-    if all_of_them:  # no lease outlives the process that held it
+    if free:
         tx.conn.execute(
             update(tasks)
-            .where(tasks.c.source_id == source_id, OPEN, tasks.c.lease_until_ms > 0)
+            .where(tasks.c.source_id == source_id, OPEN, tasks.c.lease_until_ms > 0, *which)
             .values(lease_until_ms=0)
         )
     return len(rows)

@@ -1,9 +1,9 @@
-"""The tables beside the tasks: when the daemon ran and conditions held, and the runs of a shadow hook.
+"""The tables beside the tasks: when the daemon ran and conditions held, the runs of a shadow hook, and the replicas.
 
 No stage waits for them. `schema` imports this file, so that they belong to the metadata.
 """
 
-from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, Integer, LargeBinary, String, Table
 
 from watcher.ledger.columns import BoundedText
 from watcher.ledger.tables import WORDS_LIMIT, RowId, metadata
@@ -45,4 +45,30 @@ shadow_progress = Table(
     Column("source_id", ForeignKey("sources.id"), primary_key=True),
     Column("attempt_id", BigInteger, nullable=False),
     Column("dropped", BigInteger, nullable=False),
+)
+
+# The daemons that share a ledger on PostgreSQL, and which of them leads (`replicas`). Times are the database's own. On
+# SQLite, whose ledger one daemon writes, both tables stay empty.
+replicas = Table(
+    "replicas",
+    metadata,
+    Column("id", RowId, primary_key=True),
+    Column("source_id", ForeignKey("sources.id"), nullable=False, index=True),
+    Column("host", BoundedText(128), nullable=False),
+    Column("process", BoundedText(128), nullable=False),
+    Column("version", BoundedText(64), nullable=False),
+    Column("roles", String(64), nullable=False),
+    Column("slots", Integer, nullable=False),
+    Column("started_at_ms", BigInteger, nullable=False),
+    Column("seen_at_ms", BigInteger, nullable=False),
+    sqlite_autoincrement=True,
+)
+leaders = Table(
+    "leaders",
+    metadata,
+    Column("source_id", ForeignKey("sources.id"), primary_key=True),
+    Column("term", BigInteger, nullable=False),
+    # No foreign key: the row of a replica that is gone leaves.
+    Column("replica_id", BigInteger),
+    Column("until_ms", BigInteger, nullable=False),
 )

@@ -112,21 +112,41 @@ class Ledger:
         self.reader = reader
         self.source_id = source_id
         self._cursor: tuple[int, Cursor] | None = None  # behind so many moves of the marks
+        # Moves of the marks by others, as far as they are known here.
+        self._moves_elsewhere = 0
+        # True while this process alone moves the marks.
+        self.moves_marks: Callable[[], bool] = lambda: True
 
     async def cursor(self) -> Cursor:
         """Return the cursor and the marks as of the last commit, read again once a commit has moved them.
 
-        Raises TryLater if the database cannot be read.
+        While another replica moves them, they are read each time. Raises TryLater if the database cannot be read.
         """
-        version = self._writer.mark_moves
-        if self._cursor is None or self._cursor[0] != version:
+        version = self._writer.mark_moves + self._moves_elsewhere
+        if self._cursor is None or self._cursor[0] != version or not self.moves_marks():
             self._cursor = version, await self.read(queries.cursor, self.source_id)
         return self._cursor[1]
 
     @property
     def chain_moves(self) -> int:
         """Return how many commits have moved the cursor: a reading of the chain before the last one is of the past."""
-        return self._writer.chain_moves
+        return self._writer.chain_moves + self._moves_elsewhere
+
+    def moved_elsewhere(self) -> None:
+        """Note that another replica has moved the marks."""
+        self._moves_elsewhere += 1
+
+    def join(self, replica_id: int, require_lead: Callable[[Tx], None], moves_marks: Callable[[], bool]) -> None:
+        """Write as one of several replicas.
+
+        Args:
+            replica_id: the replica, for the claims of tasks.
+            require_lead: raises NotLeading in a transaction that only the leader may commit.
+            moves_marks: returns True while this replica leads.
+        """
+        self._writer.replica_id = replica_id
+        self._writer.before_commit = lambda tx: _complete_led(tx, require_lead)
+        self.moves_marks = moves_marks
 
     def hold_to(self, block: int) -> None:
         """Answer tasks up to `block` with what the ledger holds, or not at all; -1 holds nothing back."""
@@ -163,6 +183,12 @@ def complete(tx: Tx) -> None:
     """Do what every transaction ends with: count the ends, and bind the changes. Both lock rows that all share."""
     keep_counts(tx)
     bind(tx)
+
+
+def _complete_led(tx: Tx, require_lead: Callable[[Tx], None]) -> None:
+    if tx.marks_moved:
+        require_lead(tx)
+    complete(tx)
 
 
 def write_once(url: str, verb: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:

@@ -147,6 +147,8 @@ tasks = Table(
     Column("block_time_s", BigInteger),
     Column("responded_time_s", BigInteger),
     Column("responded_by", LargeBinary(20)),
+    # The replica that made the last claim, a row of `replicas` while it lives; null on SQLite.
+    Column("holder", BigInteger),
     UniqueConstraint("source_id", "task_index", "task_hash"),
     sqlite_autoincrement=True,  # the id of a deleted row, to which history refers, is never used again
 )

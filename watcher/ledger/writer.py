@@ -50,6 +50,12 @@ class Tx:
     ended: Counter[State] = field(default_factory=Counter)  # the change of the number of tasks in each end state
     ended_row: int = 0  # a task among those, for their source
     changes: Changes = field(default_factory=Changes)  # the rows that the audit chain binds
+    replica_id: int | None = None  # the replica that claims tasks in it; None where one daemon has the ledger
+
+    @property
+    def marks_moved(self) -> bool:
+        """Return True if cursor, head or final block are others now."""
+        return self.blocks_read or self.cursor_moved or self.final_moved
 
     def count_ends(self, row_id: int, from_: State | None, to: State, count: int = 1) -> None:
         """Count `count` tasks, of which `row_id` is one, that left `from_` for `to`, if one of these is an end."""
@@ -117,6 +123,7 @@ class Writer:
         self._stopped = False
         self._deferred = False  # the last commit is not on the disk yet
         self._unsynced = False  # the last try to bring it there has failed
+        self.replica_id: int | None = None  # as in `Tx`
         self.chain_moves = 0  # commits that have moved the cursor, or taken a mark back
         self.mark_moves = 0  # those, and the commits that have moved the final block
         self._clock_step = ClockStep(clock)
@@ -242,7 +249,7 @@ class Writer:
         deferred = all(call.deferred for call in batch)
         with begin(self._engine, deferred=deferred) as conn:
             back_ms = self._clock_step.ms()
-            tx = Tx(conn, self._clock.now_ms())
+            tx = Tx(conn, self._clock.now_ms(), replica_id=self.replica_id)
             if back_ms:
                 self.on_clock_step(tx, back_ms)
             for calls in _executions(batch):
@@ -256,7 +263,7 @@ class Writer:
         self._observe(seen)
         if tx is not None:
             self.chain_moves += tx.blocks_read or tx.cursor_moved
-            self.mark_moves += tx.blocks_read or tx.cursor_moved or tx.final_moved
+            self.mark_moves += tx.marks_moved
         for call in batch:
             if call.future.done():  # the waiter was cancelled; the commit stands
                 continue
@@ -264,7 +271,7 @@ class Writer:
                 call.future.set_result(call.result)
             else:
                 call.future.set_exception(call.error)
-        if tx is not None and self._on_commit is not None and (tx.entered or tx.due or tx.cursor_moved):
+        if tx is not None and self._on_commit is not None and (tx.entered or tx.due or tx.marks_moved):
             self._on_commit(tx)
 
 

@@ -37,6 +37,7 @@ class Slots:
         freshness: Freshness,
         on_sent: Callable[[Post, Sent], None],
         on_refused: Callable[[Post], None],
+        share: Callable[[], int] | None = None,
     ) -> None:
         """Start empty.
 
@@ -46,9 +47,11 @@ class Slots:
             freshness: the rule for verdicts.
             on_sent: called right after a request.
             on_refused: called instead of a request that the circuit does not admit.
+            share: returns how many of them this process may send now, beside others with the same API; None: `most`.
         """
         self._clock = clock
         self._limit = Limit(most)
+        self._share = share
         self._freshness = freshness
         self._on_sent = on_sent
         self._on_refused = on_refused
@@ -61,19 +64,29 @@ class Slots:
     @property
     def limit(self) -> int:
         """Return how many requests may run at a time now."""
-        return self._limit.now
+        return self._limit.now if self._share is None else min(self._limit.now, self._share())
+
+    @property
+    def running(self) -> int:
+        """Return how many requests are on their way."""
+        return self._running
+
+    def refill(self) -> None:
+        """Send at once what a share that has risen allows."""
+        self._fill()
+        self._changed.set()
 
     @property
     def room(self) -> int:
-        """Return how many attempts to begin now; 0 while at least half of those ahead are ready.
+        """Return how many attempts to begin now; 0 while at least half of those ahead are ready, or without a share.
 
         Raises the exception of a job that has failed.
         """
         _ = self._jobs.room  # raises the exception of a job that has failed
-        ahead = max(1, min(_AHEAD_MOST, self._limit.taken_within(_AHEAD_S)))
-        if len(self._ready) > ahead // 2:
+        ahead, limit = max(1, min(_AHEAD_MOST, self._limit.taken_within(_AHEAD_S))), self.limit
+        if limit < 1 or len(self._ready) > ahead // 2:
             return 0
-        return max(0, self._limit.now - self._running) + ahead - len(self._ready)
+        return max(0, limit - self._running) + ahead - len(self._ready)
 
     def taken_within(self, seconds: float) -> int:
         """Return how many requests the slots begin within so many seconds."""
@@ -118,17 +131,17 @@ class Slots:
 
     def _fill(self) -> None:
         """Start a job for each free slot that has something to send."""
-        for _ in range(min(self._limit.now - self._running, len(self._ready))):
+        for _ in range(min(self.limit - self._running, len(self._ready))):
             self._running += 1
             self._jobs.start(self._send_ready(), "send")
 
     async def _send_ready(self) -> None:
         """Send one ready attempt after the other, as long as there are any and the limit leaves this slot open."""
         try:
-            while self._running <= self._limit.now and (post := self._next()) is not None:
+            while self._running <= self.limit and (post := self._next()) is not None:
                 began_s = self._clock.monotonic_s()
                 sent = await post.draft.route.sender.send(post.draft.request)
-                full = self._running >= self._limit.now and bool(self._ready)
+                full = self._running >= self.limit and bool(self._ready)
                 self._limit.record(sent, began_s, self._clock.monotonic_s(), full=full)
                 self._on_sent(post, sent)
                 self._fill()

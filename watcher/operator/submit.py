@@ -8,7 +8,7 @@ attempt row is committed before the POST; every attempt for a task, to any API, 
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -53,6 +53,7 @@ class Submit:
         random: Random,
         plan: SubmitPlan,
         left_s: LeftS = lambda _task, _at: None,
+        share: Callable[[], int] | None = None,
     ) -> None:
         """Take the stage's parts.
 
@@ -64,6 +65,7 @@ class Submit:
             random: the jitter of pauses.
             plan: numbers from the settings.
             left_s: the seconds a task has left behind a block; None: no deadline.
+            share: returns how many requests this process may have on their way now; None: the plan's concurrency.
         """
         self._resolve = resolve
         self._ledger = ledger
@@ -75,7 +77,7 @@ class Submit:
         self._drafts = Drafts(router, ledger, clock, self._log_once, plan, left_s)
         freshness = Freshness(ledger, clock)
         self._line = Line(freshness)
-        self._slots = Slots(clock, plan.concurrency, freshness, self._sent, self._refused)
+        self._slots = Slots(clock, plan.concurrency, freshness, self._sent, self._refused, share)
         self._settler = Settler(ledger, clock, self._log_once)
         self._due_marks = {PARKED_MARK, HELD_MARK}
         self._resolved_s = -math.inf
@@ -135,6 +137,15 @@ class Submit:
     def limit(self) -> int:
         """Return how many requests may run at a time now."""
         return self._slots.limit
+
+    @property
+    def running(self) -> int:
+        """Return how many requests are on their way."""
+        return self._slots.running
+
+    def share_changed(self) -> None:
+        """Use a new share at once."""
+        self._slots.refill()
 
     @property
     def _room(self) -> int:

@@ -17,7 +17,7 @@ _LAST_S = 253_402_300_799
 # Internal columns of `tasks`. Every other column is a field, also one that is added later.
 _INTERNAL = frozenset(
     {"id", "source_id", "log", "log_index", "due_at_ms", "due_block", "lease_until_ms", "fence", "look_again"}
-    | {"absent", "absent_block", "absent_at_ms"}
+    | {"absent", "absent_block", "absent_at_ms", "holder"}
 )
 TASK_COLUMNS = ("chain_id", "task_manager", *(column.name for column in tasks.c if column.name not in _INTERNAL))
 _ATTEMPT_COLUMNS = tuple(c.name for c in attempts.c if c.name not in ("task_id", "fence", "ended_at_ms"))

@@ -16,7 +16,7 @@ from watcher.settings.problems import limited, shown_name
 from watcher.text import did_you_mean, escape
 
 # One server, one log and one process for all AVSs.
-PROCESS_TABLES = ("http", "log")
+PROCESS_TABLES = ("http", "log", "daemon")
 COMMON_FILE = "watcher.toml"
 _LIMIT = 1000
 # It stands in URLs, in names of files and schemas, and, with _ for -, in variables of the environment.

@@ -144,6 +144,18 @@ def quorum_numbers(value: Any) -> Any:
     return tuple(value)
 
 
+def roles(value: Any) -> Any:
+    """Return the names of roles, each once."""
+    if not isinstance(value, (list, tuple)) or not all(isinstance(name, str) for name in value):
+        raise ValueError('must be a list of roles, such as ["respond"]')
+    names = tuple(part.strip().lower() for name in value for part in name.split(",") if part.strip())
+    if not names:
+        raise ValueError("must name at least one role")
+    if len(set(names)) < len(names):
+        raise ValueError("names a role twice")
+    return names
+
+
 def method(text: str) -> str:
     """Return the name of a function without its arguments, or ""."""
     if text and not (text.isascii() and text.replace("$", "_").isidentifier()):

@@ -41,7 +41,7 @@ class Hook(Section):
         repr=False,
         examples=["squaring:respond"],
         description="Answers a task: module:attribute, exec:PROGRAM ARGS, http(s) URLs or grpc://HOST:PORT. "
-        "Required unless observing.",
+        "Required to answer.",
     )
     app_dir: Annotated[str, AfterValidator(checks.folder)] = Field(
         default=".",

@@ -22,6 +22,8 @@ from watcher.settings.avs import (
     read_files,
     refuse_doubles,
 )
+from watcher.settings.checks import roles
+from watcher.settings.daemon import ROLES
 from watcher.settings.model import Settings
 from watcher.settings.problems import (
     FIELDS,
@@ -171,11 +173,27 @@ def _tables(entries: Mapping[Key, Entry]) -> dict[str, Any]:
 def _rules(entries: Mapping[Key, Entry]) -> Iterator[str]:
     """Yield the problems between tables."""
     values = {key: entry.value for key, entry in entries.items()}
-    if values.get(("operator", "api")) != "none" and values.get(("hook", "target"), "") == "":
-        yield 'hook.target: is required (or set operator.api = "none" to observe only)'
     ledger_url = values.get(("ledger", "url"), FIELDS["ledger", "url"].default)
+    named = _named_roles(values.get(("daemon", "roles"), ROLES))
+    runs_hook = named is None or "respond" in named
+    if runs_hook and values.get(("operator", "api")) != "none" and values.get(("hook", "target"), "") == "":
+        yield 'hook.target: is required (or set operator.api = "none" to observe only)'
+    if named is not None and set(named) < set(ROLES) and str(ledger_url).startswith("sqlite:"):
+        yield (
+            f"daemon.roles: must name all roles ({', '.join(ROLES)}) with a SQLite ledger, which one process writes; "
+            "roles are for processes that share a ledger on PostgreSQL"
+        )
     if _is_of_ledger(values.get(("audit", "roots_file")), ledger_url):
         yield "audit.roots_file: must not be a file of the ledger"
+
+
+def _named_roles(value: Any) -> tuple[str, ...] | None:
+    """Return the roles in a value of daemon.roles, None if it is wrong, which the model reports."""
+    try:
+        names: tuple[str, ...] = roles(value)
+    except ValueError:
+        return None
+    return names
 
 
 def _is_of_ledger(file: Any, ledger_url: Any) -> bool:

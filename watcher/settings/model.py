@@ -13,6 +13,7 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationInfo,
+    ValidatorFunctionWrapHandler,
     field_validator,
 )
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -20,10 +21,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from watcher.files import preset_names
 from watcher.settings import checks, targets
 from watcher.settings.audit import Audit
+from watcher.settings.daemon import Daemon
 from watcher.settings.hook import Hook
 from watcher.settings.http import Http
 from watcher.settings.ledger import Ledger
-from watcher.settings.operator import NEEDED, Operator
+from watcher.settings.operator import NEEDED, Operator, sending
 from watcher.settings.section import KIB, MIB, Seconds, Section
 
 # Messages and docs/settings.md list the names; a type checker needs a type that stands in the text.
@@ -196,12 +198,37 @@ class Settings(BaseSettings):
     chain: Chain = Field(default={}, validate_default=True)
     task_manager: TaskManager = Field(default={}, validate_default=True)
     hook: Hook = Field(default={}, validate_default=True)
+    daemon: Daemon = Field(default={}, validate_default=True)  # before [operator], whose keys depend on the roles
     operator: Operator = Field(default={}, validate_default=True)
     ledger: Ledger = Field(default={}, validate_default=True)
     http: Http = Field(default={}, validate_default=True)
     log: Log = Field(default={}, validate_default=True)
     alerts: Alerts = Field(default={}, validate_default=True)
     audit: Audit = Field(default={}, validate_default=True)
+
+    @field_validator("operator", mode="wrap")
+    @classmethod
+    def _needed_to_send(cls, value: Any, check: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Operator:
+        """Require the API and its password only of a process that sends to it."""
+        daemon: Daemon | None = info.data.get("daemon")
+        with sending(daemon is None or "submit" in daemon.roles):
+            operator: Operator = check(value)
+        return operator
+
+    @property
+    def answers(self) -> bool:
+        """Return False if the watcher observes only, whatever the roles of this process."""
+        return self.operator.api != "none"
+
+    @property
+    def sends(self) -> bool:
+        """Return True if this process sends answers to the API."""
+        return self.answers and "submit" in self.daemon.roles
+
+    @property
+    def runs_hook(self) -> bool:
+        """Return True if this process runs the hook."""
+        return self.answers and "respond" in self.daemon.roles
 
     @classmethod
     def settings_customise_sources(

@@ -1,5 +1,8 @@
 """The tables [operator] and [operator.direct]: AltLayer's two APIs, and which of them gets what."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Annotated, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr, ValidationInfo, field_validator
@@ -11,6 +14,8 @@ NEEDED = "is required"
 PASSWORD_NEEDED = f"{NEEDED}: set WATCHER_OPERATOR__PASSWORD or the credential file operator__password"
 
 T = TypeVar("T")
+# False while the settings of a process are checked that sends nothing: another table says so ([daemon] roles).
+_IS_SENDING: ContextVar[bool] = ContextVar("is_sending", default=True)
 
 
 class Direct(Section):
@@ -68,7 +73,7 @@ class Operator(Section):
         default="",
         repr=False,
         examples=["http://127.0.0.1:8902"],
-        description="The API's address. Required unless observing.",
+        description="The API's address. Required to send.",
     )
     ca_file: Annotated[str, AfterValidator(checks.file)] = Field(
         default="", max_length=4096, description="PEM file of the authorities to trust in place of the public ones."
@@ -83,7 +88,8 @@ class Operator(Section):
         default="admin", max_length=200, description="Name for basic authentication."
     )
     password: SecretStr | None = Field(
-        default=None, description="Password for basic authentication. Never in this file. Required unless observing."
+        default=None,
+        description="Password for basic authentication. Never in this file. Required to send.",
     )
     concurrency: int = Field(
         default=32,
@@ -149,7 +155,7 @@ class Operator(Section):
     @field_validator("avs_name")
     @classmethod
     def _named(cls, value: str, info: ValidationInfo) -> str:
-        if not value and info.data.get("api") == "operator":
+        if not value and info.data.get("api") == "operator" and _IS_SENDING.get():
             raise ValueError(f'{NEEDED} for operator.api = "operator"')
         return value
 
@@ -170,7 +176,17 @@ class Operator(Section):
         return value
 
 
+@contextmanager
+def sending(is_sending: bool) -> Iterator[None]:
+    """Check [operator] inside this block as that of a process that sends to the API, or does not."""
+    token = _IS_SENDING.set(is_sending)
+    try:
+        yield
+    finally:
+        _IS_SENDING.reset(token)
+
+
 def _unless_observing(value: T, info: ValidationInfo, message: str = NEEDED) -> T:
-    if info.data.get("api") in ("proxy", "operator"):
+    if _IS_SENDING.get() and info.data.get("api") in ("proxy", "operator"):
         raise ValueError(message)
     return value

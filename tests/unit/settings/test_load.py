@@ -137,6 +137,34 @@ def test_observing_needs_no_hook_no_url_and_no_password(write: Write) -> None:
     assert load(write(text), {}, {}).operator.password is None
 
 
+_SHARED = '[ledger]\nurl = "postgresql://localhost/watcher"\n'
+
+
+def test_a_process_needs_only_what_its_roles_use(write: Write) -> None:
+    bare = SMALLEST[: SMALLEST.index("[hook]")] + _SHARED
+    for roles in ("watch", "confirm", "watch, confirm"):
+        settings = load(write(bare), {"daemon.roles": roles}, {})
+        assert (settings.runs_hook, settings.sends) == (False, False)
+    hook = bare + '[hook]\ntarget = "squaring:respond"\n'
+    assert load(write(hook), {"daemon.roles": "respond"}, {}).operator.password is None
+    api = bare + '[operator]\nurl = "http://127.0.0.1:8902"\n'
+    assert load(write(api), {"daemon.roles": "submit"}, PASSWORD).sends
+
+
+def test_each_role_still_requires_what_it_uses(write: Write) -> None:
+    path = write(SMALLEST[: SMALLEST.index("[hook]")] + _SHARED)
+    assert refused(path, {}, {"daemon.roles": "respond"}) == [
+        'hook.target: is required (or set operator.api = "none" to observe only)'
+    ]
+    problems = refused(path, {}, {"daemon.roles": "submit"})
+    assert [problem.partition(":")[0] for problem in problems] == ["operator.url", "operator.password"]
+
+
+def test_roles_come_from_the_environment_too(write: Write) -> None:
+    settings = load(write(SMALLEST + _SHARED), {}, {**PASSWORD, "WATCHER_DAEMON__ROLES": "submit,confirm"})
+    assert settings.daemon.roles == ("submit", "confirm")
+
+
 def test_all_problems_of_all_sources_come_at_once(write: Write, tmp_path: Path) -> None:
     (tmp_path / "operator_password").write_text("x")
     (tmp_path / "chain__chain_id").write_text("")
