@@ -74,6 +74,25 @@ class Server:
         """`mode` is fast (sessions are ended) or immediate (as at a crash: the next start recovers)."""
         self._run("pg_ctl", "-w", "-m", mode, "stop")
 
+    @contextmanager
+    def falling_back(self) -> Iterator[None]:
+        """Replace the server, at the end of the block, by one that has what it held at the beginning.
+
+        So does a standby that is promoted and had not received the commits of the block.
+        """
+        copy = self._folder / "standby"
+        self.stop("fast")
+        shutil.copytree(self._data, copy)
+        self.start()
+        yield
+        self.stop()
+        shutil.rmtree(self._data)
+        copy.rename(self._data)
+        owner = self._folder.stat()
+        for path in (self._data, *self._data.rglob("*")):
+            os.chown(path, owner.st_uid, owner.st_gid)
+        self.start()
+
     def _run(self, program: str, *arguments: str) -> None:
         with (self._folder / "output").open("ab") as output:
             done = subprocess.run(

@@ -14,7 +14,7 @@ from sqlalchemy.exc import OperationalError
 from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, LEASE_MS, LedgerRig, make_task, opened
 from watcher.errors import LostLease, TryLater
-from watcher.ledger import engine as engine_file
+from watcher.ledger import postgres as postgres_file
 from watcher.ledger import schema
 from watcher.ledger.writer import Tx
 from watcher.state import State
@@ -153,7 +153,7 @@ async def test_a_table_that_somebody_keeps_locked_is_waited_for_within_limits(
 ) -> None:
     if url.get_backend_name() == "sqlite":
         pytest.skip("a file has a time-out of its own")
-    monkeypatch.setattr(engine_file, "_LOCK_TIMEOUT_MS", 50)
+    monkeypatch.setattr(postgres_file, "LOCK_TIMEOUT_MS", 50)
     async with opened(url, create_engine(url)) as ledger:
         other = create_engine(url)
         with other.begin() as connection:
@@ -195,7 +195,7 @@ async def test_a_deadlock_costs_a_verb_and_no_more(url: URL) -> None:
 
 
 async def test_a_server_that_takes_a_connection_and_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(engine_file._SERVER_LIMITS, "connect_timeout", 2)  # libpq's least
+    monkeypatch.setitem(postgres_file.SERVER_LIMITS, "connect_timeout", 2)  # libpq's least
     listener = await asyncio.start_server(lambda _reader, _writer: asyncio.sleep(3600), "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
     with pytest.raises(TryLater, match="timeout"):

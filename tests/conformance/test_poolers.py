@@ -22,7 +22,9 @@ from watcher.doctor.finding import Notes
 from watcher.doctor.ledger import _durable
 from watcher.errors import FixConfiguration
 from watcher.ledger import schema
-from watcher.ledger.engine import _settle_session, durability, open_engine
+from watcher.ledger.audit.check import Checker
+from watcher.ledger.engine import durability, open_engine
+from watcher.ledger.postgres import settle_session
 from watcher.state import State
 
 pytestmark = pytest.mark.skipif("TEST_DATABASE_URL" in os.environ, reason="changes its server, so only one of its own")
@@ -131,6 +133,8 @@ async def test_verbs_go_through_a_pooler_in_transaction_mode(empty_schema: URL, 
                 claimed = await asyncio.gather(*(ledger.claim(State.READY, limit=3) for _ in range(4)))
                 claimed.append(await ledger.claim(State.READY, limit=12))  # a row another claim had locked comes later
                 assert sorted(task.task.task_index for tasks in claimed for task in tasks) == list(range(12))
+                check = await ledger.read(lambda conn: Checker(conn, ledger.source).run())
+                assert (check.problems, check.entries > 12) == ([], True)
             engine.dispose()
     finally:
         with admin.begin() as connection:
@@ -197,10 +201,10 @@ def test_statements_that_do_not_share_a_transaction_are_refused(split: bool) -> 
     record = SimpleNamespace(info={})
     if split:
         with pytest.raises(FixConfiguration, match="pool_mode = transaction"):
-            _settle_session("", Pooled(), record)
+            settle_session(Pooled(), record)
     else:
-        _settle_session("", Pooled(), record)
-        assert record.info == {"pooled": True}
+        settle_session(Pooled(), record)
+        assert record.info["pooled"] is True
 
 
 def test_check_is_red_when_the_server_may_lose_commits(postgres: URL) -> None:

@@ -37,6 +37,7 @@ from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
 from watcher.ledger import sending
 from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.ledger.shared_clock import clock_of
 from watcher.ledger.stats import Moved
 from watcher.ledger.store import Ledger
 from watcher.ledger.writer import Tx
@@ -155,6 +156,7 @@ class AvsRun:
             await self._waiting.until_answered(lambda: hooks.load(stack, health.observer), "the hook")
         begun = begun_at(own.url, settings.chain.chain_id, settings.task_manager)
         start = await read_chain(settings.chain, contract, nodes, clock, begun, self._waiting)
+        clock = clock_of(own.url, clock)
         observers = (self._committed, health.observer.committed, health.observer.damaged)
         opened = open_own(own, clock, settings.chain.chain_id, settings.task_manager, begun, start, *observers)
         ledger = await stack.enter_async_context(opened)

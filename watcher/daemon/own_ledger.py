@@ -6,6 +6,7 @@ to is in the ledger before the mark forgets the loss.
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, closing, contextmanager
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from watcher.ledger.engine import integrity, sqlite_path
 from watcher.ledger.file_check import BackgroundCheck, damage_of_small_tables
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import open_mark, sole_writer
+from watcher.ledger.lost_commits import entry_file_of
 from watcher.ledger.queries import Beginning
 from watcher.ledger.restore import Loss
 from watcher.ledger.store import Ledger, Reader, open_ledger
@@ -135,6 +137,7 @@ async def open_own(
         observe,
         own.mark,
         start.head,
+        _entry_file(own.url, chain_id, section.address_bytes),
     ) as ledger:
         checking = asyncio.create_task(own.file_check.run(on_damage), name="file check")
         try:
@@ -142,6 +145,14 @@ async def open_own(
         finally:
             checking.cancel()
             await asyncio.gather(checking, return_exceptions=True)
+
+
+def _entry_file(url: URL, chain_id: int, task_manager: bytes) -> Path | None:
+    """Return where the newest entry of a ledger on PostgreSQL is remembered: $STATE_DIRECTORY, else the folder."""
+    if sqlite_path(url) is not None:
+        return None
+    folder = os.environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return entry_file_of(url, Path(folder or "."), chain_id, task_manager)
 
 
 async def hold_back(own: OwnLedger, ledger: Ledger, head_block: int, random: Random, *, release: bool) -> None:
@@ -178,13 +189,19 @@ async def hold_back(own: OwnLedger, ledger: Ledger, head_block: int, random: Ran
 
 
 async def watch_file(own: OwnLedger, ledger: Ledger, stopping: asyncio.Event, clock: Clock) -> None:
-    """Return when `stopping` is set. Raises TryLater once another file, or none, is at the ledger's path."""
+    """Return when `stopping` is set. Raises TryLater once another file, or none, is at the ledger's path.
+
+    On PostgreSQL follow what other daemons hold back, or release.
+    """
     synced_s = clock.monotonic_s()
     while not stopping.is_set():
         ledger.check_file()
         if own.mark is not None and clock.monotonic_s() - synced_s >= _SYNC_EVERY_S:
             synced_s = clock.monotonic_s()
             await _sync(own.mark)
+        if own.mark is None:  # another daemon may have noticed that commits were lost
+            with contextlib.suppress(TryLater):
+                ledger.hold_to(await ledger.read(restore.held_to, ledger.source_id))
         try:
             async with asyncio.timeout(_LOOK_EVERY_S):
                 await stopping.wait()

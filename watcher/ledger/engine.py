@@ -1,4 +1,4 @@
-"""The differences between SQLite and PostgreSQL, all in this file.
+"""The differences between SQLite and PostgreSQL: all in this file, in `postgres.py` and in `arrays.py`.
 
 Invariant: a write transaction on SQLite is `BEGIN IMMEDIATE`, so that no transaction fails half-way because it turns
 from reading to writing, and commits with `synchronous=FULL`, so that it survives a power cut, except the deferred ones
@@ -9,7 +9,6 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -21,18 +20,9 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from watcher.errors import FixConfiguration, TryLater
+from watcher.ledger.postgres import open_postgres, server_limits, use_pipeline
 
 _BUSY_TIMEOUT_S = 10
-# Limits for a server that vanishes, in libpq's terms (seconds; the last in ms): connecting, a silent connection,
-# unacknowledged data. The URL may set others. See https://www.postgresql.org/docs/current/libpq-connect.html
-_SERVER_LIMITS = {
-    "connect_timeout": 10,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 4,
-    "tcp_user_timeout": 30_000,
-}
-_LOCK_TIMEOUT_MS = 30_000
 # Each connection has a cache of its own, which fills up and stays; the system caches the file anyway.
 _CACHE_KIB = 4 * 1024
 _READ_CACHE_KIB = 1024
@@ -79,20 +69,7 @@ def open_engine(url: URL, *, read_only: bool = False, alone: bool = False) -> En
     `alone`: a SQLite file that no daemon has open leaves nothing beside it while it is read.
     """
     if url.get_backend_name() == "postgresql":
-        schema, url = schema_of(url), url.difference_update_query(["schema"])
-        engine = create_engine(
-            url,
-            hide_parameters=True,
-            pool_pre_ping=True,
-            # Set only if True: False would overrule a server that an operator made read-only, as for a full disk.
-            execution_options={"postgresql_readonly": True} if read_only else {},
-            # A pooler in transaction mode gives each transaction another session, without our prepared statements.
-            connect_args={**_server_limits(url), "prepare_threshold": None},
-        )
-        settle = partial(_settle_session, schema)
-        event.listen(engine, "connect", settle, insert=True)  # before SQLAlchemy's own first statement
-        event.listen(engine, "begin", partial(_settle_transaction, schema))
-        return engine
+        return open_postgres(url.difference_update_query(["schema"]), schema_of(url), read_only=read_only)
     path = sqlite_path(url)
     assert path is not None, "parse_url lets no other URL pass"
     if read_only:
@@ -109,62 +86,10 @@ def server_arguments(url: URL) -> dict[str, Any]:
     """Return the arguments with which psycopg connects to a PostgreSQL ledger, within the same limits."""
     url = url.difference_update_query(["schema"])
     _, arguments = url.get_dialect()().create_connect_args(url)
-    return {**arguments, **_server_limits(url)}
+    return {**arguments, **server_limits(url)}
 
 
-def _server_limits(url: URL) -> dict[str, int]:
-    return {name: value for name, value in _SERVER_LIMITS.items() if name not in url.query}
-
-
-# A lock of another session is waited for within limits. A commit that returned is on the disk, whatever the server or
-# the role sets; a stronger setting stays.
-_SETTLE_SESSION = (
-    f"SELECT set_config('lock_timeout', '{_LOCK_TIMEOUT_MS}ms', false), "
-    "set_config('synchronous_commit', CASE current_setting('synchronous_commit') "
-    "WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false)"
-)
-_SETTLE_TRANSACTION = _SETTLE_SESSION.replace("false)", "true)")
-# Nothing outside of its schema is seen: the tables of another ledger have the same names.
-_SEARCH_SESSION = "SELECT set_config('search_path', %s, false)"
-_SEARCH_TRANSACTION = "SELECT set_config('search_path', %s, true)"
 _DURABILITY = "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
-
-
-_PID_AND_TIME = "SELECT pg_backend_pid(), transaction_timestamp()"
-_STATEMENT_MODE = (
-    "ledger.url: the pooler gives each statement a transaction of its own (statement mode), and the ledger would lose"
-    " or double work; set pool_mode = transaction or session in the pooler, or name the server itself"
-)
-
-
-def _settle_session(schema: str, connection: Any, record: Any) -> None:
-    """Set the session up; behind a pooler, each transaction does that itself.
-
-    Raises FixConfiguration where two statements do not share a transaction.
-    """
-    try:
-        pid, began = connection.execute(_PID_AND_TIME).fetchone()
-        record.info["pooled"] = pid != connection.info.backend_pid  # a pooler shows no process id of the server
-        # The time of a transaction is that of its first statement, whatever a pooler says of itself.
-        is_split = record.info["pooled"] and connection.execute(_PID_AND_TIME).fetchone()[1] != began
-    except Exception as error:
-        if "statement pooling" not in str(error):  # as PgBouncer refuses BEGIN
-            raise
-        is_split = True
-    if is_split:
-        raise FixConfiguration(_STATEMENT_MODE)
-    if not record.info["pooled"]:
-        connection.execute(_SETTLE_SESSION)
-        if schema:
-            connection.execute(_SEARCH_SESSION, (schema,))
-    connection.commit()
-
-
-def _settle_transaction(schema: str, connection: Connection) -> None:
-    if connection.info.get("pooled"):
-        connection.exec_driver_sql(_SETTLE_TRANSACTION)
-        if schema:
-            connection.exec_driver_sql(_SEARCH_TRANSACTION, (schema,))
 
 
 def durability(url: URL) -> tuple[list[str], bool]:
@@ -211,6 +136,8 @@ def begin(engine: Engine, *, deferred: bool) -> Iterator[Connection]:
             # Not within a transaction, which SQLAlchemy would begin for a statement of its own.
             level = "NORMAL" if deferred else "FULL"
             connection.connection.cursor().execute(f"PRAGMA synchronous={level}")
+        else:
+            use_pipeline(connection)
         with connection.begin():
             yield connection
 

@@ -6,9 +6,11 @@ table of contents is in `watcher/ledger/__init__.py`.
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
+from loguru import logger
 from sqlalchemy import Connection, case, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
@@ -22,7 +24,9 @@ from watcher.ledger.ended import keep_counts
 from watcher.ledger.engine import database_reason, open_engine, parse_url
 from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import guard_of
+from watcher.ledger.lost_commits import EntryFile, LostCommits, read_clock
 from watcher.ledger.move import refuse_moved
+from watcher.ledger.postgres import AWAITED
 from watcher.ledger.source import Cursor, note_event, open_source
 from watcher.ledger.tables import OPEN, tasks
 from watcher.ledger.writer import BatchedVerb, Observe, Tx, Writer
@@ -52,7 +56,8 @@ def restart_pauses(tx: Tx, source_id: int) -> int:
     began_ms = case((absent_later, tasks.c.absent_at_ms), else_=tasks.c.updated_at_ms)
     ahead = (tasks.c.source_id == source_id, OPEN, tasks.c.due_at_ms > tx.now_ms, began_ms > tx.now_ms)
     pause_ms = tasks.c.due_at_ms - began_ms
-    return tx.conn.execute(update(tasks).where(*ahead).values(due_at_ms=pause_ms + tx.now_ms)).rowcount
+    restart = update(tasks).where(*ahead).values(due_at_ms=pause_ms + tx.now_ms)
+    return tx.conn.execute(restart, execution_options={AWAITED: True}).rowcount
 
 
 P = ParamSpec("P")
@@ -224,6 +229,7 @@ async def open_ledger(
     observe: Observe = lambda _batch: None,
     mark: MarkFile | None = None,
     head: Header | None = None,
+    entry_file: Path | None = None,
 ) -> AsyncIterator[Ledger]:
     """Open an upgraded ledger for one task manager, with its writer thread; close it after the last commit.
 
@@ -238,6 +244,7 @@ async def open_ledger(
         observe: called in the event loop after each commit, also a failed one.
         mark: the file beside a SQLite ledger that is raised with each attempt to send.
         head: the head of the chain, for a new ledger.
+        entry_file: remembers the newest entry of the audit chain beside a ledger on PostgreSQL.
 
     Raises:
         FixConfiguration: the ledger belongs to another chain.
@@ -246,17 +253,45 @@ async def open_ledger(
     engine, reader = open_engine(url), Reader(url)
     writer = Writer(engine, clock, on_commit, observe)
     writer.before_commit = complete
+    stack = ExitStack()
     try:
+        if url.get_backend_name() == "postgresql":
+            await writer.do(lambda tx: read_clock(tx, clock))
         cursor = await writer.do(lambda tx: open_source(tx, chain_id, task_manager, start_block, genesis_hash, head))
         guard = guard_of(url)
         writer.guard = guard
+        ledger = Ledger(writer, reader, cursor.source_id, guard)
+        if url.get_backend_name() == "postgresql":
+            lost = LostCommits(clock, cursor.source_id, ledger.hold_to, _opened(entry_file, stack))
+            writer.before_verbs, writer.on_durable = lost.before_verbs, lost.follow
+            with suppress(TryLater):  # a loss is noted in this transaction, and is no reason to stop
+                await writer.do(lambda _tx: None)
         if mark is not None:
             writer.on_durable = mark.follow
         writer.on_clock_step = lambda tx, back_ms: shift_pending(tx, cursor.source_id, back_ms)
         await writer.do(lambda tx: restart_pauses(tx, cursor.source_id))
-        yield Ledger(writer, reader, cursor.source_id, guard)
+        yield ledger
     finally:
         await writer.stop()
         # The last connection to close moves the write-ahead log into the file, which a read-only one cannot do.
         reader.close()
         engine.dispose()
+        stack.close()
+
+
+def _opened(path: Path | None, stack: ExitStack) -> EntryFile | None:
+    """Open the file beside a ledger on PostgreSQL, until `stack` is closed. None, and a warning, if that fails."""
+    if path is None:
+        return None
+    try:
+        file = EntryFile(path)
+    except OSError as error:
+        logger.warning(
+            "ledger.not_remembered: the newest entry of the audit chain is remembered in this process alone, so that a "
+            "database that is replaced while the daemon is stopped is not noticed",
+            file=str(path),
+            reason=error.strerror,
+        )
+        return None
+    stack.callback(file.close)
+    return file

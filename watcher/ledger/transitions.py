@@ -12,6 +12,7 @@ from sqlalchemy import Update, bindparam, exists, insert, select, update
 
 from watcher.errors import IllegalMove, LostLease
 from watcher.ledger.audit.changes import Bound
+from watcher.ledger.postgres import AWAITED
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import journal, responses, tasks
@@ -45,7 +46,8 @@ _STATE_AND_FENCE = (
 
 def write(tx: Tx, task: OpenTask, columns: Mapping[str, Any], statement: Update = IF_UNCHANGED) -> None:
     """Set columns of a task. Raises LostLease if its state or fence has changed since it was taken."""
-    if tx.conn.execute(statement, if_unchanged(task, columns)).rowcount != 1:
+    changed = tx.conn.execute(statement, if_unchanged(task, columns), execution_options={AWAITED: True})
+    if changed.rowcount != 1:
         raise lost(task)
 
 

@@ -50,6 +50,7 @@ class Tx:
     ended: Counter[State] = field(default_factory=Counter)  # the change of the number of tasks in each end state
     ended_row: int = 0  # a task among those, for their source
     changes: Changes = field(default_factory=Changes)  # the rows that the audit chain binds
+    bound: dict[int, tuple[int, bytes]] = field(default_factory=dict)  # by source: number and hash of the new entry
     replica_id: int | None = None  # the replica that claims tasks in it; None where one daemon has the ledger
 
     @property
@@ -101,10 +102,11 @@ class _Call(Generic[T]):
 class Writer:
     """The owner of the write connection.
 
-    In the thread, `guard` is called before each transaction (its error reaches each waiter), `before_commit` as its
-    last part, and `on_durable` after the commit, before any waiter returns. In the event loop, `on_commit` is called
-    after each commit that changed something, `observe` after each commit, also a failed one. `on_clock_step` is a verb
-    that runs before all others once the wall clock has stepped back, by so many milliseconds.
+    In the thread, `guard` is called before each transaction (its error reaches each waiter), `before_verbs` as its
+    first part (with a reason from it the transaction has no verb, and each waiter gets TryLater), `before_commit` as
+    its last part, and `on_durable` after the commit, before any waiter returns. In the event loop, `on_commit` is
+    called after each commit that changed something, `observe` after each commit, also a failed one. `on_clock_step`
+    is a verb that runs before all others once the wall clock has stepped back, by so many milliseconds.
     """
 
     def __init__(
@@ -129,6 +131,7 @@ class Writer:
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
         self.guard: Callable[[], None] = lambda: None
+        self.before_verbs: Callable[[Tx], str | None] = lambda _tx: None
         self.before_commit: Callable[[Tx], None] = lambda _tx: None
         self.on_durable: Callable[[Tx], None] = lambda _tx: None
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
@@ -248,16 +251,24 @@ class Writer:
         self.guard()
         deferred = all(call.deferred for call in batch)
         with begin(self._engine, deferred=deferred) as conn:
-            back_ms = self._clock_step.ms()
             tx = Tx(conn, self._clock.now_ms(), replica_id=self.replica_id)
-            if back_ms:
-                self.on_clock_step(tx, back_ms)
-            for calls in _executions(batch):
-                _execute(tx, calls)
+            refused = self.before_verbs(tx)
+            back_ms = self._clock_step.ms()
+            if refused is None:
+                self._run_verbs(tx, batch, back_ms)
             self.before_commit(tx)
         self._deferred = deferred
-        self._clock_step.taken(back_ms)
+        self._clock_step.taken(back_ms if refused is None else 0)
+        if refused is not None:
+            for call in batch:
+                call.error = TryLater(f"{NOT_WRITTEN} ({refused})")
         return tx
+
+    def _run_verbs(self, tx: Tx, batch: list[_Call[Any]], back_ms: int) -> None:
+        if back_ms:
+            self.on_clock_step(tx, back_ms)
+        for calls in _executions(batch):
+            _execute(tx, calls)
 
     def _deliver(self, batch: list[_Call[Any]], tx: Tx | None, seen: Batch) -> None:
         self._observe(seen)

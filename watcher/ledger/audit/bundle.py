@@ -9,6 +9,7 @@ from watcher.ledger.audit.chain import ROWS, TABLES, walk
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.record import COLUMNS
 from watcher.ledger.audit.roots import roots
+from watcher.ledger.postgres import take_snapshot
 from watcher.ledger.tables import sources, tasks
 
 Line = dict[str, Any]
@@ -17,8 +18,7 @@ _PAGE = 500
 
 def lines(conn: Connection, source_id: int, now_ms: int) -> Iterator[Line]:
     """Yield the lines of a bundle, all of one commit: "header", "entry", "row" and "root"."""
-    if conn.dialect.name == "postgresql":  # else each statement would read another commit
-        conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    take_snapshot(conn)  # else each statement would read another commit
     source = conn.execute(select(sources).where(sources.c.id == source_id)).one()
     yield {
         "type": "header",

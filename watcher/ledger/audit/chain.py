@@ -14,6 +14,7 @@ from sqlalchemy import Connection, Row, Select, Table, bindparam, func, insert, 
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.record import COLUMNS, Entry, genesis_hash, link, pack_leaf, row_digest
 from watcher.ledger.audit.tables import audit_entries
+from watcher.ledger.postgres import AWAITED
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import attempts, events, journal, responses, sources, tasks
 from watcher.ledger.writer import Tx
@@ -41,6 +42,7 @@ _HEAD = (
 )
 _SOURCE = select(tasks.c.source_id).where(tasks.c.id == bindparam("row"))
 _NEW_ENTRY = insert(audit_entries)
+_LOCK = text("SELECT pg_advisory_xact_lock(:class, :source)").execution_options(**{AWAITED: False})
 _ADVISORY_CLASS = 0x61756469  # "audi": the class of our advisory locks
 
 
@@ -93,7 +95,7 @@ def _rows(conn: Connection, table: Bound, ids: Sequence[int]) -> Iterator[Row[An
 def append(tx: Tx, source_id: int, kind: str, note: str, leaves: bytes) -> Entry:
     """Append one entry to the chain of a source, and before the first of all the one that begins it."""
     if tx.conn.dialect.name == "postgresql":
-        tx.conn.execute(text("SELECT pg_advisory_xact_lock(:class, :source)"), _lock(source_id))
+        tx.conn.execute(_LOCK, _lock(source_id))
     newest = head(tx.conn, source_id)
     if newest is None:
         first = begun(tx, source_id)
@@ -102,6 +104,7 @@ def append(tx: Tx, source_id: int, kind: str, note: str, leaves: bytes) -> Entry
     seq, prev_hash = newest
     entry = link(prev_hash, seq + 1, tx.now_ms, kind, note, leaves)
     _store(tx, source_id, entry)
+    tx.bound[source_id] = (entry.seq, entry.hash)
     return entry
 
 

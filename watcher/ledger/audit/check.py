@@ -15,6 +15,7 @@ from watcher.ledger.audit.chain import TABLES, digests, entries, head
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.past import progress
 from watcher.ledger.audit.record import Leaf, entry_hash, genesis_hash, unpack_leaves
+from watcher.ledger.postgres import take_snapshot
 from watcher.ledger.tables import sources, tasks
 
 _PAGE = 500
@@ -95,8 +96,7 @@ class Checker:
         self, conn: Connection, source_id: int, follow: Callable[[int, int], None] = lambda _done, _total: None
     ) -> None:
         """`follow` is called with the number of entries read so far, and their number."""
-        if conn.dialect.name == "postgresql":  # else each statement would read another commit
-            conn.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        take_snapshot(conn)  # else each statement would read another commit
         self._conn = conn
         self._source_id = source_id
         self._follow = follow
