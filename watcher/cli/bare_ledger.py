@@ -89,7 +89,7 @@ def _checked(file: Path) -> URL:
         raise
     if state.current is None:
         raise FixUsage(f"--ledger: {file} holds no ledger")
-    if not state.is_current:
+    if not state.is_usable:
         raise FixUsage(
             f"--ledger: {file} has schema {state.current}, and this version reads {state.expected}; "
             f"bring a copy forward: WATCHER_LEDGER__URL=sqlite:///COPY watcher db upgrade"

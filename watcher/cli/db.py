@@ -32,8 +32,8 @@ def upgrade(config: Config = DEFAULT_CONFIG) -> None:
     url = parse_url(load(config, reading_only=True).ledger.url)
     with sole_writer(url):
         before = schema.upgrade(url)
-    if before.is_current:
-        typer.echo(f"nothing to do: the ledger has schema {before.expected}")
+    if before.is_usable:
+        typer.echo(f"nothing to do: the ledger has schema {before.current}")
     else:
         typer.echo(f"upgraded the ledger from {before.current or 'nothing'} to {before.expected}")
 
@@ -52,7 +52,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     state = schema.check(url)
     damage = integrity(url)
     miscounted = []
-    if state.is_current and not damage:
+    if state.is_usable and not damage:
         with closing(Reader(url)) as reader:
             miscounted = reader.read_now(ended.miscounted)
     ok = not damage and not miscounted
@@ -73,7 +73,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
             typer.echo(f"miscounted: {difference}")
     if not ok:
         raise typer.Exit(1)
-    if not state.is_current:
+    if not state.is_usable:
         raise FixConfiguration("ledger.url: the schema is older than this program; run `watcher db upgrade`")
 
 

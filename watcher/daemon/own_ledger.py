@@ -66,7 +66,13 @@ def own_ledger(url: URL) -> Iterator[OwnLedger]:
             raise FixConfiguration(f"ledger.url: the ledger is damaged ({damage}); restore a copy of it")
         loss = move.loss_of_reopened(url) or (None if path is None else restore.loss_of(path))
         before = schema.upgrade(url)
-        if not before.is_current and before.current is not None:
+        if before.is_newer:
+            logger.info(
+                "ledger.newer: the schema is ahead of this program, and allows it",
+                ledger=before.current,
+                own=before.expected,
+            )
+        elif not before.is_current and before.current is not None:
             logger.info("ledger.upgraded: the schema was upgraded", before=before.current, now=before.expected)
         file_check = BackgroundCheck(path if is_clean else None)
         with open_mark(url) as mark:

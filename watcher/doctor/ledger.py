@@ -84,14 +84,14 @@ async def _content(url: URL, name: str, chain_id: int, task_manager: TaskManager
     if state.current is None:
         notes.ok("schema", f"{name}, empty; filled at the first start")
         return
-    upgrade = "" if state.is_current else f", to be upgraded to {state.expected} at the next start"
+    upgrade = "" if state.is_usable else f", to be upgraded to {state.expected} at the next start"
     try:
         await asyncio.to_thread(schema.try_writing, url)
     except TryLater as busy:
         notes.wrong("writing", str(busy), busy.exit_code)
     else:
         notes.ok("schema", f"{name}, writable, schema {state.current}{upgrade}")
-    if state.is_current:
+    if state.is_usable:
         try:
             await asyncio.to_thread(begun_at, url, chain_id, task_manager)
         except FixConfiguration as error:
@@ -152,7 +152,7 @@ def _beginning(section: Ledger, chain_id: int, task_manager: TaskManager) -> que
     """Return the ledger's beginning; None without a ledger of today's schema, which `check_ledger` reports."""
     url = parse_url(section.url)
     try:
-        if not schema.check(url).is_current:
+        if not schema.check(url).is_usable:
             return None
         with closing(Reader(url)) as reader:
             return reader.read_now(queries.beginning, chain_id, task_manager.address_bytes)

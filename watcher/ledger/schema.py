@@ -1,13 +1,27 @@
 """The schema of a ledger: made for a new one, and brought to the newest revision for an older one.
 
-Alembic runs the revisions of `migrations/`, which lies in the wheel or in a checkout. Invariant: a ledger newer than
-the code is refused, and one that holds data is copied before it is changed.
+Alembic runs the revisions of `migrations/`, which lies in the wheel or in a checkout. Invariants: a ledger newer than
+the code is refused, unless it says that this code works on it; a SQLite ledger that holds data is copied before it is
+changed; of several daemons that start at once on PostgreSQL one makes the change, and the others wait for it.
 """
 
 import time
 from dataclasses import dataclass
 
-from sqlalchemy import Column, Engine, MetaData, PrimaryKeyConstraint, String, Table, insert, inspect, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    delete,
+    insert,
+    inspect,
+    select,
+    text,
+)
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.schema import CreateSchema
@@ -23,6 +37,13 @@ from watcher.ledger.views import create_views, drop_views
 
 REVISION = "0013"
 """The revision of `tables.metadata`."""
+COMPATIBLE_FROM = REVISION
+"""The oldest revision whose programs work on a ledger of `REVISION`, beside those of today.
+
+So daemons of both run on one database while they are replaced one by one. A revision after it may only add: tables,
+indices, and columns that may be null or have a default of the server. What an older program still uses is taken away a
+release later, with this moved.
+"""
 
 # Alembic's own table, as Alembic makes it.
 _VERSION = Table(
@@ -31,14 +52,35 @@ _VERSION = Table(
     Column("version_num", String(32), nullable=False),
     PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
 )
+# Beside the revision, for the programs that come before it. Older ones than this table refuse a newer ledger.
+_COMPATIBILITY = Table(
+    "schema_compatibility",
+    MetaData(),
+    Column("revision", String(32), primary_key=True),
+    Column("compatible_from", String(32), nullable=False),
+)
+_LOCK = text("SELECT pg_advisory_xact_lock(:class, 0)")
+_LOCK_CLASS = 0x73636865  # "sche": the class of our advisory lock
+# A change of a table waits for its readers, and all that come later wait for the change: not for long, but again.
+_SHORT_WAIT = text("SET LOCAL lock_timeout = '2s'")
+_LOCK_TRIES, _LOCK_PAUSE_S = 5, 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class SchemaState:
-    """The revision of a ledger (None: empty), and the revision of this code."""
+    """The revision of a ledger (None: empty), and the revision of this code.
+
+    `is_newer`: the ledger is ahead of this code, and says that this code works on it.
+    """
 
     current: str | None
     expected: str
+    is_newer: bool = False
+
+    @property
+    def is_usable(self) -> bool:
+        """Return True if this code works on the ledger as it is."""
+        return self.is_current or self.is_newer
 
     @property
     def is_current(self) -> bool:
@@ -57,7 +99,8 @@ def check(url: URL, *, alone: bool = False) -> SchemaState:
         return SchemaState(None, _newest())
     engine = open_engine(url, read_only=True, alone=alone)
     try:
-        return _check(engine)
+        with engine.connect() as connection:
+            return _check(connection)
     except OperationalError as error:
         raise TryLater(f"the ledger cannot be read: {database_reason(error)}") from None
     except DatabaseError as error:
@@ -87,7 +130,7 @@ def try_writing(url: URL) -> None:
 def upgrade(url: URL) -> SchemaState:
     """Bring the ledger to the expected revision, and return the state before. A ledger with data is copied first.
 
-    The caller holds the ledger (`sole_writer`), so that two upgrades never meet.
+    The caller holds a SQLite ledger (`sole_writer`); on PostgreSQL an advisory lock keeps two upgrades apart.
 
     Raises:
         FixConfiguration: as `check` does.
@@ -97,7 +140,7 @@ def upgrade(url: URL) -> SchemaState:
     if path is not None:
         create_file(path)
     before = check(url)
-    if before.is_current:
+    if before.is_usable:
         return before
     if path is not None and before.current is not None:
         now_ms = time.time_ns() // 1_000_000  # a start that was killed may be repeated within the second
@@ -105,45 +148,76 @@ def upgrade(url: URL) -> SchemaState:
         backup_sqlite(path, path.with_name(f"{path.name}.before-{before.expected}-{stamp}"))
     engine = open_engine(url)
     try:
-        if before.current is None:
-            _create(engine, schema_of(url))
-        if (before.current or REVISION) != before.expected:
-            migrate(engine)
+        return _upgrade_patiently(engine, schema_of(url))
     except DatabaseError as error:
         raise TryLater(f"the ledger was not upgraded and is unchanged: {database_reason(error)}") from None
     finally:
         engine.dispose()
-    return before
 
 
-def migrate(engine: Engine) -> None:
-    """Run the revisions from the ledger's own to the newest, in one transaction."""
+def _upgrade_patiently(engine: Engine, schema: str) -> SchemaState:
+    """Upgrade within short waits for the tables, several times if others use them. Raises DatabaseError."""
+    for attempt in range(1, _LOCK_TRIES + 1):
+        try:
+            return _upgrade(engine, schema)
+        except OperationalError as error:
+            if attempt == _LOCK_TRIES or "lock timeout" not in str(error.orig):
+                raise
+            time.sleep(_LOCK_PAUSE_S)
+    raise AssertionError("the last attempt returns or raises")
+
+
+def _upgrade(engine: Engine, schema: str) -> SchemaState:
+    """Create or upgrade in one transaction, and return the state before."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(_LOCK, {"class": _LOCK_CLASS})  # until the commit; the limit of every lock applies
+            connection.execute(_SHORT_WAIT)
+        before = _check(connection)
+        if before.is_usable:  # another daemon was sooner
+            return before
+        if before.current is None:
+            _create(connection, schema)
+        if (before.current or REVISION) != before.expected:
+            migrate(connection)
+        return before
+
+
+def migrate(connection: Connection) -> None:
+    """Run the revisions from the ledger's own to the newest, in the transaction of `connection`."""
     from alembic import command  # late: only an older ledger needs it, and it costs 7 MiB and 0.1 s
     from alembic.config import Config
 
     config = Config()
     config.set_main_option("script_location", str(shipped("migrations")))
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        drop_views(connection)
-        command.upgrade(config, "head")
-        create_views(connection)
+    config.attributes["connection"] = connection
+    drop_views(connection)
+    command.upgrade(config, "head")
+    create_views(connection)
+    _declare(connection, _newest())
 
 
-def _create(engine: Engine, schema: str) -> None:
-    """Make the tables of the code in an empty database, marked with their revision, in one transaction.
+def _create(connection: Connection, schema: str) -> None:
+    """Make the tables of the code in an empty database, marked with their revision.
 
     `schema` is made, too, if it is not there, which takes the right to do so; "": the tables need none of their own.
 
     Source: "Building an Up to Date Database from Scratch", https://alembic.sqlalchemy.org/en/latest/cookbook.html.
     """
-    with engine.begin() as connection:
-        if schema and not inspect(connection).has_schema(schema):
-            connection.execute(CreateSchema(schema, if_not_exists=True))
-        metadata.create_all(connection)
-        create_views(connection)
-        _VERSION.create(connection, checkfirst=True)
-        connection.execute(insert(_VERSION).values(version_num=REVISION))
+    if schema and not inspect(connection).has_schema(schema):
+        connection.execute(CreateSchema(schema, if_not_exists=True))
+    metadata.create_all(connection)
+    create_views(connection)
+    _VERSION.create(connection, checkfirst=True)
+    connection.execute(insert(_VERSION).values(version_num=REVISION))
+    _declare(connection, REVISION)
+
+
+def _declare(connection: Connection, revision: str) -> None:
+    """Say in the ledger which older programs work on it."""
+    _COMPATIBILITY.create(connection, checkfirst=True)
+    connection.execute(delete(_COMPATIBILITY))
+    connection.execute(insert(_COMPATIBILITY).values(revision=revision, compatible_from=COMPATIBLE_FROM))
 
 
 def _known() -> list[str]:
@@ -156,16 +230,23 @@ def _newest() -> str:
     return _known()[-1]
 
 
-def _check(engine: Engine) -> SchemaState:
+def _check(connection: Connection) -> SchemaState:
     known = _known()
-    with engine.connect() as connection:
-        tables = set(inspect(connection).get_table_names())
-        heads = set(connection.scalars(select(_VERSION.c.version_num))) if _VERSION.name in tables else set()
+    tables = set(inspect(connection).get_table_names())
+    heads = set(connection.scalars(select(_VERSION.c.version_num))) if _VERSION.name in tables else set()
     if unknown := heads - set(known):
+        if _COMPATIBILITY.name in tables and _works_here(connection, heads, known[-1]):
+            return SchemaState(max(heads), known[-1], is_newer=True)
         raise FixConfiguration(
             f"ledger.url: the ledger has schema {', '.join(sorted(unknown))}, newer than this program's {known[-1]}; "
             "install the version that wrote it, or restore the copy made before the upgrade"
         )
-    if not heads and tables - {_VERSION.name}:
+    if not heads and tables - {_VERSION.name, _COMPATIBILITY.name}:
         raise FixConfiguration("ledger.url: that database holds tables of something else; name one of its own")
     return SchemaState(max(heads, default=None), known[-1])
+
+
+def _works_here(connection: Connection, heads: set[str], newest: str) -> bool:
+    """Return True if the ledger, which is newer, says that programs of revision `newest` work on it."""
+    declared = connection.execute(select(_COMPATIBILITY)).all()
+    return {row.revision for row in declared} == heads and all(row.compatible_from <= newest for row in declared)
