@@ -193,5 +193,5 @@ def test_revisions_that_older_programs_share_only_add() -> None:
                 continue
             assert call.func.attr in _EXPANDING, f"{path.name}: op.{call.func.attr}; move schema.COMPATIBLE_FROM"
             if call.func.attr == "add_column":
-                words = ast.unparse(call)
-                assert "nullable=True" in words or "server_default" in words, f"{path.name}: {words}"
+                source = ast.unparse(call)
+                assert "nullable=True" in source or "server_default" in source, f"{path.name}: {source}"

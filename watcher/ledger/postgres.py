@@ -132,8 +132,9 @@ def _begin(connection: Connection) -> None:
     if connection.info["pooled"] and connection.info["schema"]:
         from psycopg import sql  # late: the driver is an extra
 
-        # SET, as above: a SELECT would take the snapshot.
-        session.execute(sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(connection.info["schema"])))
+        # SET, as below: a SELECT would take the snapshot.
+        search = sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(connection.info["schema"]))
+        session.execute(search)
 
 
 def _opening(info: Mapping[str, Any], *, has_pipeline: bool) -> Sequence[str]:
