@@ -19,7 +19,7 @@ from typer.main import get_command
 from docs.generate import pages
 from watcher import errors
 from watcher.cli import check
-from watcher.cli.main import app
+from watcher.cli.main import application
 from watcher.cli.trial import Trial
 from watcher.doctor.finding import Finding
 from watcher.health.metrics import Metrics
@@ -51,7 +51,7 @@ Description = Mapping[str, Any]
 def description() -> dict[str, Any]:
     """Return the interfaces of the program as it is."""
     return {
-        "commands": dict(_commands("watcher", get_command(app))),
+        "commands": dict(_commands("watcher", get_command(application()))),
         "exit codes": {
             name: error.exit_code
             for name, error in sorted(vars(errors).items())

@@ -3,6 +3,8 @@
 import os
 import sys
 
+from watcher.loading import loading
+
 _BUG = 70
 # Settings of our libraries, which an environment may hold for another program: they redirect metrics and logs or stop
 # the start, and SSLKEYLOGFILE stores the keys of the connections that carry the password.
@@ -14,7 +16,10 @@ def main() -> None:
     for name in [name for name in os.environ if name.upper().startswith(_LIBRARY_PREFIXES)]:
         del os.environ[name]
     try:
-        from watcher.cli.main import run
+        with loading():
+            from watcher.cli.main import load_command, run
+
+            load_command(sys.argv[1:])
     except Exception as error:  # noqa: BLE001 - Python's own exit code would be 1, after which no service restarts us
         reason = f"{type(error).__name__}: {error}"
         print(f"watcher: the installation is broken ({reason}); install the package again", file=sys.stderr)

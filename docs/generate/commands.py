@@ -6,7 +6,7 @@ from typing import Any
 
 from typer.main import get_command
 
-from watcher.cli.main import app
+from watcher.cli.main import application
 
 _INTRODUCTION = """\
 # Commands
@@ -32,7 +32,7 @@ ever added to.
 def commands_page() -> str:
     """`docs/commands.md`."""
     parts = [_INTRODUCTION]
-    for path, command in _leaves("watcher", get_command(app)):
+    for path, command in _leaves("watcher", get_command(application())):
         parts += [f"## {path}", "", inspect.cleandoc(command.help or ""), ""]
         rows = [_row(param) for param in command.params if param.name != "help"]
         if rows:

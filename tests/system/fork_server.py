@@ -191,6 +191,7 @@ def _main() -> None:
     os.set_inheritable(control.fileno(), False)
     for name in _IMPORTS:
         importlib.import_module(name)
+    importlib.import_module("watcher.cli.main").load_command([])  # every command is forked from here, too
     assert threading.active_count() == 1, "a thread does not survive a fork"
     gc.collect()
     gc.freeze()

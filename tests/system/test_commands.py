@@ -26,7 +26,7 @@ import typer.main
 from loguru import logger
 
 from tests.system.daemon_rig import Daemon, Done, Rig, running_rig
-from watcher.cli.main import app, run
+from watcher.cli.main import application, run
 from watcher.devnet.contract import response_digest
 from watcher.state import State
 
@@ -118,7 +118,7 @@ def _commands(group: Any, *path: str) -> Iterator[tuple[tuple[str, ...], Any]]:
         yield from _commands(subcommand, *path, name)
 
 
-EVERY_COMMAND = dict(_commands(typer.main.get_command(app)))
+EVERY_COMMAND = dict(_commands(typer.main.get_command(application())))
 
 
 async def test_the_commands_are_those_that_are_promised() -> None:

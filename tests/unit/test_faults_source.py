@@ -9,7 +9,7 @@ from typing import Any
 
 import typer.main
 
-from watcher.cli.main import app
+from watcher.cli.main import application
 
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "watcher"
@@ -94,7 +94,7 @@ def options(command: Any, name: str = "watcher") -> Iterator[tuple[str, str]]:
 
 def test_no_option_takes_a_secret() -> None:
     """A command line is shown to every user of the machine; what needs a password takes it from elsewhere."""
-    all_options = list(options(typer.main.get_command(app)))
+    all_options = list(options(typer.main.get_command(application())))
     assert ("watcher run", "--config") in all_options
     wrong = [
         option

@@ -7,7 +7,7 @@ final, because an expiry must not depend on a block that may go away.
 
 from collections.abc import Callable
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 from loguru import logger
 
 from watcher.chain.convention.view import NoSuchView

@@ -1,13 +1,15 @@
 """The command line: the commands, and the exit code of each error.
 
 Invariant: data goes to stdout, everything else to stderr; an error of ours is a sentence and its own exit code, never a
-traceback; heavy imports (alembic, aiohttp, rich) happen inside the commands that need them.
+traceback; a line loads the file of its own command alone, and heavy imports (alembic, aiohttp, rich) happen inside the
+commands that need them.
 """
 
 import errno
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 
@@ -15,26 +17,6 @@ import typer
 from loguru import logger
 from typer.exceptions import TyperException
 
-from watcher.cli import (
-    alert,
-    audit,
-    check,
-    db,
-    demo,
-    dev,
-    devnet,
-    explain,
-    hook,
-    init,
-    prove,
-    replay,
-    report,
-    shadow,
-    systemd,
-    tasks,
-)
-from watcher.cli import run as running
-from watcher.cli import top as live_top
 from watcher.cli.avs import of_all, of_one
 from watcher.cli.options import CONFIG_VARIABLE
 from watcher.daemon import log
@@ -48,32 +30,58 @@ _INTERRUPTED = 130
 _UNREAD = 141  # what a shell makes of SIGPIPE
 _NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG})
 
-app = typer.Typer(
-    name="watcher",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.command("demo")(demo.demo)
-app.add_typer(devnet.app, name="devnet")
-app.command("dev")(dev.dev)
-app.command("init")(init.init)
-app.command("check")(of_all(check.check))
-app.command("run")(running.run)
-app.add_typer(tasks.app, name="tasks")
-app.command("top")(of_all(live_top.top))
-app.command("explain")(of_one(explain.explain))
-app.command("prove")(of_all(prove.prove))
-app.command("report")(of_all(report.report))
-app.command("replay")(of_one(replay.replay_command))
-app.add_typer(audit.app, name="audit")
-app.add_typer(hook.app, name="hook")
-app.add_typer(shadow.app, name="shadow")
-app.add_typer(db.app, name="db")
-app.add_typer(alert.app, name="alert")
-app.add_typer(systemd.app, name="systemd")
+# The commands in the order of the help: the name of the file, and the function or the group of commands in it.
+_COMMANDS = {
+    "demo": "demo",
+    "devnet": "app",
+    "dev": "dev",
+    "init": "init",
+    "check": "check",
+    "run": "run",
+    "tasks": "app",
+    "top": "top",
+    "explain": "explain",
+    "prove": "prove",
+    "report": "report",
+    "replay": "replay_command",
+    "audit": "app",
+    "hook": "app",
+    "shadow": "app",
+    "db": "app",
+    "alert": "app",
+    "systemd": "app",
+}
+# The commands that take one AVS of several, or all of them.
+_OF_AVS = {
+    "check": of_all,
+    "top": of_all,
+    "explain": of_one,
+    "prove": of_all,
+    "report": of_all,
+    "replay": of_one,
+}
 
 
-@app.callback()
+def application(names: Iterable[str] = _COMMANDS) -> typer.Typer:
+    """Return the command line with these commands. Each loads its own file, and what that imports."""
+    app = typer.Typer(name="watcher", no_args_is_help=True, pretty_exceptions_enable=False)
+    for name in names:
+        command = getattr(import_module(f"watcher.cli.{name}"), _COMMANDS[name])
+        if isinstance(command, typer.Typer):
+            app.add_typer(command, name=name)
+        else:
+            app.command(name)(_OF_AVS[name](command) if name in _OF_AVS else command)
+    app.callback()(watcher)
+    app.command("version")(print_version)
+    return app
+
+
+def load_command(arguments: Sequence[str]) -> None:
+    """Import the file of the command that a line names, of all where it names none."""
+    for name in _named(arguments):
+        import_module(f"watcher.cli.{name}")
+
+
 def watcher(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="The settings, for any command; default ./watcher.toml.")
@@ -84,7 +92,6 @@ def watcher(
         os.environ[CONFIG_VARIABLE] = str(config)  # the default of each command's own --config
 
 
-@app.command("version")
 def print_version() -> None:
     """Print the version."""
     typer.echo(program_version())
@@ -110,8 +117,22 @@ def run(arguments: Sequence[str]) -> int:
     return code
 
 
+def _named(arguments: Sequence[str]) -> Iterable[str]:
+    """Return the command that a line names; all where it names none, as for the help."""
+    remaining = iter(arguments)
+    for word in remaining:
+        if word in ("--config", "-c"):
+            next(remaining, None)
+        elif not word.startswith("-"):
+            return [word] if word in _COMMANDS else _COMMANDS
+        elif not word.startswith(("--config=", "-c")):
+            break
+    return _COMMANDS
+
+
 def _outcome(arguments: Sequence[str]) -> int:
     try:
+        app = application(_named(arguments))
         result = app(args=list(arguments) or ["--help"], prog_name="watcher", standalone_mode=False)
         return result if isinstance(result, int) else 0
     except WatcherError as error:

@@ -11,6 +11,7 @@ import typer
 from loguru import logger
 
 from watcher.cli.options import DEFAULT_CONFIG, Config, load_all
+from watcher.loading import loading
 from watcher.settings import load as settings_load
 from watcher.settings.credentials import exposed, exposure_message
 
@@ -43,8 +44,9 @@ def run(
     avss = load_all(config, overrides)
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
         logger.warning("settings.exposed: other users can read credentials", reason=exposure_message(names))
-    from watcher.daemon.avs_run import RunOptions
-    from watcher.daemon.daemon import Daemon
+    with loading():
+        from watcher.daemon.avs_run import RunOptions
+        from watcher.daemon.daemon import Daemon
 
     async def main() -> None:
         with _catching_up(is_alone=len(avss) == 1) as progress:

@@ -8,11 +8,10 @@ import time
 from dataclasses import replace
 from typing import Any
 
-from eth_abi.grammar import TupleType, parse
-
 from watcher.abi.layout import layout
 from watcher.abi.types import AbiType, Address, Array, Bool, Bytes, FixedBytes, Number, Tuple
 from watcher.chain.contract import TaskManager
+from watcher.chain.convention import kinds
 from watcher.chain.convention.abi import Codec
 from watcher.chain.rpc.replies import Log
 from watcher.daemon import parts, wiring
@@ -169,19 +168,10 @@ def sample_task(contract: TaskManager, chain_id: int, window_blocks: int | None 
 
 def _value(kind: str) -> Any:
     """Return a plain value of an ABI type."""
-    parsed = parse(kind)
-    if parsed.arrlist:
-        length = parsed.arrlist[-1]
-        return [_value(kind[: kind.rindex("[")])] * (length[0] if length else 0)
-    if isinstance(parsed, TupleType):
-        return tuple(_value(component.to_type_str()) for component in parsed.components)
-    plain = {
-        "bytes": _WORD,
-        "string": "sample",
-        "address": "0x" + "00" * 19 + "02",
-        "bool": False,
-        "function": bytes(24),
-    }
-    if parsed.base in ("uint", "int"):
-        return 2
-    return bytes(int(parsed.sub)) if parsed.base == "bytes" and parsed.sub else plain.get(parsed.base)
+    if items := kinds.array(kind):
+        return [_value(items[0])] * (items[1] or 0)
+    if members := kinds.members(kind):
+        return tuple(map(_value, members))
+    name, size = kinds.sized(kind)
+    plain = {"uint": 2, "int": 2, "string": "sample", "address": "0x" + "00" * 19 + "02", "bool": False}
+    return plain.get(name, bytes(size) if size else _WORD)

@@ -9,6 +9,8 @@ from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any
 
+from watcher.chain.convention.kinds import members
+
 _WORD = 32
 _ARRAY = re.compile(r"(.+)\[(\d*)\]")
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
@@ -62,8 +64,8 @@ def _part(kind: str) -> tuple[int, bool, Writer]:
     if match := _ARRAY.fullmatch(kind):
         return _array(match.group(1), match.group(2))
     if kind.startswith("("):
-        parts = [_part(inner) for inner in members_of(kind)]
-        write = sequence_writer(members_of(kind))
+        parts = [_part(inner) for inner in members(kind)]
+        write = sequence_writer(members(kind))
         if any(is_dynamic for _, is_dynamic, _ in parts):
             return _WORD, True, write
         return sum(size for size, _, _ in parts), False, write
@@ -149,15 +151,3 @@ def _octets(value: Any) -> bytes:
     if type(value) is not bytes:
         raise NotPlain
     return len(value).to_bytes(_WORD) + value + bytes(-len(value) % _WORD)
-
-
-def members_of(kind: str) -> list[str]:
-    """Return the types inside a tuple type, at its top level."""
-    parts, depth = [""], 0
-    for char in kind[1:-1]:
-        depth += (char == "(") - (char == ")")
-        if char == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return parts

@@ -1,6 +1,6 @@
 """The call that sends an answer: its arguments and the digest that operators sign, by [call] and [signed]. Pure."""
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from watcher.chain.convention.abi import topic
 from watcher.chain.convention.calldata import Encoder, Fixed, Scope

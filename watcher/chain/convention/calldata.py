@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from eth_abi.grammar import TupleType, parse
-from eth_abi.packed import encode_packed
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
-from watcher.chain.convention.abi import Codec
+from watcher.chain.convention.abi import Codec, encode_packed
 from watcher.chain.convention.event import Event, Values
 from watcher.chain.convention.expression import Encoding, Expression, Text
+from watcher.chain.convention.kinds import members
 from watcher.chain.convention.table import constant_value
 from watcher.errors import FixConfiguration, Quarantine
 from watcher.task import Task
@@ -200,14 +199,6 @@ def _part_of_answer(name: str, kind: str, answer_type: str) -> _Get:
     _require(position.isdecimal() and int(position) < len(kinds), f"{answer_type} has no {name}")
     _require(kinds[int(position)] == kind, f"{name} is {kinds[int(position)]} and cannot stand for {kind}")
     return lambda scope: scope.answer[int(position)]
-
-
-def members(kind: str) -> list[str]:
-    """Return the types inside a tuple type; none for any other type."""
-    parsed = parse(kind)
-    if not isinstance(parsed, TupleType) or parsed.arrlist:
-        return []
-    return [component.to_type_str() for component in parsed.components]
 
 
 def _octets(text: str, kind: str) -> bytes:

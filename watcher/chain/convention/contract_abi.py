@@ -4,11 +4,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
 
-from eth_abi.grammar import TupleType, parse
-
+from watcher.chain.convention import kinds
 from watcher.chain.convention.event import Event
 from watcher.chain.convention.schema import ObservedSchema
-from watcher.chain.convention.signature import Parameter, Signature, abi_parameters, abi_signature
+from watcher.chain.convention.signature import Signature, abi_parameters, abi_signature
 from watcher.chain.convention.view_schema import ViewSchema
 from watcher.errors import FixConfiguration
 from watcher.validation import brief, shortened
@@ -81,7 +80,7 @@ class ContractAbi:
         if entry.get("stateMutability") not in _READS:
             return f"{key}: {name} is {brief(str(entry['stateMutability']))} in the ABI, and no view"
         try:
-            kinds = [kind for output in abi_parameters(entry.get("outputs", [])) for kind in _word_kinds(output)]
+            kinds = [kind for output in abi_parameters(entry.get("outputs", [])) for kind in _word_kinds(output.type)]
         except FixConfiguration as error:
             return f"{key}: the outputs of {name}: {error}"
         return _word_error(key, view, kinds, expected)
@@ -108,18 +107,15 @@ def _word_error(key: str, view: ViewSchema, kinds: list[str], expected: str) -> 
     return ""
 
 
-def _word_kinds(output: Parameter) -> list[str]:
-    """Return the types of the words in the head of one output; "" for the offset of a dynamic value."""
-    parsed = parse(output.type)
-    if parsed.is_dynamic:
+def _word_kinds(kind: str) -> list[str]:
+    """Return the types of the words in the head of one output of this type; "" for the offset of a dynamic value."""
+    if kinds.is_dynamic(kind):
         return [""]
-    if parsed.arrlist:
-        item = Parameter("", output.type[: output.type.rindex("[")])
-        return _word_kinds(item) * int(parsed.arrlist[-1][0])
-    if isinstance(parsed, TupleType):
-        members = [Parameter("", component.to_type_str()) for component in parsed.components]
-        return [kind for member in members for kind in _word_kinds(member)]
-    return [output.type]
+    if items := kinds.array(kind):
+        return _word_kinds(items[0]) * (items[1] or 0)
+    if members := kinds.members(kind):
+        return [word for member in members for word in _word_kinds(member)]
+    return [kind]
 
 
 def _layout(signature: Signature) -> str:

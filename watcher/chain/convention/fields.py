@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from watcher.chain.convention.abi import Codec
 from watcher.chain.convention.event import Event, Place, Values

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from watcher.chain.convention.abi import Codec
-from watcher.chain.convention.calldata import members
+from watcher.chain.convention.kinds import members
 from watcher.chain.convention.signature import parse_signature
 from watcher.errors import FixConfiguration, FixUsage
 from watcher.files import parse

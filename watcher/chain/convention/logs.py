@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
 from watcher.chain.convention.abi import Codec
 from watcher.chain.convention.calldata import Encoder, Scope

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from eth_abi.grammar import TupleType, parse
-from eth_utils.crypto import keccak
+from eth_hash.auto import keccak
 
+from watcher.chain.convention import kinds
 from watcher.chain.convention.abi import Codec, topic
 from watcher.chain.convention.event import Event
 from watcher.chain.convention.schema import NON_SIGNERS
@@ -70,12 +70,11 @@ def _log(event: Event) -> Log:
 
 
 def _value(kind: str, numbers: Iterator[int]) -> Any:
-    parsed = parse(kind)
-    if parsed.arrlist:
-        length = parsed.arrlist[-1]
-        return [_value(kind[: kind.rindex("[")], numbers) for _ in range(length[0] if length else 1)]
-    if isinstance(parsed, TupleType):
-        return tuple(_value(component.to_type_str(), numbers) for component in parsed.components)
+    if items := kinds.array(kind):
+        return [_value(items[0], numbers) for _ in range(items[1] or 1)]
+    if members := kinds.members(kind):
+        return tuple(_value(member, numbers) for member in members)
+    name, size = kinds.sized(kind)
     number = next(numbers)
     makers: dict[str, Callable[[], Any]] = {
         "uint": lambda: number,
@@ -83,8 +82,6 @@ def _value(kind: str, numbers: Iterator[int]) -> Any:
         "bool": lambda: True,
         "string": lambda: f"text {number}",
         "address": lambda: "0x" + number.to_bytes(20).hex(),
-        "function": lambda: number.to_bytes(24),
+        "bytes": lambda: number.to_bytes(size or 1),
     }
-    if parsed.base == "bytes":
-        return number.to_bytes(int(parsed.sub)) if parsed.sub else bytes([number])
-    return makers[parsed.base]()
+    return makers[name]()

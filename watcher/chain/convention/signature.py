@@ -2,8 +2,7 @@
 
     NewTaskCreated(uint32 indexed taskIndex, (uint256 numberToBeSquared, uint32 taskCreatedBlock) task)
 
-or as the ABI JSON of a compiler. eth-abi knows types and no names: this file reads the names, and eth-abi's grammar
-checks every type.
+or as the ABI JSON of a compiler. This file reads the names; `kinds.py` checks every type.
 """
 
 import math
@@ -13,10 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
-from eth_abi.exceptions import ParseError
-from eth_abi.grammar import TupleType, normalize, parse
-from eth_abi.registry import registry
-
+from watcher.chain.convention import kinds
 from watcher.chain.convention.abi import topic
 from watcher.errors import FixConfiguration
 from watcher.validation import brief, shortened
@@ -55,7 +51,7 @@ class Parameter:
     @property
     def is_hashed(self) -> bool:
         """True where a log holds only the parameter's hash: it is indexed, and longer than one word."""
-        return self.indexed and (bool(parse(self.type).is_dynamic) or self.is_tuple or self.type.endswith("]"))
+        return self.indexed and (kinds.is_dynamic(self.type) or self.is_tuple or self.type.endswith("]"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,16 +143,13 @@ def errors_in_abi(abi: Sequence[Any]) -> dict[bytes, Signature]:
 
 def empty_value(kind: str) -> Any:
     """Return the empty value of a type: zero, no bytes, an empty list, and tuples of these."""
-    parsed = parse(kind)
-    if parsed.arrlist:
-        length = parsed.arrlist[-1]
-        return [empty_value(kind[: kind.rindex("[")])] * (length[0] if length else 0)
-    if isinstance(parsed, TupleType):
-        return tuple(empty_value(component.to_type_str()) for component in parsed.components)
-    if parsed.base in ("uint", "int"):
-        return 0
-    empty = {"bool": False, "string": "", "address": "0x" + "00" * 20, "function": bytes(24)}
-    return empty.get(parsed.base, bytes(int(parsed.sub or 0)))
+    if items := kinds.array(kind):
+        return [empty_value(items[0])] * (items[1] or 0)
+    if members := kinds.members(kind):
+        return tuple(map(empty_value, members))
+    name, size = kinds.sized(kind)
+    empty = {"uint": 0, "int": 0, "bool": False, "string": "", "address": "0x" + "00" * 20}
+    return empty.get(name, bytes(size))
 
 
 class _Reader:
@@ -256,12 +249,7 @@ def _canonical(kind: str) -> str:
     """Return the type as topics need it: uint becomes uint256. Raises FixConfiguration for an unknown type."""
     if kind.count("[") > _DIMENSIONS_LIMIT or math.prod(map(int, _LENGTH.findall(kind))) > _ITEMS_LIMIT:
         raise FixConfiguration(f"{kind[:60]!r} is an array of more than {_ITEMS_LIMIT} items or too many dimensions")
-    canonical: str = normalize(kind)  # type: ignore[no-untyped-call]
-    try:
-        parse(canonical).validate()
-        is_known = registry.has_encoder(canonical)
-    except (ParseError, ValueError):  # eth-abi raises a plain ValueError for an empty tuple
-        is_known = False
-    if not is_known or "fixed" in canonical:  # no compiler emits fixed-point types
+    canonical = kinds.canonical(kind)
+    if canonical is None:
         raise FixConfiguration(f"{kind[:60]!r} is no ABI type; {_USER_DEFINED}")
     return canonical

@@ -114,14 +114,14 @@ def test_odd_values_encode_or_fail_as_eth_abi_says(
 
 def test_calls_of_answers_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [Codec(*kinds).encode([empty_value(kind) for kind in kinds]) for kinds in SHAPES[:-1]]
-    monkeypatch.setattr("watcher.chain.convention.abi._ABI", None)
+    monkeypatch.setattr("watcher.chain.convention.abi._eth_abi", None)
     assert [Codec(*kinds).encode([empty_value(kind) for kind in kinds]) for kinds in SHAPES[:-1]] == expected
 
 
 def test_contract_structs_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Codec(TASK)
     data = codec.encode([(7, 66, b"hello", b"\x00")])
-    monkeypatch.setattr("watcher.chain.convention.abi._ABI", None)
+    monkeypatch.setattr("watcher.chain.convention.abi._eth_abi", None)
     assert codec.decode(data) == (((7, 66, b"hello", b"\x00"),), data)
 
 
