@@ -139,6 +139,31 @@ async def test_edits_are_taken_over_and_the_last_good_hook_goes_on(tmp_path: Pat
     assert await gone(pids)
 
 
+PROGRAM = """#!/bin/sh
+while IFS= read -r request <&3; do
+    id=$(printf '%s' "$request" | sed 's/.*"id":"\\([^"]*\\)".*/\\1/')
+    printf '{"id":"%s","verdict":"answer","response":"0xWORD"}\\n' "$id" >&4
+done
+"""
+BUILD = 'set -e; grep -q . word; sed "s/WORD/$(cat word)/" program.in > made; chmod +x made; mv made program'
+
+
+async def test_a_program_is_built_before_each_take_over(tmp_path: Path) -> None:
+    (tmp_path / "program.in").write_text(PROGRAM)
+    (tmp_path / "build.sh").write_text(BUILD)
+    (tmp_path / "word").write_text("6f6e65")  # one
+    async with running(tmp_path, "exec:./program", "--build", "sh build.sh", "--tasks-every", "0.5") as session:
+        place = await session.until(r"task \d+ final: .* -> text one")
+        (tmp_path / "word").write_text("")
+        place = await session.until("! the build failed with exit code 1; the last good hook goes on", place)
+        place = await session.until(r"task \d+ final: .* -> text one", place)
+        (tmp_path / "word").write_text("74776f")  # two
+        place = await session.until("changed: word", place)
+        await session.until(r"task \d+ final: .* -> text two", place)
+        session.process.send_signal(signal.SIGINT)
+        assert await session.end() == 0
+
+
 async def test_a_terminal_shows_a_table_until_ctrl_c(tmp_path: Path) -> None:
     write(tmp_path, 'b"answer"')
     async with running(tmp_path, "hook:respond", "--tasks-every", "0.5", terminal=True) as session:

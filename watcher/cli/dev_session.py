@@ -6,6 +6,7 @@ import shlex
 import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -140,11 +141,12 @@ class Session:
             raise TryLater(f"the folder of the hook cannot be watched: {error}") from None
 
     def _is_output(self, path: str) -> bool:
-        """Return True for a file that the last build wrote."""
-        try:
-            changed_ns = Path(path).stat().st_mtime_ns
-        except OSError:
-            return False
+        """Return True for a file that the last build wrote, or removed: its folder has the time of that."""
+        changed_ns = 0
+        for place in (Path(path), *Path(path).parents):
+            with suppress(OSError):
+                changed_ns = place.stat().st_mtime_ns
+                break
         begun_ns, ended_ns = self._built_ns
         return begun_ns <= changed_ns <= ended_ns
 

@@ -67,7 +67,8 @@ class Hook(Section):
     )
     run_twice: bool = Field(
         default=False,
-        description="Run each task twice, in two processes, and fail an attempt whose answers differ.",
+        description="Run each task twice, in two processes, and fail an attempt whose answers differ. An answer that "
+        "depends on earlier tasks differs soon, not at each task: two workers may have run equally many.",
     )
     max_attempts: int = Field(default=5, ge=1, le=1000, description="Runs that may fail before the task is given up.")
     retry_base_s: Seconds = Field(default=1.0, le=3600, description="Wait before the second run; doubled each time.")
