@@ -1,8 +1,9 @@
 """One look at a real chain: few requests for each block, and a hint that lies costs requests and nothing else."""
 
+import json
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ from tests.kit.chain import Ground, laid
 from tests.kit.clocks import HandClock
 from watcher.chain.admit import Admit
 from watcher.chain.resolve import Resolver
+from watcher.chain.rpc.bloom import Interest
 from watcher.chain.rpc.prefetch import KEPT_S, Pushed
+from watcher.chain.rpc.subscription import _pushed
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import RetryElsewhere
 from watcher.ledger import queries
@@ -33,7 +36,20 @@ class Rig:
         number = await self.ground.net.mine()
         block = await self.ground.net.chain.block(number)
         assert block is not None
-        return Pushed(number, bytes.fromhex(block["hash"][2:]))
+        return self.pushed(block)
+
+    async def newest(self) -> Pushed:
+        """Return the newest block as a subscription would push it."""
+        block = await self.ground.net.chain.block(await self.ground.net.chain.head())
+        assert block is not None
+        return self.pushed(block)
+
+    def pushed(self, block: dict[str, Any]) -> Pushed:
+        contract = self.ground.source.contract
+        interest = Interest(contract.emitters, contract.convention.topics0)
+        pushed = _pushed(json.dumps({"params": {"result": block}}).encode(), interest)
+        assert pushed is not None
+        return pushed
 
     async def requests(self, pushed: Pushed | None) -> list[list[str]]:
         """Return the requests of a step after a push, without their chain ids."""
@@ -113,6 +129,42 @@ async def test_stages_share_the_look_at_a_new_task(rig: Rig) -> None:
     verdicts = await Resolver(rig.ground.source).resolve(ready)
     assert [verdict.at.number for verdict in verdicts if isinstance(verdict, NotYet)] == [head, head]
     assert asked == [], "head and words were read in the same look"
+
+
+async def test_words_of_the_next_task_come_with_its_logs(rig: Rig) -> None:
+    await rig.ground.net.create_tasks([b"one"])
+    await rig.requests(await rig.newest())
+    await rig.ground.net.create_tasks([b"two"])
+    pushed = await rig.newest()
+    assert pushed.concerns, "the filter of a real header names address and topic"
+    first, *rest = await rig.requests(pushed)
+    assert first.count("eth_call") == 3 and "eth_getLogs" in first
+    assert not any("eth_call" in methods for methods in rest)
+    assert [task.state for task in await rig.open_tasks()] == [State.READY, State.READY]
+    await rig.ground.net.create_tasks([b"three", b"four"])
+    assert sum("eth_call" in methods for methods in await rig.requests(await rig.newest())) == 2
+    assert {task.state for task in await rig.open_tasks()} == {State.READY}
+
+
+async def test_block_without_a_log_of_ours_asks_for_no_words(rig: Rig) -> None:
+    await rig.ground.net.create_tasks([b"one"])
+    await rig.requests(await rig.newest())
+    pushed = await rig.mine()
+    assert not pushed.concerns
+    assert not any("eth_call" in methods for methods in await rig.requests(pushed))
+
+
+async def test_filter_that_lies_costs_requests_and_nothing_else(rig: Rig) -> None:
+    await rig.ground.net.create_tasks([b"one"])
+    await rig.requests(await rig.newest())
+    await rig.ground.net.create_tasks([b"two"])
+    await rig.requests(replace(await rig.newest(), concerns=False))
+    assert [task.state for task in await rig.open_tasks()] == [State.READY, State.READY]
+    for hash_ in (None, b"\x77" * 32):
+        true = await rig.mine()
+        lie = Pushed(true.number, hash_ or true.hash, concerns=True)
+        await rig.requests(lie)
+        assert await rig.cursor_block() == lie.number
 
 
 def _zero_words(asked: Answers, answers: Answers) -> Answers:

@@ -6,7 +6,7 @@ committed or it is not, and only afterwards does chance decide whether whoever a
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar, cast
 
 from sqlalchemy import Connection, create_engine, event
@@ -20,6 +20,7 @@ from watcher.ledger.source import Cursor
 from watcher.ledger.store import Ledger, Reader, complete
 from watcher.ledger.tables import metadata
 from watcher.ledger.writer import Tx, Writer
+from watcher.state import State
 
 if TYPE_CHECKING:
     from tests.simulation.world import World
@@ -81,6 +82,9 @@ class StepWriter:
         self._on_commit = on_commit
         self.chain_moves = 0
         self.mark_moves = 0
+        self.work_made = 0
+        self.replica_id = None
+        self._follow_ups: dict[asyncio.Future[Any], tuple[frozenset[State], Callable[[Tx], Any]]] = {}
         self._waiting: dict[Any, list[list[Any]]] = {}  # per batched verb: [item], then [item, result]
 
     async def do_item(
@@ -106,6 +110,14 @@ class StepWriter:
         for call, result in zip(calls, verb(tx, [call[0] for call in calls]) if calls else [], strict=True):
             call.append(result)
 
+    def follow_up(self, states: Iterable[State], verb: Callable[[Tx], Any]) -> asyncio.Future[Any]:
+        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._follow_ups[future] = frozenset(states), verb
+        return future
+
+    def withdraw(self, future: asyncio.Future[Any]) -> bool:
+        return self._follow_ups.pop(future, None) is not None
+
     async def do(self, verb: Callable[[Tx], T], *, deferred: bool = False) -> T:
         """Run and commit at once. A power cut that takes deferred commits back is a crash some commits earlier."""
         world = self._world
@@ -117,9 +129,17 @@ class StepWriter:
         with conn.begin():
             tx = Tx(conn, world.clock.now_ms())
             result = verb(tx)
+            follows = [
+                (future, claim(tx))
+                for future, (states, claim) in list(self._follow_ups.items())
+                if states & tx.entered and self.withdraw(future)
+            ]
             complete(tx)
         self.chain_moves += tx.blocks_read or tx.cursor_moved
         self.mark_moves += tx.blocks_read or tx.cursor_moved or tx.final_moved
+        self.work_made += bool(tx.entered or tx.due or tx.cursor_moved)
+        for future, claimed in follows:
+            future.set_result((claimed, self.work_made))
         world.committed(bool(tx.entered))
         if tx.entered or tx.due or tx.cursor_moved:
             asyncio.get_running_loop().call_soon(self._on_commit, tx)

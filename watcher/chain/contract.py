@@ -4,7 +4,6 @@ Invariant: all values of one call come from the same block of the same chain, or
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from watcher.chain.convention.abi import topic
@@ -116,16 +115,6 @@ class TaskManager:
                 self._cache.keep(at, question, reply)
                 replies[question] = reply
         return [replies[question] for question in questions]
-
-    async def read_ahead(self, indices: Sequence[int], at: Header) -> None:
-        """Read in one request what the stages ask of new tasks at `at`: the count, and the words for each index."""
-        convention = self.convention
-        views = [view for view in (convention.all_task_hashes, convention.all_task_responses) if view]
-        calls: list[tuple[View[Any], bytes]] = [(view, view.call(index)) for index in indices for view in views]
-        if convention.latest_task_num is not None:
-            calls.append((convention.latest_task_num, convention.latest_task_num.call()))
-        with suppress(RetryElsewhere):  # each stage asks for itself, and reports the failure
-            await self.ask(calls, at)
 
     def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
         """Return True if the contract's word for a task is its hash; without `task.hash`, if there is a word."""

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from watcher.chain.contract import TaskManager
+from watcher.chain.look_ahead import LookAhead
 from watcher.chain.rpc.replies import Log, LogPage
 from watcher.errors import Quarantine, RetryElsewhere
 from watcher.task import Header, Responded, Task
@@ -56,6 +57,7 @@ class LogReader:
         self._contract = contract
         self._chain_id = chain_id
         self.window_blocks = window_blocks
+        self.ahead = LookAhead(contract)
 
     async def read(self, page: LogPage, *, at_once: bool = False) -> Decoded:
         """Return the tasks and responses of a page, with the tasks beyond the contract's count apart.
@@ -69,8 +71,9 @@ class LogReader:
             tasks, responses, refused = self.decode(page.logs)
         is_asked = at_once and 0 < len(tasks) <= _READ_AHEAD
         if is_asked:
-            await self._contract.read_ahead([task.task_index for task in tasks], page.last)
+            await self.ahead.read([task.task_index for task in tasks], page.last)
         tasks, beyond, count = await within_count(self._contract, tasks, page.last)
+        self.ahead.follow(tasks)
         proved = await proved_at(self._contract, tasks, page.last) if is_asked else ()
         return Decoded(tasks, responses, refused, beyond, count, proved)
 

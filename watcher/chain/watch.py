@@ -87,8 +87,9 @@ class Watch:
         self._read, self._looked_s = None, self._source.clock.monotonic_s()
         cursor = await self._source.cursor()
         self._nodes.follow(Header(cursor.block, cursor.hash, b"") if cursor.hash else None)
-        numbers = [hint.number for hint in hints if hint is not None and hint.number > cursor.block]
-        head = await prefetch(self._nodes, self._subject(cursor), max(numbers, default=None))
+        named = [hint for hint in hints if hint is not None and hint.number > cursor.block]
+        block = max(named, key=lambda hint: (hint.number, hint.concerns), default=None)
+        head = await prefetch(self._nodes, self._subject(cursor, block), None if block is None else block.number)
         if head.number < cursor.head_block and self._nodes.shows_less_for_s(cursor.head_block) >= PATIENCE_FIRST_S:
             await self._lower(cursor, head)
         if head.number < cursor.block:
@@ -143,11 +144,12 @@ class Watch:
             return self._plan.poll_interval_s
         return 0
 
-    def _subject(self, cursor: Cursor) -> Subject:
-        """Return what a look reads beside the head."""
+    def _subject(self, cursor: Cursor, block: Pushed | None) -> Subject:
+        """Return what a look reads beside the head, after the push of `block`."""
         contract, finality = self._contract, self._plan.finality
         tag = finality if isinstance(finality, str) else None
-        return Subject(cursor.block, contract.emitters, contract.convention.topics0, contract.log_queries, tag)
+        views = [] if self._plan.confirmations else self.reader.ahead.calls(block)
+        return Subject(cursor.block, contract.emitters, contract.convention.topics0, contract.log_queries, tag, views)
 
     async def _decode(self, page: LogPage, *, at_once: bool) -> Decoded:
         block = page.last.number

@@ -3,7 +3,8 @@
 Invariant: the answer is in the ledger before anything can send it; a hook's failure on one task costs no other task.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -16,6 +17,7 @@ from watcher.hook.pace import Pace
 from watcher.hook.values import Values, ValueTypes
 from watcher.inflight import InFlight
 from watcher.ledger import claims, hook_results, queries
+from watcher.ledger.arrivals import Arrivals
 from watcher.ledger.claims import Release, RetryAt
 from watcher.ledger.hook_results import Answered, Unanswered
 from watcher.ledger.store import Ledger
@@ -69,10 +71,13 @@ class Respond:
         self._more_skipped = Once()
         self._workers = plan.workers
         self._in_flight = InFlight(plan.workers * _AHEAD_LIMIT)
+        self._arrivals = Arrivals(ledger, clock, [State.READY])
         self._pace = Pace()
 
     async def step(self) -> float:
         """Claim as many tasks as there is room for and start the hook on them. Return the seconds to the next step."""
+        arrived = await self._arrivals.take()
+        self._start(arrived.tasks)
         ahead = max(_AHEAD, min(_AHEAD_LIMIT, self._pace.group_size))
         unused = self._workers * (_AHEAD_LIMIT - ahead)
         room = self._in_flight.room - unused
@@ -82,15 +87,23 @@ class Respond:
             await self._in_flight.wait_for_room(self._plan.idle_s, unused + least)
             return 0
         lease_ms = int((self._plan.timeout_s * (ahead + 1) + 60) * 1000)
-        claimed = await self._ledger.write(
-            claims.claim, self._ledger.source_id, [State.READY], room, lease_ms, self._ledger.held_to_block
-        )
+        rest_s = arrived.rest_s
+        if not rest_s:
+            claimed = await self._ledger.write(
+                claims.claim, self._ledger.source_id, [State.READY], room, lease_ms, self._ledger.held_to_block
+            )
+            self._start(claimed)
+            if len(claimed) == room:
+                return 0
+            room -= len(claimed)
+            now_ms, source_id = self._clock.now_ms(), self._ledger.source_id
+            rest_s = await self._ledger.read(queries.rest_s, source_id, [State.READY], now_ms, self._plan.idle_s)
+        self._arrivals.expect(room, lease_ms, rest_s)
+        return rest_s
+
+    def _start(self, claimed: Sequence[OpenTask]) -> None:
         for open_task in claimed:
             self._in_flight.start(self._answer(open_task), f"hook {open_task.task.task_index}")
-        if len(claimed) == room:
-            return 0
-        now_ms = self._clock.now_ms()
-        return await self._ledger.read(queries.rest_s, self._ledger.source_id, [State.READY], now_ms, self._plan.idle_s)
 
     def follow(self, plan: RespondPlan) -> None:
         """Use new settings for the next attempts; the number of concurrent runs stays."""
@@ -99,6 +112,10 @@ class Respond:
 
     async def drain(self) -> None:
         """Wait for the running hooks; claim nothing more."""
+        unstarted = [Release(task, RetryAt()) for task in (await self._arrivals.take()).tasks]
+        if unstarted:
+            with suppress(TryLater):  # no lease outlives the process
+                await self._ledger.write(claims.release_each, unstarted)
         await self._in_flight.drain()
 
     async def _answer(self, open_task: OpenTask) -> None:

@@ -5,7 +5,7 @@ table of contents is in `watcher/ledger/__init__.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
@@ -30,6 +30,7 @@ from watcher.ledger.postgres import AWAITED
 from watcher.ledger.source import Cursor, note_event, open_source
 from watcher.ledger.tables import OPEN, tasks
 from watcher.ledger.writer import BatchedVerb, Observe, Tx, Writer
+from watcher.state import State
 from watcher.task import Header
 
 
@@ -165,6 +166,19 @@ class Ledger:
             WatcherError: the errors of the verb, such as LostLease.
         """
         return await self._writer.do(lambda tx: verb(tx, *args, **kwargs), deferred=verb in DEFERRED)
+
+    @property
+    def work_made(self) -> int | None:
+        """Return how many commits have made work for a stage; None where those of other daemons are not counted."""
+        return self._writer.work_made if self._writer.replica_id is None else None
+
+    def follow_up(self, states: Iterable[State], verb: Callable[[Tx], T]) -> asyncio.Future[tuple[T, int]]:
+        """Run a verb with the next commit in which a task enters one of `states`, as `Writer.follow_up` does."""
+        return self._writer.follow_up(states, verb)
+
+    def withdraw(self, future: asyncio.Future[T]) -> bool:
+        """Take back what `follow_up` was given. Return False if a commit has it: then the future is awaited."""
+        return self._writer.withdraw(future)
 
     async def write_item(self, verb: BatchedVerb[Item, T], item: Item) -> T:
         """Run a batched verb on this item, together with its other items that wait. Return the result of this item.

@@ -10,7 +10,7 @@ import asyncio
 import queue
 import threading
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 
@@ -88,13 +88,17 @@ Observe = Callable[[Batch], None]
 
 @dataclass(slots=True)
 class _Call(Generic[T]):
-    """A verb that waits, or one `item` of a batched verb. `deferred`: its commit may wait for the next sync."""
+    """A verb that waits, or one `item` of a batched verb.
+
+    `deferred`: its commit may wait for the next sync. `follows`: it has waited for a transaction to come with.
+    """
 
     future: asyncio.Future[T]
     verb: Verb[T] | None = None
     batched: BatchedVerb[Any, T] | None = None
     item: Any = None
     deferred: bool = False
+    follows: bool = False
     result: Any = None
     error: BaseException | None = None
 
@@ -123,10 +127,12 @@ class Writer:
         self._queue: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
+        self._follow_ups: dict[asyncio.Future[Any], tuple[frozenset[State], _Call[Any]]] = {}
         self._deferred = False  # the last commit is not on the disk yet
         self._unsynced = False  # the last try to bring it there has failed
         self.replica_id: int | None = None  # as in `Tx`
         self.chain_moves = 0  # commits that have moved the cursor, or taken a mark back
+        self.work_made = 0  # commits that have made work for a stage
         self.mark_moves = 0  # those, and the commits that have moved the final block
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
@@ -167,6 +173,21 @@ class Writer:
         for call in calls:
             self._queue.put(call)
         return [await _result_or_error(call.future) for call in calls]
+
+    def follow_up(self, states: Iterable[State], verb: Verb[T]) -> "asyncio.Future[tuple[T, int]]":
+        """Run `verb` as the last one of the next transaction in which a task enters one of `states`.
+
+        Like any verb it may run again after a rollback. What it does is as durable as the commit that it comes with.
+        Return the future of its result, and of `work_made` as of its commit.
+        """
+        future: asyncio.Future[tuple[T, int]] = self._loop.create_future()
+        call: _Call[Any] = _Call(future, verb, deferred=True, follows=True)
+        self._follow_ups[future] = frozenset(states), call
+        return future
+
+    def withdraw(self, future: "asyncio.Future[Any]") -> bool:
+        """Take back what `follow_up` was given. Return False if a transaction has it: await its future then."""
+        return self._follow_ups.pop(future, None) is not None
 
     async def _queued(self, call: _Call[T]) -> T:
         if self._stopped:
@@ -269,17 +290,27 @@ class Writer:
             self.on_clock_step(tx, back_ms)
         for calls in _executions(batch):
             _execute(tx, calls)
+        for call in self._awaited(tx.entered):
+            batch.append(call)
+            _execute(tx, [call])
+
+    def _awaited(self, entered: set[State]) -> Iterator[_Call[Any]]:
+        """Take the follow-ups that wait for one of these states."""
+        for future, (states, call) in list(self._follow_ups.items()):
+            if not states.isdisjoint(entered) and self.withdraw(future):
+                yield call
 
     def _deliver(self, batch: list[_Call[Any]], tx: Tx | None, seen: Batch) -> None:
         self._observe(seen)
         if tx is not None:
             self.chain_moves += tx.blocks_read or tx.cursor_moved
+            self.work_made += bool(tx.entered or tx.due or tx.cursor_moved)
             self.mark_moves += tx.marks_moved
         for call in batch:
             if call.future.done():  # the waiter was cancelled; the commit stands
                 continue
             if call.error is None:
-                call.future.set_result(call.result)
+                call.future.set_result((call.result, self.work_made) if call.follows else call.result)
             else:
                 call.future.set_exception(call.error)
         if tx is not None and self._on_commit is not None and (tx.entered or tx.due or tx.marks_moved):

@@ -15,6 +15,7 @@ from random import Random
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere, TryLater
 from watcher.ledger import claims, outcomes, queries, sending
+from watcher.ledger.arrivals import Arrivals
 from watcher.ledger.claims import Release, RetryAt
 from watcher.ledger.sending import Settlement
 from watcher.ledger.store import Ledger
@@ -79,6 +80,8 @@ class Submit:
         self._line = Line(freshness)
         self._slots = Slots(clock, plan.concurrency, freshness, self._sent, self._refused, share)
         self._settler = Settler(ledger, clock, self._log_once)
+        self._arrivals = Arrivals(ledger, clock, _TO_SEND)
+        self._known_rest_s = 0.0  # of what has arrived: nothing else is due before
         self._due_marks = {PARKED_MARK, HELD_MARK}
         self._resolved_s = -math.inf
         self._stranded: Sequence[OpenTask] = ()  # claimed when the ledger failed
@@ -89,6 +92,7 @@ class Submit:
         if self._stranded:
             await self._release([Release(task, RetryAt()) for task in self._stranded])
             self._stranded = ()
+        some_made_due = bool(self._due_marks)
         for mark in sorted(self._due_marks):  # After a start, a reload or a recovery these tasks may be sendable.
             await self._ledger.write(claims.make_due, self._ledger.source_id, _TO_SEND, mark)
             self._due_marks.discard(mark)
@@ -100,7 +104,9 @@ class Submit:
         if len(self._line) >= room and await self._begin(room):
             return 0
         wait_s = self._drafts.router.wait_s()
-        is_more = wait_s == 0 and await self._claim(room)
+        if wait_s:  # no API takes what arrives now
+            await self._release([Release(task, RetryAt()) for task in (await self._arrivals.take()).tasks])
+        is_more = wait_s == 0 and await self._claim(room, anew=some_made_due)
         await self._begin(room)
         if is_more or (wait_s == 0 and self._line.has_some):
             return 0
@@ -126,8 +132,11 @@ class Submit:
         """Release what is not sent yet, and wait for the outcomes of running requests; claim nothing more."""
         for post in self._slots.take_ready():
             self._not_sent(post, "the daemon stops")
+        arrived = (await self._arrivals.take()).tasks
         try:
-            await self._release([Release(task, RetryAt()) for task in (*self._line.take_all(), *self._stranded)])
+            await self._release(
+                [Release(task, RetryAt()) for task in (*self._line.take_all(), *self._stranded, *arrived)]
+            )
         except TryLater:
             pass  # no lease outlives the process
         await self._slots.drain()
@@ -153,24 +162,34 @@ class Submit:
         return room if self._drafts.router.some_closed else min(room, 1)
 
     async def _rest_s(self) -> float:
-        now_ms = self._clock.now_ms()
-        return await self._ledger.read(queries.rest_s, self._ledger.source_id, _TO_SEND, now_ms, self._plan.idle_s)
+        """Return the seconds until a task is due. One that comes before is claimed by the commit that brings it."""
+        rest_s, self._known_rest_s = self._known_rest_s, 0.0
+        if not rest_s:
+            now_ms, source_id = self._clock.now_ms(), self._ledger.source_id
+            rest_s = await self._ledger.read(queries.rest_s, source_id, _TO_SEND, now_ms, self._plan.idle_s)
+        self._arrivals.expect(self._most(self._room), self._plan.lease_ms, rest_s)
+        return rest_s
 
-    async def _claim(self, room: int) -> bool:
+    def _most(self, room: int) -> int:
+        """Return how many tasks may be on their way to the slots."""
+        if not self._drafts.router.some_closed:
+            return room
+        return max(room, min(_LINE_MOST, max(_LINE_LEAST, self._slots.taken_within(_LINE_S))))
+
+    async def _claim(self, room: int, *, anew: bool) -> bool:
         """Claim tasks, ask for verdicts, and put those that may be answered into the line.
 
-        Return True if there may be more to claim. A task that comes later wakes the stage.
+        Return True if there may be more to claim. A task that comes later wakes the stage. `anew`: tasks were made due.
         """
         pause_s = self._resolved_s + _GATHER_S - self._clock.monotonic_s()
         if pause_s > 0:
             await self._clock.sleep(pause_s)
-        most = max(room, min(_LINE_MOST, max(_LINE_LEAST, self._slots.taken_within(_LINE_S))))
-        if not self._drafts.router.some_closed:
-            most = room
-        tasks = self._line.take_expired()
-        count = most - len(self._line) - len(tasks)
+        arrived = await self._arrivals.take()
+        self._known_rest_s = 0.0 if anew else arrived.rest_s
+        tasks = [*self._line.take_expired(), *arrived.tasks]
+        count = self._most(room) - len(self._line) - len(tasks)
         claimed: Sequence[OpenTask] = ()
-        if count > 0:
+        if count > 0 and not self._known_rest_s:
             try:
                 claimed = await self._ledger.write(
                     claims.claim, self._ledger.source_id, _TO_SEND, count, self._plan.lease_ms
@@ -180,7 +199,7 @@ class Submit:
                 raise
         if tasks or claimed:
             await self._clear([*tasks, *claimed])
-        return len(claimed) >= count
+        return not self._known_rest_s and len(claimed) >= count
 
     async def _clear(self, tasks: Sequence[OpenTask]) -> None:
         """Ask for verdicts, and act on them."""

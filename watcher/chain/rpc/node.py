@@ -196,7 +196,10 @@ class Node:
         with self._named():
             if caller is not None and caller.next_block and not await self._runs_next_block(at):
                 caller = Caller(caller.address)
-            received = await self._batch.ask_each([rpc_calls.view(data, to, at, caller) for data in calls])
+            asked = [rpc_calls.view(data, to, at, caller) for data in calls]
+            received = self._prefetched.to(asked) if caller is None else None
+            if received is None:
+                received = await self._batch.ask_each(asked)
             return view_reply.all_viewed(received, at, self._scrubbed, lenient=caller is not None)
 
     async def _runs_next_block(self, at: Header) -> bool:

@@ -6,7 +6,7 @@ request are no replies.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from watcher.chain.rpc import calls as rpc_calls
@@ -31,17 +31,21 @@ LATEST = rpc_calls.block("latest")
 
 @dataclass(frozen=True, slots=True)
 class Pushed:
-    """A block that a subscription names. A hint: nothing is read from it."""
+    """A block that a subscription names. A hint: nothing is read from it.
+
+    `concerns`: it may have logs of ours, by its bloom filter or by a pushed log.
+    """
 
     number: int
     hash: bytes
+    concerns: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """The subject of a look: the logs above block `after`, the last one that was read.
 
-    `final` is the tag of the final block, None where finality is a depth.
+    `final` is the tag of the final block, None where finality is a depth. `views` are calls of the contract's views.
     """
 
     after: int
@@ -49,6 +53,7 @@ class Subject:
     topics0: Sequence[bytes]
     queries: Sequence[Topics] = ()
     final: str | None = None
+    views: Sequence[Call] = ()
 
     def calls(self, newest: int, *, logs: bool = True) -> list[Call]:
         """Return the calls of a poll that finds block `newest`, in the order in which `Node.page` needs them.
@@ -62,7 +67,8 @@ class Subject:
             rpc_calls.logs(self.emitters, topics, self.after + 1, newest)
             for topics in self.queries or ([self.topics0],)
         ]
-        return [rpc_calls.block(newest), *questions, rpc_calls.block(newest), rpc_calls.block(self.after), *final]
+        blocks = rpc_calls.block(newest), rpc_calls.block(self.after)
+        return [blocks[0], *questions, *blocks, *final, *self.views]
 
 
 class Replies:

@@ -20,6 +20,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 from watcher import files
 from watcher.backoff import doubled_s, spread_s
 from watcher.chain.rpc import replies
+from watcher.chain.rpc.bloom import Interest
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.errors import clean
 from watcher.chain.rpc.prefetch import Pushed
@@ -86,6 +87,7 @@ class Subscription:
             else ["0x" + emitter.hex() for emitter in address],
             "topics": [["0x" + topic.hex() for topic in topics0]],
         }
+        self._interest = Interest(address, topics0)
         self._wake = wake
         self._clock = clock
         self._random = random
@@ -131,7 +133,7 @@ class Subscription:
             while True:
                 async with asyncio.timeout(self._silence_s):
                     message = await socket.recv(decode=False)
-                self._wake(_pushed(message))
+                self._wake(_pushed(message, self._interest))
 
     @asynccontextmanager
     async def _subscribed(self) -> AsyncIterator[ClientConnection]:
@@ -182,15 +184,17 @@ async def _request(socket: ClientConnection, number: int, method: str, params: l
             return answer
 
 
-def _pushed(message: bytes) -> Pushed | None:
+def _pushed(message: bytes, interest: Interest) -> Pushed | None:
     """Return the block that a notification of newHeads or logs names; None for any other, and for a removed log."""
     try:
         parsed = files.parse(message)
         block = parsed["params"]["result"]
         if block.get("removed"):
             return None
-        number, block_hash = ("blockNumber", "blockHash") if "blockHash" in block else ("number", "hash")
-        return Pushed(replies.quantity(block[number]), replies.octets(block[block_hash], 32))
+        is_log = "blockHash" in block
+        number, block_hash = ("blockNumber", "blockHash") if is_log else ("number", "hash")
+        concerns = is_log or interest.may_be_in(int.from_bytes(replies.octets(block.get("logsBloom", "0x"))))
+        return Pushed(replies.quantity(block[number]), replies.octets(block[block_hash], 32), concerns)
     except (ValueError, TypeError, LookupError, AttributeError, RetryElsewhere):
         return None  # the poll finds out what it was
 
