@@ -142,7 +142,9 @@ async def _promote(rig: Rig, daemon: Daemon) -> None:
 async def test_restarted_daemon_goes_on_where_the_shadow_was(tmp_path: Path) -> None:
     async with running_rig(tmp_path, hook="square") as rig:
         (rig.hook_folder / "shadow.py").write_text(
-            "import time\n\n\ndef respond(task):\n    time.sleep(0.2)\n    return b'x'\n"
+            "import time\nfrom pathlib import Path\n\n\ndef respond(task):\n"
+            f"    while task.task_index > 4 and not Path({str(rig.hook_folder / 'restarted')!r}).exists():\n"
+            "        time.sleep(0.02)\n    return b'x'\n"
         )
         rig.config.write_text(rig.config.read_text() + '\n[hook.shadow]\ntarget = "shadow:respond"\n')
         daemon = await rig.start()
@@ -150,6 +152,7 @@ async def test_restarted_daemon_goes_on_where_the_shadow_was(tmp_path: Path) -> 
         await rig.settle()
         await daemon.kill()
         seen = len(shadow_runs(rig))
+        (rig.hook_folder / "restarted").touch()
         daemon = await rig.start()
         await rig.until(lambda: shadow_runs(rig).keys() == set(created), "no task is left out", timeout_s=120)
         assert seen < len(created)
