@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conformance.postgres import NoServer, running_server
-from tests.system.daemon_rig import Daemon
+from tests.conformance.postgres import NoServer, Server, running_server, server_folder
+from tests.system.daemon_rig import Daemon, running_rig
 
 pytest.importorskip("psycopg")
 from tests.system.postgres_rig import PostgresRig, postgres_rig
@@ -66,3 +66,23 @@ async def test_two_daemons_share_the_work_and_answer_each_task_once(rig: Postgre
     await rig.settle()
     assert [await daemon.stop() for daemon in daemons] == [0, 0]
     await rig.verify()
+
+
+async def test_start_waits_for_a_server_that_is_away(tmp_path: Path) -> None:
+    """It comes back while the daemon waits, and the daemon goes on where it was."""
+    with server_folder() as folder:
+        try:
+            server = Server(folder, fsync="off")
+        except NoServer as why:
+            pytest.skip(str(why))
+        async with running_rig(
+            tmp_path, toml={"ledger_url": server.url.set(drivername="postgresql").render_as_string()}
+        ) as rig:
+            daemon = await rig.start(ready=False)
+            await rig.until(lambda: "daemon.waiting" in daemon.log or not daemon.running, "it waits")
+            server.start()
+            try:
+                await rig.until(lambda: "READY=1" in daemon.notices() or not daemon.running, "it is ready")
+                assert await daemon.stop() == 0, daemon.log
+            finally:
+                server.stop()

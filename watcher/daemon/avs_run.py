@@ -5,11 +5,12 @@ stage makes steps; on a stop running requests are awaited, and one that cannot b
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from random import SystemRandom
+from typing import TypeVar
 
 from loguru import logger
 
@@ -28,6 +29,7 @@ from watcher.daemon.shared import Shared
 from watcher.daemon.startup import Stopped, Waiting, read_chain
 from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s, watch_progress
 from watcher.daemon.systemd import watchdog_interval_s
+from watcher.errors import TryLater
 from watcher.health.alerts import Alerts, watcher_name
 from watcher.health.monitor import Monitor
 from watcher.health.observers import DIRECT
@@ -37,6 +39,7 @@ from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
 from watcher.ledger import sending
 from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.ledger.queries import Beginning
 from watcher.ledger.shared_clock import clock_of
 from watcher.ledger.stats import Moved
 from watcher.ledger.store import Ledger
@@ -49,6 +52,7 @@ from watcher.trace import Trace
 
 STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck", standby.HEAD)
 Progress = Callable[[int, int], None]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +115,7 @@ class AvsRun:
         self._replica: Replica | None = None
         self._stages: wiring.Stages | None = None
         self._is_ready = False
+        self._is_server = False  # the ledger is a database server and not a file
 
     async def run(self, *, is_first_try: bool = True) -> None:
         """Run until `stop`, or, with `until_idle`, until nothing is left to do. The first failure sends an alert.
@@ -120,7 +125,11 @@ class AvsRun:
             TryLater: another daemon holds the ledger, or its file was replaced.
             Halt: the chain broke a promise, such as a final block that changed.
         """
-        with own_ledger(parse_url(self._settings.ledger.url)) as own:
+        with ExitStack() as owned:
+            try:
+                own = await self._own(owned)
+            except Stopped:
+                return
             async with AsyncExitStack() as stack:
                 stack.callback(self._alerts.close)
                 try:
@@ -141,6 +150,24 @@ class AvsRun:
         """Take over the settings and the code of the hook as they are now."""
         self._hangup.set()
 
+    async def _own(self, owned: ExitStack) -> OwnLedger:
+        url = parse_url(self._settings.ledger.url)
+        self._is_server = sqlite_path(url) is None
+
+        async def enter() -> OwnLedger:
+            return owned.enter_context(own_ledger(url))
+
+        return await self._of_ledger(enter)
+
+    async def _of_ledger(self, ask: Callable[[], Awaitable[T]]) -> T:
+        """Return what `ask` returns. A server that cannot answer is waited for, as nodes are; a file is not.
+
+        Raises:
+            Stopped: a stop was asked for.
+            WatcherError: the errors of `ask`, those that may pass only with a file.
+        """
+        return await (self._waiting.until_answered(ask, "the ledger") if self._is_server else ask())
+
     async def _start(self, own: OwnLedger, stack: AsyncExitStack) -> None:
         """Build everything in the order it is needed, then run the stages until they end."""
         settings, clock = self._settings, self._clock
@@ -154,21 +181,26 @@ class AvsRun:
         )
         if (hooks := self._hooks) is not None:
             await self._waiting.until_answered(lambda: hooks.load(stack, health.observer), "the hook")
-        begun = begun_at(own.url, settings.chain.chain_id, settings.task_manager)
+        begun = await self._of_ledger(lambda: self._begun(own))
         start = await read_chain(settings.chain, contract, nodes, clock, begun, self._waiting)
         clock = clock_of(own.url, clock)
         observers = (self._committed, health.observer.committed, health.observer.damaged)
-        opened = open_own(own, clock, settings.chain.chain_id, settings.task_manager, begun, start, *observers)
-        ledger = await stack.enter_async_context(opened)
-        await hold_back(own, ledger, start.head.number, SystemRandom(), release=self._options.release_held)
+        chain_id, random, release = settings.chain.chain_id, SystemRandom(), self._options.release_held
+        ledger = await self._of_ledger(
+            lambda: stack.enter_async_context(
+                open_own(own, clock, chain_id, settings.task_manager, begun, start, *observers)
+            )
+        )
+        await self._of_ledger(lambda: hold_back(own, ledger, start.head.number, random, release=release))
         confirmations = 0 if start.numbering.l1_blocks else settings.chain.confirmations
 
         def in_danger(window_blocks: int | None) -> int:
             return danger_blocks(settings.alerts.deadline_blocks, window_blocks, confirmations)
 
-        await stack.enter_async_context(health.recording(ledger, in_danger(start.window_blocks)))
-        replica = self._replica = await self._join(own, ledger, stack)
-        await self._recover(ledger)
+        danger = in_danger(start.window_blocks)
+        await self._of_ledger(lambda: stack.enter_async_context(health.recording(ledger, danger)))
+        replica = self._replica = await self._of_ledger(lambda: self._join(own, ledger, stack))
+        await self._of_ledger(lambda: self._recover(ledger))
         source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
         run_hook = None if hooks is None else hooks.run
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
@@ -186,6 +218,9 @@ class AvsRun:
         if hooks is not None:
             await hooks.shadow(stack, source, health.observer)
         await self._run_stages(self._stages, source, own, switches, monitor)
+
+    async def _begun(self, own: OwnLedger) -> Beginning | None:
+        return begun_at(own.url, self._settings.chain.chain_id, self._settings.task_manager)
 
     async def _switches(self, stack: AsyncExitStack) -> Switches | None:
         """Return the senders to the APIs, None where the process sends nothing. Raises FixConfiguration."""
@@ -304,9 +339,10 @@ class AvsRun:
             idle = status.until_idle(self._stopping, self._wakeups, jobs.repair)
             working.append(asyncio.create_task(idle, name="until idle"))
         monitor.started(loops)
-        self._announcement.ready(await status.line())
+        line = await _line(status)
+        self._announcement.ready(line)
         self._is_ready = True
-        logger.info("daemon.watching: the stages run", status=await status.line())
+        logger.info("daemon.watching: the stages run", status=line)
         try:
             await first_to_end(working)
         finally:
@@ -317,7 +353,7 @@ class AvsRun:
                 task.cancel()
             await drain(stages, working, None if replica is None else replica.resign)
             await asyncio.gather(*helping, return_exceptions=True)
-            logger.info("daemon.stopped: the stages have ended", status=await status.line())
+            logger.info("daemon.stopped: the stages have ended", status=await _line(status))
 
     def _start_helpers(
         self, stages: wiring.Stages, source: Source, switches: Switches | None, jobs: Jobs
@@ -344,3 +380,10 @@ class AvsRun:
             asyncio.create_task(reload.follow(self._hangup, self._wakeups, self._announcement), name="reload")
         )
         return helping
+
+
+async def _line(status: Status) -> str:
+    try:
+        return await status.line()
+    except TryLater:
+        return "the ledger cannot be read now"
