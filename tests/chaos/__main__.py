@@ -7,13 +7,14 @@ verdict is void. 4: there is no PostgreSQL to run on.
 import argparse
 import asyncio
 import random
+import signal
 import sys
 import tempfile
 import time
 from pathlib import Path
 
 from tests.chaos.evidence import changed_by_move, never_done
-from tests.chaos.plan import make_chaos_plan
+from tests.chaos.plan import EVERY, MIXED, make_chaos_plan
 from tests.chaos.run import chaos
 from tests.conformance.postgres import NoServer
 from tests.torture.oracle import incomplete, violations_of
@@ -26,6 +27,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos", description=__doc__)
     parser.add_argument("--tasks", type=int, default=10_000, help="tasks on the chain at the end")
     parser.add_argument("--replicas", type=int, default=3, help="daemons on one ledger")
+    parser.add_argument("--every-role", action="store_true", help="give every replica all roles, and not two or three")
     parser.add_argument("--kills", type=int, default=120, help="SIGKILLs of one of them, each followed by a start")
     parser.add_argument("--reorgs", type=int, default=100, help="reorgs, of depth 1 to 20 and of five kinds")
     parser.add_argument("--seed", type=int, default=0, help="makes the same choices again; 0 draws one")
@@ -34,6 +36,7 @@ def main() -> int:
     parser.add_argument("--without", nargs="*", default=[], metavar="FAULT", help="leave out, as rpc.lag or api.reset")
     parser.add_argument("--folder", type=Path, help="keeps the ledger, the logs and the journals there")
     options = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # server and daemons end with the run
     seed = options.seed or random.SystemRandom().randrange(1, 2**32)
     plan = make_chaos_plan(
         options.tasks,
@@ -42,6 +45,7 @@ def main() -> int:
         seed,
         options.minutes,
         replicas=options.replicas,
+        roles=EVERY if options.every_role else MIXED,
         without=options.without,
         quorum=options.quorum,
     )

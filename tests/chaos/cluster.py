@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 
 from tests.chaos.database import PASSWORD, Database
+from tests.chaos.plan import ChaosPlan
 from tests.system.daemon_rig import Daemon, Rig
 from tests.torture.rpc_proxy import RpcProxy
 from tests.torture.world import World
@@ -46,18 +47,20 @@ class ClusterRig(Rig):
 
 
 class Cluster(World):
-    """`daemons` share one ledger; each has a log of its own."""
+    """`daemons` share one ledger; each has a log and roles of its own."""
 
     rig: ClusterRig
 
-    def __init__(self, replicas: int, net: Devnet, rig: ClusterRig, proxy: RpcProxy, chance: random.Random) -> None:
-        super().__init__(net, rig, proxy, chance, replicas)
+    def __init__(self, plan: ChaosPlan, net: Devnet, rig: ClusterRig, proxy: RpcProxy, chance: random.Random) -> None:
+        super().__init__(net, rig, proxy, chance, plan.replicas)
+        self.roles = plan.roles
         self.secrets = (*self.secrets, PASSWORD)
         rig.database.proxy.done = self.past.done
 
     async def start(self, number: int) -> Daemon:
         log = self.rig.folder / f"replica-{number}.log"
-        daemon = self.daemons[number] = await self.rig.start(ready=False, log=log)
+        variables = {"WATCHER_DAEMON__ROLES": self.roles[number % len(self.roles)]}
+        daemon = self.daemons[number] = await self.rig.start(ready=False, log=log, environment=variables)
         self.past.done["starts"] += 1
         return daemon
 

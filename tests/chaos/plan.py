@@ -9,6 +9,9 @@ from tests.chaos.pg_proxy import Cut
 from tests.torture.plan import Plan, make_plan
 
 MODES = ("fast", "immediate")
+# Each role twice, so that each outlives any one replica.
+MIXED = ("watch,submit,confirm", "watch,respond,confirm", "respond,submit")
+EVERY = ("watch,respond,submit,confirm",)
 PAST_LEASE = "SIGSTOP past the lease"
 # The longest lease, with the torture's settings: that of an attempt (`SubmitPlan.lease_ms`) is 64 s, that of a hook's
 # run 62 s and more, by the runs ahead of it.
@@ -20,9 +23,10 @@ class ChaosPlan(Plan):
     """Pauses between two of a kind are drawn between the two numbers, in seconds."""
 
     replicas: int = 3
+    roles: tuple[str, ...] = MIXED  # of the replicas, in turn
     restart_s: tuple[float, float] = (5.0, 40.0)  # of the server
     away_s: tuple[float, float] = (0.0, 3.0)  # how long it stays away
-    cut_s: tuple[float, float] = (0.2, 4.0)  # of connections at a COMMIT
+    cut_s: tuple[float, float] = (1.0, 10.0)  # of connections at a COMMIT
     lease_s: tuple[float, float] = (60.0, 180.0)  # between two replicas stopped for longer than their lease
 
     def stop_s(self, chance: random.Random) -> float:
@@ -38,12 +42,13 @@ def make_chaos_plan(
     minutes: float,
     *,
     replicas: int = 3,
+    roles: Sequence[str] = MIXED,
     without: Sequence[str] = (),
     quorum: int = 2,
 ) -> ChaosPlan:
     base = make_plan(tasks, kills, reorgs, seed, minutes, without, quorum)
     values = {field.name: getattr(base, field.name) for field in fields(Plan)} | {"tasks_per_s": 6.0}
-    return ChaosPlan(**values, replicas=replicas)
+    return ChaosPlan(**values, replicas=replicas, roles=tuple(roles))
 
 
 def small_chaos_plan(tasks: int, seed: int) -> ChaosPlan:

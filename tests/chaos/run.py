@@ -103,7 +103,7 @@ async def chaos(folder: Path, plan: ChaosPlan, say: Say) -> tuple[Evidence, Move
                 window_blocks=plan.window_blocks,
                 quorum=plan.quorum,
                 make_rig=partial(ClusterRig, database),
-                make_world=partial(Cluster, plan.replicas),
+                make_world=partial(Cluster, plan),
             )
         )
         assert isinstance(world, Cluster)
