@@ -1,6 +1,6 @@
 """Why tasks of a list are in their states, as `watcher explain` tells it for one: a page of tasks at a time."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy.engine import Row
@@ -8,10 +8,11 @@ from sqlalchemy.engine import Row
 from watcher.cli.options import readyz_path
 from watcher.clock import SystemClock
 from watcher.health.cause.cause import cause_of
+from watcher.health.cause.ended import final
 from watcher.health.cause.evidence import Evidence
 from watcher.health.readyz import NOT_ASKED, Daemon, read_daemon
 from watcher.ledger.engine import parse_url
-from watcher.ledger.finding import attempts_of, journals
+from watcher.ledger.finding import attempts_of, journals, listed_rows
 from watcher.ledger.lock import is_locked
 from watcher.ledger.store import Reader
 from watcher.ledger.story import SourceRecord, TaskRecord, source_record
@@ -19,8 +20,9 @@ from watcher.report.story import Cause
 from watcher.settings.model import Settings
 from watcher.state import ENDED, State
 
-# Their reasons come from the row alone.
-_TOLD_BY_ROW = frozenset({State.FINAL})
+COLUMNS = ("state", "responded_block", "error")
+"""The columns that `Reasons.of_columns` needs."""
+_GONE = Cause("has left the ledger since this list began")
 
 
 class Reasons:
@@ -34,34 +36,34 @@ class Reasons:
         self._now_ms = SystemClock().now_ms()
         self._source: SourceRecord | None = None
         self._daemon: tuple[Daemon, bool | None] | None = None
-        self._causes: dict[tuple[int | None, str | None], Cause] = {}
+
+    def of_columns(self, listed: Mapping[str, Sequence[Any]]) -> list[Cause]:
+        """Return the cause of each task of a page, as `of` does, from the columns `COLUMNS`.
+
+        Final tasks are most of a ledger, and their cause is in these columns. The others are read again.
+        """
+        ids, states = listed["id"], listed["state"]
+        others = [id_ for id_, state in zip(ids, states, strict=True) if state != State.FINAL]
+        rows = self._reader.read_now(listed_rows, others) if others else []
+        causes = dict(zip((row.id for row in rows), self.of(rows), strict=True))
+        page, last, of_last = [], None, _GONE  # the tasks of one block lie together and share their cause
+        for id_, state, *key in zip(ids, states, listed["responded_block"], listed["error"], strict=True):
+            if state != State.FINAL:
+                page.append(causes.get(id_, _GONE))
+                continue
+            if key != last:
+                last, of_last = key, final(*key)
+            page.append(of_last)
+        return page
 
     def of(self, rows: Sequence[Row[Any]]) -> list[Cause]:
         """Return the cause of each task of a page. Raises TryLater if the ledger cannot be read."""
-        states = [row.state for row in rows]
-        asked = [row.id for row, state in zip(rows, states, strict=True) if state not in _TOLD_BY_ROW]
-        open_ids = [row.id for row, state in zip(rows, states, strict=True) if state not in ENDED]
-        lines = self._reader.read_now(journals, asked) if asked else {}
+        open_ids = [row.id for row in rows if row.state not in ENDED]
+        lines = self._reader.read_now(journals, [row.id for row in rows]) if rows else {}
         tries = self._reader.read_now(attempts_of, open_ids) if open_ids else {}
         shared = self._ask_daemon() if open_ids else (NOT_ASKED, None)
-        causes = []
-        for row, state in zip(rows, states, strict=True):
-            if state in _TOLD_BY_ROW:
-                cause = self._told_by_row(row, *shared)
-            else:
-                record = TaskRecord(row, lines.get(row.id, ()), tries.get(row.id, ()), ())
-                cause = cause_of(self._evidence(record, *shared))
-            causes.append(cause)
-        return causes
-
-    def _told_by_row(self, row: Row[Any], daemon: Daemon, is_running: bool | None) -> Cause:
-        # Final tasks are most of a ledger, and those of one block have one cause.
-        key = (row.responded_block, row.error)
-        cause = self._causes.get(key)
-        if cause is None:
-            cause = cause_of(self._evidence(TaskRecord(row, (), (), ()), daemon, is_running))
-            self._causes = {key: cause}
-        return cause
+        records = [TaskRecord(row, lines.get(row.id, ()), tries.get(row.id, ()), ()) for row in rows]
+        return [cause_of(self._evidence(record, *shared)) for record in records]
 
     def _evidence(self, record: TaskRecord, daemon: Daemon, is_running: bool | None) -> Evidence:
         confirmations = 0 if self._settings is None else self._settings.chain.confirmations

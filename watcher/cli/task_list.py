@@ -1,6 +1,5 @@
 """`watcher tasks list`: the tasks that match some filters, as a table, CSV or JSON."""
 
-import csv
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated
@@ -10,12 +9,12 @@ import typer
 from watcher.cli.bare_ledger import LedgerFile, OpenLedger, SourceName, open_to_read
 from watcher.cli.live_screen import is_live, run_live
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json
-from watcher.cli.reasons import Reasons
+from watcher.cli.reasons import COLUMNS, Reasons
 from watcher.cli.selection import AnsweredBy, Blocks, InState, Reason, Since, Until, task_filter
 from watcher.cli.table import lines as table_lines
 from watcher.cli.table import write_table
-from watcher.ledger.finding import PAGE, TaskFilter, listed_rows, matching, untimed_count
-from watcher.report.task_columns import CAUSE_FIELDS, FIELDS, TaskPage, csv_rows, json_objects, table_rows
+from watcher.ledger.finding import PAGE, TaskFilter, listed_columns, matching, untimed_count
+from watcher.report.task_columns import CAUSE_FIELDS, FIELDS, TaskPage, columns_of, csv_lines, json_objects, table_rows
 from watcher.text import did_you_mean
 
 _CELL_LIMIT_CHARS = 60
@@ -93,12 +92,12 @@ def list_tasks(
             form = (names, limit, reverse, wide)
             run_live(lambda _, height: _screen(ledger, selected, form, height), _WATCH_EVERY_S)
             return
-        has_causes = names is None or not CAUSE_FIELDS.isdisjoint(names)
-        pages = task_pages(ledger, selected, limit, reverse=reverse, has_causes=has_causes)
+        shown = names or list(FIELDS if as_json or as_csv else _WIDE_TITLES if wide else _TITLES)
+        pages = task_pages(ledger, selected, shown, limit, reverse=reverse)
         if as_json:
-            _write_json(pages, names or list(FIELDS))
+            _write_json(pages, shown)
         elif as_csv:
-            _write_csv(pages, names or list(FIELDS))
+            _write_csv(pages, shown)
         else:
             _write_table(pages, names, wide=wide)
 
@@ -114,22 +113,19 @@ def field_names(text: str) -> list[str]:
 
 
 def task_pages(
-    ledger: OpenLedger,
-    selected: TaskFilter,
-    limit: int | None = None,
-    *,
-    reverse: bool = False,
-    has_causes: bool = True,
+    ledger: OpenLedger, selected: TaskFilter, names: Sequence[str], limit: int | None = None, *, reverse: bool = False
 ) -> Iterator[TaskPage]:
-    """Yield the matching tasks in pages, each from the last commit; without causes, `CAUSE_FIELDS` are not there.
+    """Yield the matching tasks in pages, each from the last commit, with what these fields need.
 
     Raises TryLater if the ledger cannot be read.
     """
-    reasons = Reasons(ledger.reader, ledger.source_id, ledger.settings)
-    ids = ledger.reader.read_now(matching, ledger.source_id, selected, limit, reverse=reverse)
+    reader, has_causes = ledger.reader, not CAUSE_FIELDS.isdisjoint(names)
+    columns = columns_of(names) + (list(COLUMNS) if has_causes else [])
+    reasons = Reasons(reader, ledger.source_id, ledger.settings)
+    ids = reader.read_now(matching, ledger.source_id, selected, limit, reverse=reverse)
     for start in range(0, len(ids), PAGE):
-        rows = ledger.reader.read_now(listed_rows, ids[start : start + PAGE])
-        yield TaskPage(rows, reasons.of(rows) if has_causes else ())
+        listed = reader.read_now(listed_columns, ids[start : start + PAGE], columns)
+        yield TaskPage(listed, reasons.of_columns(listed) if has_causes else ())
 
 
 def _warn_of_unknown_times(ledger: OpenLedger, selected: TaskFilter) -> None:
@@ -154,17 +150,17 @@ def _write_json(pages: Iterable[TaskPage], names: Sequence[str]) -> None:
 
 
 def _write_csv(pages: Iterable[TaskPage], names: Sequence[str]) -> None:
-    writer = csv.writer(sys.stdout)  # lines end with CR LF, as RFC 4180 has it
-    writer.writerow(names)
+    sys.stdout.write(",".join(names) + "\r\n")
     for page in pages:
-        writer.writerows(csv_rows(page, names))
+        sys.stdout.writelines(csv_lines(page, names))
 
 
 def _screen(
     ledger: OpenLedger, selected: TaskFilter, form: tuple[Sequence[str] | None, int | None, bool, bool], height: int
 ) -> list[str]:
     names, limit, reverse, wide = form
-    pages = task_pages(ledger, selected, min(limit or height, height), reverse=reverse)
+    shown = names or list(_WIDE_TITLES if wide else _TITLES)
+    pages = task_pages(ledger, selected, shown, min(limit or height, height), reverse=reverse)
     titles, rows = _table(pages, names, wide=wide)
     return list(table_lines(titles, rows, "|"))
 

@@ -15,13 +15,15 @@ from watcher.cli.selection import AnsweredBy, Blocks, InState, Reason, Since, Un
 from watcher.cli.task_list import Limit, list_tasks
 from watcher.daemon.decoder import value_decoder
 from watcher.ledger import queries
-from watcher.ledger.finding import PAGE, listed_rows, matching
+from watcher.ledger.finding import listed_rows, matching
 from watcher.ledger.store import Reader
 from watcher.report.listing import story_fields, value_fields
 from watcher.report.payload import Decoder
 from watcher.report.task_columns import fields_of
 from watcher.state import State
 from watcher.text import escape
+
+_RETRIED_AT_ONCE = 500  # tasks in one transaction
 
 app = typer.Typer(help="List, show, retry or skip tasks.", no_args_is_help=True)
 
@@ -127,8 +129,8 @@ def _retry_all(reader: Reader, url: str, source_id: int, ids: Sequence[int], *, 
     from watcher.ledger.store import write_once
 
     counts: Counter[str] = Counter()
-    for start in range(0, len(ids), PAGE):
-        page = ids[start : start + PAGE]
+    for start in range(0, len(ids), _RETRIED_AT_ONCE):
+        page = ids[start : start + _RETRIED_AT_ONCE]
         if dry_run:
             for row in reader.read_now(listed_rows, page):
                 target = manual.retry_target(State(row.state))

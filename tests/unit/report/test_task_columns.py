@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,7 +18,7 @@ from watcher.report.task_columns import (
     FIELDS,
     TaskPage,
     csv_cell,
-    csv_rows,
+    csv_lines,
     fields_of,
     json_objects,
     table_rows,
@@ -51,6 +52,12 @@ def row(**values: Any) -> Any:
     return made
 
 
+def page_of(rows: Sequence[Any], causes: Sequence[Cause]) -> TaskPage:
+    names = row()._fields
+    columns = zip(*rows, strict=True) if rows else [()] * len(names)
+    return TaskPage(dict(zip(names, columns, strict=True)), causes)
+
+
 def test_a_listed_task_has_the_fields_and_values_of_a_single_one() -> None:
     fields = fields_of(row(), CAUSE)
     assert {name: fields[name] for name in task_fields(row())} == task_fields(row())
@@ -60,12 +67,12 @@ def test_a_listed_task_has_the_fields_and_values_of_a_single_one() -> None:
 
 
 def test_a_line_of_json_is_what_json_writes() -> None:
-    (line,) = json_objects(TaskPage([row()], [CAUSE]), list(FIELDS))
+    (line,) = json_objects(page_of([row()], [CAUSE]), list(FIELDS))
     assert json.loads(line) == fields_of(row(), CAUSE)
     assert line == json.dumps(fields_of(row(), CAUSE))
 
 
-TEXTS = st.none() | st.text(max_size=5) | st.sampled_from(["=1", "final", "a\x00"])
+TEXTS = st.none() | st.text(max_size=5) | st.sampled_from(["=1", "final", "a\x00", 'a "%s", b', "%", ""])
 NUMBERS = st.none() | st.integers(0, 2**63)
 MIXED = st.fixed_dictionaries(
     {
@@ -85,20 +92,23 @@ MIXED = st.fixed_dictionaries(
 @given(st.lists(MIXED, max_size=5))
 def test_a_page_has_the_values_of_its_tasks_whatever_the_mix_of_types(tasks: list[dict[str, Any]]) -> None:
     rows = [row(**task) for task in tasks]
-    page, fields = TaskPage(rows, [CAUSE] * len(rows)), [fields_of(each, CAUSE) for each in rows]
+    page, fields = page_of(rows, [CAUSE] * len(rows)), [fields_of(each, CAUSE) for each in rows]
     assert list(json_objects(page, list(FIELDS))) == [json.dumps(task) for task in fields]
-    assert list(csv_rows(page, list(FIELDS))) == [tuple(map(csv_cell, task.values())) for task in fields]
+    for names in (list(FIELDS), ["error"]):
+        out = io.StringIO()
+        csv.writer(out).writerows([csv_cell(task[name]) for name in names] for task in fields)
+        assert "".join(csv_lines(page, names)) == out.getvalue()
 
 
 def test_fields_without_causes_need_none() -> None:
     names = [name for name in FIELDS if name not in CAUSE_FIELDS]
-    (line,) = json_objects(TaskPage([row()], []), names)
+    (line,) = json_objects(page_of([row()], []), names)
     assert json.loads(line) == {name: fields_of(row(), CAUSE)[name] for name in names}
 
 
 def test_an_empty_page_has_no_lines() -> None:
-    page = TaskPage([], [])
-    assert list(json_objects(page, list(FIELDS))) == list(csv_rows(page, list(FIELDS))) == []
+    page = page_of([], [])
+    assert list(json_objects(page, list(FIELDS))) == list(csv_lines(page, list(FIELDS))) == []
     assert list(table_rows(page, ["state", "reason"], 60)) == []
 
 
@@ -123,7 +133,7 @@ def test_any_text_survives_csv_without_controls_and_formulas(text: str) -> None:
 
 
 def test_a_table_cuts_long_cells_and_marks_what_is_off_chain() -> None:
-    (cells,) = table_rows(TaskPage([row()], [CAUSE]), ["state", "task_hash", "reason"], 10)
+    (cells,) = table_rows(page_of([row()], [CAUSE]), ["state", "task_hash", "reason"], 10)
     assert cells == ("final (off chain)", "0xaaaaaaa…", "waits for…")
-    (whole,) = table_rows(TaskPage([row()], [CAUSE]), ["task_hash"], None)
+    (whole,) = table_rows(page_of([row()], [CAUSE]), ["task_hash"], None)
     assert whole == ("0x" + "aa" * 32,)

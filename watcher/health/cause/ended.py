@@ -22,9 +22,14 @@ def ended(evidence: Evidence) -> Cause:
     return _BY_STATE[State(evidence.row.state)](evidence)
 
 
+def final(responded_block: int | None, error: str | None) -> Cause:
+    """Return why a task is final, which its row alone says."""
+    reason = f" ({error})" if error else ""
+    return Cause(f"is done: our answer is in block {responded_block}, which is final{reason}")
+
+
 def _final(evidence: Evidence) -> Cause:
-    reason = f" ({evidence.error})" if evidence.error else ""
-    return Cause(f"is done: our answer is in block {evidence.row.responded_block}, which is final{reason}")
+    return final(evidence.row.responded_block, evidence.error)
 
 
 def _final_other(evidence: Evidence) -> Cause:
