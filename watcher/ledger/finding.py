@@ -218,7 +218,7 @@ def listed_columns(conn: Connection, ids: Sequence[int], names: Sequence[str]) -
 @lru_cache(maxsize=8)
 def _plain(names: tuple[str, ...]) -> Select[Any]:
     """Return the statement for columns as the driver gives them, without SQLAlchemy's conversion of each value."""
-    plain = [type_coerce(_SHOWN[name], NULLTYPE).label(name) for name in names]
+    plain: list[ColumnElement[Any]] = [type_coerce(_SHOWN[name], NULLTYPE).label(name) for name in names]
     return select(*plain).select_from(tasks).join(sources, _WITH_SOURCE).where(_GIVEN)
 
 
