@@ -90,7 +90,7 @@ def make_anew(lines: Lines) -> None:
     prev = entries(lines)[0]["prev_hash"]
     for number, entry in enumerate(entries(lines), 1):
         packed = b""
-        for (table, row_id), digest in verify._leaves(bytes.fromhex(entry["leaves"][2:])):
+        for table, row_id, digest in verify._leaves(bytes.fromhex(entry["leaves"][2:])):
             if digest is not None:
                 packed += bytes((table,)) + row_id.to_bytes(8) + digests.get((table, row_id), digest)
         entry.update(leaves="0x" + packed.hex(), prev_hash=prev, seq=number)
@@ -190,6 +190,17 @@ async def test_forged_bundle_is_told_by_the_node_and_by_roots(
     bundle = str(write(lines, tmp_path / "bundle.jsonl"))
     assert verify.check_bundle([bundle, "--rpc", node_of(rig)]) == 1, capsys.readouterr().out
     assert verify.check_bundle([bundle, "--roots", str(rig.folder / "roots.json")]) == 1
+
+
+async def test_bundle_of_a_bare_file_names_what_is_not_compared(
+    rig: Rig, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle = str(tmp_path / "bare.jsonl")
+    done = await rig.command("audit", "export", bundle, "--ledger", str(rig.folder / "watcher.db"))
+    assert done.code == 0 and "without settings" in done.err, done
+    assert verify.check_bundle([bundle, "--rpc", node_of(rig)]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("not compared with the chain: ") == 4 and "answered with our bytes in block" in printed
 
 
 async def test_checksum_and_end_of_the_file_are_checked(rig: Rig, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from tests.system.daemon_rig import Rig, running_rig
+from watcher import verify
 
 PRESETS = ("wizard", "wizard-bridge", "incredible-squaring", "chainbase")
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -71,7 +72,9 @@ async def final_and_proved(rig: Rig, count: int, *, unproven: list[str]) -> dict
 
 
 @pytest.mark.parametrize("name", PRESETS)
-async def test_every_preset_answers_its_tasks_with_the_example_beside_it(name: Any, tmp_path: Path) -> None:
+async def test_every_preset_answers_its_tasks_with_the_example_beside_it(
+    name: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     async with running_rig(tmp_path, convention=name) as rig:
         convention = rig.net.convention
         folder = next(path.parent for path in EXAMPLES.glob(f"*/{convention.hook.partition(':')[0]}.py"))
@@ -81,6 +84,12 @@ async def test_every_preset_answers_its_tasks_with_the_example_beside_it(name: A
         await rig.net.create_tasks(questions)
         await final_and_proved(rig, 5, unproven=[])
         assert await daemon.stop() == 0
+        done = await rig.command("audit", "export", "bundle.jsonl")
+        assert done.code == 0, done
+        assert verify.check_bundle([str(rig.folder / "bundle.jsonl"), "--rpc", rig.net.rpc_url]) == 0
+        printed = capsys.readouterr().out
+        assert printed.count("answered with our bytes in block") == 5, printed
+        assert "not compared with the chain:" not in printed
 
 
 async def test_a_contract_without_views_is_watched_by_its_events(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import typer
 
 from watcher.cli.avs import of_all, of_one
 from watcher.cli.bare_ledger import LedgerFile, OpenLedger, SourceName, open_to_read
-from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, print_json
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, print_json
 from watcher.clock import SystemClock
 from watcher.errors import TryLater
 from watcher.ledger.audit.check import Check, Checker
@@ -95,14 +95,26 @@ def verify(
 def export(
     to: Annotated[Path, typer.Argument(help="The bundle to make; must not exist.")],
     config: Config = DEFAULT_CONFIG,
+    file: LedgerFile = None,
+    source: SourceName = None,
 ) -> None:
-    """Write the whole record into one file for a third party, who checks it with `python -m watcher.verify`."""
-    from watcher.daemon.bundle_header import bundle_header
+    """Write the whole record into one file for a third party, who checks it with `python -m watcher.verify`.
+
+    A ledger file alone does not say how the contract counts and hashes: such a bundle is compared with the chain's logs
+    and not with the contract's own words.
+    """
+    from watcher.daemon.bundle_header import bare_header, bundle_header
     from watcher.report.bundle import export as export_now
 
-    settings = load(config, reading_only=True)
-    with ledger(settings) as (reader, source_id):
-        lines = export_now(reader, source_id, SystemClock().now_ms(), bundle_header(settings), to)
+    with open_to_read(config, file, source) as opened:
+        header = bare_header() if opened.settings is None else bundle_header(opened.settings)
+        lines = export_now(opened.reader, opened.source_id, SystemClock().now_ms(), header, to)
+    if opened.settings is None:
+        typer.echo(
+            "without settings: the bundle does not name the contract's views, events and convention, so that nobody can"
+            " compare the number of tasks and the contract's hashes; export with --config for that",
+            err=True,
+        )
     typer.echo(f"wrote {lines} lines to {to}; check it: python -m watcher.verify {to} --rpc URL --roots ROOTS")
 
 

@@ -32,6 +32,18 @@ def bundle_header(settings: Settings) -> dict[str, Any]:
     }
 
 
+def bare_header() -> dict[str, Any]:
+    """Return the same part for a ledger file without settings, with null for everything that they say."""
+    return {
+        "program": f"avs-task-watcher {program_version()}",
+        "convention": None,
+        "settings_sha256": None,
+        "abi": [],
+        "answers_from": None,
+        "views": {"count": None, "task_hash": None, "response_hash": None},
+    }
+
+
 def _views(loaded: Convention, *, is_count: bool) -> dict[str, Any]:
     """Return the views that prove the number of tasks, a task and an answer; None where there is no plain one."""
     count = _plain(loaded.latest_task_num, 0)
