@@ -65,6 +65,12 @@ class Halt(WatcherError):
     exit_code = 1
 
 
+class Edited(WatcherError):
+    """The ledger holds values that this program never writes: other hands edited it, or the file is damaged."""
+
+    exit_code = 1
+
+
 class Quarantine(WatcherError):
     """Outside data that the contract cannot have emitted: set it aside, never stop the cursor for it."""
 

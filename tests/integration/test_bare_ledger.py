@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER
 from tests.kit.filled import fill
-from watcher.cli import explain, task_list, tasks
+from watcher.cli import explain, main, task_list, tasks
 from watcher.cli.bare_ledger import open_to_read
+from watcher.doctor.finding import Notes
+from watcher.doctor.ledger import check_ledger
 from watcher.errors import FixUsage, WatcherError
 from watcher.ledger.lock import is_locked
 from watcher.report.task_columns import FIELDS
+from watcher.settings.model import Ledger, TaskManager
 from watcher.state import State
 
 NO_CONFIG = Path("there-are-no-settings.toml")
@@ -121,3 +125,36 @@ def test_no_lock_is_taken(file: Path) -> None:
 def test_an_unknown_column_is_refused(file: Path, capsys: pytest.CaptureFixture[str], columns: str) -> None:
     with pytest.raises(typer.BadParameter, match="there is no column"):
         listed(file, capsys, columns=columns)
+
+
+@pytest.fixture
+def closed(original: Path, tmp_path: Path) -> Iterator[Path]:
+    """A ledger in a folder that this process cannot enter."""
+    file = tmp_path / "closed" / "watcher.db"
+    file.parent.mkdir()
+    shutil.copy(original, file)
+    file.parent.chmod(0)
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
+    yield file
+    if is_root:
+        os.seteuid(0)
+    file.parent.chmod(0o700)
+
+
+@pytest.mark.parametrize("arguments", ["tasks list --ledger", "audit verify --ledger", "audit export /x --ledger"])
+def test_file_below_a_closed_folder_is_a_sentence(
+    arguments: str, closed: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert main.run([*arguments.split(), str(closed)]) == 78
+    printed = capfd.readouterr().err
+    assert "is closed to this user" in printed and "Traceback" not in printed and printed.count("\n") == 1
+
+
+async def test_check_says_that_the_folder_of_the_ledger_is_closed(closed: Path) -> None:
+    notes = Notes("ledger")
+    section = TaskManager(address="0x" + MANAGER.hex(), start_block=0)
+    await check_ledger(Ledger(url=f"sqlite:///{closed}"), CHAIN_ID, section, notes)
+    assert [finding.check for finding in notes.findings] == ["folder"]
+    assert "is closed to this user" in notes.findings[0].message

@@ -12,7 +12,9 @@ from sqlalchemy import Connection, Engine, event
 _LEDGER = f"{Path('watcher') / 'ledger'}"
 _GROWING = ("tasks", "attempts", "journal", "responses", "events")
 # These count for a person, or once in the life of a ledger.
-_READ_ALL = frozenset({"recounted", "recount", "expired_before", "past_count", "_read_all"})
+_READ_ALL = frozenset(
+    {"recounted", "recount", "expired_before", "past_count", "_read_all", "_in_column", "_undecodable"}
+)
 _STEPS_PER_TICK = 10
 
 

@@ -16,6 +16,7 @@ from watcher.cli import options
 from watcher.daemon import log
 from watcher.errors import FixUsage, TryLater
 from watcher.ledger import queries, schema
+from watcher.ledger.misfits import reporting_misfits
 from watcher.ledger.queries import KnownSource
 from watcher.ledger.store import Reader
 from watcher.settings.model import Settings
@@ -55,6 +56,7 @@ def open_to_read(config: Path, file: Path | None, source: str | None) -> Iterato
     Raises:
         FixUsage: the file is none, holds no ledger of this version, or several contracts of which none is named.
         FixConfiguration: as `options.load` and `options.ledger`.
+        Edited: the ledger holds values that no verb writes, and what was asked cannot be answered because of them.
         TryLater: the ledger cannot be read now.
     """
     if file is None:
@@ -68,7 +70,8 @@ def open_to_read(config: Path, file: Path | None, source: str | None) -> Iterato
     log.report_crashes()
     reader = Reader(_checked(file), alone=True)
     try:
-        yield OpenLedger(reader, _chosen(reader.read_now(queries.known_sources), file, source).id, None)
+        with reporting_misfits(reader):
+            yield OpenLedger(reader, _chosen(reader.read_now(queries.known_sources), file, source).id, None)
     finally:
         reader.close()
 

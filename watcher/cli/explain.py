@@ -47,12 +47,12 @@ def explain(
 
     with open_to_read(config, ledger_file, source) as ledger:
         stories = tell_stories(ledger, index)
-    if as_json:
-        print_json([story.as_json() for story in stories])
-        return
-    console = PlainConsole()
-    for story in stories:
-        _print(story, console)
+        if as_json:
+            print_json([story.as_json() for story in stories])
+            return
+        console = PlainConsole()
+        for story in stories:
+            _print(story, console)
 
 
 def tell_stories(ledger: OpenLedger, index: int) -> list[Story]:

@@ -20,7 +20,7 @@ from typer.exceptions import TyperException
 from watcher.cli.avs import of_all, of_one
 from watcher.cli.options import CONFIG_VARIABLE
 from watcher.daemon import log
-from watcher.errors import TryLater, WatcherError
+from watcher.errors import FixConfiguration, TryLater, WatcherError
 from watcher.files import program_version
 from watcher.text import escape
 
@@ -149,6 +149,10 @@ def _outcome(arguments: Sequence[str]) -> int:
             print(f"watcher: {escape(message)}", file=sys.stderr)
             print("watcher: see `watcher --help` and `watcher COMMAND --help`", file=sys.stderr)
         return _USAGE
+    except PermissionError as error:
+        name = escape(str(error.filename or "a file"))
+        print(f"watcher: {name} is closed to this user; open it and its folders, or run as its owner", file=sys.stderr)
+        return FixConfiguration.exit_code
     except Exception as error:  # the last place that can report a bug of ours
         if isinstance(error, OSError) and (error.errno == errno.EPIPE or error.errno in _NO_ROOM):
             raise

@@ -21,6 +21,7 @@ from watcher.errors import FixConfiguration, TryLater
 from watcher.health.prefix import prefix_of
 from watcher.ledger import queries
 from watcher.ledger.engine import parse_url, sqlite_path
+from watcher.ledger.misfits import reporting_misfits
 from watcher.ledger.store import Reader
 from watcher.settings import load as settings_load
 from watcher.settings.avs import Avs, chosen
@@ -182,6 +183,7 @@ def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
     Raises:
         TryLater: there is no ledger yet, or it is empty.
         FixConfiguration: it holds other contracts only.
+        Edited: it holds values that no verb writes, which what is asked meets.
     """
     url = parse_url(settings.ledger.url)
     path = sqlite_path(url)
@@ -189,17 +191,23 @@ def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
         raise no_ledger(path)
     reader = Reader(url)
     try:
-        cursor = reader.read_now(queries.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)
-        if cursor is None:
-            if reader.read_now(queries.is_empty):
-                raise TryLater(f"the ledger at {path or 'ledger.url'} is new; the first `watcher run` begins it")
-            raise FixConfiguration(
-                "task_manager.address: the ledger holds nothing of this contract on this chain; check chain.chain_id, "
-                "task_manager.address and ledger.url, or start `watcher run`"
-            )
-        yield reader, cursor.source_id
+        with reporting_misfits(reader):
+            yield reader, _source_of(reader, settings, path)
     finally:
         reader.close()
+
+
+def _source_of(reader: Reader, settings: Settings, path: Path | None) -> int:
+    """Return the id of the source of the settings. Raises as `ledger` does."""
+    cursor = reader.read_now(queries.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)
+    if cursor is not None:
+        return cursor.source_id
+    if reader.read_now(queries.is_empty):
+        raise TryLater(f"the ledger at {path or 'ledger.url'} is new; the first `watcher run` begins it")
+    raise FixConfiguration(
+        "task_manager.address: the ledger holds nothing of this contract on this chain; check chain.chain_id, "
+        "task_manager.address and ledger.url, or start `watcher run`"
+    )
 
 
 def print_json(value: Any) -> None:

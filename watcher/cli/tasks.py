@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -41,10 +41,6 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show one task with every change of its state and every attempt."""
-    from rich.table import Table
-
-    from watcher.cli.console import PlainConsole
-
     with open_to_read(config, ledger_file, source) as opened:
         reader = opened.reader
         known = reader.read_now(queries.tasks_at, opened.source_id, index)
@@ -57,6 +53,14 @@ def show(
             | story_fields(*reader.read_now(queries.story_of, row.id))
             for row, cause in zip(rows, causes, strict=True)
         ]
+        _print(tasks, as_json=as_json)
+
+
+def _print(tasks: list[dict[str, Any]], *, as_json: bool) -> None:
+    from rich.table import Table
+
+    from watcher.cli.console import PlainConsole
+
     if as_json:
         print_json(tasks)
         return

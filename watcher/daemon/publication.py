@@ -62,6 +62,7 @@ class Publication:
         self._metrics = metrics
         self._upto: dict[str, int] = {}
         self._failing = Once()
+        self._reasons: dict[str, str] = {}
 
     async def give(self, past: Sequence[Root], fresh: Sequence[Root]) -> bool:
         """Give every receiver what it lacks. Return True once all of them have everything.
@@ -71,6 +72,8 @@ class Publication:
             fresh: those that follow, and that are to be published now.
         """
         done = [await self._give_one(each, [*past, *fresh] if each.keeps_all else fresh) for each in self._receivers]
+        if self._metrics is not None:
+            self._metrics.undelivered = "; ".join(f"{name}: {reason}" for name, reason in self._reasons.items())
         return all(done)
 
     async def _give_one(self, receiver: Receiver, roots: Sequence[Root]) -> bool:
@@ -87,7 +90,10 @@ class Publication:
                     receiver=receiver.name,
                     reason=str(error),
                 )
+            else:  # one failure alone is no condition: the next try follows within seconds
+                self._reasons[receiver.name] = str(error)
             return False
+        self._reasons.pop(receiver.name, None)
         if self._failing.ends(receiver.name):
             logger.info("audit.root_published: the receiver has every root again", receiver=receiver.name)
         return True

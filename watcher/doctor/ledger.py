@@ -53,13 +53,20 @@ async def check_ledger(section: Ledger, chain_id: int, task_manager: TaskManager
         await _content(url, "PostgreSQL", chain_id, task_manager, notes)
         await asyncio.to_thread(_durable, url, notes)
         return
+    try:
+        await _check_file(url, path, chain_id, task_manager, notes)
+    except PermissionError as error:
+        notes.wrong("folder", f"ledger.url: {error.filename} is closed to this user; open its folder, or name another")
+
+
+async def _check_file(url: URL, path: Path, chain_id: int, task_manager: TaskManager, notes: Notes) -> None:
     folder = path.parent
     if not folder.is_dir():
         notes.wrong("folder", f"ledger.url: the folder {folder} does not exist; make it, or name another")
         return
     refuse_missing_ledger(path)
     await _lost(url, notes)
-    if path.exists():
+    if await asyncio.to_thread(path.exists):
         await _content(url, str(path), chain_id, task_manager, notes)
     elif reason := await asyncio.to_thread(_not_writable, folder):
         message = f"ledger.url: no file can be made in {folder} ({reason}); let this user write there, or name another"

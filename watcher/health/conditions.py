@@ -46,7 +46,7 @@ DEADLINE, NODE_BEHIND, FINALITY_BEHIND = "deadline", "node-behind", "finality-be
 NODES_DISAGREE, FINALITY_AT_HEAD = "nodes-disagree", "finality-at-head"
 CONVENTION, UNSHOWN = "convention", "answers-not-shown"
 HOOK_CHANGED, RESTORED = "hook-changed", "ledger-restored"
-SHADOW, REPLICAS = "shadow", "replicas"
+SHADOW, REPLICAS, ROOTS = "shadow", "replicas", "audit-roots"
 MISSED, OTHERWISE, GIVEN_UP = "missed", "answered-otherwise", "given-up"
 FINALITY, STOPPED = "finality", "stopped"
 
@@ -185,6 +185,16 @@ CONDITIONS: tuple[ConditionKind, ...] = (
         "reload (SIGHUP).",
         Rule("AvsWatcherShadowDiffers", "warning", "5m"),
     ),
+    ConditionKind(
+        ROOTS,
+        "the roots of the audit chain are not delivered",
+        "A receiver of [audit] has not taken the root of a past day. Until it has, the ledger does not note the root "
+        "as published, and an edit of that day can be hidden from whoever keeps the roots. Tasks are answered all the "
+        "same, and /readyz stays green.",
+        "The message names the receiver and the reason: correct the webhook's address, its server, or the folder and "
+        "the free space of audit.roots_file. It is asked again within ten minutes, and gets every root it lacks.",
+        Rule("AvsWatcherRootsNotDelivered", "warning", "1h"),
+    ),
 )
 
 # Things that happen: each alert is sent once, and nothing ends it.
@@ -260,4 +270,4 @@ MEASURES: tuple[ConditionKind, ...] = (
 KINDS: Mapping[str, ConditionKind] = {kind.key: kind for kind in (*CONDITIONS, *INCIDENTS, *MEASURES)}
 CONDITION_KEYS = tuple(kind.key for kind in CONDITIONS)
 # True of some chains: reported, and the watcher is ready.
-WARNINGS = frozenset({FINALITY_AT_HEAD, SHADOW})
+WARNINGS = frozenset({FINALITY_AT_HEAD, SHADOW, ROOTS})

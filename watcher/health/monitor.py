@@ -158,6 +158,7 @@ class Monitor:
             shadow=self._observer.shadow.message,
             answered_elsewhere=self._answers and not self._sends,
             replica=self._replica(),
+            roots=self._metrics.roots.undelivered,
         )
 
     @property

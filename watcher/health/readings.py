@@ -157,7 +157,8 @@ class Observations:
 
     `answered_elsewhere`: another process with the same ledger sends the answers. `replica` is None where nobody shares
     the ledger. `work` is None until the ledger has been read once. `contradictions`: between the convention and the
-    contract. `shadow`: what is wrong with the shadow, "" if nothing is.
+    contract. `shadow`: what is wrong with the shadow, "" if nothing is. `roots`: which receivers lack a root of the audit
+    chain, and why, "" if none does.
     """
 
     at_ms: int
@@ -172,6 +173,7 @@ class Observations:
     shadow: str = ""
     answered_elsewhere: bool = False
     replica: ReplicaSeen | None = None
+    roots: str = ""
 
     @property
     def has_deadlines(self) -> bool:

@@ -29,6 +29,8 @@ class RootMetrics:
         self._info = gauge("avs_watcher_audit_root_info", "1; the labels name the newest root of a past day.", *labels)
         self._sequence.set(math.nan)
         self._published.set(math.nan)
+        self.undelivered = ""
+        """Which receivers lack a root, and why; "": none."""
 
     def show(self, root: Root) -> None:
         """Show `root` in place of the one before: one series, however long the process lives."""

@@ -11,7 +11,7 @@ somebody else) are no state of the watcher: they come from `Monitor.on_move`.
 from dataclasses import dataclass
 from enum import StrEnum
 
-from watcher.health.conditions import API, HOOK, RPC, SHADOW, STORE, WARNINGS, WATCH
+from watcher.health.conditions import API, HOOK, ROOTS, RPC, SHADOW, STORE, WARNINGS, WATCH
 from watcher.health.node_conditions import conditions_of_nodes
 from watcher.health.readings import SERVICES, ApiSeen, HookSeen, Limits, Observations, ReplicaSeen, WorkSeen
 from watcher.health.task_conditions import conditions_of_tasks
@@ -135,6 +135,7 @@ def evaluate(seen: Observations, limits: Limits, before: Health | None = None) -
     services = tuple(_service(name, *status, seen.at_ms, before) for name, status in statuses.items())
     messages = {service.id: service.message for service in services if service.status is Status.DOWN}
     messages |= {SHADOW: seen.shadow} if seen.shadow else {}
+    messages |= {ROOTS: seen.roots} if seen.roots else {}
     messages |= conditions_of_tasks(seen, limits) | conditions_of_nodes(seen, limits, _in_sight_s(seen, before))
     conditions = tuple(_condition(key, message, seen.at_ms, before) for key, message in messages.items())
     return Health(seen.at_ms, services, conditions, seen.work, seen.replica)

@@ -95,9 +95,12 @@ class Reader:
     def stream(
         self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
     ) -> Iterator[T]:
-        """Yield an answer of any length, row by row."""
-        with self._engine.connect() as conn:
-            yield from question(conn, *args, **kwargs)
+        """Yield an answer of any length, row by row. Raises TryLater as `read` does."""
+        try:
+            with self._engine.connect() as conn:
+                yield from question(conn, *args, **kwargs)
+        except SQLAlchemyError as error:
+            raise TryLater(f"the ledger could not be read ({database_reason(error)})") from None
 
     def close(self) -> None:
         self._engine.dispose()

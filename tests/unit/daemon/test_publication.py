@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from watcher.daemon.publication import Publication
 from watcher.errors import TryLater
+from watcher.health.metrics import Metrics
 from watcher.ledger.audit.roots import Root
 
 ROOTS = [Root(f"day {number}", number, number, bytes(32), bytes(32)) for number in range(1, 251)]
@@ -55,3 +56,15 @@ async def test_many_roots_go_in_parts_and_go_on_where_they_failed() -> None:
     receiver.broken = False
     assert await publication.give([], ROOTS)
     assert (receiver.taken, receiver.calls) == ([root.last_seq for root in ROOTS], 4)
+
+
+async def test_receiver_that_fails_twice_in_a_row_is_named_until_it_takes() -> None:
+    broken, metrics = Kept("webhook", broken=True), Metrics().roots
+    publication = Publication([Kept("well"), broken], metrics)
+    said = []
+    for _ in range(3):
+        await publication.give([], ROOTS[:1])
+        said.append(metrics.undelivered)
+    broken.broken = False
+    await publication.give([], ROOTS[:1])
+    assert (said, metrics.undelivered) == (["", "webhook: no", "webhook: no"], "")

@@ -16,6 +16,7 @@ from watcher.health.conditions import (
     HOOK,
     NODE_BEHIND,
     NODES_DISAGREE,
+    ROOTS,
     RPC,
     STORE,
     UNSHOWN,
@@ -53,6 +54,12 @@ def standings(health: Health) -> dict[str, Status]:
 
 def keys(health: Health) -> set[str]:
     return {condition.key for condition in health.conditions}
+
+
+def test_roots_that_nobody_takes_are_a_condition_beside_green_health() -> None:
+    health = evaluate(replace(WELL, roots="audit.webhook: HTTP 503"), LIMITS)
+    assert (health.ready, keys(health)) == (True, {ROOTS})
+    assert health.conditions[0].message == "audit.webhook: HTTP 503"
 
 
 def test_health_has_no_condition_when_everything_works() -> None:
