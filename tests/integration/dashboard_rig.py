@@ -79,14 +79,14 @@ class Served:
 
 @asynccontextmanager
 async def serving(
-    filled: Filled, *, token: str = TOKEN, host: str = "127.0.0.1", protects_all: bool = False
+    filled: Filled, *, token: str = TOKEN, host: str = "127.0.0.1", protects_all: bool = False, public: str = ""
 ) -> AsyncIterator[Served]:
     """Serve a filled ledger."""
     clock = QuickClock()
     metrics = Metrics("an avs")
     nodes = NodePool([Node("http://127.0.0.1:9", 1, clock)], clock, Random(1))
     monitor = Monitor(Observer(clock, metrics), metrics, clock, Limits(), nodes)
-    access = Access(token, clock, is_local=is_loopback(host), protects_all=protects_all)
+    access = Access(token, clock, is_local=is_loopback(host), protects_all=protects_all, public_origin=public)
     plan = DashboardPlan("squares", CHAIN_ID, f"0x{MANAGER.hex()}", 2, 5, observes=False, make_decoder=Decoder)
     dashboard = Dashboard(plan, clock, access, monitor, lambda: None)
     sites = Sites()

@@ -428,6 +428,20 @@ async def test_everything_needs_the_token_if_the_settings_say_so(tmp_path: Path)
         assert (await served.get("/"))[0] == 303
 
 
+async def test_forms_pass_behind_a_reverse_proxy_and_reading_needs_the_token(tmp_path: Path) -> None:
+    public = "https://watcher.example"
+    async with serving(filled_at(tmp_path), public=public) as served:
+        named, renamed = {"Host": "watcher.example", "Origin": public}, {"Origin": public}
+        assert (await served.get("/", HTML | {"Host": "watcher.example"}))[0] == 303
+        assert (await served.get("/livez", {"Host": "watcher.example"}))[0] == 200
+        assert (await served.get("/", HTML | {"Host": "other.example"}))[0] == 403
+        for headers in (named, renamed):  # a proxy that keeps the Host header, and one that does not
+            status, _, reply = await served.post("/login", {"token": TOKEN}, headers)
+            assert status == 303 and "secure" in reply["Set-Cookie"].lower()
+        for origin in ("http://watcher.example", "https://watcher.example.evil", "https://watcher.example:444"):
+            assert (await served.post("/login", {"token": TOKEN}, {"Origin": origin}))[0] == 403, origin
+
+
 async def test_another_name_in_the_host_header_reads_nothing(served: Served) -> None:
     for path in ("/", "/tasks/1.json", "/events", "/static/app.css"):
         assert (await served.get(path, {"Host": "rebound.example"}))[0] == 403

@@ -92,12 +92,12 @@ def list_tasks(
             form = (names, limit, reverse, wide)
             run_live(lambda _, height: _screen(ledger, selected, form, height), _WATCH_EVERY_S)
             return
-        shown = names or list(FIELDS if as_json or as_csv else _WIDE_TITLES if wide else _TITLES)
-        pages = task_pages(ledger, selected, shown, limit, reverse=reverse)
+        fields = names or list(FIELDS if as_json or as_csv else _WIDE_TITLES if wide else _TITLES)
+        pages = task_pages(ledger, selected, fields, limit, reverse=reverse)
         if as_json:
-            _write_json(pages, shown)
+            _write_json(pages, fields)
         elif as_csv:
-            _write_csv(pages, shown)
+            _write_csv(pages, fields)
         else:
             _write_table(pages, names, wide=wide)
 
@@ -159,8 +159,8 @@ def _screen(
     ledger: OpenLedger, selected: TaskFilter, form: tuple[Sequence[str] | None, int | None, bool, bool], height: int
 ) -> list[str]:
     names, limit, reverse, wide = form
-    shown = names or list(_WIDE_TITLES if wide else _TITLES)
-    pages = task_pages(ledger, selected, shown, min(limit or height, height), reverse=reverse)
+    fields = names or list(_WIDE_TITLES if wide else _TITLES)
+    pages = task_pages(ledger, selected, fields, min(limit or height, height), reverse=reverse)
     titles, rows = _table(pages, names, wide=wide)
     return list(table_lines(titles, rows, "|"))
 

@@ -178,7 +178,8 @@ def _access(http: Http | None) -> Access:
         return Access("", SystemClock(), is_local=True)
     token = "" if http.token is None else http.token.get_secret_value()
     is_local = http.address is None or is_loopback(http.address[0])
-    return Access(token, SystemClock(), is_local=is_local, protects_all=http.protect == "all")
+    protects_all = http.protect == "all"
+    return Access(token, SystemClock(), is_local=is_local, protects_all=protects_all, public_origin=http.public_url)
 
 
 def _no_pages(_sites: Sites) -> Pages | None:

@@ -52,7 +52,7 @@ class Forms:
         who, address = Visitor(), request.remote or ""
         fields = await _fields(request)
         goal = local_path(fields.get("next", f"{self._base}/"))
-        if is_cross_site(request):
+        if is_cross_site(request, self._access):
             return await self._maker.message(who, 403, "the form comes from another page")
         if not self._access.has_token:
             return await self._login(who, goal)
@@ -110,8 +110,8 @@ class Forms:
         if not who.is_known:
             return await self._maker.message(who, 403, "log in first: only the token's owner can change anything")
         if who.session is None:  # a program that sends the token itself; browsers cannot be made to
-            return await self._maker.message(who, 403, _ELSEWHERE) if is_cross_site(request) else None
-        if not is_from_here(request):
+            return await self._maker.message(who, 403, _ELSEWHERE) if is_cross_site(request, self._access) else None
+        if not is_from_here(request, self._access):
             return await self._maker.message(who, 403, _ELSEWHERE)
         if not who.session.proves(fields.get("proof", "")):
             return await self._maker.message(who, 403, "the form is not from this session; load the page again")

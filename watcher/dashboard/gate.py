@@ -51,9 +51,11 @@ def is_too_long(request: web.Request) -> bool:
     return len(request.rel_url.raw_query_string) > _QUERY_LIMIT_CHARS
 
 
-def is_from_here(request: web.Request) -> bool:
+def is_from_here(request: web.Request, access: Access) -> bool:
     """Return True unless the browser says that another page sent this form (Origin, else Referer).
 
+    Ours are the pages of the host that was asked, and those that a reverse proxy shows (http.public_url), which may
+    ask with another Host header.
     https://cheatsheetseries.owasp.org/cheatsheets/Cross-Site_Request_Forgery_Prevention_Cheat_Sheet.html
     """
     source = request.headers.get("Origin") or request.headers.get("Referer")
@@ -63,13 +65,15 @@ def is_from_here(request: web.Request) -> bool:
         parts = urlsplit(source)
     except ValueError:
         return False
+    if f"{parts.scheme}://{parts.netloc}".lower() == access.public_origin:
+        return True
     return parts.scheme in ("http", "https") and parts.netloc.lower() == (request.headers.get("Host") or "").lower()
 
 
-def is_cross_site(request: web.Request) -> bool:
+def is_cross_site(request: web.Request, access: Access) -> bool:
     """Return True if the request names a page of another site as its source."""
     has_source = any(name in request.headers for name in ("Origin", "Referer", "Sec-Fetch-Site"))
-    return has_source and not is_from_here(request)
+    return has_source and not is_from_here(request, access)
 
 
 def set_cookie(request: web.Request, response: web.StreamResponse, cookie: str) -> None:

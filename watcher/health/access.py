@@ -36,7 +36,9 @@ class Session:
 class Access:
     """The token and the sessions that it opened."""
 
-    def __init__(self, token: str, clock: Clock, *, is_local: bool, protects_all: bool = False) -> None:
+    def __init__(
+        self, token: str, clock: Clock, *, is_local: bool, protects_all: bool = False, public_origin: str = ""
+    ) -> None:
         """Take the rules.
 
         Args:
@@ -44,18 +46,25 @@ class Access:
             clock: the time of sessions and of failed attempts.
             is_local: the server listens on a loopback address.
             protects_all: health and metrics need the token, too, and reading does on a loopback address.
+            public_origin: scheme, name and port at which a reverse proxy serves the pages to anybody; "": none does.
         """
         self._token = _digest(token) if token else None
         self._clock = clock
         self._sessions: dict[bytes, Session] = {}
         self._failures: dict[str, deque[float]] = {}
         self._all_failures: deque[float] = deque(maxlen=_ALL_FAILURES_LIMIT)
-        self.reading_is_open = is_local and not protects_all
+        self.public_origin = public_origin
+        self.reading_is_open = is_local and not protects_all and not public_origin
         self.probes_are_open = not protects_all
 
     @property
     def has_token(self) -> bool:
         return self._token is not None
+
+    @property
+    def public_host(self) -> str:
+        """Return name and port of the reverse proxy, as the Host header has them; "" without one."""
+        return self.public_origin.partition("://")[2]
 
     def wait_s(self, address: str) -> float:
         """Return the seconds until an address may try a token again, 0 if it may now."""

@@ -143,8 +143,13 @@ class Web:
         return self._access.bears_token(request.headers.get("Authorization"), request.remote or "")
 
     def _names_us(self, host: str | None) -> bool:
-        """Return True if the Host header names us. On a loopback address only loopback names do, elsewhere any name."""
+        """Return True if the Host header names us.
+
+        On a loopback address only loopback names do, and that of the reverse proxy; elsewhere any name.
+        """
         if host is None or not is_loopback(self._host):
+            return True
+        if self._access is not None and self._access.public_host and host.lower() == self._access.public_host:
             return True
         name = host.rpartition(":")[0] if not host.endswith("]") and ":" in host else host
         return name.strip("[]").lower() in _LOOPBACK_NAMES | {self._host}

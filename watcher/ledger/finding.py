@@ -188,8 +188,8 @@ _SHOWN: dict[str, ColumnElement[Any]] = {
 }
 _WITH_SOURCE = sources.c.id == tasks.c.source_id
 # Statements are built once: for a page of some hundred rows, that costs as much as reading them.
-_GIVEN = tasks.c.id.in_(bindparam("ids", expanding=True))
-_LISTED: Select[Any] = select(*_SHOWN.values()).join(sources, _WITH_SOURCE).where(_GIVEN)
+_BY_IDS = tasks.c.id.in_(bindparam("ids", expanding=True))
+_LISTED: Select[Any] = select(*_SHOWN.values()).join(sources, _WITH_SOURCE).where(_BY_IDS)
 
 
 def listed_rows(conn: Connection, ids: Sequence[int]) -> list[Row[Any]]:
@@ -206,12 +206,13 @@ def listed_columns(conn: Connection, ids: Sequence[int], names: Sequence[str]) -
         ids: row ids, at most `PAGE`.
         names: columns of `tasks`, and `chain_id`, `task_manager`, `is_history`; the row id is always there.
     """
-    wanted = tuple(dict.fromkeys(("id", *names)))
-    columns = list(zip(*conn.execute(_plain(wanted), {"ids": ids}).all(), strict=True)) or [()] * len(wanted)
+    columns_read = tuple(dict.fromkeys(("id", *names)))
+    rows = conn.execute(_plain(columns_read), {"ids": ids}).all()
+    columns = list(zip(*rows, strict=True)) or [()] * len(columns_read)
     order = _order(columns[0], ids)
     return {
         name: _values(name, column if order is None else [column[place] for place in order])
-        for name, column in zip(wanted, columns, strict=True)
+        for name, column in zip(columns_read, columns, strict=True)
     }
 
 
@@ -219,14 +220,14 @@ def listed_columns(conn: Connection, ids: Sequence[int], names: Sequence[str]) -
 def _plain(names: tuple[str, ...]) -> Select[Any]:
     """Return the statement for columns as the driver gives them, without SQLAlchemy's conversion of each value."""
     plain: list[ColumnElement[Any]] = [type_coerce(_SHOWN[name], NULLTYPE).label(name) for name in names]
-    return select(*plain).select_from(tasks).join(sources, _WITH_SOURCE).where(_GIVEN)
+    return select(*plain).select_from(tasks).join(sources, _WITH_SOURCE).where(_BY_IDS)
 
 
-def _order(found: Sequence[int], ids: Sequence[int]) -> list[int] | None:
+def _order(row_ids: Sequence[int], ids: Sequence[int]) -> list[int] | None:
     """Return the places of the ids among those found, None if they are in order."""
-    if list(found) == list(ids):
+    if list(row_ids) == list(ids):
         return None
-    places = {id_: place for place, id_ in enumerate(found)}
+    places = {id_: place for place, id_ in enumerate(row_ids)}
     return [places[id_] for id_ in ids if id_ in places]
 
 

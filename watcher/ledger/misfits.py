@@ -36,7 +36,7 @@ from watcher.ledger.tables import metadata
 from watcher.state import State
 from watcher.text import escape
 
-_SHOWN = 20
+_LISTED = 20
 _LAST_MS = 253_402_300_799_999  # the end of the year 9999, the last time that a date can hold
 _UNKNOWN = "a value that means nothing there"
 _STATES = ("state", "from_state", "to_state")
@@ -61,22 +61,22 @@ def reporting_misfits(reader: Reader) -> Iterator[None]:
         yield
     except _FAILURES as error:
         try:
-            found = reader.read_now(misfits)
+            sentences = reader.read_now(misfits)
         except TryLater:
             raise error from None
-        if not found:
+        if not sentences:
             raise
-        raise Edited("\n".join(["the ledger was edited by other hands, or is damaged:", *found])) from error
+        raise Edited("\n".join(["the ledger was edited by other hands, or is damaged:", *sentences])) from error
 
 
-def misfits(conn: Connection, limit: int = _SHOWN) -> list[str]:
+def misfits(conn: Connection, limit: int = _LISTED) -> list[str]:
     """Return the first values that do not fit their columns, each as a sentence with table, row and column."""
-    found: list[str] = []
+    sentences: list[str] = []
     for table in metadata.sorted_tables:
         for column in table.c:
-            if len(found) < limit:
-                found += _in_column(conn, table, column, limit - len(found))
-    return found
+            if len(sentences) < limit:
+                sentences += _in_column(conn, table, column, limit - len(sentences))
+    return sentences
 
 
 def _in_column(conn: Connection, table: Table, column: Column[Any], limit: int) -> list[str]:
@@ -93,10 +93,12 @@ def _in_column(conn: Connection, table: Table, column: Column[Any], limit: int) 
         plain = type_coerce(column, NULLTYPE)
         wrong = or_(wrong, and_(kind == "blob", func.length(plain) != 32), and_(kind == "integer", plain < literal(0)))
     rows = conn.execute(select(kind, *key).where(wrong).limit(limit)).all()
-    found = [
+    sentences = [
         _sentence(table, column, row[1:], _UNKNOWN if row[0] in allowed else _article(str(row[0]))) for row in rows
     ]
-    return found + (_undecodable(conn, table, column, limit) if isinstance(column.type, String | BoundedText) else [])
+    return sentences + (
+        _undecodable(conn, table, column, limit) if isinstance(column.type, String | BoundedText) else []
+    )
 
 
 def _wrong_values(column: Column[Any]) -> ColumnElement[bool] | None:
@@ -113,15 +115,15 @@ def _wrong_values(column: Column[Any]) -> ColumnElement[bool] | None:
 def _undecodable(conn: Connection, table: Table, column: Column[Any], limit: int) -> list[str]:
     """Return the texts that are not UTF-8, which SQLite stores and Python does not read."""
     key = [cast(each, LargeBinary) if isinstance(each.type, String) else each for each in table.primary_key]
-    found: list[str] = []
+    sentences: list[str] = []
     for text, *row in conn.execute(select(cast(column, LargeBinary), *key).where(column.is_not(None))):
         try:
             text.decode()
         except (UnicodeDecodeError, AttributeError):
-            found.append(_sentence(table, column, row, "text that is not UTF-8"))
-        if len(found) == limit:
+            sentences.append(_sentence(table, column, row, "text that is not UTF-8"))
+        if len(sentences) == limit:
             break
-    return found
+    return sentences
 
 
 def _article(kind: str) -> str:
@@ -130,5 +132,5 @@ def _article(kind: str) -> str:
 
 def _sentence(table: Table, column: Column[Any], key: Any, what: str) -> str:
     names = [each.name for each in table.primary_key]
-    shown = ", ".join(f"{name} {escape(str(value))[:80]}" for name, value in zip(names, key, strict=True))
-    return f"{table.name} ({shown}): the column {column.name} holds {what}"
+    row_key = ", ".join(f"{name} {escape(str(value))[:80]}" for name, value in zip(names, key, strict=True))
+    return f"{table.name} ({row_key}): the column {column.name} holds {what}"

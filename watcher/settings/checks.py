@@ -236,6 +236,18 @@ def listen(text: str) -> str:
     return text
 
 
+def public_url(text: str) -> str:
+    """Return scheme, host and port as browsers send them as an origin, or ""."""
+    if not text:
+        return text
+    url = parsed_url(text, "https", "http")
+    if url.username or url.password or url.path not in ("", "/") or url.query or url.fragment:
+        raise ValueError("must be scheme and name alone, such as https://watcher.example")
+    port = "" if url.port in (None, 443 if url.scheme == "https" else 80) else f":{url.port}"
+    host = url.hostname or ""
+    return f"{url.scheme}://" + (f"[{host}]" if ":" in host else host) + port
+
+
 def host_port(text: str) -> tuple[str, int]:
     """Return the host and the port of host:port; an IPv6 host stands in brackets.
 

@@ -27,6 +27,13 @@ class Http(Section):
         'dashboard; "all" is everything everywhere, health and metrics included.',
     )
 
+    public_url: Annotated[str, AfterValidator(checks.public_url)] = Field(
+        default="",
+        examples=["https://watcher.example"],
+        description="How browsers reach the dashboard through a reverse proxy, without a path. Its forms are "
+        "taken, its name is served on a loopback address, and reading needs the token, too.",
+    )
+
     @field_validator("token")
     @classmethod
     def _usable_token(cls, value: SecretStr | None) -> SecretStr | None:
@@ -39,6 +46,13 @@ class Http(Section):
     def _with_a_token(cls, value: str, info: ValidationInfo) -> str:
         if value == "all" and info.data.get("token", value) is None:
             raise ValueError('"all" needs a token: set WATCHER_HTTP__TOKEN or the credential file http__token')
+        return value
+
+    @field_validator("public_url")
+    @classmethod
+    def _public_with_a_token(cls, value: str, info: ValidationInfo) -> str:
+        if value and info.data.get("token", value) is None:
+            raise ValueError("needs a token: set WATCHER_HTTP__TOKEN or the credential file http__token")
         return value
 
     @property
