@@ -23,7 +23,8 @@ from watcher.doctor.ledger import check_ledger
 from watcher.errors import FixUsage, WatcherError
 from watcher.ledger.lock import is_locked
 from watcher.report.task_columns import FIELDS
-from watcher.settings.model import Ledger, TaskManager
+from watcher.settings.ledger import Ledger
+from watcher.settings.model import TaskManager
 from watcher.state import State
 
 NO_CONFIG = Path("there-are-no-settings.toml")
@@ -74,10 +75,10 @@ def test_nothing_but_the_header_without_a_match(file: Path, capsys: pytest.Captu
 
 
 def test_a_task_is_shown_and_explained_without_settings(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    tasks.show(49, NO_CONFIG, file, as_json=True)
+    tasks.show(index=49, config=NO_CONFIG, ledger_file=file, as_json=True)
     (task,) = json.loads(capsys.readouterr().out)
     assert task["state"] == "blocked" and task["reason"] and task["journal"]
-    explain.explain(49, NO_CONFIG, file)
+    explain.explain(index=49, config=NO_CONFIG, ledger_file=file)
     assert task["reason"][:20] in " ".join(capsys.readouterr().out.split())
 
 
