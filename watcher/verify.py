@@ -44,13 +44,13 @@ class Unreadable(Exception):
 class Problems:
     """The differences: the first of them, and their number."""
 
-    shown: list[str] = field(default_factory=list)
+    first: list[str] = field(default_factory=list)
     count: int = 0
 
     def add(self, problem: str) -> None:
         self.count += 1
         if self.count <= _PROBLEMS_SHOWN:
-            self.shown.append(problem)
+            self.first.append(problem)
 
 
 @dataclass(slots=True)
@@ -504,7 +504,7 @@ def check_bundle(arguments: list[str] | None = None) -> int:
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OverflowError, sqlite3.Error) as error:
         problems.add(f"the bundle is damaged: {type(error).__name__}: {str(error)[:200]}")
         compared = 0
-    for problem in problems.shown:
+    for problem in problems.first:
         print(f"DIFFERS: {problem}")
     print(f"{compared} published roots compared" if compared else "no published root was compared (--roots)")
     print("the chain was compared" if options.rpc else "the chain was not compared (--rpc)")

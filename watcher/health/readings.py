@@ -157,8 +157,8 @@ class Observations:
 
     `answered_elsewhere`: another process with the same ledger sends the answers. `replica` is None where nobody shares
     the ledger. `work` is None until the ledger has been read once. `contradictions`: between the convention and the
-    contract. `shadow`: what is wrong with the shadow, "" if nothing is. `roots`: which receivers lack a root of the audit
-    chain, and why, "" if none does.
+    contract. `shadow`: what is wrong with the shadow, "" if nothing is. `roots`: which receivers lack a root of the
+    audit chain, and why, "" if none does.
     """
 
     at_ms: int

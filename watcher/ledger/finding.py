@@ -180,7 +180,7 @@ def _gives(reason: str) -> ColumnElement[bool]:
 
 
 # Every column that a person sees; the log is read by the proof alone.
-_SHOWN: dict[str, ColumnElement[Any]] = {
+_COLUMNS: dict[str, ColumnElement[Any]] = {
     **{column.name: column for column in tasks.c if column.name != "log"},
     "chain_id": sources.c.chain_id,
     "task_manager": sources.c.task_manager,
@@ -189,7 +189,7 @@ _SHOWN: dict[str, ColumnElement[Any]] = {
 _WITH_SOURCE = sources.c.id == tasks.c.source_id
 # Statements are built once: for a page of some hundred rows, that costs as much as reading them.
 _BY_IDS = tasks.c.id.in_(bindparam("ids", expanding=True))
-_LISTED: Select[Any] = select(*_SHOWN.values()).join(sources, _WITH_SOURCE).where(_BY_IDS)
+_LISTED: Select[Any] = select(*_COLUMNS.values()).join(sources, _WITH_SOURCE).where(_BY_IDS)
 
 
 def listed_rows(conn: Connection, ids: Sequence[int]) -> list[Row[Any]]:
@@ -219,7 +219,7 @@ def listed_columns(conn: Connection, ids: Sequence[int], names: Sequence[str]) -
 @lru_cache(maxsize=8)
 def _plain(names: tuple[str, ...]) -> Select[Any]:
     """Return the statement for columns as the driver gives them, without SQLAlchemy's conversion of each value."""
-    plain: list[ColumnElement[Any]] = [type_coerce(_SHOWN[name], NULLTYPE).label(name) for name in names]
+    plain: list[ColumnElement[Any]] = [type_coerce(_COLUMNS[name], NULLTYPE).label(name) for name in names]
     return select(*plain).select_from(tasks).join(sources, _WITH_SOURCE).where(_BY_IDS)
 
 
@@ -232,7 +232,7 @@ def _order(row_ids: Sequence[int], ids: Sequence[int]) -> list[int] | None:
 
 
 def _values(name: str, column: Sequence[Any]) -> Sequence[Any]:
-    kind = _SHOWN[name].type
+    kind = _COLUMNS[name].type
     if isinstance(kind, Uint256):
         return list(map(uint256, column)) if set(map(type, column)) - {int, NoneType} else column
     return list(map(bool, column)) if isinstance(kind, Boolean) else column

@@ -61,10 +61,10 @@ async def test_many_roots_go_in_parts_and_go_on_where_they_failed() -> None:
 async def test_receiver_that_fails_twice_in_a_row_is_named_until_it_takes() -> None:
     broken, metrics = Kept("webhook", broken=True), Metrics().roots
     publication = Publication([Kept("well"), broken], metrics)
-    said = []
+    messages = []
     for _ in range(3):
         await publication.give([], ROOTS[:1])
-        said.append(metrics.undelivered)
+        messages.append(metrics.undelivered)
     broken.broken = False
     await publication.give([], ROOTS[:1])
-    assert (said, metrics.undelivered) == (["", "webhook: no", "webhook: no"], "")
+    assert (messages, metrics.undelivered) == (["", "webhook: no", "webhook: no"], "")
