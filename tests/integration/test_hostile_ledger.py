@@ -91,8 +91,8 @@ def edited(original: Path, copy: Path, table: str, column: str, kind: str) -> bo
 def outcome(command: str, file: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
     out = file.with_name("bundle.jsonl")
     out.unlink(missing_ok=True)
-    words = [str(out) if word == "OUT" else word for word in command.split()]
-    code = main.run([*words, "--ledger", str(file)])
+    arguments = [str(out) if each == "OUT" else each for each in command.split()]
+    code = main.run([*arguments, "--ledger", str(file)])
     return code, capfd.readouterr().err
 
 
