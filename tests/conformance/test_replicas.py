@@ -136,6 +136,18 @@ async def test_the_tasks_of_a_replica_that_is_gone_are_free(group: Group) -> Non
     assert (await ledger.row(kept.task.task_index)).lease_until_ms > 0
 
 
+async def test_slots_change_hands_when_their_requests_have_ended(group: Group) -> None:
+    first = group.join("submit")
+    assert group.beat(first, "submit").slots == 10
+    second = group.join("submit")
+    assert group.beat(first, "submit", used=10).slots == 5, "it begins no more than its new share"
+    assert group.beat(second, "submit").slots == 0, "ten requests of the first are still on their way"
+    assert group.beat(first, "submit", used=7).slots == 5
+    assert group.beat(second, "submit").slots == 3
+    group.beat(first, "submit", used=5)
+    assert group.beat(second, "submit", used=3).slots == 5
+
+
 async def test_the_shares_never_add_up_to_more_than_the_budget(group: Group) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed {seed}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from watcher.cli.options import DEFAULT_CONFIG, Config, Json, load, print_json
+from watcher.cli.options import DEFAULT_CONFIG, Config, Json, Roles, load, print_json, role_overrides
 from watcher.errors import FixConfiguration
 from watcher.settings.model import Settings
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 
 
-def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
+def check(config: Config = DEFAULT_CONFIG, role: Roles = None, as_json: Json = False) -> None:
     """Try settings, ledger, node, contract, API and hook, and say how to correct each problem.
 
     Sends nothing and leaves nothing behind; docs/check.md explains every line. Exit code 78 if a person must correct
@@ -27,7 +27,7 @@ def check(config: Config = DEFAULT_CONFIG, as_json: Json = False) -> None:
     from watcher.doctor.finding import Finding
 
     try:
-        findings = asyncio.run(_examine(load(config), config))
+        findings = asyncio.run(_examine(load(config, overrides=role_overrides(role)), config))
     except FixConfiguration as error:
         if as_json:  # beside the lines on stderr that every command prints
             _print([Finding("settings", "complete", "wrong", line, error.exit_code) for line in error.problems])

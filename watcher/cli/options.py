@@ -37,6 +37,11 @@ Config = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for machines.")]
 
+Roles = Annotated[
+    str | None,
+    typer.Option("--role", help="The roles of the process, joined by commas (daemon.roles); docs/replicas.md."),
+]
+
 _INDEX = re.compile(r"[0-9]{1,78}|0[xX][0-9a-fA-F]{1,64}")
 _INDEX_MAX = 2**256 - 1
 _PERSON_LIMIT_CHARS = 120
@@ -114,6 +119,11 @@ def load_hook(config: Path, target: str | None = None) -> Settings:
         return _load(file, {**_READING_ONLY, **own})
     except FixConfiguration:
         return _load(file, {**_NO_CHAIN, **own})
+
+
+def role_overrides(role: str | None) -> Mapping[str, Any]:
+    """Return the setting that the option `--role` stands for; None: the settings say it."""
+    return {} if role is None else {"daemon.roles": role}
 
 
 def load_all(config: Path, overrides: Mapping[str, Any] = _NONE) -> list[Avs]:

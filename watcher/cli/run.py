@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from loguru import logger
 
-from watcher.cli.options import DEFAULT_CONFIG, Config, load_all
+from watcher.cli.options import DEFAULT_CONFIG, Config, Roles, load_all, role_overrides
 from watcher.loading import loading
 from watcher.settings import load as settings_load
 from watcher.settings.credentials import exposed, exposure_message
@@ -31,16 +31,13 @@ def run(
         bool,
         typer.Option("--release-held", help="Answer the tasks that a restored ledger holds back; see docs/service.md."),
     ] = False,
-    role: Annotated[
-        str | None,
-        typer.Option("--role", help="The roles of this process, joined by commas (daemon.roles); docs/replicas.md."),
-    ] = None,
+    role: Roles = None,
     trace: Annotated[
         bool, typer.Option("--trace", help="Log each step of each task with its duration; see docs/monitoring.md.")
     ] = False,
 ) -> None:
     """Watch the chain, answer every task, follow each answer to its outcome. SIGTERM drains, and exits 0."""
-    overrides = {} if role is None else {"daemon.roles": role}
+    overrides = role_overrides(role)
     avss = load_all(config, overrides)
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
         logger.warning("settings.exposed: other users can read credentials", reason=exposure_message(names))

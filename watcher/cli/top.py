@@ -1,6 +1,6 @@
 """`watcher top`: what goes on now, live in a terminal: states, lag, nearest deadlines, conditions, rates."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import Annotated, Any
 
@@ -14,6 +14,7 @@ from watcher.cli.table import lines as table_lines
 from watcher.clock import SystemClock
 from watcher.ledger import overview, queries
 from watcher.ledger.finding import created_since
+from watcher.ledger.replicas import Replica, list_replicas
 from watcher.report.listing import time_of
 from watcher.report.story import blocks_left
 from watcher.state import ENDED, State
@@ -43,7 +44,8 @@ class Moment:
 
     `daemon` says why the daemon cannot be asked, "" where it replied. `conditions` are what it reports.
     `tasks_per_minute` is the rate of new tasks over ten minutes, by the times of their blocks; `ended_per_minute` that
-    of tasks that ended since the frame before, None in the first one.
+    of tasks that ended since the frame before, None in the first one. `replicas` are the live processes that share the
+    ledger.
     """
 
     at: str | None
@@ -61,6 +63,7 @@ class Moment:
     daemon: str
     conditions: list[dict[str, Any]]
     urgent: list[UrgentTask]
+    replicas: list[dict[str, Any]]
 
 
 def top(
@@ -143,7 +146,23 @@ def moment_of(ledger: OpenLedger, before: tuple[int, int] | None = None) -> Mome
             {"key": each.key, "message": each.message, "since": time_of(each.since_ms)} for each in daemon.conditions
         ],
         urgent=urgent,
+        replicas=_replicas(*read(list_replicas, source_id)),
     )
+
+
+def _replicas(leader_id: int | None, live: Sequence[Replica]) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": each.id,
+            "host": each.host,
+            "version": each.version,
+            "roles": list(each.roles),
+            "leads": each.id == leader_id,
+            "slots": each.slots,
+            "started_at": time_of(each.started_at_ms),
+        }
+        for each in live
+    ]
 
 
 def moment_lines(moment: Moment) -> list[str]:
@@ -166,6 +185,9 @@ def _lines(moment: Moment) -> Iterator[str]:
         yield "conditions: none"
     for condition in moment.conditions:
         yield f"condition {condition['key']} since {condition['since']}: {condition['message']}"
+    for each in moment.replicas:
+        lead = ", leads" if each["leads"] else ""
+        yield f"replica {each['id']} on {each['host']}: {', '.join(each['roles'])}{lead}"
     yield ""
     rows = [
         (

@@ -22,6 +22,7 @@ from watcher.doctor.node import check_clock, check_endpoints, check_history, che
 from watcher.doctor.subject import Subject
 from watcher.errors import FixConfiguration, WatcherError
 from watcher.settings.credentials import exposed, exposure_message
+from watcher.settings.daemon import ROLES
 from watcher.settings.model import Settings
 from watcher.task import Header, Task
 
@@ -68,6 +69,7 @@ class Examination:
         return [
             Finding("settings", "complete", "ok", "complete and valid"),
             *_secrets(),
+            *_roles(settings),
             *(finding for notes in every for finding in notes.findings),
         ]
 
@@ -84,7 +86,7 @@ class Examination:
                 subscriptions = parts.subscriptions(settings.chain, manager, lambda _block: None, clock)
                 await self._part(self.node, check_subscriptions(subscriptions, self.node))
                 newest = await self._contract(nodes, manager, head)
-            if settings.operator.api != "none":
+            if settings.runs_hook:
                 hidden = parts.hidden_paths(settings.ledger, self.config, os.environ)
                 hook = check_hook(settings.hook, hidden, manager, settings.chain.chain_id, newest, self.hook)
                 await self._part(self.hook, hook, "loading", _HOOK)
@@ -119,7 +121,7 @@ class Examination:
 
     def _manager(self, nodes: NodePool) -> TaskManager | None:
         """Return the contract with its convention; None, with a finding, if the convention cannot be read."""
-        answers, span_blocks = self.settings.operator.api != "none", self.settings.chain.max_span_blocks
+        answers, span_blocks = self.settings.answers, self.settings.chain.max_span_blocks
         try:
             return parts.task_manager(self.settings.task_manager, nodes, span_blocks, answers=answers)
         except FixConfiguration as error:
@@ -127,7 +129,7 @@ class Examination:
             return None
 
     async def _api(self) -> None:
-        if self.settings.operator.api != "none":
+        if self.settings.sends:
             await self._part(self.api, check_api(self.settings.operator, self.api))
 
     async def _part(
@@ -158,6 +160,17 @@ def _secrets() -> list[Finding]:
     """Return a finding on credential files that every user can read."""
     names = exposed(os.environ.get("CREDENTIALS_DIRECTORY", ""))
     return [Finding("settings", "secrets", "warning", exposure_message(names))] if names else []
+
+
+def _roles(settings: Settings) -> list[Finding]:
+    """Return a finding on the roles of a process that shares its ledger, and on a password that it does not need."""
+    roles = settings.daemon.roles
+    if set(roles) == set(ROLES):
+        return []
+    if settings.answers and not settings.sends and (settings.operator.password or settings.operator.direct.password):
+        message = "this process sends nothing, and has the API's password all the same: take it from this host"
+        return [Finding("settings", "roles", "warning", message)]
+    return [Finding("settings", "roles", "ok", f"this process has {', '.join(roles)}")]
 
 
 def exit_code(findings: Sequence[Finding]) -> int:

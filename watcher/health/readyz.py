@@ -114,5 +114,10 @@ def _daemon(reply: Any, chain_id: int, task_manager: str) -> Daemon:
             for item in list(reply["troubles"])[:_CONDITIONS_LIMIT]
         ),
         next_probe_s=None if probe_s is None else float(probe_s),
-        observes=API not in reply["services"],
+        observes=API not in reply["services"] and not _answers_elsewhere(reply.get("replica")),
     )
+
+
+def _answers_elsewhere(replica: Any) -> bool:
+    """Return True if the processes that share the ledger send answers, or should: another one than this does."""
+    return replica is not None and "submit" in {*replica["live"], *replica["missing"]}

@@ -156,7 +156,9 @@ def require_lead(tx: Tx, source_id: int, replica_id: int, term: int | None) -> N
 
 
 def list_replicas(conn: Connection, source_id: int) -> tuple[int | None, tuple[Replica, ...]]:
-    """Return the id of the leader (None: nobody leads), and the live replicas, oldest first."""
+    """Return the id of the leader (None: nobody leads), and the live replicas, oldest first; none on SQLite."""
+    if conn.dialect.name == "sqlite":
+        return None, ()
     lead = select(leaders.c.replica_id).where(leaders.c.source_id == source_id, leaders.c.until_ms > database_now_ms())
     live = _live(conn, source_id, replicas.c.seen_at_ms >= database_now_ms() - LEASE_MS)
     return conn.execute(lead).scalar(), live

@@ -1,6 +1,7 @@
 """The judgement, case by case: what is up, what is down and why, what is in danger, and since when."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -28,6 +29,7 @@ from watcher.health.readings import (
     Limits,
     NodeSeen,
     Observations,
+    ReplicaSeen,
     StageSeen,
     StoreSeen,
     WorkSeen,
@@ -310,3 +312,25 @@ def test_evaluation_is_consistent_for_any_observations(seen: Observations, earli
     assert down == keys(health) - {DEADLINE, NODE_BEHIND, FINALITY_BEHIND}
     assert (health.status is Status.DOWN) == bool(down & {RPC, STORE, WATCH})
     assert all(len(reason) < 1000 for reason in health.reasons)
+
+
+def replica(**changes: Any) -> ReplicaSeen:
+    seen = ReplicaSeen(1, ("watch",), True, "here", 2, {"watch": 1, "submit": 1}, (), 0.0, 0, True)
+    return replace(seen, **changes)
+
+
+def test_a_role_without_a_replica_is_a_condition_after_a_while() -> None:
+    lacking = replica(missing=("respond", "confirm"), missing_s=16.0)
+    health = evaluate(replace(WELL, replica=lacking), LIMITS)
+    assert keys(health) == {"replicas"}
+    assert not health.ready
+    condition = health.condition("replicas")
+    assert condition is not None
+    assert condition.message.endswith(": respond, confirm")
+    assert keys(evaluate(replace(WELL, replica=replica(missing=("respond",), missing_s=14.0)), LIMITS)) == set()
+
+
+def test_deadlines_are_reported_by_the_leader_alone_whoever_sends() -> None:
+    late = replace(WELL, api=None, hook=None, answered_elsewhere=True, work=replace(WORK, endangered=1))
+    assert keys(evaluate(replace(late, replica=replica()), LIMITS)) == {"deadline"}
+    assert keys(evaluate(replace(late, replica=replica(leads=False)), LIMITS)) == set()
