@@ -12,6 +12,7 @@ from bench.measures.ingest import Ingest
 from bench.measures.large_ledger import LargeLedger
 from bench.measures.latency import Latency
 from bench.measures.memory import Memory
+from bench.measures.replicas import ReplicaBurst, Takeover
 from bench.measures.slow_api import SlowApi
 from bench.measures.start import Start
 from bench.sizes import DEFAULT_CONCURRENCY, Sizes
@@ -53,6 +54,8 @@ def measures(sizes: Sizes) -> Sequence[Measure[Any]]:
         Burst(
             "postgresql", "burst, ledger on PostgreSQL", sizes.slow_burst, sizes.naive_burst, (_MANY,), postgres=True
         ),
+        ReplicaBurst(sizes.slow_burst),
+        Takeover(),
         SlowApi(sizes.open, sizes.open_s, (_DEFAULT, most)),
         Memory(sizes.many),
         LargeLedger(sizes.grown),

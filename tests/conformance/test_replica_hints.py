@@ -63,13 +63,13 @@ async def test_a_commit_wakes_the_stage_of_another_replica_also_after_a_lost_con
     async with replicas(empty_schema, 2) as ((first, _), (second, wakeups)):
         assert [first.leads, second.leads] == [True, False]
         await until(lambda: first.seen.is_told and second.seen.is_told and first.seen.count == 2, "they listen")
-        moves = second._ledger.chain_moves
+        count = second._ledger.chain_moves
         wakeups._events["respond"].clear()
         first.committed(commit())
         hinted_s = await woken(wakeups, "respond")
         print(f"hinted after {hinted_s * 1000:.0f} ms")
         assert hinted_s < 2.0
-        assert second._ledger.chain_moves > moves, "a verdict read before is of the past"
+        assert second._ledger.chain_moves > count, "a verdict read before is of the past"
         # The server ends every connection that listens: they are opened again, and work may have been missed.
         with psycopg.connect(autocommit=True, **server_arguments(empty_schema)) as admin:
             admin.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'LISTEN%'")
