@@ -57,7 +57,7 @@ def commit() -> Tx:
     return Tx(None, 0, entered={State.READY}, blocks_read=True)  # type: ignore[arg-type]
 
 
-async def test_a_commit_wakes_the_stage_of_another_replica_also_after_a_lost_connection(
+async def test_a_commit_wakes_another_replica_also_after_a_lost_connection(
     empty_schema: URL,
 ) -> None:
     async with replicas(empty_schema, 2) as ((first, _), (second, wakeups)):
