@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import signal
+import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partial
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.system.daemon_rig import Rig, running_rig
 from watcher.devnet.aggregator import Aggregator
@@ -158,6 +160,31 @@ async def test_a_broken_avs_does_not_disturb_the_others(tmp_path: Path) -> None:
         await _readiness(url, dict.fromkeys(ledgers, True))
         assert (await get(f"{url}/readyz"))[0] == 200
         assert await daemon.stop() == 0
+
+
+async def test_a_ledger_whose_server_hangs_holds_up_no_other_avs(tmp_path: Path) -> None:
+    pytest.importorskip("psycopg")
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # takes connections, and says nothing
+        async with running_rig(tmp_path, hook="square") as rig:
+            text = rig.net.toml(
+                target="rig_hook:square", app_dir=str(rig.hook_folder), ledger_url=f"sqlite:///{rig.ledger}"
+            )
+            manager = f'start_block = {rig.net.manager.deployed_block}\naddress = "{rig.net.task_manager}"\n'
+            hung = (
+                f'[avs.ledger]\nurl = "postgresql://127.0.0.1:{silent.getsockname()[1]}/watcher?connect_timeout=300"\n'
+            )
+            rig.config.write_text(
+                re.sub(r"(?ms)^\[task_manager\].*?(?=^\[)", "", text)
+                + f'[[avs]]\nname = "hung"\n{hung}'
+                + f'[avs.task_manager]\nstart_block = 0\naddress = "{NO_CONTRACT}"\n'
+                + f'[[avs]]\nname = "well"\n[avs.task_manager]\n{manager}'
+            )
+            daemon = await rig.start(ready=False)
+            rig.ledger = tmp_path / "watcher-well.db"
+            await rig.net.create_tasks([(7).to_bytes(32, "big")])
+            async with rig.mining(0.2):
+                await rig.until(partial(_all_final, rig, 1), "the other AVS answers")
+            await daemon.kill()
 
 
 async def test_a_daemon_ends_if_no_avs_can_run(tmp_path: Path) -> None:

@@ -155,7 +155,8 @@ class AvsRun:
         self._is_server = sqlite_path(url) is None
 
         async def enter() -> OwnLedger:
-            return owned.enter_context(own_ledger(url))
+            # In a thread: a database that is slow holds up no other AVS.
+            return await asyncio.to_thread(owned.enter_context, own_ledger(url))
 
         return await self._of_ledger(enter)
 
