@@ -146,10 +146,10 @@ def closed(original: Path, tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("arguments", ["tasks list --ledger", "audit verify --ledger", "audit export /x --ledger"])
 def test_file_below_a_closed_folder_is_a_sentence(
-    arguments: str, closed: Path, capfd: pytest.CaptureFixture[str]
+    arguments: str, closed: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main.run([*arguments.split(), str(closed)]) == 78
-    printed = capfd.readouterr().err
+    printed = capsys.readouterr().err
     assert "is closed to this user" in printed and "Traceback" not in printed and printed.count("\n") == 1
 
 

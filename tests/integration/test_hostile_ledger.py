@@ -88,12 +88,12 @@ def edited(original: Path, copy: Path, table: str, column: str, kind: str) -> bo
             return False
 
 
-def outcome(command: str, file: Path, capfd: pytest.CaptureFixture[str]) -> tuple[int, str]:
+def outcome(command: str, file: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     out = file.with_name("bundle.jsonl")
     out.unlink(missing_ok=True)
     arguments = [str(out) if each == "OUT" else each for each in command.split()]
     code = main.run([*arguments, "--ledger", str(file)])
-    return code, capfd.readouterr().err
+    return code, capsys.readouterr().err
 
 
 def codes_of(
@@ -101,7 +101,7 @@ def codes_of(
     case: tuple[str, str, str],
     original: Path,
     tmp_path: Path,
-    capfd: pytest.CaptureFixture[str],
+    capsys: pytest.CaptureFixture[str],
 ) -> set[int]:
     """Edit a ledger and run commands on it. Return their exit codes."""
     file = tmp_path / "edited.db"
@@ -109,7 +109,7 @@ def codes_of(
         return set()
     codes = set()
     for command in commands:
-        code, printed = outcome(command, file, capfd)
+        code, printed = outcome(command, file, capsys)
         assert code in (0, 1, 64), (case, command, printed)
         assert "Traceback" not in printed, (case, command, printed)
         codes.add(code)
@@ -118,22 +118,22 @@ def codes_of(
 
 @pytest.mark.parametrize("case", KNOWN, ids=" ".join)
 def test_edit_that_no_reader_expects_is_told_as_an_edit(
-    case: tuple[str, str, str], original: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    case: tuple[str, str, str], original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert 1 in codes_of(FEW_COMMANDS, case, original, tmp_path, capfd)
-    assert outcome("audit verify", tmp_path / "edited.db", capfd)[0] == 1
+    assert 1 in codes_of(FEW_COMMANDS, case, original, tmp_path, capsys)
+    assert outcome("audit verify", tmp_path / "edited.db", capsys)[0] == 1
 
 
 def test_any_value_in_any_column_ends_in_no_traceback(
-    original: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for case in drawn():
-        codes_of(COMMANDS, case, original, tmp_path, capfd)
+        codes_of(COMMANDS, case, original, tmp_path, capsys)
 
 
 def test_ledger_without_an_edit_is_read_by_every_command(
-    original: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    original: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "copy.db"
     shutil.copy(original, file)
-    assert {outcome(command, file, capfd)[0] for command in COMMANDS} == {0}
+    assert {outcome(command, file, capsys)[0] for command in COMMANDS} == {0}
