@@ -98,7 +98,10 @@ class Redactor:
 
     def add(self, secrets: Iterable[str]) -> None:
         """Hide these secrets too; those known before stay hidden."""
-        self._forms |= {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
+        forms = {form for secret in secrets for part in _parts(secret) for form in _forms(part)}
+        if self._forms and forms <= self._forms:
+            return  # each of many AVSs adds what it has in common with the others
+        self._forms |= forms
         # The longest first, or a prefix would leave the rest in sight.
         ordered = sorted(self._forms, key=len, reverse=True)
         self._longest = max(map(len, ordered), default=0)

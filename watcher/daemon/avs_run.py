@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from loguru import logger
 
+from watcher.chain.rpc.bloom import Interest
 from watcher.chain.rpc.pace import Pace
 from watcher.chain.source import Source
 from watcher.clock import Clock, SystemClock
@@ -111,7 +112,7 @@ class AvsRun:
         self._shared = shared
         name = watcher_name(settings.chain.chain_id, settings.task_manager.address, announcement.name)
         self._alerts = Alerts(settings.alerts, name, self._clock, shared.redactor)
-        self._hooks = Hooks(settings, options.config) if settings.runs_hook else None
+        self._hooks = Hooks(settings, options.config, shared.room) if settings.runs_hook else None
         self._replica: Replica | None = None
         self._stages: wiring.Stages | None = None
         self._is_ready = False
@@ -174,7 +175,13 @@ class AvsRun:
         settings, clock = self._settings, self._clock
         switches = await self._switches(stack)
         health = self._health_service(switches)
-        nodes = parts.node_pool(settings.chain, clock, health.metrics.asked, lambda: health.left_s(self._pace.block_s))
+        nodes = parts.node_pool(
+            settings.chain,
+            clock,
+            health.metrics.asked,
+            lambda: health.left_s(self._pace.block_s),
+            self._shared.connections,
+        )
         stack.push_async_callback(nodes.close)
         monitor = await stack.enter_async_context(health.running(nodes))
         contract = parts.task_manager(
@@ -207,7 +214,8 @@ class AvsRun:
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
         roots = publication(settings, self._alerts, health.metrics.roots)
         share = None if replica is None else lambda: replica.share
-        outside = wiring.Outside(run_hook, main, direct, health.observer, roots, share)
+        crowd = 1 if self._shared.room is None else self._shared.room.crowd
+        outside = wiring.Outside(run_hook, main, direct, health.observer, roots, share, crowd)
         listeners = wiring.Listeners(
             self._options.progress,
             lambda window: monitor.set_danger_blocks(in_danger(window)),
@@ -221,7 +229,8 @@ class AvsRun:
         await self._run_stages(self._stages, source, own, switches, monitor)
 
     async def _begun(self, own: OwnLedger) -> Beginning | None:
-        return begun_at(own.url, self._settings.chain.chain_id, self._settings.task_manager)
+        settings = self._settings
+        return await asyncio.to_thread(begun_at, own.url, settings.chain.chain_id, settings.task_manager)
 
     async def _switches(self, stack: AsyncExitStack) -> Switches | None:
         """Return the senders to the APIs, None where the process sends nothing. Raises FixConfiguration."""
@@ -331,7 +340,7 @@ class AvsRun:
         working = [asyncio.create_task(loop.run(), name=loop.stage.name) for loop in loops]
         guarding = watch_file(own, source.ledger, self._stopping, self._clock)
         working.append(asyncio.create_task(guarding, name="ledger file"))
-        if self._shared.restarts:
+        if self._shared.several:
             working.append(asyncio.create_task(watch_progress(monitor, self._stopping), name="progress"))
         if replica is not None:
             working.append(asyncio.create_task(replica.guard(self._stopping), name="replica"))
@@ -361,10 +370,14 @@ class AvsRun:
     ) -> list[asyncio.Task[None]]:
         """Start the wake-ups over WebSocket, the watch over the clock and the reload on SIGHUP."""
         push = wiring.push_to(stages.watch, self._wakeups)
-        is_watching = "watch" in stages.roles
-        subscriptions = (
-            parts.subscriptions(self._settings.chain, source.contract, push, self._clock) if is_watching else []
-        )
+        chain, connections = self._settings.chain, self._shared.connections
+        if "watch" not in stages.roles:
+            following = []
+        elif self._shared.several:
+            interest = Interest(source.contract.emitters, source.contract.convention.topics0)
+            following = [connections.follow_heads(url, chain.chain_id, interest, push) for url in chain.ws_urls]
+        else:
+            following = [each.run() for each in parts.subscriptions(chain, source.contract, push, self._clock)]
         reload = Reload(
             self._load,
             self._settings,
@@ -375,7 +388,7 @@ class AvsRun:
             switches=switches,
             hooks=self._hooks,
         )
-        helping = [asyncio.create_task(subscription.run(), name="wake") for subscription in subscriptions]
+        helping = [asyncio.create_task(each, name="wake") for each in following]
         helping.append(asyncio.create_task(jobs.watch_clock(), name="clock"))
         helping.append(
             asyncio.create_task(reload.follow(self._hangup, self._wakeups, self._announcement), name="reload")

@@ -9,9 +9,11 @@ import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from random import SystemRandom
 
 from loguru import logger
 
+from watcher.chain.rpc.connections import Connections
 from watcher.clock import SystemClock
 from watcher.daemon.allocator import return_freed_memory
 from watcher.daemon.announcer import Announcement, Announcer
@@ -25,6 +27,7 @@ from watcher.health.access import Access
 from watcher.health.http import Web
 from watcher.health.service import ended
 from watcher.health.sites import Pages, Sites
+from watcher.hook.room import Room
 from watcher.settings.avs import Avs
 from watcher.settings.http import Http
 from watcher.settings.model import Settings
@@ -57,7 +60,8 @@ class Daemon:
         access = _access(self._http)
         make_pages = partial(AvsList, access=access) if self._http is not None and self._http.dashboard else _no_pages
         sites = Sites(self._absent, make_pages, self._serve)
-        self._shared = Shared(redactor, sites, access, restarts=len(avss) > 1)
+        connections = Connections(SystemClock(), SystemRandom())
+        self._shared = Shared(redactor, sites, access, connections, _room(usable), several=len(avss) > 1)
         self._serving: asyncio.Task[None] | None = None
         self._stopping = asyncio.Event()
         self._hangup = asyncio.Event()
@@ -95,6 +99,7 @@ class Daemon:
                 self._serving.cancel()
                 helping.append(self._serving)
             await asyncio.gather(*helping, return_exceptions=True)
+            await self._shared.connections.close()
 
     async def _run_all(self) -> None:
         """Run every AVS until all have ended. Raises the error of the process once none can run."""
@@ -170,6 +175,12 @@ class Daemon:
         while True:
             self._announcer.keep_alive()
             await asyncio.sleep(every_s)
+
+
+def _room(every: Sequence[Settings]) -> Room | None:
+    """Return the room of all hooks; None where no AVS names a limit."""
+    limits = [settings.hook.process_limit for settings in every if settings.hook.process_limit]
+    return Room(min(limits), sum(settings.hook.workers for settings in every)) if limits else None
 
 
 def _access(http: Http | None) -> Access:

@@ -11,6 +11,7 @@ from watcher.daemon import parts
 from watcher.daemon.shadowing import Shadowing
 from watcher.errors import FixConfiguration, TryLater
 from watcher.health.observers import Observer
+from watcher.hook.room import Room
 from watcher.hook.switch import HookSwitch
 from watcher.settings.hook import Hook
 from watcher.settings.model import Settings
@@ -23,8 +24,15 @@ _IDENTITY = ("target", "app_dir", "run_twice")
 class Hooks:
     """The hook that answers, and the shadow beside it; `load` comes first."""
 
-    def __init__(self, settings: Settings, config: Path | None) -> None:
-        """`config` is the configuration file, which the hook must not read."""
+    def __init__(self, settings: Settings, config: Path | None, room: Room | None = None) -> None:
+        """Take the settings.
+
+        Args:
+            settings: the sections hook and ledger are read.
+            config: the configuration file, which the hook must not read.
+            room: that of all hooks of the process; None: without a limit.
+        """
+        self._room = room
         self._section = settings.hook
         self._hidden = parts.hidden_paths(settings.ledger, config, os.environ)
         self._switch: HookSwitch | None = None
@@ -40,7 +48,7 @@ class Hooks:
         """
         self._observer = observer
         try:
-            switch = HookSwitch(parts.hook_runner(self._section, self._hidden))
+            switch = HookSwitch(parts.hook_runner(self._section, self._hidden, room=self._room))
             self._switch = await stack.enter_async_context(switch)
         except TryLater as error:
             observer.hook_missing(str(error))
@@ -71,7 +79,7 @@ class Hooks:
         old = self._loaded.version
         try:
             if any(getattr(section, key) != getattr(self._section, key) for key in _IDENTITY):
-                runner = parts.hook_runner(section, self._hidden)
+                runner = parts.hook_runner(section, self._hidden, room=self._room)
                 before, now = await self._loaded.replace(runner)
                 self._warn_if_exposed()
             else:

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.batch import Asked
+from watcher.chain.rpc.connections import Connections
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.prefetch import Pushed
@@ -23,6 +24,7 @@ from watcher.dashboard.view import DashboardPlan
 from watcher.health.prefix import prefix_of
 from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan
+from watcher.hook.room import Room
 from watcher.hook.runner import Runner, open_runner
 from watcher.hook.syscalls import keep_memory_private
 from watcher.hook.values import ValueTypes
@@ -48,6 +50,7 @@ def node_pool(
     clock: Clock,
     observe: Callable[[Asked], None] = lambda _asked: None,
     left_s: Callable[[], float | None] = lambda: None,
+    connections: Connections | None = None,
 ) -> NodePool:
     """Return the nodes of chain.rpc_urls with http(s) URLs.
 
@@ -56,6 +59,7 @@ def node_pool(
         clock: paces retries and rests.
         observe: called after every batch of requests.
         left_s: the seconds to the nearest deadline of an open task, None while there is none.
+        connections: those of the process; None: the pool has its own.
 
     Raises:
         FixConfiguration: there is no http(s) URL.
@@ -68,6 +72,7 @@ def node_pool(
             timeout_s=chain.request_timeout_s,
             body_limit_bytes=chain.body_limit_bytes,
             observe=observe,
+            transport=None if connections is None else connections.transport(url, chain.body_limit_bytes),
         )
         for url in chain.http_urls
     ]
@@ -143,6 +148,7 @@ def hook_runner(
     timeout_s: float | None = None,
     log: Log | None = None,
     tracebacks: bool = False,
+    room: Room | None = None,
 ) -> Runner:
     """Return the runner of the hook, after making this process's memory and environment private.
 
@@ -153,6 +159,7 @@ def hook_runner(
         timeout_s: the limit of one run; None: hook.timeout_s.
         log: gets the lines that the hook prints; None: the log.
         tracebacks: failures carry the traceback of the hook's code.
+        room: that of all hooks of the process; None: there is no limit but that of the hook.
 
     Raises:
         FixConfiguration: no transport runs this form of hook.target.
@@ -170,6 +177,7 @@ def hook_runner(
         tracebacks=tracebacks,
         types=value_types(hook),
         run_twice=hook.run_twice,
+        room=room,
     )
     return open_runner(hook.target, plan, app_dir=hook.app_dir, log=log or log_output)
 

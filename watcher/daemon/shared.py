@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+from watcher.chain.rpc.connections import Connections
 from watcher.health.access import Access
 from watcher.health.sites import Sites
+from watcher.hook.room import Room
 from watcher.text import Redactor
 
 
@@ -15,10 +17,14 @@ class Shared:
         redactor: hides the secrets of all AVSs.
         sites: the addresses of the HTTP server.
         access: who may read them and act.
-        restarts: an AVS that is stuck is started again; False for the only one: the service manager does that.
+        connections: those to the nodes.
+        room: that of all hooks; None: without a limit.
+        several: there are other AVSs: one that is stuck is started again by itself, and the wake-up is shared.
     """
 
     redactor: Redactor
     sites: Sites
     access: Access
-    restarts: bool = False
+    connections: Connections
+    room: Room | None = None
+    several: bool = False

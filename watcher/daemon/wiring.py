@@ -50,7 +50,7 @@ class Outside:
     """The hook and the senders to the two APIs; None: there is none. `observer` watches all three.
 
     `publication` has the receivers of roots; None: the log alone. `share` returns how many requests may be on their way
-    to the APIs now; None: as many as operator.concurrency.
+    to the APIs now; None: as many as operator.concurrency. `crowd` is that of the room of all hooks.
     """
 
     run_hook: RunHook | None = None
@@ -59,6 +59,7 @@ class Outside:
     observer: Observer | None = None
     publication: Publication | None = None
     share: Callable[[], int] | None = None
+    crowd: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +181,7 @@ def build(
     return Stages(
         watch=watch,
         admit=Admit(source, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
-        respond=_respond(settings.hook, source, calls),
+        respond=_respond(settings.hook, source, calls, outside.crowd),
         submit=None if make_router is None else _submit(operator, source, calls, make_router, outside.share),
         confirm=Confirm(source, _STAGE_IDLE_S, operator.resolve_after_blocks, calls.dry_run, chain.quorum),
         recheck=Recheck(source, watch.reader, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
@@ -215,10 +216,10 @@ def _watch(chain: Chain, source: Source, progress: Progress) -> Watch:
     return Watch(source, plan, progress)
 
 
-def _respond(hook: Hook, source: Source, calls: _Calls) -> Respond | None:
+def _respond(hook: Hook, source: Source, calls: _Calls, crowd: int) -> Respond | None:
     if calls.run_hook is None:
         return None
-    return Respond(calls.run_hook, source.ledger, source.clock, SystemRandom(), respond_plan(hook))
+    return Respond(calls.run_hook, source.ledger, source.clock, SystemRandom(), respond_plan(hook), crowd)
 
 
 def _submit(

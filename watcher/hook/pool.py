@@ -26,6 +26,7 @@ from watcher.hook.output import Log
 from watcher.hook.pace import Pace
 from watcher.hook.process import WorkerProcess
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES
+from watcher.hook.room import Room
 from watcher.hook.slots import Slots, Start
 from watcher.hook.values import ValueTypes
 from watcher.task import Later, Response, Skip, Task
@@ -49,6 +50,7 @@ class PoolPlan:
         tracebacks: a failure carries the traceback of the hook's code, for a person who tries it.
         types: the types of messages and answers.
         run_twice: run each task in two processes, and take an answer that both give.
+        room: bounds the workers that run at the same time over all pools of the process; None: there is no bound.
         background: the workers have the lowest priority, and what they print is dropped (`watcher.hook.background`).
     """
 
@@ -63,6 +65,7 @@ class PoolPlan:
     tracebacks: bool = False
     types: ValueTypes = field(default_factory=ValueTypes)
     run_twice: bool = False
+    room: Room | None = None
     background: bool = False
 
 
@@ -220,6 +223,9 @@ class WorkerPool:
                 logger.warning("hook.channel_abused: a hook wrote to its worker's channel; the worker is killed")
                 worker.kill()
                 continue
+            if self._plan.room is not None and not self._plan.room.take(self._dispatch_soon):
+                self._idle.append(worker)
+                return
             group = self._groups[worker] = Group(worker, self._take_runs(worker), self._plan.timeout_s)
             serving = asyncio.create_task(self._serve(worker, group), name="hook worker")
             self._serving.add(serving)
@@ -255,6 +261,8 @@ class WorkerPool:
             raise
         finally:
             del self._groups[worker]
+            if self._plan.room is not None:
+                self._plan.room.give_back()
         self._give_back(worker)
 
     def _settle(self, worker: WorkerProcess, run: Run, result: Result) -> None:

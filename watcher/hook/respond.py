@@ -58,12 +58,16 @@ class Respond:
 
     name = "respond"
 
-    def __init__(self, run_hook: RunHook, ledger: Ledger, clock: Clock, random: Random, plan: RespondPlan) -> None:
+    def __init__(
+        self, run_hook: RunHook, ledger: Ledger, clock: Clock, random: Random, plan: RespondPlan, crowd: int = 1
+    ) -> None:
+        """Take the parts; `crowd` is that of the `Room` that the hook shares with others: leases are longer by it."""
         self._run_hook = run_hook
         self._ledger = ledger
         self._clock = clock
         self._random = random
         self._plan = plan
+        self._crowd = crowd
         self._values = Values(plan.types)
         self._answered = LineBudget(clock.monotonic_s)
         self._unavailable = Once(_REASONS_LOGGED)
@@ -86,7 +90,7 @@ class Respond:
         if room < least:
             await self._in_flight.wait_for_room(self._plan.idle_s, unused + least)
             return 0
-        lease_ms = int((self._plan.timeout_s * (ahead + 1) + 60) * 1000)
+        lease_ms = int((self._plan.timeout_s * (ahead + 1) * self._crowd + 60) * 1000)
         rest_s = arrived.rest_s
         if not rest_s:
             claimed = await self._ledger.write(

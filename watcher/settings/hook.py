@@ -65,6 +65,13 @@ class Hook(Section):
     workers: int = Field(
         default=2, ge=1, le=64, description="Worker processes that run the hook, or requests to its service at a time."
     )
+    process_limit: int = Field(
+        default=0,
+        ge=0,
+        le=1024,
+        description="The most workers that run at the same time over all AVSs of one process; of several limits the "
+        "lowest counts. 0: no limit but the workers of each.",
+    )
     run_twice: bool = Field(
         default=False,
         description="Run each task twice, in two processes, and fail an attempt whose answers differ. An answer that "

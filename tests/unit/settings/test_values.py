@@ -137,6 +137,7 @@ WRONG: list[tuple[str, str, str]] = [
     ("hook.memory_mb", "-1", "must be 0 or more"),
     ("hook.message", '"(unit256,address)"', "no ABI type (character 2); did you mean uint256?"),
     ("hook.response", '"(uint256"', "a comma or ) is missing before the end (character 9)"),
+    ("hook.process_limit", "-1", "must be 0 or more"),
     ("hook.run_twice", "1", "must be true or false (got 1)"),
     ("hook.shadow.target", '"no target!"', "must be module:attribute"),
     ("hook.shadow.app_dir", "7", "must be text (got 7)"),

@@ -44,11 +44,14 @@ class Node:
         batch_size: int = MOST_CALLS,
         prefetched_s: float = KEPT_S,
         observe: Callable[[Asked], None] = lambda _asked: None,
+        transport: Transport | None = None,
     ) -> None:
+        """Take the endpoint; `transport` are connections to it that others use, too, None: it has its own."""
         self._url = Url(url)
         self._chain_id = chain_id
         self._timeout_s = timeout_s
-        self._transport = Transport(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
+        self._is_shared = transport is not None
+        self._transport = transport or Transport(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
         # True if contracts count the parent chain's blocks, as `replies.header` takes it; None until that is known.
         self.l1_blocks: bool | None = None
         self._next_block: bool | None = None  # whether the node overrides the block of a call; None until that is known
@@ -61,8 +64,9 @@ class Node:
         return self._url.origin
 
     async def close(self) -> None:
-        """Close the connections. A later question opens new ones."""
-        await self._transport.close()
+        """Close the connections that are this node's own. A later question opens new ones."""
+        if not self._is_shared:
+            await self._transport.close()
 
     async def chain_id(self) -> int:
         """Return the id of the chain, the configured one, or raise WrongChain. The cheapest sign of life."""

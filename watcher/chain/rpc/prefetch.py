@@ -33,12 +33,14 @@ LATEST = rpc_calls.block("latest")
 class Pushed:
     """A block that a subscription names. A hint: nothing is read from it.
 
-    `concerns`: it may have logs of ours, by its bloom filter or by a pushed log.
+    `concerns`: it may have logs of ours, by its bloom filter or by a pushed log. `bloom`: the filter of a pushed
+    header, for those that share the subscription; 0 if there is none.
     """
 
     number: int
     hash: bytes
     concerns: bool = field(default=False, compare=False)
+    bloom: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

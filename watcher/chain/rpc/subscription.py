@@ -57,7 +57,7 @@ class Subscription:
         self,
         url: str,
         chain_id: int,
-        address: Emitters,
+        address: Emitters | None,
         topics0: Sequence[bytes],
         wake: Callable[[Pushed | None], None],
         clock: Clock,
@@ -71,7 +71,7 @@ class Subscription:
         Args:
             url: a ws or wss URL.
             chain_id: the configured chain; the endpoint must serve it.
-            address: the emitter of the logs, or several.
+            address: the emitter of the logs, or several; None: heads alone are subscribed to.
             topics0: the first topics of the logs.
             wake: called on every message with the block that it names, None if it names none; must not block.
             clock: paces the reconnects.
@@ -81,13 +81,10 @@ class Subscription:
         """
         self._url = Url(url)
         self._chain_id = chain_id
-        self._logs = {
-            "address": "0x" + address.hex()
-            if isinstance(address, bytes)
-            else ["0x" + emitter.hex() for emitter in address],
-            "topics": [["0x" + topic.hex() for topic in topics0]],
-        }
-        self._interest = Interest(address, topics0)
+        self._subjects: list[list[Any]] = [["newHeads"]]
+        if address is not None:
+            self._subjects.append(["logs", _filter(address, topics0)])
+        self._interest = Interest(address or (), topics0)
         self._wake = wake
         self._clock = clock
         self._random = random
@@ -157,7 +154,7 @@ class Subscription:
         served = await _request(socket, 1, "eth_chainId", [])
         if served.get("result") != hex(self._chain_id):
             raise _Lost(f"it does not serve chain {self._chain_id}")
-        for number, params in ((2, ["newHeads"]), (3, ["logs", self._logs])):
+        for number, params in enumerate(self._subjects, 2):
             answer = await _request(socket, number, "eth_subscribe", params)
             if not isinstance(answer.get("result"), str):
                 raise _Lost(f"it refuses the subscription to {params[0]}")
@@ -170,6 +167,16 @@ class Subscription:
                 reason=reason,
             )
         self._up = False
+
+
+def _filter(address: Emitters, topics0: Sequence[bytes]) -> dict[str, Any]:
+    """Return the filter of a subscription to logs."""
+    return {
+        "address": "0x" + address.hex()
+        if isinstance(address, bytes)
+        else ["0x" + emitter.hex() for emitter in address],
+        "topics": [["0x" + topic.hex() for topic in topics0]],
+    }
 
 
 async def _request(socket: ClientConnection, number: int, method: str, params: list[Any]) -> dict[str, Any]:
@@ -193,8 +200,9 @@ def _pushed(message: bytes, interest: Interest) -> Pushed | None:
             return None
         is_log = "blockHash" in block
         number, block_hash = ("blockNumber", "blockHash") if is_log else ("number", "hash")
-        concerns = is_log or interest.may_be_in(int.from_bytes(replies.octets(block.get("logsBloom", "0x"))))
-        return Pushed(replies.quantity(block[number]), replies.octets(block[block_hash], 32), concerns)
+        bloom = 0 if is_log else int.from_bytes(replies.octets(block.get("logsBloom", "0x")))
+        concerns = is_log or interest.may_be_in(bloom)
+        return Pushed(replies.quantity(block[number]), replies.octets(block[block_hash], 32), concerns, bloom)
     except (ValueError, TypeError, LookupError, AttributeError, RetryElsewhere):
         return None  # the poll finds out what it was
 
