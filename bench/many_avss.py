@@ -17,7 +17,7 @@ from bench.process import child
 from watcher.devnet.tasks import deploy, roles_of
 from watcher.devnet.world import Devnet, DevnetOptions
 
-_START_TIMEOUT_S = 300
+_START_TIMEOUT_S = 900
 
 
 def _toml(net: Devnet, contracts: list[tuple[str, int]], folder: Path) -> str:
