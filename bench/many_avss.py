@@ -75,8 +75,8 @@ def _started(folder: Path) -> int:
 
 def main() -> None:
     """Print the figures as JSON."""
-    given = [int(text) for text in sys.argv[1:]]
-    avss, seconds, block_s = (*given, *(100, 60, 12)[len(given) :])
+    numbers = [int(text) for text in sys.argv[1:]]
+    avss, seconds, block_s = (*numbers, *(100, 60, 12)[len(numbers) :])
     print(json.dumps(asyncio.run(_measure(avss, seconds, block_s))))
 
 

@@ -28,7 +28,7 @@ def respond(task):
 async def test_pools_that_share_room_take_turns(tmp_path: Path) -> None:
     (tmp_path / "shared_hook.py").write_text(HOOK)
     (tmp_path / "runs").mkdir()
-    plan = PoolPlan(workers=2, landlock="off", room=Room(1, 4))
+    plan = PoolPlan(workers=2, landlock="off", room=Room(1, 4, 30.0))
     async with (
         WorkerPool("shared_hook:respond", tmp_path, plan) as first,
         WorkerPool("shared_hook:respond", tmp_path, plan) as second,

@@ -214,8 +214,7 @@ class AvsRun:
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
         roots = publication(settings, self._alerts, health.metrics.roots)
         share = None if replica is None else lambda: replica.share
-        crowd = 1 if self._shared.room is None else self._shared.room.crowd
-        outside = wiring.Outside(run_hook, main, direct, health.observer, roots, share, crowd)
+        outside = wiring.Outside(run_hook, main, direct, health.observer, roots, share, self._shared.room)
         listeners = wiring.Listeners(
             self._options.progress,
             lambda window: monitor.set_danger_blocks(in_danger(window)),

@@ -180,7 +180,10 @@ class Daemon:
 def _room(every: Sequence[Settings]) -> Room | None:
     """Return the room of all hooks; None where no AVS names a limit."""
     limits = [settings.hook.process_limit for settings in every if settings.hook.process_limit]
-    return Room(min(limits), sum(settings.hook.workers for settings in every)) if limits else None
+    if not limits:
+        return None
+    hooks = [settings.hook for settings in every]
+    return Room(min(limits), sum(hook.workers for hook in hooks), max(hook.timeout_s for hook in hooks))
 
 
 def _access(http: Http | None) -> Access:

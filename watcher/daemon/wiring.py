@@ -29,6 +29,7 @@ from watcher.daemon.traced import TracedRequests, traced_hook, traced_resolve
 from watcher.errors import AttemptFailed, Quarantine
 from watcher.health.observers import DIRECT, Observer
 from watcher.hook.respond import Respond, RespondPlan, RunHook
+from watcher.hook.room import Room
 from watcher.hook.runner import workers_of_each
 from watcher.operator.pacing import SubmitPlan
 from watcher.operator.route import Sender
@@ -50,7 +51,7 @@ class Outside:
     """The hook and the senders to the two APIs; None: there is none. `observer` watches all three.
 
     `publication` has the receivers of roots; None: the log alone. `share` returns how many requests may be on their way
-    to the APIs now; None: as many as operator.concurrency. `crowd` is that of the room of all hooks.
+    to the APIs now; None: as many as operator.concurrency. `room` is that of all hooks of the process; None: no limit.
     """
 
     run_hook: RunHook | None = None
@@ -59,7 +60,7 @@ class Outside:
     observer: Observer | None = None
     publication: Publication | None = None
     share: Callable[[], int] | None = None
-    crowd: int = 1
+    room: Room | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +182,7 @@ def build(
     return Stages(
         watch=watch,
         admit=Admit(source, chain.confirmations, _STAGE_IDLE_S, chain.quorum),
-        respond=_respond(settings.hook, source, calls, outside.crowd),
+        respond=_respond(settings.hook, source, calls, outside.room),
         submit=None if make_router is None else _submit(operator, source, calls, make_router, outside.share),
         confirm=Confirm(source, _STAGE_IDLE_S, operator.resolve_after_blocks, calls.dry_run, chain.quorum),
         recheck=Recheck(source, watch.reader, chain.confirmations, chain.max_span_blocks, _STAGE_IDLE_S),
@@ -216,10 +217,10 @@ def _watch(chain: Chain, source: Source, progress: Progress) -> Watch:
     return Watch(source, plan, progress)
 
 
-def _respond(hook: Hook, source: Source, calls: _Calls, crowd: int) -> Respond | None:
+def _respond(hook: Hook, source: Source, calls: _Calls, room: Room | None) -> Respond | None:
     if calls.run_hook is None:
         return None
-    return Respond(calls.run_hook, source.ledger, source.clock, SystemRandom(), respond_plan(hook), crowd)
+    return Respond(calls.run_hook, source.ledger, source.clock, SystemRandom(), respond_plan(hook), room)
 
 
 def _submit(

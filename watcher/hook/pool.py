@@ -223,7 +223,7 @@ class WorkerPool:
                 logger.warning("hook.channel_abused: a hook wrote to its worker's channel; the worker is killed")
                 worker.kill()
                 continue
-            if self._plan.room is not None and not self._plan.room.take(self._dispatch_soon):
+            if self._plan.room is not None and not self._plan.room.take(self._dispatch):
                 self._idle.append(worker)
                 return
             group = self._groups[worker] = Group(worker, self._take_runs(worker), self._plan.timeout_s)

@@ -14,6 +14,7 @@ from watcher.backoff import doubled_s, spread_s
 from watcher.clock import Clock
 from watcher.errors import AttemptFailed, LostLease, TryLater
 from watcher.hook.pace import Pace
+from watcher.hook.room import Room
 from watcher.hook.values import Values, ValueTypes
 from watcher.inflight import InFlight
 from watcher.ledger import claims, hook_results, queries
@@ -59,15 +60,21 @@ class Respond:
     name = "respond"
 
     def __init__(
-        self, run_hook: RunHook, ledger: Ledger, clock: Clock, random: Random, plan: RespondPlan, crowd: int = 1
+        self,
+        run_hook: RunHook,
+        ledger: Ledger,
+        clock: Clock,
+        random: Random,
+        plan: RespondPlan,
+        room: Room | None = None,
     ) -> None:
-        """Take the parts; `crowd` is that of the `Room` that the hook shares with others: leases are longer by it."""
+        """Take the parts; `room` is the one that the hook shares with those of other AVSs, None if it shares none."""
         self._run_hook = run_hook
         self._ledger = ledger
         self._clock = clock
         self._random = random
         self._plan = plan
-        self._crowd = crowd
+        self._room = room
         self._values = Values(plan.types)
         self._answered = LineBudget(clock.monotonic_s)
         self._unavailable = Once(_REASONS_LOGGED)
@@ -90,7 +97,8 @@ class Respond:
         if room < least:
             await self._in_flight.wait_for_room(self._plan.idle_s, unused + least)
             return 0
-        lease_ms = int((self._plan.timeout_s * (ahead + 1) * self._crowd + 60) * 1000)
+        longest_s = self._plan.timeout_s * (ahead + 1) if self._room is None else self._room.longest_s(ahead + 1)
+        lease_ms = int((longest_s + 60) * 1000)
         rest_s = arrived.rest_s
         if not rest_s:
             claimed = await self._ledger.write(
