@@ -14,6 +14,7 @@ from sqlalchemy.pool import NullPool
 from tests.conformance.postgres import NoServer, running_server
 from tests.conformance.rig import LedgerRig, opened
 from tests.kit.plans import PlanRecorder
+from tests.kit.rereading import rereading
 from watcher.ledger import schema
 from watcher.ledger.audit.check import Checker
 from watcher.ledger.engine import open_engine
@@ -94,11 +95,12 @@ async def ledger(
 ) -> AsyncIterator[LedgerRig]:
     """An open ledger on a fresh database. No statement of the ledger reads more when it has grown.
 
-    At the end the audit chain has every change, unless the test edits rows itself (`edits_rows`).
+    Every row that a verb hands to the audit chain is the one that the database holds, and at the end the chain has
+    every change, unless the test edits rows itself (`edits_rows`).
     """
     engine = open_engine(url)
     try:
-        with plans.recording():
+        with plans.recording(), rereading():
             async with opened(url, engine) as open_ledger:
                 yield open_ledger
         if not request.node.get_closest_marker("edits_rows"):

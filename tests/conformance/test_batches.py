@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import event
@@ -76,7 +77,7 @@ async def test_batch_of_outcomes_takes_four_statements_and_each_task_its_state(l
 
 async def test_task_that_has_changed_costs_no_other_its_outcome(ledger: LedgerRig) -> None:
     first, lost, last = (await begun(ledger))[:3]
-    items = [settlement(first, Accepted()), settlement(Attempt(lost.row_id, stale(lost.task), 0), Accepted())]
+    items = [settlement(first, Accepted()), settlement(replace(lost, task=stale(lost.task)), Accepted())]
     items.append(settlement(last, Refused("busy")))
     states = await ledger.write(sending.settle, items)
     assert (states[0], states[2]) == (State.ACCEPTED, State.WAITING)
@@ -98,7 +99,7 @@ async def test_second_outcome_of_a_task_in_one_batch_is_lost(ledger: LedgerRig) 
 
 async def test_stale_copy_in_front_does_not_lose_the_holder_behind_it(ledger: LedgerRig) -> None:
     attempt = (await begun(ledger))[0]
-    behind = Attempt(attempt.row_id, stale(attempt.task), 0)
+    behind = replace(attempt, task=stale(attempt.task))
     states = await ledger.write(sending.settle, [settlement(behind, Accepted()), settlement(attempt, Accepted())])
     assert isinstance(states[0], LostLease)
     assert states[1] is State.ACCEPTED

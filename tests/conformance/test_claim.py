@@ -9,7 +9,18 @@ import pytest
 
 from tests import single_results
 from tests import single_results as hook_results
-from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, LedgerRig, header, make_task, sent, stale
+from tests.conformance.rig import (
+    CHAIN_ID,
+    DIGEST,
+    LEASE_MS,
+    MANAGER,
+    START_BLOCK,
+    LedgerRig,
+    header,
+    make_task,
+    sent,
+    stale,
+)
 from watcher.errors import LostLease
 from watcher.ledger import claims, ingest, outcomes, reorg, sending
 from watcher.ledger.claims import RetryAt
@@ -174,7 +185,7 @@ DEEDS: dict[str, tuple[State, Deed]] = {
     "settle": (
         State.SENDING,
         lambda ledger, task: ledger.write_item(
-            sending.settle, Settlement(Attempt(1, task, 0), sent(Accepted(b"\1" * 32)), RetryAt())
+            sending.settle, Settlement(Attempt(1, task, 0, "proxy", DIGEST), sent(Accepted(b"\1" * 32)), RetryAt())
         ),
     ),
 }

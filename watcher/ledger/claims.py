@@ -8,30 +8,27 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from sqlalchemy import Select, bindparam, func, or_, update
+from sqlalchemy import bindparam, or_, update
 
 from watcher.errors import LostLease
-from watcher.ledger.audit.changes import Bound
+from watcher.ledger.columns import Among
+from watcher.ledger.prepared import Prepared, Question, Values
 from watcher.ledger.rows import IN_WINDOW, due, open_task
 from watcher.ledger.tables import OPEN, tasks
-from watcher.ledger.transitions import IF_UNCHANGED, are_unchanged, if_unchanged, lost
+from watcher.ledger.transitions import lock, lost, set_columns, unless_none
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import OpenTask
 
-_TAKE = (
+_TAKE = Prepared(
     update(tasks)
-    .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
+    .where(Among(tasks.c.id, "rows"))
     .values(
         fence=tasks.c.fence + 1,
         lease_until_ms=bindparam("until_ms"),
         holder=bindparam("holder", type_=tasks.c.holder.type),
-    )
-)
-# An earlier reason stays where the release has none.
-_GIVE_BACK = IF_UNCHANGED.values(
-    error=func.coalesce(bindparam("reason", type_=tasks.c.error.type), tasks.c.error),
-    hook_attempts=func.coalesce(bindparam("failures", type_=tasks.c.hook_attempts.type), tasks.c.hook_attempts),
+    ),
+    ["rows", "until_ms", "holder"],
 )
 
 
@@ -47,9 +44,10 @@ class RetryAt:
 
 
 @cache
-def _claimable(states: tuple[State, ...], above: bool) -> Select[Any]:
+def _claimable(states: tuple[State, ...], above: bool) -> Question:
     where = [or_(tasks.c.response.is_not(None), tasks.c.block_number > bindparam("above_block"))] if above else []
-    return due(states, IN_WINDOW, *where).with_for_update(skip_locked=True, of=tasks)
+    question = due(states, IN_WINDOW, *where).with_for_update(skip_locked=True, of=tasks)
+    return Question(question, ["source", "now_ms", "limit", *(["above_block"] if above else [])])
 
 
 def claim(
@@ -65,15 +63,13 @@ def claim(
         lease_ms: the duration of the lease.
         above_block: leave unanswered tasks of blocks up to this one alone (see `restore`); -1: no such block.
     """
-    parameters = {"source": source_id, "now_ms": tx.now_ms, "limit": limit}
-    if above_block >= 0:
-        parameters["above_block"] = above_block
-    rows = tx.conn.execute(_claimable(tuple(states), above_block >= 0), parameters).all()
+    above = [above_block] if above_block >= 0 else []
+    rows = _claimable(tuple(states), bool(above)).rows(tx.conn, source_id, tx.now_ms, limit, *above)
     if not rows:
         return []
-    taken = {"rows": [row.id for row in rows], "until_ms": tx.now_ms + lease_ms, "holder": tx.replica_id}
-    tx.conn.execute(_TAKE, taken)
-    return [open_task(row, fence=row.fence + 1) for row in rows]
+    claimed = [open_task(row, fences=1) for row in rows]
+    _TAKE.run(tx.conn, [([task.row_id for task in claimed], tx.now_ms + lease_ms, tx.replica_id)])
+    return claimed
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,25 +90,23 @@ def release_each(tx: Tx, items: Sequence[Release]) -> list[LostLease | None]:
 
     Only a task with a lease can be released, so that a second release changes nothing.
     """
-    leased = are_unchanged(tx, [item.task for item in items], leased=True)
-    rows = [_given_back(tx, item) for item, is_leased in zip(items, leased, strict=True) if is_leased]
-    if rows:
-        tx.conn.execute(_GIVE_BACK, rows)
-        tx.changes.write(Bound.TASKS, (row["row"] for row in rows))
-    return [None if is_leased else lost(item.task) for item, is_leased in zip(items, leased, strict=True)]
+    rows = lock(tx, [item.task for item in items], leased=True)
+    edits = [
+        (item.task, row, _given_back(tx, item, row)) for item, row in zip(items, rows, strict=True) if row is not None
+    ]
+    set_columns(tx, edits)
+    return [lost(item.task) if row is None else None for item, row in zip(items, rows, strict=True)]
 
 
-def _given_back(tx: Tx, item: Release) -> dict[str, Any]:
-    """Return the parameters of `_GIVE_BACK`."""
-    columns = {
+def _given_back(tx: Tx, item: Release, row: Values) -> dict[str, Any]:
+    """Return the columns that the release of a task sets. An earlier reason stays where the release has none."""
+    return {
         "updated_at_ms": tx.now_ms,
         "lease_until_ms": 0,
         "due_at_ms": tx.now_ms + item.retry_at.after_ms,
         "due_block": item.retry_at.at_block,
-        "reason": item.reason or None,
-        "failures": item.failures,
+        **unless_none(row, {"error": item.reason or None, "hook_attempts": item.failures}),
     }
-    return if_unchanged(item.task, columns)
 
 
 def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: str | None = None) -> None:

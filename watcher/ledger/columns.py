@@ -1,9 +1,13 @@
 """Column types that the databases lack or treat differently."""
 
-from collections.abc import Callable
+import json
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sqlalchemy import Dialect, Numeric, String
+from sqlalchemy import Boolean, ColumnElement, Dialect, Numeric, String, any_, bindparam, func, select
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine, UserDefinedType
 
 _SQLITE_INTEGER_MAX = 2**63 - 1
@@ -68,7 +72,49 @@ class BoundedText(TypeDecorator[str]):
         self.length = length
 
     def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:  # noqa: ARG002
+        return self.stored(value)
+
+    def stored(self, value: str | None) -> str | None:
+        """Return a value as the database holds it."""
         if value is None:
             return None
         cut = value[: self.length]
         return cut if cut.isprintable() else cut.encode("utf-8", "replace").decode().replace("\0", "?")
+
+
+class RowIds(UserDefinedType[Sequence[int]]):
+    """Any number of row ids as one parameter: JSON on SQLite, an array on PostgreSQL."""
+
+    cache_ok = True
+
+    def get_col_spec(self, **_: Any) -> str:
+        return "BIGINT[]"
+
+    def bind_processor(self, dialect: Dialect) -> Callable[[Any], Any] | None:
+        return json.dumps if dialect.name == "sqlite" else list
+
+
+class Among(FunctionElement[bool]):
+    """The condition that a row id is among those of a parameter. Its text is the same for any number of them."""
+
+    inherit_cache = True
+    type = Boolean()
+
+    def __init__(self, column: ColumnElement[int], parameter: str) -> None:
+        super().__init__(column, bindparam(parameter, type_=RowIds()))
+
+    def self_group(self, against: Any = None) -> "Among":  # noqa: ARG002
+        return self  # not compared with 1, as SQLAlchemy does with other conditions on SQLite
+
+
+@compiles(Among, "sqlite")
+def _among_on_sqlite(element: Among, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, parameter = element.clauses
+    rows = func.json_each(parameter).table_valued("value")
+    return compiler.process(column.in_(select(rows.c.value)), **kwargs)
+
+
+@compiles(Among, "postgresql")
+def _among_on_postgresql(element: Among, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, parameter = element.clauses
+    return compiler.process(column == any_(parameter), **kwargs)

@@ -7,24 +7,17 @@ task that has changed since its claim costs no other its result. Invariant: a re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import bindparam, func, insert
-
 from watcher.errors import LostLease
-from watcher.ledger.audit.changes import Bound
+from watcher.ledger.attempt_rows import add_attempts
 from watcher.ledger.claims import Release, RetryAt, release_each
-from watcher.ledger.row_ids import new_ids
-from watcher.ledger.tables import attempts, tasks
-from watcher.ledger.transitions import IF_UNCHANGED, Change, lost, transition_each
+from watcher.ledger.columns import BoundedText
+from watcher.ledger.tables import WORDS_LIMIT
+from watcher.ledger.transitions import Change, lost, transition_each
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import OpenTask, Response
 
-_NEW_ATTEMPT = insert(attempts)
-# A stored answer stays, also if the caller's copy of the task lacks it.
-_KEEP_ANSWER = IF_UNCHANGED.values(
-    response=func.coalesce(tasks.c.response, bindparam("answer", type_=tasks.c.response.type)),
-    hook_version=func.coalesce(tasks.c.hook_version, bindparam("version", type_=tasks.c.hook_version.type)),
-)
+_WORDS = BoundedText(WORDS_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +43,7 @@ class Unanswered:
 
 def keep_answers(tx: Tx, items: Sequence[Answered]) -> list[LostLease | None]:
     """Store each answer, unless its task has one already; then that one stays."""
-    errors = transition_each(tx, [_computed(item) for item in items], _KEEP_ANSWER)
+    errors = transition_each(tx, [_computed(item) for item in items])
     results = [Unanswered(item.task, "", item.response.duration_ms) for item in items]
     _add_attempts(tx, results, errors, "answered")
     return errors
@@ -58,8 +51,10 @@ def keep_answers(tx: Tx, items: Sequence[Answered]) -> list[LostLease | None]:
 
 def _computed(item: Answered) -> Change:
     response = item.response
-    columns = {"answer": response.resp_message, "version": response.hook_version, "error": None}
-    return Change(item.task, State.COMPUTED, f"the hook answered in {response.duration_ms} ms", columns)
+    # A stored answer stays, also if the caller's copy of the task lacks it.
+    answer = {"response": response.resp_message, "hook_version": response.hook_version}
+    why = f"the hook answered in {response.duration_ms} ms"
+    return Change(item.task, State.COMPUTED, why, {"error": None}, where_none=answer)
 
 
 def keep_old_answers(tx: Tx, batch: Sequence[OpenTask]) -> list[LostLease | None]:
@@ -117,21 +112,24 @@ def _skipped(reason: str) -> str:
 def _add_attempts(tx: Tx, items: Sequence[Unanswered], errors: Sequence[LostLease | None], outcome: str) -> None:
     """Add the attempt of each item without an error."""
     rows = [
-        {
-            "task_id": item.task.row_id,
-            "kind": "hook",
-            "number": item.task.hook_attempts + 1,
-            "fence": item.task.fence,
-            "began_at_ms": tx.now_ms - item.duration_ms,
-            "ended_at_ms": tx.now_ms,
-            "duration_ms": item.duration_ms,
-            "outcome": outcome,
-            "words": item.reason,
-        }
+        (
+            item.task.row_id,
+            "hook",
+            item.task.hook_attempts + 1,
+            item.task.fence,
+            None,  # no API
+            None,
+            tx.now_ms - item.duration_ms,
+            tx.now_ms,
+            item.duration_ms,
+            outcome,
+            None,  # no reply
+            None,
+            None,
+            _WORDS.stored(item.reason),
+        )
         for item, error in zip(items, errors, strict=True)
         if error is None
     ]
     if rows:
-        ids = new_ids(tx.conn, attempts, len(rows))
-        tx.conn.execute(_NEW_ATTEMPT, [{"id": id_, **row} for id_, row in zip(ids, rows, strict=True)])
-        tx.changes.write(Bound.ATTEMPTS, ids)
+        add_attempts(tx, rows)

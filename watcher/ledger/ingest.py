@@ -10,7 +10,10 @@ from typing import Any
 from sqlalchemy import bindparam, case, insert, select, update
 
 from watcher.ledger.audit.changes import Bound
+from watcher.ledger.audit.record import COLUMNS
 from watcher.ledger.engine import insert_into
+from watcher.ledger.prepared import Prepared, Values
+from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks, sighting_columns, task_columns
 from watcher.ledger.tables import blocks, responses, sources, tasks
 from watcher.ledger.transitions import add_to_journal, flag_named, known_at, transition_rows
@@ -44,7 +47,9 @@ _MOVE_CURSOR = (
 _KNOWN = select(
     tasks.c.id, tasks.c.task_index, tasks.c.task_hash, tasks.c.state, tasks.c.block_hash, tasks.c.canonical
 ).where(_OF_SOURCE, tasks.c.task_index.in_(bindparam("indices", expanding=True)))
-_NEW_TASK = insert(tasks).returning(tasks.c.id, tasks.c.task_index, tasks.c.task_hash)
+_BOUND = COLUMNS[Bound.TASKS]
+_UNBOUND = {"due_block": 0, "lease_until_ms": 0, "fence": 0, "look_again": False}
+_NEW_TASK = Prepared(insert(tasks), names := (*_BOUND, *_UNBOUND, "due_at_ms"), sets=names)
 _FLAG_CONCERNED = (
     update(tasks)
     .where(_OF_SOURCE, tasks.c.task_index.in_(bindparam("indices", expanding=True)), tasks.c.state.in_(_CONCERNED))
@@ -131,11 +136,14 @@ def store_tasks(
 
 
 def _insert(tx: Tx, source_id: int, new: Sequence[Task], proved: Set[tuple[int, bytes]], at_block: int) -> None:
-    rows = tx.conn.execute(_NEW_TASK, [_row(tx, source_id, task) for task in new]).all()
+    ids = new_ids(tx.conn, tasks, len(new))
+    rows = [_row(tx, id_, source_id, task) for id_, task in zip(ids, new, strict=True)]
+    _NEW_TASK.run(tx.conn, [(*row, *_UNBOUND.values(), tx.now_ms) for row in rows])
+    tx.changes.keep(Bound.TASKS, rows)
     awaited = State.SEEN in tx.entered
-    add_to_journal(tx, [row.id for row in rows], None, State.SEEN, "its log was read")
-    flag_named(tx, [row.id for row in rows])
-    ready = [row.id for row in rows if (row.task_index, row.task_hash) in proved]
+    add_to_journal(tx, ids, None, State.SEEN, "its log was read")
+    flag_named(tx, ids)
+    ready = [id_ for id_, task in zip(ids, new, strict=True) if (task.task_index, task.task_hash) in proved]
     transition_rows(tx, ready, State.SEEN, State.READY, known_at(at_block))
     if len(ready) == len(rows) and not awaited:
         tx.entered.discard(State.SEEN)  # none of them waits for the stage that admits
@@ -189,19 +197,17 @@ def store_responses(tx: Tx, source_id: int, answered: Sequence[Responded]) -> No
     tx.due.add(State.UNKNOWN)
 
 
-def _row(tx: Tx, source_id: int, task: Task) -> dict[str, Any]:
-    return {
+def _row(tx: Tx, id_: int, source_id: int, task: Task) -> Values:
+    """Return the bound columns of a new task."""
+    columns = {
+        "id": id_,
         "source_id": source_id,
         **task_columns(task),
         "canonical": True,
-        "state": State.SEEN,
-        "due_at_ms": tx.now_ms,
-        "due_block": 0,
-        "lease_until_ms": 0,
-        "fence": 0,
+        "state": State.SEEN.value,
         "hook_attempts": 0,
         "attempts": 0,
-        "look_again": False,
         "seen_at_ms": tx.now_ms,
         "updated_at_ms": tx.now_ms,
     }
+    return tuple(map(columns.get, _BOUND))

@@ -1,8 +1,8 @@
 """Rows of the ledger as values for the stages, and the query for due tasks."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func, or_, select
@@ -15,16 +15,26 @@ from watcher.task import Absence, Absent, OpenTask, Responded, Sighting, Task
 T = TypeVar("T")
 _IN_LIMIT = 500  # bound parameters in one IN list: databases bound those of a statement, reorgs do not bound their rows
 
-# Fields with a column of the same name: a new field of `Task` or `OpenTask` needs its column, and no line here.
+WITH_SOURCE: Select[Any] = select(tasks, sources.c.chain_id, sources.c.task_manager).join(
+    sources, sources.c.id == tasks.c.source_id
+)
+
+# Fields with a column of the same name: a new field of `Task` or `OpenTask` needs its column, and no line here. Rows
+# are read by place, which costs a fraction of reading by name: those of the driver have no names.
+_COLUMNS = [column.name for column in WITH_SOURCE.selected_columns]
 _TASK_FIELDS = tuple(field.name for field in fields(Task) if field.name not in ("seen_at", "fields"))
 _OPEN_FIELDS = tuple(
     field.name for field in fields(OpenTask) if field.name in tasks.c and field.name not in ("state", "fence")
 )
-_task_values, _open_values = attrgetter(*_TASK_FIELDS), attrgetter(*_OPEN_FIELDS)
 
-WITH_SOURCE: Select[Any] = select(tasks, sources.c.chain_id, sources.c.task_manager).join(
-    sources, sources.c.id == tasks.c.source_id
-)
+
+def _values_of(*names: str) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
+    return itemgetter(*(_COLUMNS.index(name) for name in names))
+
+
+_task_values, _open_values = _values_of(*_TASK_FIELDS), _values_of(*_OPEN_FIELDS)
+_seen_values = _values_of("block_number", "block_hash", "created_tx_hash", "log_index", "block_time_s")
+_lease_values = _values_of("id", "state", "fence", "absent", "absent_block", "absent_at_ms")
 
 # `Header.closed_block` of the head and of the final block, to compare deadlines with.
 HEAD_CLOSED = func.coalesce(sources.c.head_l1_block - 1, sources.c.head_block)
@@ -34,19 +44,19 @@ FINAL_CLOSED = func.coalesce(sources.c.final_l1_block - 1, sources.c.final_block
 IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > HEAD_CLOSED)
 
 
-def task_of(row: Row[Any]) -> Task:
-    """Return the task in a row that was selected with its source."""
-    stored: dict[str, Any] = dict(zip(_TASK_FIELDS, _task_values(row), strict=True))
-    return Task(**stored, seen_at=_sighting(row, row.created_tx_hash))
+def task_of(row: Sequence[Any]) -> Task:
+    """Return the task in a row that was selected with its source (`WITH_SOURCE`, further columns behind it)."""
+    return Task(**dict(zip(_TASK_FIELDS, _task_values(row), strict=True)), seen_at=_sighting(*_seen_values(row)))
 
 
 def responded_of(row: Row[Any]) -> Responded:
     """Return the response event in a row of `responses`."""
-    return Responded(row.task_index, row.message, row.log, row.response_hash, _sighting(row, row.tx_hash))
+    seen = _sighting(row.block_number, row.block_hash, row.tx_hash, row.log_index, row.block_time_s)
+    return Responded(row.task_index, row.message, row.log, row.response_hash, seen)
 
 
-def _sighting(row: Row[Any], tx_hash: bytes) -> Sighting:
-    return Sighting(row.block_number, row.block_hash, tx_hash, row.log_index, row.block_time_s or 0)
+def _sighting(number: int, block_hash: bytes, tx_hash: bytes, log_index: int, time_s: int | None) -> Sighting:
+    return Sighting(number, block_hash, tx_hash, log_index, time_s or 0)
 
 
 def task_columns(task: Task) -> dict[str, Any]:
@@ -66,16 +76,16 @@ def sighting_columns(task: Task) -> dict[str, Any]:
     }
 
 
-def open_task(row: Row[Any], *, state: State | None = None, fence: int | None = None) -> OpenTask:
-    """Return the row of a task (selected with its source) as a stage takes it."""
-    stored: dict[str, Any] = dict(zip(_OPEN_FIELDS, _open_values(row), strict=True))
+def open_task(row: Sequence[Any], *, fences: int = 0) -> OpenTask:
+    """Return the row of a task (as `task_of`) as a stage takes it, its fence raised by `fences`."""
+    row_id, state, fence, absent, absent_block, absent_at_ms = _lease_values(row)
     return OpenTask(
-        **stored,
-        row_id=row.id,
+        **dict(zip(_OPEN_FIELDS, _open_values(row), strict=True)),
+        row_id=row_id,
         task=task_of(row),
-        state=state or State(row.state),
-        fence=row.fence if fence is None else fence,
-        absence=None if row.absent is None else Absence(Absent(row.absent), row.absent_block, row.absent_at_ms),
+        state=State(state),
+        fence=fence + fences,
+        absence=None if absent is None else Absence(Absent(absent), absent_block, absent_at_ms),
     )
 
 

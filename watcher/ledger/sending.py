@@ -5,17 +5,19 @@ Invariant: no POST without an attempt row committed before it.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from sqlalchemy import ColumnElement, and_, bindparam, exists, func, insert, update
+from sqlalchemy import ColumnElement, and_, exists, update
 
 from watcher.errors import LostLease
+from watcher.ledger.attempt_rows import add_attempts, end_attempts
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.claims import RetryAt
+from watcher.ledger.columns import BoundedText
+from watcher.ledger.prepared import Values
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.side_tables import replicas
-from watcher.ledger.tables import OPEN, attempts, sources, tasks
-from watcher.ledger.transitions import IF_UNCHANGED, Change, transition_each, transition_unchanged, unchanged
+from watcher.ledger.tables import OPEN, WORDS_LIMIT, sources, tasks
+from watcher.ledger.transitions import Change, lock, transition_all, transition_each, transition_locked
 from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Accepted, OpenTask, Outcome, Refused, Sent, Unknown
@@ -23,13 +25,7 @@ from watcher.task import Accepted, OpenTask, Outcome, Refused, Sent, Unknown
 # The blocks that the aggregator needs at least to bring an answer on the chain.
 _LAST_CHANCE_BLOCKS = 3
 
-_BEGIN_ATTEMPT = insert(attempts).returning(attempts.c.id, sort_by_parameter_order=True)
-_END_ATTEMPT = update(attempts).where(attempts.c.id == bindparam("row"))
-# An earlier claim of the API stays where the outcome has none.
-_KEEP_CLAIMS = IF_UNCHANGED.values(
-    tx_hash=func.coalesce(bindparam("claimed_tx", type_=tasks.c.tx_hash.type), tasks.c.tx_hash),
-    sig_hash=func.coalesce(bindparam("claimed_sig", type_=tasks.c.sig_hash.type), tasks.c.sig_hash),
-)
+_WORDS = BoundedText(WORDS_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +35,20 @@ class Attempt:
     row_id: int
     task: OpenTask  # in state `sending`
     began_at_ms: int
+    api: str
+    request_digest: bytes
+
+    @property
+    def beginning(self) -> Values:
+        """Return the columns of its row that its beginning sets, the id first."""
+        return (
+            self.row_id,
+            *_beginning(self.task, self.task.attempts, self.api, self.request_digest, self.began_at_ms),
+        )
+
+
+def _beginning(task: OpenTask, number: int, api: str, request_digest: bytes, began_at_ms: int) -> Values:
+    return (task.row_id, "post", number, task.fence, api, request_digest, began_at_ms)
 
 
 def begin(tx: Tx, batch: Sequence[OpenTask], api: str, digests: Mapping[int, bytes], lease_ms: int) -> list[Attempt]:
@@ -51,40 +61,31 @@ def begin(tx: Tx, batch: Sequence[OpenTask], api: str, digests: Mapping[int, byt
         digests: the SHA-256 digest of the request by row id.
         lease_ms: the duration of the lease, longer than any request.
     """
-    ready = unchanged(tx, batch)
-    if not ready:
+    rows = [(task, row) for task, row in zip(batch, lock(tx, batch), strict=True) if row is not None]
+    if not rows:
         return []
-    ids = list(
-        tx.conn.execute(
-            _BEGIN_ATTEMPT,
-            [
-                {
-                    "task_id": task.row_id,
-                    "kind": "post",
-                    "number": task.attempts + 1,
-                    "fence": task.fence,
-                    "api": api,
-                    "request_digest": digests[task.row_id],
-                    "began_at_ms": tx.now_ms,
-                }
-                for task in ready
-            ],
-        ).scalars()
+    ready = [task for task, _ in rows]
+    ids = add_attempts(
+        tx, [_beginning(task, task.attempts + 1, api, digests[task.row_id], tx.now_ms) for task in ready]
     )
-    tx.changes.write(Bound.ATTEMPTS, ids)
     tx.attempt = max(tx.attempt, *ids)
     tx.attempt_block = max(tx.attempt_block, *(task.task.seen_at.block_number for task in ready))
-    transition_unchanged(
-        tx,
-        ready,
-        State.SENDING,
-        "the chain shows no response; sending",
-        lambda task: {"attempts": task.attempts + 1, "lease_until_ms": tx.now_ms + lease_ms},
-        ids,
-    )
+    why = "the chain shows no response; sending"
+    leased = {"lease_until_ms": tx.now_ms + lease_ms}
+    changes = [
+        Change(task, State.SENDING, why, {"attempts": task.attempts + 1, **leased}, id_)
+        for id_, task in zip(ids, ready, strict=True)
+    ]
+    transition_locked(tx, changes, [row for _, row in rows])
     return [
-        Attempt(row_id, replace(task, state=State.SENDING, attempts=task.attempts + 1), tx.now_ms)
-        for row_id, task in zip(ids, ready, strict=True)
+        Attempt(
+            id_,
+            replace(task, state=State.SENDING, attempts=task.attempts + 1),
+            tx.now_ms,
+            api,
+            digests[task.row_id],
+        )
+        for id_, task in zip(ids, ready, strict=True)
     ]
 
 
@@ -107,17 +108,17 @@ def settle(tx: Tx, items: Sequence[Settlement]) -> list[State | LostLease]:
     LostLease: the task has changed since the attempt began; nothing of the item is stored.
     """
     changes = [_change(tx, item) for item in items]
-    errors = transition_each(tx, changes, _KEEP_CLAIMS)
-    record_late(tx, [item for item, error in zip(items, errors, strict=True) if error is None])
+    errors = transition_each(tx, changes)
+    if stored := [item for item, error in zip(items, errors, strict=True) if error is None]:
+        end_attempts(tx, [(item.attempt.beginning, _end(tx, item)) for item in stored])
     return [error or change.to for change, error in zip(changes, errors, strict=True)]
 
 
 def record_late(tx: Tx, items: Sequence[Settlement]) -> None:
     """Store the outcomes of attempts as evidence. The tasks stay as they are."""
     if items:
-        tx.conn.execute(_END_ATTEMPT, [_evidence(tx, item) for item in items])
-        tx.changes.write(Bound.ATTEMPTS, (item.attempt.row_id for item in items))
-        tx.changes.write(Bound.TASKS, (item.attempt.task.row_id for item in items))
+        end_attempts(tx, [(item.attempt.beginning, _end(tx, item)) for item in items])
+        tx.changes.write(Bound.TASKS, [item.attempt.task.row_id for item in items])
 
 
 def recover_stale(tx: Tx, source_id: int, *, all_of_them: bool, patience_blocks: int = 0) -> int:
@@ -155,7 +156,7 @@ def _recover(tx: Tx, source_id: int, which: Sequence[ColumnElement[bool]], patie
     why = "the attempt was cut off before its answer was written down"
     stale = [open_task(row) for row in rows]
     columns = {row_id: {"error": why, "due_block": block} for row_id, block in due_blocks.items()}
-    transition_unchanged(tx, stale, State.UNKNOWN, why, lambda task: columns[task.row_id])
+    transition_all(tx, stale, State.UNKNOWN, why, lambda task: columns[task.row_id])
     if free:
         tx.conn.execute(
             update(tasks)
@@ -191,29 +192,19 @@ def _change(tx: Tx, item: Settlement) -> Change:
         "due_at_ms": tx.now_ms + item.retry_at.after_ms,
         "due_block": item.retry_at.at_block,
         "error": error or None,
-        "claimed_tx": tx_hash,
-        "claimed_sig": sig_hash,
     }
+    claims = {"tx_hash": tx_hash, "sig_hash": sig_hash}  # an earlier claim stays where the outcome has none
     why = reason if item.warning is None else f"{reason}; {item.warning}"
-    return Change(item.attempt.task, to, why, columns, item.attempt.row_id)
+    return Change(item.attempt.task, to, why, columns, item.attempt.row_id, unless_none=claims)
 
 
-def _evidence(tx: Tx, item: Settlement) -> dict[str, Any]:
-    """Return the columns of an attempt's row that its end sets."""
-    outcome = item.sent.outcome
-    tx_hash, sig_hash = _claims(outcome)
-    return {
-        "row": item.attempt.row_id,
-        "ended_at_ms": tx.now_ms,
-        "duration_ms": item.sent.duration_ms,
-        "outcome": type(outcome).__name__.lower(),
-        "http_status": item.sent.http_status,
-        "code": outcome.code if isinstance(outcome, Refused) else None,
-        "answer": item.sent.answer,
-        "words": _state_after(outcome)[1],
-        "tx_hash": tx_hash,
-        "sig_hash": sig_hash,
-    }
+def _end(tx: Tx, item: Settlement) -> Values:
+    """Return the columns of an attempt's row that its end sets, in the order of the audit chain."""
+    sent, outcome = item.sent, item.sent.outcome
+    code = outcome.code if isinstance(outcome, Refused) else None
+    reason = _WORDS.stored(_state_after(outcome)[1])
+    name = type(outcome).__name__.lower()
+    return (tx.now_ms, sent.duration_ms, name, sent.http_status, code, sent.answer, reason, *_claims(outcome))
 
 
 def _claims(outcome: Outcome) -> tuple[bytes | None, bytes | None]:

@@ -6,16 +6,19 @@ and adds a line to the journal in the same transaction.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
-from sqlalchemy import Update, bindparam, exists, insert, select, update
+from sqlalchemy import bindparam, exists, insert, select, update
 
 from watcher.errors import IllegalMove, LostLease
 from watcher.ledger.audit.changes import Bound
-from watcher.ledger.postgres import AWAITED
+from watcher.ledger.audit.record import COLUMNS
+from watcher.ledger.columns import Among, BoundedText
+from watcher.ledger.prepared import Prepared, Question, Values
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks
-from watcher.ledger.tables import journal, responses, tasks
+from watcher.ledger.tables import WORDS_LIMIT, journal, responses, tasks
 from watcher.ledger.writer import Tx
 from watcher.state import ENDED, GIVEN_UP, LEGAL, UNSETTLED, State
 from watcher.task import OpenTask
@@ -26,29 +29,27 @@ IF_UNCHANGED = update(tasks).where(
 )
 # No absence is known of the task: a transition, or a reading that shows the thing, has refuted it.
 PRESENT: Mapping[str, None] = {"absent": None, "absent_block": None, "absent_at_ms": None}
-_NEW_LINE = insert(journal)
-_FLAG_NAMED = (
+_NEW_LINE = Prepared(insert(journal), COLUMNS[Bound.JOURNAL], sets=COLUMNS[Bound.JOURNAL])
+_FLAG_NAMED = Prepared(
     update(tasks)
     .where(
-        tasks.c.id.in_(bindparam("rows", expanding=True)),
+        Among(tasks.c.id, "rows"),
         exists().where(responses.c.source_id == tasks.c.source_id, responses.c.task_index == tasks.c.task_index),
     )
-    .values(look_again=True)
+    .values(look_again=True),
+    ["rows"],
 )
 _BY_ROW = update(tasks).where(tasks.c.id.in_(bindparam("rows", expanding=True)))
-_STATE_AND_FENCE = (
-    select(tasks.c.id, tasks.c.state, tasks.c.fence, tasks.c.lease_until_ms)
-    .where(tasks.c.id.in_(bindparam("rows", expanding=True)))
+_BOUND = COLUMNS[Bound.TASKS]
+_PLACES = {name: place for place, name in enumerate(_BOUND)}
+_STATE = _PLACES["state"]
+_LOCK = Question(
+    select(*(tasks.c[name] for name in _BOUND), tasks.c.fence, tasks.c.lease_until_ms)
+    .where(Among(tasks.c.id, "rows"))
     .order_by(tasks.c.id)
-    .with_for_update()
+    .with_for_update(),
+    ["rows"],
 )
-
-
-def write(tx: Tx, task: OpenTask, columns: Mapping[str, Any], statement: Update = IF_UNCHANGED) -> None:
-    """Set columns of a task. Raises LostLease if its state or fence has changed since it was taken."""
-    changed = tx.conn.execute(statement, if_unchanged(task, columns), execution_options={AWAITED: True})
-    if changed.rowcount != 1:
-        raise lost(task)
 
 
 def if_unchanged(task: OpenTask, columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,16 +57,7 @@ def if_unchanged(task: OpenTask, columns: Mapping[str, Any]) -> dict[str, Any]:
     return {"row": task.row_id, "was": task.state, "taken_fence": task.fence, **columns}
 
 
-def transition(
-    tx: Tx,
-    task: OpenTask,
-    to: State,
-    why: str,
-    *,
-    attempt_id: int | None = None,
-    statement: Update = IF_UNCHANGED,
-    **columns: Any,
-) -> None:
+def transition(tx: Tx, task: OpenTask, to: State, why: str, **columns: Any) -> None:
     """Move a task to state `to`.
 
     Args:
@@ -73,19 +65,15 @@ def transition(
         task: the task as it was taken.
         to: the new state.
         why: the reason, for the journal.
-        attempt_id: the attempt that caused it, for the journal.
-        statement: the update, `IF_UNCHANGED` or one derived from it.
         **columns: further columns to set.
 
     Raises:
         LostLease: state or fence of the row have changed since the task was taken.
         IllegalMove: the state machine has no such transition.
     """
-    refuse_illegal(task.state, to)
-    write(tx, task, _columns(tx, to, columns), statement)
-    if to in GIVEN_UP:
-        flag_named(tx, [task.row_id])
-    add_to_journal(tx, [task.row_id], task.state, to, why, attempt_id)
+    (error,) = transition_each(tx, [Change(task, to, why, columns)])
+    if error is not None:
+        raise error
 
 
 def transition_all(
@@ -107,16 +95,22 @@ def transition_all(
     Raises:
         IllegalMove: the state machine has no such transition.
     """
-    present = unchanged(tx, batch)
-    transition_unchanged(tx, present, to, why, columns)
-    return present
+    errors = transition_each(tx, [Change(task, to, why, columns(task)) for task in batch])
+    return [task for task, error in zip(batch, errors, strict=True) if error is None]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
     """The transition of one task from the state in which it was taken to `to`, for the reason `why`.
 
-    `columns` are further columns to set; `attempt_id` is the attempt that causes it.
+    Attributes:
+        task: the task as it was taken.
+        to: the new state.
+        why: the reason, for the journal.
+        columns: further columns to set.
+        attempt_id: the attempt that causes it.
+        unless_none: columns to set to these values; None leaves the one that the row has.
+        where_none: columns to set only where the row has none.
     """
 
     task: OpenTask
@@ -124,11 +118,11 @@ class Change:
     why: str
     columns: Mapping[str, Any] = field(default_factory=dict)
     attempt_id: int | None = None
+    unless_none: Mapping[str, Any] = field(default_factory=dict)
+    where_none: Mapping[str, Any] = field(default_factory=dict)
 
 
-def transition_each(
-    tx: Tx, changes: Sequence[Change], statement: Update = IF_UNCHANGED, *, leased: bool = False
-) -> list[LostLease | None]:
+def transition_each(tx: Tx, changes: Sequence[Change], *, leased: bool = False) -> list[LostLease | None]:
     """Move each task that is unchanged since it was taken. Return None for it, and LostLease for any other.
 
     Changes that set the same columns share one statement. Of two changes of one task the second is lost.
@@ -136,15 +130,14 @@ def transition_each(
     Args:
         tx: the transaction.
         changes: the transitions.
-        statement: the update, `IF_UNCHANGED` or one derived from it.
         leased: a task without a lease, as its holder has released it, is lost, too.
 
     Raises:
         IllegalMove: the state machine has no such transition.
     """
-    present = are_unchanged(tx, [change.task for change in changes], leased=leased)
-    _apply(tx, [change for change, is_present in zip(changes, present, strict=True) if is_present], statement)
-    return [None if is_present else lost(change.task) for change, is_present in zip(changes, present, strict=True)]
+    rows = lock(tx, [change.task for change in changes], leased=leased)
+    transition_locked(tx, changes, rows)
+    return [lost(change.task) if row is None else None for change, row in zip(changes, rows, strict=True)]
 
 
 def lost(task: OpenTask) -> LostLease:
@@ -152,81 +145,98 @@ def lost(task: OpenTask) -> LostLease:
     return LostLease(f"task {task.task.task_index} has changed, or another worker has taken it")
 
 
-def unchanged(tx: Tx, batch: Sequence[OpenTask]) -> list[OpenTask]:
-    """Lock the rows of the tasks. Return the tasks whose state and fence are unchanged, each once."""
-    return [task for task, is_present in zip(batch, are_unchanged(tx, batch), strict=True) if is_present]
+def lock(tx: Tx, batch: Sequence[OpenTask], *, leased: bool = False) -> list[Values | None]:
+    """Lock the rows of the tasks. Return the row of each whose state and fence are unchanged since it was taken.
 
-
-def are_unchanged(tx: Tx, batch: Sequence[OpenTask], *, leased: bool = False) -> list[bool]:
-    """Lock the rows of the tasks. Return True for each whose state and fence are unchanged; a second copy is False.
-
-    With `leased`, a task without a lease is False, too.
+    A second copy of a task gets None; with `leased`, a task without a lease, too.
     """
-    present = {
-        row_id: (state, fence)
-        for chunk in chunks([task.row_id for task in batch])
-        for row_id, state, fence, lease_until_ms in tx.conn.execute(_STATE_AND_FENCE, {"rows": chunk})
-        if lease_until_ms > 0 or not leased
-    }
-    flags = []
+    present = {row[0]: row for row in _LOCK.rows(tx.conn, [task.row_id for task in batch]) if row[-1] > 0 or not leased}
+    rows: list[Values | None] = []
     for task in batch:
-        flags.append(present.get(task.row_id) == (task.state, task.fence))
-        if flags[-1]:
-            del present[task.row_id]
-    return flags
+        row = present.get(task.row_id)
+        is_unchanged = row is not None and row[_STATE] == task.state and row[-2] == task.fence
+        rows.append(present.pop(task.row_id) if is_unchanged else None)
+    return rows
 
 
-def transition_unchanged(
-    tx: Tx,
-    batch: Sequence[OpenTask],
-    to: State,
-    why: str,
-    columns: Callable[[OpenTask], dict[str, Any]] = lambda _: {},
-    attempt_ids: Sequence[int] | None = None,
-) -> None:
-    """Move the tasks that `unchanged` has returned in this transaction, with one statement for all.
+def transition_locked(tx: Tx, changes: Sequence[Change], rows: Sequence[Values | None]) -> None:
+    """Make the transitions of rows that `lock` has returned in this transaction; those without a row are left out.
 
-    Args:
-        tx: the transaction.
-        batch: the tasks.
-        to: their new state.
-        why: the reason, for the journal.
-        columns: returns further columns to set, with the same names for each task.
-        attempt_ids: the attempts that cause it, in the order of `batch`.
-
-    Raises:
-        IllegalMove: the state machine has no such transition.
+    Raises IllegalMove if the state machine has no such transition.
     """
-    attempts: Sequence[int | None] = attempt_ids or [None] * len(batch)
-    _apply(
-        tx,
-        [Change(task, to, why, columns(task), attempt) for task, attempt in zip(batch, attempts, strict=True)],
-        IF_UNCHANGED,
-    )
-
-
-def _apply(tx: Tx, changes: Sequence[Change], statement: Update) -> None:
-    """Make transitions of locked, unchanged rows, with one update for all that set the same columns."""
-    updates: dict[tuple[str, ...], list[dict[str, Any]]] = {}
-    for change in changes:
+    made = [(change, row) for change, row in zip(changes, rows, strict=True) if row is not None]
+    if not made:
+        return
+    for change, _ in made:
         refuse_illegal(change.task.state, change.to)
-        parameters = if_unchanged(change.task, _columns(tx, change.to, change.columns))
-        updates.setdefault(tuple(parameters), []).append(parameters)
-    for rows in updates.values():
-        tx.conn.execute(statement, rows)
-    if given_up := [change.task.row_id for change in changes if change.to in GIVEN_UP]:
+    set_columns(tx, [(change.task, row, _columns(tx, change.to, _resolved(change, row))) for change, row in made])
+    if given_up := [change.task.row_id for change, _ in made if change.to in GIVEN_UP]:
         flag_named(tx, given_up)
-    if changes:
-        _append(tx, [_line(tx, change) for change in changes])
-        tx.entered.update(change.to for change in changes)
-    for change in changes:
+    _append(tx, [_line(tx, change) for change, _ in made])
+    for change, _ in made:
+        tx.entered.add(change.to)
         tx.count_ends(change.task.row_id, change.task.state, change.to)
+
+
+def _resolved(change: Change, row: Values) -> Mapping[str, Any]:
+    """Return the columns to set, where some depend on what the row has."""
+    if not change.unless_none and not change.where_none:
+        return change.columns
+    present = {name: row[_PLACES[name]] for name in change.where_none}
+    absent = {name: value if present[name] is None else present[name] for name, value in change.where_none.items()}
+    return {**change.columns, **unless_none(row, change.unless_none), **absent}
+
+
+def unless_none(row: Values, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns to set: of a row that `lock` has returned, its own value where the new one is None."""
+    return {name: row[_PLACES[name]] if value is None else value for name, value in values.items()}
+
+
+def set_columns(tx: Tx, edits: Sequence[tuple[OpenTask, Values, Mapping[str, Any]]]) -> None:
+    """Set columns of rows that `lock` has returned in this transaction, and bind the rows.
+
+    Each edit has the task, its row, and the columns. Those that set the same columns share one statement.
+    """
+    groups: dict[tuple[str, ...], list[tuple[OpenTask, Values, Mapping[str, Any]]]] = {}
+    for edit in edits:
+        groups.setdefault(tuple(edit[2]), []).append(edit)
+    for names, group in groups.items():
+        _setting(names).run(tx, group)
+
+
+class _Setting:
+    """The update that sets these columns of rows that are locked and unchanged."""
+
+    def __init__(self, names: tuple[str, ...]) -> None:
+        self._update = Prepared(IF_UNCHANGED, (*names, "row", "was", "taken_fence"), sets=names)
+        types = {name: tasks.c[name].type for name in names}
+        self._texts = [(place, type_) for place, type_ in enumerate(types.values()) if isinstance(type_, BoundedText)]
+        self._bound = [(place, _PLACES[name]) for place, name in enumerate(names) if name in _PLACES]
+
+    def run(self, tx: Tx, edits: Sequence[tuple[OpenTask, Values, Mapping[str, Any]]]) -> None:
+        """Set the columns, and bind the rows."""
+        parameters: list[Values] = []
+        bound: list[Values] = []
+        for task, row, columns in edits:
+            values = list(columns.values())
+            for place, text in self._texts:
+                values[place] = text.stored(values[place])
+            new = list(row[: len(_BOUND)])
+            for place, place_in_row in self._bound:
+                new[place_in_row] = values[place]
+            bound.append(tuple(new))
+            parameters.append((*values, task.row_id, row[_STATE], task.fence))
+        changed = self._update.run(tx.conn, parameters)
+        assert changed == len(parameters), "the rows are locked and unchanged"
+        tx.changes.keep(Bound.TASKS, bound)
+
+
+_setting = cache(_Setting)
 
 
 def flag_named(tx: Tx, rows: Sequence[int]) -> None:
     """Flag the tasks (row ids) that a response event in the ledger names, so that the contract is asked about them."""
-    for chunk in chunks(rows):
-        tx.conn.execute(_FLAG_NAMED, {"rows": chunk})
+    _FLAG_NAMED.run(tx.conn, [(rows,)])
 
 
 def reopen(tx: Tx, batch: Sequence[OpenTask], why: str) -> None:
@@ -253,6 +263,7 @@ def transition_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: s
     if to in GIVEN_UP:
         flag_named(tx, rows)
     add_to_journal(tx, rows, from_, to, why)
+    tx.changes.write(Bound.TASKS, rows)
 
 
 def known_at(block: int) -> str:
@@ -266,40 +277,33 @@ def refuse_illegal(from_: State, to: State) -> None:
         raise IllegalMove(f"there is no transition from {from_} to {to}")
 
 
-def add_to_journal(
-    tx: Tx, rows: Sequence[int], from_: State | None, to: State, why: str, attempt_id: int | None = None
-) -> None:
+def add_to_journal(tx: Tx, rows: Sequence[int], from_: State | None, to: State, why: str) -> None:
     """Append one journal line per row id, and wake the stage of state `to` after the commit."""
-    _append(tx, [_journal_line(tx, row, from_, to, why, attempt_id) for row in rows])
+    why = _WHY.stored(why) or ""
+    was = None if from_ is None else from_.value
+    _append(tx, [(row, tx.now_ms, was, to.value, why, None) for row in rows])
     tx.count_ends(rows[0], from_, to, len(rows))
     tx.entered.add(to)
 
 
-def _append(tx: Tx, lines: Sequence[dict[str, Any]]) -> None:
-    """Append lines to the journal. The audit chain binds them, and the tasks that they are about."""
+_WHY = BoundedText(WORDS_LIMIT)
+
+
+def _append(tx: Tx, lines: Sequence[Values]) -> None:
+    """Append lines to the journal, each without its id, and bind them."""
     ids = new_ids(tx.conn, journal, len(lines))
-    tx.conn.execute(_NEW_LINE, [{"id": id_, **line} for id_, line in zip(ids, lines, strict=True)])
-    tx.changes.write(Bound.JOURNAL, ids)
-    tx.changes.write(Bound.TASKS, (line["task_id"] for line in lines))
+    rows = [(id_, *line) for id_, line in zip(ids, lines, strict=True)]
+    _NEW_LINE.run(tx.conn, rows)
+    tx.changes.keep(Bound.JOURNAL, rows)
 
 
-def _line(tx: Tx, change: Change) -> dict[str, Any]:
-    return _journal_line(tx, change.task.row_id, change.task.state, change.to, change.why, change.attempt_id)
-
-
-def _journal_line(tx: Tx, row: int, from_: State | None, to: State, why: str, attempt_id: int | None) -> dict[str, Any]:
-    return {
-        "task_id": row,
-        "at_ms": tx.now_ms,
-        "from_state": from_,
-        "to_state": to,
-        "why": why,
-        "attempt_id": attempt_id,
-    }
+def _line(tx: Tx, change: Change) -> Values:
+    task = change.task
+    return (task.row_id, tx.now_ms, task.state.value, change.to.value, _WHY.stored(change.why), change.attempt_id)
 
 
 def _columns(tx: Tx, to: State, columns: Mapping[str, Any]) -> dict[str, Any]:
     released = {"lease_until_ms": 0} if to is not State.SENDING else {}
     due = {"due_at_ms": tx.now_ms, "due_block": 0} if to not in ENDED else {}
     looked = {} if to in UNSETTLED else {"look_again": False}
-    return {"state": to, "updated_at_ms": tx.now_ms, **PRESENT, **looked, **due, **released, **columns}
+    return {"state": to.value, "updated_at_ms": tx.now_ms, **PRESENT, **looked, **due, **released, **columns}

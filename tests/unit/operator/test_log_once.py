@@ -25,7 +25,9 @@ def lines() -> Iterator[list[str]]:
 
 
 def attempt(index: int) -> Attempt:
-    return Attempt(index, OpenTask(index, make_task(task_index=index), State.SENDING, 1, 1, 0, b"answer"), 0)
+    return Attempt(
+        index, OpenTask(index, make_task(task_index=index), State.SENDING, 1, 1, 0, b"answer"), 0, "proxy", bytes(32)
+    )
 
 
 def sent(outcome: Outcome) -> Sent:

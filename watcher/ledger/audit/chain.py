@@ -1,7 +1,8 @@
 """The audit chain of a source, written: one entry for each transaction that changes bound rows, in the same commit.
 
-Rows are read back after the verbs have run, so that the chain binds what the database holds. Invariant: entries are
-numbered from 1 without a gap, in the order of the commits. On SQLite there is one writer at a time; on PostgreSQL an
+A verb that many tasks go through hands over its rows as the database holds them now (`Changes.keep`); the rows of all
+others are read back after the verbs have run. Invariants: the chain binds what the database holds; entries are numbered
+from 1 without a gap, in the order of the commits. On SQLite there is one writer at a time; on PostgreSQL an
 advisory lock, taken last and held to the commit, keeps the writers of one source in a row.
 """
 
@@ -54,13 +55,11 @@ def bind(tx: Tx) -> None:
     # As a rule one source; times of blocks are stored for all sources of a chain.
     leaves: dict[int, list[bytes]] = {}
     default: int | None = changes.source_id
-    for table in sorted({*changes.written, *changes.removed}):
-        gone = changes.removed.get(table, set())
-        ids = sorted(changes.written.get(table, set()) - gone)
+    for table in sorted({*changes.known, *changes.written, *changes.removed}):
+        rows = _changed(tx, table)
         place = _SOURCE_PLACES.get(table)
-        rows = {row[0]: row for row in _rows(tx.conn, table, ids)}
-        for row_id in sorted({*ids, *gone}) if gone else ids:
-            row = rows.get(row_id)
+        for row_id in sorted(rows):
+            row = rows[row_id]
             if row is not None and place is not None:
                 source_id = row[place]
             else:
@@ -70,6 +69,15 @@ def bind(tx: Tx) -> None:
     changes.clear()
     for source_id in sorted(leaves):
         append(tx, source_id, COMMIT, "", b"".join(leaves[source_id]))
+
+
+def _changed(tx: Tx, table: Bound) -> dict[int, Sequence[Any] | None]:
+    """Return the changed rows of a table by id; None: the row was removed."""
+    changes = tx.changes
+    gone = changes.removed.get(table, set())
+    unread = sorted(changes.written.get(table, set()) - gone)
+    read = {row[0]: row for row in _rows(tx.conn, table, unread)}
+    return {**changes.known.get(table, {}), **dict.fromkeys(unread), **read, **dict.fromkeys(gone)}
 
 
 # The place of the source's id in a row; rows of the other tables name their task.
@@ -170,5 +178,7 @@ def _lock(source_id: int) -> dict[str, int]:
 
 def _source_of(tx: Tx) -> int:
     """Return the source of the transaction's tasks, of which all are of one source."""
+    for row in tx.changes.known.get(Bound.TASKS, {}).values():
+        return int(row[_SOURCE_PLACES[Bound.TASKS]])
     row_id = next(iter(tx.changes.written[Bound.TASKS]))
     return int(tx.conn.execute(_SOURCE, {"row": row_id}).scalar_one())

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 
 class Bound(IntEnum):
@@ -18,17 +19,30 @@ class Bound(IntEnum):
 
 @dataclass(slots=True)
 class Changes:
-    """The ids of rows that a transaction has added, changed or removed.
+    """The rows that a transaction has added, changed or removed.
 
-    All are of one source: `source_id`, or that of the tasks where no verb has named it.
+    `known` has rows as the last verb that kept them left them (`record.COLUMNS`), `written` the ids of those that are
+    read back, whatever is known of them. All are of one source: `source_id`, or that of the tasks where no verb has
+    named it.
     """
 
+    known: dict[Bound, dict[int, tuple[Any, ...]]] = field(default_factory=dict)
     written: dict[Bound, set[int]] = field(default_factory=dict)
     removed: dict[Bound, set[int]] = field(default_factory=dict)
     source_id: int | None = None
 
+    def keep(self, table: Bound, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Record rows that were added or changed, as the database holds them now: the columns of `record.COLUMNS`.
+
+        The caller has made such a row of one that this transaction has locked and read, or has added it.
+        """
+        kept = {row[0]: row for row in rows}
+        self.known.setdefault(table, {}).update(kept)
+        if unread := self.written.get(table):
+            unread.difference_update(kept)
+
     def write(self, table: Bound, ids: Iterable[int]) -> None:
-        """Record rows that were added or changed."""
+        """Record rows that were added or changed, whose content is read back."""
         self.written.setdefault(table, set()).update(ids)
 
     def remove(self, table: Bound, ids: Iterable[int]) -> None:
@@ -37,9 +51,10 @@ class Changes:
 
     def clear(self) -> None:
         """Forget all of it."""
+        self.known.clear()
         self.written.clear()
         self.removed.clear()
         self.source_id = None
 
     def __bool__(self) -> bool:
-        return any(self.written.values()) or any(self.removed.values())
+        return any(self.known.values()) or any(self.written.values()) or any(self.removed.values())

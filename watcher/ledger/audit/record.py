@@ -149,8 +149,8 @@ def pack_leaf(table: Bound, row_id: int, digest: bytes | None) -> bytes:
     return _NUMBERS[table] + row_id.to_bytes(8) + digest
 
 
-_NUMBERS = {table: bytes((table,)) for table in Bound}
-_REMOVED_NUMBERS = {table: bytes((table | _REMOVED,)) for table in Bound}
+_NUMBERS = [bytes((number,)) for number in range(_REMOVED)]
+_REMOVED_NUMBERS = [bytes((number | _REMOVED,)) for number in range(_REMOVED)]
 
 
 def pack_leaves(leaves: Iterable[Leaf]) -> bytes:

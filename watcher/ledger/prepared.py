@@ -1,0 +1,125 @@
+"""Statements of which many run: for each row, SQLAlchemy's work costs more than the database's.
+
+They are written in SQLAlchemy Core like all others, so that each database gets its own text. What changes rows is
+compiled once, and its rows of parameters go to the driver as they are; rows of a question come from the driver.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from operator import itemgetter
+from typing import Any
+
+from sqlalchemy import Boolean, Connection, CursorResult, Dialect, Insert, LargeBinary, Select, Update
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.types import TypeEngine
+
+from watcher.ledger.columns import BoundedText, Uint256
+
+Values = tuple[Any, ...]
+_Convert = Callable[[Any], Any]
+
+
+class Question:
+    """A SELECT and the names of its parameters."""
+
+    def __init__(self, statement: Select[Any], names: Sequence[str]) -> None:
+        self._statement = statement
+        self._names = tuple(names)
+        self._converts: dict[str, list[tuple[int, _Convert]]] = {}
+
+    def rows(self, conn: Connection, *parameters: Any) -> list[Values]:
+        """Return the rows for these parameters, with values as the types of their columns have them."""
+        result = conn.execute(self._statement, dict(zip(self._names, parameters, strict=True)))
+        assert isinstance(result, CursorResult)
+        rows = result.cursor.fetchall()
+        result.close()
+        converts = self._converts_of(conn.dialect)
+        return [_converted(tuple(row), converts) for row in rows]
+
+    def _converts_of(self, dialect: Dialect) -> list[tuple[int, _Convert]]:
+        if dialect.name not in self._converts:
+            converts = [_from_driver(column.type, dialect) for column in self._statement.selected_columns]
+            self._converts[dialect.name] = [(place, convert) for place, convert in enumerate(converts) if convert]
+        return self._converts[dialect.name]
+
+
+class Prepared:
+    """An INSERT or UPDATE and the names of its parameters. A row of parameters is a tuple in their order.
+
+    Texts are cut to the length of their columns before (`BoundedText.stored`): the audit chain binds them so.
+    """
+
+    def __init__(self, statement: Insert | Update, names: Sequence[str], sets: Sequence[str] = ()) -> None:
+        """Take a statement. `sets`: the parameters among `names` that are columns to set, of one without values."""
+        self._statement = statement
+        self._names = tuple(names)
+        self._sets = list(sets) or None
+        self._compiled: dict[str, tuple[str, Callable[[Values], Any]]] = {}
+
+    def run(self, conn: Connection, rows: Sequence[Values]) -> int:
+        """Run the statement once for each row of parameters. Return the number of rows that it has changed."""
+        if conn.dialect.name not in self._compiled:
+            self._compiled[conn.dialect.name] = self._compile(conn.dialect)
+        text, parameters = self._compiled[conn.dialect.name]
+        return conn.exec_driver_sql(text, [parameters(row) for row in rows]).rowcount
+
+    def _compile(self, dialect: Dialect) -> tuple[str, Callable[[Values], Any]]:
+        """Return the text for a database, and the function that makes the driver's parameters of a row."""
+        compiled = self._statement.compile(dialect=dialect, column_keys=self._sets)
+        assert isinstance(compiled, SQLCompiler)
+        constants = {name: value for name, value in compiled.params.items() if name not in self._names}
+        converts = {name: _to_driver(bind.type, dialect) for name, bind in compiled.binds.items()}
+        if compiled.positional:
+            return str(compiled), _positional(self._names, compiled.positiontup or [], constants, converts)
+        return str(compiled), _named(self._names, constants, converts)
+
+
+def _positional(
+    names: Sequence[str], order: Sequence[str], constants: Mapping[str, Any], converts: Mapping[str, _Convert | None]
+) -> Callable[[Values], Values]:
+    known = (*names, *constants)
+    tail = tuple(constants.values())
+    places = [known.index(name) for name in order]
+    in_order = places == list(range(len(names)))
+    pick: Callable[[Values], Values] = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
+    converted = [(place, convert) for place, name in enumerate(order) if (convert := converts[name])]
+
+    def parameters(row: Values) -> Values:
+        return _converted(row if in_order else pick(row + tail), converted)
+
+    return parameters
+
+
+def _named(
+    names: Sequence[str], constants: Mapping[str, Any], converts: Mapping[str, _Convert | None]
+) -> Callable[[Values], dict[str, Any]]:
+    converted = [(place, convert) for place, name in enumerate(names) if (convert := converts[name])]
+
+    def parameters(row: Values) -> dict[str, Any]:
+        return {**dict(zip(names, _converted(row, converted), strict=True)), **constants}
+
+    return parameters
+
+
+def _converted(row: Values, converts: Sequence[tuple[int, _Convert]]) -> Values:
+    if not converts:
+        return row
+    values = list(row)
+    for place, convert in converts:
+        values[place] = convert(values[place])
+    return tuple(values)
+
+
+def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
+    # Drivers take bytes as they are; SQLAlchemy would wrap them.
+    if isinstance(type_, LargeBinary | BoundedText):
+        return None
+    return type_.dialect_impl(dialect).bind_processor(dialect)
+
+
+def _from_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
+    """Return what makes a value of a column of a driver's bytes, text or number; None: nothing."""
+    if isinstance(type_, Uint256):
+        return lambda value: value if type(value) is int else type_.process_result_value(value, dialect)
+    if isinstance(type_, Boolean):
+        return lambda value: None if value is None else bool(value)
+    return None
