@@ -23,10 +23,8 @@ _WOKEN_BY_STATE = {
     State.COMPUTED: "submit",
     State.WAITING: "submit",
     State.BLOCKED: "submit",
+    # An accepted task wakes nobody: the commit that moves the head to the block at which the chain decides does.
     State.UNKNOWN: "confirm",
-    # The endpoint takes requests: the tasks it had blocked can be sent. The commit that moves the head to the block at
-    # which the chain decides wakes confirming.
-    State.ACCEPTED: "submit",
     State.RESPONDED: "confirm",
     State.RESPONDED_OTHER: "confirm",
 }

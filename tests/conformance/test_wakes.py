@@ -7,12 +7,15 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
-from tests.conformance.rig import LEASE_MS, LedgerRig, header, make_response, make_task
-from watcher.ledger import claims, finality, ingest, outcomes
+from tests.conformance.rig import LEASE_MS, LedgerRig, header, make_response, make_task, sent
+from watcher.ledger import claims, finality, ingest, outcomes, sending
+from watcher.ledger.claims import Release, RetryAt
+from watcher.ledger.sending import Settlement
 from watcher.ledger.tables import sources, tasks
 from watcher.ledger.writer import Tx
 from watcher.stage import Wakeups
 from watcher.state import RESPONDED, UNSETTLED, State
+from watcher.task import Accepted
 
 _TASKS = 6
 _MARK_BLOCK = 110
@@ -109,3 +112,37 @@ async def test_a_response_event_wakes_confirmation_at_once(ledger: LedgerRig) ->
         return tx.due
 
     assert await ledger.write(answered) == {State.UNKNOWN}
+
+
+def woken_by(tx: Tx) -> set[str]:
+    """The stages that a commit wakes."""
+    stages = ("admit", "respond", "submit", "confirm")
+    wakeups = Wakeups(stages)
+    wakeups.committed(tx)
+    return {stage for stage in stages if wakeups._events[stage].is_set()}
+
+
+@pytest.mark.parametrize("reopens", [False, True])
+async def test_accepted_answer_wakes_submit_only_if_its_api_was_out_of_use(ledger: LedgerRig, reopens: bool) -> None:
+    await ledger.bring(make_task(0), to=State.SENDING)
+    (attempt,) = ledger._flying
+
+    def accepted(tx: Tx) -> set[str]:
+        assert sending.settle(tx, [Settlement(attempt, sent(Accepted()), RetryAt(), None, reopens)]) == [State.ACCEPTED]
+        return woken_by(tx)
+
+    assert await ledger.write(accepted) == ({"submit"} if reopens else set())
+
+
+async def test_postponed_task_that_is_made_due_wakes_its_stage(ledger: LedgerRig) -> None:
+    await ledger.bring(make_task(0), to=State.COMPUTED)
+    await ledger.write(
+        claims.release_each, [Release(await ledger.claim_one(State.COMPUTED), RetryAt(60_000), "held: x")]
+    )
+
+    def made_due(tx: Tx, mark: str) -> set[str]:
+        claims.make_due(tx, ledger.source, [State.COMPUTED], mark)
+        return woken_by(tx)
+
+    assert await ledger.write(made_due, "another mark") == set()
+    assert await ledger.write(made_due, "held: ") == {"submit"}

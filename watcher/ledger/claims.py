@@ -111,12 +111,13 @@ def _given_back(tx: Tx, item: Release, row: Values) -> dict[str, Any]:
 
 def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: str | None = None) -> None:
     """Make postponed tasks due now: those in `states` whose `error` begins with `mark`, and not with `but`."""
+    states = list(states)
     exceptions = [] if but is None else [tasks.c.error.is_(None) | ~tasks.c.error.startswith(but, autoescape=True)]
-    tx.conn.execute(
+    made = tx.conn.execute(
         update(tasks)
         .where(
             tasks.c.source_id == source_id,
-            tasks.c.state.in_(list(states)),
+            tasks.c.state.in_(states),
             OPEN,
             tasks.c.due_at_ms > tx.now_ms,
             tasks.c.lease_until_ms <= tx.now_ms,
@@ -125,3 +126,5 @@ def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: st
         )
         .values(due_at_ms=0)
     )
+    if made.rowcount:
+        tx.due.update(states)

@@ -93,13 +93,15 @@ def begin(tx: Tx, batch: Sequence[OpenTask], api: str, digests: Mapping[int, byt
 class Settlement:
     """The outcome of an attempt, with its evidence, and the next due time of the task.
 
-    `warning` is a contradiction in the reply, for the journal.
+    `warning` is a contradiction in the reply, for the journal. `reopens`: the API takes requests again, so that tasks
+    that wait for it can be sent.
     """
 
     attempt: Attempt
     sent: Sent
     retry_at: RetryAt
     warning: str | None = None
+    reopens: bool = False
 
 
 def settle(tx: Tx, items: Sequence[Settlement]) -> list[State | LostLease]:
@@ -109,6 +111,8 @@ def settle(tx: Tx, items: Sequence[Settlement]) -> list[State | LostLease]:
     """
     changes = [_change(tx, item) for item in items]
     errors = transition_each(tx, changes)
+    if any(item.reopens for item in items):
+        tx.due.add(State.BLOCKED)
     if stored := [item for item, error in zip(items, errors, strict=True) if error is None]:
         end_attempts(tx, [(item.attempt.beginning, _end(tx, item)) for item in stored])
     return [error or change.to for change, error in zip(changes, errors, strict=True)]

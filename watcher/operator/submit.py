@@ -295,12 +295,13 @@ class Submit:
         within_s = None if draft.left_s is None else self._plan.within_s(math.inf, draft.left_s)
         circuit.record(sent.outcome, replied=api_replied(sent), within_s=within_s)
         self._log_once.circuit_changed(draft.route, was_closed, sent)
-        if not was_closed and circuit.closed:
+        reopens = not was_closed and circuit.closed
+        if reopens:
             self._due_marks.add(HELD_MARK)
         repeated = self._log_once.is_repeated(api, sent)
         retry_at = self._plan.retry_at(post.attempt.task, sent, draft.cleared.at, self._random.random, draft.left_s)
         warning = disagreement(draft.request, sent.outcome)
-        self._settler.add(Outgoing(Settlement(post.attempt, sent, retry_at, warning), api, repeated))
+        self._settler.add(Outgoing(Settlement(post.attempt, sent, retry_at, warning, reopens), api, repeated))
 
     def _refused(self, post: Post) -> None:
         """Settle an attempt that its circuit does not admit."""
