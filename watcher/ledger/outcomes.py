@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, or_, select, update
 
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.coverage import lose_tasks
 from watcher.ledger.history import BEFORE, over_before
+from watcher.ledger.prepared import Question
 from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task, responded_of
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
 from watcher.ledger.transitions import IF_UNCHANGED, PRESENT, if_unchanged, known_at, reopen, transition, transition_all
@@ -25,31 +26,38 @@ _WRONG_CLAIM = "the API named another transaction than the one the chain shows"
 # The states that a passed deadline can settle.
 _SETTLABLE = sorted(UNSETTLED - {State.SENDING})
 
-_TO_ADMIT = due([State.SEEN], tasks.c.block_number + bindparam("confirmations") <= sources.c.head_block, IN_WINDOW)
+_DUE_NAMES = ("source", "now_ms", "limit")
+_TO_ADMIT = Question(
+    due([State.SEEN], tasks.c.block_number + bindparam("confirmations") <= sources.c.head_block, IN_WINDOW),
+    (*_DUE_NAMES, "confirmations"),
+)
 
 
 def to_admit(conn: Connection, source_id: int, confirmations: int, now_ms: int, limit: int) -> list[OpenTask]:
     """Return the `seen` tasks whose block has `confirmations` blocks above it."""
-    return _open_tasks(conn, _TO_ADMIT, source_id, now_ms, limit, confirmations=confirmations)
+    return [open_task(row) for row in _TO_ADMIT.rows(conn, source_id, now_ms, limit, confirmations)]
 
 
-_PAST_DEADLINE = due(_SETTLABLE, tasks.c.deadline_block < FINAL_CLOSED)
+_PAST_DEADLINE = Question(due(_SETTLABLE, tasks.c.deadline_block < FINAL_CLOSED), _DUE_NAMES)
 
 
 def past_deadline(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
     """Return the tasks whose deadline a final block has passed, so that no response can follow."""
-    return _open_tasks(conn, _PAST_DEADLINE, source_id, now_ms, limit)
+    return [open_task(row) for row in _PAST_DEADLINE.rows(conn, source_id, now_ms, limit)]
 
 
-_TO_CONFIRM = due(
-    [State.UNKNOWN, State.ACCEPTED],
-    or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block >= FINAL_CLOSED),
+_TO_CONFIRM = Question(
+    due(
+        [State.UNKNOWN, State.ACCEPTED],
+        or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block >= FINAL_CLOSED),
+    ),
+    _DUE_NAMES,
 )
 
 
 def to_confirm(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
     """Return the sent tasks that are due, and whose deadline no final block has passed."""
-    return _open_tasks(conn, _TO_CONFIRM, source_id, now_ms, limit)
+    return [open_task(row) for row in _TO_CONFIRM.rows(conn, source_id, now_ms, limit)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,19 +98,12 @@ def nothing_new(tx: Tx, named: Sequence[Named]) -> None:
         tx.conn.execute(update(tasks).where(tasks.c.id.in_(chunk)).values(look_again=False))
 
 
-_TO_FINALISE = due(sorted(RESPONDED), tasks.c.responded_block <= sources.c.final_block)
+_TO_FINALISE = Question(due(sorted(RESPONDED), tasks.c.responded_block <= sources.c.final_block), _DUE_NAMES)
 
 
 def to_finalise(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
     """Return the answered tasks whose response is in a final block."""
-    return _open_tasks(conn, _TO_FINALISE, source_id, now_ms, limit)
-
-
-def _open_tasks(
-    conn: Connection, question: Select[Any], source_id: int, now_ms: int, limit: int, **more: int
-) -> list[OpenTask]:
-    rows = conn.execute(question, {"source": source_id, "now_ms": now_ms, "limit": limit, **more})
-    return [open_task(row) for row in rows]
+    return [open_task(row) for row in _TO_FINALISE.rows(conn, source_id, now_ms, limit)]
 
 
 def response_of(

@@ -6,7 +6,7 @@ compiled once, and its rows of parameters go to the driver as they are; rows of 
 
 from collections.abc import Callable, Mapping, Sequence
 from operator import itemgetter
-from typing import Any
+from typing import Any, cast
 
 from sqlalchemy import Boolean, Connection, CursorResult, Dialect, Insert, LargeBinary, Select, Update
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -30,10 +30,10 @@ class Question:
         """Return the rows for these parameters, with values as the types of their columns have them."""
         result = conn.execute(self._statement, dict(zip(self._names, parameters, strict=True)))
         assert isinstance(result, CursorResult)
-        rows = result.cursor.fetchall()
+        rows = cast("list[Values]", result.cursor.fetchall())  # of the driver, without SQLAlchemy's own rows
         result.close()
         converts = self._converts_of(conn.dialect)
-        return [_converted(tuple(row), converts) for row in rows]
+        return [_converted(row, converts) for row in rows]
 
     def _converts_of(self, dialect: Dialect) -> list[tuple[int, _Convert]]:
         if dialect.name not in self._converts:
@@ -53,17 +53,17 @@ class Prepared:
         self._statement = statement
         self._names = tuple(names)
         self._sets = list(sets) or None
-        self._compiled: dict[str, tuple[str, Callable[[Values], Any]]] = {}
+        self._compiled: dict[str, tuple[str, _Convert | None]] = {}
 
     def run(self, conn: Connection, rows: Sequence[Values]) -> int:
         """Run the statement once for each row of parameters. Return the number of rows that it has changed."""
         if conn.dialect.name not in self._compiled:
             self._compiled[conn.dialect.name] = self._compile(conn.dialect)
         text, parameters = self._compiled[conn.dialect.name]
-        return conn.exec_driver_sql(text, [parameters(row) for row in rows]).rowcount
+        return conn.exec_driver_sql(text, [parameters(row) for row in rows] if parameters else list(rows)).rowcount
 
-    def _compile(self, dialect: Dialect) -> tuple[str, Callable[[Values], Any]]:
-        """Return the text for a database, and the function that makes the driver's parameters of a row."""
+    def _compile(self, dialect: Dialect) -> tuple[str, _Convert | None]:
+        """Return the text for a database, and what makes the driver's parameters of a row; None: the row is them."""
         compiled = self._statement.compile(dialect=dialect, column_keys=self._sets)
         assert isinstance(compiled, SQLCompiler)
         constants = {name: value for name, value in compiled.params.items() if name not in self._names}
@@ -75,18 +75,16 @@ class Prepared:
 
 def _positional(
     names: Sequence[str], order: Sequence[str], constants: Mapping[str, Any], converts: Mapping[str, _Convert | None]
-) -> Callable[[Values], Values]:
+) -> Callable[[Values], Values] | None:
     known = (*names, *constants)
     tail = tuple(constants.values())
     places = [known.index(name) for name in order]
     in_order = places == list(range(len(names)))
-    pick: Callable[[Values], Values] = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
     converted = [(place, convert) for place, name in enumerate(order) if (convert := converts[name])]
-
-    def parameters(row: Values) -> Values:
-        return _converted(row if in_order else pick(row + tail), converted)
-
-    return parameters
+    if in_order:
+        return (lambda row: _converted(row, converted)) if converted else None
+    pick: Callable[[Values], Values] = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
+    return lambda row: _converted(pick(row + tail), converted)
 
 
 def _named(
@@ -94,10 +92,7 @@ def _named(
 ) -> Callable[[Values], dict[str, Any]]:
     converted = [(place, convert) for place, name in enumerate(names) if (convert := converts[name])]
 
-    def parameters(row: Values) -> dict[str, Any]:
-        return {**dict(zip(names, _converted(row, converted), strict=True)), **constants}
-
-    return parameters
+    return lambda row: {**dict(zip(names, _converted(row, converted), strict=True)), **constants}
 
 
 def _converted(row: Values, converts: Sequence[tuple[int, _Convert]]) -> Values:
@@ -113,6 +108,8 @@ def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
     # Drivers take bytes as they are; SQLAlchemy would wrap them.
     if isinstance(type_, LargeBinary | BoundedText):
         return None
+    if isinstance(type_, Boolean):
+        return int if dialect.name == "sqlite" else None
     return type_.dialect_impl(dialect).bind_processor(dialect)
 
 

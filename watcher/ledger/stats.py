@@ -7,10 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
-from sqlalchemy import ColumnElement, Connection, and_, case, func, not_, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, not_, or_, select, update
 
 from watcher.ledger.ended import expired_before, kept
 from watcher.ledger.history import IS_HISTORY
+from watcher.ledger.prepared import Question
 from watcher.ledger.queries import cursor as read_cursor
 from watcher.ledger.rows import of_source
 from watcher.ledger.source import Cursor
@@ -189,29 +190,35 @@ def last_move(conn: Connection) -> int:
 
 def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> list[Moved]:
     """Return the next journal lines after line `after`, oldest first."""
-    rows = conn.execute(
-        select(journal, tasks.c.task_index, tasks.c.seen_at_ms, attempts.c.number, IS_HISTORY.label("is_history"))
-        .join(tasks, tasks.c.id == journal.c.task_id)
-        .join(sources, sources.c.id == tasks.c.source_id)
-        .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
-        .where(journal.c.id > after, of_source(tasks, source_id))
-        .order_by(journal.c.id)
-        .limit(limit)
-    )
     return [
-        Moved(
-            id=row.id,
-            task_index=row.task_index,
-            from_state=State(row.from_state) if row.from_state else None,
-            to_state=State(row.to_state),
-            at_ms=row.at_ms,
-            seen_at_ms=row.seen_at_ms,
-            number=row.number,
-            why=row.why,
-            is_history=bool(row.is_history),
+        Moved(id_, index, State(was) if was else None, State(to), at_ms, seen_at_ms, number, why, bool(is_history))
+        for id_, index, was, to, at_ms, seen_at_ms, number, why, is_history in _MOVES.rows(
+            conn, source_id, after, limit
         )
-        for row in rows
     ]
+
+
+_MOVES = Question(
+    select(
+        journal.c.id,
+        tasks.c.task_index,
+        journal.c.from_state,
+        journal.c.to_state,
+        journal.c.at_ms,
+        tasks.c.seen_at_ms,
+        attempts.c.number,
+        journal.c.why,
+        IS_HISTORY,
+    )
+    .join(tasks, tasks.c.id == journal.c.task_id)
+    .join(sources, sources.c.id == tasks.c.source_id)
+    .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
+    # `+ 0` hides the indices that begin with the source (`rows.of_source`).
+    .where(journal.c.id > bindparam("after"), tasks.c.source_id + 0 == bindparam("source"))
+    .order_by(journal.c.id)
+    .limit(bindparam("limit")),
+    ["source", "after", "limit"],
+)
 
 
 def ended(conn: Connection, source_id: int) -> tuple[dict[State, int], int]:

@@ -167,9 +167,10 @@ def transition_locked(tx: Tx, changes: Sequence[Change], rows: Sequence[Values |
     made = [(change, row) for change, row in zip(changes, rows, strict=True) if row is not None]
     if not made:
         return
-    for change, _ in made:
-        refuse_illegal(change.task.state, change.to)
-    set_columns(tx, [(change.task, row, _columns(tx, change.to, _resolved(change, row))) for change, row in made])
+    for from_, to in {(change.task.state, change.to) for change, _ in made}:
+        refuse_illegal(from_, to)
+    always = {to: _columns(tx, to) for to in {change.to for change, _ in made}}
+    set_columns(tx, [(change.task, row, {**always[change.to], **_resolved(change, row)}) for change, row in made])
     if given_up := [change.task.row_id for change, _ in made if change.to in GIVEN_UP]:
         flag_named(tx, given_up)
     _append(tx, [_line(tx, change) for change, _ in made])
@@ -259,7 +260,7 @@ def transition_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: s
         return
     refuse_illegal(from_, to)
     for chunk in chunks(rows):
-        tx.conn.execute(_BY_ROW, {"rows": chunk, **_columns(tx, to, columns)})
+        tx.conn.execute(_BY_ROW, {"rows": chunk, **_columns(tx, to), **columns})
     if to in GIVEN_UP:
         flag_named(tx, rows)
     add_to_journal(tx, rows, from_, to, why)
@@ -302,8 +303,9 @@ def _line(tx: Tx, change: Change) -> Values:
     return (task.row_id, tx.now_ms, task.state.value, change.to.value, _WHY.stored(change.why), change.attempt_id)
 
 
-def _columns(tx: Tx, to: State, columns: Mapping[str, Any]) -> dict[str, Any]:
+def _columns(tx: Tx, to: State) -> dict[str, Any]:
+    """Return the columns that each transition to this state sets."""
     released = {"lease_until_ms": 0} if to is not State.SENDING else {}
     due = {"due_at_ms": tx.now_ms, "due_block": 0} if to not in ENDED else {}
     looked = {} if to in UNSETTLED else {"look_again": False}
-    return {"state": to.value, "updated_at_ms": tx.now_ms, **PRESENT, **looked, **due, **released, **columns}
+    return {"state": to.value, "updated_at_ms": tx.now_ms, **PRESENT, **looked, **due, **released}
