@@ -28,10 +28,13 @@ def add_attempts(tx: Tx, rows: Sequence[Values]) -> list[int]:
     return ids
 
 
-def end_attempts(tx: Tx, ends: Sequence[tuple[Values, Values]]) -> None:
-    """End attempts. Each has the columns of its beginning, as they were added, id included, and those of its end."""
-    changed = _ENDED.run(tx.conn, [(*end, beginning[0]) for beginning, end in ends])
-    if changed == len(ends):
-        tx.changes.keep(Bound.ATTEMPTS, [(*beginning, *end) for beginning, end in ends])
-    else:  # retention has removed the attempts of a task that ended meanwhile
+def end_attempts(tx: Tx, ends: Sequence[tuple[Values, Values]], *, late: bool = False) -> None:
+    """End attempts. Each has the columns of its beginning, as they were added, id included, and those of its end.
+
+    `late`: the task was not locked, and retention may have removed the attempt with it.
+    """
+    _ENDED.run(tx.conn, [(*end, beginning[0]) for beginning, end in ends])
+    if late:
         tx.changes.write(Bound.ATTEMPTS, [beginning[0] for beginning, _ in ends])
+    else:
+        tx.changes.keep(Bound.ATTEMPTS, [(*beginning, *end) for beginning, end in ends])

@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, or_, update
 
 from watcher.errors import LostLease
 from watcher.ledger.columns import Among
+from watcher.ledger.postgres import AWAITED
 from watcher.ledger.prepared import Prepared, Question, Values
 from watcher.ledger.rows import IN_WINDOW, due, open_task
 from watcher.ledger.tables import OPEN, tasks
@@ -124,7 +125,8 @@ def make_due(tx: Tx, source_id: int, states: Iterable[State], mark: str, but: st
             tasks.c.error.startswith(mark, autoescape=True),
             *exceptions,
         )
-        .values(due_at_ms=0)
+        .values(due_at_ms=0),
+        execution_options={AWAITED: True},
     )
     if made.rowcount:
         tx.due.update(states)

@@ -1,7 +1,7 @@
 """Statements of which many run: for each row, SQLAlchemy's work costs more than the database's.
 
-They are written in SQLAlchemy Core like all others, so that each database gets its own text. What changes rows is
-compiled once, and its rows of parameters go to the driver as they are; rows of a question come from the driver.
+They are written in SQLAlchemy Core like all others, so that each database gets its own text. For SQLite, what changes
+rows is compiled once, and its rows of parameters go to the driver as they are; rows of a question come from the driver.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -53,24 +53,26 @@ class Prepared:
         self._statement = statement
         self._names = tuple(names)
         self._sets = list(sets) or None
-        self._compiled: dict[str, tuple[str, _Convert | None]] = {}
+        self._compiled: tuple[str, _Convert | None] | None = None
 
-    def run(self, conn: Connection, rows: Sequence[Values]) -> int:
-        """Run the statement once for each row of parameters. Return the number of rows that it has changed."""
-        if conn.dialect.name not in self._compiled:
-            self._compiled[conn.dialect.name] = self._compile(conn.dialect)
-        text, parameters = self._compiled[conn.dialect.name]
-        return conn.exec_driver_sql(text, [parameters(row) for row in rows] if parameters else list(rows)).rowcount
+    def run(self, conn: Connection, rows: Sequence[Values]) -> None:
+        """Run the statement once for each row of parameters."""
+        if conn.dialect.name != "sqlite":  # there, one statement takes all rows (`arrays.py`)
+            conn.execute(self._statement, [dict(zip(self._names, row, strict=True)) for row in rows])
+            return
+        if self._compiled is None:
+            self._compiled = self._compile(conn.dialect)
+        text, parameters = self._compiled
+        conn.exec_driver_sql(text, [parameters(row) for row in rows] if parameters else list(rows))
 
     def _compile(self, dialect: Dialect) -> tuple[str, _Convert | None]:
-        """Return the text for a database, and what makes the driver's parameters of a row; None: the row is them."""
+        """Return the text, and what makes the driver's parameters of a row; None: the row is them."""
         compiled = self._statement.compile(dialect=dialect, column_keys=self._sets)
         assert isinstance(compiled, SQLCompiler)
+        assert compiled.positiontup is not None, "parameters of SQLite have no names"
         constants = {name: value for name, value in compiled.params.items() if name not in self._names}
         converts = {name: _to_driver(bind.type, dialect) for name, bind in compiled.binds.items()}
-        if compiled.positional:
-            return str(compiled), _positional(self._names, compiled.positiontup or [], constants, converts)
-        return str(compiled), _named(self._names, constants, converts)
+        return str(compiled), _positional(self._names, compiled.positiontup, constants, converts)
 
 
 def _positional(
@@ -87,14 +89,6 @@ def _positional(
     return lambda row: _converted(pick(row + tail), converted)
 
 
-def _named(
-    names: Sequence[str], constants: Mapping[str, Any], converts: Mapping[str, _Convert | None]
-) -> Callable[[Values], dict[str, Any]]:
-    converted = [(place, convert) for place, name in enumerate(names) if (convert := converts[name])]
-
-    return lambda row: {**dict(zip(names, _converted(row, converted), strict=True)), **constants}
-
-
 def _converted(row: Values, converts: Sequence[tuple[int, _Convert]]) -> Values:
     if not converts:
         return row
@@ -109,7 +103,7 @@ def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
     if isinstance(type_, LargeBinary | BoundedText):
         return None
     if isinstance(type_, Boolean):
-        return int if dialect.name == "sqlite" else None
+        return int
     return type_.dialect_impl(dialect).bind_processor(dialect)
 
 

@@ -121,7 +121,7 @@ def settle(tx: Tx, items: Sequence[Settlement]) -> list[State | LostLease]:
 def record_late(tx: Tx, items: Sequence[Settlement]) -> None:
     """Store the outcomes of attempts as evidence. The tasks stay as they are."""
     if items:
-        end_attempts(tx, [(item.attempt.beginning, _end(tx, item)) for item in items])
+        end_attempts(tx, [(item.attempt.beginning, _end(tx, item)) for item in items], late=True)
         tx.changes.write(Bound.TASKS, [item.attempt.task.row_id for item in items])
 
 
