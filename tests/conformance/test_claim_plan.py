@@ -63,7 +63,7 @@ async def test_claim_reads_by_the_index_of_due_tasks(ledger: LedgerRig) -> None:
     parameters = {"source": ledger.source, "now_ms": ledger.clock.now_ms(), "limit": 10}
     for states in _STATES:
         with ledger.engine.begin() as conn:
-            plan = explained(conn, _claimable(states, above=False), parameters)
+            plan = explained(conn, _claimable(states, above=False).statement, parameters)
         assert scans(plan[0]["Plan"]) == {"ix_tasks_open"}, plan
     began_s = time.perf_counter()
     assert len(await ledger.store.write(claims.claim, ledger.source, [State.READY], 10, LEASE_MS)) == 10

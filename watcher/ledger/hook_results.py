@@ -17,7 +17,7 @@ from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import OpenTask, Response
 
-_WORDS = BoundedText(WORDS_LIMIT)
+_REASON = BoundedText(WORDS_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _add_attempts(tx: Tx, items: Sequence[Unanswered], errors: Sequence[LostLeas
             None,  # no reply
             None,
             None,
-            _WORDS.stored(item.reason),
+            _REASON.stored(item.reason),
         )
         for item, error in zip(items, errors, strict=True)
         if error is None

@@ -22,13 +22,13 @@ class Question:
     """A SELECT and the names of its parameters."""
 
     def __init__(self, statement: Select[Any], names: Sequence[str]) -> None:
-        self._statement = statement
+        self.statement = statement
         self._names = tuple(names)
         self._converts: dict[str, list[tuple[int, _Convert]]] = {}
 
     def rows(self, conn: Connection, *parameters: Any) -> list[Values]:
         """Return the rows for these parameters, with values as the types of their columns have them."""
-        result = conn.execute(self._statement, dict(zip(self._names, parameters, strict=True)))
+        result = conn.execute(self.statement, dict(zip(self._names, parameters, strict=True)))
         assert isinstance(result, CursorResult)
         rows = cast("list[Values]", result.cursor.fetchall())  # of the driver, without SQLAlchemy's own rows
         result.close()
@@ -37,7 +37,7 @@ class Question:
 
     def _converts_of(self, dialect: Dialect) -> list[tuple[int, _Convert]]:
         if dialect.name not in self._converts:
-            converts = [_from_driver(column.type, dialect) for column in self._statement.selected_columns]
+            converts = [_from_driver(column.type, dialect) for column in self.statement.selected_columns]
             self._converts[dialect.name] = [(place, convert) for place, convert in enumerate(converts) if convert]
         return self._converts[dialect.name]
 
@@ -50,7 +50,7 @@ class Prepared:
 
     def __init__(self, statement: Insert | Update, names: Sequence[str], sets: Sequence[str] = ()) -> None:
         """Take a statement. `sets`: the parameters among `names` that are columns to set, of one without values."""
-        self._statement = statement
+        self.statement = statement
         self._names = tuple(names)
         self._sets = list(sets) or None
         self._compiled: tuple[str, _Convert | None] | None = None
@@ -58,7 +58,7 @@ class Prepared:
     def run(self, conn: Connection, rows: Sequence[Values]) -> None:
         """Run the statement once for each row of parameters."""
         if conn.dialect.name != "sqlite":  # there, one statement takes all rows (`arrays.py`)
-            conn.execute(self._statement, [dict(zip(self._names, row, strict=True)) for row in rows])
+            conn.execute(self.statement, [dict(zip(self._names, row, strict=True)) for row in rows])
             return
         if self._compiled is None:
             self._compiled = self._compile(conn.dialect)
@@ -67,7 +67,7 @@ class Prepared:
 
     def _compile(self, dialect: Dialect) -> tuple[str, _Convert | None]:
         """Return the text, and what makes the driver's parameters of a row; None: the row is them."""
-        compiled = self._statement.compile(dialect=dialect, column_keys=self._sets)
+        compiled = self.statement.compile(dialect=dialect, column_keys=self._sets)
         assert isinstance(compiled, SQLCompiler)
         assert compiled.positiontup is not None, "parameters of SQLite have no names"
         constants = {name: value for name, value in compiled.params.items() if name not in self._names}

@@ -25,7 +25,7 @@ from watcher.task import Accepted, OpenTask, Outcome, Refused, Sent, Unknown
 # The blocks that the aggregator needs at least to bring an answer on the chain.
 _LAST_CHANCE_BLOCKS = 3
 
-_WORDS = BoundedText(WORDS_LIMIT)
+_REASON = BoundedText(WORDS_LIMIT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +206,7 @@ def _end(tx: Tx, item: Settlement) -> Values:
     """Return the columns of an attempt's row that its end sets, in the order of the audit chain."""
     sent, outcome = item.sent, item.sent.outcome
     code = outcome.code if isinstance(outcome, Refused) else None
-    reason = _WORDS.stored(_state_after(outcome)[1])
+    reason = _REASON.stored(_state_after(outcome)[1])
     name = type(outcome).__name__.lower()
     return (tx.now_ms, sent.duration_ms, name, sent.http_status, code, sent.answer, reason, *_claims(outcome))
 

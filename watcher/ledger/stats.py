@@ -192,13 +192,13 @@ def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> lis
     """Return the next journal lines after line `after`, oldest first."""
     return [
         Moved(id_, index, State(was) if was else None, State(to), at_ms, seen_at_ms, number, why, bool(is_history))
-        for id_, index, was, to, at_ms, seen_at_ms, number, why, is_history in _MOVES.rows(
+        for id_, index, was, to, at_ms, seen_at_ms, number, why, is_history in _LINES_AFTER.rows(
             conn, source_id, after, limit
         )
     ]
 
 
-_MOVES = Question(
+_LINES_AFTER = Question(
     select(
         journal.c.id,
         tasks.c.task_index,
