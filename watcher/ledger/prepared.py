@@ -12,7 +12,7 @@ from sqlalchemy import Boolean, Connection, CursorResult, Dialect, Insert, Large
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
-from watcher.ledger.columns import BoundedText, Uint256
+from watcher.ledger.columns import BoundedText, Uint256, uint256
 
 Values = tuple[Any, ...]
 _Convert = Callable[[Any], Any]
@@ -37,7 +37,7 @@ class Question:
 
     def _converts_of(self, dialect: Dialect) -> list[tuple[int, _Convert]]:
         if dialect.name not in self._converts:
-            converts = [_from_driver(column.type, dialect) for column in self.statement.selected_columns]
+            converts = [_from_driver(column.type) for column in self.statement.selected_columns]
             self._converts[dialect.name] = [(place, convert) for place, convert in enumerate(converts) if convert]
         return self._converts[dialect.name]
 
@@ -107,10 +107,10 @@ def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
     return type_.dialect_impl(dialect).bind_processor(dialect)
 
 
-def _from_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
+def _from_driver(type_: TypeEngine[Any]) -> _Convert | None:
     """Return what makes a value of a column of a driver's bytes, text or number; None: nothing."""
     if isinstance(type_, Uint256):
-        return lambda value: value if type(value) is int else type_.process_result_value(value, dialect)
+        return uint256
     if isinstance(type_, Boolean):
         return lambda value: None if value is None else bool(value)
     return None
