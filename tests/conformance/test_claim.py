@@ -9,18 +9,7 @@ import pytest
 
 from tests import single_results
 from tests import single_results as hook_results
-from tests.conformance.rig import (
-    CHAIN_ID,
-    DIGEST,
-    LEASE_MS,
-    MANAGER,
-    START_BLOCK,
-    LedgerRig,
-    header,
-    make_task,
-    sent,
-    stale,
-)
+from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, START_BLOCK, LedgerRig, header, make_task, sent, stale
 from watcher.errors import LostLease
 from watcher.ledger import claims, ingest, outcomes, reorg, sending
 from watcher.ledger.claims import RetryAt
@@ -163,6 +152,12 @@ async def test_opening_one_source_at_the_same_moment_makes_one(ledger: LedgerRig
         assert len({store.source_id for store in books}) == 1
 
 
+async def settle(ledger: LedgerRig, task: OpenTask) -> None:
+    _, (*_, row) = await ledger.story(0)
+    attempt = Attempt(row.id, task, row.began_at_ms, row.api, row.request_digest)
+    await ledger.write_item(sending.settle, Settlement(attempt, sent(Accepted(b"\1" * 32)), RetryAt()))
+
+
 Deed = Callable[[LedgerRig, OpenTask], Awaitable[object]]
 
 DEEDS: dict[str, tuple[State, Deed]] = {
@@ -182,12 +177,7 @@ DEEDS: dict[str, tuple[State, Deed]] = {
         lambda ledger, task: ledger.write(hook_results.hook_failed, task, "words", 1, None),
     ),
     "hook_skipped": (State.READY, lambda ledger, task: ledger.write(hook_results.hook_skipped, task, "words", 1)),
-    "settle": (
-        State.SENDING,
-        lambda ledger, task: ledger.write_item(
-            sending.settle, Settlement(Attempt(1, task, 0, "proxy", DIGEST), sent(Accepted(b"\1" * 32)), RetryAt())
-        ),
-    ),
+    "settle": (State.SENDING, lambda ledger, task: settle(ledger, task)),
 }
 
 

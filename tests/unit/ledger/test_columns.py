@@ -26,7 +26,7 @@ def sqlite_order(stored: Any) -> tuple[int, Any]:
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 @given(number=NUMBERS)
 def test_every_number_comes_back(dialect: Dialect, number: int) -> None:
-    assert TYPE.process_result_value(TYPE.process_bind_param(number, dialect), dialect) == number
+    assert TYPE.result_processor(dialect, None)(TYPE.process_bind_param(number, dialect)) == number
 
 
 @given(left=NUMBERS, right=NUMBERS)
@@ -57,4 +57,4 @@ def test_what_is_no_uint256_is_refused(dialect: Dialect, number: int) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
 def test_nothing_stays_nothing(dialect: Dialect) -> None:
     assert TYPE.process_bind_param(None, dialect) is None
-    assert TYPE.process_result_value(None, dialect) is None
+    assert TYPE.result_processor(dialect, None)(None) is None
