@@ -18,8 +18,8 @@ from typing import Any
 from bench.process import cpu_s
 from watcher.chain.rpc.transport import Transport
 from watcher.daemon import log
-from watcher.daemon.avs_run import RunOptions
 from watcher.daemon.daemon import Daemon
+from watcher.daemon.run_options import RunOptions
 from watcher.ledger.store import Ledger, Reader
 from watcher.ledger.writer import Writer
 from watcher.settings import load

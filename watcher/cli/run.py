@@ -42,8 +42,8 @@ def run(
     if names := exposed(os.environ.get("CREDENTIALS_DIRECTORY", "")):
         logger.warning("settings.exposed: other users can read credentials", reason=exposure_message(names))
     with loading():
-        from watcher.daemon.avs_run import RunOptions
         from watcher.daemon.daemon import Daemon
+        from watcher.daemon.run_options import RunOptions
 
     async def main() -> None:
         with _catching_up(is_alone=len(avss) == 1) as progress:

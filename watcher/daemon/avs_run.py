@@ -5,12 +5,9 @@ stage makes steps; on a stop running requests are awaited, and one that cannot b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
-from pathlib import Path
 from random import SystemRandom
-from typing import TypeVar
 
 from loguru import logger
 
@@ -22,10 +19,12 @@ from watcher.daemon import parts, standby, wiring
 from watcher.daemon.announcer import Announcement
 from watcher.daemon.hooks import Hooks
 from watcher.daemon.jobs import Jobs
-from watcher.daemon.own_ledger import OwnLedger, begun_at, hold_back, open_own, own_ledger, watch_file
+from watcher.daemon.ledger_start import LedgerStart
+from watcher.daemon.own_ledger import OwnLedger, hold_back, open_own, watch_file
 from watcher.daemon.receivers import publication
 from watcher.daemon.reload import Reload
-from watcher.daemon.replica import Replica, ReplicaPlan, joined
+from watcher.daemon.replica import Replica
+from watcher.daemon.run_options import RunOptions
 from watcher.daemon.shared import Shared
 from watcher.daemon.startup import Stopped, Waiting, read_chain
 from watcher.daemon.supervision import drain, first_to_end, pinger, stuck_after_s, watch_progress
@@ -38,41 +37,15 @@ from watcher.health.service import HealthPlan, HealthService, danger_blocks
 from watcher.health.status import Status, status_line
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
-from watcher.ledger import sending
-from watcher.ledger.engine import parse_url, sqlite_path
-from watcher.ledger.queries import Beginning
 from watcher.ledger.shared_clock import clock_of
 from watcher.ledger.stats import Moved
-from watcher.ledger.store import Ledger
 from watcher.ledger.writer import Tx
 from watcher.operator.switch import Switch, Switches
-from watcher.settings.daemon import ROLES
 from watcher.settings.model import Settings
 from watcher.stage import StageLoop, Wakeups
 from watcher.trace import Trace
 
 STAGES = ("watch", "admit", "respond", "submit", "confirm", "recheck", standby.HEAD)
-Progress = Callable[[int, int], None]
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The options of `watcher run`.
-
-    Attributes:
-        until_idle: stop once nothing is left to do until the chain moves.
-        release_held: answer the tasks that a restored ledger holds back.
-        progress: called with cursor and head, in blocks.
-        config: the configuration file or folder, which the hook must not read.
-        trace: log each step of each task.
-    """
-
-    until_idle: bool = False
-    release_held: bool = False
-    progress: Progress = lambda _block, _head: None
-    config: Path | None = None
-    trace: bool = False
 
 
 class AvsRun:
@@ -107,6 +80,7 @@ class AvsRun:
         self._hangup = asyncio.Event()
         self._wakeups = Wakeups(STAGES)
         self._waiting = Waiting(self._stopping, announcement)
+        self._ledger_start = LedgerStart(settings, self._clock, self._waiting)
         self._pace, self._trace = Pace(), Trace(self._clock.monotonic_s, on=options.trace)
         self._stuck_s = stuck_after_s(settings.chain)
         self._shared = shared
@@ -116,7 +90,6 @@ class AvsRun:
         self._replica: Replica | None = None
         self._stages: wiring.Stages | None = None
         self._is_ready = False
-        self._is_server = False  # the ledger is a database server and not a file
 
     async def run(self, *, is_first_try: bool = True) -> None:
         """Run until `stop`, or, with `until_idle`, until nothing is left to do. The first failure sends an alert.
@@ -128,7 +101,7 @@ class AvsRun:
         """
         with ExitStack() as owned:
             try:
-                own = await self._own(owned)
+                own = await self._ledger_start.lock(owned)
             except Stopped:
                 return
             async with AsyncExitStack() as stack:
@@ -151,28 +124,9 @@ class AvsRun:
         """Take over the settings and the code of the hook as they are now."""
         self._hangup.set()
 
-    async def _own(self, owned: ExitStack) -> OwnLedger:
-        url = parse_url(self._settings.ledger.url)
-        self._is_server = sqlite_path(url) is None
-
-        async def enter() -> OwnLedger:
-            # In a thread: a database that is slow holds up no other AVS.
-            return await asyncio.to_thread(owned.enter_context, own_ledger(url))
-
-        return await self._of_ledger(enter)
-
-    async def _of_ledger(self, ask: Callable[[], Awaitable[T]]) -> T:
-        """Return what `ask` returns. A server that cannot answer is waited for, as nodes are; a file is not.
-
-        Raises:
-            Stopped: a stop was asked for.
-            WatcherError: the errors of `ask`, those that may pass only with a file.
-        """
-        return await (self._waiting.until_answered(ask, "the ledger") if self._is_server else ask())
-
     async def _start(self, own: OwnLedger, stack: AsyncExitStack) -> None:
         """Build everything in the order it is needed, then run the stages until they end."""
-        settings, clock = self._settings, self._clock
+        settings, clock, ledger_start = self._settings, self._clock, self._ledger_start
         switches = await self._switches(stack)
         health = self._health_service(switches)
         nodes = parts.node_pool(
@@ -189,26 +143,26 @@ class AvsRun:
         )
         if (hooks := self._hooks) is not None:
             await self._waiting.until_answered(lambda: hooks.load(stack, health.observer), "the hook")
-        begun = await self._of_ledger(lambda: self._begun(own))
+        begun = await ledger_start.begun(own)
         start = await read_chain(settings.chain, contract, nodes, clock, begun, self._waiting)
         clock = clock_of(own.url, clock)
         observers = (self._committed, health.observer.committed, health.observer.damaged)
         chain_id, random, release = settings.chain.chain_id, SystemRandom(), self._options.release_held
-        ledger = await self._of_ledger(
+        ledger = await ledger_start.answered(
             lambda: stack.enter_async_context(
                 open_own(own, clock, chain_id, settings.task_manager, begun, start, *observers)
             )
         )
-        await self._of_ledger(lambda: hold_back(own, ledger, start.head.number, random, release=release))
+        await ledger_start.answered(lambda: hold_back(own, ledger, start.head.number, random, release=release))
         confirmations = 0 if start.numbering.l1_blocks else settings.chain.confirmations
 
         def in_danger(window_blocks: int | None) -> int:
             return danger_blocks(settings.alerts.deadline_blocks, window_blocks, confirmations)
 
         danger = in_danger(start.window_blocks)
-        await self._of_ledger(lambda: stack.enter_async_context(health.recording(ledger, danger)))
-        replica = self._replica = await self._of_ledger(lambda: self._join(own, ledger, stack))
-        await self._of_ledger(lambda: self._recover(ledger))
+        await ledger_start.answered(lambda: stack.enter_async_context(health.recording(ledger, danger)))
+        replica = self._replica = await ledger_start.join(own, ledger, self._wakeups, stack)
+        await ledger_start.answered(lambda: ledger_start.recover(ledger, has_replicas=replica is not None))
         source = Source(nodes, contract, ledger, clock, start.window_blocks, start.numbering, self._pace, self._trace)
         run_hook = None if hooks is None else hooks.run
         main, direct = (None, None) if switches is None else (switches.main, switches.direct)
@@ -226,10 +180,6 @@ class AvsRun:
         if hooks is not None:
             await hooks.shadow(stack, source, health.observer)
         await self._run_stages(self._stages, source, own, switches, monitor)
-
-    async def _begun(self, own: OwnLedger) -> Beginning | None:
-        settings = self._settings
-        return await asyncio.to_thread(begun_at, own.url, settings.chain.chain_id, settings.task_manager)
 
     async def _switches(self, stack: AsyncExitStack) -> Switches | None:
         """Return the senders to the APIs, None where the process sends nothing. Raises FixConfiguration."""
@@ -287,34 +237,11 @@ class AvsRun:
         if self._is_ready:  # before, the service manager shows the part that is waited for
             self._announcement.status(status_line(health))
 
-    async def _join(self, own: OwnLedger, ledger: Ledger, stack: AsyncExitStack) -> Replica | None:
-        """Become one of the daemons that share the ledger; None on SQLite, which one daemon writes. Raises TryLater."""
-        if sqlite_path(own.url) is not None:
-            return None
-        operator = self._settings.operator
-        needed = ROLES if self._settings.answers else ("watch", "confirm")
-        roles = tuple(role for role in self._settings.daemon.roles if role in needed)
-        plan = ReplicaPlan(roles, needed, operator.concurrency, operator.resolve_after_blocks)
-        joining = joined(own.url, ledger, plan, self._clock, self._wakeups, SystemRandom())
-        return await stack.enter_async_context(joining)
-
     def _committed(self, tx: Tx) -> None:
         """Wake the stages that a commit has made work for, here and in the other replicas."""
         self._wakeups.committed(tx)
         if self._replica is not None:
             self._replica.committed(tx)
-
-    async def _recover(self, ledger: Ledger) -> None:
-        """Leave attempts that the last stop cut off to the chain's verdict; those of other replicas go on."""
-        patience, source_id = self._settings.operator.resolve_after_blocks, ledger.source_id
-        if self._replica is None:
-            count = await ledger.write(sending.recover_stale, source_id, all_of_them=True, patience_blocks=patience)
-        else:
-            count = await ledger.write(sending.recover_orphaned, source_id, on_start=True, patience_blocks=patience)
-        if count:
-            logger.warning(
-                "daemon.recovered: attempts were cut off by the last stop; the chain decides on them", attempts=count
-            )
 
     async def _run_stages(
         self,

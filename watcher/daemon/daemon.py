@@ -17,7 +17,8 @@ from watcher.chain.rpc.connections import Connections
 from watcher.clock import SystemClock
 from watcher.daemon.allocator import return_freed_memory
 from watcher.daemon.announcer import Announcement, Announcer
-from watcher.daemon.avs_run import AvsRun, RunOptions
+from watcher.daemon.avs_run import AvsRun
+from watcher.daemon.run_options import RunOptions
 from watcher.daemon.shared import Shared
 from watcher.daemon.supervisor import AvsSupervisor, end_of
 from watcher.daemon.systemd import Notifier, watchdog_interval_s
