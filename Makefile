@@ -22,6 +22,7 @@ help:
 	@echo "make chaos       replicas on one PostgreSQL that restarts, loses commits' replies and replicas (docs/dev/chaos.md)"
 	@echo "make killpoints  SIGKILL and disk errors at every write, sync and send of a short run"
 	@echo "make planted     bugs planted on purpose, and which suite catches each"
+	@echo "make test-long   the tests that make test leaves out, as each takes a minute and more"
 	@echo "make fuzz        the decoders of outside bytes, 20,000 hostile cases each (CASES=...)"
 	@echo "make docs   write the generated pages again"
 	@echo "make requirements   export requirements.txt, with hashes, from the lock"
@@ -58,6 +59,10 @@ units: setup
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations
 	@# The order of tests/conftest.py: what takes longest begins first, so that no worker waits for another at the end.
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests examples --ignore=examples/first_hook
+
+.PHONY: test-long
+test-long: setup
+	$(BIN)/python -m pytest -n $(CORES) --timeout 0 -m long tests
 
 .PHONY: fuzz
 CASES ?= 20000

@@ -15,6 +15,7 @@ settings.load_profile("watcher")
 _FIRST = (
     "torture/test_smoke.py",
     "killpoints/",
+    "system/test_hook_ways.py",
     "system/test_real_systemd.py",
     "system/test_secrets.py",
     "simulation/",

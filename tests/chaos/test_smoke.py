@@ -16,6 +16,7 @@ from tests.chaos.plan import small_chaos_plan
 from tests.chaos.run import chaos
 
 
+@pytest.mark.long
 @pytest.mark.timeout(300)
 async def test_three_replicas_on_one_server_break_no_promise(tmp_path: Path) -> None:
     plan = small_chaos_plan(tasks=60, seed=random.SystemRandom().randrange(1, 2**32))

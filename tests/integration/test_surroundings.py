@@ -119,7 +119,7 @@ def test_check_goes_on_when_variables_are_meant_for_others(tmp_path: Path) -> No
 @pytest.mark.parametrize("name", ["watcher.toml", "other"])
 def test_settings_refuse_a_folder_in_words(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir()
-    with pytest.raises(FixConfiguration, match=f"{name}: is a folder, not a file$"):
+    with pytest.raises(FixConfiguration, match=f"{name}: is a folder that holds no AVS; give each a file NAME.toml$"):
         load.load(tmp_path / name, environ={})
 
 

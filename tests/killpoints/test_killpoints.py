@@ -11,7 +11,7 @@ from tests.killpoints.rig import Rig
 from tests.killpoints.run import Campaign, sample, strace_works, table
 
 # A point costs a second of processor; these are two of each kind. `make killpoints` tries all.
-SAMPLE = 40
+SAMPLE = 30
 SEED = 20261122
 
 pytestmark = pytest.mark.skipif((why := strace_works()) is not None, reason=str(why))

@@ -135,6 +135,16 @@ class _Acknowledging:
     def chain_moves(self) -> int:
         return self._ledger.chain_moves
 
+    @property
+    def work_made(self) -> int | None:
+        return self._ledger.work_made
+
+    def follow_up(self, states: Any, verb: Callable[..., Any]) -> "asyncio.Future[Any]":
+        return self._ledger.follow_up(states, verb)
+
+    def withdraw(self, future: "asyncio.Future[Any]") -> bool:
+        return self._ledger.withdraw(future)
+
     async def write_items(self, verb: Callable[..., Any], items: Any) -> Any:
         results = await self._ledger.write_items(verb, items)
         self._settled(verb, items, results)

@@ -193,7 +193,7 @@ CONDITIONS: tuple[ConditionKind, ...] = (
         "same, and /readyz stays green.",
         "The message names the receiver and the reason: correct the webhook's address, its server, or the folder and "
         "the free space of audit.roots_file. It is asked again within ten minutes, and gets every root it lacks.",
-        Rule("AvsWatcherRootsNotDelivered", "warning", "1h"),
+        Rule("AvsWatcherRootsNotDelivered", "warning", "5m"),
     ),
 )
 
