@@ -95,7 +95,7 @@ async def test_only_tasks_of_the_time_count(ledger: LedgerRig) -> None:
     began_ms = await _mixed(ledger)
     later = _level(ledger, began_ms + _HOUR_MS, ledger.clock.now_ms() + 1)
     assert (later.total.tasks, later.total.decided, later.total.in_time_share) == (3, 0, None)
-    assert _level(ledger, 0, began_ms).total.tasks == 0
+    assert _level(ledger, 0, began_ms, began_ms).total.tasks == 0
 
 
 async def test_pages_hold_each_task_once(ledger: LedgerRig) -> None:

@@ -127,6 +127,7 @@ def test_the_page_for_a_first_hook_can_be_followed(installed: Path, tmp_path: Pa
     assert "the answers differ: exit code 1" in output
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("language", PROGRAMS)
 def test_project_of_another_language_is_green(language: Language, tmp_path: Path) -> None:
     if missing := [program for program in PROGRAMS[language] if shutil.which(program) is None]:

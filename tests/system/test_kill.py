@@ -14,7 +14,7 @@ from tests.system.daemon_rig import Daemon, Rig, running_rig
 from watcher.devnet.faults import Fault, FaultKind
 from watcher.state import ENDED
 
-KILLS = int(os.environ.get("WATCHER_TEST_KILLS", "12"))
+KILLS = int(os.environ.get("WATCHER_TEST_KILLS", "9"))
 TASKS = int(os.environ.get("WATCHER_TEST_KILL_TASKS", "300"))
 SEED = int(os.environ.get("WATCHER_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
 
