@@ -96,6 +96,23 @@ async def test_connections_that_break_lose_no_verb_and_double_none(url: URL) -> 
     assert troubles > 0, "none was broken in the middle of a verb"
 
 
+@pytest.mark.parametrize("has_pipeline", [False, True])
+def test_a_server_that_goes_before_the_begin_is_an_error_of_the_database(url: URL, has_pipeline: bool) -> None:
+    if url.get_backend_name() == "sqlite":
+        pytest.skip("a file has no connections to break")
+    engine = postgres_file.open_postgres(url.update_query_dict({"application_name": NAME}), read_only=False)
+    with engine.connect() as connection, create_engine(url, isolation_level="AUTOCOMMIT").connect() as other:
+        if has_pipeline:
+            postgres_file.use_pipeline(connection)
+        pid = postgres_file.session_of(connection).info.backend_pid
+        other.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
+        with pytest.raises(OperationalError), connection.begin():
+            connection.execute(text("SELECT 1"))
+    with engine.connect() as connection, connection.begin():
+        assert connection.execute(text("SELECT 1")).scalar_one() == 1, "the next connection is a new one"
+    engine.dispose()
+
+
 async def all_is_there_once(ledger: LedgerRig) -> None:
     assert [row.task_index for row in await ledger.rows()] == list(range(TASKS))
     for index in range(TASKS):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+import pytest
 
 from tests.system.daemon_rig import Daemon, Rig, running_rig
 
@@ -80,6 +81,7 @@ async def report(rig: Rig, *options: str) -> tuple[int, dict[str, Any]]:
     return done.code, done.json
 
 
+@pytest.mark.long
 async def test_shadow_with_every_bug_costs_nothing_and_is_promoted_by_a_reload(tmp_path: Path) -> None:
     async with running_rig(tmp_path, hook="square", window_blocks=5000) as rig:
         (rig.hook_folder / "shadow.py").write_text(SHADOW)

@@ -13,7 +13,7 @@ from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.exc import DisconnectionError, OperationalError
 
 from watcher.errors import FixConfiguration
 from watcher.ledger.arrays import use_arrays
@@ -125,16 +125,22 @@ def settle_session(connection: Any, record: Any, schema: str = "", *, read_only:
 
 
 def _begin(connection: Connection) -> None:
-    """Begin a transaction."""
-    session = session_of(connection)
-    for statement in _opening(connection.info, has_pipeline=session in _pipelines):
-        session.execute(statement)
-    if connection.info["pooled"] and connection.info["schema"]:
-        from psycopg import sql  # late: the driver is an extra
+    """Begin a transaction. Raises OperationalError if the server has gone since the connection was taken."""
+    import psycopg  # late: the driver is an extra
+    from psycopg import sql
 
-        # SET, as below: a SELECT would take the snapshot.
-        search = sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(connection.info["schema"]))
-        session.execute(search)
+    session = session_of(connection)
+    try:
+        for statement in _opening(connection.info, has_pipeline=session in _pipelines):
+            session.execute(statement)
+        if connection.info["pooled"] and connection.info["schema"]:
+            # SET, as below: a SELECT would take the snapshot.
+            search = sql.SQL("SET LOCAL search_path = {}").format(sql.Identifier(connection.info["schema"]))
+            session.execute(search)
+    except psycopg.Error as error:
+        # SQLAlchemy gives its own form to errors of its statements alone: to the writer this one would be a bug.
+        connection.invalidate(error)
+        raise OperationalError("BEGIN", None, error, hide_parameters=True) from None
 
 
 def _opening(info: Mapping[str, Any], *, has_pipeline: bool) -> Sequence[str]:
