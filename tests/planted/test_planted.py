@@ -24,6 +24,7 @@ def test_there_are_enough_of_them() -> None:
     assert len(QUICK) >= 5
 
 
+@pytest.mark.long  # `make planted` hunts for all of them
 @pytest.mark.parametrize("mutant", QUICK, ids=lambda mutant: mutant.name)
 def test_the_simulation_catches_it(mutant: Mutant) -> None:
     caught = hunt(mutant, budget_s=BUDGET_S, suites=("simulation",))
@@ -31,6 +32,7 @@ def test_the_simulation_catches_it(mutant: Mutant) -> None:
     assert caught.reason.startswith("seed "), f"it did not even run: {caught.reason}"
 
 
+@pytest.mark.long
 def test_nothing_is_caught_where_nothing_is_planted() -> None:
     caught = hunt(None, budget_s=3.0, suites=("simulation",))
     assert caught.suite is None, caught.reason
