@@ -139,7 +139,7 @@ class Replica:
         self._in_use, self._on_share = in_use, on_share
 
     def committed(self, tx: Tx) -> None:
-        """Tell the others of the work that a commit has made; without others nothing is told."""
+        """Tell the others of the work that a commit has made; without others it does nothing."""
         if len(self._roll.live) > 1:
             self._tell(*woken_by(tx), *([_MARKS] if tx.marks_moved else []))
 
@@ -226,7 +226,7 @@ class Replica:
 
     @property
     def _is_told(self) -> bool:
-        """Return True if every commit of others is told here, or there are no others."""
+        """Return True if every commit of others is announced here, or there are no others."""
         return len(self._roll.live) < 2 or (self._listener is not None and self._listener.is_listening)
 
     def _follow_lead(self, roll: Roll) -> None:

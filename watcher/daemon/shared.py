@@ -19,7 +19,7 @@ class Shared:
         access: who may read them and act.
         connections: those to the nodes.
         room: that of all hooks; None: without a limit.
-        several: there are other AVSs: one that is stuck is started again by itself, and the wake-up is shared.
+        several: there are other AVSs: one that is stuck is started again alone, and the wake-up is shared.
     """
 
     redactor: Redactor

@@ -45,7 +45,7 @@ class AvsSupervisor:
         self._failures = 0
 
     async def run(self) -> None:
-        """Run until `stop`, or until a run has ended by itself. Raises nothing: errors are kept in `error`."""
+        """Run until `stop`, or until a run has ended without a stop. Raises nothing: errors are kept in `error`."""
         loop = asyncio.get_running_loop()
         with logger.contextualize(avs=self.avs.name) if self.avs.name else nullcontext():
             while not self._stopping.is_set():

@@ -167,7 +167,7 @@ class Sites(web.AbstractResource):
 
     async def _livez(self, request: web.Request) -> web.StreamResponse:  # noqa: ARG002
         stuck = {name: reason for name, site in self._sites.items() if (reason := site.monitor.stuck)}
-        # One that is stuck is started again by itself; a restart of all would cost the others their time.
+        # One that is stuck is started again alone; a restart of all would cost the others their time.
         is_live = not stuck or len(stuck) < len(self._sites)
         return livez([f"{name}: {reason}" for name, reason in stuck.items()], is_live=is_live)
 

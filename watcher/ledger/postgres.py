@@ -1,6 +1,6 @@
 """The connections to PostgreSQL: their limits and settings, poolers in between, and how statements travel.
 
-A session does without what costs a round trip and gives nothing. A server is told its settings once, and prepares the
+A session does without what costs a round trip and gives nothing. A server gets its settings once, and prepares the
 statements that come again; behind a pooler both belong to the transaction. A writer sends its statements one after the
 other and waits only where it reads a result (`use_pipeline`, https://www.postgresql.org/docs/current/libpq-pipeline-mode.html).
 """

@@ -1,4 +1,4 @@
-"""Several AVSs in one configuration: where each one's values come from, and how its problems are told."""
+"""Several AVSs in one configuration: where each one's values come from, and how its problems are reported."""
 
 from collections.abc import Mapping
 from pathlib import Path
