@@ -6,6 +6,7 @@ waits for it; a run that is not made is counted.
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Protocol
 
 from loguru import logger
@@ -61,6 +62,9 @@ class Shadow:
 
     async def run(self, open_runner: Callable[[], Runner]) -> None:
         """Run the hook of `open_runner` until cancelled. A hook that cannot be loaded is tried again."""
+        # Before the hook is loaded, which takes a while: what the live hook runs meanwhile is the shadow's, too.
+        with suppress(TryLater):
+            await self._ledger.write(shadow.begin, self._ledger.source_id)
         while True:
             try:
                 async with open_runner() as runner:
