@@ -55,7 +55,15 @@ types: setup
 layers: setup
 	$(BIN)/lint-imports --no-cache
 
-units: setup
+# For the tests of the dashboard in a browser, which are skipped without one.
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+	{ [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && \
+	DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends chromium >/dev/null; } || \
+	echo "there is no Chromium: the tests in a browser are skipped"
+
+units: setup browser
 	@env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m compileall -q watcher migrations
 	@# The order of tests/conftest.py: what takes longest begins first, so that no worker waits for another at the end.
 	env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder tests examples --ignore=examples/first_hook

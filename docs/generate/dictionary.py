@@ -1,26 +1,22 @@
 """The data dictionary: every table, view and column of the ledger, and the metadata for datasette.
 
-Forms and tables come from the code, the sentences about columns from dictionary.toml.
+Everything comes from the code: forms, tables, and the comments of tables and columns.
 """
 
 import json
-import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Table
 
-import watcher.ledger.audit.tables  # noqa: F401 - declares its tables
+import watcher.ledger.schema  # noqa: F401 - declares all tables
 from watcher.ledger.tables import metadata
 from watcher.ledger.views import VIEWS
 
 _PAGE = Path(__file__).parents[1] / "ledger.md"
-_BEGIN = "<!-- Written by `make docs` from watcher/ledger/ and docs/generate/dictionary.toml, up to the end mark. -->\n"
+_BEGIN = "<!-- Written by `make docs` from the comments in watcher/ledger/, up to the end mark. -->\n"
 _END = "<!-- end -->\n"
-_TEXTS: Mapping[str, Mapping[str, str]] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
-# The meaning of a column that several tables have, where the table says nothing else.
-_COMMON = "common"
 _FORMS = {
     "hex": "0x hex",
     "ms": "ISO 8601, with milliseconds",
@@ -65,11 +61,6 @@ _QUERIES = {
 }
 
 
-def about(table: str, column: str) -> str:
-    """Return the sentence about a column, "" without one."""
-    return _TEXTS.get(table, {}).get(column) or _TEXTS[_COMMON].get(column, "")
-
-
 def ledger_page() -> str:
     """`docs/ledger.md`: the written page, with the dictionary between its marks."""
     page = _PAGE.read_text("utf-8")
@@ -84,7 +75,7 @@ def _dictionary() -> Iterator[str]:
         yield from (f"| `{column.name}` | {_FORMS[column.form]} | {column.about} |" for column in view.columns)
         yield ""
     for table in metadata.sorted_tables:
-        yield from (f"### Table `{table.name}`", "", _TEXTS.get(table.name, {}).get("", "") or "A table of the daemon.")
+        yield from (f"### Table `{table.name}`", "", table.comment or "")
         yield from ("", "| column | type | null | meaning |", "|---|---|---|---|")
         yield from _rows(table)
         yield ""
@@ -93,7 +84,7 @@ def _dictionary() -> Iterator[str]:
 def _rows(table: Table) -> Iterator[str]:
     for column in table.columns:
         null = "yes" if column.nullable else ""
-        yield f"| `{column.name}` | {type(column.type).__name__} | {null} | {about(table.name, column.name)} |"
+        yield f"| `{column.name}` | {type(column.type).__name__} | {null} | {column.comment or ''} |"
 
 
 def datasette_file() -> str:

@@ -1,6 +1,7 @@
 """The pages in a real Chromium: scripts under the policy, live pages, forms without JavaScript, keyboard, sizes, paper.
 
-Skipped where there is no Chromium: `apt-get install chromium` on Debian.
+Skipped where there is no Chromium: `make test` installs it on Debian if root runs it. All tests share one browser, and
+each has a context of its own, which has no cookie and no page of another.
 """
 
 import shutil
@@ -11,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, Page, async_playwright
+import pytest_asyncio
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 from sqlalchemy import select, update
 
 from tests.integration.dashboard_rig import TOKEN, Served, filled_at, serving
@@ -22,7 +24,10 @@ from watcher.ledger.tables import tasks
 from watcher.state import State
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium")
+pytestmark = [
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed: apt-get install chromium"),
+    pytest.mark.asyncio(loop_scope="module"),
+]
 
 PATHS = ("/", "/tasks", "/tasks/399", "/attempts", "/health", "/audit", "/login")
 # The ratio of text to its ground, by WCAG 2.2, 1.4.3; the worst of a page with the text that has it.
@@ -50,31 +55,37 @@ _CONTRAST = """() => {
 _TOO_WIDE = "() => document.scrollingElement.scrollWidth - window.innerWidth"
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser() -> AsyncIterator[Browser]:
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        await browser.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def served(tmp_path: Path) -> AsyncIterator[Served]:
     async with serving(filled_at(tmp_path)) as served:
         yield served
 
 
 @asynccontextmanager
-async def browsing(**options: Any) -> AsyncIterator[tuple[BrowserContext, list[str]]]:
-    """A context of a fresh browser, and everything that its pages complain of or load from elsewhere."""
-    async with async_playwright() as playwright:
-        browser = await playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = await browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
-        complaints: list[str] = []
+async def browsing(browser: Browser, **options: Any) -> AsyncIterator[tuple[BrowserContext, list[str]]]:
+    """A context of the browser, and everything that its pages complain of or load from elsewhere."""
+    context = await browser.new_context(**{"viewport": {"width": 1200, "height": 900}, **options})
+    complaints: list[str] = []
 
-        def follow(page: Page) -> None:
-            page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
-            page.on("pageerror", lambda error: complaints.append(str(error)))
-            page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
-            page.on("request", lambda request: _note_elsewhere(request.url, complaints))
+    def follow(page: Page) -> None:
+        page.on("console", lambda line: complaints.append(line.text) if line.type in ("error", "warning") else None)
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("dialog", lambda dialog: complaints.append(f"dialog: {dialog.message}"))
+        page.on("request", lambda request: _note_elsewhere(request.url, complaints))
 
-        context.on("page", follow)
-        try:
-            yield context, complaints
-        finally:
-            await browser.close()
+    context.on("page", follow)
+    try:
+        yield context, complaints
+    finally:
+        await context.close()
 
 
 def _note_elsewhere(url: str, complaints: list[str]) -> None:
@@ -87,8 +98,8 @@ async def _index_of(served: Served, state: State) -> int:
     return await served.ledger.read(lambda conn: int(conn.execute(question).scalar_one()))
 
 
-async def test_charts_are_drawn_and_the_page_renews_itself(served: Served) -> None:
-    async with browsing() as (context, complaints):
+async def test_charts_are_drawn_and_the_page_renews_itself(browser: Browser, served: Served) -> None:
+    async with browsing(browser) as (context, complaints):
         page = await context.new_page()
         await page.goto(served.url)
         await page.wait_for_selector("[data-plot=outcomes] canvas")
@@ -111,9 +122,9 @@ async def test_charts_are_drawn_and_the_page_renews_itself(served: Served) -> No
         assert complaints == []
 
 
-async def test_forms_work_without_javascript(served: Served) -> None:
+async def test_forms_work_without_javascript(browser: Browser, served: Served) -> None:
     index = await _index_of(served, State.WAITING)
-    async with browsing(java_script_enabled=False) as (context, complaints):
+    async with browsing(browser, java_script_enabled=False) as (context, complaints):
         page = await context.new_page()
         await page.goto(f"{served.url}/tasks/{index}")
         await page.goto(f"{served.url}/login?next=/tasks/{index}")
@@ -142,9 +153,12 @@ async def test_forms_work_without_javascript(served: Served) -> None:
         assert [line for line in complaints if "403" not in line] == []
 
 
-async def test_pages_fit_every_width_and_are_legible(served: Served) -> None:
+async def test_pages_fit_every_width_and_are_legible(browser: Browser, served: Served) -> None:
     for scheme in ("light", "dark"):
-        async with browsing(viewport={"width": 360, "height": 740}, color_scheme=scheme) as (context, complaints):
+        async with browsing(browser, viewport={"width": 360, "height": 740}, color_scheme=scheme) as (
+            context,
+            complaints,
+        ):
             page = await context.new_page()
             grounds = set()
             for path in PATHS:
@@ -157,8 +171,8 @@ async def test_pages_fit_every_width_and_are_legible(served: Served) -> None:
             assert complaints == []
 
 
-async def test_keyboard_reaches_everything_and_shows_where_it_is(served: Served) -> None:
-    async with browsing() as (context, complaints):
+async def test_keyboard_reaches_everything_and_shows_where_it_is(browser: Browser, served: Served) -> None:
+    async with browsing(browser) as (context, complaints):
         page = await context.new_page()
         await page.goto(f"{served.url}/tasks")
         await page.keyboard.press("Tab")
@@ -178,8 +192,8 @@ async def test_keyboard_reaches_everything_and_shows_where_it_is(served: Served)
         assert complaints == []
 
 
-async def test_paper_has_the_content_alone(served: Served) -> None:
-    async with browsing(color_scheme="dark") as (context, complaints):
+async def test_paper_has_the_content_alone(browser: Browser, served: Served) -> None:
+    async with browsing(browser, color_scheme="dark") as (context, complaints):
         page = await context.new_page()
         await page.goto(served.url)
         await page.wait_for_selector("canvas")
@@ -192,7 +206,7 @@ async def test_paper_has_the_content_alone(served: Served) -> None:
         assert complaints == []
 
 
-async def test_hostile_bytes_run_nothing(served: Served) -> None:
+async def test_hostile_bytes_run_nothing(browser: Browser, served: Served) -> None:
     evil = "</td><script>alert(1)</script><img src=x onerror=alert(2)><svg onload=alert(3)>\"'>"
 
     def spoil(tx: Any) -> None:
@@ -200,7 +214,7 @@ async def test_hostile_bytes_run_nothing(served: Served) -> None:
         tx.conn.execute(rows.values(message=evil.encode(), response=evil.encode(), error=evil, hook_version=evil))
 
     await served.ledger.write(spoil)
-    async with browsing() as (context, complaints):
+    async with browsing(browser) as (context, complaints):
         page = await context.new_page()
         for path in ("/", "/tasks", "/tasks/399", "/tasks/395"):
             await page.goto(served.url + path)

@@ -5,26 +5,16 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
-import pytest
-
 from docs.generate import dictionary
 from tests.kit.filled import fill
-from watcher.ledger.tables import metadata
+from watcher.ledger.schema import metadata
 from watcher.ledger.views import VIEWS
 
-_DESCRIBED = ("sources", "tasks", "responses", "attempts", "journal", "events", "periods", "coverage", "ended_counts")
 
-
-@pytest.mark.parametrize("name", _DESCRIBED)
-def test_every_column_of_a_table_has_its_sentence(name: str) -> None:
-    assert [column.name for column in metadata.tables[name].columns if not dictionary.about(name, column.name)] == []
-
-
-def test_no_sentence_is_about_a_column_that_is_gone() -> None:
-    texts = {name: texts for name, texts in dictionary._TEXTS.items() if name != "common"}
-    assert texts.keys() <= metadata.tables.keys()
-    for name, columns in texts.items():
-        assert columns.keys() - {""} <= {column.name for column in metadata.tables[name].columns}, name
+def test_every_table_and_column_has_its_comment() -> None:
+    for table in metadata.sorted_tables:
+        assert table.comment, table.name
+        assert [column.name for column in table.columns if not column.comment] == [], table.name
 
 
 def test_datasette_describes_the_views_and_its_queries_run(tmp_path: Path) -> None:

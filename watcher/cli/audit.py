@@ -1,7 +1,7 @@
 """`watcher audit`: the record against its audit chain, the roots of its days, and the bundle for a third party."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -15,7 +15,9 @@ from watcher.cli.options import DEFAULT_CONFIG, Config, Json, print_json
 from watcher.clock import SystemClock
 from watcher.errors import TryLater
 from watcher.ledger.audit.check import Check, Checker
+from watcher.ledger.audit.copies import compare_copies
 from watcher.ledger.audit.roots import Root, compare, published, roots
+from watcher.ledger.audit.structure import differences
 from watcher.ledger.service_level import identity
 from watcher.report.audit_roots import read_roots, root_fields
 from watcher.report.listing import time_of
@@ -76,12 +78,14 @@ def verify(
 ) -> None:
     """Check every row of the record against the audit chain, and the chain against published roots.
 
+    Tables, indices, views and triggers are compared with those of this program, kept counts with the rows.
+
     Exits 1 if anything was edited, removed or added by other hands. Whoever can write the ledger can also make the
     chain anew: only roots that were published before (--roots) show that.
     """
     with open_to_read(config, file, source) as opened, _progress() as follow:
         known = _known(opened, root_files or [])
-        check = opened.reader.read_now(_check, opened.source_id, known, follow)
+        check = opened.reader.read_now(check_ledger, opened.source_id, known, follow)
     if as_json:
         print_json(check_fields(check, len(known)))
     else:
@@ -130,9 +134,22 @@ def _known(opened: OpenLedger, files: list[Path]) -> dict[str, Root]:
     return known
 
 
-def _check(conn: Any, source_id: int, known: dict[str, Root], follow: Any) -> Check:
-    check = Checker(conn, source_id, follow).run()
-    compare(conn, source_id, check, known)
+def check_ledger(
+    conn: Any,
+    source_id: int,
+    known: Mapping[str, Root],
+    follow: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Check:
+    """Return what `watcher audit verify` finds. `known` are published roots by where they are from."""
+    checker = Checker(conn, source_id, follow)  # first: from here on all is read from one commit
+    check, of_structure = checker.check, differences(conn)
+    check.structure_compared = of_structure is not None
+    for problem in of_structure or ():
+        check.add(problem)
+    if not any(problem.table for problem in check.problems):  # else the rows cannot be read
+        checker.run()
+        compare(conn, source_id, check, known)
+        compare_copies(conn, source_id, check)
     return check
 
 
@@ -147,6 +164,7 @@ def check_fields(check: Check, roots_compared: int) -> dict[str, Any]:
         "not_bound_yet": check.unbound,
         "removed_by_rule": check.removed,
         "roots_compared": roots_compared,
+        "structure_compared": check.structure_compared,
         "problem_count": check.problem_count,
         "problems": [asdict(problem) for problem in check.problems],
         "ok": check.ok,
@@ -164,7 +182,9 @@ def _print(check: Check, roots_compared: int) -> None:
             f"{time_of(check.first_at_ms)}; {_counted(roots_compared, 'published root')}"
         )
     else:
-        typer.echo("no row is bound and none is compared: the chain was removed, or the daemon has not begun one yet")
+        typer.echo("no row was compared: a table or the chain was removed, or the daemon has not begun a chain yet")
+    if not check.structure_compared:
+        typer.echo("tables, indices, views and triggers were not compared: the ledger is of a newer program")
     if check.unbound:
         typer.echo(f"{_counted(check.unbound, 'row')} of before the chain not bound yet; the daemon binds them")
     if check.removed:

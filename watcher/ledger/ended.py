@@ -75,10 +75,11 @@ def recounted(conn: Connection, source_id: int) -> Mapping[State, int]:
     return {State(state): count for state, count in rows}
 
 
-def miscounted(conn: Connection) -> list[str]:
-    """Compare the kept counts of all sources with the tasks. Return the differences as sentences."""
+def miscounted(conn: Connection, of_source: int | None = None) -> list[str]:
+    """Compare the kept counts of one source, or of all, with the tasks. Return the differences as sentences."""
     differences = []
-    for source_id in conn.execute(select(sources.c.id).order_by(sources.c.id)).scalars():
+    every = select(sources.c.id).order_by(sources.c.id)
+    for source_id in conn.execute(every).scalars().all() if of_source is None else (of_source,):
         now, counted = kept(conn, source_id), recounted(conn, source_id)
         differences += [
             f"source {source_id} has {counted.get(state, 0)} tasks in state {state}, and keeps {now.get(state, 0)}"

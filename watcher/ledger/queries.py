@@ -238,6 +238,15 @@ def known_indices(conn: Connection, source_id: int, first: int, last: int) -> se
     return set(rows.scalars())
 
 
+def count_indices(conn: Connection, source_id: int, first: int, last: int) -> int:
+    """Return how many indices from `first` to `last` inclusive have a canonical task."""
+    return conn.execute(
+        select(func.count(tasks.c.task_index.distinct())).where(
+            tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
+        )
+    ).scalar_one()
+
+
 def lowest(conn: Connection, source_id: int) -> Place | None:
     """Return the canonical task with the lowest index, None if there is none."""
     return _place(conn, source_id, _REAL, tasks.c.task_index.asc())

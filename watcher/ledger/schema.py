@@ -24,7 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import DatabaseError, OperationalError
-from sqlalchemy.schema import CreateSchema
+from sqlalchemy.schema import CreateSchema, SetColumnComment, SetTableComment
 
 from watcher.errors import FixConfiguration, TryLater
 from watcher.files import shipped
@@ -46,7 +46,7 @@ release later, with this moved.
 """
 
 # Alembic's own table, as Alembic makes it.
-_VERSION = Table(
+VERSION = Table(
     "alembic_version",
     MetaData(),
     Column("version_num", String(32), nullable=False),
@@ -194,6 +194,7 @@ def migrate(connection: Connection) -> None:
     drop_views(connection)
     command.upgrade(config, "head")
     create_views(connection)
+    _comment(connection)
     _declare(connection, _newest())
 
 
@@ -208,9 +209,22 @@ def _create(connection: Connection, schema: str) -> None:
         connection.execute(CreateSchema(schema, if_not_exists=True))
     metadata.create_all(connection)
     create_views(connection)
-    _VERSION.create(connection, checkfirst=True)
-    connection.execute(insert(_VERSION).values(version_num=REVISION))
+    VERSION.create(connection, checkfirst=True)
+    connection.execute(insert(VERSION).values(version_num=REVISION))
     _declare(connection, REVISION)
+
+
+def _comment(connection: Connection) -> None:
+    """Set the comments of tables and columns as the code has them, where a database keeps comments.
+
+    No revision holds one: a sentence that changes then needs no revision.
+    """
+    if not connection.dialect.supports_comments:
+        return
+    for table in metadata.sorted_tables:
+        connection.execute(SetTableComment(table))
+        for column in table.columns:
+            connection.execute(SetColumnComment(column))
 
 
 def _declare(connection: Connection, revision: str) -> None:
@@ -233,7 +247,7 @@ def _newest() -> str:
 def _check(connection: Connection) -> SchemaState:
     known = _known()
     tables = set(inspect(connection).get_table_names())
-    heads = set(connection.scalars(select(_VERSION.c.version_num))) if _VERSION.name in tables else set()
+    heads = set(connection.scalars(select(VERSION.c.version_num))) if VERSION.name in tables else set()
     if unknown := heads - set(known):
         if _COMPATIBILITY.name in tables and _works_here(connection, heads, known[-1]):
             return SchemaState(max(heads), known[-1], is_newer=True)
@@ -241,7 +255,7 @@ def _check(connection: Connection) -> SchemaState:
             f"ledger.url: the ledger has schema {', '.join(sorted(unknown))}, newer than this program's {known[-1]}; "
             "install the version that wrote it, or restore the copy made before the upgrade"
         )
-    if not heads and tables - {_VERSION.name, _COMPATIBILITY.name}:
+    if not heads and tables - {VERSION.name, _COMPATIBILITY.name}:
         raise FixConfiguration("ledger.url: that database holds tables of something else; name one of its own")
     return SchemaState(max(heads, default=None), known[-1])
 

@@ -40,117 +40,107 @@ RowId = BigInteger().with_variant(Integer, "sqlite")
 sources = Table(
     "sources",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("chain_id", Uint256, nullable=False),
-    Column("task_manager", LargeBinary(20), nullable=False),
-    Column("start_block", BigInteger, nullable=False),
-    # All logs up to and including this block are in the ledger.
-    Column("cursor_block", BigInteger, nullable=False),
-    Column("cursor_hash", LargeBinary(32)),
+    Column("id", RowId, primary_key=True, comment="The row."),
+    Column("chain_id", Uint256, nullable=False, comment="The chain."),
+    Column("task_manager", LargeBinary(20), nullable=False, comment="The address of the contract."),
+    Column("start_block", BigInteger, nullable=False, comment="The first block that is read."),
+    Column("cursor_block", BigInteger, nullable=False, comment="All logs up to this block are in the ledger."),
+    Column("cursor_hash", LargeBinary(32), comment="The hash of that block."),
     # The highest proven head, lowered when no node shows it any more; confirmations and due blocks count from it.
-    Column("head_block", BigInteger, nullable=False),
-    Column("final_block", BigInteger, nullable=False),
-    Column("final_hash", LargeBinary(32)),
-    # The hash of block 0, which differs between chains with the same id.
-    Column("genesis_hash", LargeBinary(32)),
-    Column("created_at_ms", BigInteger, nullable=False),
+    Column("head_block", BigInteger, nullable=False, comment="The highest proven head; lowered once no node shows it."),
+    Column("final_block", BigInteger, nullable=False, comment="The newest final block."),
+    Column("final_hash", LargeBinary(32), comment="Its hash."),
+    Column("genesis_hash", LargeBinary(32), comment="The hash of block 0: chains with one id differ in it."),
+    Column("created_at_ms", BigInteger, nullable=False, comment="When the ledger of this contract was begun."),
     # The newest final block that enough nodes call final: if it changes, the chain has broken its promise.
-    Column("firm_block", BigInteger),
-    Column("firm_hash", LargeBinary(32)),
-    # The parent chain's block as the head and the final block show it, where the contracts count those.
-    Column("head_l1_block", BigInteger),
-    Column("final_l1_block", BigInteger),
-    # The head when the ledger was begun, as a height and as deadlines are compared with it.
-    Column("begun_block", BigInteger),
-    Column("begun_closed_block", BigInteger),
+    Column("firm_block", BigInteger, comment="The newest final block that enough nodes call final."),
+    Column("firm_hash", LargeBinary(32), comment="Its hash."),
+    Column("head_l1_block", BigInteger, comment="The parent chain's block at the head, where contracts count those."),
+    Column("final_l1_block", BigInteger, comment="The same for the final block."),
+    Column("begun_block", BigInteger, comment="The head when the ledger was begun: what was over by then is history."),
+    Column("begun_closed_block", BigInteger, comment="The same, as deadlines are compared with it."),
     UniqueConstraint("chain_id", "task_manager"),
+    comment="A contract on a chain.",
 )
 
-# Hashes of recent blocks, to find where a reorg begins.
 blocks = Table(
     "blocks",
     metadata,
-    Column("source_id", ForeignKey("sources.id"), primary_key=True),
-    Column("number", BigInteger, primary_key=True, autoincrement=False),
-    Column("hash", LargeBinary(32), nullable=False),
+    Column("source_id", ForeignKey("sources.id"), primary_key=True, comment="The contract, a row of sources."),
+    Column("number", BigInteger, primary_key=True, autoincrement=False, comment="The height."),
+    Column("hash", LargeBinary(32), nullable=False, comment="The hash."),
+    comment="The hash of a recent block, to find where a reorg begins.",
 )
 
-# The progress of the two rescans of blocks: once confirmed, and once final.
 rescans = Table(
     "passes",
     metadata,
-    Column("source_id", ForeignKey("sources.id"), primary_key=True),
-    Column("name", String(16), primary_key=True),
-    Column("block", BigInteger, nullable=False),
+    Column("source_id", ForeignKey("sources.id"), primary_key=True, comment="The contract, a row of sources."),
+    Column("name", String(16), primary_key=True, comment="confirmed or final."),
+    Column("block", BigInteger, nullable=False, comment="The last block that was read again."),
+    comment="The progress of a rescan of blocks.",
 )
 
-# The last values read of the contract itself, with the block at which each was first read.
 contract_facts = Table(
     "contract_facts",
     metadata,
-    Column("source_id", ForeignKey("sources.id"), primary_key=True),
-    Column("name", String(32), primary_key=True),
-    Column("value", String(80)),
-    Column("block_number", BigInteger, nullable=False),
+    Column("source_id", ForeignKey("sources.id"), primary_key=True, comment="The contract, a row of sources."),
+    Column("name", String(32), primary_key=True, comment="The property."),
+    Column("value", String(80), comment="Its value as text; null: it has none."),
+    Column("block_number", BigInteger, nullable=False, comment="The block at which it was first read."),
+    comment="The last value read of a property of the contract.",
 )
 
 tasks = Table(
     "tasks",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("source_id", ForeignKey("sources.id"), nullable=False),
-    Column("task_index", Uint256, nullable=False),
-    Column("task_hash", LargeBinary(32), nullable=False),
-    Column("created_block", BigInteger, nullable=False),
-    Column("message", LargeBinary, nullable=False),
-    Column("quorum_numbers", LargeBinary, nullable=False),
-    Column("quorum_threshold", BigInteger, nullable=False),
-    Column("deadline_block", BigInteger),
+    Column("id", RowId, primary_key=True, comment="The row."),
+    Column("source_id", ForeignKey("sources.id"), nullable=False, comment="The contract, a row of sources."),
+    Column("task_index", Uint256, nullable=False, comment="The index in the contract; on SQLite 32 bytes above 2^63."),
+    Column("task_hash", LargeBinary(32), nullable=False, comment="keccak256(abi.encode(Task)), as in allTaskHashes."),
+    Column("created_block", BigInteger, nullable=False, comment="The contract's own taskCreatedBlock."),
+    Column("message", LargeBinary, nullable=False, comment="What the task asks."),
+    Column("quorum_numbers", LargeBinary, nullable=False, comment="The quorums, a byte each."),
+    Column("quorum_threshold", BigInteger, nullable=False, comment="The threshold in percent."),
+    Column("deadline_block", BigInteger, comment="The last block for a response, as the contract counts; null: none."),
     # A deadline that is a time; `deadline_block` is set from it once a final block is past it.
-    Column("deadline_s", BigInteger),
-    # Topics and data of the event, from which every value can be read again.
-    Column("log", LargeBinary, nullable=False),
+    Column("deadline_s", BigInteger, comment="A deadline that is a time, in seconds since 1970."),
+    Column("log", LargeBinary, nullable=False, comment="Topics and data of the event: every value can be read again."),
     # The place of the log. `canonical` is false while the chain does not contain that block.
-    Column("block_number", BigInteger, nullable=False),
-    Column("block_hash", LargeBinary(32), nullable=False),
-    Column("created_tx_hash", LargeBinary(32), nullable=False),
-    Column("log_index", BigInteger, nullable=False),
-    Column("canonical", Boolean, nullable=False),
-    Column("state", String(16), nullable=False),
-    # The task is due once both the time and the block have come.
-    Column("due_at_ms", BigInteger, nullable=False),
-    Column("due_block", BigInteger, nullable=False),
+    Column("block_number", BigInteger, nullable=False, comment="The block of the log."),
+    Column("block_hash", LargeBinary(32), nullable=False, comment="The hash of that block."),
+    Column("created_tx_hash", LargeBinary(32), nullable=False, comment="The transaction of the log."),
+    Column("log_index", BigInteger, nullable=False, comment="The place of the log in its block."),
+    Column("canonical", Boolean, nullable=False, comment="False while the chain does not contain that block."),
+    Column("state", String(16), nullable=False, comment="The state, see states.md."),
+    Column("due_at_ms", BigInteger, nullable=False, comment="The task is due once this time and due_block have come."),
+    Column("due_block", BigInteger, nullable=False, comment="See due_at_ms."),
     # The holder of the lease has the highest fence; a write with a lower one is refused.
-    Column("lease_until_ms", BigInteger, nullable=False),
-    Column("fence", BigInteger, nullable=False),
-    Column("hook_attempts", Integer, nullable=False),
-    Column("attempts", Integer, nullable=False),
-    Column("response", LargeBinary),
-    Column("hook_version", BoundedText(128)),
-    # Claims of the API.
-    Column("sig_hash", LargeBinary(32)),
-    Column("tx_hash", LargeBinary(32)),
-    # What the chain shows.
-    Column("responded_block", BigInteger),
-    Column("responded_tx_hash", LargeBinary(32)),
-    Column("response_hash", LargeBinary(32)),
-    Column("error", BoundedText(WORDS_LIMIT)),
-    # A response event names the task, and the contract was not asked about it yet.
-    Column("look_again", Boolean, nullable=False),
-    Column("seen_at_ms", BigInteger, nullable=False),
-    Column("updated_at_ms", BigInteger, nullable=False),
-    # The first of two readings that do not show something (task, response, event), with its block and time.
-    Column("absent", String(16)),
-    Column("absent_block", BigInteger),
-    Column("absent_at_ms", BigInteger),
-    # The times of the blocks of log and response (s), and the sender of the response; null until a node shows them.
-    Column("block_time_s", BigInteger),
-    Column("responded_time_s", BigInteger),
-    Column("responded_by", LargeBinary(20)),
-    # The replica that made the last claim, a row of `replicas` while it lives; null on SQLite.
-    Column("holder", BigInteger),
+    Column("lease_until_ms", BigInteger, nullable=False, comment="Until when a worker holds the task."),
+    Column("fence", BigInteger, nullable=False, comment="The number of the present holder; lower ones are refused."),
+    Column("hook_attempts", Integer, nullable=False, comment="Failed runs of the hook since the last retry."),
+    Column("attempts", Integer, nullable=False, comment="POSTs so far."),
+    Column("response", LargeBinary, comment="The hook's first answer, which never changes."),
+    Column("hook_version", BoundedText(128), comment="The version of the hook that gave it."),
+    Column("sig_hash", LargeBinary(32), comment="A claim of the API: the digest that was signed."),
+    Column("tx_hash", LargeBinary(32), comment="A claim of the API: the transaction."),
+    Column("responded_block", BigInteger, comment="The block of the response on the chain."),
+    Column("responded_tx_hash", LargeBinary(32), comment="The transaction of the response."),
+    Column("response_hash", LargeBinary(32), comment="The hash of the response in the contract."),
+    Column("error", BoundedText(WORDS_LIMIT), comment="The last obstacle."),
+    Column("look_again", Boolean, nullable=False, comment="A response event came; the contract was not asked since."),
+    Column("seen_at_ms", BigInteger, nullable=False, comment="When the daemon read its log first."),
+    Column("updated_at_ms", BigInteger, nullable=False, comment="When its state changed last."),
+    Column("absent", String(16), comment="What the first of two readings does not show: task, response, event."),
+    Column("absent_block", BigInteger, comment="The block of that reading."),
+    Column("absent_at_ms", BigInteger, comment="Its time."),
+    Column("block_time_s", BigInteger, comment="The time of that block in s since 1970; null until shown by a node."),
+    Column("responded_time_s", BigInteger, comment="The time of the response's block in s since 1970; null: unknown."),
+    Column("responded_by", LargeBinary(20), comment="The sender of the response; null until a node shows it."),
+    Column("holder", BigInteger, comment="The replica that made the last claim, a row of replicas; null on SQLite."),
     UniqueConstraint("source_id", "task_index", "task_hash"),
     sqlite_autoincrement=True,  # the id of a deleted row, to which history refers, is never used again
+    comment="A task, with its answer and what the chain shows.",
 )
 
 # SQLite uses a partial index only for a query that repeats its condition literally; with bound parameters it scans the
@@ -196,23 +186,20 @@ Index("ix_tasks_time", TASK_TIME_S, tasks.c.source_id)
 Index("ix_tasks_responder", tasks.c.responded_by, tasks.c.responded_block, sqlite_where=HAS_RESPONSE)
 Index("ix_tasks_untimed", tasks.c.block_number, sqlite_where=UNTIMED)
 
-# Every response event of the canonical chain up to the cursor.
 responses = Table(
     "responses",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("source_id", ForeignKey("sources.id"), nullable=False),
-    Column("task_index", Uint256, nullable=False),
-    Column("message", LargeBinary, nullable=False),
-    # Topics and data, from which the hash that the contract stores can be computed.
-    Column("log", LargeBinary, nullable=False),
-    Column("response_hash", LargeBinary(32), nullable=False),
-    Column("block_number", BigInteger, nullable=False),
-    Column("block_hash", LargeBinary(32), nullable=False),
-    Column("tx_hash", LargeBinary(32), nullable=False),
-    Column("log_index", BigInteger, nullable=False),
-    # The time of the block (s), null until a node shows it.
-    Column("block_time_s", BigInteger),
+    Column("id", RowId, primary_key=True, comment="The row."),
+    Column("source_id", ForeignKey("sources.id"), nullable=False, comment="The contract, a row of sources."),
+    Column("task_index", Uint256, nullable=False, comment="The index in the contract; on SQLite 32 bytes above 2^63."),
+    Column("message", LargeBinary, nullable=False, comment="The answer in it."),
+    Column("log", LargeBinary, nullable=False, comment="Topics and data of the event: every value can be read again."),
+    Column("response_hash", LargeBinary(32), nullable=False, comment="The hash that the contract stores for it."),
+    Column("block_number", BigInteger, nullable=False, comment="The block of the log."),
+    Column("block_hash", LargeBinary(32), nullable=False, comment="The hash of that block."),
+    Column("tx_hash", LargeBinary(32), nullable=False, comment="Its transaction."),
+    Column("log_index", BigInteger, nullable=False, comment="The place of the log in its block."),
+    Column("block_time_s", BigInteger, comment="The time of that block in s since 1970; null until shown by a node."),
     # Some nodes give two logs of a block one index. `source_id` is not first, else SQLite would search by it alone.
     UniqueConstraint(
         "block_hash", "tx_hash", "log_index", "source_id", "task_index", "response_hash", name="uq_responses_log"
@@ -220,78 +207,79 @@ responses = Table(
     Index("ix_responses_task", "source_id", "task_index"),
     Index("ix_responses_block", "block_number", "source_id"),
     Index("ix_responses_untimed", "block_number", sqlite_where=UNTIMED_RESPONSE),
+    comment="A response event of the canonical chain up to the cursor.",
 )
 
-# Every hook run, and every POST, stored before it is sent.
 attempts = Table(
     "attempts",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
-    Column("kind", String(8), nullable=False),  # hook | post
-    Column("number", Integer, nullable=False),
-    Column("fence", BigInteger, nullable=False),
-    Column("api", String(16)),
-    Column("request_digest", LargeBinary(32)),
-    Column("began_at_ms", BigInteger, nullable=False),
-    Column("ended_at_ms", BigInteger),
-    Column("duration_ms", BigInteger),
-    Column("outcome", String(16)),
-    Column("http_status", Integer),
-    Column("code", BigInteger),
-    Column("answer", LargeBinary),
-    Column("words", BoundedText(WORDS_LIMIT)),
-    Column("tx_hash", LargeBinary(32)),
-    Column("sig_hash", LargeBinary(32)),
+    Column("id", RowId, primary_key=True, comment="The row."),
+    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True, comment="The task, a row of tasks."),
+    Column("kind", String(8), nullable=False, comment="hook or post."),
+    Column("number", Integer, nullable=False, comment="Which attempt of its kind, from 1 on."),
+    Column("fence", BigInteger, nullable=False, comment="The number of the holder that made it."),
+    Column("api", String(16), comment="The API of a POST: proxy or operator."),
+    Column("request_digest", LargeBinary(32), comment="SHA-256 of the request without its id."),
+    Column("began_at_ms", BigInteger, nullable=False, comment="When it began, in milliseconds since 1970."),
+    Column("ended_at_ms", BigInteger, comment="When it ended; null where it was cut off."),
+    Column("duration_ms", BigInteger, comment="How long it took."),
+    Column("outcome", String(16), comment="What it came to; null where it was cut off."),
+    Column("http_status", Integer, comment="The status of the reply."),
+    Column("code", BigInteger, comment="The JSON-RPC code of the reply."),
+    Column("answer", LargeBinary, comment="The body of the reply."),
+    Column("words", BoundedText(WORDS_LIMIT), comment="The reason in words."),
+    Column("tx_hash", LargeBinary(32), comment="The transaction that the API claims."),
+    Column("sig_hash", LargeBinary(32), comment="The digest that the API claims to have signed."),
     sqlite_autoincrement=True,
+    comment="A run of the hook, or a POST, stored before it is sent.",
 )
 
-# Append-only: every transition of a task.
 journal = Table(
     "journal",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("from_state", String(16)),
-    Column("to_state", String(16), nullable=False),
-    Column("why", BoundedText(WORDS_LIMIT), nullable=False),
-    Column("attempt_id", ForeignKey("attempts.id")),
+    Column("id", RowId, primary_key=True, comment="The row."),
+    Column("task_id", ForeignKey("tasks.id"), nullable=False, index=True, comment="The task, a row of tasks."),
+    Column("at_ms", BigInteger, nullable=False, comment="When, in milliseconds since 1970."),
+    Column("from_state", String(16), comment="The state before; null for the first line."),
+    Column("to_state", String(16), nullable=False, comment="The state after."),
+    Column("why", BoundedText(WORDS_LIMIT), nullable=False, comment="The reason; of a manual change also who asked."),
+    Column("attempt_id", ForeignKey("attempts.id"), comment="The attempt that caused it, a row of attempts."),
+    comment="A transition of a task. Lines are only added.",
 )
 # The foreign key is checked by it when retention removes an attempt.
 Index("ix_journal_attempt_id", journal.c.attempt_id, sqlite_where=journal.c.attempt_id.is_not(None))
 
-# Events of a source rather than of one task: rewinds, logs set aside, halts.
 events = Table(
     "events",
     metadata,
-    Column("id", RowId, primary_key=True),
-    Column("source_id", ForeignKey("sources.id"), nullable=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("kind", String(32), nullable=False),
-    Column("block_number", BigInteger),
-    Column("words", BoundedText(WORDS_LIMIT), nullable=False),
+    Column("id", RowId, primary_key=True, comment="The row."),
+    Column("source_id", ForeignKey("sources.id"), nullable=False, comment="The contract, a row of sources."),
+    Column("at_ms", BigInteger, nullable=False, comment="When, in milliseconds since 1970."),
+    Column("kind", String(32), nullable=False, comment="What happened."),
+    Column("block_number", BigInteger, comment="The block it is about."),
+    Column("words", BoundedText(WORDS_LIMIT), nullable=False, comment="The reason in words."),
     Index("ix_events_kind", "kind", "source_id"),
+    comment="An event of a source rather than of one task: a rewind, a change of the contract, an export.",
 )
 
 # The number of tasks in each end state, kept by the transactions that change it (`ended`).
 ended_counts = Table(
     "ended_counts",
     metadata,
-    Column("source_id", ForeignKey("sources.id"), primary_key=True),
-    Column("state", String(16), primary_key=True),
-    Column("tasks", BigInteger, nullable=False),
+    Column("source_id", ForeignKey("sources.id"), primary_key=True, comment="The contract, a row of sources."),
+    Column("state", String(16), primary_key=True, comment="The end state."),
+    Column("tasks", BigInteger, nullable=False, comment="Their number."),
+    comment="A count that is kept, not counted: the tasks in an end state.",
 )
 
-# The indices from `first_index` to below `next_index` all have a task on the canonical chain (`coverage`).
 coverage = Table(
     "coverage",
     metadata,
-    Column("source_id", ForeignKey("sources.id"), primary_key=True),
-    Column("first_index", Uint256, nullable=False),
-    Column("next_index", Uint256, nullable=False),
-    # Raised whenever a task leaves the canonical chain, so that what was read before extends nothing.
-    Column("losses", BigInteger, nullable=False),
+    Column("source_id", ForeignKey("sources.id"), primary_key=True, comment="The contract, a row of sources."),
+    Column("first_index", Uint256, nullable=False, comment="The first of them."),
+    Column("next_index", Uint256, nullable=False, comment="The first index that is not covered."),
+    Column("losses", BigInteger, nullable=False, comment="How often a task left the canonical chain."),
+    comment="The indices that are known to have no hole.",
 )
 
 

@@ -159,10 +159,20 @@ def create_views(connection: Connection) -> None:
     """Make the views anew."""
     drop_views(connection)
     for name, view in VIEWS.items():
-        connection.exec_driver_sql("CREATE VIEW " + name + " AS " + _select(view, connection.dialect.name))
+        connection.exec_driver_sql("CREATE VIEW " + name + " AS " + select_of(view, connection.dialect.name))
+        if connection.dialect.supports_comments:
+            connection.exec_driver_sql("COMMENT ON VIEW " + name + " IS " + _quoted(view.about))
+            for column in view.columns:
+                place = name + "." + column.name
+                connection.exec_driver_sql("COMMENT ON COLUMN " + place + " IS " + _quoted(column.about))
 
 
-def _select(view: AuditView, dialect: str) -> str:
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def select_of(view: AuditView, dialect: str) -> str:
+    """Return the query that a view stands for."""
     forms = _ON_SQLITE if dialect == "sqlite" else _ON_POSTGRESQL
     columns = [f"{_null_safe(forms, column)} AS {column.name}" for column in view.columns]
     return f"SELECT {', '.join(columns)} FROM {view.tables}"  # noqa: S608 - constants of this file

@@ -29,7 +29,8 @@ _LAST_ROW_ID = 2**63 - 1  # an edited entry may name rows that no database can h
 class Problem:
     """One contradiction: what is wrong, and the entry or row that it is about.
 
-    `kind`: "entry changed", "entry missing", "entry added", "row changed", "row missing", "row added", "root".
+    `kind`: "entry changed", "entry missing", "entry added", "row changed", "row missing", "row added", "root",
+    "count" (what is kept of the rows contradicts them), "structure" (a table, an index, a view or a trigger).
     `table` and `row_id` name the row, `task_index` its task where it is known, `seq` the entry.
     """
 
@@ -45,7 +46,7 @@ class Problem:
 class Check:
     """The result. `unbound` are rows of the past that no entry has yet, `removed` those that retention or a reorg took.
 
-    `problems` are the first thousand, `problem_count` all.
+    `structure_compared`: False for a ledger of a newer program. `problems` are the first thousand, `problem_count` all.
     """
 
     entries: int = 0
@@ -55,6 +56,7 @@ class Check:
     rows: int = 0
     unbound: int = 0
     removed: int = 0
+    structure_compared: bool = True
     problem_count: int = 0
     problems: list[Problem] = field(default_factory=list)
 
@@ -101,13 +103,13 @@ class Checker:
         self._conn = conn
         self._source_id = source_id
         self._follow = follow
-        self._check = Check()
+        self.check = Check()
         self._seen: dict[Bound, _Bits] = {table: _Bits() for table in Bound}
         self._pending: dict[Bound, list[tuple[Leaf, int]]] = {table: [] for table in Bound}
 
     def run(self) -> Check:
         """Return what the chain says of the ledger."""
-        check = self._check
+        check = self.check
         newest = head(self._conn, self._source_id)
         if newest is None:
             check.add(Problem("entry missing", "the ledger has no audit chain: its first entry is missing", seq=1))
@@ -120,7 +122,7 @@ class Checker:
         return check
 
     def _walk(self) -> None:
-        check, newer = self._check, None
+        check, newer = self.check, None
         below = check.last_seq + 1
         while page := entries(self._conn, self._source_id, below=below, limit=_PAGE):
             for entry in page:
@@ -134,7 +136,7 @@ class Checker:
         self._check_beginning(newer)
 
     def _examine(self, entry: Row[Any], newer: Row[Any] | None) -> None:
-        check, seq = self._check, entry.seq
+        check, seq = self.check, entry.seq
         computed = _hash_of(entry)
         if computed != entry.hash:
             check.add(Problem("entry changed", f"entry {seq} does not have the hash of its content", seq=seq))
@@ -160,7 +162,7 @@ class Checker:
             self._compare(leaf.table)
 
     def _check_beginning(self, oldest: Row[Any]) -> None:
-        check = self._check
+        check = self.check
         source = self._conn.execute(
             select(sources.c.chain_id, sources.c.task_manager).where(sources.c.id == self._source_id)
         ).one()
@@ -176,8 +178,8 @@ class Checker:
         present = self._digests(table, [leaf.row_id for leaf, _ in pending if leaf.row_id <= _LAST_ROW_ID])
         for leaf, seq in pending:
             digest = present.get(leaf.row_id)
-            self._check.removed += leaf.digest is None
-            self._check.rows += leaf.digest is not None
+            self.check.removed += leaf.digest is None
+            self.check.rows += leaf.digest is not None
             if digest == leaf.digest:
                 continue
             if digest is None:
@@ -209,7 +211,7 @@ class Checker:
                 if row_id > 0 and row_id in self._seen[table]:
                     continue
                 if past is not None and past.is_unbound(table, row_id):
-                    self._check.unbound += 1
+                    self.check.unbound += 1
                 else:
                     self._report("row added", table, row_id, "is in no entry", None)
 
@@ -238,7 +240,7 @@ class Checker:
         index = self._task_index(table, row_id)
         of_task = "" if index is None else f" (of task {index})"
         name = table.name.lower()
-        self._check.add(Problem(kind, f"row {row_id} of {name}{of_task} {what}", name, row_id, index, seq))
+        self.check.add(Problem(kind, f"row {row_id} of {name}{of_task} {what}", name, row_id, index, seq))
 
     def _task_index(self, table: Bound, row_id: int) -> int | None:
         """Return the index of the task that a row is about, None where it is not known."""

@@ -118,18 +118,24 @@ def compare(conn: Connection, source_id: int, check: Check, known: Mapping[str, 
     for origin, root in known.items():
         if (difference := _difference(conn, source_id, check.last_seq, root)) is not None:
             check.add(Problem("root", f"{origin}: {difference}", seq=root.first_seq))
+    next_seq = 1
+    for row in published(conn, source_id):
+        if row.first_seq != next_seq:
+            message = f"the ledger has published roots of the entries from 1 on, and lacks the one of entry {next_seq}"
+            check.add(Problem("root", message, "audit_roots", seq=next_seq))
+        next_seq = row.last_seq + 1
 
 
 def _difference(conn: Connection, source_id: int, last_seq: int, root: Root) -> str | None:
     covered = f"the root of {root.day} over the entries {root.first_seq} to {root.last_seq}"
     if root.last_seq > last_seq:
         return f"{covered} was published, and the ledger ends with entry {last_seq}: it is cut off, or an older copy"
-    numbers: list[int] = []
+    days: set[str] = set()
     hashes: list[bytes] = [b""]
 
     def present() -> Iterator[bytes]:
         for entry in _hashes(conn, source_id, root.first_seq - 1, root.last_seq):
-            numbers[1:] = [entry.seq]
+            days.add(day_of(entry.at_ms))
             hashes[0] = entry.hash
             yield entry.hash
 
@@ -138,4 +144,6 @@ def _difference(conn: Connection, source_id: int, last_seq: int, root: Root) -> 
         return (
             f"{covered} is not the one that was published: an entry up to {root.last_seq} was changed, added or removed"
         )
-    return None if hashes[0] == root.head_hash else f"{covered} was published with another hash of its last entry"
+    if hashes[0] != root.head_hash:
+        return f"{covered} was published with another hash of its last entry"
+    return None if days == {root.day} else f"{covered} covers entries of {', '.join(sorted(days))}"

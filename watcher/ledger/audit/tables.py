@@ -19,18 +19,18 @@ from sqlalchemy import (
 
 from watcher.ledger.tables import metadata
 
-# What each transaction changed, bound to everything before it.
 audit_entries = Table(
     "audit_entries",
     metadata,
-    Column("source_id", ForeignKey("sources.id"), primary_key=True),
-    Column("seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("at_ms", BigInteger, nullable=False),
-    Column("kind", String(16), nullable=False),  # begun | commit | past
-    Column("note", Text, nullable=False),
-    Column("leaves", LargeBinary, nullable=False),
-    Column("prev_hash", LargeBinary(32), nullable=False),
-    Column("hash", LargeBinary(32), nullable=False),
+    Column("source_id", ForeignKey("sources.id"), primary_key=True, comment="The contract, a row of sources."),
+    Column("seq", BigInteger, primary_key=True, autoincrement=False, comment="Its number, from 1 without a gap."),
+    Column("at_ms", BigInteger, nullable=False, comment="When, in milliseconds since 1970."),
+    Column("kind", String(16), nullable=False, comment="begun, commit or past."),
+    Column("note", Text, nullable=False, comment="JSON; empty as a rule."),
+    Column("leaves", LargeBinary, nullable=False, comment="The rows that were written or removed, with digests."),
+    Column("prev_hash", LargeBinary(32), nullable=False, comment="The hash of the entry before."),
+    Column("hash", LargeBinary(32), nullable=False, comment="The SHA-256 of everything else."),
+    comment="What each transaction changed, bound by hash to everything before it; see audit.md.",
 )
 # The entries that do not come from an ordinary transaction.
 Index(
@@ -41,17 +41,17 @@ Index(
     sqlite_where=text("kind <> 'commit'"),
 )
 
-# The Merkle roots of past days, as they were published.
 audit_roots = Table(
     "audit_roots",
     metadata,
-    Column("source_id", ForeignKey("sources.id"), primary_key=True),
-    Column("first_seq", BigInteger, primary_key=True, autoincrement=False),
-    Column("last_seq", BigInteger, nullable=False),
-    Column("day", String(10), nullable=False),
-    Column("root", LargeBinary(32), nullable=False),
-    Column("head_hash", LargeBinary(32), nullable=False),
-    Column("published_at_ms", BigInteger, nullable=False),
+    Column("source_id", ForeignKey("sources.id"), primary_key=True, comment="The contract, a row of sources."),
+    Column("first_seq", BigInteger, primary_key=True, autoincrement=False, comment="The first entry that it covers."),
+    Column("last_seq", BigInteger, nullable=False, comment="The last entry that it covers."),
+    Column("day", String(10), nullable=False, comment="The day in UTC."),
+    Column("root", LargeBinary(32), nullable=False, comment="The Merkle root."),
+    Column("head_hash", LargeBinary(32), nullable=False, comment="The hash of the last entry."),
+    Column("published_at_ms", BigInteger, nullable=False, comment="When it was published, in milliseconds since 1970."),
+    comment="The Merkle root of a past day, as it was published.",
 )
 
 
