@@ -7,7 +7,7 @@ from pathlib import Path
 
 from docs.generate import dictionary
 from tests.kit.filled import fill
-from watcher.ledger.schema import metadata
+from watcher.ledger.tables import metadata
 from watcher.ledger.views import VIEWS
 
 

@@ -12,7 +12,8 @@ from typing import Any
 from sqlalchemy import Connection, create_engine, select, text
 
 from watcher.ledger.audit.check import Problem
-from watcher.ledger.schema import REVISION, VERSION, metadata
+from watcher.ledger.schema import REVISION, VERSION
+from watcher.ledger.tables import metadata
 from watcher.ledger.views import VIEWS, create_views, select_of
 
 KIND = "structure"
