@@ -1,5 +1,6 @@
 """New projects as their users have them: a wheel in an environment of its own, and the tests of every language."""
 
+import json
 import os
 import re
 import shutil
@@ -127,17 +128,64 @@ def test_the_page_for_a_first_hook_can_be_followed(installed: Path, tmp_path: Pa
     assert "the answers differ: exit code 1" in output
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("language", PROGRAMS)
-def test_project_of_another_language_is_green(language: Language, tmp_path: Path) -> None:
+# The file of the hook on the page, by the fence of its block, and the build.
+OWN_HOOKS = {
+    Language.SHELL: ("awk", "hook.sh", []),
+    Language.GO: ("go", "hook.go", ["go", "build", "-o", "hook", "."]),
+    Language.TYPESCRIPT: ("ts", "src/hook.ts", ["npm", "run", "--silent", "build"]),
+}
+
+
+def prepare(project: Path, language: Language) -> None:
+    """Write a project; skip if the test cannot build it here."""
     if missing := [program for program in PROGRAMS[language] if shutil.which(program) is None]:
         pytest.skip(f"{' and '.join(missing)} not installed")
-    project = tmp_path / "my-avs"
     write_project(project, language)
     if language is Language.TYPESCRIPT:
         done = run("npm", "install", "--no-audit", "--no-fund", "--prefer-offline", cwd=project)
         if done.returncode:
             pytest.skip(f"npm reaches no registry: {done.stderr[-300:]}")
+
+
+@pytest.mark.parametrize(
+    "language",
+    [
+        Language.SHELL,
+        pytest.param(Language.GO, marks=pytest.mark.long),
+        pytest.param(Language.TYPESCRIPT, marks=pytest.mark.long),
+    ],
+)
+def test_the_page_has_a_hook_with_values_in_other_languages(language: Language, tmp_path: Path) -> None:
+    project = tmp_path / "my-avs"
+    prepare(project, language)
+    fence, name, build = OWN_HOOKS[language]
+    text = PAGE.read_text()
+    (block,) = re.findall(rf"```{fence}\n(.*?)```", text, re.DOTALL)
+    hook, config = project / name, project / "watcher.toml"
+    if language is Language.SHELL:  # a part of the file
+        before, _, last = hook.read_text().rpartition("    {\n")
+        block = before + block.rstrip() + last.partition("    }")[2]
+    hook.write_text(block)
+    for line in re.findall(r"^sed -i '(s/\^(?:message|response).*)' watcher\.toml$", text, re.MULTILINE):
+        assert run("sed", "-i", line, config, cwd=project).returncode == 0
+    if build:
+        done = run(*build, cwd=project)
+        assert done.returncode == 0, done.stdout + done.stderr
+    for owner, verdict in (("0x" + "2a" * 20, "answer"), ("0x" + "00" * 20, "skip")):
+        line = ("hook", "try", "--json", "--abi", "(uint256,address)", str(2**100 + 1), owner)
+        done = run(sys.executable, "-m", "watcher", *line, cwd=project)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout)
+        assert result["verdict"] == verdict
+        if verdict == "answer":
+            assert result["response"] == f"0x{(2**100 + 1) ** 2:064x}{owner[2:]:0>64}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("language", PROGRAMS)
+def test_project_of_another_language_is_green(language: Language, tmp_path: Path) -> None:
+    project = tmp_path / "my-avs"
+    prepare(project, language)
     done = run(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-k", "not devnet", cwd=project)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "7 passed, 1 deselected" in done.stdout

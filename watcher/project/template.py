@@ -40,8 +40,6 @@ _TARGETS = {
     Language.SHELL: "exec:./hook.sh",
 }
 _TYPES = {"hook.message": "(uint256 number)", "hook.response": "(uint256 square)"}
-# A shell counts in 64 bits, so that its hook takes bytes.
-_WITHOUT_TYPES = frozenset({Language.SHELL})
 _PROGRAMS = frozenset({"hook.sh"})
 
 
@@ -53,8 +51,7 @@ def project_files(language: Language, name: str) -> dict[str, str]:
         name: the project's name, as `project_name` returns it.
     """
     values = {"@PROJECT@": name, "@VERSION@": program_version()}
-    types = {} if language in _WITHOUT_TYPES else _TYPES
-    texts = {_CONFIG: render({"hook.target": _TARGETS[language], "hook.app_dir": ".", **types})}
+    texts = {_CONFIG: render({"hook.target": _TARGETS[language], "hook.app_dir": ".", **_TYPES})}
     for folder in ("common", str(language)):
         for path, text in _templates(Path(str(resources.files("watcher"))) / "project" / "files" / folder):
             for mark, value in values.items():

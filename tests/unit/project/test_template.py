@@ -37,7 +37,8 @@ def test_a_project_is_complete(language: Language, tmp_path: Path) -> None:
     assert files.keys() == COMMON | OWN[language]
     assert not any("@PROJECT@" in text or "@VERSION@" in text for text in files.values())
     assert "my-avs" in files["README.md"]
-    assert tomllib.loads(files["watcher.toml"])["hook"]["target"]
+    hook = tomllib.loads(files["watcher.toml"])["hook"]
+    assert hook["target"] and (hook["message"], hook["response"]) == ("(uint256 number)", "(uint256 square)")
     assert "avs-task-watcher[testing]>=" in tomllib.loads(files["pyproject.toml"])["dependency-groups"]["test"][0]
     assert os.access(folder / "hook.sh", os.X_OK) == (language is Language.SHELL)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["my-avs"], "no temporary folder is left"
