@@ -66,6 +66,9 @@ class Rig:
     async def cursor_block(self) -> int:
         return (await self.ground.ledger.read(queries.cursor, self.ground.ledger.source_id)).block
 
+    async def final_block(self) -> int:
+        return (await self.ground.ledger.read(queries.cursor, self.ground.ledger.source_id)).final_block
+
 
 @pytest.fixture
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
@@ -79,12 +82,16 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
         yield Rig(ground, watch)
 
 
-async def test_pushed_block_takes_one_look_and_one_question_for_finality(rig: Rig) -> None:
-    pushed = await rig.mine()
+async def test_pushed_block_takes_one_look_when_finality_is_steady(rig: Rig) -> None:
     block = "eth_getBlockByNumber"
-    assert await rig.requests(pushed) == [[block, block, "eth_getLogs", block, block, block], [block, block]]
-    assert await rig.cursor_block() == pushed.number
-    assert await rig.requests(pushed) == [], "its logs are pushed, too, and are read already"
+    look = [block, block, "eth_getLogs", block, block, block]
+    final_block = await rig.final_block()
+    for asked in ([look, [block, block]], [[*look, block, block]], [[*look, block, block]]):
+        pushed = await rig.mine()
+        final_block += 1
+        assert await rig.requests(pushed) == asked
+        assert (await rig.cursor_block(), await rig.final_block()) == (pushed.number, final_block)
+        assert await rig.requests(pushed) == [], "its logs are pushed, too, and are read already"
 
 
 async def test_block_without_a_push_takes_one_request_more(rig: Rig) -> None:

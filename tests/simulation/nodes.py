@@ -91,7 +91,7 @@ class Replica:
         if anew:
             await self.head(anew=True)
 
-    async def headers(self, heights: Sequence[int]) -> dict[int, Header]:
+    async def headers(self, heights: Sequence[int], *, looked: bool = False) -> dict[int, Header]:
         await self._fail_or_wait()
         return {height: self.blocks[height].header for height in heights if 0 <= height < len(self.blocks)}
 

@@ -64,6 +64,8 @@ class Watch:
         self.reader = LogReader(source.contract, plan.chain_id, source.window_blocks)
         self._span = Span(plan.max_span_blocks)
         self._finality_seen_at = -1
+        self._final_behind: int | None = None  # blocks from the head to the final block, at the last head
+        self._is_final_steady = False  # the same as at the head before
         self._pushed: list[Pushed | None] = []
         self._read: Pushed | None = None  # the head, where the last step has read it whole
         self._looked_s = 0.0
@@ -149,7 +151,9 @@ class Watch:
         contract, finality = self._contract, self._plan.finality
         tag = finality if isinstance(finality, str) else None
         views = [] if self._plan.confirmations else self.reader.ahead.calls(block)
-        return Subject(cursor.block, contract.emitters, contract.convention.topics0, contract.log_queries, tag, views)
+        behind = self._final_behind if self._is_final_steady else None
+        topics = contract.convention.topics0
+        return Subject(cursor.block, contract.emitters, topics, contract.log_queries, tag, behind, views)
 
     async def _decode(self, page: LogPage, *, at_once: bool) -> Decoded:
         block = page.last.number
@@ -215,6 +219,8 @@ class Watch:
             return
         above = min(cursor.final_block, cursor.firm_block)
         final = await self._nodes.final(self._plan.finality, head, self._plan.confirmations, above)
+        behind = None if final is None else head.number - final.block.number
+        self._is_final_steady, self._final_behind = behind == self._final_behind, behind
         if final is not None:
             block = final.block
             highest = block.number if cursor.hash is None else min(block.number, cursor.block)

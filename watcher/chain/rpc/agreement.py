@@ -153,16 +153,21 @@ class Agreement:
         since = self._last or min(others, key=lambda other: other.number, default=None)
         return block in others or self.trust.believes(place, block, since, alone=not others)
 
-    async def _blocks(self, by_place: Mapping[int, Iterable[int]]) -> dict[int, Mapping[int, Header]]:
-        """Ask each node for its heights, in one request. Return the blocks it has, by place and height."""
+    async def _blocks(
+        self, by_place: Mapping[int, Iterable[int]], *, looked: bool = False
+    ) -> dict[int, Mapping[int, Header]]:
+        """Ask each node for its heights, in one request. Return the blocks it has, by place and height.
+
+        `looked`: those of its last look count.
+        """
         asked = [(place, sorted(heights)) for place, heights in by_place.items() if heights]
-        answers = await asyncio.gather(*(self._own(place, heights) for place, heights in asked))
+        answers = await asyncio.gather(*(self._own(place, heights, looked=looked) for place, heights in asked))
         return {place: own for (place, _), own in zip(asked, answers, strict=True) if own}
 
-    async def _own(self, place: int, heights: Sequence[int]) -> Mapping[int, Header]:
+    async def _own(self, place: int, heights: Sequence[int], *, looked: bool) -> Mapping[int, Header]:
         """Return the blocks of one node at some heights (eth_getBlockByNumber)."""
         if len(heights) > 1:
-            return (await self._ask_all(lambda node: node.headers(heights), [place])).get(place, {})
+            return (await self._ask_all(lambda node: node.headers(heights, looked=looked), [place])).get(place, {})
         block = (await self._ask_all(lambda node: node.header(heights[0]), [place])).get(place)
         return {} if block is None else {heights[0]: block}
 
@@ -256,7 +261,8 @@ class Agreement:
         answers = await self._ask_all(lambda node: node.header(tag), self._close_to(head))
         named = {place: block for place, block in answers.items() if block}
         changed = {place: block for place, block in named.items() if self._final_of.get(place) != block}
-        there = await self._blocks({place: {block.number, head.number} for place, block in changed.items()})
+        heights = {place: {block.number, head.number} for place, block in changed.items()}
+        there = await self._blocks(heights, looked=True)
         for place, block in changed.items():
             self._final_of.pop(place, None)
             if there.get(place, {}).get(block.number) == block:

@@ -102,16 +102,20 @@ class Node:
             (received,) = await self._ask([rpc_calls.block(which)])
             return block_reply.named(received, which, self.l1_blocks)
 
-    async def headers(self, heights: Sequence[int]) -> dict[int, Header]:
+    async def headers(self, heights: Sequence[int], *, looked: bool = False) -> dict[int, Header]:
         """Return the blocks at some heights, all asked for now, in one request. What this node lacks is left out.
+
+        With `looked` they are those of the last look, if it had all of them.
 
         Raises:
             RetryElsewhere: also if the node refuses all of them for another reason.
         """
         with self._named():
             calls = [rpc_calls.block(height) for height in heights]
-            received = await self._batch.ask(calls)
-            self._prefetched.keep(calls, received)
+            received = self._prefetched.to(calls) if looked else None
+            if received is None:
+                received = await self._batch.ask(calls)
+                self._prefetched.keep(calls, received)
             return block_reply.all_named(received, heights, self.l1_blocks)
 
     async def kept(self, number: int) -> Header | None:

@@ -47,7 +47,10 @@ class Pushed:
 class Subject:
     """The subject of a look: the logs above block `after`, the last one that was read.
 
-    `final` is the tag of the final block, None where finality is a depth. `views` are calls of the contract's views.
+    `final` is the tag of the final block, None where finality is a depth. `final_behind` are the blocks from the newest
+    block to the final one, where that was the same for the last blocks: the final block is then asked for by its
+    height, too, which shows that the node holds it, and behind it the newest one again: the chain did not move between
+    the two. `views` are calls of the contract's views.
     """
 
     after: int
@@ -55,6 +58,7 @@ class Subject:
     topics0: Sequence[bytes]
     queries: Sequence[Topics] = ()
     final: str | None = None
+    final_behind: int | None = None
     views: Sequence[Call] = ()
 
     def calls(self, newest: int, *, logs: bool = True) -> list[Call]:
@@ -63,6 +67,8 @@ class Subject:
         Without `logs` they are those that head and finality need of every node.
         """
         final = [] if self.final is None else [rpc_calls.block(self.final)]
+        if final and self.final_behind is not None and newest >= self.final_behind:
+            final += [rpc_calls.block(newest - self.final_behind), rpc_calls.block(newest)]
         if not logs:
             return [rpc_calls.block(newest), *final]
         questions = [

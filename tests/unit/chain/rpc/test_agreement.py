@@ -60,7 +60,7 @@ class Fake:
             return self.at(self.final)
         return self.at(which) if 0 <= which <= self.height else None
 
-    async def headers(self, heights: Sequence[int]) -> dict[int, Header]:
+    async def headers(self, heights: Sequence[int], *, looked: bool = False) -> dict[int, Header]:
         blocks = {height: await self.header(height) for height in heights}
         return {height: block for height, block in blocks.items() if block is not None}
 
