@@ -294,6 +294,15 @@ async def test_a_poison_task_does_not_disturb_a_task_that_runs_beside_it(app_dir
         assert await beside == "unmoved"
 
 
+async def test_worker_on_which_a_run_failed_is_taken_last(app_dir: Path, lines: Lines) -> None:
+    async with crewed(app_dir, lines, PoolPlan(workers=2, timeout_s=20)) as pool:
+        await until(lambda: pool.alive == 2)
+        first = await answer(pool, "pid")
+        assert [await answer(pool, "pid") for _ in range(3)] == [first] * 3
+        await failure(pool, "raises")
+        assert await answer(pool, "pid") != first
+
+
 async def test_more_tasks_than_workers_are_all_answered(app_dir: Path, lines: Lines) -> None:
     async with crewed(app_dir, lines, PoolPlan(workers=2, timeout_s=20, tasks_per_worker=7)) as pool:
         answers = await asyncio.gather(*(answer(pool, f"echo {n}") for n in range(50)))

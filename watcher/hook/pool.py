@@ -216,7 +216,7 @@ class WorkerPool:
         """Give waiting runs to idle workers, a group to each. Refuse them if there is no worker and will be none."""
         self._is_dispatch_due = False
         while self._idle and self._has_waiting():
-            worker = self._idle.pop()
+            worker = self._take_idle()
             if not worker.usable:
                 continue
             if not worker.channel.is_quiet:
@@ -233,6 +233,15 @@ class WorkerPool:
         if self._slots.failure and not self._slots.workers:
             while self._waiting:
                 self._waiting.pop().fail(TryLater(self._slots.failure))
+
+    def _take_idle(self) -> WorkerProcess:
+        """Take the idle worker that has given most answers since a run failed on it, if one did.
+
+        The interpreter makes code faster while it runs; and a failed run may have left something behind.
+        """
+        worker = max(self._idle, key=lambda idle: idle.answers)
+        self._idle.remove(worker)
+        return worker
 
     def _has_waiting(self) -> bool:
         """Drop the first runs that nobody waits for any more. Return True if another one waits."""
@@ -275,6 +284,7 @@ class WorkerPool:
             run.fail(result)
             return
         self._pace.add(result.duration_us)
+        worker.answers = 0 if isinstance(result.answer, AttemptFailed) else worker.answers + 1
         try:
             self._slots.check_code(worker, result.files)
         except CodeChanged as error:

@@ -48,6 +48,7 @@ class WorkerProcess:
         self.exposed = ""
         self.files: Mapping[str, str] = {}
         self.runs = 0
+        self.answers = 0  # since the last run that failed
 
     @classmethod
     async def start(
