@@ -82,7 +82,7 @@ def values_at_most(body: bytes) -> int:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(name)
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

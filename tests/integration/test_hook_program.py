@@ -66,6 +66,7 @@ def no_hex(_): reply(verdict="answer", response="0xzz")
 def no_verdict(_): reply()
 def huge(_): reply(verdict="answer", response="0x" + "00" * 200_000)
 def dies_later(_): answer(b"x"); os._exit(1)
+def closes_requests(_): answer(b"x"); os.close(3); time.sleep(600)
 def forks_and_exits(_):
     child = subprocess.Popen(["sleep", "600"], close_fds=False, start_new_session=True)
     print("child", child.pid, flush=True)
@@ -189,15 +190,18 @@ def ended(pid: int) -> bool:
         os.close(process)
 
 
-@pytest.mark.parametrize("fault", ["twice", "dies_later"])
+@pytest.mark.parametrize("fault", ["twice", "dies_later", "closes_requests"])
 async def test_program_out_of_step_between_tasks_is_restarted(folder: Path, fault: str) -> None:
     async with opened(folder) as runner:
         process = await answer(runner, "pid")
         assert await answer(runner, fault) == "x"
-        if fault == "dies_later":
-            assert await asyncio.to_thread(ended, int(process))  # else the next task may be the one that it dies with
         assert await answer(runner, "echo next") == "next"
         assert await answer(runner, "pid") != process
+
+
+async def test_program_that_ends_after_each_task_costs_no_attempt(folder: Path) -> None:
+    async with opened(folder) as runner:
+        assert await asyncio.gather(*(answer(runner, "dies_later") for _ in range(4))) == ["x"] * 4
 
 
 async def test_output_is_logged_and_never_mixes_with_replies(folder: Path) -> None:

@@ -6,6 +6,8 @@ message holds a part of a URL that may be secret.
 
 import asyncio
 import base64
+import errno
+import os
 import re
 import ssl
 from types import SimpleNamespace, TracebackType
@@ -35,6 +37,20 @@ _BUSY = (429, 503)
 
 class Unreachable(Exception):
     """The request did not reach the service, or the service is busy; another one can take the task."""
+
+
+class _Connector(aiohttp.TCPConnector):
+    """The kept connections. One on which bytes came between two requests is closed: they are no reply to the next."""
+
+    async def connect(
+        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
+    ) -> aiohttp.connector.Connection:
+        """Return a connection for a request."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            if connection.protocol is None or not connection.protocol.should_close:
+                return connection
+            connection.close()
 
 
 class HttpRunner:
@@ -68,7 +84,7 @@ class HttpRunner:
         trace.on_connection_reuseconn.append(_note_reuse)
         self._session = aiohttp.ClientSession(
             auto_decompress=False,
-            connector=aiohttp.TCPConnector(limit=self._plan.workers),
+            connector=_Connector(limit=self._plan.workers),
             cookie_jar=aiohttp.DummyCookieJar(),
             headers={
                 "Accept-Encoding": "identity",
@@ -199,6 +215,11 @@ class HttpRunner:
             if response.status != 200:
                 response.close()
                 return response.status, b""
+            if (packed := response.headers.get("Content-Encoding", "identity")).lower() != "identity":
+                response.close()
+                raise AttemptFailed(
+                    f"the service's reply is packed (Content-Encoding: {clean(packed, 40)}); send it plain"
+                )
             content = bytearray()
             async for part in response.content.iter_any():
                 content += part
@@ -278,6 +299,8 @@ def _why(error: Exception) -> str:
     cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not valid: {clean(cause.verify_message, 200)}"
+    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
+        return os.strerror(cause.errno)  # asyncio's own text repeats the address
     if isinstance(cause, OSError) and cause.strerror:
         return clean(cause.strerror, 200)
     return f"no connection ({type(cause).__name__})"

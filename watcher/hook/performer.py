@@ -25,12 +25,13 @@ from watcher.text import clean, setting
 
 PREFIX = "grpc://"
 
-_EXECUTE = "/eigenlayer.hourglass.v1.performer.PerformerService/ExecuteTask"
+_SERVICE = "eigenlayer.hourglass.v1.performer.PerformerService"
+_EXECUTE = f"/{_SERVICE}/ExecuteTask"
 # The health checks of Hourglass's templates, the first that a performer implements: its path, and the status that means
 # "ready" (grpc.health.v1 SERVING; READY_FOR_TASK).
 _HEALTH_CHECKS = (
     ("/grpc.health.v1.Health/Check", 1),
-    ("/eigenlayer.hourglass.v1.performer.PerformerService/HealthCheck", 1),
+    (f"/{_SERVICE}/HealthCheck", 1),
 )
 _CONNECT_S = 5.0
 _ROOM_BYTES = 65_536  # beside the result
@@ -178,7 +179,7 @@ class PerformerRunner:
             async with asyncio.timeout(_CONNECT_S):
                 while (state := self._channel.get_state(try_to_connect=True)) is not ready:
                     if state is failed:
-                        raise self._not_ready("no connection")
+                        raise self._not_ready("no connection to a gRPC server without TLS")
                     await self._channel.wait_for_state_change(state)
         except TimeoutError:
             raise self._not_ready(f"no connection within {_CONNECT_S:g} s") from None
@@ -213,4 +214,7 @@ async def _version(call: Any) -> str:
 
 
 def _status(error: Any) -> str:
-    return f"{error.code().name} {clean(error.details() or '', 300)}".strip()
+    status = f"{error.code().name} {clean(error.details() or '', 300)}".strip()
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        return f"{status}; hook.target must be a server of {_SERVICE} with ExecuteTask"
+    return status

@@ -11,7 +11,9 @@ import fcntl
 import os
 import select
 import signal
+import struct
 import sys
+import termios
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -47,6 +49,7 @@ class Program:
         self.new_files: Mapping[str, str] = {}
         self._stamps: Mapping[str, Stamp] = {}
         self._data = bytearray()
+        self._written_bytes = 0  # of the last request
         self._pid = self._pidfd = self._requests = self._replies = -1
         atexit.register(self.stop)
 
@@ -63,8 +66,8 @@ class Program:
         if self._pid < 0 or self._is_noisy():
             self._restart()
         try:
-            self._write(request + b"\n")
-            reply = schema.read_reply(self._read_line(), request_id, self._answer_limit_bytes, self._values)
+            line = self._reply_line(request + b"\n")
+            reply = schema.read_reply(line, request_id, self._answer_limit_bytes, self._values)
         except schema.BrokenReply as error:
             self.kill()
             raise ReplaceWorker(f"{error}; the program was killed") from None
@@ -132,6 +135,26 @@ class Program:
         except (FixConfiguration, TryLater) as error:
             raise ReplaceWorker(str(error)) from None
 
+    def _reply_line(self, request: bytes) -> bytes:
+        """Send a request, and return the line of its reply.
+
+        A program that ended, or closed its requests, after an earlier task has not read this one: a new one gets it.
+
+        Raises:
+            OSError: the program ended, or closed its requests or replies.
+            BrokenReply: the line is too long.
+        """
+        try:
+            self._write(request)
+            return self._read_line()
+        except OSError:
+            if not self._is_unread():
+                raise
+        print("watcher: the program ended before it read a task; restarting it", file=sys.stderr)
+        self._restart()
+        self._write(request)
+        return self._read_line()
+
     def _check_files(self) -> None:
         """Hash the files again if they changed between the start and the first reply: the program may have read either.
 
@@ -191,8 +214,16 @@ class Program:
 
     def _write(self, line: bytes) -> None:
         rest = memoryview(line)
+        self._written_bytes = 0
         while rest:
-            rest = rest[os.write(self._requests, rest) :]
+            count = os.write(self._requests, rest)
+            self._written_bytes += count
+            rest = rest[count:]
+
+    def _is_unread(self) -> bool:
+        """Return True if the pipe still holds every byte of the last request."""
+        count = fcntl.ioctl(self._requests, termios.FIONREAD, bytes(struct.calcsize("i")))
+        return not self._data and struct.unpack("i", count)[0] >= self._written_bytes
 
     def _read_line(self) -> bytes:
         """Return the next line that is not empty."""

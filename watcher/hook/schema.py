@@ -133,10 +133,7 @@ def read_reply(body: bytes, request_id: str, limit_bytes: int, values: Values = 
     # A megabyte of empty lists would take a tenth of a second to parse.
     if values_at_most(body) > _VALUES_LIMIT:
         raise BrokenReply(f"the hook's reply holds more than {_VALUES_LIMIT:,} values")
-    try:
-        fields = parse(body)
-    except ValueError:
-        raise BrokenReply("the hook's reply is not JSON in UTF-8, or is nested too deep") from None
+    fields = _parsed(body)
     if not isinstance(fields, dict):
         raise BrokenReply("the hook's reply is not a JSON object")
     if fields.get("id") != request_id:
@@ -146,6 +143,23 @@ def read_reply(body: bytes, request_id: str, limit_bytes: int, values: Values = 
         raise AttemptFailed(f"the hook's reply is of another version than {VERSION}")
     code_version = _text(fields, "hook_version")
     return Reply(checked_result(_verdict(fields, values), limit_bytes), clean(code_version, _CODE_VERSION_LIMIT_CHARS))
+
+
+def _parsed(body: bytes) -> Any:
+    """Return the value of a reply. A name that is there twice is an error: one of its two answers would be signed.
+
+    Raises:
+        BrokenReply: it is no JSON; the message says where, and holds nothing of the reply.
+    """
+    try:
+        return parse(body, unique_names=True)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg} at character {error.pos + 1}" if body.strip() else "it is empty"
+    except UnicodeDecodeError as error:
+        reason = f"byte {error.start + 1} is not UTF-8"
+    except ValueError as error:
+        reason = str(error)
+    raise BrokenReply(f"the hook's reply is not JSON: {clean(reason, 200)}")
 
 
 def _verdict(fields: Mapping[str, Any], values: Values) -> Answer:

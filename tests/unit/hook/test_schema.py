@@ -115,12 +115,32 @@ def test_reply_that_breaks_the_contract_fails_the_run(fields: dict[str, Any], me
         b'{"verdict":"skip"}',
         b'{"id":"8","verdict":"skip"}',
         b'{"id":7,"verdict":"skip"}',
-        b'{"id":"7","verdict":"skip","x":NaN}',
     ],
 )
 def test_reply_to_no_request_is_broken(body: bytes) -> None:
     with pytest.raises(schema.BrokenReply):
         schema.read_reply(body, "7", LIMIT_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"<html>", "Expecting value at character 1"),
+        (b'{"id":"7"} {"id":"7"}', "Extra data at character 12"),
+        (b'{"id":"7\xff"}', "byte 9 is not UTF-8"),
+        (b'\xef\xbb\xbf{"id":"7"}', "Unexpected UTF-8 BOM"),
+        (b'{"id":"7","verdict":"later","seconds":NaN}', "NaN is no number of JSON"),
+        (b'{"id":"7","x":' + b"[" * 99 + b"]" * 99 + b"}", "nested too deep"),
+        (b'{"id":"7","verdict":"answer","response":"0x01","response":"0x02"}', "a name is there twice"),
+        (b'{"id":"7","verdict":"answer","response":{"a":"1","a":"2"}}', "a name is there twice"),
+        (b'{"id":"7","verdict":"later","blocks":' + b"9" * 5000 + b"}", "digits"),
+    ],
+)
+def test_reply_that_is_no_json_is_broken_with_its_reason(body: bytes, reason: str) -> None:
+    with pytest.raises(schema.BrokenReply, match="is not JSON: ") as caught:
+        schema.read_reply(body, "7", LIMIT_BYTES)
+    assert reason in str(caught.value)
 
 
 def test_reply_names_the_version_of_its_code_safely() -> None:
