@@ -84,9 +84,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 async def test_pushed_block_takes_one_look_when_finality_is_steady(rig: Rig) -> None:
     block = "eth_getBlockByNumber"
-    look = [block, block, "eth_getLogs", block, block, block]
+    once = [block, block, "eth_getLogs", block, block, block]
     final_block = await rig.final_block()
-    for asked in ([look, [block, block]], [[*look, block, block]], [[*look, block, block]]):
+    for asked in ([once, [block, block]], [[*once, block, block]], [[*once, block, block]]):
         pushed = await rig.mine()
         final_block += 1
         assert await rig.requests(pushed) == asked
