@@ -12,6 +12,7 @@ from sqlalchemy.engine import URL
 from tests import single_results as hook_results
 from tests.kit.clocks import SetClock
 from watcher.ledger import claims, ingest, outcomes, queries, sending
+from watcher.ledger.answer_events import AnsweredTask, answer_events
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.sending import Attempt, Settlement
@@ -31,6 +32,7 @@ START_BLOCK = 100
 LEASE_MS = 30_000
 ANSWER = b"the answer"
 DIGEST = b"\xdd" * 32
+START = Sighting(0, bytes(32), bytes(32), 0)
 
 
 def digest(*parts: object) -> bytes:
@@ -106,6 +108,14 @@ class LedgerRig:
 
     async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         return await self.store.read(question, *args, **kwargs)
+
+    async def answer_event(
+        self, task_index: int, response_hash: bytes | None, upto_block: int | None = None, since: Sighting = START
+    ) -> Responded | None:
+        """Return the event that answers one task, in whose log `since` it was seen."""
+        answered_tasks = [AnsweredTask(task_index, since, response_hash)]
+        (event,) = await self.read(answer_events, self.source, answered_tasks, upto_block)
+        return event
 
     async def record(
         self, *tasks: Task, answered: Sequence[Responded] = (), upto: int = 110, head: int | None = None, fork: int = 0

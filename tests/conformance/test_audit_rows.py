@@ -14,6 +14,7 @@ from watcher.ledger import claims, hook_results, outcomes, reorg, sending
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.claims import Release, RetryAt
 from watcher.ledger.hook_results import Answered, Unanswered
+from watcher.ledger.outcomes import Missing
 from watcher.ledger.sending import Settlement
 from watcher.ledger.tables import WORDS_LIMIT
 from watcher.ledger.writer import Tx
@@ -115,7 +116,7 @@ async def test_earlier_change_in_the_same_commit_is_bound(ledger: LedgerRig) -> 
 async def test_claim_stays_where_the_outcome_has_none(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     (task,) = await ledger.in_state(State.ACCEPTED)
-    await ledger.write(outcomes.not_there, task, "the chain does not show it")
+    await ledger.write(outcomes.not_there, [Missing(task, "the chain does not show it")])
     (attempt,) = await ledger.begin(*await ledger.claim(State.WAITING))
     await ledger.write(sending.settle, [Settlement(attempt, sent(Unknown("reset")), RetryAt())])
     row = await ledger.row(0)

@@ -8,10 +8,12 @@ from dataclasses import replace
 import pytest
 from sqlalchemy import event
 
-from tests.conformance.rig import LedgerRig, digest, make_task, sent, stale
+from tests.conformance.rig import START, LedgerRig, digest, make_response, make_task, sent, stale
 from watcher.errors import LostLease
-from watcher.ledger import claims, sending
+from watcher.ledger import claims, outcomes, sending
+from watcher.ledger.answer_events import AnsweredTask, answer_events
 from watcher.ledger.claims import Release, RetryAt
+from watcher.ledger.outcomes import Missing
 from watcher.ledger.sending import Attempt, Settlement
 from watcher.state import State
 from watcher.task import Accepted, Outcome, Refused, Unknown
@@ -103,6 +105,48 @@ async def test_stale_copy_in_front_does_not_lose_the_holder_behind_it(ledger: Le
     states = await ledger.write(sending.settle, [settlement(behind, Accepted()), settlement(attempt, Accepted())])
     assert isinstance(states[0], LostLease)
     assert states[1] is State.ACCEPTED
+
+
+async def test_batch_of_resends_takes_three_statements_beside_a_lost_one(ledger: LedgerRig) -> None:
+    await ledger.bring(*(make_task(index) for index in range(TASKS)), to=State.ACCEPTED)
+    accepted = await ledger.in_state(State.ACCEPTED)
+    items = [Missing(task, f"reason {task.task.task_index}", 120, 5_000) for task in accepted]
+    items[1] = replace(items[1], task=stale(items[1].task))
+    with statements(ledger) as seen:
+        states = await ledger.write(outcomes.not_there, items)
+    assert len([verb for verb in seen if verb != "BEGIN"]) == 3, "select, tasks, journal"
+    assert isinstance(states[1], LostLease)
+    assert [state for place, state in enumerate(states) if place != 1] == [State.WAITING] * (TASKS - 1)
+    rows = await ledger.rows()
+    assert [row.error for row in rows if row.task_index != 1] == [
+        f"reason {index}" for index in range(TASKS) if index != 1
+    ]
+    assert [row.state for row in rows if row.task_index == 1] == [State.ACCEPTED]
+
+
+@pytest.mark.parametrize("stored", [True, False], ids=["hashes stored", "no hashes"])
+async def test_answers_of_many_tasks_are_found_by_one_question(ledger: LedgerRig, stored: bool) -> None:
+    answered = [make_response(index, 105, b"answer %d" % index) for index in range(0, TASKS, 2)]
+    await ledger.record(*(make_task(index) for index in range(TASKS)), answered=answered)
+    hashes = {response.task_index: response.response_hash for response in answered}
+    answered_tasks = [AnsweredTask(index, START, hashes.get(index, digest("none"))) for index in range(TASKS)]
+    if not stored:
+        answered_tasks = [
+            replace(item, since=make_task(item.task_index).seen_at, response_hash=None) for item in answered_tasks
+        ]
+    seen: list[str] = []
+
+    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+        seen.append(statement.split()[0])
+
+    event.listen(ledger.engine, "before_cursor_execute", note)
+    try:
+        with ledger.engine.connect() as conn:
+            events = answer_events(conn, ledger.source, answered_tasks)
+    finally:
+        event.remove(ledger.engine, "before_cursor_execute", note)
+    assert events == [{response.task_index: response for response in answered}.get(index) for index in range(TASKS)]
+    assert seen.count("SELECT") == (1 if stored else 2)
 
 
 async def test_batch_of_releases_takes_two_statements(ledger: LedgerRig) -> None:

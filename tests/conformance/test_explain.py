@@ -13,6 +13,7 @@ from watcher.health.conditions import API, FINALITY_BEHIND, GIVEN_UP, HOOK, REST
 from watcher.health.readyz import Daemon, SeenCondition
 from watcher.ledger import absences, outcomes, restore, sending
 from watcher.ledger.claims import RetryAt
+from watcher.ledger.outcomes import Missing
 from watcher.ledger.restore import Loss
 from watcher.ledger.sending import Settlement
 from watcher.ledger.story import source_record, task_records
@@ -268,7 +269,7 @@ def _fields(task: Any) -> dict[str, Any]:
 async def test_explain_names_the_silence_when_accepted_answers_never_show(ledger: LedgerRig) -> None:
     await ledger.bring(*(make_task(index) for index in range(6)), to=State.ACCEPTED)
     for task in (await ledger.in_state(State.ACCEPTED))[1:]:
-        await ledger.write(outcomes.not_there, task, "the chain shows no response", 120)
+        await ledger.write(outcomes.not_there, [Missing(task, "the chain shows no response", 120)])
     assert (await explained(ledger, 0)).condition == UNSHOWN
 
 

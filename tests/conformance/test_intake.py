@@ -41,7 +41,7 @@ async def test_a_record_that_fails_leaves_neither_tasks_nor_cursor(ledger: Ledge
     with pytest.raises(RuntimeError):
         await ledger.write(record_then_fail)
     assert await ledger.everything() == before
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, make_response(0, 105).response_hash) is None
+    assert await ledger.answer_event(0, make_response(0, 105).response_hash) is None
 
 
 async def test_a_task_that_cannot_be_stored_takes_its_whole_range_with_it(ledger: LedgerRig) -> None:
@@ -251,8 +251,8 @@ async def test_response_during_an_attempt_is_read_when_the_attempt_has_ended(led
 async def test_two_responses_to_one_index_are_both_kept(ledger: LedgerRig) -> None:
     response, other = make_response(0, 105), make_response(0, 106, b"other")
     await ledger.record(make_task(0), answered=[response, other])
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, response.response_hash) == response
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, other.response_hash) == other
+    assert await ledger.answer_event(0, response.response_hash) == response
+    assert await ledger.answer_event(0, other.response_hash) == other
 
 
 @pytest.mark.parametrize("same_tx", [True, False])
@@ -269,7 +269,7 @@ async def test_two_responses_at_one_log_index_are_both_kept(ledger: LedgerRig, s
     assert await ledger.write(rescan.record_rescan, ledger.source, rescan.FINAL, [], [response, other], 105) == ([], [])
     await ledger.record(answered=[response, other])
     assert len(await ledger.read(queries.responses_between, ledger.source, 0, 10)) == 2
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, other.response_hash) == other
+    assert await ledger.answer_event(0, other.response_hash) == other
 
 
 async def test_responses_of_two_tasks_at_one_log_index_settle_both(ledger: LedgerRig) -> None:

@@ -31,6 +31,7 @@ from watcher.ledger import (
 )
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.engine import open_engine
+from watcher.ledger.outcomes import Missing
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.source import open_source
@@ -234,7 +235,8 @@ class World:
         self._show(pick, by_us=False)
 
     def _not_there(self, pick: int) -> None:
-        self.each(pick, outcomes.not_there, "nothing there")
+        for task in self.pick_claimed(pick):
+            self.do(outcomes.not_there, [Missing(task, "nothing there")])
 
     def _final(self, pick: int) -> None:
         self._observe(outcomes.final, pick, header(self.final))

@@ -50,7 +50,7 @@ async def bring_to_finality(ledger: LedgerRig, *, firm: bool) -> None:
     await ledger.record(make_task(1, block=105), make_task(2, block=105), upto=112)
     await ledger.record(answered=[make_response(2, 114, b"theirs")], upto=130)
     (theirs,) = [task for task in await ledger.in_state(State.SEEN) if task.task.task_index == 2]
-    response = await ledger.read(outcomes.response_of, ledger.source, 2, None)
+    response = await ledger.answer_event(2, None, since=theirs.task.seen_at)
     assert response is not None
     await ledger.write(outcomes.answered, [(theirs, response)], by_us=False)
     await ledger.write(finality.finalise, ledger.source, header(104))

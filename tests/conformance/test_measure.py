@@ -7,6 +7,7 @@ import pytest
 from tests.conformance.rig import LedgerRig, header, make_task
 from watcher.ledger import manual, outcomes, queries, stats
 from watcher.ledger.engine import open_engine
+from watcher.ledger.outcomes import Missing
 from watcher.ledger.stats import Unshown, Work
 from watcher.state import State
 
@@ -150,7 +151,7 @@ async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: 
     async def lose(*indices: int) -> None:
         await ledger.bring(*[make_task(index) for index in indices], to=State.ACCEPTED)
         for task in await ledger.in_state(State.ACCEPTED):
-            await ledger.write(outcomes.not_there, task, f"no trace of task {task.task.task_index}")
+            await ledger.write(outcomes.not_there, [Missing(task, f"no trace of task {task.task.task_index}")])
             await ledger.write(manual.skip, ledger.source, task.task.task_index, "lost")
 
     assert (await work(ledger)).unshown == Unshown()
@@ -167,8 +168,9 @@ async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: 
 async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.ACCEPTED)
     first, second = await ledger.in_state(State.ACCEPTED)
-    await ledger.write(outcomes.not_there, first, "no trace", 115)
-    await ledger.write(outcomes.not_there, second, "no trace", after_ms=5_000)
+    await ledger.write(
+        outcomes.not_there, [Missing(first, "no trace", 115), Missing(second, "no trace", after_ms=5_000)]
+    )
     assert await ledger.claim(State.WAITING) == []
     ledger.clock.at_ms += 5_000
     assert [task.task.task_index for task in await ledger.claim(State.WAITING)] == [1]

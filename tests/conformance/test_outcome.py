@@ -10,6 +10,7 @@ from tests.conformance.rig import CHAIN_ID, LEASE_MS, LedgerRig, digest, header,
 from watcher.errors import FixConfiguration, IllegalMove
 from watcher.ledger import finality, ingest, outcomes, reorg, sending
 from watcher.ledger.claims import RetryAt
+from watcher.ledger.outcomes import Missing
 from watcher.ledger.source import open_source
 from watcher.state import State
 from watcher.task import OpenTask, Response
@@ -114,7 +115,7 @@ async def test_unsent_task_is_read_when_an_event_or_a_final_head_settles_it(ledg
     if state is State.WAITING:
         await ledger.bring(*tasks, to=State.UNKNOWN)
         for task in await ledger.in_state(State.UNKNOWN):
-            await ledger.write(outcomes.not_there, task, "nothing there")
+            await ledger.write(outcomes.not_there, [Missing(task, "nothing there")])
     else:
         await ledger.bring(*tasks, to=state)
     assert (await to_confirm(ledger), await named(ledger)) == ([], [])
@@ -276,7 +277,8 @@ async def test_an_answered_task_never_expires(ledger: LedgerRig) -> None:
 
 async def test_what_is_not_on_the_chain_may_be_sent_again_at_once(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.UNKNOWN)
-    await ledger.write(outcomes.not_there, (await ledger.in_state(State.UNKNOWN))[0], "the chain shows no response")
+    unknown = (await ledger.in_state(State.UNKNOWN))[0]
+    await ledger.write(outcomes.not_there, [Missing(unknown, "the chain shows no response")])
     row = await ledger.row(0)
     assert (row.state, row.error) == (State.WAITING, "the chain shows no response")
     assert (await ledger.claim_one(State.WAITING)).attempts == 1

@@ -107,39 +107,39 @@ async def test_prove_names_a_task_that_the_ledger_lacks(ledger: LedgerRig) -> No
     assert (proof.ok, proof.known, proof.missing) == (False, 1, [1])
 
 
-async def test_response_of_ignores_events_older_than_the_task(ledger: LedgerRig) -> None:
+async def test_answer_event_ignores_events_older_than_the_task(ledger: LedgerRig) -> None:
     """The same key may be asked again: an answer to the earlier task says nothing of the later one."""
     first, second = make_task(0), make_task(0, block=107, content="again")
     old, new = make_response(0, 105), make_response(0, 109, message=b"another")
     await ledger.record(first, second, answered=[old, new])
     for task, expected in ((first, old), (second, new)):
-        response = await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, task.seen_at)
+        response = await ledger.answer_event(0, None, 110, task.seen_at)
         assert response == expected
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 108, second.seen_at) is None
+    assert await ledger.answer_event(0, None, 108, second.seen_at) is None
 
 
-async def test_response_of_leaves_the_answer_of_a_later_task_to_it(ledger: LedgerRig) -> None:
+async def test_answer_event_leaves_the_answer_of_a_later_task_to_it(ledger: LedgerRig) -> None:
     first, second = make_task(0), make_task(0, block=107, content="again")
     response = make_response(0, 109)
     await ledger.record(first, second, answered=[response])
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, first.seen_at) is None
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, None, 110, second.seen_at) == response
+    assert await ledger.answer_event(0, None, 110, first.seen_at) is None
+    assert await ledger.answer_event(0, None, 110, second.seen_at) == response
 
 
-async def test_response_of_takes_no_event_older_than_the_task_by_its_hash(ledger: LedgerRig) -> None:
+async def test_answer_event_takes_no_event_older_than_the_task_by_its_hash(ledger: LedgerRig) -> None:
     """Also where the contract names the event: a deployment may be asked the same thing twice."""
     task, old = make_task(0, block=107), make_response(0, 105)
     await ledger.record(task, answered=[old])
-    assert await ledger.read(outcomes.response_of, ledger.source, 0, old.response_hash, None, task.seen_at) is None
+    assert await ledger.answer_event(0, old.response_hash, None, task.seen_at) is None
 
 
-async def test_response_of_orders_logs_within_one_block(ledger: LedgerRig) -> None:
+async def test_answer_event_orders_logs_within_one_block(ledger: LedgerRig) -> None:
     """An answer in the block of its task follows it; one that stands before it in that block answers another."""
     early, late = make_task(3, block=105), make_task(5, block=105)
     seen = make_response(3, 105)  # log 3 of block 105
     await ledger.record(early, late, answered=[seen])
-    assert await ledger.read(outcomes.response_of, ledger.source, 3, None, 110, early.seen_at) == seen
-    assert await ledger.read(outcomes.response_of, ledger.source, 3, None, 110, late.seen_at) is None
+    assert await ledger.answer_event(3, None, 110, early.seen_at) == seen
+    assert await ledger.answer_event(3, None, 110, late.seen_at) is None
     assert seen.message == ANSWER
 
 

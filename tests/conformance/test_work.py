@@ -13,6 +13,7 @@ from watcher.ledger import claims as ledger_claims
 from watcher.ledger import finality, outcomes, reorg, transitions
 from watcher.ledger import sending as ledger_sending
 from watcher.ledger.claims import RetryAt
+from watcher.ledger.outcomes import Missing
 from watcher.ledger.sending import Settlement
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import attempts
@@ -205,7 +206,9 @@ async def test_a_warning_is_kept_with_an_accepted_answer(ledger: LedgerRig) -> N
 
 async def test_a_claim_made_once_survives_an_attempt_that_makes_none(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
-    await ledger.write(outcomes.not_there, (await ledger.in_state(State.ACCEPTED))[0], "nothing on the chain")
+    await ledger.write(
+        outcomes.not_there, [Missing((await ledger.in_state(State.ACCEPTED))[0], "nothing on the chain")]
+    )
     (attempt,) = await ledger.begin(await ledger.claim_one(State.WAITING))
     assert attempt.task.attempts == 2
     await ledger.write_item(ledger_sending.settle, Settlement(attempt, sent(Unknown("reset")), RetryAt()))

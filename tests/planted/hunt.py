@@ -27,7 +27,8 @@ SUITES: Mapping[str, Sequence[str]] = {
     "simulation": ("-m", "tests.simulation", "--scenarios", _SCENARIOS, "--until-wrong"),  # and the seconds
     "regressions": (*_PYTEST, "tests/simulation/test_regressions.py"),
     "unit": (*_PYTEST, "tests/unit/operator/test_reply.py"),
-    "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql"),
+    "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql and not test_poolers"),
+    "batches": (*_PYTEST, "tests/conformance/test_batches.py", "-k", "not postgresql"),
     "wakes": (*_PYTEST, "tests/conformance/test_wakes.py", "-k", "not postgresql"),
     "prefetch": (
         *_PYTEST,

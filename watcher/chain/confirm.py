@@ -17,6 +17,7 @@ from watcher.chain.rpc.replies import Unread
 from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
 from watcher.ledger import absences, outcomes, sending, stats
+from watcher.ledger.outcomes import Missing
 from watcher.ledger.source import Cursor
 from watcher.state import NOT_HELD, State
 from watcher.task import (
@@ -209,17 +210,13 @@ class Confirm:
         lost += sum(task.state is State.ACCEPTED for task, _ in missing)
         is_slow = lost >= stats.UNSHOWN_LIMIT
         pauses = [pause(task, at, self._patience_blocks) if is_slow else Pause() for task, at in missing]
-        due = zip(missing, reasons, pauses, strict=True)
-        await asyncio.gather(*(self._resend(task, refusal, rest) for (task, _), refusal, rest in due))
-
-    async def _resend(self, task: OpenTask, refusal: str | None, rest: Pause) -> None:
-        reason = await self._why_not(task)
-        if refusal:
-            reason = f"{reason}; {refusal}"
-        if rest != Pause():
-            reason = f"{reason}; accepted answers never show on the chain: compare [signed] with the contract"
-        self._lines.sent_again(task, reason)
-        await self._ledger.write(outcomes.not_there, task, reason, rest.at_block, rest.after_ms)
+        causes = await asyncio.gather(*(self._why_not(task) for task, _ in missing))
+        items = [
+            Missing(task, _resend_reason(cause, refusal, rest), rest.at_block, rest.after_ms)
+            for (task, _), cause, refusal, rest in zip(missing, causes, reasons, pauses, strict=True)
+        ]
+        results = await self._ledger.write_items(outcomes.not_there, items)
+        self._lines.sent_again([item for item, result in zip(items, results, strict=True) if isinstance(result, State)])
 
     async def _why_not(self, task: OpenTask) -> str:
         if task.tx_hash is None:
@@ -266,3 +263,9 @@ class Confirm:
         await self._ledger.write(outcomes.taken_back, gone, at)
         await self._ledger.write(outcomes.look_again, unread, at.number + 1)
         return len(tasks)
+
+
+def _resend_reason(cause: str, refusal: str | None, rest: Pause) -> str:
+    """Return why an answer is sent again: what the chain shows, the contract's reason, a pause that has grown."""
+    grown = "accepted answers never show on the chain: compare [signed] with the contract" if rest != Pause() else None
+    return "; ".join(part for part in (cause, refusal, grown) if part)

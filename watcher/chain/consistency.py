@@ -16,7 +16,8 @@ from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.chain.rpc.replies import Unread
 from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
-from watcher.ledger import outcomes, queries
+from watcher.ledger import queries
+from watcher.ledger.answer_events import AnsweredTask, answer_events
 from watcher.once import Lasting
 from watcher.task import Header, OpenTask, Task
 
@@ -120,10 +121,8 @@ class Consistency:
     async def _is_logged(self, open_task: OpenTask, word: bytes) -> bool:
         response_hash = word if self._contract.names_answers else None
         task = open_task.task
-        event = await self._ledger.read(
-            outcomes.response_of, self._ledger.source_id, task.task_index, response_hash, None, task.seen_at
-        )
-        return event is not None
+        answered = AnsweredTask(task.task_index, task.seen_at, response_hash)
+        return (await self._ledger.read(answer_events, self._ledger.source_id, [answered])) != [None]
 
     async def _unexplained(self, task: OpenTask) -> Contradiction:
         if (wrong_view := await answered_from_the_start(self._contract, task.task)) is not None:

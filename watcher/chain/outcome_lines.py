@@ -6,6 +6,7 @@ from loguru import logger
 
 from watcher.chain.task_lines import TaskLines, fields, summary
 from watcher.clock import Clock
+from watcher.ledger.outcomes import Missing
 from watcher.state import State
 from watcher.task import Header, OpenTask, Responded
 from watcher.trace import Trace
@@ -20,6 +21,7 @@ class OutcomeLines:
         self._trace = trace or Trace()
         self._landed, self._other = TaskLines(clock), TaskLines(clock)
         self._final, self._held_again = TaskLines(clock), TaskLines(clock)
+        self._sent_again = TaskLines(clock)
 
     def landed(self, moved: Sequence[OpenTask], answered: Answered) -> None:
         """Log the tasks in `moved` that the chain shows our response to; `answered` holds the events."""
@@ -84,14 +86,23 @@ class OutcomeLines:
         if more:
             logger.warning("task.held_again_more: the contract holds tasks after all; they are open", **_summary(more))
 
-    def sent_again(self, task: OpenTask, reason: str) -> None:
-        """Log a task whose answer does not show on the chain, and is due to be sent again."""
-        logger.warning(
-            "response.not_on_chain: the answer does not show on the chain; it will be sent again",
-            **fields(task.task),
-            attempts=task.attempts,
-            reason=reason,
-        )
+    def sent_again(self, items: Sequence[Missing]) -> None:
+        """Log the tasks whose answers do not show on the chain, and are due to be sent again."""
+        why = {item.task.row_id: item.why for item in items}
+        logged, more = self._sent_again.split([item.task for item in items])
+        for task in logged:
+            logger.warning(
+                "response.not_on_chain: the answer does not show on the chain; it will be sent again",
+                **fields(task.task),
+                attempts=task.attempts,
+                reason=why[task.row_id],
+            )
+        if more:
+            logger.warning(
+                "response.not_on_chain_more: answers do not show on the chain; they will be sent again",
+                **_summary(more),
+                reason=why[more[0].row_id],
+            )
 
 
 def _response_fields(task: OpenTask, event: Responded) -> dict[str, object]:

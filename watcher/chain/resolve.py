@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from watcher.chain.rpc.replies import Unread
 from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
-from watcher.ledger import outcomes
+from watcher.ledger.answer_events import AnsweredTask, answer_events
 from watcher.task import (
     Expired,
     Header,
@@ -17,6 +17,7 @@ from watcher.task import (
     NotYet,
     OpenTask,
     Orphaned,
+    Responded,
     RespondedByUs,
     RespondedOtherwise,
     Task,
@@ -67,26 +68,36 @@ class Resolver:
     async def at(self, tasks: Sequence[OpenTask], at: Header) -> Sequence[Verdict]:
         """Return one verdict per task, in order, at block `at`. Raises RetryElsewhere."""
         readings = await self._contract.hashes_and_responses([task.task.task_index for task in tasks], at)
+        events = await self._events(tasks, readings, at)
         return [
-            NoEvidence(reading.reason) if isinstance(reading, Unread) else await self._verdict(task, *reading, at)
-            for task, reading in zip(tasks, readings, strict=True)
+            NoEvidence(reading.reason) if isinstance(reading, Unread) else self._verdict(task, *reading, event, at)
+            for task, reading, event in zip(tasks, readings, events, strict=True)
         ]
 
-    async def _verdict(
-        self, task: OpenTask, task_hash: bytes | None, response_hash: bytes | None, at: Header
+    async def _events(
+        self, tasks: Sequence[OpenTask], readings: Sequence[tuple[bytes | None, bytes | None] | Unread], at: Header
+    ) -> Sequence[Responded | None]:
+        """Return the event that answers each task, as far as the ledger has it and the verdict needs it."""
+        contract = self._contract
+        answered = {
+            place: AnsweredTask(task.task.task_index, task.task.seen_at, reading[1] if contract.names_answers else None)
+            for place, (task, reading) in enumerate(zip(tasks, readings, strict=True))
+            if not isinstance(reading, Unread) and not (contract.proves_answers and reading[1] is None)
+        }
+        if not answered:
+            return [None] * len(tasks)
+        upto_block = None if contract.proves_answers else at.number
+        read = await self._ledger.read(answer_events, self._ledger.source_id, list(answered.values()), upto_block)
+        events = dict(zip(answered, read, strict=True))
+        return [events.get(place) for place in range(len(tasks))]
+
+    def _verdict(
+        self, task: OpenTask, task_hash: bytes | None, response_hash: bytes | None, event: Responded | None, at: Header
     ) -> Verdict:
         if self._contract.proves_tasks and not self._contract.is_task(task_hash, task.task.task_hash):
             return Orphaned(at, empty=task_hash is None)
         if self._contract.proves_answers and response_hash is None:
             return _unanswered(task.task, at)
-        event = await self._ledger.read(
-            outcomes.response_of,
-            self._ledger.source_id,
-            task.task.task_index,
-            response_hash if self._contract.names_answers else None,
-            None if self._contract.proves_answers else at.number,
-            task.task.seen_at,
-        )
         if event is None and not self._contract.proves_answers:
             return _unanswered(task.task, at)
         if event is None:

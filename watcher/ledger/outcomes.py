@@ -8,18 +8,28 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, or_, select, update
+from sqlalchemy import Connection, and_, bindparam, or_, select, update
 
+from watcher.errors import LostLease
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.coverage import lose_tasks
 from watcher.ledger.history import BEFORE, over_before
 from watcher.ledger.prepared import Question
-from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task, responded_of
+from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
-from watcher.ledger.transitions import IF_UNCHANGED, PRESENT, if_unchanged, known_at, reopen, transition, transition_all
+from watcher.ledger.transitions import (
+    IF_UNCHANGED,
+    PRESENT,
+    Change,
+    if_unchanged,
+    known_at,
+    reopen,
+    transition_all,
+    transition_each,
+)
 from watcher.ledger.writer import Tx
 from watcher.state import NOT_HELD, RESPONDED, UNSETTLED, State
-from watcher.task import Header, OpenTask, Responded, Sighting
+from watcher.task import Header, OpenTask, Responded
 
 _Event = tuple[bytes, bytes, int]  # block hash, transaction hash, log index
 _WRONG_CLAIM = "the API named another transaction than the one the chain shows"
@@ -104,61 +114,6 @@ _TO_FINALISE = Question(due(sorted(RESPONDED), tasks.c.responded_block <= source
 def to_finalise(conn: Connection, source_id: int, now_ms: int, limit: int) -> list[OpenTask]:
     """Return the answered tasks whose response is in a final block."""
     return [open_task(row) for row in _TO_FINALISE.rows(conn, source_id, now_ms, limit)]
-
-
-def response_of(
-    conn: Connection,
-    source_id: int,
-    task_index: int,
-    response_hash: bytes | None,
-    upto_block: int | None = None,
-    since: Sighting | None = None,
-) -> Responded | None:
-    """Return the event that shows the response to a task, None if the ledger does not have it.
-
-    Args:
-        conn: a connection.
-        source_id: the task manager.
-        task_index: the index of the task.
-        response_hash: the hash in the contract. None: the contract stores none, and the first event counts, if it
-            precedes the next canonical task of this index.
-        upto_block: the last block to consider.
-        since: the log of the task; an older event answers an older task of the same index.
-    """
-    query = select(responses).where(responses.c.source_id == source_id, responses.c.task_index == task_index)
-    if since is not None:
-        query = query.where(_not_before(responses, since))
-    if response_hash is not None:
-        query = query.where(responses.c.response_hash == response_hash)
-    elif since is not None and (successor := _successor(conn, source_id, task_index, since)) is not None:
-        query = query.where(~_not_before(responses, successor))
-    if upto_block is not None:
-        query = query.where(responses.c.block_number <= upto_block)
-    row = conn.execute(query.order_by(responses.c.block_number, responses.c.log_index).limit(1)).one_or_none()
-    return None if row is None else responded_of(row)
-
-
-def _not_before(table: Table, seen: Sighting) -> ColumnElement[bool]:
-    """Return the condition that a row's log does not precede `seen`. Some nodes give two logs of a block one index."""
-    columns = table.c
-    same_block = and_(columns.block_number == seen.block_number, columns.log_index >= seen.log_index)
-    return or_(columns.block_number > seen.block_number, same_block)
-
-
-def _successor(conn: Connection, source_id: int, task_index: int, seen: Sighting) -> Sighting | None:
-    """Return the place of the next canonical task with the same index, None if the contract has not reused it."""
-    later = or_(
-        tasks.c.block_number > seen.block_number,
-        and_(tasks.c.block_number == seen.block_number, tasks.c.log_index > seen.log_index),
-    )
-    mine = (tasks.c.source_id == source_id, tasks.c.task_index == task_index, tasks.c.canonical)
-    row = conn.execute(
-        select(tasks.c.block_number, tasks.c.block_hash, tasks.c.created_tx_hash, tasks.c.log_index)
-        .where(*mine, later)
-        .order_by(tasks.c.block_number, tasks.c.log_index)
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else Sighting(*row)
 
 
 def admitted(tx: Tx, batch: Sequence[OpenTask], at: Header, *, proved: bool = True) -> None:
@@ -253,13 +208,22 @@ def expired(tx: Tx, batch: Sequence[OpenTask]) -> list[OpenTask]:
     return transition_all(tx, [task for task in batch if task.row_id not in before], State.EXPIRED, why)
 
 
+_ERRORS_OF_EXPIRED = select(tasks.c.id, tasks.c.error).where(
+    tasks.c.id.in_(bindparam("rows", expanding=True)), tasks.c.state == State.EXPIRED
+)
+_SET_ERROR = update(tasks).where(tasks.c.id == bindparam("row"))
+
+
 def explained(tx: Tx, reasons: Mapping[int, str]) -> None:
     """Add a reason to the column `error` of expired tasks, by row id."""
-    for row_id, reason in reasons.items():
-        mine = (tasks.c.id == row_id, tasks.c.state == State.EXPIRED)
-        known = tx.conn.execute(select(tasks.c.error).where(*mine)).scalar()
-        tx.conn.execute(update(tasks).where(*mine).values(error=f"{reason}; before: {known}" if known else reason))
-        tx.changes.write(Bound.TASKS, [row_id])
+    for chunk in chunks(list(reasons)):
+        known = tx.conn.execute(_ERRORS_OF_EXPIRED, {"rows": chunk}).all()
+        errors = [
+            {"row": row.id, "error": reasons[row.id] + (f"; before: {row.error}" if row.error else "")} for row in known
+        ]
+        if errors:
+            tx.conn.execute(_SET_ERROR, errors)
+            tx.changes.write(Bound.TASKS, [row.id for row in known])
 
 
 def never_there(tx: Tx, batch: Sequence[OpenTask], at: Header, *, empty: bool = False) -> None:
@@ -276,13 +240,31 @@ def never_there(tx: Tx, batch: Sequence[OpenTask], at: Header, *, empty: bool = 
     transition_all(tx, [task for task in batch if task.state is not State.SEEN], State.ORPHANED, why, lambda _: gone)
 
 
-def not_there(tx: Tx, task: OpenTask, why: str, at_block: int = 0, after_ms: int = 0) -> None:
-    """Move a sent task that the chain does not show to `waiting`, due at `at_block` and after `after_ms`.
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A sent task that the chain does not show, and why; it is due at `at_block` and after `after_ms`."""
 
-    Raises LostLease if the task has changed since it was read.
+    task: OpenTask
+    why: str
+    at_block: int = 0
+    after_ms: int = 0
+
+
+def not_there(tx: Tx, items: Sequence[Missing]) -> list[State | LostLease]:
+    """Move sent tasks to `waiting`, to be sent again. Return the new state of each.
+
+    LostLease: the task has changed since it was read; nothing of the item is stored.
     """
-    due: dict[str, Any] = {"due_block": at_block, "due_at_ms": tx.now_ms + after_ms}
-    transition(tx, task, State.WAITING, why, error=why, **due)
+    changes = [
+        Change(
+            item.task,
+            State.WAITING,
+            item.why,
+            {"error": item.why, "due_block": item.at_block, "due_at_ms": tx.now_ms + item.after_ms},
+        )
+        for item in items
+    ]
+    return [error or State.WAITING for error in transition_each(tx, changes)]
 
 
 def postponed(tx: Tx, batch: Sequence[tuple[OpenTask, str]], at_block: int) -> None:

@@ -176,7 +176,7 @@ class Prover:
     def _event(
         self, events: Sequence[Row[Any]], task: Row[Any], successor: Row[Any] | None, response_hash: bytes | None
     ) -> Row[Any] | None:
-        """Return the event that answers `task`, chosen as `outcomes.response_of` does: none older than the task."""
+        """Return the event that answers `task`, chosen as `answer_events` does: none older than the task."""
         since = [event for event in events if _position(event) >= _position(task)]
         if self._contract.names_answers:
             return next((event for event in since if event.response_hash == response_hash), None)
