@@ -37,7 +37,16 @@ _LOST_LEASE_S = 0.05
 
 def woken_by(tx: Tx) -> set[str]:
     """Return the names of the stages that a commit has made work for."""
-    names = {_WOKEN_BY_STATE[state] for state in (tx.entered | tx.due) & _WOKEN_BY_STATE.keys()}
+    return _of_states(tx.entered | tx.due, tx)
+
+
+def left_by(tx: Tx) -> set[str]:
+    """Return the names of the stages that a commit has left work for: it has claimed none of it, or not all."""
+    return _of_states((tx.entered | tx.due) - tx.taken, tx)
+
+
+def _of_states(states: set[State], tx: Tx) -> set[str]:
+    names = {_WOKEN_BY_STATE[state] for state in states & _WOKEN_BY_STATE.keys()}
     return names.union(_WOKEN_BY_ANY_MARK) if tx.cursor_moved else names
 
 

@@ -1,17 +1,20 @@
 """Replicas of one ledger: one leads, each term is fenced, and the shares of the API are never more than the budget."""
 
 import random
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import pytest
 from sqlalchemy import Connection, update
+from sqlalchemy.exc import OperationalError
 
 from tests.conformance.rig import LedgerRig, header, make_task
 from watcher.errors import NotLeading
-from watcher.ledger import ingest, replicas, sending
+from watcher.ledger import ingest, replicas, sending, stalled
 from watcher.ledger.claims import claim
+from watcher.ledger.engine import server_arguments
 from watcher.ledger.replicas import LEASE_MS, Identity, Roll
 from watcher.ledger.side_tables import leaders
 from watcher.ledger.side_tables import replicas as rows
@@ -178,3 +181,60 @@ async def test_the_shares_never_add_up_to_more_than_the_budget(group: Group) -> 
     if shares:
         assert sum(shares.values()) == group.budget
         assert max(shares.values()) - min(shares.values()) <= 1
+
+
+@contextmanager
+def frozen(ledger: LedgerRig, statement: str, *, in_pipeline: bool) -> Iterator[Any]:
+    """A session of a process that stands still within a transaction, right behind a statement."""
+    psycopg = pytest.importorskip("psycopg")
+    with closing(psycopg.connect(**server_arguments(ledger.url))) as session:
+        if in_pipeline:  # the server has the statement, and waits for the next one: it does not take this for idle
+            session.pgconn.enter_pipeline_mode()
+            for text in (b"BEGIN", statement.encode()):
+                session.pgconn.send_query_params(text, None)
+            session.pgconn.send_flush_request()
+            session.pgconn.flush()
+        else:
+            session.execute(statement)
+        yield session
+
+
+@pytest.mark.parametrize("in_pipeline", [False, True])
+@pytest.mark.parametrize("table", ["leaders", "sources"])
+async def test_locks_of_a_process_that_stands_still_are_taken(
+    group: Group, table: str, in_pipeline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It keeps its connection, so that the server would wait for it without limit."""
+    ledger = group.ledger
+    if ledger.is_sqlite:
+        pytest.skip("one process writes it")
+    monkeypatch.setattr(stalled, "_LOCK_TIMEOUT_MS", 150)
+    monkeypatch.setattr(stalled, "STALLED_MS", 300)
+    first, second = group.join(), group.join()
+    group.beat(first)
+    group.let_pass(LEASE_MS + 1)
+    with frozen(ledger, f"SELECT * FROM {table} FOR SHARE", in_pipeline=in_pipeline):
+        ended, deadline_s = 0, time.monotonic() + 10
+        while not ended:
+            assert time.monotonic() < deadline_s
+            try:
+                ended = group.beat(second).stalled
+            except OperationalError:  # the row is locked still
+                continue
+        assert ended == 1
+        assert group.beat(second).leader_id == second
+        await ledger.record(make_task(0))
+
+
+async def test_sessions_that_only_read_or_work_are_left_alone(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
+    if group.ledger.is_sqlite:
+        pytest.skip("one process writes it")
+    replica = group.join()
+    monkeypatch.setattr(stalled, "STALLED_MS", -1)
+    with frozen(group.ledger, "SELECT * FROM tasks", in_pipeline=False) as reading:
+        assert group.beat(replica).stalled == 0
+        reading.execute("SELECT 1")
+    monkeypatch.undo()
+    with frozen(group.ledger, "SELECT * FROM tasks FOR UPDATE", in_pipeline=False) as working:
+        assert group.beat(replica).stalled == 0, "it has just asked"
+        working.execute("SELECT 1")

@@ -83,6 +83,7 @@ class StepWriter:
         self.chain_moves = 0
         self.mark_moves = 0
         self.work_made = 0
+        self.work_elsewhere = 0
         self.replica_id = None
         self._follow_ups: dict[asyncio.Future[Any], tuple[frozenset[State], Callable[[Tx], Any]]] = {}
         self._waiting: dict[Any, list[list[Any]]] = {}  # per batched verb: [item], then [item, result]

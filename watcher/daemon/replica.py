@@ -17,6 +17,7 @@ from sqlalchemy.engine import URL
 
 from watcher.clock import Clock
 from watcher.daemon.process_name import process_name, this_host, was_ended
+from watcher.daemon.wiring import LED
 from watcher.errors import TryLater
 from watcher.files import program_version
 from watcher.health.readings import ReplicaSeen
@@ -26,7 +27,7 @@ from watcher.ledger.replicas import BEAT_S, LEASE_MS, Identity, Roll
 from watcher.ledger.session import Session
 from watcher.ledger.store import Ledger
 from watcher.ledger.writer import Tx
-from watcher.stage import Wakeups, woken_by
+from watcher.stage import Wakeups, left_by
 
 # A share that falls is given back as soon as the requests above it have ended.
 _SHRINK_S = 0.2
@@ -115,7 +116,7 @@ class Replica:
         schema = await self._session.run(replicas.schema_name)
         self._channel = channel_of(schema, source_id)
         self._id, gone = await self._session.run(replicas.join, source_id, self._identity, was_ended)
-        self._ledger.join(self._id, self._require_lead, lambda: self.leads)
+        self._ledger.join(self._id, self._require_lead, lambda: self.leads, lambda: self._is_told)
         await self._beat()
         if gone:
             await self._take_back()
@@ -139,9 +140,10 @@ class Replica:
         self._in_use, self._on_share = in_use, on_share
 
     def committed(self, tx: Tx) -> None:
-        """Tell the others of the work that a commit has made; without others it does nothing."""
+        """Tell the others of the work that a commit leaves to them; without others it does nothing."""
         if len(self._roll.live) > 1:
-            self._tell(*woken_by(tx), *([_MARKS] if tx.marks_moved else []))
+            names = left_by(tx) - LED if self.leads else left_by(tx)
+            self._tell(*names, *([_MARKS] if tx.marks_moved else []))
 
     def deposed(self) -> None:
         """Note that the ledger refused a commit of this replica, because another leads."""
@@ -219,6 +221,11 @@ class Replica:
             self._on_share()
         if len(roll.live) > 1 and _concerns_others(before, roll):
             self._tell(_REPLICAS)
+        if roll.stalled:
+            logger.warning(
+                "replica.stalled: sessions held locks of the ledger while their process stood still, and were ended",
+                sessions=roll.stalled,
+            )
         if roll.gone:
             logger.warning("replica.gone: replicas were not seen any more; their tasks are free", replicas=roll.gone)
         if roll.gone or self._has_orphans:
@@ -282,6 +289,7 @@ class Replica:
             self._ledger.moved_elsewhere()
         if _REPLICAS in names:
             self._beat_now.set()
+        self._ledger.work_elsewhere()
         for name in names - {_MARKS, _REPLICAS}:
             self._wakeups.wake(name)
 

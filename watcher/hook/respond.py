@@ -33,8 +33,7 @@ _RETRY_MAX_S = 300.0
 _UNAVAILABLE_S = 5.0
 # Reasons of releases that are logged at WARNING before a hook runs again.
 _REASONS_LOGGED = 20
-# Tasks claimed per worker, so that the hook never waits for the ledger; more while it is quick.
-_AHEAD = 8
+# The most tasks claimed per worker, so that a quick hook never waits for the ledger.
 _AHEAD_LIMIT = 32
 
 
@@ -89,11 +88,11 @@ class Respond:
         """Claim as many tasks as there is room for and start the hook on them. Return the seconds to the next step."""
         arrived = await self._arrivals.take()
         self._start(arrived.tasks)
-        ahead = max(_AHEAD, min(_AHEAD_LIMIT, self._pace.group_size))
+        ahead = min(_AHEAD_LIMIT, self._pace.ahead)
         unused = self._workers * (_AHEAD_LIMIT - ahead)
         room = self._in_flight.room - unused
         # Claim at least half of what fits: claims one by one would keep the ledger busy instead of the workers.
-        least = self._workers * ahead // 2
+        least = max(1, self._workers * ahead // 2)
         if room < least:
             await self._in_flight.wait_for_room(self._plan.idle_s, unused + least)
             return 0
@@ -152,7 +151,9 @@ class Respond:
         try:
             verdict = await self._run_hook(open_task.task)
         except AttemptFailed as error:
-            await self._failed(open_task, str(error), self._since_ms(began_s))
+            duration_ms = self._since_ms(began_s)
+            self._pace.add(duration_ms * 1000)
+            await self._failed(open_task, str(error), duration_ms)
             return
         self._in_flight.release_slot()  # The worker is idle; the ledger write must keep no other task waiting.
         duration_ms = self._since_ms(began_s)
@@ -161,8 +162,10 @@ class Respond:
                 self._pace.add(verdict.duration_ms * 1000)
                 await self._ledger.write_item(hook_results.keep_answers, Answered(open_task, verdict))
             case Skip(reason):
+                self._pace.add(duration_ms * 1000)
                 await self._ledger.write_item(hook_results.skip, Unanswered(open_task, reason, duration_ms))
             case Later(reason=reason):
+                self._pace.add(duration_ms * 1000)
                 retry_at = await self._retry_at(verdict)
                 item = Unanswered(open_task, reason, duration_ms, retry_at)
                 await self._ledger.write_item(hook_results.postpone, item)

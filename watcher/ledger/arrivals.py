@@ -12,6 +12,7 @@ from watcher.clock import Clock
 from watcher.errors import TryLater
 from watcher.ledger import claims
 from watcher.ledger.store import Ledger
+from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import OpenTask
 
@@ -41,9 +42,14 @@ class Arrivals:
             return
         source_id, above = self._ledger.source_id, self._ledger.held_to_block
         self._limit, self._due_s = limit, self._clock.monotonic_s() + rest_s
-        self._future = self._ledger.follow_up(
-            self._states, lambda tx: claims.claim(tx, source_id, self._states, limit, lease_ms, above)
-        )
+
+        def claim(tx: Tx) -> list[OpenTask]:
+            claimed = claims.claim(tx, source_id, self._states, limit, lease_ms, above)
+            if above < 0 and len(claimed) < limit:  # nothing is left for another replica
+                tx.taken.update(self._states)
+            return claimed
+
+        self._future = self._ledger.follow_up(self._states, claim)
 
     async def take(self) -> Arrived:
         """Return what has come. Nothing comes afterwards, before the next `expect`."""

@@ -18,6 +18,7 @@ from watcher.errors import NotLeading
 from watcher.ledger.database_clock import database_now_ms
 from watcher.ledger.engine import insert_into
 from watcher.ledger.side_tables import leaders, replicas
+from watcher.ledger.stalled import end_stalled
 from watcher.ledger.tables import sources
 from watcher.ledger.writer import Tx
 
@@ -56,7 +57,7 @@ class Roll:
     `leader_id` leads in `term`; None: nobody does. `live` are the live replicas, oldest first, this one among them;
     `gone` are those that this beat found dead. `target` is the fair share of the budget, `kept` what the row keeps from
     the others, which is more while requests above the share are on their way. `marks` change when cursor, head or
-    final block do.
+    final block do. `stalled` counts the sessions that were ended, because their process stands still.
     """
 
     leader_id: int | None
@@ -66,6 +67,7 @@ class Roll:
     target: int
     kept: int
     marks: tuple[Any, ...]
+    stalled: int = 0
 
     @property
     def slots(self) -> int:
@@ -96,6 +98,8 @@ def beat(
 ) -> Roll:
     """Renew a replica and its lead, take the lead if nobody has it, and divide the budget.
 
+    A process that is frozen within a transaction, and holds the leader's row, is ended first.
+
     Args:
         conn: a connection in a transaction.
         source_id: the task manager.
@@ -105,6 +109,7 @@ def beat(
         budget: operator.concurrency.
         may_lead: False while the replica stops.
     """
+    stalled = end_stalled(conn)
     lead, now_ms = _lock(conn, source_id)
     expired = replicas.c.seen_at_ms < now_ms - LEASE_MS
     dead = delete(replicas).where(replicas.c.source_id == source_id, replicas.c.id != replica_id, expired)
@@ -128,7 +133,7 @@ def beat(
         leader_id = None
     marks = select(sources.c.cursor_block, sources.c.cursor_hash, sources.c.head_block, sources.c.final_block)
     moved = tuple(conn.execute(marks.where(sources.c.id == source_id)).one())
-    return Roll(leader_id, term, live, tuple(gone), target, kept, moved)
+    return Roll(leader_id, term, live, tuple(gone), target, kept, moved, stalled)
 
 
 def resign(conn: Connection, source_id: int, replica_id: int) -> None:

@@ -125,6 +125,8 @@ class Ledger:
         self._moves_elsewhere = 0
         # True while this process alone moves the marks.
         self.moves_marks: Callable[[], bool] = lambda: True
+        # True while every commit of others that makes work is announced here.
+        self._is_told: Callable[[], bool] = lambda: True
 
     async def cursor(self) -> Cursor:
         """Return the cursor and the marks as of the last commit, read again once a commit has moved them.
@@ -145,17 +147,29 @@ class Ledger:
         """Note that another replica has moved the marks."""
         self._moves_elsewhere += 1
 
-    def join(self, replica_id: int, require_lead: Callable[[Tx], None], moves_marks: Callable[[], bool]) -> None:
+    def work_elsewhere(self) -> None:
+        """Note that another replica has made work for a stage."""
+        self._writer.work_elsewhere += 1
+
+    def join(
+        self,
+        replica_id: int,
+        require_lead: Callable[[Tx], None],
+        moves_marks: Callable[[], bool],
+        is_told: Callable[[], bool] = lambda: False,
+    ) -> None:
         """Write as one of several replicas.
 
         Args:
             replica_id: the replica, for the claims of tasks.
             require_lead: raises NotLeading in a transaction that only the leader may commit.
             moves_marks: returns True while this replica leads.
+            is_told: returns True while `work_elsewhere` is called for each commit of others that makes work.
         """
         self._writer.replica_id = replica_id
         self._writer.before_commit = lambda tx: _complete_led(tx, require_lead)
         self.moves_marks = moves_marks
+        self._is_told = is_told
 
     def hold_to(self, block: int) -> None:
         """Answer tasks up to `block` with what the ledger holds, or not at all; -1 holds nothing back."""
@@ -172,8 +186,8 @@ class Ledger:
 
     @property
     def work_made(self) -> int | None:
-        """Return how many commits have made work for a stage; None where those of other daemons are not counted."""
-        return self._writer.work_made if self._writer.replica_id is None else None
+        """Return how many commits have made work for a stage; None while those of other daemons are not announced."""
+        return self._writer.work_made + self._writer.work_elsewhere if self._is_told() else None
 
     def follow_up(self, states: Iterable[State], verb: Callable[[Tx], T]) -> asyncio.Future[tuple[T, int]]:
         """Run a verb with the next commit in which a task enters one of `states`, as `Writer.follow_up` does."""

@@ -42,6 +42,7 @@ class Tx:
     now_ms: int
     entered: set[State] = field(default_factory=set)  # the states that tasks entered, to wake the stages
     due: set[State] = field(default_factory=set)  # the states with tasks that a new head or final block makes due
+    taken: set[State] = field(default_factory=set)  # the states whose due tasks were all claimed, after they entered
     blocks_read: bool = False  # the cursor moved on: readings of the chain before this commit are of the past
     cursor_moved: bool = False  # marks went back, or due times changed: every stage looks again
     final_moved: bool = False  # the final block is another one
@@ -90,7 +91,8 @@ Observe = Callable[[Batch], None]
 class _Call(Generic[T]):
     """A verb that waits, or one `item` of a batched verb.
 
-    `deferred`: its commit may wait for the next sync. `follows`: it has waited for a transaction to come with.
+    `deferred`: its commit may wait for the next sync. `follows`: it has waited for a transaction to come with; it then
+    knows of `known_elsewhere` commits of others.
     """
 
     future: asyncio.Future[T]
@@ -99,6 +101,7 @@ class _Call(Generic[T]):
     item: Any = None
     deferred: bool = False
     follows: bool = False
+    known_elsewhere: int = 0
     result: Any = None
     error: BaseException | None = None
 
@@ -133,6 +136,7 @@ class Writer:
         self.replica_id: int | None = None  # as in `Tx`
         self.chain_moves = 0  # commits that have moved the cursor, or taken a mark back
         self.work_made = 0  # commits that have made work for a stage
+        self.work_elsewhere = 0  # the same, of others, as far as they were announced
         self.mark_moves = 0  # those, and the commits that have moved the final block
         self._clock_step = ClockStep(clock)
         self.on_clock_step: Callable[[Tx, int], None] = lambda _tx, _back_ms: None
@@ -178,7 +182,7 @@ class Writer:
         """Run `verb` as the last one of the next transaction in which a task enters one of `states`.
 
         Like any verb it may run again after a rollback. What it does is as durable as the commit that it comes with.
-        Return the future of its result, and of `work_made` as of its commit.
+        Return the future of its result, and of `work_made` and `work_elsewhere` together as of its commit.
         """
         future: asyncio.Future[tuple[T, int]] = self._loop.create_future()
         call: _Call[Any] = _Call(future, verb, deferred=True, follows=True)
@@ -291,6 +295,7 @@ class Writer:
         for calls in _executions(batch):
             _execute(tx, calls)
         for call in self._awaited(tx.entered):
+            call.known_elsewhere = self.work_elsewhere  # one that is announced later may have come after the claim
             batch.append(call)
             _execute(tx, [call])
 
@@ -310,7 +315,8 @@ class Writer:
             if call.future.done():  # the waiter was cancelled; the commit stands
                 continue
             if call.error is None:
-                call.future.set_result((call.result, self.work_made) if call.follows else call.result)
+                made = self.work_made + call.known_elsewhere
+                call.future.set_result((call.result, made) if call.follows else call.result)
             else:
                 call.future.set_exception(call.error)
         if tx is not None and self._on_commit is not None and (tx.entered or tx.due or tx.marks_moved):

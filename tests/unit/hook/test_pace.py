@@ -41,3 +41,13 @@ def test_a_clock_without_resolution_is_no_error() -> None:
     pace = Pace()
     pace.add(0)
     assert pace.group_size == 32
+
+
+def test_few_tasks_are_claimed_ahead_of_slow_runs() -> None:
+    claimed = []
+    for duration_us in (40, 4_000, 50_000, 100_000, 60_000_000):
+        pace = Pace()
+        pace.add(duration_us)
+        claimed.append(pace.ahead)
+    assert Pace().ahead == 1
+    assert claimed == [32, 8, 8, 4, 1]
