@@ -1,5 +1,6 @@
 """A rig whose ledger is a database of a PostgreSQL server, for daemons that share it."""
 
+import signal
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -8,8 +9,27 @@ from typing import Any
 import psycopg
 from sqlalchemy.engine import URL
 
-from tests.system.daemon_rig import Rig
+from tests.system.daemon_rig import Daemon, Rig
 from watcher.devnet.world import Devnet, DevnetOptions
+from watcher.ledger.audit.chain import _ADVISORY_CLASS
+from watcher.ledger.replicas import LEASE_MS
+
+# Each change of the leader, by the database's clock: a test beside others looks late.
+_KEEP_TERMS = """
+CREATE TABLE terms (term BIGINT, replica_id BIGINT, beat_ms BIGINT, taken_ms BIGINT);
+CREATE FUNCTION keep_term() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+    INSERT INTO terms VALUES (NEW.term, NEW.replica_id, OLD.until_ms - {lease_ms}, NEW.until_ms - {lease_ms});
+    RETURN NULL;
+END $$;
+CREATE TRIGGER keep_term AFTER UPDATE ON leaders FOR EACH ROW WHEN (NEW.term <> OLD.term) EXECUTE FUNCTION keep_term();
+"""
+_AUDIT_LOCK = "SELECT pg_advisory_xact_lock(%s, id) FROM sources"
+_AT_AUDIT_LOCK = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+_FROZEN = """
+SELECT FROM pg_stat_activity JOIN pg_locks USING (pid)
+WHERE relation = 'leaders'::regclass AND mode = 'RowShareLock' AND wait_event = 'ClientRead'
+AND xact_start < clock_timestamp() - interval '1 s'
+"""
 
 
 class PostgresRig(Rig):
@@ -31,6 +51,33 @@ class PostgresRig(Rig):
         now = "floor(extract(epoch FROM clock_timestamp()) * 1000)"
         rows = self.query(f"SELECT replica_id FROM leaders WHERE until_ms > {now}")
         return rows[0][0] if rows else None
+
+    def keep_terms(self) -> None:
+        """From now on, keep each change of the leader for `takeover_s`."""
+        self.execute(_KEEP_TERMS.format(lease_ms=LEASE_MS))
+
+    def takeover_s(self, replica_id: int) -> float:
+        """The time from the last beat of the leader before to the lead of this replica, which is the last one."""
+        (row,) = self.query("SELECT replica_id, taken_ms - beat_ms FROM terms ORDER BY term DESC LIMIT 1")
+        assert row[0] == replica_id
+        return float(row[1]) / 1000
+
+    async def freeze(self, leader: Daemon) -> None:
+        """Stop the process of the leader (SIGSTOP) within a transaction that holds the leader's row.
+
+        It waits there for the lock of the audit chain, which the rig has until the process stands still.
+        """
+        with closing(psycopg.connect(host=self.host, user="watcher", dbname=self.database)) as connection:
+            connection.execute(_AUDIT_LOCK, [_ADVISORY_CLASS])
+            await self.create(1)
+            await self.until(lambda: bool(self.query(_AT_AUDIT_LOCK)), "a commit of the leader is under way")
+            leader.send(signal.SIGSTOP)
+        await self.until(lambda: bool(self.query(_FROZEN)), "the server waits for the process")
+
+    def execute(self, sql: str) -> None:
+        with closing(psycopg.connect(host=self.host, user="watcher", dbname=self.database)) as connection:
+            connection.execute(sql)
+            connection.commit()
 
     def replicas(self) -> dict[int, str]:
         """The replicas with their roles."""

@@ -31,6 +31,8 @@ from watcher.stage import Wakeups, left_by
 
 # A share that falls is given back as soon as the requests above it have ended.
 _SHRINK_S = 0.2
+# The pause behind a beat that failed, as by a lock that a frozen process holds.
+_RETRY_S = 0.5
 # News that come within this time travel together.
 _GATHER_S = 0.02
 # The longest rest of a stage while no notification can come from the replica that makes its work.
@@ -187,16 +189,20 @@ class Replica:
     # -- the beat ------------------------------------------------------------------------------------------------------
 
     async def _keep_beating(self) -> None:
+        failed = False
         while True:
             self._beat_now.clear()
             pause_s = _SHRINK_S if self._roll.kept > self._roll.target else BEAT_S
+            pause_s = min(pause_s, _RETRY_S) if failed else pause_s
             with suppress(TimeoutError):
                 async with asyncio.timeout(pause_s):
                     await self._beat_now.wait()
             try:
                 await self._beat()
+                failed = False
             except TryLater as error:  # lead and share end by themselves
                 logger.debug("replica.beat_failed: the replica could not renew its row", reason=str(error))
+                failed = True
 
     async def _beat(self) -> None:
         began_s, before = self._clock.monotonic_s(), self._roll

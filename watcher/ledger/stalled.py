@@ -11,7 +11,7 @@ from sqlalchemy import Connection, DateTime, Integer, Text, bindparam, column, e
 from sqlalchemy.dialects.postgresql import OID
 
 # A session that waited so long for its process within a transaction is ended. A process under load is late by less.
-STALLED_MS = 4000
+STALLED_MS = 3000
 # The wait of a beat for a lock of another replica.
 _LOCK_TIMEOUT_MS = 1500
 _WRITING = ("RowShareLock", "RowExclusiveLock")
