@@ -54,7 +54,8 @@ def measures(sizes: Sizes) -> Sequence[Measure[Any]]:
         Burst(
             "postgresql", "burst, ledger on PostgreSQL", sizes.slow_burst, sizes.naive_burst, (_MANY,), postgres=True
         ),
-        ReplicaBurst(sizes.slow_burst),
+        ReplicaBurst("replicas", "replicas whose hook and API take 50 and 100 ms", sizes.slow_burst, waits=True),
+        ReplicaBurst("replicas-cpu", "replicas on the CPUs of one machine", sizes.slow_burst, waits=False),
         Takeover(),
         SlowApi(sizes.open, sizes.open_s, (_DEFAULT, most)),
         Memory(sizes.many),

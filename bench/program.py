@@ -99,9 +99,9 @@ async def _until_ready(manager: socket.socket, running: Child) -> None:
         ended.cancel()
 
 
-def hook(workers: int = 2) -> dict[str, object]:
-    """Return the settings of a hook that costs next to nothing."""
-    return {"target": "trivial:respond", "app_dir": str(_HOOKS), "workers": workers}
+def hook(workers: int = 2, module: str = "trivial") -> dict[str, object]:
+    """Return the settings of a hook of bench/hooks; the trivial one costs next to nothing."""
+    return {"target": f"{module}:respond", "app_dir": str(_HOOKS), "workers": workers}
 
 
 def toml(settings: Mapping[str, Mapping[str, object]]) -> str:

@@ -23,6 +23,7 @@ class Choice:
         span_blocks: the longest range asked for at once; 0: the default.
         ledger_url: the ledger; "": a SQLite file in the run's folder.
         workers: processes of the hook.
+        hook: its module in bench/hooks.
     """
 
     api_url: str = ""
@@ -31,6 +32,7 @@ class Choice:
     span_blocks: int = 0
     ledger_url: str = ""
     workers: int = 2
+    hook: str = "trivial"
 
 
 def tables(task_chain: TaskChain, choice: Choice) -> Tables:
@@ -55,7 +57,7 @@ def tables(task_chain: TaskChain, choice: Choice) -> Tables:
     return {
         "chain": chain,
         "task_manager": {"address": task_chain.manager.address, "start_block": task_chain.start_block},
-        "hook": hook(choice.workers),
+        "hook": hook(choice.workers, choice.hook),
         "operator": operator,
         "ledger": {"url": choice.ledger_url or f"sqlite:///{LEDGER_FILE}"},
         "http": {"listen": "127.0.0.1:0"},

@@ -16,7 +16,9 @@ from bench.server import Arrivals, local_api
 from bench.settings import Choice, tables
 from bench.task_chain import CONFIRMATIONS, TaskChain, task_chain
 
-_COUNTS = (1, 2, 4)
+_COUNTS = (1, 2, 3, 4)
+_SCALED, _SCALE = 3, 1.8  # three replicas do at least so many times what one does, where they wait for hook and API
+_API_DELAY_S = 0.1
 _CONCURRENCY = 32
 _FINISH_TIMEOUT_S = 300
 _TAKEOVER_TIMEOUT_S = 60
@@ -48,14 +50,16 @@ async def _ground(rig: Rig) -> AsyncIterator[_Ground]:
 
 
 @asynccontextmanager
-async def _group(side: Side, ground: _Ground, folder: Path, count: int) -> AsyncIterator[_Group]:
-    """Run so many replicas with every role; the first one leads."""
+async def _group(
+    side: Side, ground: _Ground, folder: Path, count: int, hook: str = "trivial", delay_s: float = 0.0
+) -> AsyncIterator[_Group]:
+    """Run so many replicas with every role; the first one leads. Each reply of the API takes `delay_s`."""
     assert side.program is not None
     async with AsyncExitStack() as stack:
         chain = await stack.enter_async_context(task_chain(ground.anvil, folder))
-        api_url, arrivals = await stack.enter_async_context(local_api())
+        api_url, arrivals = await stack.enter_async_context(local_api(delay_s))
         url = stack.enter_context(database(ground.postgres_url))
-        settings = tables(chain, Choice(api_url, _CONCURRENCY, ledger_url=url))
+        settings = tables(chain, Choice(api_url, _CONCURRENCY, ledger_url=url, hook=hook))
         daemons = []
         for number in range(count):
             own = folder / f"replica-{number}"
@@ -66,15 +70,26 @@ async def _group(side: Side, ground: _Ground, folder: Path, count: int) -> Async
 
 @dataclass(frozen=True, slots=True)
 class ReplicaBurst:
-    """Tasks present all at once, for one, two and four replicas."""
+    """Tasks present all at once, for one to four replicas.
 
+    With `waits`, hook and API take their time without CPU, as another service does: the rate of a process is that of
+    its workers, which is what further replicas are for. Without, all processes share the CPUs of one machine.
+    """
+
+    name: str
+    title: str
     tasks: int
+    waits: bool
+    program: str = "watcher"
 
-    name = "replicas"
-    title = "burst on PostgreSQL, by the number of replicas"
     figures = (Figure("per_s", "tasks/s"), Figure("cpu_us", "CPU us/task, all replicas"))
-    aims: Sequence[Aim] = ()
     curves: Sequence[Curve] = ()
+
+    @property
+    def aims(self) -> Sequence[Aim]:
+        if not self.waits:
+            return ()
+        return (Aim(_side(self.program, _SCALED), "per_s", "times", _SCALE, at_least=True),)
 
     def sides(self, rig: Rig) -> Sequence[Side]:
         return [
@@ -89,7 +104,8 @@ class ReplicaBurst:
         return _ground(rig)
 
     async def run(self, side: Side, ground: _Ground, folder: Path) -> Sample:
-        async with _group(side, ground, folder, int(side.x)) as group:
+        hook, delay_s = ("slow", _API_DELAY_S) if self.waits else ("trivial", 0.0)
+        async with _group(side, ground, folder, int(side.x), hook, delay_s) as group:
             await group.chain.submit(self.tasks)
             await group.chain.mine()
             began_s = time.monotonic()

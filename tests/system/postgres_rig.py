@@ -23,12 +23,15 @@ CREATE FUNCTION keep_term() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
 END $$;
 CREATE TRIGGER keep_term AFTER UPDATE ON leaders FOR EACH ROW WHEN (NEW.term <> OLD.term) EXECUTE FUNCTION keep_term();
 """
-_AUDIT_LOCK = "SELECT pg_advisory_xact_lock(%s, id) FROM sources"
-_AT_AUDIT_LOCK = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+_AUDIT_LOCK = "SELECT pg_advisory_xact_lock(%s, id::int) FROM sources"
+_AT_AUDIT_LOCK = """
+SELECT FROM pg_locks AS lead JOIN pg_locks AS audit USING (pid)
+WHERE lead.relation = 'leaders'::regclass AND audit.locktype = 'advisory' AND NOT audit.granted
+"""
 _FROZEN = """
-SELECT FROM pg_stat_activity JOIN pg_locks USING (pid)
-WHERE relation = 'leaders'::regclass AND mode = 'RowShareLock' AND wait_event = 'ClientRead'
-AND xact_start < clock_timestamp() - interval '1 s'
+SELECT FROM pg_locks AS lead JOIN pg_locks AS audit USING (pid) JOIN pg_stat_activity USING (pid)
+WHERE lead.relation = 'leaders'::regclass AND audit.locktype = 'advisory' AND audit.granted
+AND wait_event = 'ClientRead'
 """
 
 
