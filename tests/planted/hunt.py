@@ -38,7 +38,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     ),
     "writer": (*_PYTEST, "tests/integration/test_ledger_writer.py"),
     "durability": (*_PYTEST, "tests/integration/test_ledger_durability.py"),
-    "replicas": (*_PYTEST, "tests/conformance/test_replicas.py"),
+    "replicas": (*_PYTEST, "tests/conformance/test_replicas.py", "tests/conformance/test_replica_claims.py"),
     "submit": (*_PYTEST, "tests/unit/operator/test_limit.py", "tests/integration/test_submit.py"),
     "nodes": (*_PYTEST, "tests/integration/test_node_endpoints.py"),
     "evidence": (
