@@ -30,6 +30,7 @@ ASKED: list[tuple[str, Mapping[str, str]]] = [
     ("attempts", {"kind": "post", "outcome": "accepted", "before": "9"}),
     ("health", {}),
     ("audit", {}),
+    ("shadow", {}),
 ]
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import insert, select, update
 
 from tests.integration.dashboard_rig import HTML, TOKEN, Served, filled_at, serving
 from tests.integration.test_web import WELL
@@ -21,10 +21,11 @@ from watcher.health.readings import ApiSeen
 from watcher.ledger import manual
 from watcher.ledger.audit import chain
 from watcher.ledger.audit.tables import audit_entries
+from watcher.ledger.side_tables import shadow_runs
 from watcher.ledger.tables import attempts, journal, tasks
 from watcher.state import State
 
-PATHS = ("/", "/tasks", "/attempts", "/health", "/tasks/399", "/login", "/reports?since=30d", "/audit")
+PATHS = ("/", "/tasks", "/attempts", "/health", "/tasks/399", "/login", "/reports?since=30d", "/audit", "/shadow")
 HOSTILE = b"<script>alert(1)</script>\x00\x1b[2J'\" onmouseover=x \xe2\x80\xae \xff"
 HOSTILE_TEXT = "<img src=x onerror=alert(1)>{{ 7*7 }}\u202e\x1b[31m"
 
@@ -445,6 +446,46 @@ async def test_forms_pass_behind_a_reverse_proxy_and_reading_needs_the_token(tmp
 async def test_another_name_in_the_host_header_reads_nothing(served: Served) -> None:
     for path in ("/", "/tasks/1.json", "/events", "/static/app.css"):
         assert (await served.get(path, {"Host": "rebound.example"}))[0] == 403
+
+
+# -- the shadow --------------------------------------------------------------------------------------------------------
+
+
+async def test_shadow_page_shows_where_the_hooks_agree_and_differ(served: Served) -> None:
+    assert "no run of a shadow" in (await served.get("/shadow"))[1]
+    assert "/shadow" not in (await served.get("/attempts"))[1]
+
+    def store(tx: Any) -> None:
+        rows = [
+            ("answered", b"message", True, ""),
+            ("answered", HOSTILE, False, ""),
+            ("failed", None, False, HOSTILE_TEXT),
+        ]
+        for task_id, (outcome, response, agrees, reason) in enumerate(rows, 1):
+            tx.conn.execute(
+                insert(shadow_runs).values(
+                    task_id=task_id,
+                    version="next",
+                    outcome=outcome,
+                    response=response,
+                    words=reason,
+                    duration_ms=40,
+                    agrees=agrees,
+                    at_ms=tx.now_ms,
+                    live_outcome="answered",
+                    live_duration_ms=5,
+                )
+            )
+
+    await served.ledger.write(store)
+    assert 'href="/shadow"' in (await served.get("/attempts"))[1]
+    status, body, _ = await served.get("/shadow")
+    assert status == 200
+    text = html.unescape(re.sub(r"<[^>]+>", " ", body))
+    assert "Agrees 33.333 % 1 of 3 runs Another result 1 Failed 1" in " ".join(text.split())
+    assert {'href="/tasks/1"', 'href="/tasks/2"'} <= set(re.findall(r'href="/tasks/\d+"', body))
+    assert "<script>alert" not in body
+    assert "\u202e" not in body
 
 
 # -- events ------------------------------------------------------------------------------------------------------------

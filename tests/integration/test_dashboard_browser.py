@@ -29,7 +29,7 @@ pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
 ]
 
-PATHS = ("/", "/tasks", "/tasks/399", "/attempts", "/health", "/audit", "/login")
+PATHS = ("/", "/tasks", "/tasks/399", "/attempts", "/health", "/audit", "/shadow", "/login")
 # The ratio of text to its ground, by WCAG 2.2, 1.4.3; the worst of a page with the text that has it.
 _CONTRAST = """() => {
   const parse = (text) => { const n = text.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };

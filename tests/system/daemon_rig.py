@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -26,17 +27,20 @@ from rich.progress import Progress
 from tests.system.daemon_process import Daemon, Done, launch, run_command
 from tests.system.ledger_reading import LedgerReading
 from watcher.cli import options
+from watcher.cli.bare_ledger import OpenLedger
+from watcher.cli.explain import tell_stories
 from watcher.cli.prove import prove_now
 from watcher.devnet.journal import read_journal
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.ledger import queries
 from watcher.operator.request import PROBE_METHOD
 from watcher.report.listing import task_fields
+from watcher.report.story import Story
 from watcher.settings.load import load
 from watcher.settings.model import Settings
 from watcher.state import ENDED
 
-__all__ = ["Daemon", "Done", "Rig", "running_rig"]
+__all__ = ["Daemon", "Done", "Rig", "free_port", "running_rig"]
 
 HOOK = Path(__file__).with_name("rig_hook.py")
 
@@ -51,6 +55,13 @@ QUICK = {
 }
 POLL_S = 0.02
 START_TIMEOUT_S = 30.0
+
+
+def free_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
 
 
 class Rig(LedgerReading):
@@ -120,6 +131,16 @@ class Rig(LedgerReading):
         """What `watcher tasks list --json` prints, without the price of a process."""
         with options.ledger(self._settings()) as (reader, source_id):
             return list(map(task_fields, reader.stream(queries.list_tasks, source_id, None)))
+
+    async def explain(self, index: int, listen: str = "") -> Story:
+        """What `watcher explain` tells of a task, without the price of a process; `listen` as the daemon has it."""
+
+        def tell() -> Story:
+            settings = load(self.config, {}, {**self.environment, "WATCHER_HTTP__LISTEN": listen})
+            with options.ledger(settings) as (reader, source_id):
+                return tell_stories(OpenLedger(reader, source_id, settings), index)[0]
+
+        return await asyncio.to_thread(tell)
 
     async def prove(self) -> dict[str, Any]:
         """What `watcher prove --json` prints, without the price of a process."""

@@ -15,7 +15,8 @@ from pathlib import Path
 import pytest
 
 from bench import shim
-from tests.system.daemon_rig import Daemon, Rig, running_rig
+from tests.system.daemon_rig import Daemon, Rig, free_port, running_rig
+from watcher.health.conditions import KINDS, STORE
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="file systems and limits of others need root")
 
@@ -73,7 +74,8 @@ async def test_full_disk_sends_nothing_and_work_goes_on_when_there_is_room(tmp_p
         mounted(tmp_path / "small", "-t", "tmpfs", "-o", "size=16m", "tmpfs") as disk,
         rig_on(disk, tmp_path, hook="gated") as rig,
     ):
-        daemon = await rig.start()
+        listen = f"127.0.0.1:{free_port()}"
+        daemon = await rig.start(WATCHER_HTTP__LISTEN=listen)
         first = await rig.create(5)
         await rig.net.mine()
         await rig.until(lambda: (rig.hook_folder / f"entered-{first[0]}").exists(), "the hook is at work")
@@ -84,6 +86,9 @@ async def test_full_disk_sends_nothing_and_work_goes_on_when_there_is_room(tmp_p
             await rig.until(lambda: store_is_told(daemon), "the full disk is told")
             assert daemon.running
             assert len(rig.received()) == written_attempts(rig)
+            story = await rig.explain(first[0], listen)
+            assert (story.condition, story.advice) == (STORE, KINDS[STORE].advice), story.summary
+            assert "disk is full" in story.reason
             before = daemon.notices().count("READY=1")
             (disk / "filler").unlink()
             await rig.until(lambda: rig.all_in("final", indices=range(10)), "every task is final", timeout_s=60)

@@ -9,6 +9,7 @@ from watcher.dashboard.urgency import causes_of
 from watcher.dashboard.view import Page, View
 from watcher.ledger import overview, queries
 from watcher.ledger.finding import listed_rows, matching
+from watcher.ledger.shadow import newest_version
 from watcher.ledger.tables import attempts
 from watcher.report.story import blocks_left
 from watcher.state import ENDED, State
@@ -56,7 +57,14 @@ def attempt_list(view: View) -> Page:
     if before and not _ROW.fullmatch(before):
         raise BadQuery("the page to go on from is not one of this list")
     page = overview.attempts_page(view.conn, view.source_id, int(before) if before else None, kind, outcome, _PAGE)
-    values = {"rows": page.rows, "before": page.before, "kind": kind, "outcome": outcome, "is_first": not before}
+    values = {
+        "rows": page.rows,
+        "before": page.before,
+        "kind": kind,
+        "outcome": outcome,
+        "is_first": not before,
+        "shadow": newest_version(view.conn, view.source_id),
+    }
     return Page("attempts.html", values)
 
 

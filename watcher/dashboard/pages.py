@@ -7,6 +7,7 @@ from watcher.dashboard.filters import BadQuery
 from watcher.dashboard.health import health_page
 from watcher.dashboard.lists import attempt_list, index_asked, task_list
 from watcher.dashboard.overview import overview
+from watcher.dashboard.shadow import shadow_page
 from watcher.dashboard.task import task_page
 from watcher.dashboard.view import Page, View
 
@@ -16,6 +17,7 @@ _PAGES: Mapping[str, Callable[[View], Page]] = {
     "attempts": attempt_list,
     "health": health_page,
     "audit": audit_page,
+    "shadow": shadow_page,
 }
 
 

@@ -17,7 +17,16 @@ from watcher.dashboard.view import DashboardPlan, Page, View
 from watcher.health.access import Access
 from watcher.health.monitor import Monitor
 
-_PAGES = {"/": "overview", "/tasks": "tasks", "/attempts": "attempts", "/health": "health", "/audit": "audit"}
+_PAGES = {
+    "/": "overview",
+    "/tasks": "tasks",
+    "/attempts": "attempts",
+    "/shadow": "shadow",
+    "/health": "health",
+    "/audit": "audit",
+}
+# The part of the navigation to which a page belongs that has none of its own.
+_BELONGS_TO = {"task": "tasks", "shadow": "attempts"}
 _INDEX = r"{index:[0-9]{1,78}}"
 UNPROTECTED = (
     "on an address that other machines reach, the dashboard needs a token: set WATCHER_HTTP__TOKEN or the credential "
@@ -98,7 +107,7 @@ class Dashboard:
 
             return pages.make(name, view, index)
 
-        return await self._maker.page(make, dict(request.query), who, "tasks" if name == "task" else name)
+        return await self._maker.page(make, dict(request.query), who, _BELONGS_TO.get(name, name))
 
     async def _story(self, request: web.Request, who: Visitor) -> web.StreamResponse:  # noqa: ARG002
         return await self._maker.story(int(request.match_info["index"]))

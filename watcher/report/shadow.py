@@ -1,6 +1,6 @@
 """The report of the shadow: its runs beside those of the live hook, counted, timed and decoded.
 
-Invariant: memory is bounded by the number of runs that the ledger keeps, and by `KEPT_LIMIT` differences.
+Invariant: memory is bounded by the number of runs that the ledger keeps, and by `kept` differences.
 """
 
 from collections import Counter
@@ -42,10 +42,11 @@ class Difference:
 class ShadowReport:
     """The report. The field names of `as_json` are an interface: fields are only added.
 
-    `dropped` counts the tasks that the shadow was too slow for since it was set.
+    `dropped` counts the tasks that the shadow was too slow for since it was set; `kept` differences are kept at most.
     """
 
     dropped: int = 0
+    kept: int = KEPT_LIMIT
     counts: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     live_versions: Counter[str] = field(default_factory=Counter)
@@ -75,7 +76,7 @@ class ShadowReport:
                 self.shadow_ms.append(row.duration_ms)
             if row.live_outcome == ANSWERED and row.live_duration_ms is not None:
                 self.live_ms.append(row.live_duration_ms)
-            if not row.agrees and len(self.differences) < KEPT_LIMIT:
+            if not row.agrees and len(self.differences) < self.kept:
                 self.differences.append(_difference(row, decoder))
             self.last_at_ms = row.at_ms if self.last_at_ms is None else self.last_at_ms
             self.first_at_ms = row.at_ms

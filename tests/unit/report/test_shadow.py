@@ -3,11 +3,9 @@
 from types import SimpleNamespace
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from watcher.report import shadow
 from watcher.report.payload import Decoder
 from watcher.report.shadow import ShadowReport, percentiles
 
@@ -57,9 +55,8 @@ def test_differences_stand_side_by_side() -> None:
     assert (third["live"], third["live_outcome"]) == (None, "later")
 
 
-def test_differences_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(shadow, "KEPT_LIMIT", 2)
-    report = ShadowReport()
+def test_differences_are_bounded() -> None:
+    report = ShadowReport(kept=2)
     report.add([row(number, response=bytes(10_000), agrees=False) for number in range(5)], Decoder())
     fields = report.as_json()
     assert (len(fields["differences"]), fields["differences_left_out"]) == (2, 3)

@@ -27,7 +27,7 @@
     const options = {
       width: place.clientWidth, height: place.clientHeight || 176, series: [{}].concat(series), axes: axes(),
       legend: { show: false },
-      padding: [8, 4, 0, 0],
+      padding: [8, 18, 0, 0],  // the last label of the axis ends behind the last bar
       scales: { x: { time: false, range: (plot, first, last) => [first - step / 2, last + step / 2] }, y: { range: (plot, low, high) => [0, Math.max(1, high * 1.06)] } },
       cursor: { y: false, drag: { x: false, y: false }, points: { show: false } },
       hooks: { setCursor: [(plot) => { tip.textContent = plot.cursor.idx == null ? "" : tell(plot.cursor.idx); }] },

@@ -95,7 +95,8 @@ def _after_a_failure(evidence: Evidence) -> Cause | None:
     if not failures:
         return None
     return Cause(
-        f"waits for the next run of the hook: {failures} of {evidence.max_attempts} runs failed: {evidence.error}",
+        f"waits for the next run of the hook: {failures} of {evidence.max_attempts} runs failed"
+        + (f": {evidence.error}" if evidence.error else ""),
         next_ms=evidence.due_ms,
         condition=HOOK,
         advice=_hook_advice(evidence),
