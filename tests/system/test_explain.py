@@ -40,10 +40,10 @@ async def test_explain_names_the_password_while_the_proxy_replies_401(tmp_path: 
         await rig.settle()
         done = await rig.command("explain", "0", "--json", WATCHER_HTTP__LISTEN=listen)
         assert done.code == 0, done
-        (told,) = done.json
-        assert (told["state"], told["chain_answers"][0]["by"], told["advice"]) == ("final", "us", "")
-        assert [step["state"] for step in told["timeline"]][-2:] == ["responded", "final"]
-        assert any(attempt["http_status"] == 401 for attempt in told["attempts"])
+        (printed,) = done.json
+        assert (printed["state"], printed["chain_answers"][0]["by"], printed["advice"]) == ("final", "us", "")
+        assert [step["state"] for step in printed["timeline"]][-2:] == ["responded", "final"]
+        assert any(attempt["http_status"] == 401 for attempt in printed["attempts"])
 
 
 async def test_explain_names_what_each_task_waits_for(tmp_path: Path) -> None:
