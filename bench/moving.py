@@ -47,7 +47,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class _Commands:
+class Commands:
     """The commands of one folder with a configuration."""
 
     program: Program
@@ -87,7 +87,7 @@ async def measure(program: Program, tasks: int, postgres_url: str, folder: Path)
             async with ledger_reading(sqlite_url) as ledger:
                 await ledger.until("accepted", made, made / _TASKS_A_SECOND + 60)
             answered_s = time.monotonic() - began_s
-        commands = _Commands(program, folder)
+        commands = Commands(program, folder)
         steps = await asyncio.to_thread(lambda: list(_steps(commands, sqlite_url, postgres_url)))
     return {
         "tasks": made,
@@ -98,7 +98,7 @@ async def measure(program: Program, tasks: int, postgres_url: str, folder: Path)
     }
 
 
-def _steps(commands: _Commands, sqlite_url: str, postgres_url: str) -> Iterator[Step]:
+def _steps(commands: Commands, sqlite_url: str, postgres_url: str) -> Iterator[Step]:
     """Verify, move with a proof before and after, verify; and the same on the way back."""
     verify, prove = ("audit", "verify"), ("prove",)
     yield _shown(commands.run("verify on SQLite", sqlite_url, *verify))
