@@ -101,17 +101,17 @@ async def measure(program: Program, tasks: int, postgres_url: str, folder: Path)
 def _steps(commands: Commands, sqlite_url: str, postgres_url: str) -> Iterator[Step]:
     """Verify, move with a proof before and after, verify; and the same on the way back."""
     verify, prove = ("audit", "verify"), ("prove",)
-    yield _shown(commands.run("verify on SQLite", sqlite_url, *verify))
-    yield _shown(commands.run("prove on SQLite", sqlite_url, *prove))
-    yield _shown(commands.run("copy to PostgreSQL", sqlite_url, "db", "copy", sqlite_url, postgres_url))
-    yield _shown(commands.run("verify on PostgreSQL", postgres_url, *verify))
-    yield _shown(commands.run("prove on PostgreSQL", postgres_url, *prove))
-    yield _shown(commands.run("copy back to SQLite", postgres_url, "db", "copy", postgres_url, sqlite_url))
-    yield _shown(commands.run("verify on SQLite, back", sqlite_url, *verify))
-    yield _shown(commands.run("prove on SQLite, back", sqlite_url, *prove))
+    yield _printed(commands.run("verify on SQLite", sqlite_url, *verify))
+    yield _printed(commands.run("prove on SQLite", sqlite_url, *prove))
+    yield _printed(commands.run("copy to PostgreSQL", sqlite_url, "db", "copy", sqlite_url, postgres_url))
+    yield _printed(commands.run("verify on PostgreSQL", postgres_url, *verify))
+    yield _printed(commands.run("prove on PostgreSQL", postgres_url, *prove))
+    yield _printed(commands.run("copy back to SQLite", postgres_url, "db", "copy", postgres_url, sqlite_url))
+    yield _printed(commands.run("verify on SQLite, back", sqlite_url, *verify))
+    yield _printed(commands.run("prove on SQLite, back", sqlite_url, *prove))
 
 
-def _shown(step: Step) -> Step:
+def _printed(step: Step) -> Step:
     print(f"{step.name}: {step.seconds} s, CPU {step.cpu_s} s, {step.resident_mib} MiB", file=sys.stderr, flush=True)
     return step
 
