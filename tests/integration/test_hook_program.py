@@ -296,6 +296,19 @@ async def test_version_covers_the_program_its_scripts_and_its_arguments(folder: 
     assert {version.partition("@")[0] for version in versions} == {"exec:program.py", "exec:python3 program.py"}
 
 
+async def test_version_covers_the_modules_beside_a_script_in_its_folder(folder: Path) -> None:
+    for name in ("src/lib", "src/node_modules/x"):
+        (folder / name).mkdir(parents=True)
+    (folder / "src" / "main.py").write_text(PROGRAM)
+    versions = []
+    for name in ("src/lib/rates.py", "src/lib/rates.py", "src/node_modules/x/index.js", "notes.py"):
+        (folder / name).write_text(f"# {len(versions)}")
+        async with opened(folder, target="exec:python3 src/main.py") as runner:
+            versions.append(runner.version)
+    assert len(set(versions)) == 2 and versions[1] == versions[2] == versions[3]
+    assert versions[0].partition("@")[0] == "exec:python3 main.py"
+
+
 async def test_edited_program_is_reported_and_taken_over_by_reload(folder: Path) -> None:
     async with opened(folder, target="exec:python3 program.py") as runner:
         assert await answer(runner, "echo x") == "x"

@@ -2,11 +2,17 @@
 
 from typing import Any
 
+from watcher.abi.layout import Layout
 from watcher.abi.types import AbiType, Address, Array, Bool, Bytes, FixedBytes, Number, Tuple
 
 _ADDRESS_BYTES = 20
 _ITEMS = 2
 _ITEMS_LIMIT = 16
+
+
+def sample_message(form: Layout, number: int) -> bytes:
+    """Return the bytes of a sample of these values."""
+    return form.encode(sample(form.type, number))
 
 
 def sample(kind: AbiType, number: int) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 
 from watcher import files
 from watcher.abi.layout import layout
-from watcher.abi.sample import sample
+from watcher.abi.sample import sample_message
 from watcher.cli.dev_view import View
 from watcher.devnet.local_loop import LocalLoop, LoopHook
 from watcher.errors import FixConfiguration, TryLater
@@ -164,7 +164,7 @@ class Session:
     def _sample(self, number: int) -> bytes:
         """Return a message of the hook's types, without types that of the convention's example."""
         form = layout("message", self._loop.hook.settings.get("WATCHER_HOOK__MESSAGE", ""))
-        return self._loop.net.convention.question(number) if form is None else form.encode(sample(form.type, number))
+        return self._loop.net.convention.question(number) if form is None else sample_message(form, number)
 
     async def _refresh(self) -> None:
         while True:

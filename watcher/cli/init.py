@@ -8,7 +8,7 @@ import typer
 
 from watcher.cli.options import DEFAULT_CONFIG, Config
 from watcher.errors import FixUsage
-from watcher.project.template import Language, write_project
+from watcher.project.template import Language, missing_programs, write_project
 from watcher.text import escape, hide_urls
 
 HOOK_FILE = "hook.py"
@@ -85,6 +85,8 @@ def _init_project(folder: Path, language: Language) -> None:
         f"next: cd {escape(shlex.quote(str(folder)))} && python -m pytest\n"
         "(needs avs-task-watcher[testing]; README.md there says more)"
     )
+    if missing := missing_programs(language):
+        typer.echo(f"not on the PATH, and needed: {missing}")
 
 
 def _init_with_hook(hook: str, config: Path, *, force: bool) -> None:

@@ -82,10 +82,19 @@ def load_command(arguments: Sequence[str]) -> None:
         import_module(f"watcher.cli.{name}")
 
 
+def _print_version_and_end(is_asked: bool) -> None:
+    if is_asked:
+        print_version()
+        raise typer.Exit
+
+
 def watcher(
     config: Annotated[
         Path | None, typer.Option("--config", "-c", help="The settings, for any command; default ./watcher.toml.")
     ] = None,
+    version: Annotated[  # noqa: ARG001  its callback ends the command
+        bool, typer.Option("--version", callback=_print_version_and_end, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Answers every task of an AVS on AltLayer's hosted operator exactly once, and proves it."""
     if config is not None:

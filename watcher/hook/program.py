@@ -287,7 +287,7 @@ def load_program(target: str, app_dir: str, answer_limit_bytes: int, values: Val
     program.check_alive()
     hashes = program.new_files
     version = command.version(hashes)
-    return Loaded(program, version, False, program.take_new_files, lambda: program_origin(version, hashes))
+    return Loaded(program, version, False, program.take_new_files, lambda: program_origin(version, hashes, home))
 
 
 def _pipe() -> tuple[int, int]:

@@ -22,6 +22,7 @@ HASH_CHARS = 12
 _FILES_LIMIT = 2_000
 _BYTES_LIMIT = 64 << 20
 _NAME_CHARS, _VERSION_CHARS, _LABEL_CHARS = 30, 16, 128
+_NO_SOURCES = ("__pycache__", "node_modules")
 # What a hook may write beside its code while it runs.
 _WRITTEN = (".pyc", ".pyo", ".log", ".tmp", ".swp", ".lock", ".pid", ".db", ".db-wal", ".db-shm", ".sqlite", ".sqlite3")
 
@@ -62,7 +63,7 @@ def module_origin(path: str, recorder: SourceRecorder, module: ModuleType) -> Or
     """
     contents = {file: (f"module {name}", digest) for file, (name, digest) in recorder.modules.items()}
     for folder in list(getattr(module, "__path__", ())):
-        contents |= _package_contents(Path(folder), recorder)
+        contents |= _contents(Path(folder), recorder.files)
     lines = sorted(f"{name} {digest}\n" for name, digest in contents.values())
     digest = hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()[:HASH_CHARS]
     file = getattr(module, "__file__", None) or next(iter(contents), "")
@@ -70,17 +71,16 @@ def module_origin(path: str, recorder: SourceRecorder, module: ModuleType) -> Or
     return Origin(f"{path}@{digest if lines else NO_SOURCE}", tuple(contents), package)
 
 
-def _package_contents(folder: Path, recorder: SourceRecorder) -> dict[str, tuple[str, str]]:
-    """Return the place in the package, and the SHA-256, of each file of a package's folder."""
+def _contents(folder: Path, loaded: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Return the place in a folder, and the SHA-256, of each of its files; `loaded` has those that are known."""
     contents: dict[str, tuple[str, str]] = {}
     left_bytes = _BYTES_LIMIT
     for path in _walk(folder):
         if len(contents) >= _FILES_LIMIT:
             break
         name = str(path.relative_to(folder.parent))
-        loaded = recorder.files.get(str(path))
-        if loaded is not None:
-            contents[str(path)] = name, loaded
+        if (digest := loaded.get(str(path))) is not None:
+            contents[str(path)] = name, digest
             continue
         try:
             size = path.stat().st_size
@@ -97,15 +97,31 @@ def _package_contents(folder: Path, recorder: SourceRecorder) -> dict[str, tuple
 def _walk(folder: Path) -> Iterator[Path]:
     """Yield the files below a folder, in one order, without hidden ones, caches and what is written while it runs."""
     for place, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if name != "__pycache__" and not name.startswith("."))
+        folders[:] = sorted(name for name in folders if name not in _NO_SOURCES and not name.startswith("."))
         for name in sorted(files):
             if not name.startswith(".") and not name.endswith(_WRITTEN):
                 yield Path(place, name)
 
 
-def program_origin(version: str, hashes: Mapping[str, str]) -> Origin:
-    """Return the origin of a program, from its version and the files that this covers."""
-    return Origin(version, tuple(reversed(list(hashes))))
+def program_origin(version: str, hashes: Mapping[str, str], home: Path) -> Origin:
+    """Return the origin of a program.
+
+    Args:
+        version: its version, `NAME@HASH`.
+        hashes: the files that this covers: the program, then its arguments.
+        home: the folder of the hook. The other files in the folder of an argument count, too, if it lies below `home`:
+            the modules of a script.
+    """
+    program, *arguments = hashes
+    folders = {Path(path).parent for path in arguments} - {home}
+    contents: dict[str, tuple[str, str]] = {}
+    for folder in sorted(folder for folder in folders if folder.is_relative_to(home)):
+        contents |= _contents(folder, hashes)
+    lines = sorted(f"{name} {digest}\n" for path, (name, digest) in contents.items() if path not in hashes)
+    if lines:
+        name, _, digest = version.rpartition("@")
+        version = f"{name}@{hashlib.sha256(''.join([digest, *lines]).encode()).hexdigest()[:HASH_CHARS]}"
+    return Origin(version, (*reversed(arguments), *(path for path in contents if path not in hashes), program))
 
 
 def _package(module: str, file: Path) -> str:

@@ -33,6 +33,12 @@ class Language(StrEnum):
     SHELL = "shell"
 
 
+# The programs that build and run a hook, and where they are to be had.
+_PROGRAMS_OF = {
+    Language.TYPESCRIPT: (("node", "npm"), "https://nodejs.org"),
+    Language.GO: (("go",), "https://go.dev/doc/install"),
+    Language.SHELL: (("sh", "awk"), "your distribution"),
+}
 _TARGETS = {
     Language.PYTHON: "hook:respond",
     Language.TYPESCRIPT: "exec:node dist/main.js",
@@ -64,6 +70,13 @@ def _templates(root: Path) -> Iterator[tuple[str, str]]:
     for file in sorted(root.rglob(f"*{_SUFFIX}")):
         parts = file.relative_to(root).with_suffix("").parts
         yield "/".join(re.sub("^dot-", ".", part) for part in parts), file.read_text(encoding="utf-8")
+
+
+def missing_programs(language: Language) -> str:
+    """Return which programs of a language are not on the PATH, and where they are to be had; "" if none is missing."""
+    names, place = _PROGRAMS_OF.get(language, ((), ""))
+    missing = [name for name in names if shutil.which(name) is None]
+    return f"{' and '.join(missing)} ({place})" if missing else ""
 
 
 def project_name(folder: Path) -> str:

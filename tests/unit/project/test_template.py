@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from watcher.errors import FixUsage
 from watcher.files import parse
-from watcher.project.template import Language, project_files, project_name, write_project
+from watcher.project.template import Language, missing_programs, project_files, project_name, write_project
 
 ROOT = Path(__file__).parents[3]
 COMMON = {".github/workflows/test.yml", ".gitignore", "README.md", "pyproject.toml", "watcher.toml"}
@@ -42,6 +42,15 @@ def test_a_project_is_complete(language: Language, tmp_path: Path) -> None:
     assert "avs-task-watcher[testing]>=" in tomllib.loads(files["pyproject.toml"])["dependency-groups"]["test"][0]
     assert os.access(folder / "hook.sh", os.X_OK) == (language is Language.SHELL)
     assert [path.name for path in (tmp_path / "new").iterdir()] == ["my-avs"], "no temporary folder is left"
+
+
+def test_programs_that_are_not_there_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert missing_programs(Language.GO) == "go (https://go.dev/doc/install)"
+    assert missing_programs(Language.TYPESCRIPT).startswith("node and npm")
+    assert missing_programs(Language.PYTHON) == ""
+    (tmp_path / "go").touch(0o755)
+    assert missing_programs(Language.GO) == ""
 
 
 def test_the_example_is_what_the_command_writes() -> None:
