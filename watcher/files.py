@@ -14,6 +14,7 @@ from watcher.errors import FixConfiguration
 
 _DEPTH_MAX = 64
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_NOT_BEFORE_VALUES = bytes(set(range(256)) - set(b",[{"))
 
 
 def program_version() -> str:
@@ -78,7 +79,7 @@ def is_too_deep(body: bytes) -> bool:
 
 def values_at_most(body: bytes) -> int:
     """Return an upper bound of the values in a document: each but the first follows a comma or an opening bracket."""
-    return 1 + body.count(b",") + body.count(b"[") + body.count(b"{")
+    return 1 + len(body.translate(None, _NOT_BEFORE_VALUES))
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -7,8 +7,11 @@ The caller adds the name of the server.
 import re
 from binascii import unhexlify
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
+
+import msgspec
 
 from watcher import files
 from watcher.chain.rpc.errors import Overloaded, RpcError, rpc_error
@@ -93,15 +96,9 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
         Overloaded: the body holds more values than any reply of its length.
         RetryElsewhere: it does not hold exactly one reply per id.
     """
-    if files.is_too_deep(body):
-        raise RetryElsewhere("the answer is not JSON")
     if files.values_at_most(body) > min(_VALUES_LIMIT, _VALUES_LEAST + len(body) // _BYTES_PER_VALUE):
         raise Overloaded("the answer holds more values than answers of its length do")
-    try:
-        raw = files.parse(body)
-    except ValueError:  # not UTF-8, not JSON, a number of 5,000 digits, 100,000 brackets
-        raise RetryElsewhere("the answer is not JSON") from None
-    by_id, refusal = _by_id(raw, ids)
+    by_id, refusal = _by_id(_decoded(body), ids)
     if refusal is not None and len(by_id) < len(ids):
         return [refusal | {"id": number} for number in ids]
     if len(by_id) < len(ids):
@@ -112,10 +109,19 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
 def answered(body: bytes, ids: Sequence[int]) -> list[Envelope] | None:
     """Return the replies in the body of an HTTP error, None unless it holds one for each id."""
     try:
-        by_id, _ = _by_id(files.parse(body), ids)
-    except (ValueError, RetryElsewhere):
+        by_id, _ = _by_id(_decoded(body), ids)
+    except RetryElsewhere:
         return None
     return [by_id[number] for number in ids] if len(by_id) == len(ids) else None
+
+
+def _decoded(body: bytes) -> Any:
+    """Return the JSON value of a body. Raises RetryElsewhere for any other bytes, as for brackets nested too deep."""
+    if not files.is_too_deep(body):
+        # In half the time of `json`; and it refuses numbers and surrogates that no other reader could take.
+        with suppress(msgspec.MsgspecError, ValueError, RecursionError):
+            return msgspec.json.decode(body)
+    raise RetryElsewhere("the answer is not JSON")
 
 
 def _by_id(raw: Any, ids: Sequence[int]) -> tuple[dict[int, Envelope], Envelope | None]:

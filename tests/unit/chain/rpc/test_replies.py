@@ -125,6 +125,14 @@ def test_reply_with_more_values_than_its_length_holds_is_refused_unparsed() -> N
     assert len(read(*replies.envelopes(body(ok(0, many)), [0])[0]["result"])[0]) == 5_000
 
 
+@pytest.mark.parametrize(
+    "value", [b"NaN", b"1e400", b"9" * 5000, b'"\\ud800"', b'"\xff"', b"01", b"[" * 99 + b"]" * 99, b""]
+)
+def test_value_that_is_no_json_is_refused(value: bytes) -> None:
+    with pytest.raises(RetryElsewhere, match="is not JSON"):
+        replies.envelopes(b'{"jsonrpc":"2.0","id":1,"result":' + value + b"}", [1])
+
+
 def test_null_instead_of_a_list_is_no_logs() -> None:
     assert replies.logs(None, ADDRESS, {TOPIC}, None, 5, LAST) == ((), 0)
 
