@@ -178,8 +178,8 @@ def example(content: str, types: Mapping[str, str]) -> str:
     if form is None:
         return _EXAMPLES[content]
     value = _as_lists(form.to_json(form.decode(sample_message(form, _EXAMPLE_NUMBER))))
-    words = [each if isinstance(each, str) else json.dumps(each) for each in ([value] if form.is_single else value)]
-    return shlex.join(["--abi", types["message"], *words])
+    arguments = [each if isinstance(each, str) else json.dumps(each) for each in ([value] if form.is_single else value)]
+    return shlex.join(["--abi", types["message"], *arguments])
 
 
 def _directory_option(config: Path) -> str:
