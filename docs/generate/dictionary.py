@@ -25,6 +25,7 @@ _FORMS = {
     "flag": "1 or 0",
     "plain": "as stored",
 }
+_OF_THE_SCHEMA = ("alembic_version", "schema_compatibility", "sqlite_sequence")
 _QUERIES = {
     "unanswered": (
         "Tasks without an answer of ours",
@@ -49,7 +50,11 @@ _QUERIES = {
     ),
     "story": (
         "The story of one task",
-        "SELECT at, from_state, to_state, why FROM audit_journal WHERE task_index = :task_index ORDER BY line_id",
+        (
+            "SELECT at, from_state, to_state, why FROM audit_journal "
+            # Datasette passes text, which a number in SQLite never equals; an index of 2^63 or more is text.
+            "WHERE task_index IN (:task_index, CAST(:task_index AS INTEGER)) ORDER BY line_id"
+        ),
     ),
     "refusals": (
         "Attempts that the API did not accept",
@@ -93,7 +98,7 @@ def datasette_file() -> str:
         name: {"description": view.about, "columns": {column.name: column.about for column in view.columns}}
         for name, view in VIEWS.items()
     }
-    hidden = {table.name: {"hidden": True} for table in metadata.sorted_tables}
+    hidden = {name: {"hidden": True} for name in (*_OF_THE_SCHEMA, *(table.name for table in metadata.sorted_tables))}
     queries = {name: {"title": title, "sql": sql} for name, (title, sql) in _QUERIES.items()}
     document = {
         "title": "Ledger of an AVS watcher",

@@ -22,8 +22,15 @@ def test_datasette_describes_the_views_and_its_queries_run(tmp_path: Path) -> No
     fill(path, 400)
     database = json.loads(dictionary.datasette_file())["databases"]["watcher"]
     with closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
-        for query in database["queries"].values():
-            assert connection.execute(query["sql"], {"task_index": 3}).fetchall() is not None
+        for name, query in database["queries"].items():
+            rows = connection.execute(query["sql"], {"task_index": "3"}).fetchall()  # as datasette passes it
+            assert (name, len(rows)) in (
+                ("story", 7),
+                ("slowest", 0),
+                ("by_hand", 0),
+                ("refusals", 0),
+                ("unanswered", 2),
+            )
         for name in VIEWS:
             columns = [row[1] for row in connection.execute(f"PRAGMA table_info({name})")]
             assert list(database["tables"][name]["columns"]) == columns
