@@ -20,7 +20,7 @@ from watcher.ledger.tables import sources, tasks
 
 _PAGE = 500
 _IDS_PAGE = 5000
-_BITS_PER_PAGE = 1 << 15
+_BITS_PER_PAGE = 1 << 9
 _PROBLEMS_KEPT = 1000
 _LAST_ROW_ID = 2**63 - 1  # an edited entry may name rows that no database can have
 
@@ -72,7 +72,7 @@ class Check:
 
 
 class _Bits:
-    """A set of row ids as bits, in pages of four kilobytes."""
+    """A set of row ids as bits, in pages of 64 bytes: an edited entry may name rows that lie far apart."""
 
     def __init__(self) -> None:
         self._pages: dict[int, bytearray] = {}
