@@ -506,9 +506,11 @@ def check_bundle(arguments: list[str] | None = None) -> int:
         compared = 0
     for problem in problems.first:
         print(f"DIFFERS: {problem}")
-    print(f"{compared} published roots compared" if compared else "no published root was compared (--roots)")
+    roots = f"{compared} published root{'' if compared == 1 else 's'}"
+    print(f"{roots} compared" if compared else "no published root was compared (--roots)")
     print("the chain was compared" if options.rpc else "the chain was not compared (--rpc)")
-    print("everything holds" if not problems.count else f"{problems.count} differences")
+    differences = f"{problems.count} difference{'' if problems.count == 1 else 's'}"
+    print(differences if problems.count else "everything holds")
     return 1 if problems.count else 0
 
 

@@ -116,6 +116,15 @@ async def test_an_honest_ledger_differs_from_its_logs_in_nothing(rig: Rig, ledge
     assert (sender.address, sender.answered_by_us, sender.read) == (transaction["from"].lower(), 1, 1)
 
 
+@pytest.mark.parametrize("log", [b"", b"\xff" * 32, b"\x00" * 320])
+async def test_an_edited_log_of_a_response_is_a_mismatch(rig: Rig, ledger: Path, log: bytes) -> None:
+    with sqlite3.connect(ledger) as connection:
+        connection.execute("UPDATE responses SET log = ?", (log,))
+    connection.close()
+    proof = await _proof_of(rig, ledger)
+    assert (proof.ok, proof.mismatched) == (False, [ANSWERED])
+
+
 @pytest.mark.parametrize("column", WRITTEN)
 async def test_each_column_that_the_logs_contradict_is_named(rig: Rig, ledger: Path, column: str) -> None:
     index, value = WRITTEN[column]

@@ -11,11 +11,11 @@ _SENDERS_SHOWN = 5
 
 def print_proof(proof: Proof) -> None:
     """Print the proof: is it complete, what was answered and by whom, missed, not yet answered, and what differs."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
     from watcher.cli.console import PlainConsole
 
-    table = Table(show_header=False, title="proof")
+    table = Table("", Column(overflow="fold"), show_header=False, title="proof")  # no hash is cut
     table.add_row("task manager", f"{proof.task_manager} on chain {proof.chain_id}")
     table.add_row("block", f"{proof.block_number} {proof.block_hash}")
     table.add_row("tasks on the chain", _range(proof.first_index, proof.latest_task_num))

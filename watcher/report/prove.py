@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.engine import Row
 
-from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
+from watcher.errors import FixConfiguration, Quarantine, RetryElsewhere, TryLater
 from watcher.ledger import queries
 from watcher.ledger.rows import task_of
 from watcher.ledger.source import Cursor
@@ -227,13 +227,13 @@ class Prover:
 
     def _answered(self, proof: Proof, task: Row[Any], event: Row[Any] | None) -> None:
         """Count an answered task. `event` has the contract's hash; with our answer it must give that hash again."""
+        try:
+            ours = event is not None and self._is_ours(task, event)
+        except Quarantine:  # the log in the ledger is none that the contract can have emitted
+            event = None
         if event is None or task.state == State.EXPIRED:
             proof.mismatched.append(task.task_index)
             return
-        ours = (
-            task.response is not None
-            and self._contract.response_hash(task.task_index, task.response, event.log) == event.response_hash
-        )
         settled = task.state in _BY_US | _BY_OTHERS
         elsewhere = (task.response_hash, task.responded_block) != (event.response_hash, event.block_number)
         if task.state in (_BY_OTHERS if ours else _BY_US) or (settled and elsewhere):
@@ -242,6 +242,13 @@ class Prover:
             proof.answered_by_us += 1
         else:
             proof.answered_otherwise.append(task.task_index)
+
+    def _is_ours(self, task: Row[Any], event: Row[Any]) -> bool:
+        """Return True if our answer gives the hash of the event. Raises Quarantine for bytes that are no such log."""
+        if task.response is None:
+            return False
+        computed = self._contract.response_hash(task.task_index, task.response, event.log)
+        return computed is not None and computed == event.response_hash
 
     async def _beyond(self, proof: Proof, count: int) -> None:
         """Add canonical tasks whose index the contract has not assigned yet, or never assigns, to the mismatches."""
