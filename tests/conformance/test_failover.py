@@ -20,8 +20,8 @@ from tests.kit.clocks import SetClock
 from watcher.errors import TryLater
 from watcher.ledger import claims, restore, schema
 from watcher.ledger.audit.check import Checker
+from watcher.ledger.database_clock import DatabaseClock
 from watcher.ledger.engine import open_engine
-from watcher.ledger.shared_clock import SharedClock
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.writer import Tx
 from watcher.state import State
@@ -245,12 +245,12 @@ async def test_server_without_free_connections_is_waited_for(server: Server, url
 
 
 @contextmanager
-def host_ahead_by(ms: int) -> Iterator[SharedClock]:
+def host_ahead_by(ms: int) -> Iterator[DatabaseClock]:
     class Host(SetClock):
         def now_ms(self) -> int:
             return super().now_ms() + ms
 
-    yield SharedClock(Host())
+    yield DatabaseClock(Host())
 
 
 async def test_leases_go_by_the_clock_of_the_database(url: URL) -> None:

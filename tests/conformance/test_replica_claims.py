@@ -17,7 +17,7 @@ from watcher.clock import SystemClock
 from watcher.daemon.replica import Replica, ReplicaPlan, joined
 from watcher.hook.respond import Respond, RespondPlan
 from watcher.ledger import claims, ingest, outcomes
-from watcher.ledger.shared_clock import clock_of
+from watcher.ledger.database_clock import clock_of
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import tasks
 from watcher.ledger.writer import Tx

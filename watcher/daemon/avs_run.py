@@ -37,7 +37,7 @@ from watcher.health.service import HealthPlan, HealthService, danger_blocks
 from watcher.health.status import Status, status_line
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
-from watcher.ledger.shared_clock import clock_of
+from watcher.ledger.database_clock import clock_of
 from watcher.ledger.stats import Moved
 from watcher.ledger.writer import Tx
 from watcher.operator.switch import Switch, Switches

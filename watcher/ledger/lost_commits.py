@@ -21,10 +21,10 @@ from sqlalchemy.engine import URL
 
 from watcher.clock import Clock
 from watcher.ledger.audit.tables import audit_entries
+from watcher.ledger.database_clock import DatabaseClock
 from watcher.ledger.move import name_of
 from watcher.ledger.postgres import session_of
 from watcher.ledger.restore import Loss, note_loss
-from watcher.ledger.shared_clock import SharedClock
 from watcher.ledger.tables import sources
 from watcher.ledger.writer import Tx
 
@@ -81,7 +81,7 @@ class EntryFile:
 
 def read_clock(tx: Tx, clock: Clock) -> None:
     """Read the database's time for the first time, where the clock is the shared one."""
-    if isinstance(clock, SharedClock):
+    if isinstance(clock, DatabaseClock):
         clock.read(int(tx.conn.execute(_QUESTION, {"source": 0, "seq": 0}).one()[0]))
 
 
@@ -117,7 +117,7 @@ class LostCommits:
         newest = self._newest
         asked = {"source": self._source_id, "seq": 0 if newest is None else newest.seq}
         at_ms, present_hash = tx.conn.execute(_QUESTION, asked).one()
-        if isinstance(self._clock, SharedClock):
+        if isinstance(self._clock, DatabaseClock):
             self._clock.read(int(at_ms))
             tx.now_ms = self._clock.now_ms()
         self._asked_s[session_of(tx.conn)] = self._clock.monotonic_s()
