@@ -16,13 +16,13 @@ from loguru import logger
 from sqlalchemy.engine import URL
 
 from watcher.clock import Clock
+from watcher.daemon.hints import MARKS, REPLICAS, Hints
 from watcher.daemon.process_name import process_name, this_host, was_ended
 from watcher.daemon.wiring import LED
 from watcher.errors import TryLater
 from watcher.files import program_version
 from watcher.health.readings import ReplicaSeen
 from watcher.ledger import replicas, sending
-from watcher.ledger.listener import Listener, channel_of
 from watcher.ledger.replicas import BEAT_S, LEASE_MS, Identity, Roll
 from watcher.ledger.session import Session
 from watcher.ledger.store import Ledger
@@ -33,12 +33,9 @@ from watcher.stage import Wakeups, left_by
 _SHRINK_S = 0.2
 # The pause behind a beat that failed, as by a lock that a frozen process holds.
 _RETRY_S = 0.5
-# News that come within this time travel together.
-_GATHER_S = 0.02
 # The longest rest of a stage while no notification can come from the replica that makes its work.
 _POLL_S = 1.0
 _LEAVE_S = 5.0
-_MARKS, _REPLICAS = "marks", "replicas"
 _CLAIMING = ("respond", "submit", "confirm")  # the stages that find work where leases end
 
 
@@ -63,13 +60,11 @@ class Replica:
         """Take the ledger, open, and the wake-ups of the stages."""
         self._patience_blocks = plan.patience_blocks
         self._session = Session(url)
-        self._url = url
         self._ledger = ledger
         self._clock = clock
         self._wakeups = wakeups
         self._identity = Identity(this_host(), process_name(), program_version(), plan.roles)
         self._id = 0
-        self._channel = ""
         self._roll = Roll(None, 0, (), (), 0, 0, ())
         self._budget = plan.budget
         self._needed = plan.needed
@@ -78,11 +73,10 @@ class Replica:
         self._on_share: Callable[[], None] = lambda: None
         self._until_s = -math.inf
         self._term: int | None = None
-        self._listener: Listener | None = None
         self._has_orphans = self._is_leaving = False
         self._running: asyncio.Task[None] | None = None
-        self._hints: set[str] = set()
-        self._has_hints, self._beat_now = asyncio.Event(), asyncio.Event()
+        self._beat_now = asyncio.Event()
+        self._hints = Hints(self._session, url, ledger, wakeups, clock, self._beat_now.set)
 
     @property
     def leads(self) -> bool:
@@ -115,9 +109,8 @@ class Replica:
     async def join(self) -> None:
         """Become one of the replicas, with a first beat. Raises TryLater if the database cannot be reached."""
         source_id = self._ledger.source_id
-        schema = await self._session.run(replicas.schema_name)
-        self._channel = channel_of(schema, source_id)
         self._id, gone = await self._session.run(replicas.join, source_id, self._identity, was_ended)
+        await self._hints.join(self._id)
         self._ledger.join(self._id, self._require_lead, lambda: self.leads, lambda: self._is_told)
         await self._beat()
         if gone:
@@ -145,7 +138,7 @@ class Replica:
         """Tell the others of the work that a commit leaves to them; without others it does nothing."""
         if len(self._roll.live) > 1:
             names = left_by(tx) - LED if self.leads else left_by(tx)
-            self._tell(*names, *([_MARKS] if tx.marks_moved else []))
+            self._hints.tell(*names, *([MARKS] if tx.marks_moved else []))
 
     def deposed(self) -> None:
         """Note that the ledger refused a commit of this replica, because another leads."""
@@ -158,10 +151,8 @@ class Replica:
         self._running = asyncio.create_task(self._run(random), name="replica")
 
     async def _run(self, random: Random) -> None:
-        self._listener = Listener(self._url, self._channel, self._notified, self._clock, random)
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._listener.run(), name="listener")
-            group.create_task(self._send_hints(), name="hints")
+            group.create_task(self._hints.run(random), name="hints")
             group.create_task(self._keep_beating(), name="beat")
 
     async def resign(self) -> None:
@@ -173,7 +164,7 @@ class Replica:
         with suppress(TryLater, TimeoutError):
             async with asyncio.timeout(_LEAVE_S):
                 await self._session.run(replicas.resign, self._ledger.source_id, self._id)
-                await self._session.run(replicas.notify, self._channel, f"{self._id} {_REPLICAS}")
+                await self._hints.tell_now(REPLICAS)
 
     async def leave(self) -> None:
         """Leave the replicas, and give the share back: nothing is on its way any more."""
@@ -183,7 +174,7 @@ class Replica:
         with suppress(TryLater, TimeoutError):
             async with asyncio.timeout(_LEAVE_S):
                 await self._session.run(replicas.leave, self._ledger.source_id, self._id)
-                await self._session.run(replicas.notify, self._channel, f"{self._id} {_REPLICAS}")
+                await self._hints.tell_now(REPLICAS)
         self._session.close()
 
     # -- the beat ------------------------------------------------------------------------------------------------------
@@ -226,7 +217,7 @@ class Replica:
         if roll.slots != before.slots:
             self._on_share()
         if len(roll.live) > 1 and _concerns_others(before, roll):
-            self._tell(_REPLICAS)
+            self._hints.tell(REPLICAS)
         if roll.stalled:
             logger.warning(
                 "replica.stalled: sessions held locks of the ledger while their process stood still, and were ended",
@@ -240,7 +231,7 @@ class Replica:
     @property
     def _is_told(self) -> bool:
         """Return True if every commit of others is announced here, or there are no others."""
-        return len(self._roll.live) < 2 or (self._listener is not None and self._listener.is_listening)
+        return len(self._roll.live) < 2 or self._hints.is_listening
 
     def _follow_lead(self, roll: Roll) -> None:
         led, self._term = self._term, roll.term if roll.leader_id == self._id and not self._is_leaving else None
@@ -261,43 +252,10 @@ class Replica:
         if count:
             logger.warning("replica.recovered: attempts of a replica were cut off; the chain decides", attempts=count)
         self._wakeups.wake_all()
-        self._tell(*_CLAIMING)
+        self._hints.tell(*_CLAIMING)
 
     def _require_lead(self, tx: Tx) -> None:
         replicas.require_lead(tx, self._ledger.source_id, self._id, self._term)
-
-    # -- hints ---------------------------------------------------------------------------------------------------------
-
-    def _tell(self, *topics: str) -> None:
-        if topics:
-            self._hints.update(topics)
-            self._has_hints.set()
-
-    async def _send_hints(self) -> None:
-        """Send what the others should know, outside of the commits that made it: a lost hint costs a poll."""
-        while True:
-            await self._has_hints.wait()
-            self._has_hints.clear()
-            hints, self._hints = ",".join(sorted(self._hints)), set()
-            with suppress(TryLater):
-                await self._session.run(replicas.notify, self._channel, f"{self._id} {hints}")
-            await self._clock.sleep(_GATHER_S)
-
-    def _notified(self, payload: str) -> None:
-        """Wake what a notification names; "": some may have been missed."""
-        sender, _, topics = payload.partition(" ")
-        if sender == str(self._id):
-            return
-        names = set(topics.split(",")) if payload else {_MARKS, _REPLICAS}
-        if not payload:
-            self._wakeups.wake_all()
-        if _MARKS in names:
-            self._ledger.moved_elsewhere()
-        if _REPLICAS in names:
-            self._beat_now.set()
-        self._ledger.work_elsewhere()
-        for name in names - {_MARKS, _REPLICAS}:
-            self._wakeups.wake(name)
 
 
 def _concerns_others(before: Roll, now: Roll) -> bool:
