@@ -8,8 +8,6 @@ from collections.abc import Callable
 from contextlib import suppress
 from random import Random
 
-from sqlalchemy.engine import URL
-
 from watcher.clock import Clock
 from watcher.errors import TryLater
 from watcher.ledger import replicas
@@ -29,7 +27,6 @@ class Hints:
     def __init__(
         self,
         session: Session,
-        url: URL,
         ledger: Ledger,
         wakeups: Wakeups,
         clock: Clock,
@@ -37,7 +34,6 @@ class Hints:
     ) -> None:
         """Send nothing yet; `on_replicas` is called when replicas came or went, or slots are free."""
         self._session = session
-        self._url = url
         self._ledger = ledger
         self._wakeups = wakeups
         self._clock = clock
@@ -59,7 +55,7 @@ class Hints:
 
     async def run(self, random: Random) -> None:
         """Send and listen until cancelled."""
-        self._listener = Listener(self._url, self._channel, self._notified, self._clock, random)
+        self._listener = Listener(self._session.url, self._channel, self._notified, self._clock, random)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._listener.run(), name="listener")
             group.create_task(self._send(), name="hints")

@@ -76,7 +76,7 @@ class Replica:
         self._has_orphans = self._is_leaving = False
         self._running: asyncio.Task[None] | None = None
         self._beat_now = asyncio.Event()
-        self._hints = Hints(self._session, url, ledger, wakeups, clock, self._beat_now.set)
+        self._hints = Hints(self._session, ledger, wakeups, clock, self._beat_now.set)
 
     @property
     def leads(self) -> bool:

@@ -20,6 +20,7 @@ class Session:
     """One connection with a thread of its own; its transactions run one after the other."""
 
     def __init__(self, url: URL) -> None:
+        self.url = url
         self._engine = open_engine(url)
         self._thread = ThreadPoolExecutor(1, "ledger-session")
 
