@@ -254,9 +254,10 @@ def describe(error: BaseException, app_dir: str | None = None) -> str:
         text = str(error)
     except BaseException as second:  # noqa: BLE001  a hook's __str__ may raise anything, SystemExit included
         text = f"its text cannot be shown, __str__ raised {type(second).__name__}"
-    where = (
-        f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else location(error.__traceback__, app_dir)
-    )
+    if isinstance(error, SyntaxError):
+        where = f"{error.filename}:{error.lineno}" if error.filename and error.lineno else None
+    else:
+        where = location(error.__traceback__, app_dir)
     name = clean(type(error).__name__, 100)
     message = f"{name}: {clean(text)}" if text else name
     return f"{message} ({clean(where, 300)})" if where else message

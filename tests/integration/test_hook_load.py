@@ -82,7 +82,10 @@ def entry_point(app_dir: Path, package: str, name: str, value: str, group: str =
         ("pack.outer:respond", r"there is no module pack\.outer "),
         ("good.deeper:respond", r"there is no module good\.deeper "),
         ("raises:respond", r"the module raises raised while importing: JSONDecodeError: .* \(\S*/raises\.py:4\)"),
-        ("misses:respond", r"raised while importing: ModuleNotFoundError: No module named 'not_inst.*/misses\.py:2\)"),
+        (
+            "misses:respond",
+            r"raised while importing: ModuleNotFoundError: No module named 'not_inst.*/misses\.py:2\); install",
+        ),
         ("broken_syntax:respond", r"raised while importing: SyntaxError: .* \(\S*/broken_syntax\.py:2\)"),
         ("stops:respond", r"raised while importing: SystemExit: bye\\nbye \(\S*/stops\.py:2\)"),
         ("dies:respond", r"the worker process ended with exit code 9; it last printed: about to die"),

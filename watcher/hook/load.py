@@ -154,7 +154,11 @@ def _import(target: str, name: str, home: str) -> ModuleType:
             hint = did_you_mean(name, _modules_in(home))
             reason = f"there is no module {name} (looked in {clean(home)} and the installed packages){hint}"
             raise _problem(target, reason) from None
-        raise _problem(target, f"the module {name} raised while importing: {describe(error, home)}") from None
+        missing = clean((error.name or "it").partition(".")[0], 100)
+        reason = f"the module {name} raised while importing: {describe(error, home)}"
+        raise _problem(
+            target, f"{reason}; install {missing} with {clean(sys.executable)} -m pip, or put it into hook.app_dir"
+        ) from None
     except BaseException as error:  # noqa: BLE001  a module may raise anything, SystemExit included
         reason = f"the module {name} raised while importing: {describe(error, home)}"
         if may_pass(error):
