@@ -2,13 +2,13 @@
 
 import os
 import random
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from sqlalchemy.engine import URL
 
-from tests.conformance.postgres import NoServer, Server, running_server, server_folder
+from tests.conformance.postgres import NoServer, Server, server_folder
 from tests.system.daemon_rig import Daemon, running_rig
 
 pytest.importorskip("psycopg")
@@ -16,15 +16,6 @@ from tests.system.postgres_rig import PostgresRig, postgres_rig
 
 pytestmark = pytest.mark.timeout(180)
 SEED = int(os.environ.get("WATCHER_TEST_SEED", "0")) or random.SystemRandom().randrange(1, 2**32)
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[URL]:
-    try:
-        with running_server() as url:
-            yield url
-    except NoServer as why:
-        pytest.skip(str(why))
 
 
 @pytest.fixture

@@ -16,7 +16,6 @@ import pytest
 from aiohttp import web
 from sqlalchemy.engine import URL
 
-from tests.conformance.postgres import NoServer, running_server
 from watcher.devnet.delivery import deliver
 from watcher.devnet.faults import Answer
 from watcher.operator.request import PROBE_METHOD
@@ -61,15 +60,6 @@ class Stalls:
 def stalls() -> Iterator[Stalls]:
     with closing(Stalls()) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[URL]:
-    try:
-        with running_server() as url:
-            yield url
-    except NoServer as why:
-        pytest.skip(str(why))
 
 
 @pytest.fixture
