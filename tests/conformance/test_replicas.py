@@ -226,6 +226,26 @@ async def test_locks_of_a_process_that_stands_still_are_taken(
         await ledger.record(make_task(0))
 
 
+async def test_a_replica_that_joins_waits_for_no_process_that_stands_still(
+    group: Group, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the only daemon is frozen, and another is started in its place."""
+    if group.ledger.is_sqlite:
+        pytest.skip("one process writes it")
+    monkeypatch.setattr(stalled, "_LOCK_TIMEOUT_MS", 150)
+    monkeypatch.setattr(stalled, "STALLED_MS", 300)
+    group.beat(group.join())
+    with frozen(group.ledger, "SELECT * FROM leaders FOR SHARE", in_pipeline=False):
+        deadline_s = time.monotonic() + 10
+        while True:
+            try:
+                group.join()
+            except OperationalError:
+                assert time.monotonic() < deadline_s
+            else:
+                break
+
+
 async def test_sessions_that_only_read_or_work_are_left_alone(group: Group, monkeypatch: pytest.MonkeyPatch) -> None:
     if group.ledger.is_sqlite:
         pytest.skip("one process writes it")

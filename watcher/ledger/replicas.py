@@ -84,6 +84,7 @@ def join(conn: Connection, source_id: int, identity: Identity, is_gone: Callable
         identity: the replica.
         is_gone: tells from `Identity.process` that a process of this host has ended.
     """
+    end_stalled(conn)  # no other replica may be there to do it
     _lock(conn, source_id)
     rows = conn.execute(select(replicas.c.id, replicas.c.process).where(replicas.c.source_id == source_id)).all()
     gone = [row.id for row in rows if is_gone(row.process)]
