@@ -39,13 +39,13 @@ def main() -> int:
 
     with folder_of(options) as folder:
 
-        def judge() -> Finding:
+        def examine() -> Finding:
             evidence, moved = asyncio.run(chaos(folder, plan, say))
             violations = violations_of(evidence) | {"moved": changed_by_move(moved, evidence)}
             return Finding(evidence, violations, incomplete(evidence) + never_done(plan, evidence))
 
         try:
-            return verdict(options, seed, plan.pace_s, judge)
+            return verdict(options, seed, plan.pace_s, examine)
         except NoServer as why:
             say(str(why))
             return EXIT_NO_SERVER

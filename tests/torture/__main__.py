@@ -22,11 +22,11 @@ def main() -> int:
 
     with folder_of(options) as folder:
 
-        def judge() -> Finding:
+        def examine() -> Finding:
             evidence = asyncio.run(torture(folder, plan, say))
             return Finding(evidence, violations_of(evidence), incomplete(evidence))
 
-        return verdict(options, seed, plan.pace_s, judge)
+        return verdict(options, seed, plan.pace_s, examine)
 
 
 if __name__ == "__main__":

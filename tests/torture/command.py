@@ -64,11 +64,11 @@ class Finding:
     gaps: Sequence[str]
 
 
-def verdict(options: argparse.Namespace, seed: int, pace_s: float, judge: Callable[[], Finding]) -> int:
-    """Run to the end, print what `judge` has found, and return the exit code."""
+def verdict(options: argparse.Namespace, seed: int, pace_s: float, examine: Callable[[], Finding]) -> int:
+    """Run to the end, print what `examine` has found, and return the exit code."""
     say(f"seed {seed}; about {pace_s / 60:.1f} minutes of havoc, then the quiet")
     began_s = time.monotonic()
-    finding = judge()
+    finding = examine()
     broken = any(finding.violations.values())
     print(table(finding.evidence, finding.violations, finding.gaps, time.monotonic() - began_s))
     print(particulars(finding.violations, finding.gaps))
