@@ -1,6 +1,7 @@
-"""The pictures of docs/dashboard.md, taken of a running daemon.
+"""The pictures of docs/dashboard.md, taken of a running daemon. Needs Chromium.
 
-`python -m docs.generate.dashboard_pictures URL INDEX PREFIX` writes docs/pictures/PREFIX-*.png. Needs Chromium.
+`python -m docs.generate.dashboard_pictures URL` while all is well, and, while an API refuses answers,
+`python -m docs.generate.dashboard_pictures URL INDEX` with the index of a task that waits for it.
 """
 
 import shutil
@@ -13,26 +14,22 @@ FOLDER = Path(__file__).parents[1] / "pictures"
 _WIDE, _PHONE = {"width": 1100, "height": 820}, {"width": 390, "height": 820}
 
 
-def main(url: str, index: str, prefix: str) -> None:
-    """Take the pictures."""
+def main(url: str, index: str = "") -> None:
+    """Take the pictures of a watcher that is well, or, with the index of a waiting task, of one in trouble."""
     FOLDER.mkdir(exist_ok=True)
-    shots = (
-        ("overview", "/", _WIDE, "light"),
-        ("overview-dark", "/", _WIDE, "dark"),
-        ("phone", "/", _PHONE, "dark"),
-        ("task", f"/tasks/{index}", _WIDE, "light"),
-    )
+    well = (("overview", "/", _WIDE, "light"), ("phone", "/", _PHONE, "dark"))
+    waiting = (("trouble", "/", _WIDE, "dark"), ("task", f"/tasks/{index}", _WIDE, "light"))
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
-        for name, path, size, scheme in shots:
+        for name, path, size, scheme in waiting if index else well:
             context = browser.new_context(viewport=size, color_scheme=scheme)  # type: ignore[arg-type]
             page = context.new_page()
             page.goto(url + path)
             page.wait_for_load_state("load")
-            page.screenshot(path=FOLDER / f"{prefix}-{name}.png")
+            page.screenshot(path=FOLDER / f"dashboard-{name}.png")
             context.close()
         browser.close()
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:4])
+    main(*sys.argv[1:3])

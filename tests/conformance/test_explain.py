@@ -298,6 +298,14 @@ async def test_explain_says_where_the_time_went_when_a_task_was_missed(ledger: L
     assert ("HTTP 401" in cause.reason, "correct the password" in cause.advice) == (True, True)
 
 
+async def test_explain_blames_the_api_for_a_missed_task_that_was_held_back(ledger: LedgerRig) -> None:
+    await ledger.bring(make_task(0), to=State.COMPUTED)
+    await release(ledger, f"{HELD_MARK}the API refuses requests or cannot be reached", RetryAt(4000))
+    await ledger.write(outcomes.expired, await ledger.in_state(State.COMPUTED))
+    cause = await explained(ledger)
+    assert ("held back" in cause.reason, "correct the password" in cause.advice) == (True, True)
+
+
 async def test_explain_shows_both_answers_when_another_operator_answered(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), to=State.ACCEPTED)
     event = make_response(0, 110, b"another answer")

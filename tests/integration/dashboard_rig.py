@@ -15,6 +15,7 @@ import aiohttp
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, START_BLOCK
 from tests.integration.test_web import WELL
+from tests.integration.test_web import Served as ServedWeb
 from tests.kit.clocks import QuickClock
 from tests.kit.filled import Filled, fill
 from watcher.chain.rpc.node import Node
@@ -26,7 +27,7 @@ from watcher.health.http import Web
 from watcher.health.metrics import Metrics
 from watcher.health.monitor import Monitor
 from watcher.health.observers import Observer
-from watcher.health.readings import Limits, Observations
+from watcher.health.readings import Limits
 from watcher.health.sites import Site, Sites
 from watcher.health.verdict import evaluate
 from watcher.ledger.store import Ledger, open_ledger
@@ -38,26 +39,17 @@ HTML = {"Accept": "text/html"}
 
 
 @dataclass
-class Served:
+class Served(ServedWeb):
     """A dashboard that is served."""
 
-    web: Web
-    monitor: Monitor
     access: Access
     ledger: Ledger
-    session: aiohttp.ClientSession
 
-    def say(self, seen: Observations) -> None:
-        """Make this the last evaluation."""
-        self.monitor.health = evaluate(seen, Limits())
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.web.port}"
-
-    async def get(self, path: str, headers: Mapping[str, str] = HTML) -> tuple[int, str, Mapping[str, str]]:
+    async def get(
+        self, path: str, headers: Mapping[str, str] | None = HTML, method: str = "GET"
+    ) -> tuple[int, str, Mapping[str, str]]:
         """Return status, body and headers of a page. Redirects are not followed."""
-        async with self.session.get(self.url + path, headers=headers, allow_redirects=False) as reply:
+        async with self.session.request(method, self.url + path, headers=headers, allow_redirects=False) as reply:
             return reply.status, await reply.text(), reply.headers
 
     async def post(
@@ -104,7 +96,7 @@ async def serving(
             while not web.port:
                 assert not running.done()
                 await asyncio.sleep(0.01)
-            yield Served(web, monitor, access, ledger, session)
+            yield Served(web, monitor, session, access, ledger)
         finally:
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)

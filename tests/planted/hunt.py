@@ -36,6 +36,7 @@ SUITES: Mapping[str, Sequence[str]] = {
         "tests/unit/chain/rpc/test_prefetch.py",
         "tests/integration/test_prefetch.py",
     ),
+    "structure": (*_PYTEST, "tests/conformance/test_schema.py", "-k", "structure"),
     "writer": (*_PYTEST, "tests/integration/test_ledger_writer.py"),
     "durability": (*_PYTEST, "tests/integration/test_ledger_durability.py"),
     "replicas": (*_PYTEST, "tests/conformance/test_replicas.py", "tests/conformance/test_replica_claims.py"),

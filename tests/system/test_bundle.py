@@ -12,26 +12,19 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.system.daemon_rig import Rig, running_rig
+from tests.system.audited_rig import audited_rig
+from tests.system.daemon_rig import Rig
 from watcher import verify
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-WINDOW_BLOCKS = 60
 Lines = list[dict[str, Any]]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    """Two tasks, one too old to be answered and one answered by us, and their bundle."""
     folder = tmp_path_factory.mktemp("bundle")
-    async with running_rig(folder, window_blocks=WINDOW_BLOCKS, slots_in_epoch=2, hook="square") as rig:
-        await rig.create(1)
-        await rig.net.mine(WINDOW_BLOCKS)
-        await rig.create(1)
-        async with rig.mining(0.2):
-            daemon = await rig.start("--until-idle")
-            assert await daemon.wait(timeout_s=90) == 0, daemon.log
+    async with audited_rig(folder) as rig:
         done = await rig.command("audit", "export", str(folder / "bundle.jsonl"))
         assert done.code == 0, done
         done = await rig.command("audit", "root", "--json")

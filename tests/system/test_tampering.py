@@ -12,7 +12,8 @@ from rich.progress import Progress
 from sqlalchemy import update
 from sqlalchemy.engine import URL
 
-from tests.system.daemon_rig import Rig, running_rig
+from tests.system.audited_rig import ANSWERED, EXPIRED, audited_rig
+from tests.system.daemon_rig import Rig
 from watcher.cli.audit import check_ledger
 from watcher.cli.prove import prove_now
 from watcher.ledger.audit.chain import digests, walk
@@ -27,22 +28,10 @@ from watcher.settings.load import load
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-WINDOW_BLOCKS = 60
-EXPIRED, ANSWERED = 0, 1
-
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def rig(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Rig]:
-    """Two tasks, one too old to be answered and one answered by us, both in an end state; no daemon runs."""
-    folder = tmp_path_factory.mktemp("tampering")
-    async with running_rig(folder, window_blocks=WINDOW_BLOCKS, slots_in_epoch=2, hook="square") as rig:
-        await rig.create(1)
-        await rig.net.mine(WINDOW_BLOCKS)
-        await rig.create(1)
-        async with rig.mining(0.2):
-            daemon = await rig.start("--until-idle")
-            assert await daemon.wait(timeout_s=90) == 0, daemon.log
-        assert rig.states() == {EXPIRED: "expired", ANSWERED: "final"}
+    async with audited_rig(tmp_path_factory.mktemp("tampering")) as rig:
         assert (await rig.prove())["ok"] is True
         with sqlite3.connect(rig.ledger) as connection:
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

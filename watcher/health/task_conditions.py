@@ -36,7 +36,7 @@ def _deadlines(work: WorkSeen, limits: Limits) -> Iterator[str]:
     if work.endangered:
         left = work.blocks_left or 0
         within = f"within {limits.danger_blocks} blocks of the deadline"
-        yield f"{_tasks(work.endangered)} {within} and unanswered, {left} blocks left"
+        yield f"{_tasks(work.endangered)} {within} and unanswered, {left} block{'' if left == 1 else 's'} left"
     if work.endangered_by_time:
         within = f"within {limits.danger_s:.0f} s of the deadline"
         yield f"{_tasks(work.endangered_by_time)} {within} and unanswered, {work.seconds_left or 0:.0f} s left"

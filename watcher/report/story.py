@@ -149,7 +149,8 @@ class Story:
         parts = [f"{self.reason} since {self.since[11:16]}" if self.since else self.reason]
         if self.blocks_left is not None:
             left = self.blocks_left
-            parts.append(f"{left} blocks left" if left >= 0 else f"{-left} blocks past the deadline")
+            blocks = f"{abs(left)} block{'' if abs(left) == 1 else 's'}"
+            parts.append(f"{blocks} left" if left >= 0 else f"{blocks} past the deadline")
         if self.seconds_left is not None:
             left_ms = 1000 * self.seconds_left
             is_late = left_ms < 0

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from watcher.health.cause.evidence import Evidence, advice
 from watcher.health.conditions import API, GIVEN_UP, MISSED, OTHERWISE, UNSHOWN
 from watcher.ledger.history import BEFORE
+from watcher.operator.route import HELD_MARK
 from watcher.report.story import Cause
 from watcher.state import State
 
@@ -52,7 +53,7 @@ def _expired(evidence: Evidence) -> Cause:
     obstacle = f". The last obstacle: {evidence.error}" if evidence.error else ""
     before = _state_before(evidence)
     lesson = _LESSONS.get(before, "")
-    if before in (State.WAITING, State.BLOCKED, State.UNKNOWN):
+    if before in (State.WAITING, State.BLOCKED, State.UNKNOWN) or evidence.error.startswith(HELD_MARK):
         lesson = advice(API, evidence.row.task_index)
     elif before is State.ACCEPTED:
         lesson = advice(UNSHOWN, evidence.row.task_index)
