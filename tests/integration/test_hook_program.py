@@ -300,7 +300,7 @@ async def test_version_covers_the_modules_beside_a_script_in_its_folder(folder: 
     for name in ("src/lib", "src/node_modules/x"):
         (folder / name).mkdir(parents=True)
     (folder / "src" / "main.py").write_text(PROGRAM)
-    versions = []
+    versions: list[str] = []
     for name in ("src/lib/rates.py", "src/lib/rates.py", "src/node_modules/x/index.js", "notes.py"):
         (folder / name).write_text(f"# {len(versions)}")
         async with opened(folder, target="exec:python3 src/main.py") as runner:
