@@ -33,7 +33,7 @@ from watcher.devnet.anvil_binary import find_anvil
 _TASKS = 10_000
 _PER_BLOCK = 1_000
 _TASKS_A_SECOND = 20  # the slowest daemon that is waited for
-_CONCURRENCY = 32
+_CONCURRENCY, _SPAN_BLOCKS = 32, 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ async def measure(program: Program, tasks: int, postgres_url: str, folder: Path)
         await chain.chain.mine(2)
         made = tasks // blocks * blocks
         began_s = time.monotonic()
-        async with daemon(program, tables(chain, Choice(api_url, _CONCURRENCY)), folder):
+        async with daemon(program, tables(chain, Choice(api_url, _CONCURRENCY, span_blocks=_SPAN_BLOCKS)), folder):
             async with ledger_reading(sqlite_url) as ledger:
                 await ledger.until("accepted", made, made / _TASKS_A_SECOND + 60)
             answered_s = time.monotonic() - began_s
