@@ -96,9 +96,7 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
         Overloaded: the body holds more values than any reply of its length.
         RetryElsewhere: it does not hold exactly one reply per id.
     """
-    if files.values_at_most(body) > min(_VALUES_LIMIT, _VALUES_LEAST + len(body) // _BYTES_PER_VALUE):
-        raise Overloaded("the answer holds more values than answers of its length do")
-    by_id, refusal = _by_id(_decoded(body), ids)
+    by_id, refusal = _by_id(_decoded(body, min(_VALUES_LIMIT, _VALUES_LEAST + len(body) // _BYTES_PER_VALUE)), ids)
     if refusal is not None and len(by_id) < len(ids):
         return [refusal | {"id": number} for number in ids]
     if len(by_id) < len(ids):
@@ -109,15 +107,22 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
 def answered(body: bytes, ids: Sequence[int]) -> list[Envelope] | None:
     """Return the replies in the body of an HTTP error, None unless it holds one for each id."""
     try:
-        by_id, _ = _by_id(_decoded(body), ids)
+        by_id, _ = _by_id(_decoded(body, _VALUES_LIMIT), ids)
     except RetryElsewhere:
         return None
     return [by_id[number] for number in ids] if len(by_id) == len(ids) else None
 
 
-def _decoded(body: bytes) -> Any:
-    """Return the JSON value of a body. Raises RetryElsewhere for any other bytes, as for brackets nested too deep."""
+def _decoded(body: bytes, values_limit: int) -> Any:
+    """Return the JSON value of a body.
+
+    Raises:
+        Overloaded: it holds more than `values_limit` values.
+        RetryElsewhere: it is no JSON, or its brackets are nested too deep.
+    """
     if not files.is_too_deep(body):
+        if files.values_at_most(body) > values_limit:
+            raise Overloaded("the answer holds more values than answers of its length do")
         # In half the time of `json`; and it refuses numbers and surrogates that no other reader could take.
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             return msgspec.json.decode(body)
