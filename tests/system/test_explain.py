@@ -17,6 +17,7 @@ async def test_explain_names_the_password_while_the_proxy_replies_401(tmp_path: 
         await rig.create(2)
         await rig.net.mine(2)
         await rig.until(lambda: "blocked" in rig.states().values(), "the proxy has refused an answer")
+        refused = next(index for index, state in rig.states().items() if state == "blocked")  # the first to be computed
         for index in (0, 1):
             story = await rig.explain(index, listen)
             assert (story.unknown, story.state in ("blocked", "computed", "sending")) == ("", True), story
@@ -29,7 +30,7 @@ async def test_explain_names_the_password_while_the_proxy_replies_401(tmp_path: 
             assert story.message.guess == f"uint256 {index + 1}"
 
         assert await daemon.stop() == 0
-        screen = await rig.command("explain", "0", WATCHER_HTTP__LISTEN=listen)
+        screen = await rig.command("explain", f"{refused}", WATCHER_HTTP__LISTEN=listen)
         assert "waits for a daemon: none runs on this ledger" in " ".join(screen.out.split())
         assert "does not reply" in screen.out
         missing = await rig.command("explain", "999")
@@ -38,7 +39,7 @@ async def test_explain_names_the_password_while_the_proxy_replies_401(tmp_path: 
         rig.net.hosted.faults.clear()
         await rig.start(WATCHER_HTTP__LISTEN=listen)
         await rig.settle()
-        done = await rig.command("explain", "0", "--json", WATCHER_HTTP__LISTEN=listen)
+        done = await rig.command("explain", f"{refused}", "--json", WATCHER_HTTP__LISTEN=listen)
         assert done.code == 0, done
         (printed,) = done.json
         assert (printed["state"], printed["chain_answers"][0]["by"], printed["advice"]) == ("final", "us", "")
