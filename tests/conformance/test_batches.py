@@ -2,11 +2,11 @@
 
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import Engine, event
 
 from tests.conformance.rig import START, LedgerRig, digest, make_response, make_task, sent, stale
 from watcher.errors import LostLease
@@ -37,16 +37,20 @@ def _of_the_chain() -> bool:
     return False
 
 
+def statements(ledger: LedgerRig) -> AbstractContextManager[list[str]]:
+    """The statements of a block's verbs, as they run."""
+    return statements_of(ledger.store._writer._engine)
+
+
 @contextmanager
-def statements(ledger: LedgerRig) -> Iterator[list[str]]:
-    """The statements of a block, as they run, without those that each transaction has for the audit chain."""
+def statements_of(engine: Engine) -> Iterator[list[str]]:
+    """The statements of an engine, as they run, without those that each transaction has for the audit chain."""
     seen: list[str] = []
 
     def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
         if not _of_the_chain():
             seen.append(statement.split()[0])
 
-    engine = ledger.store._writer._engine
     event.listen(engine, "before_cursor_execute", note)
     try:
         yield seen
@@ -134,17 +138,8 @@ async def test_answers_of_many_tasks_are_found_by_one_question(ledger: LedgerRig
         answered_tasks = [
             replace(item, since=make_task(item.task_index).seen_at, response_hash=None) for item in answered_tasks
         ]
-    seen: list[str] = []
-
-    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
-        seen.append(statement.split()[0])
-
-    event.listen(ledger.engine, "before_cursor_execute", note)
-    try:
-        with ledger.engine.connect() as conn:
-            events = answer_events(conn, ledger.source, answered_tasks)
-    finally:
-        event.remove(ledger.engine, "before_cursor_execute", note)
+    with statements_of(ledger.engine) as seen, ledger.engine.connect() as conn:
+        events = answer_events(conn, ledger.source, answered_tasks)
     assert events == [{response.task_index: response for response in answered}.get(index) for index in range(TASKS)]
     assert seen.count("SELECT") == (1 if stored else 2)
 
