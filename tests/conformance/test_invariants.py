@@ -6,7 +6,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import Engine, Row, select
 from sqlalchemy.engine import URL
@@ -350,6 +350,15 @@ def _attempts_are_counted(row: Row[Any], lines: Any, tries: Any) -> None:
         assert row.lease_until_ms == 0
 
 
+@example(
+    steps=[
+        [("record", 0)],
+        [("record", 1)],
+        [("quarantine", 1)],
+        [("record", 1), ("admit", 1)],
+        [("held after all", 0)],  # while its index has another task
+    ]
+)
 @settings(
     max_examples=20,
     phases=[Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink],

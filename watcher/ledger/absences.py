@@ -90,11 +90,11 @@ def ended_lately(conn: Connection, source_id: int, limit: int) -> list[OpenTask]
 def held_after_all(tx: Tx, source_id: int, batch: Sequence[OpenTask]) -> None:
     """Reopen tasks that ended because the contract did not hold them, and holds now.
 
-    An orphaned task stays until its log is read again, for which a rescan is requested: its old place is on another
-    fork.
+    A task whose index has another canonical task stays until that one is set aside. An orphaned task stays until its
+    log is read again, for which a rescan is requested: its old place is on another fork.
     """
     ids = [task.row_id for task in batch]
-    rows = [row.id for chunk in chunks(ids) for row in _in_state(tx, chunk, State.QUARANTINED)]
+    rows = _alone(tx, source_id, [row for chunk in chunks(ids) for row in _in_state(tx, chunk, State.QUARANTINED)])
     why = "the contract holds it after all"
     transition_rows(tx, rows, State.QUARANTINED, State.SEEN, why, canonical=True, error=None)
     if rows:
@@ -105,7 +105,21 @@ def held_after_all(tx: Tx, source_id: int, batch: Sequence[OpenTask]) -> None:
         request_rescan(tx, source_id, FINAL, min(row.block_number for row in orphans))
 
 
+def _alone(tx: Tx, source_id: int, rows: Sequence[Row[Any]]) -> list[int]:
+    """Return one row id for each index that has no canonical task."""
+    mine = (tasks.c.source_id == source_id, tasks.c.canonical)
+    queries = [
+        select(tasks.c.task_index).where(*mine, tasks.c.task_index.in_(chunk))
+        for chunk in chunks([row.task_index for row in rows])
+    ]
+    taken = {index for query in queries for index in tx.conn.execute(query).scalars()}
+    first = {row.task_index: row.id for row in reversed(rows)}
+    return [row_id for index, row_id in first.items() if index not in taken]
+
+
 def _in_state(tx: Tx, rows: Sequence[int], state: State) -> list[Row[Any]]:
     """Lock and return those rows that are in a state."""
-    query = select(tasks.c.id, tasks.c.block_number).where(tasks.c.id.in_(rows), tasks.c.state == state)
+    query = select(tasks.c.id, tasks.c.block_number, tasks.c.task_index).where(
+        tasks.c.id.in_(rows), tasks.c.state == state
+    )
     return list(tx.conn.execute(query.with_for_update()))
