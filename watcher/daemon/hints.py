@@ -67,7 +67,7 @@ class Hints:
             self._has_topics.set()
 
     async def tell_now(self, topic: str) -> None:
-        """Tell the others of a topic, and return when they are told. Raises TryLater as `Session.run` does."""
+        """Announce a topic to the others, and return once it is sent. Raises TryLater as `Session.run` does."""
         await self._session.run(replicas.notify, self._channel, f"{self._sender} {topic}")
 
     async def _send(self) -> None:
