@@ -27,6 +27,8 @@ _URL = re.compile(r"([A-Za-z][A-Za-z0-9+.-]{0,31})(:\\?/\\?/)([^\s\"'<>`|]+)")
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[^\s:/?#\\\[\]]+)(:[0-9]{1,5})?")
 # With a digit, capital or =, else "basic authentication" would count as a header.
 _AUTHORIZATION = re.compile(r"\b([Bb]asic|[Bb]earer)(\s+)(?=\S*[0-9A-Z=])[A-Za-z0-9+/=_.~-]{8,}")
+# The characters beyond ASCII that match a letter of ASCII where case does not count.
+_LIKE_ASCII = str.maketrans("\u0130\u0131\u017f\u212a", "iisk")
 _REMOTE_SCHEMES = ("http", "ws", "postgres")
 _PATH_SCHEMES = frozenset({"sqlite", "file"})  # a local path, which people need to see
 _TARGET = "hook.target = "
@@ -90,7 +92,7 @@ class Redactor:
     of basic authentication. A secret shorter than 4 characters is hidden as a whole word only.
     """
 
-    __slots__ = ("_forms", "_longest", "_secrets")
+    __slots__ = ("_forms", "_longest", "_marks", "_secrets")
 
     def __init__(self, secrets: Iterable[str] = ()) -> None:
         self._forms: frozenset[str] = frozenset()
@@ -106,6 +108,7 @@ class Redactor:
         ordered = sorted(self._forms, key=len, reverse=True)
         self._longest = max(map(len, ordered), default=0)
         self._secrets = re.compile("|".join(map(_pattern, ordered)), re.IGNORECASE) if ordered else None
+        self._marks = _marks(ordered)
 
     def __call__(self, text: str) -> str:
         """Return `text` on one line of at most `TEXT_LIMIT_CHARS` characters, without secrets."""
@@ -120,8 +123,12 @@ class Redactor:
 
     def hide(self, text: str) -> str:
         """Return `text` of any length without secrets. Line breaks stay."""
-        text = _AUTHORIZATION.sub(rf"\1\2{HIDDEN}", text)
-        if self._secrets is not None:
+        low = text.lower()
+        if "basic" in low or "bearer" in low:
+            text = _AUTHORIZATION.sub(rf"\1\2{HIDDEN}", text)
+            low = text.lower()
+        # Most texts hold no secret, and the pattern costs ten times as much as the search that shows it.
+        if self._secrets is not None and (any(map(low.__contains__, self._marks)) or not text.isascii()):
             text = self._secrets.sub(HIDDEN, text)
         return hide_urls(text)
 
@@ -132,6 +139,16 @@ class Redactor:
 def _pattern(form: str) -> str:
     escaped = re.escape(form)
     return escaped if len(form) >= _SHORT_CHARS else rf"(?<!\w){escaped}(?!\w)"
+
+
+def _marks(forms: Iterable[str]) -> list[str]:
+    """Return texts of which one at least is in the lower case of each ASCII text that holds one of the forms."""
+    marks: list[str] = []
+    for form in sorted(forms, key=len):
+        low = form.translate(_LIKE_ASCII).lower()
+        if low.isascii() and not any(mark in low for mark in marks):
+            marks.append(low)
+    return marks
 
 
 def _parts(secret: str) -> Iterator[str]:

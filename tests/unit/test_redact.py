@@ -2,7 +2,9 @@
 
 import base64
 import json
+import re
 import string
+import sys
 import time
 from urllib.parse import quote, quote_plus
 
@@ -129,6 +131,25 @@ def test_the_parts_of_a_url_are_hidden_on_their_own(text: str) -> None:
 def test_a_url_among_the_secrets_still_shows_its_host() -> None:
     assert Redactor([URL])(f"{URL} timed out") == "https://rpc.example:8443/... timed out"
     assert Redactor(["http://127.0.0.1:8545"])("http://127.0.0.1:8545 is down") == "http://127.0.0.1:8545 is down"
+
+
+# Characters that match each other where case does not count.
+ALIKE = {char: group for group in ("kK\u212a", "sS\u017f", "iI\u0130\u0131", "äÄ", "1", "-") for char in group}
+letters = st.sampled_from(sorted(ALIKE))
+
+
+@given(st.lists(st.tuples(letters, st.integers(0, 3)), min_size=4, max_size=6))
+def test_a_secret_is_hidden_whatever_the_case_of_its_letters(pairs: list[tuple[str, int]]) -> None:
+    secret = "".join(char for char, _ in pairs)
+    written = "".join(ALIKE[char][choice % len(ALIKE[char])] for char, choice in pairs)
+    assert Redactor([secret]).hide(f"<{written}>") == f"<{HIDDEN}>"
+
+
+def test_no_other_character_matches_a_letter_of_ascii() -> None:
+    """The search before the pattern relies on it."""
+    ascii_of_any_case = re.compile("[\x00-\x7f]", re.IGNORECASE)
+    beyond = (chr(code) for code in range(0x80, sys.maxunicode + 1))
+    assert [char for char in beyond if ascii_of_any_case.match(char)] == ["\u0130", "\u0131", "\u017f", "\u212a"]
 
 
 def test_a_very_short_secret_is_hidden_as_a_word_only() -> None:
