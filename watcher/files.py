@@ -52,10 +52,11 @@ def parse(body: bytes, *, unique_names: bool = False) -> Any:
     """
     if is_too_deep(body):
         raise ValueError("nested too deep")
+    text = body.decode()
+    if text.startswith("\ufeff"):
+        raise ValueError("a byte order mark")
     try:
-        return json.loads(
-            body.decode(), parse_constant=_no_constant, object_pairs_hook=_unique if unique_names else None
-        )
+        return (_UNIQUE_NAMES if unique_names else _ANY_NAMES).decode(text)
     except RecursionError:
         raise ValueError("nested too deep") from None
 
@@ -91,6 +92,11 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len(members) != len(pairs):
         raise ValueError("a name is there twice")
     return members
+
+
+# Made once: `json.loads` makes a decoder for each document that has options.
+_ANY_NAMES = json.JSONDecoder(parse_constant=_no_constant)
+_UNIQUE_NAMES = json.JSONDecoder(parse_constant=_no_constant, object_pairs_hook=_unique)
 
 
 def read_text(path: Path, limit_bytes: int) -> str:
