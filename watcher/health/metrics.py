@@ -6,6 +6,7 @@ task; everything is counted as it happens or copied from the last evaluation, so
 
 import math
 import platform
+from collections import Counter as Count
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -163,17 +164,17 @@ class Metrics:
 
     def _begin(self) -> None:
         """Create every known series: one that is there from the start shows its first increment to rules."""
-        self._score.labels(self._avs).set(100)
+        self._own_score = self._score.labels(self._avs)
+        self._own_score.set(100)
         self._build.labels(program_version(), platform.python_version()).set(1)
         self._left.set(math.nan)
         self._seconds_left.set(math.nan)
-        for outcome in API_OUTCOMES:
-            self._api.labels(outcome)
-        for outcome in HOOK_OUTCOMES:
-            self._hook.labels(outcome)
+        # Looking a series up by its labels costs more than counting: those of each task are kept.
+        self._api_by_outcome = {outcome: self._api.labels(outcome) for outcome in API_OUTCOMES}
+        self._hook_by_outcome = {outcome: self._hook.labels(outcome) for outcome in HOOK_OUTCOMES}
+        self._entered = {state: self._transitions.labels(state) for state in State}
         for state in State:
             self._tasks.labels(state)
-            self._transitions.labels(state)
         for key in CONDITION_KEYS:
             self._condition.labels(key)
         for service in self._services:
@@ -192,21 +193,20 @@ class Metrics:
     def asked(self, asked: Asked) -> None:
         """Record a batch sent to a node."""
         client_version = self._versions.get(asked.endpoint, "unknown")
-        for method in asked.methods:
-            self._eigen_total.labels(self._avs, method, client_version).inc()
-        for method in set(asked.methods):
+        for method, calls in Count(asked.methods).items():
+            self._eigen_total.labels(self._avs, method, client_version).inc(calls)
             self._eigen_seconds.labels(self._avs, method, client_version).observe(asked.seconds)
         self._rpc.labels(asked.endpoint, "ok" if asked.ok else "failed").inc()
         self._rpc_seconds.labels(asked.endpoint).observe(asked.seconds)
 
     def sent(self, outcome: str, seconds: float) -> None:
         """Record a request to the API; `outcome` is one of API_OUTCOMES."""
-        self._api.labels(outcome).inc()
+        self._api_by_outcome[outcome].inc()
         self._api_seconds.observe(seconds)
 
     def hook_ran(self, outcome: str, seconds: float) -> None:
         """Record a run of the hook; `outcome` is one of HOOK_OUTCOMES."""
-        self._hook.labels(outcome).inc()
+        self._hook_by_outcome[outcome].inc()
         self._hook_seconds.observe(seconds)
 
     def committed(self, batch: Batch) -> None:
@@ -219,23 +219,29 @@ class Metrics:
 
     def moved(self, transitions: Sequence[Moved]) -> None:
         """Record transitions of tasks."""
+        entered: Count[State] = Count()
+        was_due = False
         for move in transitions:
-            if move.is_history and move.to_state in _ENDS_OF_HISTORY:
-                self._ended[State.FINAL_OTHER] += move.to_state is State.FINAL_OTHER
+            to_state = move.to_state
+            if move.is_history and to_state in _ENDS_OF_HISTORY:
+                self._ended[State.FINAL_OTHER] += to_state is State.FINAL_OTHER
                 continue
-            self._transitions.labels(move.to_state).inc()
-            if move.to_state in self._ended:
-                self._ended[move.to_state] += 1
+            entered[to_state] += 1
+            if to_state in self._ended:
+                self._ended[to_state] += 1
             if move.from_state in self._ended:
                 self._ended[move.from_state] = max(0, self._ended[move.from_state] - 1)
-            delay_s = max(0, move.at_ms - move.seen_at_ms) / 1000
-            if move.to_state is State.SENDING and move.number == 1:
-                self._to_post.observe(delay_s)
-            elif move.to_state is State.RESPONDED:
-                self._to_answer.observe(delay_s)
-            if move.to_state in _COUNTED:
-                self._recent.append(_COUNTED[move.to_state])
-                self._score.labels(self._avs).set(100 * sum(self._recent) / len(self._recent))
+            if to_state is State.SENDING and move.number == 1:
+                self._to_post.observe(_delay_s(move))
+            elif to_state is State.RESPONDED:
+                self._to_answer.observe(_delay_s(move))
+            if to_state in _COUNTED:
+                self._recent.append(_COUNTED[to_state])
+                was_due = True
+        for state, count in entered.items():
+            self._entered[state].inc(count)
+        if was_due:
+            self._own_score.set(100 * sum(self._recent) / len(self._recent))
 
     # -- copied from the last evaluation -------------------------------------------------------------------------------
 
@@ -296,3 +302,8 @@ class Metrics:
         for state in State:
             count = self._ended[state] if state in self._ended else work.open_by_state.get(state, 0)
             self._tasks.labels(state).set(count)
+
+
+def _delay_s(move: Moved) -> float:
+    """Return the seconds from seeing the task to its transition."""
+    return max(0, move.at_ms - move.seen_at_ms) / 1000

@@ -79,6 +79,7 @@ _TOO_MANY_REQUESTS = 429
 _REFUSES_US = (401, 403, 404)
 # The name of the second API; that of the first is empty.
 DIRECT = "[operator.direct]"
+_REPLIES = ApiSeen(used=True)
 
 
 class Observer:
@@ -203,13 +204,13 @@ class Observer:
             case Unknown(reason=reason):
                 self._api_failed(reason, name)
             case _:  # also a refusal of this very task: the API is there and takes our requests
-                self._apis[name] = ApiSeen(used=True)
+                self._apis[name] = _REPLIES
 
     def probed(self, probe: Probe, name: str = "") -> None:
         """Record the result of a probe of the API called `name`."""
         self._apis_at_s[name] = self._clock.monotonic_s()
         if probe.ok:
-            self._apis[name] = ApiSeen(used=True)
+            self._apis[name] = _REPLIES
         elif probe.http_status in _REFUSES_US:
             self._apis[name] = ApiSeen(refuses=True, reason=self._redact(probe.message), used=True)
         else:
