@@ -14,6 +14,7 @@ settings.load_profile("watcher")
 # order, so that no worker ends with one of them while the others have nothing left.
 _FIRST = (
     "torture/test_smoke.py",
+    "torture/test_transitions.py",
     "killpoints/",
     "system/test_hook_ways.py",
     "system/test_real_systemd.py",

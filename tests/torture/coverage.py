@@ -1,10 +1,11 @@
 """What has to happen in a run for its verdict to mean something."""
 
 from tests.torture.evidence import Evidence
-from tests.torture.havoc import FATES
+from tests.torture.havoc import ACTS, FATES
 
-# Moves that a large run must meet. The rest of `watcher.task.LEGAL` needs a chain that breaks its promise of finality,
-# or a coincidence that cannot be arranged from outside; the tests of each stage bring those about.
+# Transitions that a large run must meet; `transitions.py` arranges those that the storm did not bring. The rest of
+# `watcher.state.LEGAL` needs a chain that breaks its promise of finality, or a coincidence that cannot be arranged from
+# outside; the tests of each stage bring those about.
 TRANSITIONS = frozenset(
     {
         (None, "seen"),
@@ -45,7 +46,6 @@ SMALL_TRANSITIONS = frozenset(
         ("responded", "final"),
     }
 )
-ACTS = ("node away", "node hangs", "API away", "API restarted, nothing remembered", "roll-back", "SIGSTOP")
 
 
 def missing(e: Evidence) -> list[str]:

@@ -4,6 +4,7 @@ import asyncio
 import os
 import random
 import signal
+from collections.abc import Awaitable, Callable, Mapping
 
 from tests.torture.world import FINAL_DEPTH, World
 from watcher.devnet.chain import Transaction
@@ -102,21 +103,16 @@ async def api_away(world: World, seconds: float, *, forgets: bool) -> None:
     world.past.done["API restarted, nothing remembered" if forgets else "API away"] += 1
 
 
-async def some_act(world: World, chance: random.Random) -> None:
-    """One of the acts that have no number of their own on the command line."""
-    match chance.randrange(6):
-        case 0:
-            await node_away(world, chance.uniform(0.2, 2))
-        case 1:
-            await node_hangs(world, chance.uniform(0.2, 1.5))
-        case 2:
-            await api_away(world, chance.uniform(0.2, 2), forgets=False)
-        case 3:
-            await api_away(world, chance.uniform(0.1, 1), forgets=True)
-        case 4:
-            await roll_back(world, chance.randint(1, 4))
-        case 5:
-            await world.pause(chance.uniform(0.3, 2.5), chance.randrange(len(world.daemons)))
+Act = Callable[[World, random.Random], Awaitable[None]]
+# Those that have no number of their own on the command line, by their names in `world.past.done`.
+ACTS: Mapping[str, Act] = {
+    "node away": lambda world, chance: node_away(world, chance.uniform(0.2, 2)),
+    "node hangs": lambda world, chance: node_hangs(world, chance.uniform(0.2, 1.5)),
+    "API away": lambda world, chance: api_away(world, chance.uniform(0.2, 2), forgets=False),
+    "API restarted, nothing remembered": lambda world, chance: api_away(world, chance.uniform(0.1, 1), forgets=True),
+    "roll-back": lambda world, chance: roll_back(world, chance.randint(1, 4)),
+    "SIGSTOP": lambda world, chance: world.pause(chance.uniform(0.3, 2.5), chance.randrange(len(world.daemons))),
+}
 
 
 async def by_hand(world: World, chance: random.Random) -> None:

@@ -12,9 +12,9 @@ from tests.torture import havoc
 from tests.torture.evidence import Evidence, gather
 from tests.torture.hook import Manner
 from tests.torture.plan import Plan, api_fault, dealt, rpc_fault
-from tests.torture.settle import STRIDE_BLOCKS, quieten, up, work_off
-from tests.torture.world import FINAL_DEPTH, World, running_world
-from watcher.devnet.faults import Fault, FaultKind
+from tests.torture.settle import quieten, up, work_off
+from tests.torture.transitions import bring_about
+from tests.torture.world import World, running_world
 from watcher.devnet.journal import read_journal
 
 PHASE_S = 5.0
@@ -65,8 +65,9 @@ class Run:
             self._calm()
             self.say(f"quiet after {self.elapsed_s:.0f} s: {dict(self.world.past.done)}")
             await work_off(self.world, anew=not self.plan.small)
-            await self._missed_moves()
             miner.cancel()
+            if not self.plan.small:
+                await bring_about(self.world, self.plan.window_blocks, self._dice("transitions"), self.say)
             await quieten(self.world, self.plan.window_blocks)
         finally:
             for job in (miner, talker):
@@ -183,36 +184,13 @@ class Run:
 
     async def _acts(self) -> None:
         dice = self._dice("acts")
+        acts = dealt(list(havoc.ACTS), dice)
         every_s = 20.0 if self.plan.small else 10.0
         while self._left:
             await self._nap(dice.uniform(0.5, 1.5) * every_s)
-            await havoc.some_act(self.world, dice)
+            await havoc.ACTS[next(acts)](self.world, dice)
             if dice.random() < 0.15 and not self.plan.small:
                 await havoc.by_hand(self.world, dice)
-
-    async def _missed_moves(self) -> None:
-        """Moves that need a coincidence, which is then arranged: the fault stays until the chain has moved on."""
-        world, dice = self.world, self._dice("moves")
-        if self.plan.small:
-            return
-        await up(world)
-        await havoc.by_hand(world, dice)
-        past_window = FINAL_DEPTH + self.plan.window_blocks
-        for kind, blocks in (
-            (FaultKind.RIVAL, FINAL_DEPTH),
-            (FaultKind.NEVER_LANDS, FINAL_DEPTH),
-            (FaultKind.TRANSIENT_400, past_window),
-        ):
-            world.net.hosted.faults.add(Fault(kind))
-            await world.create(world.messages(3))
-            await asyncio.sleep(4.0)
-            if kind is FaultKind.NEVER_LANDS:
-                await havoc.reorg(world, 20, "dropped")
-            for _ in range(blocks // STRIDE_BLOCKS + 1):
-                await world.mine(STRIDE_BLOCKS)
-                await asyncio.sleep(0.3)
-            await asyncio.sleep(2.0)
-            world.net.hosted.faults.clear()
 
     # -- the end -----------------------------------------------------------------------------------------------------
 
@@ -234,6 +212,19 @@ class Run:
             await world.pause(1.0)  # so that several blocks are asked for at once
             await asyncio.sleep(3.0)
         self._calm()
+        if not self.plan.small:
+            await self._left_out(dice)
+
+    async def _left_out(self, dice: random.Random) -> None:
+        """Each act and each kind of reorg that no chance drew."""
+        done = self.world.past.done
+        for name, act in havoc.ACTS.items():
+            if not done[name]:
+                await up(self.world)
+                await act(self.world, dice)
+        for fate in havoc.FATES:
+            if not done[f"reorg {fate}"]:
+                await havoc.reorg(self.world, dice.choice(havoc.DEPTHS), fate)
 
     def _unseen_rpc(self) -> set[str]:
         return {f"rpc.{kind}" for kind in self.plan.rpc if not self.world.proxy.faults.struck[kind]}

@@ -12,8 +12,7 @@ import pytest
 
 from tests.planted.mutants import MUTANTS
 from tests.simulation.rules import FAULTS
-from tests.torture.coverage import ACTS
-from tests.torture.havoc import FATES
+from tests.torture.havoc import ACTS, FATES
 from tests.torture.rpc_faults import RpcFaultKind
 from watcher.devnet.faults import FaultKind
 
