@@ -3,7 +3,7 @@
 Invariant: all values of one call come from the same block of the same chain, or an error says that they do not.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar
 
 from watcher.chain.convention.abi import topic
@@ -105,15 +105,14 @@ class TaskManager:
     async def ask(self, calls: Sequence[tuple[View[Any], bytes]], at: Header) -> list[bytes | Reverted | Unread]:
         """Return the reply to each call, a view with its call data, all on the state of block `at`."""
         questions = [(view.address or self.address, data) for view, data in calls]
-        replies: dict[Question, bytes | Reverted | Unread] = {}
-        replies |= {question: kept for question in questions if (kept := self._cache.reply(at, question)) is not None}
+        replies: dict[Question, bytes | Reverted | Unread] = {**self._cache.replies(at, questions)}
         missing = [question for question in dict.fromkeys(questions) if question not in replies]
         for address in dict.fromkeys(address for address, _ in missing):
             here = [question for question in missing if question[0] == address]
-            answers = await self._nodes.views([data for _, data in here], address, at)
-            for question, reply in zip(here, answers, strict=True):
-                self._cache.keep(at, question, reply)
-                replies[question] = reply
+            read = await self._nodes.views([data for _, data in here], address, at)
+            answers = dict(zip(here, read, strict=True))
+            self._cache.keep(at, answers.items())
+            replies |= answers
         return [replies[question] for question in questions]
 
     def is_task(self, word: bytes | None, task_hash: bytes) -> bool:
@@ -213,17 +212,16 @@ class TaskManager:
         unread = [reply for reply in replies if isinstance(reply, Unread)]
         if len(indices) > 1 and unread and len(unread) == len(replies):  # none of each: there are no views
             raise RetryElsewhere(unread[0].reason)
-        remaining = iter(replies)
-        return [self._word_pair(remaining) for _ in indices]
-
-    def _word_pair(self, replies: Iterator[bytes | Reverted | Unread]) -> WordPair | Unread:
-        """Return the words for one index, from the next replies."""
-        of_task, of_answer = self.convention.all_task_hashes, self.convention.all_task_responses
-        task = None if of_task is None else item(of_task, next(replies))
-        answer = None if of_answer is None else item(of_answer, next(replies))
-        if isinstance(task, Unread):
-            return task
-        return answer if isinstance(answer, Unread) else (task, answer)
+        columns = iter(
+            [[item(view, reply) for reply in replies[place :: len(views)]] for place, view in enumerate(views)]
+        )
+        nothing = [None] * len(indices)
+        tasks = next(columns) if self.convention.all_task_hashes else nothing
+        answers = next(columns) if self.convention.all_task_responses else nothing
+        return [
+            task if isinstance(task, Unread) else answer if isinstance(answer, Unread) else (task, answer)
+            for task, answer in zip(tasks, answers, strict=True)
+        ]
 
     async def first_index(self, start_block: int, at: Header, lowest: Place | None) -> int:
         """Return the index of the first task created at or after `start_block`: the count at the block before.

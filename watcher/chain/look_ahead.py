@@ -35,9 +35,11 @@ class LookAhead:
         if block is None or not block.concerns or self._next_index is None:
             return []
         at = Header(block.number, block.hash, b"")
+        questions = self._questions([self._next_index])
         return [
-            rpc_calls.view(data, view.address or self._contract.address, at, None)
-            for view, data in self._questions([self._next_index])
+            call
+            for view, data in questions
+            for call in rpc_calls.views([data], view.address or self._contract.address, at, None)
         ]
 
     async def read(self, indices: Sequence[int], at: Header) -> None:

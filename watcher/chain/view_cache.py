@@ -6,7 +6,7 @@ no later one; the replies of the two newest blocks are kept, and so many in all.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from watcher.chain.rpc.replies import Reverted, Unread
 from watcher.task import Header
@@ -26,27 +26,35 @@ class ViewCache:
         self._now_s = now_s
         self._blocks: OrderedDict[bytes, dict[Question, _Kept]] = OrderedDict()
 
-    def reply(self, at: Header, question: Question) -> bytes | Reverted | None:
-        """Return the reply to a question about the state of block `at`, None if it has to be asked."""
-        kept = self._blocks.get(at.hash, {}).get(question)
-        if kept is None or (kept[1] is not None and self._now_s() > kept[1]):
-            return None
-        return kept[0]
+    def replies(self, at: Header, questions: Iterable[Question]) -> dict[Question, bytes | Reverted]:
+        """Return the kept replies to questions about the state of block `at`; the other questions have to be asked."""
+        kept = self._blocks.get(at.hash, {})
+        if not kept:
+            return {}
+        now_s = self._now_s()
+        return {
+            question: reply
+            for question in questions
+            if question in kept
+            for reply, until_s in [kept[question]]
+            if until_s is None or now_s <= until_s
+        }
 
-    def keep(self, at: Header, question: Question, reply: bytes | Reverted | Unread) -> None:
-        """Keep a reply, unless it is a failed reading.
+    def keep(self, at: Header, replies: Iterable[tuple[Question, bytes | Reverted | Unread]]) -> None:
+        """Keep replies, but no failed readings.
 
         Args:
             at: the block whose state was read.
-            question: the address and the call data.
-            reply: the reply of the nodes.
+            replies: the replies of the nodes, each with its question: the address and the call data.
         """
-        if isinstance(reply, Unread):
-            return
-        replies = self._blocks.setdefault(at.hash, {})
+        kept = self._blocks.setdefault(at.hash, {})
         self._blocks.move_to_end(at.hash)
         if len(self._blocks) > _BLOCKS:
             self._blocks.popitem(last=False)
-        if len(replies) < _REPLIES_PER_BLOCK:
-            is_zero = isinstance(reply, bytes) and not any(reply)
-            replies[question] = reply, self._now_s() + _ZERO_KEPT_S if is_zero else None
+        zero_until_s = self._now_s() + _ZERO_KEPT_S
+        for question, reply in replies:
+            if len(kept) >= _REPLIES_PER_BLOCK:
+                break
+            if not isinstance(reply, Unread):
+                is_zero = isinstance(reply, bytes) and not reply.strip(b"\0")
+                kept[question] = reply, zero_until_s if is_zero else None

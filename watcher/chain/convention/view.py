@@ -12,6 +12,7 @@ from watcher.errors import RetryElsewhere
 T = TypeVar("T")
 
 _WORD = 32
+_ZERO = bytes(_WORD)
 _UINT256_MAX = 2**256 - 1
 # The known contracts hold a window in 32 bits. A block plus such a window fits the 64-bit columns of the ledger.
 _WINDOW_MAX = 2**32 - 1
@@ -60,6 +61,8 @@ class View(Generic[T]):
             NoSuchView: the call reverted, or the reply is empty.
             RetryElsewhere: no reply was to be had, or it lacks the word.
         """
+        if self.word is None and type(answer) is bytes and len(answer) == _WORD:
+            return self.read_word(answer)
         if isinstance(answer, Unread):
             raise RetryElsewhere(f"{self.signature} could not be read: {answer.reason}")
         if isinstance(answer, Reverted) or not answer:
@@ -68,9 +71,9 @@ class View(Generic[T]):
                 f"the contract has no {self.signature} ({how}); check task_manager.address, task_manager.convention"
                 " and chain.chain_id"
             )
-        if self.word is None and len(answer) != _WORD:
+        if self.word is None:
             raise RetryElsewhere(f"{self.signature} returned {len(answer)} bytes instead of 32")
-        begin = _WORD * (self.word or 0)
+        begin = _WORD * self.word
         if len(answer) % _WORD or len(answer) < begin + _WORD:
             raise RetryElsewhere(f"{self.signature} returned {len(answer)} bytes, which hold no word {self.word}")
         return self.read_word(answer[begin : begin + _WORD])
@@ -120,7 +123,7 @@ def address_or_none(word: bytes) -> bytes | None:
 
 def hash_or_none(word: bytes) -> bytes | None:
     """Return the word as a hash; None for zero, the content of a mapping where nothing was stored."""
-    return word if any(word) else None
+    return None if word == _ZERO else word
 
 
 def word_if(

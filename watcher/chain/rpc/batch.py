@@ -207,7 +207,7 @@ class Batch:
                 self._require_our_chain(answer.pop(0), narrow)
             for item in answer if room > 1 else ():
                 # Some nodes reply to the first calls of a batch, and refuse each of the others.
-                if isinstance(item, RpcError) and _OF_BATCHES.search(item.message) and not item.call_failed:
+                if isinstance(item, RpcError) and not item.call_failed and _OF_BATCHES.search(item.message):
                     raise refused(item, narrow)
             results += answer
         return results

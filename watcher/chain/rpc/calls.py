@@ -68,18 +68,19 @@ def logs(address: Emitters, topics: Topics, first: int, last: int) -> Call:
     return "eth_getLogs", [where]
 
 
-def view(data: bytes, to: bytes, at: Header, caller: Caller | None) -> Call:
-    """Return an eth_call on the state of one block.
+def views(calls: Sequence[bytes], to: bytes, at: Header, caller: Caller | None) -> list[Call]:
+    """Return an eth_call for each call data, all on the state of one block.
 
     Args:
-        data: the call data.
+        calls: the call data.
         to: the contract, 20 bytes.
         at: the block, pinned by its hash (EIP-1898).
         caller: the sender of a dry run; None: the sender that the node takes.
     """
     sender = {} if caller is None else {"from": octets(caller.address)}
     overrides = _next_block(at) if caller is not None and caller.next_block else []
-    return "eth_call", [{**sender, "to": octets(to), "data": octets(data)}, _pin(at), *overrides]
+    addressed, where = {**sender, "to": octets(to)}, [_pin(at), *overrides]
+    return [("eth_call", [{**addressed, "data": octets(data)}, *where]) for data in calls]
 
 
 # NUMBER, PUSH1 0, MSTORE, PUSH1 32, PUSH1 0, RETURN: the code of a contract whose creation returns `block.number`.

@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Any
 
 from watcher import files
@@ -75,7 +76,7 @@ class RpcError:
 
     @property
     def slow_down(self) -> bool:
-        return self.code in (-32029, 429) or bool(_SLOW_DOWN.search(self.message))
+        return self.code in (-32029, 429) or _asks_to_slow_down(self.message)
 
     @property
     def no_such_block(self) -> bool:
@@ -92,6 +93,12 @@ class RpcError:
 
     def __str__(self) -> str:
         return self.message if self.code is None else f"{self.message} ({self.code})"
+
+
+@lru_cache(maxsize=64)
+def _asks_to_slow_down(message: str) -> bool:
+    # The refusals of one reply have one text: a hundred dry runs revert for the same reason.
+    return bool(_SLOW_DOWN.search(message))
 
 
 def refused(error: RpcError, narrow: bool = False) -> RetryElsewhere:

@@ -204,7 +204,7 @@ class Node:
         with self._named():
             if caller is not None and caller.next_block and not await self._runs_next_block(at):
                 caller = Caller(caller.address)
-            asked = [rpc_calls.view(data, to, at, caller) for data in calls]
+            asked = rpc_calls.views(calls, to, at, caller)
             received = self._prefetched.to(asked) if caller is None else None
             if received is None:
                 received = await self._batch.ask_each(asked)

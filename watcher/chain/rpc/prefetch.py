@@ -121,8 +121,13 @@ class Replies:
         """Return the reply to each call, None unless all are there and young enough."""
         if self._clock.monotonic_s() > self._until_s:
             return None
-        keys = [repr(call) for call in calls]
-        return [self._by_call[key] for key in keys] if all(key in self._by_call for key in keys) else None
+        replies: list[Any] = []
+        for call in calls:
+            key = repr(call)
+            if key not in self._by_call:
+                return None
+            replies.append(self._by_call[key])
+        return replies
 
 
 async def prefetch(nodes: "NodePool", subject: Subject, pushed: int | None) -> Header:

@@ -9,7 +9,7 @@ from binascii import unhexlify
 from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -87,7 +87,7 @@ Envelope = dict[str, Any]
 
 
 def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
-    """Return the replies to one batch in the order of `ids`, each `{"id", "result" | "error"}`.
+    """Return the replies to one batch in the order of `ids`, each with `id`, and with `result` or `error`.
 
     An error object in place of the list, or without an id, refuses the whole batch: unless every reply is there as
     well, it stands for all of them.
@@ -96,7 +96,10 @@ def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
         Overloaded: the body holds more values than any reply of its length.
         RetryElsewhere: it does not hold exactly one reply per id.
     """
-    by_id, refusal = _by_id(_decoded(body, min(_VALUES_LIMIT, _VALUES_LEAST + len(body) // _BYTES_PER_VALUE)), ids)
+    raw = _decoded(body, min(_VALUES_LIMIT, _VALUES_LEAST + len(body) // _BYTES_PER_VALUE))
+    if _is_plain(raw, ids):
+        return cast("list[Envelope]", raw)
+    by_id, refusal = _by_id(raw, ids)
     if refusal is not None and len(by_id) < len(ids):
         return [refusal | {"id": number} for number in ids]
     if len(by_id) < len(ids):
@@ -127,6 +130,18 @@ def _decoded(body: bytes, values_limit: int) -> Any:
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
             return msgspec.json.decode(body)
     raise RetryElsewhere("the answer is not JSON")
+
+
+def _is_plain(raw: Any, ids: Sequence[int]) -> bool:
+    """Return True for one envelope as the standard has it for each id, in their order, as most nodes reply."""
+    if type(raw) is not list or len(raw) != len(ids):
+        return False
+    for item, number in zip(raw, ids, strict=True):
+        if type(item) is not dict or type(item.get("id")) is not int or item["id"] != number:
+            return False
+        if ("result" in item) == (item.get("error") is not None):
+            return False
+    return True
 
 
 def _by_id(raw: Any, ids: Sequence[int]) -> tuple[dict[int, Envelope], Envelope | None]:
@@ -174,9 +189,9 @@ def _bare_refusal(item: dict[str, Any]) -> dict[str, Any]:
     return {"code": item.get("code"), "message": message}
 
 
-def outcome(envelope: dict[str, Any]) -> Any | RpcError:
+def outcome(envelope: Envelope) -> Any | RpcError:
     """Return the bare result of an envelope, or its error as a value."""
-    return rpc_error(envelope["error"]) if "error" in envelope else envelope["result"]
+    return envelope["result"] if "result" in envelope else rpc_error(envelope["error"])
 
 
 def quantity(raw: Any, most: int = _SMALL_MAX) -> int:

@@ -7,12 +7,12 @@ Specification: https://www.jsonrpc.org/specification.
 
 import asyncio
 import itertools
-import json
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import aiohttp
+import msgspec
 
 from watcher.chain.rpc.body import limit_bytes, read
 from watcher.chain.rpc.calls import Call
@@ -151,7 +151,7 @@ def _encode(calls: Sequence[Call], ids: Sequence[int]) -> bytes:
         {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
         for number, (method, params) in zip(ids, calls, strict=True)
     ]
-    return json.dumps(requests if len(requests) > 1 else requests[0], separators=(",", ":")).encode()
+    return msgspec.json.encode(requests if len(requests) > 1 else requests[0])
 
 
 async def _parsed(body: bytes, ids: Sequence[int]) -> list[Envelope]:

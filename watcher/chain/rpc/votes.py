@@ -19,14 +19,17 @@ class Votes:
     def __init__(self, count: int, quorum: int) -> None:
         self._count = count
         self._quorum = quorum
-        self._readings: list[list[bytes | Reverted]] = [[] for _ in range(count)]
+        self._readings: dict[int, list[bytes | Reverted]] = {}
+        self._believed: dict[int, bytes | Reverted] = {}
         self._reasons: dict[int, Unread] = {}  # the first reason why an endpoint could not read the item
         self.voters = 0
 
     @property
     def open(self) -> list[int]:
         """The places of the items that are not believed so far."""
-        return [place for place in range(self._count) if self._believed(place) is None]
+        if len(self._believed) == self._count:
+            return []
+        return [place for place in range(self._count) if place not in self._believed]
 
     def add(self, places: Sequence[int], answers: Sequence[bytes | Reverted | Unread]) -> None:
         """Add the replies of one endpoint to the items at `places`, in their order. Call it once for each endpoint."""
@@ -34,8 +37,11 @@ class Votes:
         for place, answer in zip(places, answers, strict=True):
             if isinstance(answer, Unread):
                 self._reasons.setdefault(place, answer)
-            else:
-                self._readings[place].append(answer)
+                continue
+            readings = self._readings.setdefault(place, [])
+            readings.append(answer)
+            if readings.count(answer) >= self._quorum:
+                self._believed.setdefault(place, answer)
 
     def result(self, block: int) -> list[bytes | Reverted | Unread]:
         """Return each item as `quorum` endpoints reply, Unread if they do not. `block`: the height of the reading.
@@ -48,14 +54,10 @@ class Votes:
         return [self._item(place, block) for place in range(self._count)]
 
     def _item(self, place: int, block: int) -> bytes | Reverted | Unread:
-        believed = self._believed(place)
+        believed = self._believed.get(place)
         if believed is not None:
             return believed
-        if len(self._readings[place]) > 1:
+        if len(self._readings.get(place, ())) > 1:
             return Unread(f"endpoints of chain.rpc_urls disagree about the contract at block {block}")
         few = f"fewer than {self._quorum} endpoints of chain.rpc_urls can read it at block {block}"
         return self._reasons.get(place, Unread(few))
-
-    def _believed(self, place: int) -> bytes | Reverted | None:
-        readings = self._readings[place]
-        return next((reading for reading in readings if readings.count(reading) >= self._quorum), None)

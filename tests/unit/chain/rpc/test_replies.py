@@ -101,6 +101,23 @@ def test_ids_as_text_find_their_questions_in_any_order(ids: list[int], chance: A
     assert outcomes(body(*items), ids) == [f"0x{number:x}" for number in ids]
 
 
+envelope = st.fixed_dictionaries(
+    {"id": st.sampled_from([0, 1, "0", True, 1.0])}, optional={"result": anything, "error": anything}
+)
+
+
+@fuzzed
+@given(envelope, envelope)
+def test_replies_in_order_are_read_as_those_in_any_other(first: dict[str, Any], second: dict[str, Any]) -> None:
+    def read_or_none(*items: Any) -> list[Any] | None:
+        try:
+            return outcomes(body(*items), [0, 1])
+        except RetryElsewhere:
+            return None
+
+    assert read_or_none(first, second) == read_or_none(second, first)
+
+
 BARE: list[Any] = [
     ({"message": "block range is too wide"}, RpcError(None, "block range is too wide")),
     ({"code": -32005, "message": "limit"}, RpcError(-32005, "limit")),
