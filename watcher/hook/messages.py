@@ -136,11 +136,6 @@ def read_files(fields: wire.Fields) -> Mapping[str, str]:
     return files
 
 
-# The fields of a task that travel one by one, by type. The log stays in the daemon.
-_PLAIN_FIELDS = {item.name: item.type for item in fields_of(Task) if item.name not in ("seen_at", "fields", "log")}
-_SIGHTING_FIELDS = {item.name: item.type for item in fields_of(Sighting) if item.name != "block_time_s"}
-
-
 @dataclass(frozen=True, slots=True)
 class TaskRequest:
     """The request to run the hook on one task; several travel in one write.
@@ -164,47 +159,55 @@ def output_mark(run: int) -> bytes:
 
 
 def write_task(request: TaskRequest) -> wire.Fields:
-    task = request.task
+    """Return the message to the worker. The log stays in the daemon."""
+    task, place = request.task, request.task.seen_at
     return {
         "run": request.run,
         "begin_by_s": request.begin_by_s,
         "marked": request.is_marked,
-        **_write_plain(task, _PLAIN_FIELDS),
-        "fields": wire.to_json(task.fields),
-        "seen_at": list(_write_plain(task.seen_at, _SIGHTING_FIELDS).values()),
+        "task": [
+            task.chain_id,
+            task.task_manager.hex(),
+            task.task_index,
+            task.task_hash.hex(),
+            task.created_block,
+            task.message.hex(),
+            task.quorum_numbers.hex(),
+            task.quorum_threshold,
+            task.deadline_block,
+            task.deadline_s,
+        ],
+        "seen_at": [place.block_number, place.block_hash.hex(), place.tx_hash.hex(), place.log_index],
+        "fields": task.fields,
     }
 
 
-def read_task(fields: wire.Fields) -> TaskRequest:
-    """Return the request to run the hook on a task. Raises BrokenMessage."""
-    seen = fields.get("seen_at")
-    if not isinstance(seen, list) or len(seen) != len(_SIGHTING_FIELDS):
-        raise wire.BrokenMessage("no sighting")
-    seen_at = Sighting(**_read_plain(dict(zip(_SIGHTING_FIELDS, seen, strict=True)), _SIGHTING_FIELDS))
-    task = Task(**_read_plain(fields, _PLAIN_FIELDS), fields=_values(fields), seen_at=seen_at)
-    begin_by_s = fields.get("begin_by_s")
-    if not isinstance(begin_by_s, float | None):
-        raise wire.BrokenMessage("begin_by_s is not a time")
-    return TaskRequest(wire.integer(fields, "run"), task, begin_by_s, fields.get("marked") is True)
-
-
-def _write_plain(value: object, types: Mapping[str, object]) -> dict[str, object]:
-    plain = {name: getattr(value, name) for name in types}
-    return {name: item.hex() if isinstance(item, bytes) else item for name, item in plain.items()}
+def read_task(fields: Mapping[str, Any]) -> TaskRequest:
+    """Return the request to run the hook on a task, from a message of the daemon. Raises BrokenMessage."""
+    try:
+        chain_id, manager, index, task_hash, created_block, message, quorums, threshold, block, time_s = fields["task"]
+        height, block_hash, tx_hash, log_index = fields["seen_at"]
+        task = Task(
+            chain_id,
+            bytes.fromhex(manager),
+            index,
+            bytes.fromhex(task_hash),
+            created_block,
+            bytes.fromhex(message),
+            bytes.fromhex(quorums),
+            threshold,
+            block,
+            Sighting(height, bytes.fromhex(block_hash), bytes.fromhex(tx_hash), log_index),
+            deadline_s=time_s,
+            fields=fields["fields"],
+        )
+        return TaskRequest(fields["run"], task, fields["begin_by_s"], fields["marked"])
+    except (KeyError, TypeError, ValueError):
+        raise wire.BrokenMessage("no request to run the hook") from None
 
 
 def _read_plain(fields: wire.Fields, types: Mapping[str, object]) -> dict[str, Any]:
     return {name: wire.READERS[kind](fields, name) for name, kind in types.items()}
-
-
-def _values(fields: wire.Fields) -> dict[str, object]:
-    values = fields.get("fields")
-    if not isinstance(values, dict):
-        raise wire.BrokenMessage("no fields")
-    try:
-        return {name: wire.from_json(item) for name, item in values.items()}
-    except (ValueError, TypeError):
-        raise wire.BrokenMessage("fields that cannot be read") from None
 
 
 def write_answer(run: int, answer: Answer) -> wire.Fields:

@@ -1,7 +1,7 @@
 """The form of the messages between daemon and worker: JSON objects, each after its length (4 bytes, big-endian). Pure.
 
 Invariant: bytes of a worker are hostile; for any bytes every reader here returns a value of the right type or raises
-BrokenMessage. Byte strings travel as hex.
+BrokenMessage. Byte strings travel as hex. The worker trusts the daemon, so its reader checks less.
 """
 
 import json
@@ -15,27 +15,22 @@ from watcher.errors import WatcherError
 _BYTES = "0x"
 
 
-def to_json(value: Any) -> Any:
-    """Return the JSON form of a value: bytes become `{"0x": hex}`."""
+def _form(value: object) -> object:
+    """Return the JSON form of a value that JSON lacks."""
     if isinstance(value, bytes):
         return {_BYTES: value.hex()}
     if isinstance(value, Mapping):
-        return {name: to_json(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
-    return value
+        return dict(value)
+    raise TypeError(f"a {type(value).__name__} cannot travel to a worker")
 
 
-def from_json(value: Any) -> Any:
-    """Return the value of a JSON form. Raises ValueError for malformed hex."""
-    if isinstance(value, dict):
-        if value.keys() == {_BYTES}:
-            return bytes.fromhex(value[_BYTES])
-        return {name: from_json(item) for name, item in value.items()}
-    if isinstance(value, list):
-        return [from_json(item) for item in value]
-    return value
+def _value(members: dict[str, Any]) -> object:
+    """Return the value of an object: `{"0x": hex}` stands for bytes."""
+    return bytes.fromhex(members[_BYTES]) if len(members) == 1 and _BYTES in members else members
 
+
+_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_form)
+_DECODER = json.JSONDecoder(object_hook=_value)
 
 LENGTH = struct.Struct(">I")
 # Exit codes of a worker that has lost its channel (os.EX_OSERR), or has no memory left for a reply.
@@ -49,8 +44,8 @@ class BrokenMessage(WatcherError):
 
 
 def pack(fields: Fields) -> bytes:
-    """Return the bytes of a message."""
-    body = json.dumps(fields, separators=(",", ":")).encode()
+    """Return the bytes of a message; byte strings within it become `{"0x": hex}`."""
+    body = _ENCODER.encode(fields).encode()
     return LENGTH.pack(len(body)) + body
 
 
@@ -59,6 +54,17 @@ def unpack(body: bytes) -> Fields:
     try:
         fields = watcher_files.parse(body)
     except ValueError:
+        raise BrokenMessage("not JSON") from None
+    if not isinstance(fields, dict):
+        raise BrokenMessage("not an object")
+    return fields
+
+
+def unpack_trusted(body: bytes) -> Fields:
+    """Return the fields of a message of the daemon, with its byte strings. Raises BrokenMessage if it is corrupt."""
+    try:
+        fields = _DECODER.decode(body.decode())
+    except (ValueError, TypeError):
         raise BrokenMessage("not JSON") from None
     if not isinstance(fields, dict):
         raise BrokenMessage("not an object")

@@ -78,7 +78,7 @@ class Channel:
             if not (data := self._socket.recv(_READ_BYTES)):
                 return None
             self._arrived.add(data)
-        return wire.unpack(body)
+        return wire.unpack_trusted(body)
 
     def send(self, fields: wire.Fields) -> None:
         self._check_owner()
