@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 import socket
 
+import msgspec
+
 from watcher.hook import wire
 
 _READ_BYTES = 65_536
@@ -76,7 +78,13 @@ class Channel:
         """Return the message that `has_message` has seen. Raises BrokenMessage if it is no object."""
         body, self._body = self._body, None
         assert body is not None, "only a message that is there can be taken"
-        return wire.unpack(body)
+        try:
+            fields = msgspec.json.decode(body)
+        except (msgspec.MsgspecError, ValueError, RecursionError):
+            return wire.unpack(body)  # It takes surrogates, as the worker may write them.
+        if not isinstance(fields, dict):
+            raise wire.BrokenMessage("not an object")
+        return fields
 
     @property
     def is_quiet(self) -> bool:

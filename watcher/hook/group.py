@@ -16,6 +16,7 @@ nothing: in that process it can replace the functions that answer all later task
 import asyncio
 import contextlib
 import os
+import struct
 from collections import deque
 from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
@@ -27,7 +28,8 @@ from watcher.hook.messages import Reply, TaskRequest
 from watcher.hook.process import WorkerProcess
 from watcher.task import Later, Response, Skip, Task
 
-_RUN_BYTES = 7
+# A number has 7 bytes, so that the mark of a run has 16.
+_SPARE_BITS = 8
 # The time in which the later runs of a group may begin.
 WINDOW_S = 0.05
 # The pause before a look at the replies of a group: quick ones then arrive together.
@@ -37,16 +39,13 @@ _PAUSE_S = 0.002
 class Run:
     """One run of the hook on a task; its caller awaits `future`."""
 
-    __slots__ = ("_order", "future", "task")
+    __slots__ = ("future", "order", "task")
 
     def __init__(self, task: Task, order: int) -> None:
         """`order` decides which of the waiting runs begins first."""
         self.task = task
-        self._order = order
+        self.order = order
         self.future: asyncio.Future[Response | Skip | Later] = asyncio.get_running_loop().create_future()
-
-    def __lt__(self, other: "Run") -> bool:
-        return self._order < other._order
 
     @property
     def is_over(self) -> bool:
@@ -87,7 +86,7 @@ class Group:
         self._limit_s = self._began_s + timeout_s
         self._window_s = self._began_s + WINDOW_S
         # The runs without a reply and their numbers, in the order of the worker.
-        self._pending = deque((run, int.from_bytes(os.urandom(_RUN_BYTES))) for run in runs)
+        self._pending = deque(zip(runs, _numbers(len(runs)), strict=True))
         self._taken_back: set[Run] = set()
         self._answered: set[int] = set()
 
@@ -101,8 +100,8 @@ class Group:
         for run, _ in self._pending:
             run.fail(error)
 
-    async def results(self) -> AsyncIterator[tuple[Run, Result]]:
-        """Run the hook on the tasks; yield each run once, as soon as its result is known.
+    async def results(self) -> AsyncIterator[Sequence[tuple[Run, Result]]]:
+        """Run the hook on the tasks; yield each run once, as soon as its result is known, with others of that moment.
 
         The worker survives only if well-formed replies come in time.
         """
@@ -111,24 +110,38 @@ class Group:
             worker.begin([(run.task, messages.output_mark(number)) for run, number in self._pending])
             worker.channel.send(b"".join(self._requests()))
             while self._pending and not worker.is_stopping:
-                for settled in await self._next():
-                    yield settled
+                yield await self._next()
             await worker.end()
-        for run, _ in self._pending:
-            if run not in self._taken_back:
-                yield run, NOT_BEGUN
+        yield [(run, NOT_BEGUN) for run, _ in self._pending if run not in self._taken_back]
 
-    async def _next(self) -> list[tuple[Run, Result]]:
-        """Wait for the next reply, or for the end of the window. Return the runs that have a result by that."""
+    async def _next(self) -> Sequence[tuple[Run, Result]]:
+        """Wait for replies, or for the end of the window. Return the runs that have a result by that."""
         if self._has_queue and not await self._is_answered():
             return self._take_back()
-        run, number = self._pending[0]
+        run, _ = self._pending[0]
         if run.future.cancelled() and run not in self._taken_back and not self._has_reply():
             self._worker.kill()
             return []
-        result = await self._result()
-        settled = self._take_back() if isinstance(result, NotBegun) else []  # Nor will those behind it begin.
-        self._pending.popleft()
+        settled = self._settled(await self._lost() or self._read())
+        while self._pending and not self._worker.is_stopping and self._has_reply():
+            settled += self._settled(self._read())
+        return settled
+
+    def _settled(self, result: Result) -> list[tuple[Run, Result]]:
+        """Take the result of the first run, and begin the time of the next one. Kill the worker if the run failed."""
+        worker = self._worker
+        if isinstance(result, NotBegun):
+            settled = self._take_back()  # Nor will those behind it begin.
+        else:
+            settled = []
+            worker.runs += 1
+            if isinstance(result, AttemptFailed):
+                worker.kill()
+            elif result.is_last:
+                worker.stop()
+        self._limit_s = self._loop.time() + self._timeout_s
+        worker.output.end_run()
+        run, number = self._pending.popleft()
         self._answered.add(number)
         if run not in self._taken_back:
             settled.append((run, result))
@@ -169,42 +182,27 @@ class Group:
         self._taken_back.update(behind)
         return [(run, NOT_BEGUN) for run in behind]
 
-    async def _result(self) -> Result:
-        """Return the result of the first run, and begin the time of the next one. Kill the worker if it fails."""
-        worker = self._worker
-        result: Result
+    async def _lost(self) -> AttemptFailed | None:
+        """Wait for the reply of the first run. Return None once it is there, else why it never will be."""
         try:
-            result = await self._reply()
-        except TimeoutError:
-            result = AttemptFailed(f"the hook took longer than timeout_s = {self._timeout_s:g} s and was killed")
+            if await self._worker.channel.arrives_by(self._limit_s):
+                return None
+            return AttemptFailed(f"the hook took longer than timeout_s = {self._timeout_s:g} s and was killed")
         except OSError:
-            result = AttemptFailed(f"while the hook ran, {await worker.exit_reason()}")
+            return AttemptFailed(f"while the hook ran, {await self._worker.exit_reason()}")
         except wire.BrokenMessage as error:
-            result = AttemptFailed(f"the worker sent a malformed reply ({error}) and was killed")
-        else:
-            if isinstance(result, Reply) and result.is_last:
-                worker.stop()
-        if isinstance(result, AttemptFailed):
-            worker.kill()
-        if not isinstance(result, NotBegun):
-            worker.runs += 1
-        self._limit_s = self._loop.time() + self._timeout_s
-        worker.output.end_run()
-        return result
+            return _malformed(error)
 
-    async def _reply(self) -> Reply | NotBegun:
-        """Receive the reply of the first run.
+    def _read(self) -> Result:
+        """Read the reply of the first run, which has arrived."""
+        try:
+            return self._reply(self._worker.channel.take())
+        except wire.BrokenMessage as error:
+            return _malformed(error)
 
-        Raises:
-            TimeoutError: none has come within the time limit.
-            OSError: the channel is closed.
-            BrokenMessage: it is no reply to this run.
-        """
-        channel = self._worker.channel
+    def _reply(self, fields: wire.Fields) -> Reply | NotBegun:
+        """Return the reply of the first run. Raises BrokenMessage if it is no reply to it."""
         run, number = self._pending[0]
-        if not await channel.arrives_by(self._limit_s):
-            raise TimeoutError
-        fields = channel.take()
         if (replied := messages.read_run(fields)) in self._answered:
             self._worker.kill()  # An earlier run has replied twice; this one is not at fault.
             return NOT_BEGUN
@@ -219,3 +217,12 @@ class Group:
             raise wire.BrokenMessage("a run that began too late")
         elapsed_us = round((self._loop.time() - self._began_s) * 1e6)
         return reply if 0 <= reply.duration_us <= elapsed_us else replace(reply, duration_us=elapsed_us)
+
+
+def _numbers(count: int) -> Sequence[int]:
+    """Return numbers that cannot be guessed."""
+    return [number >> _SPARE_BITS for number in struct.unpack(f"{count}Q", os.urandom(8 * count))]
+
+
+def _malformed(error: wire.BrokenMessage) -> AttemptFailed:
+    return AttemptFailed(f"the worker sent a malformed reply ({error}) and was killed")

@@ -101,7 +101,8 @@ class WorkerPool:
         self._log: Log = log or (lambda _task, _line: None)
         self._slots = Slots(self._plan.workers, self._put_idle, self._dispatch)
         self._idle: list[WorkerProcess] = []
-        self._waiting: list[Run] = []  # a heap, first come, first served: callers come in the order of their deadlines
+        # A heap, first come, first served: callers come in the order of their deadlines.
+        self._waiting: list[tuple[int, Run]] = []
         self._arrivals = itertools.count()
         self._groups: dict[WorkerProcess, Group] = {}
         self._serving: set[asyncio.Task[None]] = set()
@@ -161,8 +162,7 @@ class WorkerPool:
             TryLater: no worker can be started, or the worker loaded changed code; the task is not at fault.
         """
         run = Run(task, next(self._arrivals))
-        heapq.heappush(self._waiting, run)
-        self._dispatch_soon()
+        self._wait(run)
         try:
             return await run.future
         except asyncio.CancelledError:
@@ -232,7 +232,7 @@ class WorkerPool:
             serving.add_done_callback(self._serving.discard)
         if self._slots.failure and not self._slots.workers:
             while self._waiting:
-                self._waiting.pop().fail(TryLater(self._slots.failure))
+                self._waiting.pop()[1].fail(TryLater(self._slots.failure))
 
     def _take_idle(self) -> WorkerProcess:
         """Take the idle worker that has given most answers since a run failed on it, if one did.
@@ -245,7 +245,7 @@ class WorkerPool:
 
     def _has_waiting(self) -> bool:
         """Drop the first runs that nobody waits for any more. Return True if another one waits."""
-        while self._waiting and self._waiting[0].is_over:
+        while self._waiting and self._waiting[0][1].is_over:
             heapq.heappop(self._waiting)
         return bool(self._waiting)
 
@@ -257,13 +257,19 @@ class WorkerPool:
             size = min(size, max(1, self._plan.tasks_per_worker - worker.runs))
         runs: list[Run] = []
         while len(runs) < size and self._has_waiting():
-            runs.append(heapq.heappop(self._waiting))
+            runs.append(heapq.heappop(self._waiting)[1])
         return runs
+
+    def _wait(self, run: Run) -> None:
+        """Put a run into the queue, at the place of its order."""
+        heapq.heappush(self._waiting, (run.order, run))
+        self._dispatch_soon()
 
     async def _serve(self, worker: WorkerProcess, group: Group) -> None:
         try:
-            async for run, result in group.results():
-                self._settle(worker, run, result)
+            async for settled in group.results():
+                for run, result in settled:
+                    self._settle(worker, run, result)
         except Exception as bug:
             worker.kill()
             group.fail(bug)
@@ -277,8 +283,7 @@ class WorkerPool:
     def _settle(self, worker: WorkerProcess, run: Run, result: Result) -> None:
         """Give a run its verdict, or put it back."""
         if isinstance(result, NotBegun):
-            heapq.heappush(self._waiting, run)
-            self._dispatch_soon()
+            self._wait(run)
             return
         if isinstance(result, AttemptFailed):
             run.fail(result)

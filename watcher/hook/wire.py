@@ -71,7 +71,7 @@ def unpack_trusted(body: bytes) -> Fields:
     return fields
 
 
-def length(head: bytes, limit_bytes: int) -> int:
+def length(head: bytes | bytearray, limit_bytes: int) -> int:
     """Return the body's length from a message's first four bytes. Raises BrokenMessage beyond the limit."""
     (size,) = LENGTH.unpack(head)
     if size > limit_bytes:
@@ -96,7 +96,7 @@ class Splitter:
         """Return the body of the next message, None until all of it is there. Raises BrokenMessage beyond the limit."""
         if len(self._data) < LENGTH.size:
             return None
-        end = LENGTH.size + length(bytes(self._data[: LENGTH.size]), self._limit_bytes)
+        end = LENGTH.size + length(self._data[: LENGTH.size], self._limit_bytes)
         if len(self._data) < end:
             return None
         body = bytes(self._data[LENGTH.size : end])

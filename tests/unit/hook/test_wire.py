@@ -11,6 +11,7 @@ from watcher.errors import AttemptFailed
 from watcher.hook import messages, wire
 from watcher.hook.protocol import Answer
 from watcher.task import Later, Sighting, Skip, Task
+from watcher.testing import make_task
 
 uint256 = st.integers(0, 2**256 - 1)
 hash32 = st.binary(min_size=32, max_size=32)
@@ -114,3 +115,9 @@ def test_an_answer_over_the_limit_is_refused_on_the_daemons_side_too() -> None:
 def test_hex_is_taken_only_in_its_one_spelling(text: str) -> None:
     with pytest.raises(wire.BrokenMessage):
         messages.read_answer({"run": 1, "answer": text}, LIMIT)
+
+
+def test_fields_of_an_event_arrive_with_their_bytes() -> None:
+    fields = {"index": 1 << 255, "task": {"data": b"\x01", "list": [b"", [True, None]]}, "owner": "0xAb"}
+    packed = wire.pack(messages.write_task(messages.TaskRequest(1, make_task(fields=fields))))
+    assert messages.read_task(wire.unpack_trusted(packed[4:])).task.fields == fields
