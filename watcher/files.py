@@ -54,7 +54,7 @@ def parse(body: bytes, *, unique_names: bool = False) -> Any:
         raise ValueError("nested too deep")
     text = body.decode()
     if text.startswith("\ufeff"):
-        raise ValueError("a byte order mark")
+        raise ValueError("Unexpected UTF-8 BOM")
     try:
         return (_UNIQUE_NAMES if unique_names else _ANY_NAMES).decode(text)
     except RecursionError:
