@@ -3,6 +3,10 @@
 from dataclasses import dataclass
 
 DEFAULT_CONCURRENCY = 0
+# Measures with runs of many seconds each. All measures together take half an hour.
+_LONG = frozenset(
+    {"idle", "ingest", "hook-abuse", "replicas", "replicas-cpu", "takeover", "slow-api", "memory", "growth"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -10,12 +14,13 @@ class Sizes:
     """The sizes of all measures. Counts are tasks unless a name says otherwise.
 
     Attributes:
-        repeats: runs of each side.
+        repeats: runs of each side; `few_repeats` where a run takes many seconds.
         ingest: tasks on the chain of the ingest.
-        burst: tasks present at once, for the watcher; `naive_burst` for the script, whose rate is compared.
+        burst: tasks present at once, for the watcher and for the script.
         concurrencies: [operator] concurrency of the burst's sides; DEFAULT_CONCURRENCY: not set.
         slow_concurrencies: the same for slow fsyncs.
-        slow_burst: tasks with slow fsyncs, and on PostgreSQL; `slow_naive_burst` for the script.
+        slow_burst: the same with slow fsyncs, and on PostgreSQL.
+        replicas: tasks for replicas.
         singles: blocks with one task; `crowds` blocks with `crowd` tasks each.
         many: tasks over which memory is watched.
         open: open tasks in front of the slow API, which is watched for `open_s` seconds.
@@ -25,13 +30,13 @@ class Sizes:
     """
 
     repeats: int = 5
+    few_repeats: int = 3
     ingest: int = 10_000
-    burst: int = 2_000
-    naive_burst: int = 500
+    burst: int = 4_000
     concurrencies: tuple[int, ...] = (DEFAULT_CONCURRENCY, 4, 32, 128)
     slow_concurrencies: tuple[int, ...] = (DEFAULT_CONCURRENCY, 32)
     slow_burst: int = 1_000
-    slow_naive_burst: int = 100
+    replicas: int = 500
     singles: int = 40
     crowds: int = 3
     crowd: int = 100
@@ -42,17 +47,20 @@ class Sizes:
     hook_tasks: int = 4_000
     blocks: int = 15
 
+    def repeats_of(self, measure: str) -> int:
+        """Return the runs of each side of a measure."""
+        return self.few_repeats if measure in _LONG else self.repeats
+
 
 FULL = Sizes()
 QUICK = Sizes(
     repeats=3,
     ingest=2_000,
-    burst=600,
-    naive_burst=200,
+    burst=1_500,
     concurrencies=(32,),
     slow_concurrencies=(32,),
     slow_burst=300,
-    slow_naive_burst=30,
+    replicas=100,
     singles=12,
     crowds=1,
     many=1_000,

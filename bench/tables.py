@@ -45,7 +45,8 @@ def notes_of(result: MeasureResult) -> list[str]:
     """Return what was achieved of the aims, what was skipped, and the conditions."""
     notes = [_aim(result, number) for number in range(len(verdicts(result)))]
     notes += [f"Left out: {item.side or 'all'}: {item.reason.strip().splitlines()[0]}" for item in result.skipped]
-    seen, repeats = result.conditions, result.sizes.repeats
+    seen = result.conditions
+    repeats = max((len(side.samples) for side in result.sides), default=0)
     busy = "; other work disturbed it" if machine.is_busy(seen.load_before) else ""
     runs = "one run" if repeats == 1 else f"{repeats} runs"
     notes.append(

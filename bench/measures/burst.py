@@ -11,6 +11,7 @@ from bench.errors import Unavailable
 from bench.ledger_reading import ledger_reading
 from bench.measure import Aim, Curve, Figure, Sample, Side, check_done
 from bench.postgres import database, server
+from bench.process import Usage
 from bench.program import Daemon, daemon
 from bench.rig import Rig
 from bench.script import run_script, spec_of
@@ -39,13 +40,21 @@ class Ground:
 
 
 @dataclass(frozen=True, slots=True)
+class Began:
+    """The moment (monotonic, in seconds) at which the tasks can be read, and what a daemon had used at rest before."""
+
+    at_s: float
+    rest: Usage
+
+
+@dataclass(frozen=True, slots=True)
 class Burst:
     """All stages of a daemon against the naive script.
 
     Attributes:
         name: the name for --only.
         title: the title of the table.
-        tasks: present at once; `naive_tasks` for the script.
+        tasks: present at once; as many for the script.
         concurrencies: [operator] concurrency of each side; 0: the default.
         fsync_ms: added to each fsync, in ms.
         postgres: the watcher's ledger is on PostgreSQL.
@@ -54,7 +63,6 @@ class Burst:
     name: str
     title: str
     tasks: int
-    naive_tasks: int
     concurrencies: Sequence[int]
     fsync_ms: float = 0.0
     postgres: bool = False
@@ -95,33 +103,34 @@ class Burst:
             settings = tables(chain, Choice(api_url, int(side.x), ledger_url=url))
             running = await stack.enter_async_context(daemon(side.program, settings, folder, ground.environment))
             await chain.submit(self.tasks)
+            rest = running.child.usage()
             await chain.mine()
-            began_s = time.monotonic()
+            began = Began(time.monotonic(), rest)
             await chain.chain.mine(CONFIRMATIONS)
-            return await self._finish(running, arrivals, url or f"sqlite:///{folder / LEDGER_FILE}", began_s)
+            return await self._finish(running, arrivals, url or f"sqlite:///{folder / LEDGER_FILE}", began)
 
-    async def _finish(self, running: Daemon, arrivals: Arrivals, ledger_url: str, began_s: float) -> Sample:
+    async def _finish(self, running: Daemon, arrivals: Arrivals, ledger_url: str, began: Began) -> Sample:
         """Wait for the last outcome, and return the run's figures."""
         await arrivals.wait(self.tasks, _FINISH_TIMEOUT_S)
         running.child.require_running()
         async with ledger_reading(ledger_url) as ledger:
             await ledger.until("accepted", self.tasks, _FINISH_TIMEOUT_S)
-            usage, start = running.child.usage(), running.ready.usage
-            wall_s = ledger.last_s("accepted") - began_s
+            usage, rest = running.child.usage(), began.rest
+            wall_s = ledger.last_s("accepted") - began.at_s
         values = {
             "per_s": self.tasks / wall_s,
-            "cpu_us": (usage.cpu_s - start.cpu_s) / self.tasks * 1e6,
-            "children_cpu_us": (usage.children_cpu_s - start.children_cpu_s) / self.tasks * 1e6,
+            "cpu_us": (usage.whole_cpu_s - rest.whole_cpu_s) / self.tasks * 1e6,
+            "children_cpu_us": (usage.children_cpu_s - rest.children_cpu_s) / self.tasks * 1e6,
             "resident_mib": usage.resident_mib,
         }
         return Sample(values, self.tasks, arrivals.posts)
 
     async def _naive(self, ground: Ground, folder: Path) -> Sample:
         async with task_chain(ground.anvil, folder) as chain, local_api() as (api_url, arrivals):
-            await chain.create(self.naive_tasks, _TASKS_PER_BLOCK)
+            await chain.create(self.tasks, _TASKS_PER_BLOCK)
             result = await run_script(spec_of(chain, api_url), folder, ground.environment)
         values = {"per_s": result.tasks / result.wall_s, "cpu_us": result.cpu_s / result.tasks * 1e6}
-        return Sample(values, self.naive_tasks, min(result.tasks, arrivals.posts))
+        return Sample(values, self.tasks, min(result.tasks, arrivals.posts))
 
     def check(self, side: Side, sample: Sample) -> None:
         check_done(side, sample)

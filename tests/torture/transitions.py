@@ -118,6 +118,7 @@ async def _accepted_in_vain(arranger: Arranger) -> None:
 async def _answered_by_a_rival(arranger: Arranger) -> None:
     arranger.spoil(FaultKind.RIVAL)
     await arranger.create()
+    await arranger.blocks_until_recorded("accepted", "responded_other")
     await arranger.blocks_until_recorded("responded_other", "final_other", FINAL_DEPTH + PATIENCE_BLOCKS)
 
 
@@ -130,7 +131,8 @@ async def _answer_taken_back(arranger: Arranger) -> None:
 
 async def _refused_to_the_end(arranger: Arranger) -> None:
     arranger.spoil(FaultKind.TRANSIENT_400)
-    await arranger.create()
+    first = await arranger.create()
+    await arranger.blocks_until(lambda: arranger.has(first, "waiting"))
     await arranger.blocks_until_recorded("waiting", "sending")
     await arranger.strides(arranger.window_blocks + FINAL_DEPTH)
     await arranger.blocks_until_recorded("waiting", "expired")
