@@ -1,5 +1,6 @@
 """What health and metrics ask of the ledger: counted right, of one source alone, without reading what has ended."""
 
+from collections.abc import Awaitable
 from dataclasses import replace
 
 import pytest
@@ -163,6 +164,19 @@ async def test_unshown_counts_accepted_answers_since_the_last_one_shown(ledger: 
     assert (await work(ledger)).unshown == Unshown(1, 3, "no trace of task 3")
     other = await ledger.read(stats.unshown, ledger.source + 1)
     assert other == Unshown()
+
+
+async def test_unshown_is_counted_again_after_a_new_journal_line(ledger: LedgerRig) -> None:
+    def measured(before: Work) -> Awaitable[Work]:
+        return ledger.read(stats.work, ledger.source, ledger.clock.now_ms(), 10, before=before)
+
+    await ledger.bring(make_task(0), to=State.ACCEPTED)
+    (task,) = await ledger.in_state(State.ACCEPTED)
+    before = await work(ledger)
+    await ledger.write(outcomes.not_there, [Missing(task, "no trace")])
+    lost = await measured(before)
+    assert lost.unshown == Unshown(1, 0, "no trace")
+    assert await measured(lost) == lost
 
 
 async def test_an_answer_that_never_showed_is_due_at_a_block_or_a_time(ledger: LedgerRig) -> None:

@@ -260,6 +260,7 @@ class Monitor:
                 self._limits.danger_s,
                 self._chain_time_s,
                 ledger.held_to_block,
+                self._work,
             )
             await self._count(ledger)
             await self._follow_moves(ledger, self._work.last_move)

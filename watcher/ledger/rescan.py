@@ -5,7 +5,7 @@ A node may show a block before it has all of its logs. A rescan stores the missi
 
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from watcher.ledger.engine import insert_into
 from watcher.ledger.ingest import store_responses, store_tasks
@@ -20,9 +20,12 @@ FINAL = "final"
 
 def rescanned_to(conn: Connection, source_id: int, name: str) -> int | None:
     """Return the last block of a rescan, None before its first block."""
-    return conn.execute(
-        select(rescans.c.block).where(rescans.c.source_id == source_id, rescans.c.name == name)
-    ).scalar()
+    return conn.execute(_RESCANNED_TO, {"source": source_id, "name": name}).scalar()
+
+
+_RESCANNED_TO = select(rescans.c.block).where(
+    rescans.c.source_id == bindparam("source"), rescans.c.name == bindparam("name")
+)
 
 
 def request_rescan(tx: Tx, source_id: int, name: str, first_block: int) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, case, func, not_, or_, select, update
+from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, not_, or_, select, update
 
 from watcher.ledger.ended import expired_before, kept
 from watcher.ledger.history import IS_HISTORY
 from watcher.ledger.prepared import Question
 from watcher.ledger.queries import cursor as read_cursor
-from watcher.ledger.rows import of_source
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
 from watcher.ledger.writer import Tx
@@ -100,6 +99,7 @@ def work(
     danger_s: float = 0.0,
     chain_s: float | None = None,
     held_to_block: int = -1,
+    before: Work | None = None,
 ) -> Work:
     """Return the open work of a source.
 
@@ -111,20 +111,60 @@ def work(
         danger_s: a task with at most so many seconds left is endangered.
         chain_s: the chain's time in seconds since 1970, for deadlines that are times; None: this machine's time.
         held_to_block: unanswered tasks up to this block are held back, and wait neither for hook nor POST.
+        before: what this question returned last; what follows from the journal alone is taken from it, if that has no
+            new line.
     """
     chain_s = now_ms / 1000 if chain_s is None else chain_s
-    cursor = read_cursor(conn, source_id)
-    head, closed = cursor.head_block, cursor.head_closed_block
+    cursor, newest = read_cursor(conn, source_id), last_move(conn)
+    rows = _OPEN_WORK.rows(
+        conn,
+        source_id,
+        now_ms,
+        int(chain_s),
+        int(chain_s * 1000),
+        cursor.head_block,
+        cursor.head_closed_block,
+        danger_blocks,
+        int(danger_s * 1000),
+        held_to_block,
+    )
+    is_known = before is not None and before.last_move == newest
+    return Work(
+        cursor=cursor,
+        open_by_state={State(row[0]): row[1] for row in rows},
+        nearest_deadline_block=_least(row[2] for row in rows),
+        endangered=sum(row[3] for row in rows),
+        oldest_seen_ms=_least(row[4] for row in rows),
+        oldest_due_ms=_least(row[5] for row in rows),
+        last_move=newest,
+        nearest_deadline_s=_least(row[6] for row in rows),
+        endangered_by_time=sum(row[7] for row in rows),
+        unshown=before.unshown if before is not None and is_known else unshown(conn, source_id),
+        held_back=sum(row[8] for row in rows),
+        held_to_block=held_to_block,
+    )
+
+
+def _open_work() -> Question:
+    """Return the question for the open tasks by state. Built once: it is asked every second."""
+    names = "source", "now_ms", "chain_s", "chain_ms", "head", "closed", "danger_blocks", "danger_ms", "held_to"
+    _, now_ms, chain_s, chain_ms, head, closed, danger_blocks, danger_ms, held_to = (
+        bindparam(name, type_=BigInteger()) for name in names
+    )
     unanswered = and_(tasks.c.canonical, tasks.c.state.in_(sorted(UNSETTLED)))
     in_time = or_(tasks.c.deadline_s.is_(None), tasks.c.deadline_s > chain_s)
     in_window = and_(or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > closed), in_time)
-    is_held = and_(tasks.c.response.is_(None), tasks.c.block_number <= held_to_block)
+    is_held = and_(tasks.c.response.is_(None), tasks.c.block_number <= held_to)
     held_back = and_(unanswered, in_window, is_held)
     waits = and_(tasks.c.canonical, tasks.c.state.in_(_WAITING), in_window, not_(is_held))
     due = and_(waits, tasks.c.due_at_ms <= now_ms, tasks.c.due_block <= head, tasks.c.lease_until_ms <= now_ms)
     is_endangered = and_(unanswered, tasks.c.deadline_block > closed, tasks.c.deadline_block <= closed + danger_blocks)
-    near_in_time = and_(unanswered, in_window, _is_near(now_ms, danger_s, chain_s))
-    rows = conn.execute(
+    # The time left counts in the chain's time and the time spent in this machine's, so that a chain with another time
+    # gives the same result.
+    left_ms, spent_ms = tasks.c.deadline_s * 1000 - chain_ms, now_ms - tasks.c.seen_at_ms
+    is_last_part = or_(left_ms * _DANGER_PART <= spent_ms, left_ms <= _ALWAYS_NEAR_MS)
+    near_in_time = and_(unanswered, in_window, left_ms <= danger_ms, is_last_part)
+    of_states = (
         select(
             tasks.c.state,
             func.count(),
@@ -136,56 +176,45 @@ def work(
             func.sum(case((near_in_time, 1), else_=0)),
             func.sum(case((held_back, 1), else_=0)),
         )
-        .where(tasks.c.source_id == source_id, OPEN)
+        .where(tasks.c.source_id == bindparam("source"), OPEN)
         .group_by(tasks.c.state)
-    ).all()
-    return Work(
-        cursor=cursor,
-        open_by_state={State(row[0]): row[1] for row in rows},
-        nearest_deadline_block=_least(row[2] for row in rows),
-        endangered=sum(row[3] for row in rows),
-        oldest_seen_ms=_least(row[4] for row in rows),
-        oldest_due_ms=_least(row[5] for row in rows),
-        last_move=last_move(conn),
-        nearest_deadline_s=_least(row[6] for row in rows),
-        endangered_by_time=sum(row[7] for row in rows),
-        unshown=unshown(conn, source_id),
-        held_back=sum(row[8] for row in rows),
-        held_to_block=held_to_block,
     )
+    return Question(of_states, names)
 
 
-def _is_near(now_ms: int, danger_s: float, chain_s: float) -> ColumnElement[bool]:
-    """Return the condition that at most `danger_s` are left, and at most 15 s or a quarter of the task's time.
-
-    The time left counts in the chain's time and the time spent in this machine's, so that a chain with another time
-    gives the same result.
-    """
-    left_ms = tasks.c.deadline_s * 1000 - int(chain_s * 1000)
-    spent_ms = now_ms - tasks.c.seen_at_ms
-    is_last_part = or_(left_ms * _DANGER_PART <= spent_ms, left_ms <= _ALWAYS_NEAR_MS)
-    return and_(left_ms <= int(danger_s * 1000), is_last_part)
+_OPEN_WORK = _open_work()
 
 
 def unshown(conn: Connection, source_id: int) -> Unshown:
     """Return the accepted answers that the chain does not show, from the newest journal lines."""
-    newest = select(func.max(journal.c.id)).scalar_subquery()
-    is_unshown = and_(journal.c.from_state == State.ACCEPTED, journal.c.to_state == State.WAITING)
-    rows = conn.execute(
-        select(journal.c.to_state, journal.c.why, tasks.c.task_index)
-        .join(tasks, tasks.c.id == journal.c.task_id)
-        .where(journal.c.id > newest - _LINES, of_source(tasks, source_id))
-        .where(or_(is_unshown, journal.c.to_state == State.RESPONDED))
-        .order_by(journal.c.id.desc())
-        .limit(_UNSHOWN_COUNTED)
-    ).all()
-    lost = list(takewhile(lambda row: row.to_state == State.WAITING, rows))
-    return Unshown(len(lost), lost[0].task_index, lost[0].why) if lost else Unshown()
+    rows = _NEWEST_LINES.rows(conn, source_id)
+    lost = list(takewhile(lambda row: row[0] == State.WAITING, rows))
+    return Unshown(len(lost), lost[0][1], lost[0][2]) if lost else Unshown()
+
+
+_NEWEST_LINES = Question(
+    select(journal.c.to_state, tasks.c.task_index, journal.c.why)
+    .join(tasks, tasks.c.id == journal.c.task_id)
+    .where(
+        journal.c.id > select(func.max(journal.c.id)).scalar_subquery() - _LINES,
+        tasks.c.source_id + 0 == bindparam("source"),  # as in `rows.of_source`
+        or_(
+            and_(journal.c.from_state == State.ACCEPTED, journal.c.to_state == State.WAITING),
+            journal.c.to_state == State.RESPONDED,
+        ),
+    )
+    .order_by(journal.c.id.desc())
+    .limit(_UNSHOWN_COUNTED),
+    ["source"],
+)
 
 
 def last_move(conn: Connection) -> int:
     """Return the id of the newest journal line, 0 for an empty journal."""
-    return conn.execute(select(func.max(journal.c.id))).scalar() or 0
+    return conn.execute(_LAST_MOVE).scalar() or 0
+
+
+_LAST_MOVE = select(func.max(journal.c.id))
 
 
 def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> list[Moved]:
