@@ -52,7 +52,10 @@ class Admit:
         return 0 if len(tasks) == _BATCH else self._idle_s
 
     async def _prove(self, tasks: Sequence[OpenTask], at: Header, final_block: int) -> None:
-        readings = await self._contract.hashes_and_responses([task.task.task_index for task in tasks], at)
+        # `submit` finds the words for the answers in the cache, unless so many tasks come first that they are too old.
+        readings = await self._contract.hashes_and_responses(
+            [task.task.task_index for task in tasks], at, answers_too=len(tasks) < _BATCH
+        )
         proved: list[OpenTask] = []
         doubtful: list[tuple[OpenTask, bytes | None]] = []
         unread: list[tuple[OpenTask, Unread]] = []

@@ -195,17 +195,25 @@ class TaskManager:
         next_index: int = await self._read(self.convention.latest_task_num, at)
         return next_index
 
-    async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[WordPair | Unread]:
+    async def hashes_and_responses(
+        self, indices: Sequence[int], at: Header, *, answers_too: bool = True
+    ) -> list[WordPair | Unread]:
         """Return the contract's words for the task and for its answer, per index, all at block `at`.
 
         A word is None where the contract holds nothing, and where it has no such view. An index that cannot be read
         (its view reverts, a node refuses it) is Unread and affects no other index.
 
+        Args:
+            indices: the indices of the tasks.
+            at: the block whose state is read.
+            answers_too: False: the words for the answers are not read, and None.
+
         Raises:
             NoSuchView: every reply is empty.
             RetryElsewhere: none of several indices can be read.
         """
-        views = [view for view in (self.convention.all_task_hashes, self.convention.all_task_responses) if view]
+        of_tasks, of_answers = self.convention.all_task_hashes, self.convention.all_task_responses
+        views = [view for view in (of_tasks, of_answers if answers_too else None) if view]
         replies = await self.ask([(view, view.call(index)) for index in indices for view in views], at)
         if replies and not any(replies):
             views[0].read(replies[0])  # raises: there is no code at the address, or none of this convention
@@ -216,8 +224,8 @@ class TaskManager:
             [[item(view, reply) for reply in replies[place :: len(views)]] for place, view in enumerate(views)]
         )
         nothing = [None] * len(indices)
-        tasks = next(columns) if self.convention.all_task_hashes else nothing
-        answers = next(columns) if self.convention.all_task_responses else nothing
+        tasks = next(columns) if of_tasks else nothing
+        answers = next(columns, nothing)
         return [
             task if isinstance(task, Unread) else answer if isinstance(answer, Unread) else (task, answer)
             for task, answer in zip(tasks, answers, strict=True)

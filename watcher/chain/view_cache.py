@@ -12,7 +12,7 @@ from watcher.chain.rpc.replies import Reverted, Unread
 from watcher.task import Header
 
 _BLOCKS = 2
-_REPLIES_PER_BLOCK = 4096
+_REPLIES_PER_BLOCK = 8192
 _ZERO_KEPT_S = 1.0
 
 Question = tuple[bytes, bytes]  # the contract's address, the call data

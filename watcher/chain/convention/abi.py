@@ -6,8 +6,9 @@ is loaded with the first of them: it costs 0.1 s of CPU and 8 MiB.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from eth_hash.auto import keccak
@@ -47,7 +48,7 @@ class _NotCanonical(Exception):
 
 
 # (data, start, place, tail) -> (value, next tail). Reads the value with its head at `place`, in the tuple that starts
-# at `start`. Its tail, if any, must begin at `tail`.
+# at `start`. Its tail, if any, must begin at `tail`. The reader of the tuple has seen that the head lies within `data`.
 _Reader = Callable[[bytes, int, int, int], tuple[Any, int]]
 
 
@@ -56,14 +57,15 @@ class Codec:
 
     __slots__ = ("_head", "_read", "_write", "types")
 
-    def __init__(self, *types: str) -> None:
+    def __init__(self, *types: str, constants: Mapping[int, Any] = MappingProxyType({})) -> None:
+        """`constants`: the values that are the same in every sequence, by their places; they are encoded once."""
         self.types = types
         readers = [_reader(kind) for kind in types]
         self._head = sum(size for size, _ in readers)
         self._read = _sequence(readers)
         self._write: Writer | None
         try:
-            self._write = sequence_writer(types)
+            self._write = sequence_writer(types, constants)
         except NotPlain:
             self._write = None
 
@@ -110,14 +112,18 @@ def _reader(kind: str) -> tuple[int, _Reader]:
     if kind == "bytes":
         return _WORD, _dynamic(_octets)
     if kind == "bytes32":
-        return _WORD, lambda data, _start, place, tail: (_slice(data, place, place + _WORD), tail)
+        return _WORD, lambda data, _start, place, tail: (data[place : place + _WORD], tail)
     if match := re.fullmatch(r"uint(\d+)", kind):
         return _WORD, _unsigned(1 << int(match.group(1)))
     return _WORD, _unsupported
 
 
 def _sequence(readers: Sequence[tuple[int, _Reader]]) -> _Reader:
+    head = sum(size for size, _ in readers)
+
     def read(data: bytes, start: int, place: int, tail: int) -> tuple[Any, int]:
+        if len(data) < place + head:
+            raise _NotCanonical
         values = []
         for size, part in readers:
             value, tail = part(data, start, place, tail)
@@ -130,7 +136,7 @@ def _sequence(readers: Sequence[tuple[int, _Reader]]) -> _Reader:
 
 def _dynamic(body: Callable[[bytes, int], tuple[Any, int]]) -> _Reader:
     def read(data: bytes, start: int, place: int, tail: int) -> tuple[Any, int]:
-        if int.from_bytes(_slice(data, place, place + _WORD)) != tail - start:
+        if int.from_bytes(data[place : place + _WORD]) != tail - start:
             raise _NotCanonical
         return body(data, tail)
 
@@ -139,7 +145,7 @@ def _dynamic(body: Callable[[bytes, int], tuple[Any, int]]) -> _Reader:
 
 def _unsigned(limit: int) -> _Reader:
     def read(data: bytes, _start: int, place: int, tail: int) -> tuple[Any, int]:
-        value = int.from_bytes(_slice(data, place, place + _WORD))
+        value = int.from_bytes(data[place : place + _WORD])
         if value >= limit:
             raise _NotCanonical
         return value, tail
@@ -149,17 +155,11 @@ def _unsigned(limit: int) -> _Reader:
 
 def _octets(data: bytes, at: int) -> tuple[bytes, int]:
     begin = at + _WORD
-    end = begin + int.from_bytes(_slice(data, at, begin))
+    end = begin + int.from_bytes(data[at:begin])
     padded = end + (begin - end) % _WORD
-    if len(data) < padded or any(data[end:padded]):
+    if len(data) < padded or data[end:padded].strip(b"\0"):
         raise _NotCanonical
     return data[begin:end], padded
-
-
-def _slice(data: bytes, begin: int, end: int) -> bytes:
-    if len(data) < end:
-        raise _NotCanonical
-    return data[begin:end]
 
 
 def _unsupported(_data: bytes, _start: int, _place: int, _tail: int) -> tuple[Any, int]:

@@ -5,8 +5,9 @@ lower case, flags, and tuples and lists of these. Any other value or type is `No
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 from watcher.chain.convention.kinds import members
@@ -25,12 +26,19 @@ class NotPlain(Exception):
     """The shorter path does not apply."""
 
 
-def sequence_writer(kinds: Sequence[str]) -> Writer:
+def sequence_writer(kinds: Sequence[str], constants: Mapping[int, Any] = MappingProxyType({})) -> Writer:
     """Return a writer of values of these types, as `abi.encode` lays them out.
 
     The writer raises NotPlain for values that eth-abi has to check or convert. Raises NotPlain for a type unknown here.
+
+    Args:
+        kinds: the types.
+        constants: the values that are the same in every sequence, by their places.
     """
     parts = [_part(kind) for kind in kinds]
+    for place, value in constants.items():
+        size, is_dynamic, write_one = parts[place]
+        parts[place] = size, is_dynamic, _always(write_one(value))
     count, head_bytes = len(parts), sum(size for size, _, _ in parts)
     static = not any(is_dynamic for _, is_dynamic, _ in parts)
     writers = [write for _, _, write in parts]
@@ -106,6 +114,10 @@ def _array(kind: str, length: str) -> tuple[int, bool, Writer]:
         return b"".join(heads + encoded)
 
     return _WORD, True, write_list
+
+
+def _always(encoded: bytes) -> Writer:
+    return lambda _value: encoded
 
 
 def _unsigned(limit: int) -> Writer:

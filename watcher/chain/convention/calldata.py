@@ -117,7 +117,8 @@ def _compile(
 ) -> Callable[[Scope], bytes]:
     if len(types) != len(values):
         raise FixConfiguration(f"{len(types)} types and {len(values)} values: there must be as many")
-    encode = partial(encode_packed, types) if packed else Codec(*types).encode
+    constants = {place: value.value for place, value in enumerate(values) if isinstance(value, Fixed)}
+    encode = partial(encode_packed, types) if packed else Codec(*types, constants=constants).encode
     getters = [_getter(value, kind, event, answer_type) for value, kind in zip(values, types, strict=True)]
     return lambda scope: encode([get(scope) for get in getters])
 

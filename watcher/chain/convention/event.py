@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from watcher.chain.convention.abi import Codec
@@ -17,6 +18,9 @@ from watcher.validation import brief, shortened
 
 _WORD = 32
 _INDEXED_LIMIT = 3
+# The last logs that were unpacked are kept as values: 3 MiB of logs of the longest kind.
+_UNPACKED_KEPT = 1024
+_SHORT_BYTES = 1024
 # Types that are the index of a task as they are; any other type is hashed: fields.index_of.
 _NUMBER = re.compile(r"u?int\d+|bytes32")
 
@@ -58,6 +62,7 @@ class Event:
             )
         self._data = Codec(*(signature.inputs[at].type for at in self._plain))
         self.plain_names = [self._name(signature.inputs, at) for at in self._plain]
+        self._unpack_short = lru_cache(_UNPACKED_KEPT)(self._unpack)
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> tuple[Values, bytes]:
         """Return the values in order, and abi.encode of those that are not indexed.
@@ -84,7 +89,13 @@ class Event:
         return b"".join(topics) + canonical
 
     def unpack(self, packed: bytes) -> tuple[Values, bytes]:
-        """Return the values and the encoding of a packed log, as `decode` does. Raises Quarantine."""
+        """Return the values and the encoding of a packed log, as `decode` does. Raises Quarantine.
+
+        A task's log is read by its hook, its dry run and its request, one soon after the other.
+        """
+        return self._unpack_short(packed) if len(packed) <= _SHORT_BYTES else self._unpack(packed)
+
+    def _unpack(self, packed: bytes) -> tuple[Values, bytes]:
         end = _WORD * (len(self._indexed) + 1)
         return self.decode([packed[at : at + _WORD] for at in range(0, end, _WORD)], packed[end:])
 

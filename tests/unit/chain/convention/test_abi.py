@@ -118,6 +118,15 @@ def test_calls_of_answers_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) ->
     assert [Codec(*kinds).encode([empty_value(kind) for kind in kinds]) for kinds in SHAPES[:-1]] == expected
 
 
+@fuzzed
+@given(st.data())
+def test_constants_are_encoded_as_every_value(data: Any) -> None:
+    kinds = data.draw(st.sampled_from(SHAPES))
+    values = [data.draw(_values(kind)) for kind in kinds]
+    place = data.draw(st.integers(0, len(kinds) - 1))
+    assert Codec(*kinds, constants={place: values[place]}).encode(values) == encode(kinds, values)
+
+
 def test_contract_structs_take_the_fast_path(monkeypatch: pytest.MonkeyPatch) -> None:
     codec = Codec(TASK)
     data = codec.encode([(7, 66, b"hello", b"\x00")])
