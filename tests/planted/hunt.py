@@ -29,6 +29,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "unit": (*_PYTEST, "tests/unit/operator/test_reply.py"),
     "ledger": (*_PYTEST, "tests/conformance", "-k", "not postgresql and not test_poolers"),
     "batches": (*_PYTEST, "tests/conformance/test_batches.py", "-k", "not postgresql"),
+    "coverage": (*_PYTEST, "tests/conformance/test_coverage.py", "-k", "not postgresql"),
     "wakes": (*_PYTEST, "tests/conformance/test_wakes.py", "-k", "not postgresql"),
     "prefetch": (
         *_PYTEST,
