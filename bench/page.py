@@ -35,11 +35,16 @@ def publish(results: Results) -> None:
 
 def with_block(page: str, results: Results) -> str:
     """Return the page with the results in its block. Raises Failed if it has no block."""
-    block = re.compile(re.escape(_BEGIN) + ".*?" + re.escape(_END), re.DOTALL)
+    sections = (_section(result) for result in results.measures.values())
+    return with_text(page, _BEGIN, "\n\n".join(sections), _END)
+
+
+def with_text(page: str, begin: str, text: str, end: str) -> str:
+    """Return the page with a text between two lines. Raises Failed if it does not have them."""
+    block = re.compile(re.escape(begin) + ".*?" + re.escape(end), re.DOTALL)
     if not block.search(page):
-        raise Failed(f"the page has no block of results: {_BEGIN} ... {_END}")
-    text = "\n\n".join([_BEGIN, *(_section(result) for result in results.measures.values()), _END])
-    return block.sub(lambda _: text, page)
+        raise Failed(f"the page has no block {begin} ... {end}")
+    return block.sub(lambda _: "\n\n".join([begin, text, end]), page)
 
 
 def charts(results: Results) -> Iterator[tuple[str, str]]:
