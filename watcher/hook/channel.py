@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+from collections.abc import Iterable
 
 import msgspec
 
@@ -21,8 +22,9 @@ class Channel:
         self._body: bytes | None = None
         self._sending: asyncio.Task[None] | None = None
 
-    def send(self, data: bytes) -> None:
-        """Send bytes, those that the socket does not take at once while replies are read. Reading meets every error."""
+    def send(self, requests: Iterable[wire.Fields]) -> None:
+        """Send messages, what the socket does not take at once while replies are read. Reading meets every error."""
+        data = b"".join(map(_packed, requests))
         try:
             count = self._socket.send(data)
         except BlockingIOError:
@@ -119,6 +121,13 @@ class Channel:
                     raise ConnectionResetError("the channel is closed")
                 self._arrived.add(data)
         return self.has_message
+
+
+def _packed(request: wire.Fields) -> bytes:
+    try:
+        return wire.framed(msgspec.json.encode(request))
+    except OverflowError:  # a number of more than 64 bits
+        return wire.pack(request)
 
 
 def _wake(waiter: asyncio.Future[None]) -> None:

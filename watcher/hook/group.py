@@ -108,7 +108,7 @@ class Group:
         worker = self._worker
         if worker.usable:
             worker.begin([(run.task, messages.output_mark(number)) for run, number in self._pending])
-            worker.channel.send(b"".join(self._requests()))
+            worker.channel.send(self._requests())
             while self._pending and not worker.is_stopping:
                 yield await self._next()
             await worker.end()
@@ -147,12 +147,11 @@ class Group:
             settled.append((run, result))
         return settled
 
-    def _requests(self) -> Iterator[bytes]:
+    def _requests(self) -> Iterator[wire.Fields]:
         last = len(self._pending) - 1
         for position, (run, number) in enumerate(self._pending):
             begin_by_s = self._window_s if position else None
-            request = TaskRequest(number, run.task, begin_by_s, is_marked=position < last)
-            yield wire.pack(messages.write_task(request))
+            yield messages.write_task(TaskRequest(number, run.task, begin_by_s, is_marked=position < last))
 
     @property
     def _has_queue(self) -> bool:

@@ -178,7 +178,7 @@ def write_task(request: TaskRequest) -> wire.Fields:
             task.deadline_s,
         ],
         "seen_at": [place.block_number, place.block_hash.hex(), place.tx_hash.hex(), place.log_index],
-        "fields": task.fields,
+        "fields": wire.to_json(task.fields),
     }
 
 

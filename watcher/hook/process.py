@@ -123,7 +123,7 @@ class WorkerProcess:
     async def _load(self, timeout_s: float) -> messages.Ready:
         name = setting(self._request.target)
         try:
-            self.channel.send(wire.pack(messages.write_load(self._request)))
+            self.channel.send([messages.write_load(self._request)])
             if not await self.channel.arrives_by(self._loop.time() + timeout_s):
                 raise TimeoutError
             reply = messages.read_start(self.channel.take())

@@ -27,7 +27,7 @@ class SourceRecorder:
         self._home = Path(home)
         self._package = hook_module.partition(".")[0]
         self._names: dict[str, str] = {}
-        self._reported: dict[str, str] = {}
+        self._new: dict[str, str] = {}
         self.files: dict[str, str] = {}
 
     def find_spec(
@@ -55,7 +55,9 @@ class SourceRecorder:
     def loaded(self, name: str, path: str, content: bytes) -> None:
         """Record the content of a module that is being loaded."""
         self._names[path] = name
-        self.files[path] = hashlib.sha256(content).hexdigest()
+        digest = hashlib.sha256(content).hexdigest()
+        if self.files.get(path) != digest:
+            self.files[path] = self._new[path] = digest
 
     @property
     def modules(self) -> Mapping[str, tuple[str, str]]:
@@ -72,8 +74,7 @@ class SourceRecorder:
 
     def take_new(self) -> Mapping[str, str]:
         """Return the files recorded since the last call, or loaded again with other content."""
-        new = {path: digest for path, digest in self.files.items() if self._reported.get(path) != digest}
-        self._reported |= new
+        new, self._new = self._new, {}
         return new
 
     def _is_recorded(self, name: str, origin: str) -> bool:

@@ -13,15 +13,18 @@ from watcher import files as watcher_files
 from watcher.errors import WatcherError
 
 _BYTES = "0x"
+_PLAIN = frozenset({int, str, bool, type(None)})
 
 
-def _form(value: object) -> object:
-    """Return the JSON form of a value that JSON lacks."""
+def to_json(value: Any) -> Any:
+    """Return the JSON form of a value: bytes become `{"0x": hex}`."""
     if isinstance(value, bytes):
         return {_BYTES: value.hex()}
     if isinstance(value, Mapping):
-        return dict(value)
-    raise TypeError(f"a {type(value).__name__} cannot travel to a worker")
+        return {name: item if type(item) in _PLAIN else to_json(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [item if type(item) in _PLAIN else to_json(item) for item in value]
+    return value
 
 
 def _value(members: dict[str, Any]) -> object:
@@ -29,7 +32,7 @@ def _value(members: dict[str, Any]) -> object:
     return bytes.fromhex(members[_BYTES]) if len(members) == 1 and _BYTES in members else members
 
 
-_ENCODER = json.JSONEncoder(separators=(",", ":"), default=_form)
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _DECODER = json.JSONDecoder(object_hook=_value)
 
 LENGTH = struct.Struct(">I")
@@ -44,8 +47,12 @@ class BrokenMessage(WatcherError):
 
 
 def pack(fields: Fields) -> bytes:
-    """Return the bytes of a message; byte strings within it become `{"0x": hex}`."""
-    body = _ENCODER.encode(fields).encode()
+    """Return the bytes of a message."""
+    return framed(_ENCODER.encode(fields).encode())
+
+
+def framed(body: bytes) -> bytes:
+    """Return the body of a message behind its length."""
     return LENGTH.pack(len(body)) + body
 
 
