@@ -6,12 +6,12 @@ Invariant: reading raises no error but `FixConfiguration`, and the message holds
 import json
 import os
 import stat
-from importlib import resources
 from pathlib import Path
 from typing import Any, NoReturn
 
 from watcher.errors import FixConfiguration
 
+_PACKAGE = Path(__file__).parent
 _DEPTH_MAX = 64
 _NOT_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _NOT_BEFORE_VALUES = bytes(set(range(256)) - set(b",[{"))
@@ -29,15 +29,14 @@ def program_version() -> str:
 
 def shipped(name: str) -> Path:
     """Return the folder `migrations`, `systemd` or `examples`: in the wheel, else in the checkout."""
-    package = Path(str(resources.files("watcher")))
-    inside = package / name
-    return inside if inside.is_dir() else package.parent / name
+    inside = _PACKAGE / name
+    return inside if inside.is_dir() else _PACKAGE.parent / name
 
 
 def preset_names() -> tuple[str, ...]:
     """Return the names of the shipped conventions, each a TOML file of that name, in alphabetical order."""
-    folder = resources.files("watcher") / "chain" / "convention" / "presets"
-    return tuple(sorted(file.name.removesuffix(".toml") for file in folder.iterdir() if file.name.endswith(".toml")))
+    folder = _PACKAGE / "chain" / "convention" / "presets"
+    return tuple(sorted(file.stem for file in folder.glob("*.toml")))
 
 
 def parse(body: bytes, *, unique_names: bool = False) -> Any:

@@ -6,9 +6,10 @@ forms in which secrets travel, and of a URL no more than scheme, host and port.
 
 import base64
 import json
+import os
 import re
-import sysconfig
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from types import TracebackType
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -204,7 +205,7 @@ REASON_LIMIT = 500  # characters of one reason, error text or skip note
 LINE_LIMIT = 1000  # characters of one line of captured output
 
 _SPACES = re.compile(r"[ \t\r\n]+")
-_STDLIB = sysconfig.get_path("stdlib") + "/"
+_STDLIB = f"{Path(os.__file__).parent}/"
 
 
 def clean(text: str, limit: int = REASON_LIMIT) -> str:

@@ -10,9 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from watcher.errors import FixConfiguration
+from watcher.hook.protocol import PROGRAM_PREFIX
 from watcher.text import clean, setting
-
-PREFIX = "exec:"
 
 # Device, inode, size in bytes, mtime and ctime in ns.
 Stamp = tuple[int, int, int, int, int]
@@ -51,7 +50,7 @@ class Command:
         """Return the names of the hashed files, and a short hash of the arguments and of the contents."""
         content = "\0".join([*self.args, *hashes.values()]).encode("utf-8", "surrogateescape")
         names = clean(" ".join(Path(path).name for path in hashes), _NAMES_LIMIT_CHARS)
-        return f"{PREFIX}{names}@{hashlib.sha256(content).hexdigest()[:_VERSION_CHARS]}"
+        return f"{PROGRAM_PREFIX}{names}@{hashlib.sha256(content).hexdigest()[:_VERSION_CHARS]}"
 
 
 def read_command(target: str) -> Command:
@@ -61,7 +60,7 @@ def read_command(target: str) -> Command:
         FixConfiguration: there is no such program, or this user cannot execute it.
     """
     try:
-        args = shlex.split(target.removeprefix(PREFIX))
+        args = shlex.split(target.removeprefix(PROGRAM_PREFIX))
     except ValueError:
         raise _problem(target, "a quotation mark is not closed") from None
     if not args:

@@ -21,6 +21,9 @@ from watcher.text import clean
 
 Answer = bytes | Skip | Later
 
+# The targets of hooks that are programs begin with it.
+PROGRAM_PREFIX = "exec:"
+
 # The largest transaction that nodes take from others is 128 KiB (go-ethereum, txMaxSize).
 ANSWER_LIMIT_BYTES = 131_072
 # The longest pauses of `Later`, so that a wrong number cannot park a task for good.

@@ -13,7 +13,6 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
-from watcher.hook.revision import revision_of
 from watcher.hook.sources import INSTALLED, NO_SOURCE, SourceRecorder
 from watcher.hook.values import ValueTypes
 from watcher.text import clean
@@ -49,6 +48,8 @@ def _shortened(version: str, limit_chars: int) -> str:
 
 
 def _revision(files: tuple[str, ...]) -> str:
+    from watcher.hook.revision import revision_of  # late: a worker that replaces another has no label
+
     own = [file for file in files if not _is_installed(file)]
     return revision_of(own) if own else ""
 

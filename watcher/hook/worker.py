@@ -16,10 +16,9 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook import background, command, memory, messages, sandbox, wire
+from watcher.hook import background, memory, messages, sandbox, wire
 from watcher.hook.load import Loaded, load
-from watcher.hook.program import load_program
-from watcher.hook.protocol import ReplaceWorker, checked_result
+from watcher.hook.protocol import PROGRAM_PREFIX, ReplaceWorker, checked_result
 from watcher.hook.values import BYTES, Values
 from watcher.task import Task
 from watcher.text import describe
@@ -167,7 +166,9 @@ def _serve(channel: Channel) -> None:
 def _load(request: messages.LoadRequest) -> tuple[Loaded, Values]:
     """Return the hook, and the values that it gets and returns in Python."""
     values = Values(request.types)
-    if request.target.startswith(command.PREFIX):
+    if request.target.startswith(PROGRAM_PREFIX):
+        from watcher.hook.program import load_program  # late: most hooks are no programs
+
         return load_program(request.target, request.app_dir, request.answer_limit_bytes, values), BYTES
     return load(request.target, request.app_dir), values
 
