@@ -9,6 +9,8 @@ import json
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import msgspec
+
 from watcher.task import Accepted, Call, Outcome, Task
 from watcher.text import to_hex
 
@@ -16,6 +18,9 @@ PROXY_METHOD = "operator_createSigTaskResponse"
 OPERATOR_METHOD = "operator_createSigTask"
 # A method that no server has, so a request for it has no effect.
 PROBE_METHOD = "watcher_probe"
+
+_ENCODER = msgspec.json.Encoder()
+_DELETE = b"\x7f"  # the one character of ASCII that msgspec leaves as it is, and `json` escapes
 
 # The API's page shows an array with one object; older releases take the object alone.
 ParamsStyle = Literal["array", "object"]
@@ -117,4 +122,15 @@ def _request(
 
 
 def _json(value: dict[str, Any]) -> bytes:
+    """Return a value as `json` writes it, because a digest must be the same in every version.
+
+    msgspec writes the same in a tenth of the time, except what is beyond printable ASCII and numbers of more than 64
+    bits.
+    """
+    try:
+        data = _ENCODER.encode(value)
+    except (OverflowError, UnicodeEncodeError):
+        data = _DELETE
+    if data.isascii() and _DELETE not in data:
+        return data
     return json.dumps(value, separators=(",", ":"), ensure_ascii=True, allow_nan=False).encode("ascii")

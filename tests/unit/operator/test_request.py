@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import decode, encode
 from eth_utils.crypto import keccak
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from watcher.chain.convention.convention import convention
@@ -130,6 +130,26 @@ def test_same_answer_has_the_same_digest_on_each_attempt(index: int, answer: byt
     assert sent["params"][0]["resp_message"] == "0x" + answer.hex()
     del sent["id"]
     assert first.digest == hashlib.sha256(json.dumps(sent, separators=(",", ":")).encode()).digest()
+
+
+@given(
+    name=st.text(min_size=1) | st.text(st.characters(max_codepoint=0x80), min_size=1),
+    index=st.integers(0, 2**256 - 1) | st.sampled_from([2**63 - 1, 2**63, 2**64 - 1, 2**64]),
+    style=st.sampled_from(["array", "object"]),
+)
+@example(name="".join(map(chr, range(0x80))), index=0, style="array")
+def test_requests_are_the_bytes_that_the_json_module_writes(name: str, index: int, style: ParamsStyle) -> None:
+    """Digests in older ledgers were made by it."""
+    requests = (
+        proxy_request(make_task(task_index=index), RESPONSE, method=name, request_id=1, params_style=style),
+        operator_request(CALL, avs_name=name, method=name, request_id=1, params_style=style),
+    )
+    for request in requests:
+        sent = json.loads(request.body)
+        assert (sent["params"][0] if style == "array" else sent["params"])["method"] == name
+        assert request.body == json.dumps(sent, separators=(",", ":")).encode()
+        del sent["id"]
+        assert request.digest == hashlib.sha256(json.dumps(sent, separators=(",", ":")).encode()).digest()
 
 
 @given(first=st.binary(max_size=8), other=st.binary(max_size=8))
