@@ -50,16 +50,18 @@ Reply = Success | Failure | Foreign | NoReply
 def read(body: bytes, request_id: int) -> Reply:
     """Return the shape of a body. Strict where JSON is ambiguous: duplicate names and NaN make it no reply."""
     try:
-        text = body.decode("utf-8")
-    except UnicodeDecodeError:
-        return NoReply(body.decode("latin-1"))
-    try:
         value = files.parse(body, unique_names=True)
     except ValueError:
-        return NoReply(text)
-    if not isinstance(value, dict):
-        return NoReply(text)
-    return _reply(value, request_id) or NoReply(text)
+        value = None
+    reply = _reply(value, request_id) if isinstance(value, dict) else None
+    return reply or NoReply(_readable(body))
+
+
+def _readable(body: bytes) -> str:
+    try:
+        return body.decode("utf-8")
+    except UnicodeDecodeError:
+        return body.decode("latin-1")
 
 
 def _reply(value: dict[str, Any], request_id: int) -> Reply | None:
@@ -114,7 +116,7 @@ RETRY_AFTER_LIMIT_S = 600.0
 _HASH = re.compile(r"(?:0[xX])?([0-9a-fA-F]{64})")
 _FINISHED_TX = re.compile(r"already finished\W{1,4}(?:0x)?([0-9a-f]{64})(?![0-9a-f])", re.IGNORECASE | re.ASCII)
 _FINISHED_SIG = re.compile(r"(?:0x)?([0-9a-f]{64})\s{1,4}already finished", re.IGNORECASE | re.ASCII)
-_RESULT_KEYS = ("tx_hash", "sig_hash", "task_index")
+_RESULT_KEYS = frozenset({"tx_hash", "sig_hash", "task_index"})
 _NO_HASH = frozenset({"", "0x"})
 
 
@@ -207,7 +209,7 @@ def _find_hash(pattern: re.Pattern[str], text: str) -> bytes | None:
 
 
 def _accepted(result: Any, redact: Callable[[str], str]) -> Accepted | None:
-    if not isinstance(result, dict) or not any(key in result for key in _RESULT_KEYS):
+    if not isinstance(result, dict) or _RESULT_KEYS.isdisjoint(result):
         return None
     notes: list[str] = []
     tx_hash = _hash(result, "tx_hash", notes, redact)
