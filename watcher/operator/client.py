@@ -139,29 +139,12 @@ class Client:
 
     async def _exchange(self, body: bytes) -> _Exchange:
         exchange = _Exchange()
-        if not await self._take_slot():
+        # A free slot needs no timer.
+        if not (await self._wait_for_slot() if self._slots.locked() else await self._slots.acquire()):
             exchange.sent = False
             exchange.failure = "no free connection in time: lower the load or raise [operator] concurrency"
             return exchange
         began_s = self._clock.monotonic_s()
-        try:
-            await self._post(body, exchange)
-        finally:
-            self._slots.release()
-            exchange.duration_ms = max(0, round((self._clock.monotonic_s() - began_s) * 1000))
-        return exchange
-
-    async def _take_slot(self) -> bool:
-        """Wait for a free slot. Return False if there is none in time. A free slot needs no timer."""
-        if not self._slots.locked():
-            return await self._slots.acquire()
-        try:
-            async with asyncio.timeout(self._endpoint.timeout_s):
-                return await self._slots.acquire()
-        except TimeoutError:
-            return False
-
-    async def _post(self, body: bytes, exchange: _Exchange) -> None:
         try:
             async with (
                 asyncio.timeout(self._endpoint.timeout_s),
@@ -175,6 +158,18 @@ class Client:
         except Exception as exc:  # noqa: BLE001
             exchange.sent = not isinstance(exc, _NEVER_CONNECTED)
             exchange.failure = exchange.failure or self._reason(exc)
+        finally:
+            self._slots.release()
+            exchange.duration_ms = max(0, round((self._clock.monotonic_s() - began_s) * 1000))
+        return exchange
+
+    async def _wait_for_slot(self) -> bool:
+        """Wait for a free slot. Return False if there is none in time."""
+        try:
+            async with asyncio.timeout(self._endpoint.timeout_s):
+                return await self._slots.acquire()
+        except TimeoutError:
+            return False
 
     async def _read(self, content: aiohttp.StreamReader, exchange: _Exchange) -> None:
         limit_bytes = self._endpoint.body_limit_bytes
