@@ -40,30 +40,22 @@ def sequence_writer(kinds: Sequence[str], constants: Mapping[int, Any] = Mapping
         size, is_dynamic, write_one = parts[place]
         parts[place] = size, is_dynamic, _always(write_one(value))
     count, head_bytes = len(parts), sum(size for size, _, _ in parts)
-    static = not any(is_dynamic for _, is_dynamic, _ in parts)
+    tails = [place for place, (_, is_dynamic, _) in enumerate(parts) if is_dynamic]
     writers = [write for _, _, write in parts]
-    pairs = [(is_dynamic, write) for _, is_dynamic, write in parts]
-
-    def write_static(values: Any) -> bytes:
-        if type(values) not in (tuple, list) or len(values) != count:
-            raise NotPlain
-        return b"".join([write(value) for write, value in zip(writers, values, strict=True)])
 
     def write(values: Any) -> bytes:
         if type(values) not in (tuple, list) or len(values) != count:
             raise NotPlain
-        heads, tails, tail_at = [], [], head_bytes
-        for (is_dynamic, part), value in zip(pairs, values, strict=True):
-            encoded = part(value)
-            if is_dynamic:
-                heads.append(tail_at.to_bytes(_WORD))
-                tails.append(encoded)
-                tail_at += len(encoded)
-            else:
-                heads.append(encoded)
-        return b"".join(heads + tails)
+        encoded = [write(value) for write, value in zip(writers, values, strict=True)]
+        tail_at = head_bytes
+        for place in tails:  # the value goes to the end, and its offset into the head
+            tail = encoded[place]
+            encoded[place] = tail_at.to_bytes(_WORD)
+            encoded.append(tail)
+            tail_at += len(tail)
+        return b"".join(encoded)
 
-    return write_static if static else write
+    return write
 
 
 @cache

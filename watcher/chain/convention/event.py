@@ -6,7 +6,7 @@ Invariant: `decode` returns the values in the order of the signature together wi
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -62,6 +62,7 @@ class Event:
             )
         self._data = Codec(*(signature.inputs[at].type for at in self._plain))
         self.plain_names = [self._name(signature.inputs, at) for at in self._plain]
+        self._members = [(self._name(signature.inputs, at), _form(parameter)) for at, parameter in inputs]
         self._unpack_short = lru_cache(_UNPACKED_KEPT)(self._unpack)
 
     def decode(self, topics: Sequence[bytes], data: bytes) -> tuple[Values, bytes]:
@@ -125,11 +126,7 @@ class Event:
 
     def named(self, values: Values) -> dict[str, Any]:
         """Return the values by name; structs are dicts, arrays are lists."""
-        inputs = self.signature.inputs
-        return {
-            self._name(inputs, at): _named(parameter, value, hashed=parameter.is_hashed)
-            for at, (parameter, value) in enumerate(zip(inputs, values, strict=True))
-        }
+        return {name: form(value) for (name, form), value in zip(self._members, values, strict=True)}
 
     def topic_position(self, place: Place) -> int | None:
         """Return the position of the value among a log's topics, 1 to 3; None where the value is not a topic."""
@@ -166,11 +163,12 @@ def _refuse_equal_names(inputs: Sequence[Parameter], owner: str) -> None:
         _refuse_equal_names(parameter.components, f"{owner}.{parameter.name}")
 
 
-def _named(parameter: Parameter, value: Any, *, hashed: bool = False) -> Any:
-    if hashed or not parameter.components:
-        return list(value) if isinstance(value, tuple) else value
+def _form(parameter: Parameter) -> Callable[[Any], Any]:
+    """Return a function that gives the values in a parameter's value their names."""
+    if parameter.is_hashed or not parameter.components:
+        return lambda value: list(value) if isinstance(value, tuple) else value
     if parameter.is_tuple:
-        members = enumerate(parameter.components)
-        return {member.name or str(at): _named(member, value[at]) for at, member in members}
-    item = Parameter("", parameter.type[: parameter.type.rindex("[")], parameter.components)
-    return [_named(item, entry) for entry in value]
+        members = [(member.name or str(at), _form(member)) for at, member in enumerate(parameter.components)]
+        return lambda value: {name: form(part) for (name, form), part in zip(members, value, strict=True)}
+    of_item = _form(Parameter("", parameter.type[: parameter.type.rindex("[")], parameter.components))
+    return lambda value: [of_item(item) for item in value]
