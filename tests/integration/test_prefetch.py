@@ -23,6 +23,8 @@ from watcher.ledger import queries
 from watcher.state import State
 from watcher.task import NotYet, OpenTask
 
+BLOCK = "eth_getBlockByNumber"
+
 
 @dataclass(frozen=True)
 class Rig:
@@ -83,10 +85,9 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 
 
 async def test_pushed_block_takes_one_look_when_finality_is_steady(rig: Rig) -> None:
-    block = "eth_getBlockByNumber"
-    once = [block, block, "eth_getLogs", block, block, block]
+    once = [BLOCK, BLOCK, "eth_getLogs", BLOCK, BLOCK, BLOCK]
     final_block = await rig.final_block()
-    for asked in ([once, [block, block]], [[*once, block, block]], [[*once, block, block]]):
+    for asked in ([once, [BLOCK, BLOCK]], [[*once, BLOCK, BLOCK]], [[*once, BLOCK, BLOCK]]):
         pushed = await rig.mine()
         final_block += 1
         assert await rig.requests(pushed) == asked
@@ -231,3 +232,38 @@ async def test_look_is_not_shared_with_a_later_head(rig: Rig) -> None:
     await rig.requests(pushed)
     _, at = await rig.ground.source.at_head()
     assert at.number == pushed.number
+
+
+async def test_each_range_of_a_back_fill_is_read_once(rig: Rig) -> None:
+    await rig.ground.net.create_tasks([b"one"])
+    for _ in range(9):
+        await rig.ground.net.mine()
+    await rig.ground.net.create_tasks([b"two"])
+    asked = rig.ground.relays[0].asked
+    asked.clear()
+    watch = Watch(rig.ground.source, WatchPlan(rig.ground.net.chain_id, "finalized", 3, 60.0))
+    head = await rig.ground.net.chain.head()
+    ranges = -(-(head - await rig.cursor_block()) // 3)
+    while await rig.cursor_block() < head:
+        await watch.step()
+    pages = [methods for methods in asked if methods[1:] == [BLOCK, "eth_getLogs", BLOCK, BLOCK]]
+    assert len(pages) == ranges - 1, "the last one comes with the look at the head"
+    assert len(await rig.open_tasks()) == 2
+
+
+async def test_reorg_below_a_range_that_was_read_ahead_is_seen(rig: Rig) -> None:
+    cursor = await rig.cursor_block()
+    await rig.ground.net.create_tasks([b"one"])
+    for _ in range(9):
+        await rig.ground.net.mine()
+    watch = Watch(rig.ground.source, WatchPlan(rig.ground.net.chain_id, "finalized", 3, 60.0))
+    await watch.step()
+    assert await rig.cursor_block() == cursor + 3
+    await rig.ground.net.chain.rollback(await rig.ground.net.chain.head() - cursor)
+    await rig.ground.net.create_tasks([b"another", b"and one more"])
+    for _ in range(12):
+        await rig.ground.net.mine()
+    head = await rig.ground.net.chain.head()
+    while await rig.cursor_block() < head:
+        await watch.step()
+    assert sorted(task.task.message for task in await rig.open_tasks()) == [b"and one more", b"another"]

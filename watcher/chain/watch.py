@@ -6,15 +6,18 @@ ledger's mark of the head goes back when no node shows it any more, and the curs
 (`watcher.chain.rpc.unreached`).
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from loguru import logger
 
 from watcher.chain.numbering import UnknownNumbering, contradiction
-from watcher.chain.page import Decoded, LogReader
+from watcher.chain.page import LogReader
+from watcher.chain.page_report import report
+from watcher.chain.read_ahead import ReadAhead
+from watcher.chain.rpc.calls import LogQuery
 from watcher.chain.rpc.prefetch import Pushed, Subject, prefetch
-from watcher.chain.rpc.replies import LogPage
 from watcher.chain.rpc.unreached import PATIENCE_FIRST_S
 from watcher.chain.source import Source
 from watcher.chain.span import Span
@@ -62,6 +65,7 @@ class Watch:
         self._progress = progress
         self._lines = SeenLines(source.clock)
         self.reader = LogReader(source.contract, plan.chain_id, source.window_blocks)
+        self._read_ahead = ReadAhead(source.nodes, self.reader)
         self._span = Span(plan.max_span_blocks)
         self._finality_seen_at = -1
         self._final_behind: int | None = None  # blocks from the head to the final block, at the last head
@@ -118,27 +122,35 @@ class Watch:
         return self._plan.poll_interval_s - (self._source.clock.monotonic_s() - self._looked_s)
 
     async def _advance(self, cursor: Cursor, head: Header) -> float:
-        first = cursor.block + 1
-        last = min(head.number, first + self._span.blocks - 1)
-        after = Header(cursor.block, cursor.hash, b"") if cursor.hash else None
-        page = await self._nodes.page(self._contract.log_query(first, last, after), head)
-        if not page.continuous:
-            await self._rewind(cursor, head)
-            return 0
-        is_head = page.last.hash == head.hash and head.number >= cursor.head_block
-        decoded = await self._decode(page, at_once=is_head and not self._plan.confirmations)
+        query = self._query(cursor.block, cursor.hash, head)
+        first, last = query.first, query.last
+        taken = self._read_ahead.take(query)
+        if taken is None:
+            page = await self._nodes.page(query, head)
+            if not page.continuous:
+                await self._rewind(cursor, head)
+                return 0
+            is_head = page.last.hash == head.hash and head.number >= cursor.head_block
+            taken = page, await self.reader.read(page, at_once=is_head and not self._plan.confirmations)
+        page, decoded = taken
+        await report(page, decoded, self._ledger)
         await self._refuse_other_numbering(decoded.tasks, page.last)
+        self._span.widen()
         marks = (page.last, head.number, head.l1_block)
-        new = await self._ledger.write(
+        stored = self._ledger.write(
             ingest.record, self._ledger.source_id, decoded.tasks, decoded.responses, *marks, decoded.proved
         )
+        following = self._query(last, page.last.hash, head)
+        if following.last < head.number:
+            new, _ = await asyncio.gather(stored, self._read_ahead.read(following, head))
+        else:
+            new = await stored
         self._source.trace.step("seen", [task.task_index for task in new], self._looked_s)
         self._lines.seen(new, cursor.begun_block)
         if cursor.begun_block is not None and first <= cursor.begun_block <= last:
             await self._log_history()
         self._progress(last, head.number)
         self._source.pace.follow(head)
-        self._span.widen()
         if last == head.number:
             await self._finality(replace(cursor, block=last, hash=page.last.hash), head)
             self._read = Pushed(head.number, head.hash)
@@ -155,23 +167,10 @@ class Watch:
         topics = contract.convention.topics0
         return Subject(cursor.block, contract.emitters, topics, contract.log_queries, tag, behind, views)
 
-    async def _decode(self, page: LogPage, *, at_once: bool) -> Decoded:
-        block = page.last.number
-        if page.foreign:
-            logger.warning(
-                "chain.foreign_logs: a node sent logs that were not asked for", block=block, logs=page.foreign
-            )
-            await self._note("foreign logs", block, f"{page.foreign} logs were not asked for")
-        decoded = await self.reader.read(page, at_once=at_once)
-        if decoded.refused:
-            message = decoded.refused_message()
-            logger.warning("chain.logs_undecodable: logs cannot be decoded", block=block, reason=message)
-            await self._note("undecodable log", block, message)
-        if decoded.beyond:
-            message = decoded.beyond_message()
-            logger.warning("chain.tasks_beyond_count: logs show tasks beyond the count", block=block, reason=message)
-            await self._note("tasks beyond the count", block, message)
-        return decoded
+    def _query(self, block: int, block_hash: bytes | None, head: Header) -> LogQuery:
+        """Return the question for the range above a block that was read."""
+        after = Header(block, block_hash, b"") if block_hash else None
+        return self._contract.log_query(block + 1, min(head.number, block + self._span.blocks), after)
 
     async def _refuse_other_numbering(self, tasks: Sequence[Task], at: Header) -> None:
         """Raise UnknownNumbering before a task is stored with a deadline that cannot be compared with any block.
