@@ -4,7 +4,7 @@ They wrap callables and pass everything through unchanged. Invariant: an observe
 observes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from loguru import logger
@@ -80,6 +80,8 @@ _REFUSES_US = (401, 403, 404)
 # The name of the second API; that of the first is empty.
 DIRECT = "[operator.direct]"
 _REPLIES = ApiSeen(used=True)
+_WORKS = HookSeen()
+_VERDICTS: Mapping[type, str] = {Response: "answered", Skip: "skipped", Later: "later"}
 
 
 class Observer:
@@ -94,7 +96,7 @@ class Observer:
         self._redact = redact
         self._apis = {"": ApiSeen()}
         self._apis_at_s = {"": clock.monotonic_s()}
-        self.hook = HookSeen()
+        self.hook = _WORKS
         self.shadow = ShadowObserver(metrics.shadow, redact)
         self.hook_failed_s = clock.monotonic_s()
         self._hook_changed = ""
@@ -135,11 +137,11 @@ class Observer:
                 raise
             finally:
                 self._runs -= 1
-                silent_s, self._silent_since_s = self._silent_s, self._clock.monotonic_s()
+                ended_s = self._clock.monotonic_s()
+                silent_s, self._silent_since_s = ended_s - self._silent_since_s, ended_s
             self._longest_silence_s = max(self._longest_silence_s, silent_s)
-            outcome = {Response: "answered", Skip: "skipped", Later: "later"}[type(result)]
-            self._metrics.hook_ran(outcome, self._clock.monotonic_s() - began_s)
-            self.hook = HookSeen()
+            self._metrics.hook_ran(_VERDICTS[type(result)], ended_s - began_s)
+            self.hook = _WORKS
             if isinstance(result, Response):
                 self._metrics.hook_version.set(result.hook_version)
             return result
@@ -167,7 +169,7 @@ class Observer:
 
     def hook_loaded(self, version: str) -> None:
         """Record that the hook is loaded, with its version."""
-        self.hook = HookSeen()
+        self.hook = _WORKS
         self.hook_named(version)
 
     def hook_named(self, version: str) -> None:

@@ -249,6 +249,8 @@ class Respond:
 
     def _values_of(self, task: Task, answer: bytes | None = None) -> dict[str, str]:
         """Return the values of a task's message, and of an answer, as fields of a log line; none without types."""
+        if not self._values.are_typed:
+            return {}
         texts = {"message": self._values.message_text(task)}
         if answer is not None:
             texts["answer"] = self._values.answer_text(answer)

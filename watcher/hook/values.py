@@ -52,6 +52,11 @@ class Values:
         return self._message is not None
 
     @property
+    def are_typed(self) -> bool:
+        """Return True if messages or answers have types."""
+        return self._message is not None or self._response is not None
+
+    @property
     def is_answer_encoded(self) -> bool:
         """Return True if answers have types."""
         return self._response is not None
