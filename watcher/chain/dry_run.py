@@ -71,7 +71,7 @@ class DryRun:
                 at = _block_of(verdicts[first[0]])
                 results = await self.check([tasks[place] for place in first], at, next_block=True)
                 for place, refused in zip(first, results, strict=True):
-                    if refused is not None:
+                    if refused is not None and refused.meaning is not Meaning.ADMISSIBLE:
                         verdicts[place] = self._verdict(tasks[place], refused, at)
             return verdicts
 
@@ -144,16 +144,21 @@ class DryRun:
 
     async def _run(self, calls: dict[int, bytes], moment: _Moment) -> dict[int, Refusal]:
         assert self._sender is not None, "the caller has found the sender"
+        errors = self._contract.convention.errors
         by_place: dict[int, Refusal] = {}
+        meanings: dict[tuple[bytes | None, str], Refusal] = {}  # most answers are refused alike
         for batch in _batches(calls):
             replies = await self._contract.simulate(
                 [calls[place] for place in batch], self._sender, moment.at, next_block=moment.next_block
             )
             for place, reply in zip(batch, replies, strict=True):
-                if isinstance(reply, Unread):
-                    continue
-                errors = self._contract.convention.errors
-                by_place[place] = refusal(reply, errors) if isinstance(reply, Reverted) else _ADMISSIBLE
+                if isinstance(reply, Reverted):
+                    alike = reply.data, reply.message
+                    if alike not in meanings:
+                        meanings[alike] = refusal(reply, errors)
+                    by_place[place] = meanings[alike]
+                elif not isinstance(reply, Unread):
+                    by_place[place] = _ADMISSIBLE
         return by_place
 
     def _call(self, task: OpenTask) -> bytes | None:

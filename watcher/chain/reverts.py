@@ -77,7 +77,7 @@ _CUSTOM: tuple[tuple[str, Meaning], ...] = (
     ("InvalidBLSPairingKey", _M.ADMISSIBLE),
     ("InvalidBLSSignature", _M.ADMISSIBLE),
 )
-_BY_SELECTOR = {topic(f"{name}()")[:4]: (f"{name}()", meaning) for name, meaning in _CUSTOM}
+_BY_SELECTOR = {topic(f"{name}()")[:4]: Refusal(meaning, f"{name}()", f"{name}()") for name, meaning in _CUSTOM}
 
 _ERROR = topic("Error(string)")[:4]
 _NO_ERRORS: Mapping[bytes, Signature] = MappingProxyType({})
@@ -108,9 +108,8 @@ def refusal(reverted: Reverted, own: Mapping[bytes, Signature] = _NO_ERRORS) -> 
     `own`: the custom errors of the contract, by selector. Their names are known, and their meaning is UNCLEAR.
     """
     data = reverted.data or b""
-    if data[:4] in _BY_SELECTOR:
-        name, meaning = _BY_SELECTOR[data[:4]]
-        return Refusal(meaning, name, name)
+    if (known := _BY_SELECTOR.get(data[:4])) is not None:
+        return known
     if data[:4] in own:
         return Refusal(Meaning.UNCLEAR, _named(own[data[:4]], data[4:])[:WORDS_LIMIT], own[data[:4]].name)
     reason = (decoded(data) or _bare(reverted.message))[:WORDS_LIMIT] or "nothing: it gives no reason"
