@@ -54,12 +54,14 @@ class Event:
         self.signature = signature
         self.topic = signature.topic
         inputs = list(enumerate(signature.inputs))
-        self._indexed = [(at, _topic_codec(parameter)) for at, parameter in inputs if parameter.indexed]
+        self._indexed = [at for at, parameter in inputs if parameter.indexed]
         self._plain = [at for at, parameter in inputs if not parameter.indexed]
         if len(self._indexed) > _INDEXED_LIMIT:
             raise FixConfiguration(
                 f"{signature.name} has {len(self._indexed)} indexed values; a log holds at most three"
             )
+        self._topics = Codec(*(_topic_type(signature.inputs[at]) for at in self._indexed))
+        self._order = [(self._plain + self._indexed).index(at) for at, _ in inputs]
         self._data = Codec(*(signature.inputs[at].type for at in self._plain))
         self.plain_names = [self._name(signature.inputs, at) for at in self._plain]
         self._members = [(self._name(signature.inputs, at), _form(parameter)) for at, parameter in inputs]
@@ -78,12 +80,9 @@ class Event:
         plain, canonical = self._data.decode(data)
         if not self._indexed:
             return plain, canonical
-        values: list[Any] = [None] * len(self.signature.inputs)
-        for at, value in zip(self._plain, plain, strict=True):
-            values[at] = value
-        for (at, codec), word in zip(self._indexed, topics[1:], strict=True):
-            (values[at],), _ = codec.decode(word)
-        return tuple(values), canonical
+        indexed, _ = self._topics.decode(b"".join(topics[1:]))
+        values = plain + indexed
+        return tuple([values[at] for at in self._order]), canonical
 
     def pack(self, topics: Sequence[bytes], canonical: bytes) -> bytes:
         """Return topics and canonical data in one string, as `unpack` reads it."""
@@ -130,11 +129,11 @@ class Event:
 
     def topic_position(self, place: Place) -> int | None:
         """Return the position of the value among a log's topics, 1 to 3; None where the value is not a topic."""
-        return next((i for i, (at, _) in enumerate(self._indexed, start=1) if place.steps == (at,)), None)
+        return next((i for i, at in enumerate(self._indexed, start=1) if place.steps == (at,)), None)
 
     def leads_with(self, place: Place) -> bool:
         """Return True if the value is, as a number, the second topic, so that a filter can ask for its log."""
-        first, parameter = self._indexed[0][0] if self._indexed else None, place.parameter
+        first, parameter = self._indexed[0] if self._indexed else None, place.parameter
         return place.steps == (first,) and (parameter.is_hashed or bool(_NUMBER.fullmatch(parameter.type)))
 
     @staticmethod
@@ -149,8 +148,8 @@ class Event:
                 yield from self._paths(parameter.components, path + ".")
 
 
-def _topic_codec(parameter: Parameter) -> Codec:
-    return Codec("bytes32" if parameter.is_hashed else parameter.type)
+def _topic_type(parameter: Parameter) -> str:
+    return "bytes32" if parameter.is_hashed else parameter.type
 
 
 def _refuse_equal_names(inputs: Sequence[Parameter], owner: str) -> None:
