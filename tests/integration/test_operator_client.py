@@ -105,6 +105,11 @@ async def test_status_that_decides_alone_needs_no_whole_body(behaviour: Behaviou
     assert outcome.endpoint
 
 
+async def test_a_reply_beyond_the_limit_is_unknown_whatever_it_begins_with() -> None:
+    async with Api(answers(400, failure("already finished") + b" " * 3_000_000)) as api:
+        assert isinstance((await send_once(api.url)).outcome, Unknown)
+
+
 async def test_truncated_400_is_unknown_as_the_rest_may_say_already_finished() -> None:
     async with Api(answers(400, failure("the task")[:20], length=200, close=True)) as api:
         assert isinstance((await send_once(api.url)).outcome, Unknown)

@@ -54,6 +54,8 @@ SUITES: Mapping[str, Sequence[str]] = {
     ),
     "routes": (*_PYTEST, "tests/unit/operator/test_route.py"),
     "ends": (*_PYTEST, "tests/integration/test_end_states.py"),
+    "client": (*_PYTEST, "tests/integration/test_operator_client.py"),
+    "contract": (*_PYTEST, "tests/unit/chain/test_contract.py"),
     "dry run": (*_PYTEST, "tests/integration/test_dry_run.py"),
     "side questions": (*_PYTEST, "tests/integration/test_side_questions.py"),
     "views": (*_PYTEST, "tests/unit/chain/rpc/test_votes.py", "tests/integration/test_node_items.py"),
