@@ -1,5 +1,6 @@
 """The marks of head and finality go back when they proved wrong, and what rested on them with them."""
 
+from dataclasses import replace
 from typing import Any, cast
 from unittest.mock import Mock
 
@@ -7,11 +8,12 @@ import pytest
 from sqlalchemy import update
 
 from tests.conformance.rig import ANSWER, MANAGER, LedgerRig, header, make_response, make_task
+from watcher.chain.final_block import FinalBlock
 from watcher.chain.rpc.agreement import Final
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
-from watcher.errors import Halt
-from watcher.ledger import finality, marks, outcomes, queries, reorg
+from watcher.errors import Halt, RetryElsewhere
+from watcher.ledger import finality, ingest, marks, outcomes, queries, reorg
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import sources, tasks
 from watcher.ledger.writer import Tx
@@ -42,6 +44,29 @@ async def test_a_head_is_not_lowered_below_what_was_read(ledger: LedgerRig) -> N
     assert (await cursor_of(ledger)).head_block == 110
     await ledger.write(marks.lower_head, ledger.source, 130)
     assert (await cursor_of(ledger)).head_block == 110, "it is never raised so"
+
+
+async def test_the_cursor_after_each_move_is_that_of_the_ledger(ledger: LedgerRig) -> None:
+    steps: list[tuple[Any, ...]] = [
+        (ingest.record, [], [], header(110), 110, None, (), (header(104), True)),
+        (finality.finalise, header(105)),
+        (ingest.record, [], [], header(112), FAR),
+        (marks.lower_head, 115),
+        (reorg.rewind, header(108)),
+    ]
+    for verb, *arguments in steps:
+        await ledger.write(verb, ledger.source, *arguments)
+        assert await ledger.store.cursor() == await cursor_of(ledger)
+    assert (await cursor_of(ledger)).block == 108
+
+
+async def test_the_commit_that_moves_the_cursor_takes_a_final_block_along(ledger: LedgerRig) -> None:
+    await ledger.record(make_task(0, block=104), upto=105)
+    await ledger.write(reorg.rewind, ledger.source, header(103))
+    await ledger.write(ingest.record, ledger.source, [], [], header(110), 112, None, (), (header(104), False))
+    cursor = await cursor_of(ledger)
+    assert (cursor.block, cursor.final_block, cursor.firm_block) == (110, 104, -1)
+    assert [row.state for row in await ledger.rows()] == [State.ORPHANED], "the chain has lost its block for good"
 
 
 async def bring_to_finality(ledger: LedgerRig, *, firm: bool) -> None:
@@ -163,8 +188,39 @@ CONTRACT = Mock(emitters=MANAGER, log_queries=(), convention=Mock(topics0=()))
 
 
 def watch_of(ledger: LedgerRig, nodes: Nodes) -> Watch:
-    source = Source(cast("Any", nodes), CONTRACT, ledger.store, ledger.clock, 30)
-    return Watch(source, WatchPlan(1, "finalized", 100, 1.0))
+    return Watch(source_of(ledger, nodes), WatchPlan(1, "finalized", 100, 1.0))
+
+
+def source_of(ledger: LedgerRig, nodes: Nodes) -> Source:
+    return Source(cast("Any", nodes), CONTRACT, ledger.store, ledger.clock, 30)
+
+
+class FinalBehind(Nodes):
+    """Nodes whose final block is five blocks below the head, or cannot be read."""
+
+    can_tell = True
+
+    async def final(self, finality: str | int, head: Header, confirmations: int, above: int) -> Final | None:
+        if not self.can_tell:
+            raise RetryElsewhere("no node answers")
+        return Final(header(head.number - 5), firm=True)
+
+
+async def test_no_cursor_waits_for_a_final_block_that_cannot_be_read(ledger: LedgerRig) -> None:
+    nodes = FinalBehind(111)
+    final_block = FinalBlock(source_of(ledger, nodes), "finalized", 0)
+    for number in (109, 110):
+        assert await final_block.beside(await ledger.store.cursor(), header(number)) is None, "it is not steady yet"
+        await ledger.record(upto=number)
+        await final_block.record(await ledger.store.cursor(), header(number))
+        assert (await cursor_of(ledger)).final_block == number - 5
+    nodes.can_tell = False
+    read = replace(await ledger.store.cursor(), block=111, hash=header(111).hash)
+    assert await final_block.beside(read, header(111)) is None
+    with pytest.raises(RetryElsewhere):
+        await final_block.record(read, header(111))
+    nodes.can_tell = True
+    assert await final_block.beside(read, header(111)) == Final(header(106), firm=True)
 
 
 async def test_a_poisoned_head_is_lowered_when_nodes_show_less(ledger: LedgerRig) -> None:

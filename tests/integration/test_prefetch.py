@@ -65,6 +65,11 @@ class Rig:
     async def open_tasks(self) -> list[OpenTask]:
         return await self.ground.ledger.read(queries.newest_open, self.ground.ledger.source_id, 10)
 
+    @property
+    def mark_moves(self) -> int:
+        """The number of commits that have moved a mark."""
+        return self.ground.ledger._mark_version
+
     async def cursor_block(self) -> int:
         return (await self.ground.ledger.read(queries.cursor, self.ground.ledger.source_id)).block
 
@@ -87,10 +92,11 @@ async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
 async def test_pushed_block_takes_one_look_when_finality_is_steady(rig: Rig) -> None:
     once = [BLOCK, BLOCK, "eth_getLogs", BLOCK, BLOCK, BLOCK]
     final_block = await rig.final_block()
-    for asked in ([once, [BLOCK, BLOCK]], [[*once, BLOCK, BLOCK]], [[*once, BLOCK, BLOCK]]):
-        pushed = await rig.mine()
+    for asked, commits in ([once, [BLOCK, BLOCK]], 2), ([[*once, BLOCK, BLOCK]], 1), ([[*once, BLOCK, BLOCK]], 1):
+        pushed, before = await rig.mine(), rig.mark_moves
         final_block += 1
         assert await rig.requests(pushed) == asked
+        assert rig.mark_moves == before + commits, "the commit that moves the cursor records the final block"
         assert (await rig.cursor_block(), await rig.final_block()) == (pushed.number, final_block)
         assert await rig.requests(pushed) == [], "its logs are pushed, too, and are read already"
 

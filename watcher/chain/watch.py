@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from loguru import logger
 
+from watcher.chain.final_block import FinalBlock
 from watcher.chain.numbering import UnknownNumbering, contradiction
 from watcher.chain.page import LogReader
 from watcher.chain.page_report import report
@@ -23,7 +24,7 @@ from watcher.chain.source import Source
 from watcher.chain.span import Span
 from watcher.chain.task_lines import SeenLines
 from watcher.errors import Halt, NarrowRange, RetryElsewhere, StaleNode
-from watcher.ledger import finality, ingest, marks, queries, reorg
+from watcher.ledger import ingest, marks, queries, reorg
 from watcher.ledger.history import history
 from watcher.ledger.source import Cursor, note_event
 from watcher.task import Header, Task
@@ -67,9 +68,7 @@ class Watch:
         self.reader = LogReader(source.contract, plan.chain_id, source.window_blocks)
         self._read_ahead = ReadAhead(source.nodes, self.reader)
         self._span = Span(plan.max_span_blocks)
-        self._finality_seen_at = -1
-        self._final_behind: int | None = None  # blocks from the head to the final block, at the last head
-        self._is_final_steady = False  # the same as at the head before
+        self._final = FinalBlock(source, plan.finality, plan.confirmations)
         self._pushed: list[Pushed | None] = []
         self._read: Pushed | None = None  # the head, where the last step has read it whole
         self._looked_s = 0.0
@@ -106,7 +105,7 @@ class Watch:
             if cursor.hash not in (None, head.hash):
                 await self._rewind(cursor, head)
                 return 0
-            await self._finality(cursor, head)
+            await self._final.record(cursor, head)
             self._read = Pushed(head.number, head.hash)
             return self._plan.poll_interval_s
         try:
@@ -136,9 +135,18 @@ class Watch:
         await report(page, decoded, self._ledger)
         await self._refuse_other_numbering(decoded.tasks, page.last)
         self._span.widen()
-        marks = (page.last, head.number, head.l1_block)
+        read = replace(cursor, block=last, hash=page.last.hash)
+        final = await self._final.beside(read, head) if last == head.number else None
         stored = self._ledger.write(
-            ingest.record, self._ledger.source_id, decoded.tasks, decoded.responses, *marks, decoded.proved
+            ingest.record,
+            self._ledger.source_id,
+            decoded.tasks,
+            decoded.responses,
+            page.last,
+            head.number,
+            head.l1_block,
+            decoded.proved,
+            None if final is None else (final.block, final.firm),
         )
         following = self._query(last, page.last.hash, head)
         if following.last < head.number:
@@ -152,7 +160,7 @@ class Watch:
         self._progress(last, head.number)
         self._source.pace.follow(head)
         if last == head.number:
-            await self._finality(replace(cursor, block=last, hash=page.last.hash), head)
+            await self._final.record(read, head)
             self._read = Pushed(head.number, head.hash)
             await self._source.cursor()  # the next step, which a block will be waiting for, need not read it
             return self._plan.poll_interval_s
@@ -163,9 +171,10 @@ class Watch:
         contract, finality = self._contract, self._plan.finality
         tag = finality if isinstance(finality, str) else None
         views = [] if self._plan.confirmations else self.reader.ahead.calls(block)
-        behind = self._final_behind if self._is_final_steady else None
         topics = contract.convention.topics0
-        return Subject(cursor.block, contract.emitters, topics, contract.log_queries, tag, behind, views)
+        return Subject(
+            cursor.block, contract.emitters, topics, contract.log_queries, tag, self._final.steady_behind, views
+        )
 
     def _query(self, block: int, block_hash: bytes | None, head: Header) -> LogQuery:
         """Return the question for the range above a block that was read."""
@@ -212,32 +221,11 @@ class Watch:
             )
             await self._ledger.write(marks.lower_head, self._ledger.source_id, mark, head.l1_block)
 
-    async def _finality(self, cursor: Cursor, head: Header) -> None:
-        """Record the final block, once per head, never beyond the cursor, never backwards."""
-        if head.number == self._finality_seen_at:
-            return
-        above = min(cursor.final_block, cursor.firm_block)
-        final = await self._nodes.final(self._plan.finality, head, self._plan.confirmations, above)
-        behind = None if final is None else head.number - final.block.number
-        self._is_final_steady, self._final_behind = behind == self._final_behind, behind
-        if final is not None:
-            block = final.block
-            highest = block.number if cursor.hash is None else min(block.number, cursor.block)
-            if highest > (cursor.firm_block if final.firm else cursor.final_block):
-                # Asked after the final block: a chain that still holds the cursor's block then has no other final one.
-                here = await self._nodes.header(cursor.block, head)
-                if cursor.hash is not None:
-                    if here is None or here.hash != cursor.hash:
-                        return  # the final block is on a fork that was not read; the next step goes back to its start
-                    block = min(block, here, key=lambda header: header.number)
-                await self._ledger.write(finality.finalise, self._ledger.source_id, block, firm=final.firm)
-        self._finality_seen_at = head.number
-
     async def _rewind(self, cursor: Cursor, head: Header) -> None:
         """Go back to the newest block that the ledger and the chain that ends in `head` share."""
         shared = await self._shared(cursor, head)
         lost = await self._ledger.write(reorg.rewind, self._ledger.source_id, shared)
-        self._finality_seen_at = -1
+        self._final.forget()
         logger.warning(
             "chain.reorg: the chain changed; the blocks above the shared block are read again",
             shared_block=shared.number,
@@ -255,7 +243,7 @@ class Watch:
         shared = await self._shared(cursor, head)
         lost = await self._ledger.write(reorg.unread, self._ledger.source_id, shared, head)
         self._nodes.unreached.left()
-        self._finality_seen_at = -1
+        self._final.forget()
         logger.warning(
             "chain.blocks_invented: a block that was read is not on the chain; the blocks above the shared block are "
             "read again",

@@ -12,12 +12,14 @@ sends, and every outcome.
 from collections.abc import Callable
 from typing import Any
 
-from watcher.ledger import backfill, claims, hook_results, ingest, outcomes, shadow
+from watcher.ledger import backfill, claims, finality, hook_results, ingest, outcomes, shadow
 
 DEFERRED: frozenset[Callable[..., Any]] = frozenset(
     {
         # The cursor goes back with the tasks of its blocks, and the blocks are read again.
         ingest.record,
+        # The final block, too: the nodes show it again.
+        finality.finalise,
         # The contract is asked again.
         outcomes.admitted,
         # No lease outlives the daemon.

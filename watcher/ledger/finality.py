@@ -64,6 +64,12 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
 
     `firm`: enough nodes call the block final. A later change of a block that is not firm is an ordinary reorg.
     """
+    store_final(tx, source_id, final, firm)
+    wake_due(tx, source_id)
+
+
+def store_final(tx: Tx, source_id: int, final: Header, firm: bool) -> None:
+    """Do what `finalise` does, in a transaction that asks for due tasks at its end."""
     tx.final_moved = True
     block = {"source": source_id, "number": final.number}
     if firm:
@@ -80,7 +86,6 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
         _orphan(tx, source_id, final.number)
     if concerned.oldest_hash is not None:  # the newest hash at or below finality stays, to detect a deep reorg
         tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number <= concerned.oldest_hash))
-    wake_due(tx, source_id)
 
 
 def _orphan(tx: Tx, source_id: int, final_block: int) -> None:

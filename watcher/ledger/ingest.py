@@ -12,6 +12,7 @@ from sqlalchemy import bindparam, case, insert, select, update
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.record import COLUMNS
 from watcher.ledger.engine import insert_into
+from watcher.ledger.finality import store_final
 from watcher.ledger.prepared import Prepared, Values
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks, sighting_columns, task_columns
@@ -82,6 +83,7 @@ def record(
     head_block: int,
     head_l1_block: int | None = None,
     proved: Collection[Task] = (),
+    final: tuple[Header, bool] | None = None,
 ) -> list[Task]:
     """Store the logs of the blocks up to `upto`, and move the cursor there. Return the new tasks.
 
@@ -95,6 +97,7 @@ def record(
         head_l1_block: the parent chain's block in that head, None if contracts do not count those.
         proved: tasks that the contract holds at `upto`, which is the head. The new ones of them, if their window is
             open, are `ready` at once.
+        final: a new final block, not above `upto`, and whether it is firm, as `finalise` stores it.
     """
     closed_block = Header(head_block, b"", b"", 0, head_l1_block).closed_block
     in_window = [task for task in proved if task.deadline_block is None or task.deadline_block > closed_block]
@@ -106,6 +109,8 @@ def record(
     marks = {"head": head_block, "l1_block": head_l1_block, "closed": closed_block}
     conn.execute(_MOVE_CURSOR, {**mine, **marks, "number": upto.number, "hash": upto.hash})
     tx.blocks_read = True
+    if final is not None:
+        store_final(tx, source_id, *final)
     wake_due(tx, source_id)
     return new
 

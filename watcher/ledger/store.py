@@ -121,6 +121,7 @@ class Ledger:
         self.reader = reader
         self.source_id = source_id
         self._cursor: tuple[int, Cursor] | None = None  # behind so many moves of the marks
+        writer.on_cursor = self._keep_cursor
         # Moves of the marks by others, as far as they are known here.
         self._moves_elsewhere = 0
         # True while this process alone moves the marks.
@@ -133,10 +134,18 @@ class Ledger:
 
         While another replica moves them, they are read each time. Raises TryLater if the database cannot be read.
         """
-        version = self._writer.mark_moves + self._moves_elsewhere
+        version = self._mark_version
         if self._cursor is None or self._cursor[0] != version or not self.moves_marks():
             self._cursor = version, await self.read(queries.cursor, self.source_id)
         return self._cursor[1]
+
+    @property
+    def _mark_version(self) -> int:
+        return self._writer.mark_moves + self._moves_elsewhere
+
+    def _keep_cursor(self, cursor: Cursor) -> None:
+        """Keep the cursor as the newest commit has left it: it need not be read."""
+        self._cursor = self._mark_version, cursor
 
     @property
     def chain_moves(self) -> int:
@@ -221,6 +230,13 @@ def complete(tx: Tx) -> None:
     bind(tx)
 
 
+def _complete_alone(tx: Tx, source_id: int) -> None:
+    """Complete a transaction of the only daemon: the cursor is read where it costs no way to a server."""
+    if tx.marks_moved:
+        tx.cursor = queries.cursor(tx.conn, source_id)
+    complete(tx)
+
+
 def _complete_led(tx: Tx, require_lead: Callable[[Tx], None]) -> None:
     if tx.marks_moved:
         require_lead(tx)
@@ -292,7 +308,9 @@ async def open_ledger(
         guard = guard_of(url)
         writer.guard = guard
         ledger = Ledger(writer, reader, cursor.source_id, guard)
-        if url.get_backend_name() == "postgresql":
+        if url.get_backend_name() == "sqlite":
+            writer.before_commit = lambda tx: _complete_alone(tx, cursor.source_id)
+        else:
             lost = LostCommits(clock, cursor.source_id, ledger.hold_to, _opened(entry_file, stack))
             writer.before_verbs, writer.on_durable = lost.before_verbs, lost.follow
             with suppress(TryLater):  # a loss is noted in this transaction, and is no reason to stop

@@ -12,7 +12,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
@@ -23,6 +23,9 @@ from watcher.ledger.audit.changes import Changes
 from watcher.ledger.engine import begin, database_reason
 from watcher.ledger.wal import sync
 from watcher.state import ENDED, State
+
+if TYPE_CHECKING:
+    from watcher.ledger.source import Cursor
 
 T = TypeVar("T")
 Item = TypeVar("Item")
@@ -51,6 +54,7 @@ class Tx:
     ended: Counter[State] = field(default_factory=Counter)  # the change of the number of tasks in each end state
     ended_row: int = 0  # a task among those, for their source
     changes: Changes = field(default_factory=Changes)  # the rows that the audit chain binds
+    cursor: "Cursor | None" = None  # after a move of the marks, if `before_commit` has read them
     bound: dict[int, tuple[int, bytes]] = field(default_factory=dict)  # by source: number and hash of the new entry
     replica_id: int | None = None  # the replica that claims tasks in it; None where one daemon has the ledger
 
@@ -112,8 +116,9 @@ class Writer:
     In the thread, `guard` is called before each transaction (its error reaches each waiter), `before_verbs` as its
     first part (with a reason from it the transaction has no verb, and each waiter gets TryLater), `before_commit` as
     its last part, and `on_durable` after the commit, before any waiter returns. In the event loop, `on_commit` is
-    called after each commit that changed something, `observe` after each commit, also a failed one. `on_clock_step`
-    is a verb that runs before all others once the wall clock has stepped back, by so many milliseconds.
+    called after each commit that changed something, `on_cursor` after each with a new `Tx.cursor`, `observe` after each
+    commit, also a failed one. `on_clock_step` is a verb that runs before all others once the wall clock has stepped
+    back, by so many milliseconds.
     """
 
     def __init__(
@@ -144,6 +149,7 @@ class Writer:
         self.before_verbs: Callable[[Tx], str | None] = lambda _tx: None
         self.before_commit: Callable[[Tx], None] = lambda _tx: None
         self.on_durable: Callable[[Tx], None] = lambda _tx: None
+        self.on_cursor: Callable[[Cursor], None] = lambda _cursor: None
         self._thread = threading.Thread(target=self._run, name="ledger-writer", daemon=True)
         self._thread.start()
 
@@ -311,6 +317,8 @@ class Writer:
             self.chain_moves += tx.blocks_read or tx.cursor_moved
             self.work_made += bool(tx.entered or tx.due or tx.cursor_moved)
             self.mark_moves += tx.marks_moved
+            if tx.cursor is not None:
+                self.on_cursor(tx.cursor)
         for call in batch:
             if call.future.done():  # the waiter was cancelled; the commit stands
                 continue
