@@ -8,7 +8,6 @@ finds a lost connection when it goes on.
 """
 
 from sqlalchemy import Connection, DateTime, Integer, Text, bindparam, column, extract, func, select, table
-from sqlalchemy.dialects.postgresql import OID
 
 # A session that waited so long for its process within a transaction is ended. A process under load is late by less.
 STALLED_MS = 3000
@@ -28,9 +27,11 @@ _activity = table(
     column("query_start", DateTime),
     schema="pg_catalog",
 ).c
-_locks = table("pg_locks", column("pid", Integer), column("relation", OID), column("mode", Text), schema="pg_catalog").c
-_classes = table("pg_class", column("oid", OID), column("relnamespace", OID), schema="pg_catalog").c
-_namespaces = table("pg_namespace", column("oid", OID), column("nspname", Text), schema="pg_catalog").c
+_locks = table(
+    "pg_locks", column("pid", Integer), column("relation", Integer), column("mode", Text), schema="pg_catalog"
+).c
+_classes = table("pg_class", column("oid", Integer), column("relnamespace", Integer), schema="pg_catalog").c
+_namespaces = table("pg_namespace", column("oid", Integer), column("nspname", Text), schema="pg_catalog").c
 
 _SCHEMA = select(_namespaces.oid).where(_namespaces.nspname == func.current_schema()).scalar_subquery()
 _TABLES = select(_classes.oid).where(_classes.relnamespace == _SCHEMA)
