@@ -1,4 +1,4 @@
-"""The HTTP client of the hosted operator API.
+"""The HTTP client of the hosted operator API, and the only file that imports httpx.
 
 Invariant: every failure of the network becomes a value, never an exception. "Not sent" means that no connection was
 made.
@@ -6,12 +6,15 @@ made.
 
 import asyncio
 import base64
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
 
 import aiohttp
+import httpx
+from httpx_aiohttp import AiohttpTransport
 
 from watcher.clock import Clock
 from watcher.files import program_version
@@ -27,7 +30,11 @@ REPLY_KEPT_BYTES = 4096
 _REDACT_LIMIT_CHARS = 16_384
 _REDACT_TAIL_CHARS = 1024
 
-# The exceptions that are raised before there is a connection. No proxy is ever used.
+# At INFO httpx logs each URL in full, and a URL may hold a key.
+logging.getLogger("httpx").setLevel(logging.WARNING)
+
+# The transport reports most failures as ConnectTimeout, even a connection that closed after it had carried the request.
+# So the aiohttp exception beneath decides: these two are raised before there is a connection. No proxy is ever used.
 _NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ConnectionTimeoutError, "connecting timed out"),
@@ -69,8 +76,11 @@ class Client:
         self._clock = clock
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._redactor = Redactor(secret for secret in (endpoint.password, endpoint.url) if secret)
-        self._tls = endpoint.tls()
-        self._http: aiohttp.ClientSession | None = None
+        self._url, self._headers = httpx.URL(endpoint.url), _headers(endpoint)
+        connect_s = min(endpoint.connect_timeout_s, endpoint.timeout_s / 2)
+        # `pool` bounds all of connecting, with name look-up: because of our own slots no request waits for the pool.
+        self._extensions = {"timeout": httpx.Timeout(None, connect=connect_s, pool=connect_s).as_dict()}
+        self._http = _transport(endpoint)
 
     def __repr__(self) -> str:
         return f"Client({self._endpoint.origin})"
@@ -85,8 +95,7 @@ class Client:
 
     async def aclose(self) -> None:
         """Close the connections. Running requests end as Unknown."""
-        if self._http is not None:
-            await self._http.close()
+        await self._http.aclose()
 
     async def send(self, request: Request) -> Sent:
         """Send one POST and return its outcome. Never raises for what network or API do.
@@ -146,18 +155,18 @@ class Client:
             return exchange
         began_s = self._clock.monotonic_s()
         try:
-            async with (
-                asyncio.timeout(self._endpoint.timeout_s),
-                self._session().post(
-                    self._endpoint.url, data=aiohttp.BytesPayload(body), allow_redirects=False
-                ) as response,
-            ):
-                exchange.status, exchange.headers = response.status, response.headers
-                await self._read(response.content, exchange)
+            async with asyncio.timeout(self._endpoint.timeout_s):
+                response = await self._http.handle_async_request(self._request(body))
+                try:
+                    exchange.status, exchange.headers = response.status_code, response.headers
+                    await self._read(response, exchange)
+                finally:
+                    await response.aclose()
         # The request may have arrived, so any exception must become an outcome.
         except Exception as exc:  # noqa: BLE001
-            exchange.sent = not isinstance(exc, _NEVER_CONNECTED)
-            exchange.failure = exchange.failure or self._reason(exc)
+            cause = (exc.__cause__ or exc) if isinstance(exc, httpx.HTTPError) else exc
+            exchange.sent = not isinstance(cause, _NEVER_CONNECTED)
+            exchange.failure = exchange.failure or self._reason(cause)
         finally:
             self._slots.release()
             exchange.duration_ms = max(0, round((self._clock.monotonic_s() - began_s) * 1000))
@@ -171,11 +180,22 @@ class Client:
         except TimeoutError:
             return False
 
-    async def _read(self, content: aiohttp.StreamReader, exchange: _Exchange) -> None:
+    def _request(self, body: bytes) -> httpx.Request:
+        """Return the POST with the prepared headers: with `stream`, httpx derives none of them for each request."""
+        request = httpx.Request(
+            "POST", self._url, headers=self._headers, stream=httpx.ByteStream(body), extensions=self._extensions
+        )
+        request.headers.encoding = "ascii"  # else httpx tries it on all headers again for each of them
+        request.read()
+        return request
+
+    async def _read(self, response: httpx.Response, exchange: _Exchange) -> None:
         limit_bytes = self._endpoint.body_limit_bytes
         body = bytearray()
+        # Raw, so that a small compressed reply stays small; the stream itself, for httpx's iterators cost more than it.
+        assert isinstance(response.stream, httpx.AsyncByteStream)
         try:
-            while chunk := await content.readany():
+            async for chunk in response.stream:
                 body += chunk
                 if len(body) > limit_bytes:
                     exchange.failure = f"a reply of more than {limit_bytes} bytes"
@@ -183,22 +203,6 @@ class Client:
             exchange.whole = True
         finally:
             exchange.body = bytes(body[:limit_bytes])
-
-    def _session(self) -> aiohttp.ClientSession:
-        # Made on first use: aiohttp binds a session to the running loop.
-        if self._http is None:
-            endpoint = self._endpoint
-            connect_s = min(endpoint.connect_timeout_s, endpoint.timeout_s / 2)
-            self._http = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=endpoint.concurrency, ssl=self._tls),
-                headers=_headers(endpoint),
-                # `connect` bounds all of connecting, with name look-up: our own slots leave a connection to each.
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=connect_s, connect=connect_s),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                trust_env=False,
-            )
-        return self._http
 
     def _reason(self, cause: BaseException) -> str:
         if type(cause) is TimeoutError:
@@ -209,7 +213,22 @@ class Client:
         return f"{reason} ({one_line(self._redact(str(detail)), 120)})"
 
 
-def _headers(endpoint: Endpoint) -> dict[str, str]:
+def _transport(endpoint: Endpoint) -> AiohttpTransport:
+    """Return the bare transport. httpx's client around it follows redirects, keeps cookies, and costs half again."""
+    tls = endpoint.tls()
+
+    def session() -> aiohttp.ClientSession:
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=endpoint.concurrency, ssl=tls),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            trust_env=False,
+        )
+
+    return AiohttpTransport(verify=tls, trust_env=False, client=session)
+
+
+def _headers(endpoint: Endpoint) -> httpx.Headers:
     headers = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",
@@ -218,4 +237,4 @@ def _headers(endpoint: Endpoint) -> dict[str, str]:
     if endpoint.username:
         credentials = f"{endpoint.username}:{endpoint.password}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
-    return headers
+    return httpx.Headers(headers)
