@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from watcher.errors import IllegalMove
-from watcher.ledger.tables import OPEN
+from watcher.ledger.tables import HAS_ENDED, OPEN
 from watcher.ledger.transitions import refuse_illegal
 from watcher.state import ENDED, LEGAL, RESPONDED, UNSETTLED, State
 
@@ -93,4 +93,5 @@ def test_ends_are_left_only_by_a_person_or_the_chain() -> None:
 
 
 def test_the_partial_index_covers_exactly_what_is_not_at_its_end() -> None:
-    assert str(OPEN) == "state NOT IN (" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")"
+    assert str(OPEN) == " AND ".join(f"state <> '{state}'" for state in sorted(ENDED))
+    assert str(HAS_ENDED) == "(" + " OR ".join(f"state = '{state}'" for state in sorted(ENDED)) + ")"

@@ -35,7 +35,7 @@ from watcher.ledger.lock import create_file
 from watcher.ledger.tables import metadata
 from watcher.ledger.views import create_views, drop_views
 
-REVISION = "0013"
+REVISION = "0014"
 """The revision of `tables.metadata`."""
 COMPATIBLE_FROM = REVISION
 """The oldest revision whose programs work on a ledger of `REVISION`, beside those of today.

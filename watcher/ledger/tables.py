@@ -145,7 +145,9 @@ tasks = Table(
 
 # SQLite uses a partial index only for a query that repeats its condition literally; with bound parameters it scans the
 # whole table. Queries for due work therefore use this very text. See https://www.sqlite.org/partialindex.html
-OPEN = text("state NOT IN (" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")")
+# It compares one by one: for IN with three values or more SQLite fills a table of them in memory, and an UPDATE does so
+# anew for each row that it is run with, which took as long as the rest of it.
+OPEN = text(" AND ".join(f"state <> '{state}'" for state in sorted(ENDED)))
 
 Index(
     "ix_tasks_open",
@@ -157,7 +159,7 @@ Index(
 )
 
 LOOK_AGAIN = text("look_again")
-HAS_ENDED = text("state IN (" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")")
+HAS_ENDED = text("(" + " OR ".join(f"state = '{state}'" for state in sorted(ENDED)) + ")")
 HAS_EXPIRED = text("state = 'expired'")
 IS_FINAL = text("state IN ('final', 'final_other')")
 UNTIMED = text("block_time_s IS NULL AND canonical")
@@ -283,9 +285,18 @@ coverage = Table(
 )
 
 
+_ENDED_LIST = "(" + ", ".join(f"'{state}'" for state in sorted(ENDED)) + ")"
+# PostgreSQL proves that these are the conditions of the queries, which compare one by one.
+_ON_POSTGRESQL = {
+    "ix_tasks_open": text("state NOT IN " + _ENDED_LIST),
+    "ix_tasks_ended": text("state IN " + _ENDED_LIST),
+}
+
+
 @event.listens_for(metadata, "before_create")
 def _repeat_conditions(_target: MetaData, connection: Connection, **_: object) -> None:
     """Give PostgreSQL the conditions of the partial indices. Stated above, they would load its dialect for SQLite."""
     if connection.dialect.name == "postgresql":
         for index in (*tasks.indexes, *responses.indexes, *journal.indexes):
-            index.dialect_kwargs["postgresql_where"] = index.dialect_options["sqlite"].get("where")
+            on_sqlite = index.dialect_options["sqlite"].get("where")
+            index.dialect_kwargs["postgresql_where"] = _ON_POSTGRESQL.get(str(index.name), on_sqlite)
