@@ -1,10 +1,11 @@
 """Statements of which many run: for each row, SQLAlchemy's work costs more than the database's.
 
-They are written in SQLAlchemy Core like all others, so that each database gets its own text. For SQLite, what changes
-rows is compiled once, and its rows of parameters go to the driver as they are; rows of a question come from the driver.
+They are written in SQLAlchemy Core like all others, so that each database gets its own text. For SQLite, a statement is
+compiled once, and its parameters go to the driver as they are; rows of a question come from the driver.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from enum import Enum
 from operator import itemgetter
 from typing import Any, cast
 
@@ -14,8 +15,10 @@ from sqlalchemy.types import TypeEngine
 
 from watcher.ledger.columns import BoundedText, Uint256, uint256
 
-Values = tuple[Any, ...]
+Values = Sequence[Any]
+Row = list[Any]
 _Convert = Callable[[Any], Any]
+_Pick = Callable[[Values], tuple[Any, ...]]
 
 
 class Question:
@@ -24,16 +27,25 @@ class Question:
     def __init__(self, statement: Select[Any], names: Sequence[str]) -> None:
         self.statement = statement
         self._names = tuple(names)
+        self._on_sqlite: tuple[str, _Pick] | None = None
         self._converts: dict[str, list[tuple[int, _Convert]]] = {}
 
-    def rows(self, conn: Connection, *parameters: Any) -> list[Values]:
+    def rows(self, conn: Connection, *parameters: Any) -> list[Row]:
         """Return the rows for these parameters, with values as the types of their columns have them."""
-        result = conn.execute(self.statement, dict(zip(self._names, parameters, strict=True)))
+        result = self._result(conn, parameters)
         assert isinstance(result, CursorResult)
         rows = cast("list[Values]", result.cursor.fetchall())  # of the driver, without SQLAlchemy's own rows
         result.close()
         converts = self._converts_of(conn.dialect)
         return [_converted(row, converts) for row in rows]
+
+    def _result(self, conn: Connection, parameters: Values) -> Any:
+        if conn.dialect.name != "sqlite":
+            return conn.execute(self.statement, dict(zip(self._names, parameters, strict=True)))
+        if self._on_sqlite is None:
+            self._on_sqlite = _compiled(self.statement, self._names, None, conn.dialect)
+        text, pick = self._on_sqlite
+        return conn.exec_driver_sql(text, pick(parameters))
 
     def _converts_of(self, dialect: Dialect) -> list[tuple[int, _Convert]]:
         if dialect.name not in self._converts:
@@ -53,57 +65,65 @@ class Prepared:
         self.statement = statement
         self._names = tuple(names)
         self._sets = list(sets) or None
-        self._compiled: tuple[str, _Convert | None] | None = None
+        self._on_sqlite: tuple[str, _Pick] | None = None
 
     def run(self, conn: Connection, rows: Sequence[Values]) -> None:
         """Run the statement once for each row of parameters."""
         if conn.dialect.name != "sqlite":  # there, one statement takes all rows (`arrays.py`)
             conn.execute(self.statement, [dict(zip(self._names, row, strict=True)) for row in rows])
             return
-        if self._compiled is None:
-            self._compiled = self._compile(conn.dialect)
-        text, parameters = self._compiled
-        conn.exec_driver_sql(text, [parameters(row) for row in rows] if parameters else list(rows))
+        if self._on_sqlite is None:
+            self._on_sqlite = _compiled(self.statement, self._names, self._sets, conn.dialect)
+        text, pick = self._on_sqlite
+        conn.exec_driver_sql(text, [*map(pick, rows)])
 
-    def _compile(self, dialect: Dialect) -> tuple[str, _Convert | None]:
-        """Return the text, and what makes the driver's parameters of a row; None: the row is them."""
-        compiled = self.statement.compile(dialect=dialect, column_keys=self._sets)
-        assert isinstance(compiled, SQLCompiler)
-        assert compiled.positiontup is not None, "parameters of SQLite have no names"
-        constants = {name: value for name, value in compiled.params.items() if name not in self._names}
-        converts = {name: _to_driver(bind.type, dialect) for name, bind in compiled.binds.items()}
-        return str(compiled), _positional(self._names, compiled.positiontup, constants, converts)
+
+def _compiled(
+    statement: Select[Any] | Insert | Update, names: Sequence[str], sets: list[str] | None, dialect: Dialect
+) -> tuple[str, _Pick]:
+    """Return the text for SQLite, and what makes the driver's parameters of those of a row."""
+    compiled = statement.compile(dialect=dialect, column_keys=sets)
+    assert isinstance(compiled, SQLCompiler)
+    expanded = compiled.construct_expanded_state(dict.fromkeys(names), escape_names=False)
+    assert expanded.positiontup is not None, "parameters of SQLite have no names"
+    constants = {name: _plain(value) for name, value in expanded.parameters.items() if name not in names}
+    converts = {name: _to_driver(bind.type, dialect) for name, bind in compiled.binds.items()}
+    return expanded.statement, _positional(names, expanded.positiontup, constants, converts)
 
 
 def _positional(
     names: Sequence[str], order: Sequence[str], constants: Mapping[str, Any], converts: Mapping[str, _Convert | None]
-) -> Callable[[Values], Values] | None:
+) -> _Pick:
     known = (*names, *constants)
     tail = tuple(constants.values())
     places = [known.index(name) for name in order]
-    in_order = places == list(range(len(names)))
-    converted = [(place, convert) for place, name in enumerate(order) if (convert := converts[name])]
-    if in_order:
-        return (lambda row: _converted(row, converted)) if converted else None
-    pick: Callable[[Values], Values] = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
-    return lambda row: _converted(pick(row + tail), converted)
+    converted = [(place, convert) for place, name in enumerate(order) if (convert := converts.get(name))]
+    if places == list(range(len(names))):
+        return (lambda row: tuple(_converted(row, converted))) if converted else _same
+    pick: _Pick = itemgetter(*places) if len(places) > 1 else lambda row: (row[places[0]],)
+    return lambda row: tuple(_converted(pick((*row, *tail)), converted))
 
 
-def _converted(row: Values, converts: Sequence[tuple[int, _Convert]]) -> Values:
-    if not converts:
-        return row
+def _same(row: Values) -> tuple[Any, ...]:
+    return row if isinstance(row, tuple) else tuple(row)
+
+
+def _converted(row: Values, converts: Sequence[tuple[int, _Convert]]) -> Row:
     values = list(row)
     for place, convert in converts:
         values[place] = convert(values[place])
-    return tuple(values)
+    return values
+
+
+def _plain(value: Any) -> Any:
+    """Return a constant as the driver takes it fastest."""
+    return value.value if isinstance(value, Enum) else value
 
 
 def _to_driver(type_: TypeEngine[Any], dialect: Dialect) -> _Convert | None:
-    # Drivers take bytes as they are; SQLAlchemy would wrap them.
-    if isinstance(type_, LargeBinary | BoundedText):
+    # Drivers take bytes and booleans as they are; SQLAlchemy would wrap the one and check the other.
+    if isinstance(type_, LargeBinary | BoundedText | Boolean):
         return None
-    if isinstance(type_, Boolean):
-        return int
     return type_.dialect_impl(dialect).bind_processor(dialect)
 
 
@@ -112,5 +132,9 @@ def _from_driver(type_: TypeEngine[Any]) -> _Convert | None:
     if isinstance(type_, Uint256):
         return uint256
     if isinstance(type_, Boolean):
-        return lambda value: None if value is None else bool(value)
+        return _boolean
     return None
+
+
+def _boolean(value: Any) -> bool | None:
+    return None if value is None else bool(value)

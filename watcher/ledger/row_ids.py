@@ -1,9 +1,10 @@
 """Ids for new rows, taken before the rows are inserted, so that a transaction knows what it adds."""
 
 from functools import cache
-from typing import Any
 
-from sqlalchemy import Connection, Select, Table, column, func, select, table
+from sqlalchemy import ColumnElement, Connection, Table, column, func, select, table
+
+from watcher.ledger.prepared import Question
 
 
 def new_ids(conn: Connection, of: Table, count: int) -> list[int]:
@@ -15,16 +16,17 @@ def new_ids(conn: Connection, of: Table, count: int) -> list[int]:
     if conn.dialect.name != "sqlite":
         sequence = func.pg_get_serial_sequence(of.name, "id")
         return list(conn.execute(select(func.nextval(sequence)).select_from(func.generate_series(1, count))).scalars())
-    last: int = max(conn.execute(question).scalar() or 0 for question in _last(of))
+    last: int = _last(of).rows(conn)[0][0]
     return list(range(last + 1, last + 1 + count))
 
 
 @cache
-def _last(of: Table) -> tuple[Select[Any], ...]:
-    """Return the questions for the last id of a SQLite table."""
-    present = select(func.max(of.c.id))
-    if not of.dialect_options["sqlite"]["autoincrement"]:
-        return (present,)
-    # The id of a removed row is never used again: SQLite's own table knows it (https://www.sqlite.org/autoinc.html).
-    sequences = table("sqlite_sequence", column("name"), column("seq"))
-    return present, select(sequences.c.seq).where(sequences.c.name == of.name)
+def _last(of: Table) -> Question:
+    """Return the question for the last id of a SQLite table."""
+    last: ColumnElement[int] = func.coalesce(func.max(of.c.id), 0)
+    if of.dialect_options["sqlite"]["autoincrement"]:
+        # The id of a removed row is never used again: SQLite's own table knows it (https://www.sqlite.org/autoinc.html).
+        sequences = table("sqlite_sequence", column("name"), column("seq"))
+        removed = select(func.max(sequences.c.seq)).where(sequences.c.name == of.name).scalar_subquery()
+        last = func.max(last, func.coalesce(removed, 0))
+    return Question(select(last), [])

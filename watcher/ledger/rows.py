@@ -13,6 +13,7 @@ from watcher.state import State
 from watcher.task import Absence, Absent, OpenTask, Responded, Sighting, Task
 
 T = TypeVar("T")
+STATES = {state.value: state for state in State}  # for rows, of which many come: without the search of `State(...)`
 _IN_LIMIT = 500  # bound parameters in one IN list: databases bound those of a statement, reorgs do not bound their rows
 
 WITH_SOURCE: Select[Any] = select(tasks, sources.c.chain_id, sources.c.task_manager).join(
@@ -23,6 +24,7 @@ WITH_SOURCE: Select[Any] = select(tasks, sources.c.chain_id, sources.c.task_mana
 # are read by place, which costs a fraction of reading by name: those of the driver have no names.
 _COLUMNS = [column.name for column in WITH_SOURCE.selected_columns]
 _TASK_FIELDS = tuple(field.name for field in fields(Task) if field.name not in ("seen_at", "fields"))
+_BEFORE_SEEN = [field.name for field in fields(Task)].index("seen_at")  # fields of a task in front of its place
 _OPEN_FIELDS = tuple(
     field.name for field in fields(OpenTask) if field.name in tasks.c and field.name not in ("state", "fence")
 )
@@ -46,7 +48,8 @@ IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > HEAD_
 
 def task_of(row: Sequence[Any]) -> Task:
     """Return the task in a row that was selected with its source (`WITH_SOURCE`, further columns behind it)."""
-    return Task(**dict(zip(_TASK_FIELDS, _task_values(row), strict=True)), seen_at=_sighting(*_seen_values(row)))
+    values = _task_values(row)
+    return Task(*(*values[:_BEFORE_SEEN], _sighting(*_seen_values(row)), *values[_BEFORE_SEEN:]))
 
 
 def responded_of(row: Row[Any]) -> Responded:
@@ -83,7 +86,7 @@ def open_task(row: Sequence[Any], *, fences: int = 0) -> OpenTask:
         **dict(zip(_OPEN_FIELDS, _open_values(row), strict=True)),
         row_id=row_id,
         task=task_of(row),
-        state=State(state),
+        state=STATES[state],
         fence=fence + fences,
         absence=None if absent is None else Absence(Absent(absent), absent_block, absent_at_ms),
     )

@@ -13,6 +13,7 @@ from watcher.ledger.ended import expired_before, kept
 from watcher.ledger.history import IS_HISTORY
 from watcher.ledger.prepared import Question
 from watcher.ledger.queries import cursor as read_cursor
+from watcher.ledger.rows import STATES
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
 from watcher.ledger.writer import Tx
@@ -220,7 +221,7 @@ _LAST_MOVE = select(func.max(journal.c.id))
 def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> list[Moved]:
     """Return the next journal lines after line `after`, oldest first."""
     return [
-        Moved(id_, index, State(was) if was else None, State(to), at_ms, seen_at_ms, number, why, bool(is_history))
+        Moved(id_, index, STATES[was] if was else None, STATES[to], at_ms, seen_at_ms, number, why, bool(is_history))
         for id_, index, was, to, at_ms, seen_at_ms, number, why, is_history in _LINES_AFTER.rows(
             conn, source_id, after, limit
         )

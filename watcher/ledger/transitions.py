@@ -4,6 +4,7 @@ Invariant: every change is a legal transition, made by compare-and-set on the st
 and adds a line to the journal in the same transaction.
 """
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -15,7 +16,7 @@ from watcher.errors import IllegalMove, LostLease
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.record import COLUMNS
 from watcher.ledger.columns import Among, BoundedText
-from watcher.ledger.prepared import Prepared, Question, Values
+from watcher.ledger.prepared import Prepared, Question, Row, Values
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import WORDS_LIMIT, journal, responses, tasks
@@ -145,13 +146,13 @@ def lost(task: OpenTask) -> LostLease:
     return LostLease(f"task {task.task.task_index} has changed, or another worker has taken it")
 
 
-def lock(tx: Tx, batch: Sequence[OpenTask], *, leased: bool = False) -> list[Values | None]:
+def lock(tx: Tx, batch: Sequence[OpenTask], *, leased: bool = False) -> list[Row | None]:
     """Lock the rows of the tasks. Return the row of each whose state and fence are unchanged since it was taken.
 
     A second copy of a task gets None; with `leased`, a task without a lease, too.
     """
     present = {row[0]: row for row in _LOCK.rows(tx.conn, [task.row_id for task in batch]) if row[-1] > 0 or not leased}
-    rows: list[Values | None] = []
+    rows: list[Row | None] = []
     for task in batch:
         row = present.get(task.row_id)
         is_unchanged = row is not None and row[_STATE] == task.state and row[-2] == task.fence
@@ -159,7 +160,7 @@ def lock(tx: Tx, batch: Sequence[OpenTask], *, leased: bool = False) -> list[Val
     return rows
 
 
-def transition_locked(tx: Tx, changes: Sequence[Change], rows: Sequence[Values | None]) -> None:
+def transition_locked(tx: Tx, changes: Sequence[Change], rows: Sequence[Row | None]) -> None:
     """Make the transitions of rows that `lock` has returned in this transaction; those without a row are left out.
 
     Raises IllegalMove if the state machine has no such transition.
@@ -167,16 +168,17 @@ def transition_locked(tx: Tx, changes: Sequence[Change], rows: Sequence[Values |
     made = [(change, row) for change, row in zip(changes, rows, strict=True) if row is not None]
     if not made:
         return
-    for from_, to in {(change.task.state, change.to) for change, _ in made}:
+    transitions = Counter((change.task.state, change.to) for change, _ in made)
+    for from_, to in transitions:
         refuse_illegal(from_, to)
-    always = {to: _columns(tx, to) for to in {change.to for change, _ in made}}
+    always = {to: _columns(tx, to) for _, to in transitions}
     set_columns(tx, [(change.task, row, {**always[change.to], **_resolved(change, row)}) for change, row in made])
     if given_up := [change.task.row_id for change, _ in made if change.to in GIVEN_UP]:
         flag_named(tx, given_up)
     _append(tx, [_line(tx, change) for change, _ in made])
-    for change, _ in made:
-        tx.entered.add(change.to)
-        tx.count_ends(change.task.row_id, change.task.state, change.to)
+    for (from_, to), count in transitions.items():
+        tx.entered.add(to)
+        tx.count_ends(made[0][0].task.row_id, from_, to, count)
 
 
 def _resolved(change: Change, row: Values) -> Mapping[str, Any]:
@@ -193,12 +195,12 @@ def unless_none(row: Values, values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[_PLACES[name]] if value is None else value for name, value in values.items()}
 
 
-def set_columns(tx: Tx, edits: Sequence[tuple[OpenTask, Values, Mapping[str, Any]]]) -> None:
+def set_columns(tx: Tx, edits: Sequence[tuple[OpenTask, Row, Mapping[str, Any]]]) -> None:
     """Set columns of rows that `lock` has returned in this transaction, and bind the rows.
 
     Each edit has the task, its row, and the columns. Those that set the same columns share one statement.
     """
-    groups: dict[tuple[str, ...], list[tuple[OpenTask, Values, Mapping[str, Any]]]] = {}
+    groups: dict[tuple[str, ...], list[tuple[OpenTask, Row, Mapping[str, Any]]]] = {}
     for edit in edits:
         groups.setdefault(tuple(edit[2]), []).append(edit)
     for names, group in groups.items():
@@ -214,7 +216,7 @@ class _Setting:
         self._texts = [(place, type_) for place, type_ in enumerate(types.values()) if isinstance(type_, BoundedText)]
         self._bound = [(place, _PLACES[name]) for place, name in enumerate(names) if name in _PLACES]
 
-    def run(self, tx: Tx, edits: Sequence[tuple[OpenTask, Values, Mapping[str, Any]]]) -> None:
+    def run(self, tx: Tx, edits: Sequence[tuple[OpenTask, Row, Mapping[str, Any]]]) -> None:
         """Set the columns, and bind the rows."""
         parameters: list[Values] = []
         bound: list[Values] = []
@@ -222,10 +224,10 @@ class _Setting:
             values = list(columns.values())
             for place, text in self._texts:
                 values[place] = text.stored(values[place])
-            new = list(row[: len(_BOUND)])
+            new = row[: len(_BOUND)]
             for place, place_in_row in self._bound:
                 new[place_in_row] = values[place]
-            bound.append(tuple(new))
+            bound.append(new)
             parameters.append((*values, task.row_id, row[_STATE], task.fence))
         self._update.run(tx.conn, parameters)
         tx.changes.keep(Bound.TASKS, bound)
@@ -299,7 +301,7 @@ def _append(tx: Tx, lines: Sequence[Values]) -> None:
 
 def _line(tx: Tx, change: Change) -> Values:
     task = change.task
-    return (task.row_id, tx.now_ms, task.state.value, change.to.value, _WHY.stored(change.why), change.attempt_id)
+    return (task.row_id, tx.now_ms, str(task.state), str(change.to), _WHY.stored(change.why), change.attempt_id)
 
 
 def _columns(tx: Tx, to: State) -> dict[str, Any]:

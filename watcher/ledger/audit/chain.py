@@ -7,6 +7,7 @@ advisory lock, taken last and held to the commit, keeps the writers of one sourc
 """
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -16,6 +17,7 @@ from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.record import COLUMNS, Entry, genesis_hash, link, pack_leaf, row_digest
 from watcher.ledger.audit.tables import audit_entries
 from watcher.ledger.postgres import AWAITED
+from watcher.ledger.prepared import Prepared, Question
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import attempts, events, journal, responses, sources, tasks
 from watcher.ledger.writer import Tx
@@ -35,14 +37,15 @@ _BY_ID = {bound: ROWS[bound].where(TABLES[bound].c.id.in_(bindparam("ids", expan
 _IN_RANGE = {
     bound: ROWS[bound].where(TABLES[bound].c.id.between(bindparam("low"), bindparam("high"))) for bound in Bound
 }
-_HEAD = (
+_HEAD = Question(
     select(audit_entries.c.seq, audit_entries.c.hash)
     .where(audit_entries.c.source_id == bindparam("source"))
     .order_by(audit_entries.c.seq.desc())
-    .limit(1)
+    .limit(1),
+    ["source"],
 )
 _SOURCE = select(tasks.c.source_id).where(tasks.c.id == bindparam("row"))
-_NEW_ENTRY = insert(audit_entries)
+_NEW_ENTRY = Prepared(insert(audit_entries), names := [column.name for column in audit_entries.c], sets=names)
 _LOCK = text("SELECT pg_advisory_xact_lock(:class, :source)").execution_options(**{AWAITED: False})
 _ADVISORY_CLASS = 0x61756469  # "audi": the class of our advisory locks
 
@@ -53,7 +56,7 @@ def bind(tx: Tx) -> None:
     if not changes:
         return
     # As a rule one source; times of blocks are stored for all sources of a chain.
-    leaves: dict[int, list[bytes]] = {}
+    leaves: defaultdict[int, list[bytes]] = defaultdict(list)
     default: int | None = changes.source_id
     for table in sorted({*changes.known, *changes.written, *changes.removed}):
         rows = _changed(tx, table)
@@ -65,7 +68,7 @@ def bind(tx: Tx) -> None:
             else:
                 source_id = default = _source_of(tx) if default is None else default
             leaf = pack_leaf(table, row_id, None if row is None else row_digest(row))
-            leaves.setdefault(source_id, []).append(leaf)
+            leaves[source_id].append(leaf)
     changes.clear()
     for source_id in sorted(leaves):
         append(tx, source_id, COMMIT, "", b"".join(leaves[source_id]))
@@ -152,24 +155,13 @@ def walk(conn: Connection, source_id: int, above: int = 0) -> Iterator[Row[Any]]
 
 def head(conn: Connection, source_id: int) -> tuple[int, bytes] | None:
     """Return number and hash of the newest entry, None before the first."""
-    row = conn.execute(_HEAD, {"source": source_id}).one_or_none()
-    return None if row is None else (row[0], row[1])
+    rows = _HEAD.rows(conn, source_id)
+    return (rows[0][0], rows[0][1]) if rows else None
 
 
 def _store(tx: Tx, source_id: int, entry: Entry) -> None:
-    tx.conn.execute(
-        _NEW_ENTRY,
-        {
-            "source_id": source_id,
-            "seq": entry.seq,
-            "at_ms": entry.at_ms,
-            "kind": entry.kind,
-            "note": entry.note,
-            "leaves": entry.leaves,
-            "prev_hash": entry.prev_hash,
-            "hash": entry.hash,
-        },
-    )
+    row = (source_id, entry.seq, entry.at_ms, entry.kind, entry.note, entry.leaves, entry.prev_hash, entry.hash)
+    _NEW_ENTRY.run(tx.conn, [row])
 
 
 def _lock(source_id: int) -> dict[str, int]:

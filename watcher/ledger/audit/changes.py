@@ -1,6 +1,6 @@
 """The rows of one transaction that the audit chain binds, by table, collected by the verbs. Pure."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
@@ -26,12 +26,12 @@ class Changes:
     named it.
     """
 
-    known: dict[Bound, dict[int, tuple[Any, ...]]] = field(default_factory=dict)
+    known: dict[Bound, dict[int, Sequence[Any]]] = field(default_factory=dict)
     written: dict[Bound, set[int]] = field(default_factory=dict)
     removed: dict[Bound, set[int]] = field(default_factory=dict)
     source_id: int | None = None
 
-    def keep(self, table: Bound, rows: Iterable[tuple[Any, ...]]) -> None:
+    def keep(self, table: Bound, rows: Iterable[Sequence[Any]]) -> None:
         """Record rows that were added or changed, as the database holds them now: the columns of `record.COLUMNS`.
 
         The caller has made such a row of one that this transaction has locked and read, or has added it.

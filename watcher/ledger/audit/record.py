@@ -125,7 +125,7 @@ class Entry:
 
 def row_digest(values: Sequence[Any]) -> bytes:
     """Return the SHA-256 digest of a row, whose values are in the order of `COLUMNS`."""
-    kept = tuple(values)
+    kept: Sequence[Any] = values if type(values) in _PACKED else tuple(values)
     if kept and kept[-1] is None:
         end = len(kept) - 1
         while end and kept[end - 1] is None:
@@ -136,6 +136,9 @@ def row_digest(values: Sequence[Any]) -> bytes:
     except OverflowError:  # an index of more than 64 bits is packed as its 32 bytes
         packed = _pack(tuple(map(_bounded, kept)))
     return hashlib.sha256(packed).digest()
+
+
+_PACKED = (tuple, list)  # other sequences, such as rows of SQLAlchemy, are copied into one
 
 
 def _bounded(value: Any) -> Any:
