@@ -20,7 +20,8 @@ from watcher.chain.rpc.transport import Transport
 from watcher.daemon import log
 from watcher.daemon.daemon import Daemon
 from watcher.daemon.run_options import RunOptions
-from watcher.ledger.store import Ledger, Reader
+from watcher.ledger.reader import Reader
+from watcher.ledger.store import Ledger
 from watcher.ledger.writer import Writer
 from watcher.settings import load
 from watcher.settings.avs import Avs

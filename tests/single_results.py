@@ -6,7 +6,7 @@ from watcher.errors import LostLease
 from watcher.ledger import claims, hook_results
 from watcher.ledger.claims import Release, RetryAt
 from watcher.ledger.hook_results import Answered, Unanswered
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.task import Later, OpenTask, Response
 
 

@@ -14,7 +14,7 @@ from loguru import logger
 from watcher.backoff import doubled_s
 from watcher.clock import Clock
 from watcher.errors import LostLease, RetryElsewhere, TryLater
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 
 _WOKEN_BY_STATE = {

@@ -18,7 +18,8 @@ from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import attempts, journal, sources, tasks
-from watcher.ledger.writer import BatchedVerb, Tx
+from watcher.ledger.transaction import Tx
+from watcher.ledger.writer import BatchedVerb
 from watcher.state import State
 from watcher.task import Accepted, Header, OpenTask, Outcome, Responded, Response, Sent, Sighting, Task, Unknown
 

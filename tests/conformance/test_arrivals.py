@@ -9,7 +9,7 @@ from watcher.errors import LostLease
 from watcher.ledger import claims, ingest, outcomes
 from watcher.ledger.arrivals import Arrivals
 from watcher.ledger.claims import Release, RetryAt
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import OpenTask
 

@@ -14,7 +14,7 @@ from watcher.daemon.webhook import Webhook
 from watcher.ledger.audit.check import Check, Checker
 from watcher.ledger.audit.roots import compare, published, roots
 from watcher.ledger.audit.tables import audit_entries
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.report.audit_roots import read_root_lines
 from watcher.state import State
 

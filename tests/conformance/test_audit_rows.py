@@ -17,7 +17,7 @@ from watcher.ledger.hook_results import Answered, Unanswered
 from watcher.ledger.outcomes import Missing
 from watcher.ledger.sending import Settlement
 from watcher.ledger.tables import WORDS_LIMIT
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import Accepted, Response, Unknown
 

@@ -16,7 +16,7 @@ from tests.conformance.rig import ANSWER, LEASE_MS, LedgerRig, make_task, opened
 from watcher.errors import LostLease, TryLater
 from watcher.ledger import postgres as postgres_file
 from watcher.ledger import schema
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import Response
 

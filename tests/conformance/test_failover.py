@@ -23,7 +23,7 @@ from watcher.ledger.audit.check import Checker
 from watcher.ledger.database_clock import DatabaseClock
 from watcher.ledger.engine import open_engine
 from watcher.ledger.store import Ledger, open_ledger
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 
 

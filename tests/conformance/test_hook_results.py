@@ -11,7 +11,7 @@ from watcher.errors import LostLease
 from watcher.ledger import hook_results
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.hook_results import Answered, Unanswered
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import OpenTask, Response
 

@@ -12,7 +12,7 @@ from watcher.ledger import finality, ingest, outcomes, queries, reorg, rescan, s
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Settlement
 from watcher.ledger.source import open_source
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import Accepted, Response, Task
 

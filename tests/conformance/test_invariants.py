@@ -37,7 +37,7 @@ from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.source import open_source
 from watcher.ledger.tables import attempts, journal, responses, sources, tasks
 from watcher.ledger.tables import coverage as coverage_table
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import ENDED, LEGAL, NOT_HELD, RESPONDED, State
 from watcher.task import Accepted, Later, OpenTask, Refused, Response, Task, Unknown
 

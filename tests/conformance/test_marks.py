@@ -16,7 +16,7 @@ from watcher.errors import Halt, RetryElsewhere
 from watcher.ledger import finality, ingest, marks, outcomes, queries, reorg
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import Header
 

@@ -11,7 +11,7 @@ from watcher.ledger.audit.record import Leaf, pack_leaves
 from watcher.ledger.audit.tables import audit_entries
 from watcher.ledger.misfits import misfits, reporting_misfits
 from watcher.ledger.tables import journal, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 
 BIG = 2**255

@@ -20,7 +20,7 @@ from watcher.ledger import claims, ingest, outcomes
 from watcher.ledger.database_clock import clock_of
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.settings.daemon import ROLES
 from watcher.stage import StageLoop, Wakeups
 from watcher.state import State

@@ -15,7 +15,7 @@ from tests.conformance.test_poolers import pooler
 from watcher.clock import SystemClock
 from watcher.daemon.replica import Replica, ReplicaPlan, joined
 from watcher.ledger.engine import open_engine, server_arguments
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.settings.daemon import ROLES
 from watcher.stage import Wakeups
 from watcher.state import State

@@ -21,7 +21,7 @@ from watcher.ledger import claims, restore, schema, stats
 from watcher.ledger.engine import backup_sqlite, open_engine, parse_url
 from watcher.ledger.high_water import HighWater, MarkFile, mark_of, read_mark
 from watcher.ledger.store import Ledger, open_ledger
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 
 HEAD = 150

@@ -7,7 +7,7 @@ from tests.conformance.rig import LedgerRig, digest, header, make_task
 from watcher.ledger import finality, manual, outcomes, queries, retention
 from watcher.ledger.retention import RETIRED, Age, Story
 from watcher.ledger.tables import journal
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import ENDED, State
 
 ANY = Age(blocks=0)

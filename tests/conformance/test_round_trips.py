@@ -15,7 +15,7 @@ from watcher.ledger.hook_results import Answered
 from watcher.ledger.postgres import take_snapshot
 from watcher.ledger.sending import Settlement
 from watcher.ledger.tables import blocks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import Accepted, Response
 

@@ -12,7 +12,8 @@ from sqlalchemy.exc import ProgrammingError
 from watcher.clock import SystemClock
 from watcher.ledger import queries, schema
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Reader, open_ledger
+from watcher.ledger.reader import Reader
+from watcher.ledger.store import open_ledger
 
 CHAIN_ID = 31337
 MANAGERS = {"avs_alpha": b"\x11" * 20, "avs_beta": b"\x22" * 20}

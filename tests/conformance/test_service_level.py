@@ -14,9 +14,9 @@ from watcher.ledger import backfill, manual, outcomes, sending
 from watcher.ledger.backfill import Unsent
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.periods import RUNNING, Period, keep_periods, periods_between
+from watcher.ledger.reader import Reader
 from watcher.ledger.sending import Settlement
 from watcher.ledger.service_level import task_outcomes
-from watcher.ledger.store import Reader
 from watcher.report.availability import availability
 from watcher.report.service_level import Result, ServiceLevel, measure
 from watcher.report.service_level_fields import Subject, csv_lines, document_of

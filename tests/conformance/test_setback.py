@@ -6,10 +6,10 @@ import pytest
 
 from tests import single_results
 from tests.conformance.rig import LEASE_MS, LedgerRig, digest, make_task, sent
-from watcher.ledger import absences, claims, queries, sending, store
+from watcher.ledger import absences, claims, pauses, queries, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Settlement
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import Absence, Absent, Accepted
 
@@ -94,12 +94,12 @@ async def test_what_a_clock_ahead_of_ours_has_written_begins_anew_at_the_start(l
     for task in await ledger.claim(State.READY):
         await ledger.write(single_results.release, task, RetryAt(task.task.task_index * 60_000))
     rows = await ledger.rows()
-    assert await ledger.write(store.restart_pauses, ledger.source) == 0
+    assert await ledger.write(pauses.restart_pauses, ledger.source) == 0
     assert await ledger.rows() == rows, "a clock that is right changes nothing"
 
     def started_an_hour_earlier(tx: Tx) -> int:
         tx.now_ms -= HOUR_MS
-        return store.restart_pauses(tx, ledger.source)
+        return pauses.restart_pauses(tx, ledger.source)
 
     assert await ledger.write(started_an_hour_earlier) == 3
     now_ms = ledger.clock.now_ms() - HOUR_MS
@@ -134,7 +134,7 @@ async def test_a_task_read_as_zero_is_put_off_from_that_reading_at_the_start(led
 
     def started_earlier(tx: Tx) -> int:
         tx.now_ms -= back_ms
-        return store.restart_pauses(tx, ledger.source)
+        return pauses.restart_pauses(tx, ledger.source)
 
     assert await ledger.write(started_earlier) == 1
     assert (await ledger.row(0)).due_at_ms == ledger.clock.now_ms() - back_ms + 6_000

@@ -12,7 +12,7 @@ from watcher.ledger import claims, finality, ingest, outcomes, sending
 from watcher.ledger.claims import Release, RetryAt
 from watcher.ledger.sending import Settlement
 from watcher.ledger.tables import sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.stage import Wakeups
 from watcher.state import RESPONDED, UNSETTLED, State
 from watcher.task import Accepted

@@ -16,7 +16,7 @@ from watcher.ledger.audit.chain import append
 from watcher.ledger.audit.past import bind_past
 from watcher.ledger.engine import open_engine
 from watcher.ledger.tables import metadata
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 VALUES: dict[str, Any] = {
     "text": "12x",

@@ -17,7 +17,8 @@ from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_task
 from tests.kit.clocks import SetClock
 from watcher.ledger import ingest, queries, schema
 from watcher.ledger.store import Ledger, open_ledger
-from watcher.ledger.writer import SYNC_WITHIN_S, Batch, Tx
+from watcher.ledger.transaction import Tx
+from watcher.ledger.writer import SYNC_WITHIN_S, Batch
 
 FULL, NORMAL = 2, 1
 

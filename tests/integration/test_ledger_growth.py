@@ -26,6 +26,7 @@ from watcher.ledger import (
     manual,
     marks,
     outcomes,
+    pauses,
     queries,
     reorg,
     rescan,
@@ -34,13 +35,12 @@ from watcher.ledger import (
     sending,
     source,
     stats,
-    store,
     wakes,
 )
 from watcher.ledger.engine import open_engine
 from watcher.ledger.history import history
 from watcher.ledger.retention import Age
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import Header
 
@@ -160,8 +160,8 @@ DRIVES: dict[str, Drive] = {
     "skip": lambda tx, ledger: manual.skip(tx, 1, ledger.tasks - OPEN_TASKS, ""),
     "reset deadlines": lambda tx, _: source.reset_deadlines(tx, 1, 200, shorten=False),
     "open source": lambda tx, _: source.open_source(tx, CHAIN_ID, MANAGER, 100).source_id,
-    "restart pauses": lambda tx, _: store.restart_pauses(tx, 1),
-    "shift pending": lambda tx, _: store.shift_pending(tx, 1, 1000),
+    "restart pauses": lambda tx, _: pauses.restart_pauses(tx, 1),
+    "shift pending": lambda tx, _: pauses.shift_pending(tx, 1, 1000),
     "held to": lambda tx, _: restore.held_to(tx.conn, 1),
     "work": lambda tx, _: len(stats.work(tx.conn, 1, NOW_MS, 10).open_by_state),
     "ended": lambda tx, _: len(stats.ended(tx.conn, 1)[0]),

@@ -17,7 +17,7 @@ from watcher.ledger.engine import open_engine
 from watcher.ledger.replay import Selection, past_page
 from watcher.ledger.source import open_source
 from watcher.ledger.story import source_record, task_records
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import Header, OpenTask
 

@@ -18,7 +18,7 @@ from watcher.files import shipped
 from watcher.ledger import ingest, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import open_source
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 SHIPPED = sorted(path.stem.split("_")[0] for path in (shipped("migrations") / "versions").glob("[0-9]*.py"))[-1]
 NEXT = '''"""One revision more."""

@@ -20,7 +20,8 @@ from watcher.ledger import ingest, queries, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.source import note_event
 from watcher.ledger.store import open_ledger
-from watcher.ledger.writer import Tx, Writer
+from watcher.ledger.transaction import Tx
+from watcher.ledger.writer import Writer
 from watcher.state import State
 
 

@@ -22,8 +22,8 @@ from watcher.ledger import finality, outcomes, queries, schema
 from watcher.ledger.backup import copy_named, copy_to
 from watcher.ledger.engine import integrity, open_engine, vacuum_sqlite
 from watcher.ledger.lock import sole_writer
+from watcher.ledger.reader import Reader
 from watcher.ledger.retention import Age
-from watcher.ledger.store import Reader
 from watcher.report import archive as moving
 from watcher.report.archive import retain
 from watcher.state import State

@@ -17,7 +17,8 @@ from watcher.ledger import ingest, schema
 from watcher.ledger.engine import open_engine
 from watcher.ledger.store import open_ledger
 from watcher.ledger.tables import attempts, tasks
-from watcher.ledger.writer import Batch, Tx
+from watcher.ledger.transaction import Tx
+from watcher.ledger.writer import Batch
 from watcher.operator.circuit import Circuit
 from watcher.operator.pacing import SubmitPlan
 from watcher.operator.request import Request

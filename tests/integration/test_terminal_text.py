@@ -14,7 +14,7 @@ from watcher.ledger import ingest, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import open_ledger
 from watcher.ledger.tables import attempts, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.task import Header
 
 HOSTILE_TEXT = "[/x] [red]fine[/red] \x1b[2J \u202e"

@@ -16,7 +16,7 @@ from tests.conformance.rig import CHAIN_ID, MANAGER, START_BLOCK
 from tests.kit.clocks import SetClock
 from watcher.ledger import ended, schema
 from watcher.ledger.engine import open_engine
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 OPEN_TASKS = 320
 PER_BLOCK = 5

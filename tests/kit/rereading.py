@@ -8,7 +8,7 @@ from watcher.ledger import store
 from watcher.ledger.audit import chain
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.record import COLUMNS
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 
 @contextmanager

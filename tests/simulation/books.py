@@ -16,10 +16,12 @@ from watcher.errors import LostLease, TryLater
 from watcher.ledger import queries
 from watcher.ledger.audit.check import Checker
 from watcher.ledger.ended import miscounted
+from watcher.ledger.reader import Reader
 from watcher.ledger.source import Cursor
-from watcher.ledger.store import Ledger, Reader, complete
+from watcher.ledger.store import Ledger, complete
 from watcher.ledger.tables import metadata
-from watcher.ledger.writer import Tx, Writer
+from watcher.ledger.transaction import Tx
+from watcher.ledger.writer import Writer
 from watcher.state import State
 
 if TYPE_CHECKING:

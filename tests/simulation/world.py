@@ -25,7 +25,7 @@ from tests.wizard import ALL_TASK_RESPONSES
 from watcher.errors import FixUsage
 from watcher.ledger import manual
 from watcher.ledger.store import complete
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 if TYPE_CHECKING:
     from watcher.settings.model import Settings

@@ -23,7 +23,7 @@ from watcher.devnet.faults import Fault, FaultKind
 from watcher.devnet.journal import read_journal
 from watcher.ledger import queries
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.report.listing import task_fields
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

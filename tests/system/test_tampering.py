@@ -22,7 +22,7 @@ from watcher.ledger.audit.check import Check
 from watcher.ledger.audit.record import link, pack_leaves, unpack_leaves
 from watcher.ledger.audit.tables import audit_entries
 from watcher.ledger.engine import open_engine
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.report.proof import Proof
 from watcher.settings.load import load
 

@@ -18,7 +18,7 @@ from watcher.errors import FixUsage, TryLater
 from watcher.ledger import queries, schema
 from watcher.ledger.misfits import reporting_misfits
 from watcher.ledger.queries import KnownSource
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.settings.model import Settings
 
 LedgerFile = Annotated[

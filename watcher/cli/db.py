@@ -12,7 +12,7 @@ from watcher.cli.avs import of_all, of_one
 from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, no_ledger, print_json
 from watcher.errors import FixConfiguration, FixUsage
 from watcher.ledger.engine import parse_url, sqlite_path
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.text import escape
 
 _DAY_MS = 24 * 3600 * 1000

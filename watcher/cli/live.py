@@ -21,7 +21,7 @@ from watcher.errors import TryLater
 from watcher.files import shipped
 from watcher.ledger import queries
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.report.proof import Proof
 from watcher.settings import load
 from watcher.settings.model import Settings

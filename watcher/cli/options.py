@@ -22,7 +22,7 @@ from watcher.health.prefix import prefix_of
 from watcher.ledger import queries
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.misfits import reporting_misfits
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.settings import load as settings_load
 from watcher.settings.avs import Avs, chosen
 from watcher.settings.model import Settings

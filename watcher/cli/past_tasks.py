@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from watcher.cli.options import ledger
 from watcher.clock import SystemClock
+from watcher.ledger.reader import Reader
 from watcher.ledger.replay import PastTask, Selection, past_count, past_page
-from watcher.ledger.store import Reader
 from watcher.settings.model import Settings
 from watcher.task import Task
 

@@ -13,7 +13,7 @@ from watcher.cli.proof_table import print_proof
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
 from watcher.ledger import queries
-from watcher.ledger.store import Read
+from watcher.ledger.reader import Read
 from watcher.report.comparison import Comparison
 from watcher.report.proof import Proof
 from watcher.report.prove import Prover

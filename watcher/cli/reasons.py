@@ -14,7 +14,7 @@ from watcher.health.readyz import NOT_ASKED, Daemon, read_daemon
 from watcher.ledger.engine import parse_url
 from watcher.ledger.finding import attempts_of, journals, listed_rows
 from watcher.ledger.lock import is_locked
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.ledger.story import SourceRecord, TaskRecord, source_record
 from watcher.report.story import Cause
 from watcher.settings.model import Settings

@@ -16,7 +16,7 @@ from watcher.cli.task_list import Limit, list_tasks
 from watcher.daemon.decoder import value_decoder
 from watcher.ledger import queries
 from watcher.ledger.finding import listed_rows, matching
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.report.listing import story_fields, value_fields
 from watcher.report.payload import Decoder
 from watcher.report.task_columns import fields_of

@@ -39,7 +39,7 @@ from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
 from watcher.ledger.database_clock import clock_of
 from watcher.ledger.stats import Moved
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.operator.switch import Switch, Switches
 from watcher.settings.model import Settings
 from watcher.stage import StageLoop, Wakeups

@@ -26,9 +26,11 @@ from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import open_mark, sole_writer
 from watcher.ledger.lost_commits import entry_file_of
 from watcher.ledger.queries import Beginning
+from watcher.ledger.reader import Reader
 from watcher.ledger.restore import Loss
-from watcher.ledger.store import Ledger, Reader, open_ledger
-from watcher.ledger.writer import Observe, Tx
+from watcher.ledger.store import Ledger, open_ledger
+from watcher.ledger.transaction import Tx
+from watcher.ledger.writer import Observe
 from watcher.settings.model import TaskManager
 
 _LOOK_EVERY_S = 5.0

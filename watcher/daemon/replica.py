@@ -26,7 +26,7 @@ from watcher.ledger import replicas, sending
 from watcher.ledger.replicas import BEAT_S, LEASE_MS, Identity, Roll
 from watcher.ledger.session import Session
 from watcher.ledger.store import Ledger
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.stage import Wakeups, left_by
 
 # A share that falls is given back as soon as the requests above it have ended.

@@ -17,7 +17,7 @@ from watcher.dashboard.page_maker import HEADERS, PageMaker
 from watcher.dashboard.view import DashboardPlan, Page
 from watcher.errors import TryLater
 from watcher.health.monitor import Monitor
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 
 _HOUR_MS = 3_600_000
 # The time of a report and the step of its plots, in hours.

@@ -18,7 +18,7 @@ from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import FixUsage, TryLater
 from watcher.ledger import queries
 from watcher.ledger.engine import parse_url
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.report.listing import task_fields
 
 _START_LIMIT_S = 60.0

@@ -17,8 +17,8 @@ from watcher.ledger import queries, schema
 from watcher.ledger.engine import durability, parse_url, sqlite_path
 from watcher.ledger.lock import refuse_missing_ledger
 from watcher.ledger.move import loss_of_reopened
+from watcher.ledger.reader import Reader
 from watcher.ledger.restore import held_to, loss_of
-from watcher.ledger.store import Reader
 from watcher.settings.ledger import Ledger
 from watcher.settings.model import TaskManager
 

@@ -43,7 +43,7 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `audit.chain` | `bind` | writer | a transaction has changed bound rows |
 | `shadow` | `begin`, `record`, `leave` | shadow | a shadow is set; its runs have ended; it is taken away |
 | `ended` | `keep_counts` | writer | a transaction has moved tasks into or out of an end state |
-| `store` | `shift_pending`, `restart_pauses` | writer, `open_ledger` | the wall clock stepped back |
+| `pauses` | `shift_pending`, `restart_pauses` | writer, `open_ledger` | the wall clock stepped back |
 
 `transitions` alone changes states, for all verbs. Questions are in `queries` (commands, proof, stages), `stats`
 (health) and `history`, or beside the verbs that need their answers (`to_confirm`, `to_admit`).

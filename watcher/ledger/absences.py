@@ -14,8 +14,8 @@ from watcher.ledger.rescan import FINAL, request_rescan
 from watcher.ledger.rows import WITH_SOURCE, chunks, of_source, open_task, responded_of
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import responses, tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import IF_UNCHANGED, flag_named, if_unchanged, transition_rows
-from watcher.ledger.writer import Tx
 from watcher.state import NOT_HELD, State
 from watcher.task import OpenTask, Responded
 

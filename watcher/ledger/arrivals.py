@@ -12,7 +12,7 @@ from watcher.clock import Clock
 from watcher.errors import TryLater
 from watcher.ledger import claims
 from watcher.ledger.store import Ledger
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 from watcher.task import OpenTask
 

@@ -9,7 +9,7 @@ from watcher.ledger.audit.record import COLUMNS
 from watcher.ledger.prepared import Prepared, Values
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.tables import attempts
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 _COLUMNS = COLUMNS[Bound.ATTEMPTS]
 _BEGINNING = _COLUMNS[: _COLUMNS.index("ended_at_ms")]  # what is known before the attempt; the rest, behind it

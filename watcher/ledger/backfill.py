@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Select, and_, bindparam, select, union, updat
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rows import of_source
 from watcher.ledger.tables import HAS_RESPONSE, IS_FINAL, UNTIMED, UNTIMED_RESPONSE, responses, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.task import Header
 
 

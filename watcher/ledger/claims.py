@@ -16,8 +16,8 @@ from watcher.ledger.postgres import AWAITED
 from watcher.ledger.prepared import Prepared, Question, Values
 from watcher.ledger.rows import IN_WINDOW, due, open_task
 from watcher.ledger.tables import OPEN, tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import lock, lost, set_columns, unless_none
-from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import OpenTask
 

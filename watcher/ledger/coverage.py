@@ -12,7 +12,7 @@ from sqlalchemy import Connection, and_, bindparam, case, select
 from watcher.ledger.columns import Uint256
 from watcher.ledger.engine import insert_into
 from watcher.ledger.tables import coverage, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.task import OpenTask
 
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, bindparam, delete, func, insert, literal, not
 
 from watcher.ledger.engine import insert_into
 from watcher.ledger.tables import HAS_ENDED, HAS_EXPIRED, ended_counts, sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 
 _OVER_BY_BLOCK = tasks.c.deadline_block <= sources.c.begun_closed_block

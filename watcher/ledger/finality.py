@@ -6,9 +6,9 @@ from sqlalchemy import bindparam, delete, exists, select, update
 
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.tables import OPEN, blocks, sources, tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import transition_rows
 from watcher.ledger.wakes import wake_due
-from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Header
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 _LIMIT_BYTES = 4096
 _FIELDS = re.compile(r"generation=([0-9]{10}) attempt=([0-9]{20}) block=([0-9]{20})")

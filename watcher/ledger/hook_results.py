@@ -12,8 +12,8 @@ from watcher.ledger.attempt_rows import add_attempts
 from watcher.ledger.claims import Release, RetryAt, release_each
 from watcher.ledger.columns import BoundedText
 from watcher.ledger.tables import WORDS_LIMIT
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import Change, lost, transition_each
-from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import OpenTask, Response
 

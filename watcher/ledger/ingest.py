@@ -17,9 +17,9 @@ from watcher.ledger.prepared import Prepared, Values
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks, sighting_columns, task_columns
 from watcher.ledger.tables import blocks, responses, sources, tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import add_to_journal, flag_named, known_at, transition_rows
 from watcher.ledger.wakes import wake_due
-from watcher.ledger.writer import Tx
 from watcher.state import GIVEN_UP, UNSETTLED, State
 from watcher.task import Header, Responded, Task
 

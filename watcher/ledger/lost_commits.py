@@ -26,7 +26,7 @@ from watcher.ledger.move import name_of
 from watcher.ledger.postgres import session_of
 from watcher.ledger.restore import Loss, note_loss
 from watcher.ledger.tables import sources
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 _ASK_EVERY_S = 10.0
 # A pooler may connect us to another server at any time; so often we ask whether it is still the same ledger.

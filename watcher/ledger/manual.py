@@ -13,8 +13,8 @@ from watcher.ledger.queries import tasks_at
 from watcher.ledger.rows import open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import transition
-from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import OpenTask
 

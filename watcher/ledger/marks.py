@@ -11,8 +11,8 @@ from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import HAS_EXPIRED, IS_FINAL, OPEN, sources, tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import reopen
-from watcher.ledger.writer import Tx
 from watcher.task import Header
 
 

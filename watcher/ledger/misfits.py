@@ -31,7 +31,7 @@ from sqlalchemy.types import NULLTYPE
 
 from watcher.errors import Edited, TryLater
 from watcher.ledger.columns import BoundedText, Uint256
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 from watcher.ledger.tables import metadata
 from watcher.state import State
 from watcher.text import escape

@@ -17,6 +17,7 @@ from watcher.ledger.history import BEFORE, over_before
 from watcher.ledger.prepared import Question
 from watcher.ledger.rows import FINAL_CLOSED, IN_WINDOW, WITH_SOURCE, chunks, due, open_task
 from watcher.ledger.tables import LOOK_AGAIN, responses, sources, tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import (
     IF_UNCHANGED,
     PRESENT,
@@ -27,7 +28,6 @@ from watcher.ledger.transitions import (
     transition_all,
     transition_each,
 )
-from watcher.ledger.writer import Tx
 from watcher.state import NOT_HELD, RESPONDED, UNSETTLED, State
 from watcher.task import Header, OpenTask, Responded
 

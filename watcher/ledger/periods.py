@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
 
 from watcher.ledger.side_tables import periods
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 RUNNING = "running"
 # The key of a failure of one node is this prefix and the node's name.

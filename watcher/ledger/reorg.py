@@ -8,8 +8,8 @@ from watcher.ledger.marks import lower_head, unfinalise
 from watcher.ledger.rows import WITH_SOURCE, of_source, open_task
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import OPEN, blocks, rescans, responses, sources, tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import reopen
-from watcher.ledger.writer import Tx
 from watcher.state import RESPONDED
 from watcher.task import Header
 

@@ -20,7 +20,7 @@ from watcher.ledger.engine import insert_into
 from watcher.ledger.side_tables import leaders, replicas
 from watcher.ledger.stalled import end_stalled
 from watcher.ledger.tables import sources
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 BEAT_S = 1.5
 # Three beats may fail, as while a server restarts. A leader that is gone is replaced within this and one beat.

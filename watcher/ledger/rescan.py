@@ -11,7 +11,7 @@ from watcher.ledger.engine import insert_into
 from watcher.ledger.ingest import store_responses, store_tasks
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import rescans, responses
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.task import Responded, Task
 
 CONFIRMED = "confirmed"

@@ -17,7 +17,7 @@ from watcher.ledger.engine import generation_of, set_generation
 from watcher.ledger.high_water import HighWater, MarkFile, mark_of, read_mark
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import events
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 _RESTORED, _RELEASED = "restored", "restored released"
 GENERATION_LIMIT = 2**31 - 1  # of SQLite's user_version

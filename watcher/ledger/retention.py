@@ -15,7 +15,7 @@ from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rows import WITH_SOURCE, of_source
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import attempts, journal, sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import State
 
 BATCH = 500

@@ -17,8 +17,8 @@ from watcher.ledger.prepared import Values
 from watcher.ledger.rows import WITH_SOURCE, open_task
 from watcher.ledger.side_tables import replicas
 from watcher.ledger.tables import OPEN, WORDS_LIMIT, sources, tasks
+from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import Change, lock, transition_all, transition_each, transition_locked
-from watcher.ledger.writer import Tx
 from watcher.state import State
 from watcher.task import Accepted, OpenTask, Outcome, Refused, Sent, Unknown
 

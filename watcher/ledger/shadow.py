@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Row, delete, func, insert, select, update
 from watcher.ledger.rows import WITH_SOURCE, of_source, task_of
 from watcher.ledger.side_tables import shadow_progress, shadow_runs
 from watcher.ledger.tables import attempts, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.task import Task
 
 # The newest runs that are kept; older ones leave.

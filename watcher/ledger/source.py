@@ -12,7 +12,7 @@ from watcher.ledger.audit.changes import Bound
 from watcher.ledger.engine import insert_into
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.tables import OPEN, contract_facts, events, sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.task import Header
 
 

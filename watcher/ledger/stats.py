@@ -16,7 +16,7 @@ from watcher.ledger.queries import cursor as read_cursor
 from watcher.ledger.rows import STATES
 from watcher.ledger.source import Cursor
 from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import UNSETTLED, State
 
 # A quarter of the time is left once three times as much is spent.

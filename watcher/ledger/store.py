@@ -5,13 +5,12 @@ table of contents is in `watcher/ledger/__init__.py`.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 from loguru import logger
-from sqlalchemy import Connection, case, update
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -26,84 +25,17 @@ from watcher.ledger.high_water import MarkFile
 from watcher.ledger.lock import guard_of
 from watcher.ledger.lost_commits import EntryFile, LostCommits, read_clock
 from watcher.ledger.move import refuse_moved
-from watcher.ledger.postgres import AWAITED
-from watcher.ledger.source import Cursor, note_event, open_source
-from watcher.ledger.tables import OPEN, tasks
-from watcher.ledger.writer import BatchedVerb, Observe, Tx, Writer
+from watcher.ledger.pauses import restart_pauses, shift_pending
+from watcher.ledger.reader import Read, Reader
+from watcher.ledger.source import Cursor, open_source
+from watcher.ledger.transaction import Tx
+from watcher.ledger.writer import BatchedVerb, Observe, Writer
 from watcher.state import State
 from watcher.task import Header
-
-
-def shift_pending(tx: Tx, source_id: int, back_ms: int) -> None:
-    """Shift every pending due time and lease by -back_ms, because the wall clock stepped back by so much."""
-    for column in (tasks.c.due_at_ms, tasks.c.lease_until_ms):
-        pending = (tasks.c.source_id == source_id, OPEN, column > tx.now_ms)
-        tx.conn.execute(update(tasks).where(*pending).values({column: column - back_ms}))
-    # The time since a reading counts, so the times of readings shift in the past, too.
-    absent = (tasks.c.source_id == source_id, OPEN, tasks.c.absent_at_ms.is_not(None))
-    tx.conn.execute(update(tasks).where(*absent).values(absent_at_ms=tasks.c.absent_at_ms - back_ms))
-    # The event explains why the times of the journal go backwards here.
-    note_event(tx, source_id, "clock set back", None, f"the clock was set back by {back_ms / 1000:.0f} s")
-
-
-def restart_pauses(tx: Tx, source_id: int) -> int:
-    """Restart the pauses that a clock ahead of this one has written. Return their number.
-
-    The clock may have stepped back while no daemon ran. The size of that step is unknown; restarted, no pause is longer
-    than it was meant to be.
-    """
-    # A reading of zero postpones a task without an update of `updated_at_ms`.
-    absent_later = tasks.c.absent_at_ms > tasks.c.updated_at_ms
-    began_ms = case((absent_later, tasks.c.absent_at_ms), else_=tasks.c.updated_at_ms)
-    ahead = (tasks.c.source_id == source_id, OPEN, tasks.c.due_at_ms > tx.now_ms, began_ms > tx.now_ms)
-    pause_ms = tasks.c.due_at_ms - began_ms
-    restart = update(tasks).where(*ahead).values(due_at_ms=pause_ms + tx.now_ms)
-    return tx.conn.execute(restart, execution_options={AWAITED: True}).rowcount
-
 
 P = ParamSpec("P")
 T = TypeVar("T")
 Item = TypeVar("Item")
-
-
-class Read(Protocol):
-    """A way to ask the ledger a question, answered from the last commit."""
-
-    async def __call__(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return the answer. Raises TryLater if the database cannot be read."""
-
-
-class Reader:
-    """The ledger, read-only."""
-
-    def __init__(self, url: URL, *, alone: bool = False) -> None:
-        """Open the ledger; `alone`: a file that nobody writes, read without a file beside it (see `open_engine`)."""
-        self._engine = open_engine(url, read_only=True, alone=alone)
-
-    async def read(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Answer a question from the last commit. Raises TryLater if the database cannot be read."""
-        return await asyncio.to_thread(lambda: self.read_now(question, *args, **kwargs))
-
-    def read_now(self, question: Callable[Concatenate[Connection, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Answer a question outside of an event loop. Raises TryLater as `read` does."""
-        try:
-            with self._engine.connect() as conn:
-                return question(conn, *args, **kwargs)
-        except SQLAlchemyError as error:
-            raise TryLater(f"the ledger could not be read ({database_reason(error)})") from None
-
-    def stream(
-        self, question: Callable[Concatenate[Connection, P], Iterator[T]], *args: P.args, **kwargs: P.kwargs
-    ) -> Iterator[T]:
-        """Yield an answer of any length, row by row. Raises TryLater as `read` does."""
-        try:
-            with self._engine.connect() as conn:
-                yield from question(conn, *args, **kwargs)
-        except SQLAlchemyError as error:
-            raise TryLater(f"the ledger could not be read ({database_reason(error)})") from None
-
-    def close(self) -> None:
-        self._engine.dispose()
 
 
 class Ledger:

@@ -24,8 +24,8 @@ from watcher.ledger.engine import database_reason, generation_of, open_engine, s
 from watcher.ledger.lock import create_file, open_mark, sole_writer
 from watcher.ledger.move import COPYING, LEFT, mark_in, name_of, set_mark
 from watcher.ledger.periods import RUNNING
+from watcher.ledger.reader import Reader
 from watcher.ledger.side_tables import periods
-from watcher.ledger.store import Reader
 from watcher.ledger.tables import sources
 from watcher.text import escape
 

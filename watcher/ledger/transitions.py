@@ -20,7 +20,7 @@ from watcher.ledger.prepared import Prepared, Question, Row, Values
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import WORDS_LIMIT, journal, responses, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import ENDED, GIVEN_UP, LEGAL, UNSETTLED, State
 from watcher.task import OpenTask
 

@@ -12,7 +12,7 @@ from sqlalchemy import BigInteger, ColumnElement, bindparam, exists, select, tex
 from watcher.ledger.prepared import Question
 from watcher.ledger.rows import FINAL_CLOSED
 from watcher.ledger.tables import LOOK_AGAIN, OPEN, sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 from watcher.state import RESPONDED, UNSETTLED, State
 
 # One state stands for each stage, and for each set of states that the stage takes.

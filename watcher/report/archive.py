@@ -16,8 +16,9 @@ from typing import Any
 
 from watcher.errors import FixUsage
 from watcher.ledger import queries, retention
+from watcher.ledger.reader import Reader
 from watcher.ledger.retention import BATCH, Age, Mark, Story
-from watcher.ledger.store import Reader, write_once
+from watcher.ledger.store import write_once
 from watcher.report.listing import hexed, story_fields, task_fields
 
 FILE_LIMIT_TASKS = 100_000  # per file; its row ids are in memory meanwhile

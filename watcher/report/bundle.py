@@ -14,7 +14,7 @@ import msgspec
 
 from watcher.errors import FixUsage, TryLater
 from watcher.ledger.audit.bundle import Line, lines
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 
 FORMAT = "avs-task-watcher audit bundle"
 VERSION = 1

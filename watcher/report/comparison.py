@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from sqlalchemy.engine import Row
 
 from watcher.ledger import queries
-from watcher.ledger.store import Read
+from watcher.ledger.reader import Read
 from watcher.report.chain_logs import ChainLogs, Logs, Pair, is_answered
 from watcher.report.listing import hexed
 from watcher.report.proof import LISTED_LIMIT, Difference, Proof, Sender, Unchecked

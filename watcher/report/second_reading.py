@@ -3,8 +3,8 @@
 from collections.abc import Callable
 
 from watcher.ledger import queries
+from watcher.ledger.reader import Read
 from watcher.ledger.rows import task_of
-from watcher.ledger.store import Read
 from watcher.report.proof import Proof
 from watcher.task import Task
 

@@ -12,8 +12,8 @@ from typing import Any
 from sqlalchemy.engine import Row
 
 from watcher.ledger import queries
+from watcher.ledger.reader import Reader
 from watcher.ledger.service_level import Tries, task_outcomes, tries_of
-from watcher.ledger.store import Reader
 from watcher.report.distribution import Distribution
 from watcher.state import NOT_HELD, State
 

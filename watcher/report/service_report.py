@@ -6,8 +6,8 @@ from typing import Any
 
 from watcher.ledger import queries
 from watcher.ledger.periods import periods_between
+from watcher.ledger.reader import Reader
 from watcher.ledger.service_level import identity
-from watcher.ledger.store import Reader
 from watcher.report.availability import Availability, availability
 from watcher.report.service_level import ServiceLevel, measure
 from watcher.report.service_level_fields import Subject, document_of

@@ -6,7 +6,7 @@ from pathlib import Path
 from tests.kit.filled import PER_BLOCK, fill
 from watcher.dashboard.charts import KINDS, _median, range_of
 from watcher.ledger import overview, queries
-from watcher.ledger.store import Reader
+from watcher.ledger.reader import Reader
 
 
 def test_median_of_counted_values() -> None:

@@ -20,7 +20,7 @@ from watcher.ledger.postgres import AWAITED
 from watcher.ledger.prepared import Prepared, Question
 from watcher.ledger.rows import chunks
 from watcher.ledger.tables import attempts, events, journal, responses, sources, tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 BEGUN, COMMIT, PAST = "begun", "commit", "past"
 TABLES: dict[Bound, Table] = {

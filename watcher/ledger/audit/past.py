@@ -16,7 +16,7 @@ from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.record import Leaf, pack_leaves, row_digest
 from watcher.ledger.audit.tables import audit_entries
 from watcher.ledger.tables import tasks
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 _OF_TASKS = (Bound.JOURNAL, Bound.ATTEMPTS)
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Row, insert, select
 from watcher.ledger.audit.check import Check, Problem
 from watcher.ledger.audit.merkle import root_of
 from watcher.ledger.audit.tables import audit_entries, audit_roots
-from watcher.ledger.writer import Tx
+from watcher.ledger.transaction import Tx
 
 _DAY_MS = 24 * 3600 * 1000
 _PAGE = 5000
