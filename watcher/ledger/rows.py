@@ -1,8 +1,7 @@
 """Rows of the ledger as values for the stages, and the query for due tasks."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, Table, bindparam, func, or_, select
@@ -16,27 +15,28 @@ T = TypeVar("T")
 STATES = {state.value: state for state in State}  # for rows, of which many come: without the search of `State(...)`
 _IN_LIMIT = 500  # bound parameters in one IN list: databases bound those of a statement, reorgs do not bound their rows
 
-WITH_SOURCE: Select[Any] = select(tasks, sources.c.chain_id, sources.c.task_manager).join(
-    sources, sources.c.id == tasks.c.source_id
-)
-
 # Fields with a column of the same name: a new field of `Task` or `OpenTask` needs its column, and no line here. Rows
 # are read by place, which costs a fraction of reading by name: those of the driver have no names.
-_COLUMNS = [column.name for column in WITH_SOURCE.selected_columns]
 _TASK_FIELDS = tuple(field.name for field in fields(Task) if field.name not in ("seen_at", "fields"))
 _BEFORE_SEEN = [field.name for field in fields(Task)].index("seen_at")  # fields of a task in front of its place
 _OPEN_FIELDS = tuple(
     field.name for field in fields(OpenTask) if field.name in tasks.c and field.name not in ("state", "fence")
 )
+_SEEN = ("block_number", "block_hash", "created_tx_hash", "log_index", "block_time_s")
+_LEASE = ("id", "state", "fence", "absent", "absent_block", "absent_at_ms")
+_READ = (*_TASK_FIELDS, *_SEEN, *_LEASE, *_OPEN_FIELDS)
+_OF_SEEN = slice(len(_TASK_FIELDS), len(_TASK_FIELDS) + len(_SEEN))
+_OF_LEASE = slice(_OF_SEEN.stop, _OF_SEEN.stop + len(_LEASE))
+_OF_OPEN = slice(_OF_LEASE.stop, len(_READ))
 
-
-def _values_of(*names: str) -> Callable[[Sequence[Any]], tuple[Any, ...]]:
-    return itemgetter(*(_COLUMNS.index(name) for name in names))
-
-
-_task_values, _open_values = _values_of(*_TASK_FIELDS), _values_of(*_OPEN_FIELDS)
-_seen_values = _values_of("block_number", "block_hash", "created_tx_hash", "log_index", "block_time_s")
-_lease_values = _values_of("id", "state", "fence", "absent", "absent_block", "absent_at_ms")
+_FROM_SOURCE = sources.c.id == tasks.c.source_id
+_READ_COLUMNS = [tasks.c[name] if name in tasks.c else sources.c[name] for name in _READ]
+_OPEN_TASKS: Select[Any] = select(*_READ_COLUMNS).join(sources, _FROM_SOURCE)
+"""What `open_task` reads, and nothing else."""
+WITH_SOURCE: Select[Any] = select(*_READ_COLUMNS, *(column for column in tasks.c if column.name not in _READ)).join(
+    sources, _FROM_SOURCE
+)
+"""The same in front of all other columns of a task."""
 
 # `Header.closed_block` of the head and of the final block, to compare deadlines with.
 HEAD_CLOSED = func.coalesce(sources.c.head_l1_block - 1, sources.c.head_block)
@@ -48,8 +48,8 @@ IN_WINDOW = or_(tasks.c.deadline_block.is_(None), tasks.c.deadline_block > HEAD_
 
 def task_of(row: Sequence[Any]) -> Task:
     """Return the task in a row that was selected with its source (`WITH_SOURCE`, further columns behind it)."""
-    values = _task_values(row)
-    return Task(*(*values[:_BEFORE_SEEN], _sighting(*_seen_values(row)), *values[_BEFORE_SEEN:]))
+    before, behind = row[:_BEFORE_SEEN], row[_BEFORE_SEEN : len(_TASK_FIELDS)]
+    return Task(*(*before, _sighting(*row[_OF_SEEN]), *behind))
 
 
 def responded_of(row: Row[Any]) -> Responded:
@@ -81,15 +81,9 @@ def sighting_columns(task: Task) -> dict[str, Any]:
 
 def open_task(row: Sequence[Any], *, fences: int = 0) -> OpenTask:
     """Return the row of a task (as `task_of`) as a stage takes it, its fence raised by `fences`."""
-    row_id, state, fence, absent, absent_block, absent_at_ms = _lease_values(row)
-    return OpenTask(
-        **dict(zip(_OPEN_FIELDS, _open_values(row), strict=True)),
-        row_id=row_id,
-        task=task_of(row),
-        state=STATES[state],
-        fence=fence + fences,
-        absence=None if absent is None else Absence(Absent(absent), absent_block, absent_at_ms),
-    )
+    row_id, state, fence, absent, absent_block, absent_at_ms = row[_OF_LEASE]
+    absence = None if absent is None else Absence(Absent(absent), absent_block, absent_at_ms)
+    return OpenTask(*(row_id, task_of(row), STATES[state], fence + fences, *row[_OF_OPEN], absence))
 
 
 def of_source(table: Table, source_id: int) -> ColumnElement[bool]:
@@ -111,7 +105,7 @@ def due(states: Iterable[State], *where: ColumnElement[bool]) -> Select[Any]:
     Its parameters are `source`, `now_ms` and `limit`. Build it once: building costs more than running.
     """
     return (
-        WITH_SOURCE.where(
+        _OPEN_TASKS.where(
             tasks.c.source_id == bindparam("source"),
             tasks.c.state.in_(list(states)),
             OPEN,
