@@ -158,10 +158,9 @@ def tasks_at(conn: Connection, source_id: int, index: int) -> Sequence[Row[Any]]
         FixUsage: there is none.
     """
     rows = conn.execute(
-        select(tasks, sources.c.chain_id, sources.c.task_manager)
-        .join(sources)
-        .where(tasks.c.source_id == source_id, tasks.c.task_index == index)
-        .order_by(tasks.c.canonical.desc(), tasks.c.id.desc())
+        WITH_SOURCE.where(tasks.c.source_id == source_id, tasks.c.task_index == index).order_by(
+            tasks.c.canonical.desc(), tasks.c.id.desc()
+        )
     ).all()
     if not rows:
         raise FixUsage(f"the ledger knows no task {index}; `watcher tasks list` shows what it knows")

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, Connection, and_, func, select
 
-from watcher.ledger.rows import task_of
-from watcher.ledger.tables import attempts, responses, sources, tasks
+from watcher.ledger.rows import WITH_SOURCE, task_of
+from watcher.ledger.tables import attempts, responses, tasks
 from watcher.state import NOT_HELD, State
 from watcher.task import Task
 
@@ -49,25 +49,15 @@ _DURATION_MS = (
     .where(attempts.c.task_id == tasks.c.id, attempts.c.kind == "hook", attempts.c.outcome == "answered")
     .scalar_subquery()
 )
-_PAST = (
-    select(
-        tasks,
-        sources.c.chain_id,
-        sources.c.task_manager,
-        responses.c.message.label("accepted"),
-        _DURATION_MS.label("recorded_ms"),
-    )
-    .join(sources, sources.c.id == tasks.c.source_id)
-    .outerjoin(
-        responses,
-        and_(
-            responses.c.source_id == tasks.c.source_id,
-            responses.c.task_index == tasks.c.task_index,
-            responses.c.response_hash == tasks.c.response_hash,
-            responses.c.tx_hash == tasks.c.responded_tx_hash,
-            responses.c.block_number == tasks.c.responded_block,
-        ),
-    )
+_PAST = WITH_SOURCE.add_columns(responses.c.message.label("accepted"), _DURATION_MS.label("recorded_ms")).outerjoin(
+    responses,
+    and_(
+        responses.c.source_id == tasks.c.source_id,
+        responses.c.task_index == tasks.c.task_index,
+        responses.c.response_hash == tasks.c.response_hash,
+        responses.c.tx_hash == tasks.c.responded_tx_hash,
+        responses.c.block_number == tasks.c.responded_block,
+    ),
 )
 
 
