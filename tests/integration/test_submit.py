@@ -13,7 +13,8 @@ from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, START_BLOCK, LedgerRig, header, make_response, make_task
 from tests.kit.clocks import HandClock
-from watcher.ledger import ingest, schema
+from watcher.errors import TryLater
+from watcher.ledger import ingest, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.ledger.store import open_ledger
 from watcher.ledger.tables import attempts, tasks
@@ -74,6 +75,8 @@ class Rig:
         self.verdicts: dict[int, tuple[int, Header]] = {}  # by index: the ledger's count, and the block
         self.verdict: Callable[[OpenTask, Header], Verdict] = lambda _task, at: NotYet(at)
         self.resolved: list[list[int]] = []
+        self.chain = asyncio.Event()  # while it is not set, only the first batch gets its verdicts
+        self.chain.set()
         self.head = header(110)
         self.api = Api(self)
         self.circuit = Circuit(clock, Random(1).random)
@@ -82,6 +85,8 @@ class Rig:
         self.resolved.append([task.task.task_index for task in batch])
         for task in batch:
             self.verdicts[task.task.task_index] = (self.ledger.store.chain_moves, self.head)
+        if len(self.resolved) > 1:
+            await self.chain.wait()
         return [self.verdict(task, self.head) for task in batch]
 
     def check_verdict(self, index: int) -> None:
@@ -163,6 +168,38 @@ async def test_burst_is_sent_once_each_nearest_deadline_first_and_in_few_commits
         assert rig.api.most_running <= 4
         assert rig.commits < 60, "a commit serves many tasks"
         assert len(rig.resolved) < 20, "a reading serves many tasks"
+
+
+async def test_cleared_tasks_are_sent_while_the_chain_is_asked_about_the_next_ones(tmp_path: Path) -> None:
+    async with submitting(tmp_path, 100) as (rig, _):
+        rig.chain.clear()
+        await rig.until(lambda: len(rig.resolved) == 2 and len(rig.api.posts) == len(rig.resolved[0]))
+        assert set(rig.api.posts).isdisjoint(rig.resolved[1])
+        rig.chain.set()
+        await rig.until_states({State.ACCEPTED: 100})
+        assert sorted(rig.api.posts) == list(range(100)), "each is sent once"
+
+
+async def test_claim_and_begin_that_fail_together_leave_every_task_to_be_sent(tmp_path: Path) -> None:
+    async with submitting(tmp_path, 100) as (rig, submit):
+        rig.chain.clear()
+        real, failures = submit._ledger.write, [TryLater("the disk is full")]
+
+        async def write(verb: Any, *args: Any, **kwargs: Any) -> Any:
+            if verb is sending.begin and len(rig.resolved) == 2 and failures:
+                rig.verdict = failing
+                rig.chain.set()
+                raise failures.pop()
+            return await real(verb, *args, **kwargs)
+
+        def failing(_task: OpenTask, at: Header) -> Verdict:
+            rig.verdict = lambda _task, at: NotYet(at)
+            raise TryLater("the ledger cannot be read")
+
+        submit._ledger.write = write  # type: ignore[method-assign]
+        await rig.until_states({State.ACCEPTED: 100})
+        assert not failures
+        assert sorted(rig.api.posts) == list(range(100)), "each is sent once"
 
 
 async def test_attempt_that_waits_while_the_head_moves_gets_another_verdict(tmp_path: Path) -> None:

@@ -119,6 +119,10 @@ class Slots:
                 async with asyncio.timeout(timeout_s):
                     await self._changed.wait()
 
+    def wake(self) -> None:
+        """End `wait_for_room`."""
+        self._changed.set()
+
     def take_ready(self) -> list[Post]:
         """Take every attempt that is not sent yet: the daemon stops."""
         unsent = [*self._ready, *self.take_expired()]

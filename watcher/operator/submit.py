@@ -1,14 +1,16 @@
 """The submit stage: computed, waiting, blocked -> sending -> accepted, unknown, waiting or blocked.
 
 A pipeline: claim and ask for verdicts (`verdicts.py`), wait in line (`line.py`), choose the API and build the request
-(`drafts.py`), begin an attempt, send it from a slot (`slots.py`), store its outcome (`settler.py`).
+(`drafts.py`), begin an attempt, send it from a slot (`slots.py`), store its outcome (`settler.py`). While ledger and
+chain are asked for the next tasks, attempts for those in the line begin.
 
 Invariants: right before a POST the chain shows that the task is canonical, unanswered and within its window; the
 attempt row is committed before the POST; every attempt for a task, to any API, sends the answer that the ledger stores.
 """
 
+import asyncio
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from dataclasses import replace
 from random import Random
 
@@ -84,7 +86,7 @@ class Submit:
         self._known_rest_s = 0.0  # of what has arrived: nothing else is due before
         self._due_marks = {PARKED_MARK, HELD_MARK}
         self._resolved_s = -math.inf
-        self._stranded: Sequence[OpenTask] = ()  # claimed when the ledger failed
+        self._stranded: tuple[OpenTask, ...] = ()  # claimed when the ledger failed
 
     async def step(self) -> float:
         """Bring tasks one stretch forward on their way to the slots. Return the seconds until the next step."""
@@ -101,13 +103,13 @@ class Submit:
         if not room:
             await self._slots.wait_for_room(self._plan.idle_s)
             return 0
-        if len(self._line) >= room and await self._begin(room):
+        if len(self._line) >= max(room, self._most(room) // 2) and await self._begin(room):
             return 0
         wait_s = self._drafts.router.wait_s()
         if wait_s:  # no API takes what arrives now
             await self._release([Release(task, RetryAt()) for task in (await self._arrivals.take()).tasks])
-        is_more = wait_s == 0 and await self._claim(room, anew=some_made_due)
-        await self._begin(room)
+        is_more = wait_s == 0 and await self._beginning(self._claim(room, anew=some_made_due))
+        await self._begin(self._room)
         if is_more or (wait_s == 0 and self._line.has_some):
             return 0
         return min(wait_s, self._plan.idle_s) if wait_s else await self._rest_s()
@@ -195,11 +197,31 @@ class Submit:
                     claims.claim, self._ledger.source_id, _TO_SEND, count, self._plan.lease_ms
                 )
             except TryLater:
-                self._stranded = tasks
+                self._stranded += tuple(tasks)
                 raise
         if tasks or claimed:
             await self._clear([*tasks, *claimed])
         return not self._known_rest_s and len(claimed) >= count
+
+    async def _beginning(self, claim: Coroutine[None, None, bool]) -> bool:
+        """Return the result of a claim. While it waits for ledger and chain, begin attempts for those in the line."""
+        if not self._line:
+            return await claim
+        claiming = asyncio.create_task(claim, name="submit claim")
+        claiming.add_done_callback(lambda _: self._slots.wake())
+        try:
+            while self._line and not claiming.done():
+                await self._renew(self._slots.take_expired())
+                if room := self._room:
+                    await self._begin(room)
+                else:
+                    await self._slots.wait_for_room(self._plan.idle_s)
+        except BaseException as error:
+            if isinstance(error, asyncio.CancelledError):
+                claiming.cancel()
+            await asyncio.gather(claiming, return_exceptions=True)
+            raise
+        return await claiming
 
     async def _clear(self, tasks: Sequence[OpenTask]) -> None:
         """Ask for verdicts, and act on them."""
@@ -209,7 +231,7 @@ class Submit:
             await self._drafts.read_served()
             await self._act(tasks, verdicts, chain_moves)
         except TryLater:
-            self._stranded = tasks
+            self._stranded += tuple(tasks)
             raise
         finally:
             self._resolved_s = self._clock.monotonic_s()
@@ -250,7 +272,7 @@ class Submit:
             for api in dict.fromkeys(draft.route.api for draft in drafts):
                 await self._begin_at(api, [draft for draft in drafts if draft.route.api == api])
         except TryLater:
-            self._stranded = [cleared.task for cleared in taken]
+            self._stranded += tuple(cleared.task for cleared in taken)
             raise
         return bool(taken)
 
