@@ -170,7 +170,7 @@ async def test_burst_is_sent_once_each_nearest_deadline_first_and_in_few_commits
         assert len(rig.resolved) < 20, "a reading serves many tasks"
 
 
-async def test_cleared_tasks_are_sent_while_the_chain_is_asked_about_the_next_ones(tmp_path: Path) -> None:
+async def test_cleared_tasks_are_sent_while_the_chain_is_asked_about_others(tmp_path: Path) -> None:
     async with submitting(tmp_path, 100) as (rig, _):
         rig.chain.clear()
         await rig.until(lambda: len(rig.resolved) == 2 and len(rig.api.posts) == len(rig.resolved[0]))
@@ -180,7 +180,7 @@ async def test_cleared_tasks_are_sent_while_the_chain_is_asked_about_the_next_on
         assert sorted(rig.api.posts) == list(range(100)), "each is sent once"
 
 
-async def test_claim_and_begin_that_fail_together_leave_every_task_to_be_sent(tmp_path: Path) -> None:
+async def test_claim_and_begin_that_fail_together_lose_no_task(tmp_path: Path) -> None:
     async with submitting(tmp_path, 100) as (rig, submit):
         rig.chain.clear()
         real, failures = submit._ledger.write, [TryLater("the disk is full")]
