@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from watcher.files import is_too_deep
 from watcher.hook import wire
 
 _READ_BYTES = 65_536
@@ -80,13 +81,13 @@ class Channel:
         """Return the message that `has_message` has seen. Raises BrokenMessage if it is no object."""
         body, self._body = self._body, None
         assert body is not None, "only a message that is there can be taken"
-        try:
-            fields = msgspec.json.decode(body)
-        except (msgspec.MsgspecError, ValueError, RecursionError):
-            return wire.unpack(body)  # It takes surrogates, as the worker may write them.
-        if not isinstance(fields, dict):
-            raise wire.BrokenMessage("not an object")
-        return fields
+        # msgspec follows brackets on the C stack, as deep as the interpreter's limit lets it, which libraries raise.
+        if not is_too_deep(body):
+            with contextlib.suppress(msgspec.MsgspecError, ValueError):
+                fields = msgspec.json.decode(body)
+                if isinstance(fields, dict):
+                    return fields
+        return wire.unpack(body)  # It takes surrogates, as the worker may write them, and names what is wrong.
 
     @property
     def is_quiet(self) -> bool:

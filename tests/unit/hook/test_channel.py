@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import sys
 
 import pytest
 
@@ -35,3 +36,13 @@ async def test_text_arrives_as_the_worker_wrote_it(reason: str) -> None:
 async def test_what_is_no_object_is_a_broken_message(body: bytes) -> None:
     with pytest.raises(wire.BrokenMessage):
         await taken(body)
+
+
+async def test_brackets_overflow_no_stack_under_a_raised_recursion_limit() -> None:
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(1_000_000)  # as a library may do
+    try:
+        with pytest.raises(wire.BrokenMessage):
+            await taken(b"[" * 99_000)
+    finally:
+        sys.setrecursionlimit(limit)
