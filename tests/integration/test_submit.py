@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, START_BLOCK, LedgerRig, header, make_response, make_task
 from tests.kit.clocks import HandClock
 from watcher.errors import TryLater
-from watcher.ledger import ingest, schema, sending
+from watcher.ledger import claims, ingest, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.ledger.store import open_ledger
 from watcher.ledger.tables import attempts, tasks
@@ -180,26 +180,29 @@ async def test_cleared_tasks_are_sent_while_the_chain_is_asked_about_others(tmp_
         assert sorted(rig.api.posts) == list(range(100)), "each is sent once"
 
 
-async def test_claim_and_begin_that_fail_together_lose_no_task(tmp_path: Path) -> None:
+async def test_ledger_that_fails_now_and_then_loses_no_task(tmp_path: Path) -> None:
+    fails: dict[Any, set[int]] = {claims.claim: {2}, sending.begin: {2, 5}, Verdict: {2}}
     async with submitting(tmp_path, 100) as (rig, submit):
-        rig.chain.clear()
-        real, failures = submit._ledger.write, [TryLater("the disk is full")]
+        real, calls = submit._ledger.write, Counter[Any]()
+
+        def count(verb: Any) -> None:
+            calls[verb] += 1
+            if calls[verb] in fails.get(verb, ()):
+                raise TryLater("the disk is full")
 
         async def write(verb: Any, *args: Any, **kwargs: Any) -> Any:
-            if verb is sending.begin and len(rig.resolved) == 2 and failures:
-                rig.verdict = failing
-                rig.chain.set()
-                raise failures.pop()
+            count(verb)
             return await real(verb, *args, **kwargs)
 
-        def failing(_task: OpenTask, at: Header) -> Verdict:
-            rig.verdict = lambda _task, at: NotYet(at)
-            raise TryLater("the ledger cannot be read")
+        def verdict(task: OpenTask, at: Header) -> Verdict:
+            if task.task.task_index % 10 == 0:
+                count(Verdict)
+            return NotYet(at)
 
-        submit._ledger.write = write  # type: ignore[method-assign]
+        submit._ledger.write, rig.verdict = write, verdict  # type: ignore[method-assign]
         await rig.until_states({State.ACCEPTED: 100})
-        assert not failures
         assert sorted(rig.api.posts) == list(range(100)), "each is sent once"
+        assert all(calls[verb] > max(numbers) for verb, numbers in fails.items()), "each failure happened"
 
 
 async def test_attempt_that_waits_while_the_head_moves_gets_another_verdict(tmp_path: Path) -> None:
