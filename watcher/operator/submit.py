@@ -207,7 +207,7 @@ class Submit:
         """Return the result of a claim. While it waits for ledger and chain, begin attempts for those in the line."""
         if not self._line:
             return await claim
-        claiming = asyncio.create_task(claim, name="submit claim")
+        claiming = asyncio.create_task(claim, name=self.name)
         claiming.add_done_callback(lambda _: self._slots.wake())
         try:
             while self._line and not claiming.done():
