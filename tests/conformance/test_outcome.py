@@ -8,7 +8,7 @@ from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, LedgerRig, digest, header, make_response, make_task
 from watcher.errors import FixConfiguration, IllegalMove
-from watcher.ledger import finality, ingest, outcomes, reorg, sending
+from watcher.ledger import absences, finality, ingest, outcomes, reorg, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.outcomes import Missing
 from watcher.ledger.source import open_source
@@ -90,6 +90,18 @@ async def test_a_forged_task_is_set_aside_with_the_reason(ledger: LedgerRig) -> 
     why = "at block 107 the contract holds another task at this index, although its log is final"
     assert (row.state, row.error) == (State.QUARANTINED, why)
     assert await ledger.state(1) is State.SEEN
+
+
+@pytest.mark.parametrize("is_read_again", [False, True])
+async def test_a_task_set_aside_is_open_once_it_is_held(ledger: LedgerRig, is_read_again: bool) -> None:
+    task = make_task(0)
+    await ledger.record(task)
+    await ledger.write(outcomes.never_there, await ledger.in_state(State.SEEN), header(107))
+    if is_read_again:  # as a hole in the indices, which makes the row canonical and leaves its state
+        await ledger.write(ingest.store_tasks, ledger.source, [task])
+    ended = await ledger.read(absences.ended_lately, ledger.source, 10)
+    await ledger.write(absences.held_after_all, ledger.source, ended)
+    assert await ledger.state(0) is State.SEEN
 
 
 @pytest.mark.parametrize("state", [State.READY, State.COMPUTED, State.UNKNOWN, State.ACCEPTED])

@@ -106,15 +106,18 @@ def held_after_all(tx: Tx, source_id: int, batch: Sequence[OpenTask]) -> None:
 
 
 def _alone(tx: Tx, source_id: int, rows: Sequence[Row[Any]]) -> list[int]:
-    """Return one row id for each index that has no canonical task."""
+    """Return one row id for each index that no other canonical task has; a task may be canonical itself."""
     mine = (tasks.c.source_id == source_id, tasks.c.canonical)
     queries = [
-        select(tasks.c.task_index).where(*mine, tasks.c.task_index.in_(chunk))
+        select(tasks.c.task_index, tasks.c.id).where(*mine, tasks.c.task_index.in_(chunk))
         for chunk in chunks([row.task_index for row in rows])
     ]
-    taken = {index for query in queries for index in tx.conn.execute(query).scalars()}
-    first = {row.task_index: row.id for row in reversed(rows)}
-    return [row_id for index, row_id in first.items() if index not in taken]
+    holders = {row.task_index: row.id for query in queries for row in tx.conn.execute(query)}
+    chosen: dict[int, int] = {}
+    for row in rows:
+        if holders.get(row.task_index, row.id) == row.id:
+            chosen.setdefault(row.task_index, row.id)
+    return list(chosen.values())
 
 
 def _in_state(tx: Tx, rows: Sequence[int], state: State) -> list[Row[Any]]:
