@@ -4,13 +4,16 @@ import asyncio
 import contextlib
 import random
 import sys
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
 import pytest
 
 from bench.hooks.abusive import FAULTS, square
 from watcher.errors import AttemptFailed, TryLater
+from watcher.hook import wire
+from watcher.hook.channel import Channel
 from watcher.hook.pool import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.task import Response, Task
@@ -79,3 +82,21 @@ async def test_faults_cost_their_own_tasks_alone(way: str) -> None:
         assert all(outcomes[fault.encode()] == fault.encode() for fault in answered)
         # What comes later is answered, too.
         assert await outcome(runner, make_task((9).to_bytes(32, "big"))) == (81).to_bytes(32, "big")
+
+
+async def test_a_worker_that_is_gone_with_its_last_reply_costs_no_other_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = f"exec:{sys.executable} abusive.py exec"
+    async with open_runner(target, PoolPlan(workers=1), app_dir=HOOKS) as runner:
+        for number in range(40):  # the pace is known, so that runs travel together
+            await outcome(runner, make_task(number.to_bytes(32, "big")))
+        real = Channel.send
+
+        def send(channel: Channel, requests: Iterable[wire.Fields]) -> None:
+            real(channel, requests)
+            time.sleep(1.0)  # the loop learns of the reply and of the end of its process at once
+
+        monkeypatch.setattr(Channel, "send", send)
+        messages = [b"exit", *(number.to_bytes(32, "big") for number in range(3))]
+        failed, *good = await asyncio.gather(*(outcome(runner, make_task(message)) for message in messages))
+    assert isinstance(failed, AttemptFailed)
+    assert good == [square(message) for message in messages[1:]]

@@ -114,8 +114,8 @@ class WorkerProcess:
 
     def stop(self) -> None:
         """Let an idle worker exit, with its exit handlers; kill it if that takes too long."""
-        if self.usable:
-            self._stopping = True
+        was_usable, self._stopping = self.usable, True  # it may be gone already: no run is to wait for it
+        if was_usable:
             self._stop_timer = self._loop.call_later(_EXIT_GRACE_S, self.kill)
             with contextlib.suppress(OSError):
                 self.channel.end_requests()
