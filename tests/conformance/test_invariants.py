@@ -107,7 +107,8 @@ class World:
 
     def to_confirm(self) -> list[OpenTask]:
         with self.engine.connect() as conn:
-            return [open_task(row) for row in conn.execute(WITH_SOURCE.where(tasks.c.source_id == self.source))]
+            mine = WITH_SOURCE.where(tasks.c.source_id == self.source).order_by(tasks.c.id)
+            return [open_task(row) for row in conn.execute(mine)]
 
     def canonical(self) -> dict[int, Task]:
         mine = WITH_SOURCE.where(tasks.c.source_id == self.source, tasks.c.canonical)

@@ -92,6 +92,13 @@ async def test_a_forged_task_is_set_aside_with_the_reason(ledger: LedgerRig) -> 
     assert await ledger.state(1) is State.SEEN
 
 
+async def test_a_final_task_is_not_taken_back(ledger: LedgerRig) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    await ledger.write(outcomes.final, await ledger.in_state(State.RESPONDED), header(111))
+    await ledger.write(outcomes.taken_back, await ledger.in_state(State.FINAL), header(112))
+    assert await ledger.state(0) is State.FINAL
+
+
 @pytest.mark.parametrize("is_read_again", [False, True])
 async def test_a_task_set_aside_is_open_once_it_is_held(ledger: LedgerRig, is_read_again: bool) -> None:
     task = make_task(0)

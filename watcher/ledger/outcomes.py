@@ -192,8 +192,9 @@ def final(tx: Tx, batch: Sequence[OpenTask], at: Header) -> list[OpenTask]:
 
 
 def taken_back(tx: Tx, batch: Sequence[OpenTask], at: Header) -> None:
-    """Reopen answered tasks, because a final block holds another response or none."""
-    reopen(tx, batch, f"block {at.number} does not hold the response we saw")
+    """Reopen answered tasks, because a final block holds another response or none. What is final stays."""
+    answered = [task for task in batch if task.state in RESPONDED]
+    reopen(tx, answered, f"block {at.number} does not hold the response we saw")
 
 
 def expired(tx: Tx, batch: Sequence[OpenTask]) -> list[OpenTask]:
