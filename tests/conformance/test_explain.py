@@ -179,6 +179,16 @@ async def test_explain_names_the_password_when_the_api_refuses_us(ledger: Ledger
         assert (alone.condition, alone.since_ms, "HTTP 401" in alone.reason) == (API, began_ms, True)
 
 
+async def test_explain_names_the_password_while_another_post_is_under_way(ledger: LedgerRig) -> None:
+    """A POST that has no outcome yet says nothing about the API: the last one that ended counts."""
+    await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
+    first, _under_way = await ledger.begin(*await ledger.claim(State.COMPUTED))
+    await ledger.write_item(sending.settle, Settlement(first, sent(WRONG_PASSWORD, 401), RetryAt()))
+    for known in (daemon(), Daemon(missing="it does not reply")):
+        cause = await explained(ledger, 0, daemon=known)
+        assert (cause.condition, "correct the password" in cause.advice) == (API, True), cause
+
+
 async def test_explain_names_the_circuit_when_the_task_is_held_back(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(0), make_task(1), to=State.COMPUTED)
     (first, second) = await ledger.claim(State.COMPUTED)

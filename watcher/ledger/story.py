@@ -37,8 +37,8 @@ class SourceRecord:
     """The facts of a source that explain why its tasks wait.
 
     `held_to_block`: unanswered tasks up to this block are held back after a restore; -1: none. `posts` and `runs` are
-    the newest attempts of all tasks, newest first: POSTs, and runs of the hook. `late`: accepted answers in a row that
-    the chain has not shown.
+    the newest attempts of all tasks that have an outcome, newest first: POSTs, and runs of the hook. One that is under
+    way proves nothing yet. `late`: accepted answers in a row that the chain has not shown.
     """
 
     cursor: Cursor
@@ -64,7 +64,9 @@ def source_record(conn: Connection, source_id: int) -> SourceRecord:
     """Return the facts of a source that its waiting tasks share."""
     newest = select(func.max(attempts.c.id)).scalar_subquery()
     recent = conn.execute(
-        select(attempts).where(attempts.c.id > newest - _RECENT_LIMIT).order_by(attempts.c.id.desc())
+        select(attempts)
+        .where(attempts.c.id > newest - _RECENT_LIMIT, attempts.c.outcome.is_not(None))
+        .order_by(attempts.c.id.desc())
     ).all()
     # Not joined, and `+ 0`: SQLite would read every task of the source instead of those of the newest attempts.
     ids = {row.task_id for row in recent}
