@@ -107,8 +107,25 @@ async def test_a_task_set_aside_is_open_once_it_is_held(ledger: LedgerRig, is_re
     if is_read_again:  # as a hole in the indices, which makes the row canonical and leaves its state
         await ledger.write(ingest.store_tasks, ledger.source, [task])
     ended = await ledger.read(absences.ended_lately, ledger.source, 10)
-    await ledger.write(absences.held_after_all, ledger.source, ended)
+    assert await ledger.write(absences.held_after_all, ledger.source, ended) == ended
     assert await ledger.state(0) is State.SEEN
+
+
+async def test_a_task_set_aside_stays_while_another_has_its_index(ledger: LedgerRig) -> None:
+    await ledger.record(make_task(0))
+    await ledger.write(outcomes.never_there, await ledger.in_state(State.SEEN), header(107))
+    await ledger.record(make_task(0, content="another"))
+    ended = await ledger.read(absences.ended_lately, ledger.source, 10)
+    assert await ledger.write(absences.held_after_all, ledger.source, ended) == []
+    assert [row.state for row in await ledger.rows()] == [State.QUARANTINED, State.SEEN]
+
+
+async def test_an_orphan_is_not_open_before_its_log_is_read_again(ledger: LedgerRig) -> None:
+    await ledger.bring(make_task(0), to=State.READY)
+    await ledger.write(outcomes.never_there, await ledger.in_state(State.READY), header(107))
+    ended = await ledger.read(absences.ended_lately, ledger.source, 10)
+    assert await ledger.write(absences.held_after_all, ledger.source, ended) == []
+    assert await ledger.state(0) is State.ORPHANED
 
 
 @pytest.mark.parametrize("state", [State.READY, State.COMPUTED, State.UNKNOWN, State.ACCEPTED])

@@ -1,12 +1,13 @@
 """No end rests on one reading of zero, or on the state of a block that full nodes have dropped."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from loguru import logger
 
 from tests import single_results as hook_results
 from tests.integration.node_rig import Answers, Relay, Twist
@@ -111,6 +112,20 @@ async def opened(folder: Path, stack: AsyncExitStack, node_count: int, quorum: i
 async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
     async with AsyncExitStack() as stack:
         yield await opened(tmp_path, stack, 1, 1)
+
+
+@pytest.fixture
+def held_again() -> Iterator[list[int]]:
+    """The indices of the tasks that the log calls open again."""
+    indices: list[int] = []
+
+    def collect(message: Any) -> None:
+        if message.record["message"].startswith("task.held_again:"):
+            indices.append(message.record["extra"]["task"])
+
+    sink = logger.add(collect, level="WARNING")
+    yield indices
+    logger.remove(sink)
 
 
 def honest(_: Answers, answers: Answers) -> Answers:
@@ -228,7 +243,7 @@ async def test_a_true_reading_between_two_zeros_refutes_the_first(rig: Rig) -> N
     assert await rig.state() == "final_other"
 
 
-async def test_a_quarantined_task_is_taken_up_when_the_contract_shows_it(rig: Rig) -> None:
+async def test_a_quarantined_task_is_taken_up_when_the_contract_shows_it(rig: Rig, held_again: list[int]) -> None:
     await final_task(rig)
     rig.lie(zeros)
     await rig.step()
@@ -238,6 +253,22 @@ async def test_a_quarantined_task_is_taken_up_when_the_contract_shows_it(rig: Ri
     await rig.later(seconds=60)
     await rig.step()
     assert await rig.state() == "ready"
+    assert held_again == [0]
+
+
+async def test_an_orphan_that_waits_for_its_log_has_no_line_that_it_is_open(rig: Rig, held_again: list[int]) -> None:
+    await final_task(rig)
+    await rig.step()
+    rig.lie(zeros)
+    await rig.net.mine(WINDOW + DEPTH)
+    await rig.step()
+    await rig.later()
+    assert await rig.state() == "orphaned"
+    rig.lie()
+    rig.clock.ahead_s += 60
+    await rig.confirm.step()
+    assert await rig.state() == "orphaned"
+    assert held_again == []
 
 
 async def test_a_task_past_its_deadline_expires_by_the_second_reading(rig: Rig) -> None:

@@ -196,8 +196,7 @@ class Confirm:
                 unlogged.append(task)
         await self._apply([task for task, _ in answered], [verdict for _, verdict in answered], cursor)
         if back:
-            self._lines.held_again(back)
-            await self._ledger.write(absences.held_after_all, self._ledger.source_id, back)
+            self._lines.held_again(await self._ledger.write(absences.held_after_all, self._ledger.source_id, back))
         await self._search.run(unlogged, cursor)
         return {task.row_id for task, _ in answered}
 

@@ -79,7 +79,7 @@ class OutcomeLines:
             logger.info("task.delivered_more: the API has the answers, and the contract shows none", **_summary(more))
 
     def held_again(self, tasks: Sequence[OpenTask]) -> None:
-        """Log the tasks that were set aside and that the contract holds now."""
+        """Log the tasks that are open again, because the contract holds them after all."""
         logged, more = self._held_again.split(tasks)
         for task in logged:
             logger.warning("task.held_again: the contract holds the task after all; it is open", **fields(task.task))

@@ -87,8 +87,8 @@ def ended_lately(conn: Connection, source_id: int, limit: int) -> list[OpenTask]
     return [open_task(row) for row in conn.execute(statement)]
 
 
-def held_after_all(tx: Tx, source_id: int, batch: Sequence[OpenTask]) -> None:
-    """Reopen tasks that ended because the contract did not hold them, and holds now.
+def held_after_all(tx: Tx, source_id: int, batch: Sequence[OpenTask]) -> list[OpenTask]:
+    """Reopen tasks that ended because the contract did not hold them, and holds now. Return those that are open.
 
     A task whose index has another canonical task stays until that one is set aside. An orphaned task stays until its
     log is read again, for which a rescan is requested: its old place is on another fork.
@@ -103,6 +103,7 @@ def held_after_all(tx: Tx, source_id: int, batch: Sequence[OpenTask]) -> None:
     if orphans:
         tx.conn.execute(update(tasks).where(tasks.c.id.in_([row.id for row in orphans])).values(look_again=False))
         request_rescan(tx, source_id, FINAL, min(row.block_number for row in orphans))
+    return [task for task in batch if task.row_id in rows]
 
 
 def _alone(tx: Tx, source_id: int, rows: Sequence[Row[Any]]) -> list[int]:
