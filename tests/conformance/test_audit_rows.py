@@ -6,10 +6,9 @@ The fixture compares each of them with the database, and the chain with all rows
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import event
-
 from tests.conformance.rig import ANSWER, LedgerRig, digest, header, make_task, sent
 from tests.kit.rereading import rereading
+from tests.kit.statements import noted
 from watcher.ledger import claims, hook_results, outcomes, reorg, sending
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.claims import Release, RetryAt
@@ -30,16 +29,12 @@ def questions(ledger: LedgerRig) -> Iterator[list[str]]:
     """The questions about bound rows, as they are asked."""
     seen: list[str] = []
 
-    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+    def note(_conn: object, statement: str, _parameters: object) -> None:
         if statement.startswith("SELECT") and any(f"FROM {table.name.lower()}" in statement for table in Bound):
             seen.append(statement)
 
-    engine = ledger.store._writer._engine
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with noted(note, ledger.store._writer._connection._engine):
         yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 async def test_no_row_of_an_ordinary_task_is_read_back(ledger: LedgerRig) -> None:

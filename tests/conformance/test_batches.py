@@ -6,9 +6,10 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine, event
+from sqlalchemy import Engine
 
 from tests.conformance.rig import START, LedgerRig, digest, make_response, make_task, sent, stale
+from tests.kit.statements import noted
 from watcher.errors import LostLease
 from watcher.ledger import claims, outcomes, sending
 from watcher.ledger.answer_events import AnsweredTask, answer_events
@@ -39,7 +40,7 @@ def _of_the_chain() -> bool:
 
 def statements(ledger: LedgerRig) -> AbstractContextManager[list[str]]:
     """The statements of a block's verbs, as they run."""
-    return statements_of(ledger.store._writer._engine)
+    return statements_of(ledger.store._writer._connection._engine)
 
 
 @contextmanager
@@ -47,15 +48,12 @@ def statements_of(engine: Engine) -> Iterator[list[str]]:
     """The statements of an engine, as they run, without those that each transaction has for the audit chain."""
     seen: list[str] = []
 
-    def note(_conn: object, _cursor: object, statement: str, *_: object) -> None:
+    def note(_conn: object, statement: str, _parameters: object) -> None:
         if not _of_the_chain():
             seen.append(statement.split()[0])
 
-    event.listen(engine, "before_cursor_execute", note)
-    try:
+    with noted(note, engine):
         yield seen
-    finally:
-        event.remove(engine, "before_cursor_execute", note)
 
 
 async def begun(ledger: LedgerRig) -> list[Attempt]:

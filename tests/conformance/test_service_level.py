@@ -7,9 +7,9 @@ from html.parser import HTMLParser
 from typing import Any, TypeVar
 
 import pytest
-from sqlalchemy import event
 
 from tests.conformance.rig import ANSWER, LedgerRig, make_response, make_task, sent
+from tests.kit.statements import noted
 from watcher.ledger import backfill, manual, outcomes, sending
 from watcher.ledger.backfill import Unsent
 from watcher.ledger.claims import RetryAt
@@ -114,8 +114,8 @@ async def test_page_is_found_by_its_time(ledger: LedgerRig) -> None:
         pytest.skip("a plan of an empty table says nothing on PostgreSQL")
     with ledger.engine.connect() as conn:
         statements: list[str] = []
-        event.listen(conn, "before_cursor_execute", lambda *call: statements.append(call[2]))
-        task_outcomes(conn, ledger.source, 0, 1, None)
+        with noted(lambda _conn, statement, _parameters: statements.append(statement), ledger.engine):
+            task_outcomes(conn, ledger.source, 0, 1, None)
         question = next(statement for statement in statements if statement.startswith("SELECT"))
         plan = conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {question}", (0,) * question.count("?")).all()
     assert any("USING INDEX ix_tasks_time" in row.detail for row in plan), plan

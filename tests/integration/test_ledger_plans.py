@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.engine import URL
 
 from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_response, make_task
 from tests.kit.clocks import SetClock
+from tests.kit.statements import noted
 from watcher.ledger import claims, finality, ingest, outcomes, queries, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.ledger.replay import Selection, past_page
@@ -49,16 +50,10 @@ def statements(engine: Engine, ask: Callable[[Connection], Any]) -> tuple[Any, l
     """What a question answers, and what it sent to the database."""
     sent: list[tuple[str, Any]] = []
 
-    def catch(_: Any, __: Any, statement: str, parameters: Any, ___: Any, ____: Any) -> None:
-        sent.append((statement, parameters))
-
-    event.listen(engine, "before_cursor_execute", catch)
-    try:
-        with engine.connect() as conn:
-            answer = ask(conn)
-            conn.rollback()
-    finally:
-        event.remove(engine, "before_cursor_execute", catch)
+    catching = noted(lambda _conn, statement, parameters: sent.append((statement, parameters)), engine)
+    with catching, engine.connect() as conn:
+        answer = ask(conn)
+        conn.rollback()
     return answer, [(statement, parameters) for statement, parameters in sent if "tasks" in statement]
 
 

@@ -196,21 +196,20 @@ async def test_stop_finishes_the_queue_and_then_takes_nothing(engine: Engine, ur
     await writer.stop()
 
 
-async def test_a_full_disk_is_told_to_every_waiter_and_passes(writer: Writer, engine: Engine, url: URL) -> None:
+async def test_a_full_disk_is_told_to_every_waiter_and_passes(writer: Writer, url: URL) -> None:
     await make_table(writer)
     await writer.do(lambda tx: set_version(tx, 0))
 
-    def limit(pages: str) -> None:
+    async def limit(pages: str) -> None:
         """The database may not grow: exactly what SQLite sees when the disk is full."""
-        with engine.begin() as connection:
-            connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        await writer.do(lambda tx: tx.conn.exec_driver_sql(f"PRAGMA max_page_count = {pages}").close())
 
     def grow(tx: Tx, number: int) -> int:
         tx.conn.execute(text("CREATE TABLE IF NOT EXISTS big (bytes BLOB)"))
         tx.conn.execute(text("INSERT INTO big VALUES (zeroblob(100000))"))
         return set_version(tx, number)
 
-    limit("1")  # SQLite takes it as: no page more than there are
+    await limit("1")  # SQLite takes it as: no page more than there are
     for _ in range(2):
         async with busy(writer):
             waiting = [asyncio.ensure_future(writer.do(partial(grow, number=n))) for n in range(1, 6)]
@@ -219,7 +218,7 @@ async def test_a_full_disk_is_told_to_every_waiter_and_passes(writer: Writer, en
         assert [type(result) for result in results] == [TryLater] * 5
         assert "full" in str(results[0])
         assert numbers(url) == [0], "what was acknowledged is there, nothing else"
-    limit(str(2**30))
+    await limit(str(2**30))
     assert await writer.do(lambda tx: grow(tx, 7)) == 7
     assert numbers(url) == [0, 7]
 

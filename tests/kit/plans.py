@@ -7,7 +7,9 @@ from pathlib import Path
 from sqlite3 import connect
 from typing import Any
 
-from sqlalchemy import Connection, Engine, event
+from sqlalchemy import Connection
+
+from tests.kit.statements import noted
 
 _LEDGER = f"{Path('watcher') / 'ledger'}"
 _GROWING = ("tasks", "attempts", "journal", "responses", "events")
@@ -33,11 +35,8 @@ class PlanRecorder:
     @contextmanager
     def recording(self) -> Iterator[None]:
         """Record the statements of all engines inside this block."""
-        event.listen(Engine, "before_cursor_execute", self._record)
-        try:
+        with noted(self._record):
             yield
-        finally:
-            event.remove(Engine, "before_cursor_execute", self._record)
 
     def growing(self, path: Path) -> list[str]:
         """Return the recorded statements that read more of a larger ledger; `path` is any ledger of this schema."""
@@ -50,7 +49,7 @@ class PlanRecorder:
         self._fresh.clear()
         return problems
 
-    def _record(self, conn: Connection, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+    def _record(self, conn: Connection, statement: str, parameters: Any) -> None:
         if conn.dialect.name != "sqlite" or statement in self._seen or not statement.startswith(_KINDS):
             return
         function = _caller()
@@ -67,7 +66,7 @@ def _caller() -> str | None:
     caller = sys._getframe(2)
     while caller is not None:
         file = caller.f_code.co_filename
-        if "sqlalchemy" not in file and not file.endswith("plans.py"):
+        if "sqlalchemy" not in file and not file.endswith(("plans.py", "statements.py")):
             return caller.f_code.co_name if _LEDGER in file else None
         caller = caller.f_back  # type: ignore[assignment]
     return None

@@ -7,20 +7,20 @@ of `durability.py`.
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from sqlalchemy import Connection, Engine, Table, create_engine, event
+from sqlalchemy import Engine, Table, create_engine, event
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DatabaseError, SQLAlchemyError
 
 from watcher.errors import FixConfiguration, TryLater
-from watcher.ledger.postgres import open_postgres, server_limits, use_pipeline
+from watcher.ledger.postgres import open_postgres, server_limits
+from watcher.ledger.sqlite_driver import command
 
 _BUSY_TIMEOUT_S = 10
 # Each connection has a cache of its own, which fills up and stays; the system caches the file anyway.
@@ -74,11 +74,11 @@ def open_engine(url: URL, *, read_only: bool = False, alone: bool = False) -> En
     assert path is not None, "parse_url lets no other URL pass"
     if read_only:
         engine = create_engine(url, hide_parameters=True, creator=lambda: connect_to_read(path, alone=alone))
-        event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN"))
+        event.listen(engine, "begin", lambda connection: command(connection, "BEGIN"))
         return engine
     engine = create_engine(url, hide_parameters=True, connect_args={"timeout": _BUSY_TIMEOUT_S})
     event.listen(engine, "connect", _pragmas)
-    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
+    event.listen(engine, "begin", lambda connection: command(connection, "BEGIN IMMEDIATE"))
     return engine
 
 
@@ -123,23 +123,6 @@ def connect_to_read(path: Path, *, alone: bool = False) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT_S, check_same_thread=False, isolation_level=None)
     connection.execute(f"PRAGMA cache_size=-{_READ_CACHE_KIB}")
     return connection
-
-
-@contextmanager
-def begin(engine: Engine, *, deferred: bool) -> Iterator[Connection]:
-    """Open a write transaction. On SQLite a `deferred` one commits without a sync, which a later one makes good.
-
-    A commit of PostgreSQL is always durable: its sync is shared among all sessions, and deferring costs a round trip.
-    """
-    with engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            # Not within a transaction, which SQLAlchemy would begin for a statement of its own.
-            level = "NORMAL" if deferred else "FULL"
-            connection.connection.cursor().execute(f"PRAGMA synchronous={level}")
-        else:
-            use_pipeline(connection)
-        with connection.begin():
-            yield connection
 
 
 def _pragmas(connection: sqlite3.Connection, _: object) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy import Boolean, Connection, CursorResult, Dialect, Insert, Large
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.types import TypeEngine
 
+from watcher.ledger import sqlite_driver
 from watcher.ledger.columns import BoundedText, Uint256, uint256
 
 Values = Sequence[Any]
@@ -32,20 +33,21 @@ class Question:
 
     def rows(self, conn: Connection, *parameters: Any) -> list[Row]:
         """Return the rows for these parameters, with values as the types of their columns have them."""
-        result = self._result(conn, parameters)
-        assert isinstance(result, CursorResult)
-        rows = cast("list[Values]", result.cursor.fetchall())  # of the driver, without SQLAlchemy's own rows
-        result.close()
         converts = self._converts_of(conn.dialect)
-        return [_converted(row, converts) for row in rows]
+        return [_converted(row, converts) for row in self._rows(conn, parameters)]
 
-    def _result(self, conn: Connection, parameters: Values) -> Any:
+    def _rows(self, conn: Connection, parameters: Values) -> Sequence[Values]:
+        """Return the rows as the driver has them."""
         if conn.dialect.name != "sqlite":
-            return conn.execute(self.statement, dict(zip(self._names, parameters, strict=True)))
+            result = conn.execute(self.statement, dict(zip(self._names, parameters, strict=True)))
+            assert isinstance(result, CursorResult)
+            rows = cast("list[Values]", result.cursor.fetchall())  # without SQLAlchemy's own rows
+            result.close()
+            return rows
         if self._on_sqlite is None:
             self._on_sqlite = _compiled(self.statement, self._names, None, conn.dialect)
         text, pick = self._on_sqlite
-        return conn.exec_driver_sql(text, pick(parameters))
+        return sqlite_driver.rows(conn, text, pick(parameters))
 
     def _converts_of(self, dialect: Dialect) -> list[tuple[int, _Convert]]:
         if dialect.name not in self._converts:
@@ -75,7 +77,7 @@ class Prepared:
         if self._on_sqlite is None:
             self._on_sqlite = _compiled(self.statement, self._names, self._sets, conn.dialect)
         text, pick = self._on_sqlite
-        conn.exec_driver_sql(text, [*map(pick, rows)])
+        sqlite_driver.run_each(conn, text, [*map(pick, rows)])
 
 
 def _compiled(

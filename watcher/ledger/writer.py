@@ -18,9 +18,9 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, ClockStep
 from watcher.errors import LostLease, TryLater, WatcherError
-from watcher.ledger.engine import begin, database_reason
+from watcher.ledger.engine import database_reason
 from watcher.ledger.transaction import Tx
-from watcher.ledger.wal import sync
+from watcher.ledger.write_connection import WriteConnection
 from watcher.state import State
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class Writer:
         on_commit: Callable[[Tx], None] | None = None,
         observe: Observe = lambda _batch: None,
     ) -> None:
-        self._engine = engine
+        self._connection = WriteConnection(engine)
         self._clock = clock
         self._on_commit = on_commit
         self._observe = observe
@@ -175,6 +175,12 @@ class Writer:
         await asyncio.to_thread(self._thread.join)
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        finally:
+            self._connection.close()
+
+    def _serve(self) -> None:
         while (call := self._next()) is not None:
             batch = [call]
             last = False
@@ -204,7 +210,7 @@ class Writer:
         """Sync the deferred commits. They stay deferred while that fails, which `observe` learns."""
         began_s, condition = self._clock.monotonic_s(), None
         try:
-            sync(self._engine)
+            self._connection.sync()
         except TryLater as error:
             condition = f"{NOT_WRITTEN} ({error})"
         if condition is not None or self._unsynced:
@@ -244,7 +250,7 @@ class Writer:
     def _together(self, batch: list[_Call[Any]]) -> Tx:
         self.guard()
         deferred = all(call.deferred for call in batch)
-        with begin(self._engine, deferred=deferred) as conn:
+        with self._connection.begin(deferred=deferred) as conn:
             tx = Tx(conn, self._clock.now_ms(), replica_id=self.replica_id)
             refused = self.before_verbs(tx)
             back_ms = self._clock_step.ms()
