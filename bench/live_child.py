@@ -23,10 +23,10 @@ from watcher.daemon.run_options import RunOptions
 from watcher.ledger.reader import Reader
 from watcher.ledger.store import Ledger
 from watcher.ledger.writer import Writer
+from watcher.redact import Redactor
 from watcher.settings import load
 from watcher.settings.avs import Avs
 from watcher.stage import StageLoop
-from watcher.text import Redactor
 
 _STAGE: ContextVar[str] = ContextVar("stage", default="other")
 _COUNTS: Counter[str] = Counter()

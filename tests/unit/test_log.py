@@ -20,7 +20,7 @@ from loguru import logger
 
 from watcher.daemon.log import set_up
 from watcher.errors import FixConfiguration
-from watcher.text import Redactor
+from watcher.redact import Redactor
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "hunter2222"
@@ -65,7 +65,7 @@ def as_journal(stream: IO[str]) -> str:
 def run(script: str, *, environ: dict[str, str] | None = None, **options: Any) -> subprocess.Popen[bytes]:
     head = (
         "import logging, sys\nfrom loguru import logger\nfrom watcher.daemon.log import report_crashes, set_up\n"
-        "from watcher.text import Redactor\n"
+        "from watcher.redact import Redactor\n"
     )
     variables = {name: value for name, value in os.environ.items() if name not in ("JOURNAL_STREAM", "NO_COLOR")}
     return subprocess.Popen(

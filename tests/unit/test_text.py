@@ -1,9 +1,34 @@
-"""Names from outside in one line: cut, counted, and compared with the names there are."""
+"""Text from outside in one line: escaped, cut, counted, and compared with the names there are."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from watcher.text import did_you_mean, setting, setting_of_shadow, shorten_list, to_hex
+from watcher.text import clean, did_you_mean, escape, shorten_list, to_hex
 from watcher.validation import is_loopback
+
+
+@given(st.text())
+def test_escaped_text_is_printable_and_plain_text_stays_as_it_is(text: str) -> None:
+    redacted = escape(text)
+    assert redacted.isprintable()
+    assert (redacted == text) == text.isprintable()
+
+
+@pytest.mark.parametrize(
+    "char", ["\n", "\r", "\x1b", "\x00", "\x85", "\x9b", "\u2028", "\u2029", "\u202e", "\u2066", "\ud800"]
+)
+def test_characters_that_break_or_turn_a_line_are_spelled_out(char: str) -> None:
+    assert char not in escape(f"a{char}b")
+    assert escape(f"a{char}b").startswith("a\\")
+
+
+@given(st.text(st.characters(), max_size=200), st.integers(1, 60))
+def test_clean_text_is_one_bounded_line_and_clean_is_idempotent(text: str, limit: int) -> None:
+    safe = clean(text, limit)
+    assert len(safe) <= limit + 3
+    assert not any(ord(char) < 32 or char in "\x7f\x9b\u2028\u202e" for char in safe)
+    assert clean(safe, limit) == safe
 
 
 def test_list_names_the_first_and_counts_the_rest() -> None:
@@ -17,11 +42,6 @@ def test_suggestion_is_the_nearest_name_in_the_form_to_write() -> None:
     assert did_you_mean("hooks", ["hook"], show="[{}]".format) == "; did you mean [hook]?"
     assert did_you_mean("colour", ["size"]) == ""
     assert did_you_mean("x" * 1_000_000, ["color"]) == ""
-
-
-def test_message_about_the_shadow_names_the_setting_of_the_shadow() -> None:
-    assert setting_of_shadow(f"{setting('a:b')}: no") == "hook.shadow.target = 'a:b': no"
-    assert setting_of_shadow("no worker answers hook.target = 1") == "no worker answers hook.target = 1"
 
 
 def test_hex_has_two_lower_case_digits_a_byte() -> None:

@@ -23,7 +23,7 @@ from watcher.daemon import log
 from watcher.devnet.config_file import DevnetPlace, write_config
 from watcher.devnet.conventions import Name
 from watcher.errors import FixConfiguration, FixUsage
-from watcher.text import hide_urls
+from watcher.redact import hide_urls
 
 if TYPE_CHECKING:
     from watcher.devnet.world import Devnet

@@ -9,7 +9,8 @@ import typer
 from watcher.cli.options import DEFAULT_CONFIG, Config
 from watcher.errors import FixUsage
 from watcher.project.template import Language, missing_programs, write_project
-from watcher.text import escape, hide_urls
+from watcher.redact import hide_urls
+from watcher.text import escape
 
 HOOK_FILE = "hook.py"
 HOOK_FUNCTION = "respond"

@@ -23,10 +23,11 @@ from watcher.ledger import queries
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.misfits import reporting_misfits
 from watcher.ledger.reader import Reader
+from watcher.redact import Redactor
 from watcher.settings import load as settings_load
 from watcher.settings.avs import Avs, chosen
 from watcher.settings.model import Settings
-from watcher.text import Redactor, escape
+from watcher.text import escape
 
 DEFAULT_CONFIG = Path("watcher.toml")
 CONFIG_VARIABLE = "WATCHER_CONFIG"

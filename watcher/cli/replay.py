@@ -16,11 +16,12 @@ from watcher.cli.selection import block_range, moment_ms
 from watcher.clock import SystemClock
 from watcher.errors import FixUsage
 from watcher.ledger.replay import Selection
+from watcher.redact import hide_urls
 from watcher.report.replay import Replayed, Result, Summary, replay
 from watcher.report.replay_files import JUnitFile, headline, markdown, refuse_unwritable, sides
 from watcher.settings.model import Settings
 from watcher.state import State
-from watcher.text import escape, hide_urls, one_line
+from watcher.text import escape, one_line
 
 if TYPE_CHECKING:
     from rich.progress import Progress

@@ -12,10 +12,11 @@ from watcher.hook.footprint import Footprint, footprint_below
 from watcher.hook.output import Log
 from watcher.hook.pool import WorkerPool
 from watcher.hook.runner import Runner
+from watcher.redact import hide_urls
 from watcher.report.payload import Decoder, Payload
 from watcher.settings.model import Settings
 from watcher.task import Later, Response, Skip, Task
-from watcher.text import hide_urls, to_hex
+from watcher.text import to_hex
 
 _SAMPLE_EVERY_S = 0.02
 _OUTPUT_LINES_LIMIT = 10_000

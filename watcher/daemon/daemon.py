@@ -29,10 +29,10 @@ from watcher.health.http import Web
 from watcher.health.service import ended
 from watcher.health.sites import Pages, Sites
 from watcher.hook.room import Room
+from watcher.redact import Redactor
 from watcher.settings.avs import Avs
 from watcher.settings.http import Http
 from watcher.settings.model import Settings
-from watcher.text import Redactor
 from watcher.validation import is_loopback
 
 # The connections of a pool for reading, and a little more.

@@ -20,7 +20,7 @@ from loguru import logger
 from watcher.daemon.log_format import EXCEPTION, LIBRARY, PRIORITIES, LineFormat, choose_format
 from watcher.daemon.stderr import Stderr, Stream
 from watcher.errors import FixConfiguration
-from watcher.text import Redactor
+from watcher.redact import Redactor
 
 if TYPE_CHECKING:
     from loguru import Message, Record

@@ -20,10 +20,10 @@ from watcher.errors import FixConfiguration
 from watcher.health.alerts import Alerts
 from watcher.operator.client import Client
 from watcher.operator.switch import Switch, Switches
+from watcher.redact import Redactor
 from watcher.settings.model import Settings
 from watcher.settings.problems import FIELDS, Key
 from watcher.stage import Wakeups
-from watcher.text import Redactor
 
 _DANGER = ("deadline_blocks", "deadline_s")
 # The keys that the running daemon takes over. All others are built into connections, workers and the ledger.

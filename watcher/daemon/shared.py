@@ -6,7 +6,7 @@ from watcher.chain.rpc.connections import Connections
 from watcher.health.access import Access
 from watcher.health.sites import Sites
 from watcher.hook.room import Room
-from watcher.text import Redactor
+from watcher.redact import Redactor
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from watcher.devnet.conventions import CONVENTIONS, Convention
 from watcher.devnet.rpc import NodeError, Rpc
 from watcher.devnet.tasks import TaskManager, roles_of
 from watcher.errors import FixUsage, RetryElsewhere, TryLater
-from watcher.text import show_url
+from watcher.redact import show_url
 
 MESSAGE_LIMIT_BYTES = 100_000
 _POLL_S = 0.2

@@ -17,11 +17,11 @@ from watcher.chain.rpc.replies import Log
 from watcher.daemon import parts, wiring
 from watcher.doctor.finding import Notes
 from watcher.errors import AttemptFailed, FixConfiguration, Quarantine, TryLater
+from watcher.hook.target import setting_of_shadow
 from watcher.hook.values import Values
 from watcher.settings.hook import Hook
 from watcher.settings.targets import is_service
 from watcher.task import Later, Response, Skip, Task
-from watcher.text import setting_of_shadow
 
 # A hook may be given hours; a check is not.
 _TIMEOUT_S = 30.0

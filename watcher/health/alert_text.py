@@ -11,7 +11,8 @@ from enum import StrEnum
 
 from watcher.health.conditions import DEADLINE, KINDS
 from watcher.ledger.audit.roots import Root
-from watcher.text import Redactor, escape, to_hex
+from watcher.redact import Redactor
+from watcher.text import escape, to_hex
 
 LINES_LIMIT = 30
 _LINE_LIMIT_CHARS = 400

@@ -20,9 +20,9 @@ from watcher.health.verdict import Health
 from watcher.ledger.audit.roots import Root
 from watcher.ledger.history import BEFORE
 from watcher.ledger.stats import Moved
+from watcher.redact import Redactor
 from watcher.settings.model import Alerts as AlertSettings
 from watcher.state import State
-from watcher.text import Redactor
 
 _HOUR_S = 3600.0
 _CALM_S = 5.0  # a condition that is gone for this long has ended

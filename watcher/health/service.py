@@ -28,10 +28,10 @@ from watcher.health.recorder import PeriodRecorder
 from watcher.health.sites import Site
 from watcher.health.surroundings import Surroundings
 from watcher.ledger.store import Ledger
+from watcher.redact import Redactor
 from watcher.settings.hook import Hook
 from watcher.settings.model import Alerts, Chain
 from watcher.settings.operator import Operator
-from watcher.text import Redactor
 
 _QUIET_NODE_S = 10.0
 _SILENT_HOOK_S = 15.0

@@ -11,7 +11,8 @@ from pathlib import Path
 
 from watcher.errors import FixConfiguration
 from watcher.hook.protocol import PROGRAM_PREFIX
-from watcher.text import clean, setting
+from watcher.hook.target import setting
+from watcher.text import clean
 
 # Device, inode, size in bytes, mtime and ctime in ns.
 Stamp = tuple[int, int, int, int, int]

@@ -21,9 +21,11 @@ from watcher.files import program_version
 from watcher.hook import schema
 from watcher.hook.pool import PoolPlan
 from watcher.hook.services import Service, ServicePool, warn_of_plain_text
+from watcher.hook.target import setting
 from watcher.hook.values import Values, ValueTypes
+from watcher.redact import show_url
 from watcher.task import Later, Response, Skip, Task
-from watcher.text import clean, setting, show_url
+from watcher.text import clean
 
 TARGET = re.compile(r"https?://", re.IGNORECASE)
 

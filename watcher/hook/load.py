@@ -18,10 +18,12 @@ from types import ModuleType
 
 from watcher.errors import FixConfiguration, TryLater
 from watcher.hook import memory
+from watcher.hook.error_line import describe, location
 from watcher.hook.sources import SourceRecorder
+from watcher.hook.target import setting
 from watcher.hook.version import Origin, module_origin
 from watcher.task import Task
-from watcher.text import clean, describe, did_you_mean, location, setting
+from watcher.text import clean, did_you_mean
 
 ENTRY_POINTS = ("avs_watcher.hooks", "avs_task_watcher.hooks")
 

@@ -19,9 +19,10 @@ from watcher.hook.pool import PoolPlan
 from watcher.hook.protobuf import bytes_field, read_fields
 from watcher.hook.protocol import checked_result
 from watcher.hook.services import Service, ServicePool, warn_of_plain_text
+from watcher.hook.target import setting
 from watcher.hook.values import Values, ValueTypes
 from watcher.task import Later, Response, Skip, Task
-from watcher.text import clean, setting
+from watcher.text import clean
 
 PREFIX = "grpc://"
 

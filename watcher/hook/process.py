@@ -16,8 +16,8 @@ from watcher.hook import memory, messages, wire
 from watcher.hook.channel import Channel
 from watcher.hook.output import Log, Output
 from watcher.hook.spawn import spawn
+from watcher.hook.target import setting
 from watcher.task import Task
-from watcher.text import setting
 
 _CHANNEL_CLOSED = "the hook closed the worker's channel to the daemon"
 _EXIT_GRACE_S = 2.0  # for the exit handlers of a stopped worker

@@ -23,10 +23,11 @@ from watcher.hook import schema
 from watcher.hook.command import Command, Stamp, read_command
 from watcher.hook.load import Loaded, check_folder
 from watcher.hook.protocol import Answer, ReplaceWorker
+from watcher.hook.target import setting
 from watcher.hook.values import Values
 from watcher.hook.version import program_origin
 from watcher.task import Task
-from watcher.text import clean, setting
+from watcher.text import clean
 
 REQUEST_FD, REPLY_FD = 3, 4
 

@@ -12,10 +12,10 @@ from typing import Protocol, Self
 from watcher.errors import FixConfiguration
 from watcher.hook.output import Log
 from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.target import setting
 from watcher.hook.twice import TwiceRunner
 from watcher.hook.values import ValueTypes
 from watcher.task import Later, Response, Skip, Task
-from watcher.text import setting
 
 _URL = re.compile(r"https?:", re.IGNORECASE)
 

@@ -15,12 +15,12 @@ from watcher.clock import Clock
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.hook.respond import RunHook
 from watcher.hook.runner import Runner
+from watcher.hook.target import setting_of_shadow
 from watcher.ledger import shadow
 from watcher.ledger.shadow import LiveRun, ShadowRun
 from watcher.ledger.store import Ledger
 from watcher.once import LineBudget
 from watcher.task import Later, Response, Skip
-from watcher.text import setting_of_shadow
 
 _PAGE = 32
 _IDLE_S = 1.0

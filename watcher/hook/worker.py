@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.hook import background, memory, messages, sandbox, wire
+from watcher.hook.error_line import describe
 from watcher.hook.load import Loaded, load
 from watcher.hook.protocol import PROGRAM_PREFIX, ReplaceWorker, checked_result
 from watcher.hook.values import BYTES, Values
 from watcher.task import Task
-from watcher.text import describe
 
 if TYPE_CHECKING:
     import asyncio

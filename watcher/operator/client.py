@@ -23,8 +23,9 @@ from watcher.operator.endpoint import Endpoint
 from watcher.operator.probe import Probe, tcp_probe
 from watcher.operator.reply import parse, retry_after_s
 from watcher.operator.request import Request, probe_request
+from watcher.redact import Redactor
 from watcher.task import Outcome, Refused, Sent, Unknown
-from watcher.text import Redactor, one_line
+from watcher.text import one_line
 
 REPLY_KEPT_BYTES = 4096
 _REDACT_LIMIT_CHARS = 16_384

@@ -12,6 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from watcher.errors import FixConfiguration
+from watcher.redact import Redactor
 from watcher.settings.avs import (
     Avs,
     Files,
@@ -34,7 +35,6 @@ from watcher.settings.problems import (
     render,
 )
 from watcher.settings.sources import Source, from_credentials, from_environment, from_overrides, from_tables
-from watcher.text import Redactor
 
 _LEDGER_URL, _LEDGER_SCHEMA, _ROOTS_FILE = ("ledger", "url"), ("ledger", "schema"), ("audit", "roots_file")
 

@@ -12,10 +12,11 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
 from watcher import validation
+from watcher.redact import HIDDEN, Redactor, hide_urls
 from watcher.settings.model import Settings
 from watcher.settings.operator import NEEDED
 from watcher.settings.section import Section
-from watcher.text import HIDDEN, Redactor, did_you_mean, escape, hide_urls
+from watcher.text import did_you_mean, escape
 
 MAX_PROBLEMS = 100
 _NAME_LIMIT_CHARS = 80

@@ -24,11 +24,11 @@ from watcher.health.conditions import (
 from watcher.health.delivery import Delivery
 from watcher.health.verdict import Condition, Health
 from watcher.ledger.audit.roots import Root
+from watcher.redact import Redactor
 from watcher.settings import checks
 from watcher.settings.model import Alerts as AlertSettings
 from watcher.settings.model import Settings
 from watcher.state import LEGAL, State
-from watcher.text import Redactor
 
 SECRET = "hunter2hunter2"
 PLAN = AlertPlan(interval_s=30, hourly_limit=10, repeat_s=3600)

@@ -22,9 +22,9 @@ from watcher.health.verdict import Status, evaluate
 from watcher.ledger.writer import Batch
 from watcher.operator.probe import Probe
 from watcher.operator.request import Request, probe_request
+from watcher.redact import Redactor
 from watcher.task import Accepted, Later, Outcome, Refused, Response, Sent, Skip, Task, Unknown
 from watcher.testing import make_task
-from watcher.text import Redactor
 
 SECRET = "correct-horse-battery"
 

@@ -1,4 +1,4 @@
-"""The judge of answers, the words, the check of a function's shape, and the author's test kit."""
+"""The judge of answers, the check of a function's shape, and the author's test kit."""
 
 import functools
 import math
@@ -14,7 +14,7 @@ from watcher.hook.load import fit
 from watcher.hook.protocol import LATER_LIMIT_BLOCKS, LATER_LIMIT_S, Hook, checked_result
 from watcher.task import Later, Skip, Task
 from watcher.testing import make_task, run_hook
-from watcher.text import REASON_LIMIT, clean, describe
+from watcher.text import REASON_LIMIT
 
 
 class Bytes(bytes):
@@ -90,22 +90,6 @@ def test_a_reason_is_text_and_is_cut() -> None:
     not_text: Any = b"x"
     with pytest.raises(AttemptFailed, match="is a str, not bytes"):
         checked_result(Skip(not_text))
-
-
-@given(st.text(st.characters(), max_size=200), st.integers(1, 60))
-def test_clean_text_is_one_bounded_line_and_clean_is_idempotent(text: str, limit: int) -> None:
-    safe = clean(text, limit)
-    assert len(safe) <= limit + 3
-    assert not any(ord(char) < 32 or char in "\x7f\x9b\u2028\u202e" for char in safe)
-    assert clean(safe, limit) == safe
-
-
-def test_an_error_whose_text_raises_is_still_described() -> None:
-    class Mute(Exception):
-        def __str__(self) -> str:
-            raise SystemExit(3)
-
-    assert describe(Mute()) == "Mute: its text cannot be shown, __str__ raised SystemExit"
 
 
 def _yields(task: Task) -> Iterator[bytes]:

@@ -20,7 +20,7 @@ from watcher.chain.rpc.errors import Overloaded, error_text, http_refusal, retry
 from watcher.chain.rpc.replies import Envelope, answered, envelopes
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, RetryElsewhere
-from watcher.text import Redactor
+from watcher.redact import Redactor
 
 # Shorter path segments ("v2", "rpc", "mainnet") are names, not keys; cutting them out would only garble messages.
 _KEY_LENGTH_MIN = 8
