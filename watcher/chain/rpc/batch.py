@@ -15,9 +15,10 @@ from typing import Any
 
 from loguru import logger
 
-from watcher.chain.rpc import replies
 from watcher.chain.rpc.calls import Call
+from watcher.chain.rpc.envelope import outcome
 from watcher.chain.rpc.errors import Overloaded, Paused, RpcError, ShutOut, WrongChain, refused, speaks_of_a_range
+from watcher.chain.rpc.replies import quantity
 from watcher.chain.rpc.transport import Transport
 from watcher.clock import Clock
 from watcher.errors import NarrowRange, RetryElsewhere
@@ -219,7 +220,7 @@ class Batch:
             async with asyncio.timeout(timeout_s):
                 envelopes = await self._transport.send(calls)
             ok = True
-            return [replies.outcome(envelope) for envelope in envelopes]
+            return [outcome(envelope) for envelope in envelopes]
         finally:
             methods = tuple(method for method, _ in calls)
             self._observe(Asked(self._name, methods, self._clock.monotonic_s() - began_s, ok))
@@ -227,7 +228,7 @@ class Batch:
     def _require_our_chain(self, result: Any, narrow: bool = False) -> None:
         if isinstance(result, RpcError):
             raise refused(result, narrow)
-        serves = replies.quantity(result, 2**256 - 1)
+        serves = quantity(result, 2**256 - 1)
         if serves != self._chain_id:
             raise WrongChain(f"serves chain {serves}, chain.chain_id is {self._chain_id}")
 

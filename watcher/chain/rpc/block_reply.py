@@ -3,10 +3,25 @@
 from collections.abc import Sequence
 from typing import Any
 
-from watcher.chain.rpc import replies
 from watcher.chain.rpc.errors import Paused, RpcError, refused
+from watcher.chain.rpc.replies import octets, quantity, time_s
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.task import Header
+
+
+def header(raw: Any, l1_blocks: bool | None = None) -> Header:
+    """Return a block object as a header. Raises RetryElsewhere for any other value.
+
+    `l1_blocks`: True where contracts count the parent chain's blocks (`l1BlockNumber`, which nitro adds), False where
+    they count the chain's own, None where that is not known yet: then the field counts if it is there. Where it must
+    be there and is not (block 0, blocks older than nitro), the lowest number stands in: no deadline is past by it.
+    """
+    if not isinstance(raw, dict):
+        raise RetryElsewhere("the answer holds something else where a block belongs")
+    hash_, parent_hash = octets(raw.get("hash"), 32), octets(raw.get("parentHash"), 32)
+    l1_number = raw.get("l1BlockNumber")
+    l1_block = None if l1_blocks is False or (l1_blocks is None and l1_number is None) else quantity(l1_number or "0x0")
+    return Header(quantity(raw.get("number")), hash_, parent_hash, time_s(raw.get("timestamp")), l1_block)
 
 
 def known(reply: Any, which: int | str, l1_blocks: bool | None) -> Header:
@@ -15,7 +30,7 @@ def known(reply: Any, which: int | str, l1_blocks: bool | None) -> Header:
     Args:
         reply: the bare result, or the error.
         which: the height or the tag that was asked for.
-        l1_blocks: as `replies.header` takes it; True requires l1BlockNumber in the block of a tag.
+        l1_blocks: as `header` takes it; True requires l1BlockNumber in the block of a tag.
 
     Raises:
         StaleNode: the node has no such block.
@@ -25,7 +40,7 @@ def known(reply: Any, which: int | str, l1_blocks: bool | None) -> Header:
         raise refused(reply)
     if reply is None:
         raise StaleNode(f"does not have block {which}")
-    block = replies.header(reply, l1_blocks)
+    block = header(reply, l1_blocks)
     if l1_blocks and isinstance(which, str) and not block.l1_block:
         raise RetryElsewhere(f"its block {block.number} has no l1BlockNumber, which this chain's contracts count")
     if isinstance(which, int) and block.number != which:

@@ -52,7 +52,7 @@ class Node:
         self._timeout_s = timeout_s
         self._is_shared = transport is not None
         self._transport = transport or Transport(self._url, body_limit_bytes=body_limit_bytes, clock=clock)
-        # True if contracts count the parent chain's blocks, as `replies.header` takes it; None until that is known.
+        # True if contracts count the parent chain's blocks, as `block_reply.header` takes it; None until that is known.
         self.l1_blocks: bool | None = None
         self._next_block: bool | None = None  # whether the node overrides the block of a call; None until that is known
         self._prefetched = prefetch.Replies(clock, prefetched_s)

@@ -16,8 +16,8 @@ import msgspec
 
 from watcher.chain.rpc.body import limit_bytes, read
 from watcher.chain.rpc.calls import Call
+from watcher.chain.rpc.envelope import Envelope, answered, envelopes
 from watcher.chain.rpc.errors import Overloaded, error_text, http_refusal, retry_after_s
-from watcher.chain.rpc.replies import Envelope, answered, envelopes
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, RetryElsewhere
 from watcher.redact import Redactor
