@@ -9,7 +9,7 @@ from sqlalchemy import update
 
 from tests.conformance.rig import ANSWER, MANAGER, LedgerRig, header, make_response, make_task
 from watcher.chain.final_block import FinalBlock
-from watcher.chain.rpc.agreement import Final
+from watcher.chain.rpc.finality import Final
 from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import Halt, RetryElsewhere

@@ -47,6 +47,7 @@ SUITES: Mapping[str, Sequence[str]] = {
         *_PYTEST,
         "tests/unit/chain/rpc/test_evidence.py",
         "tests/unit/chain/rpc/test_agreement.py",
+        "tests/unit/chain/rpc/test_finality.py",
         "tests/unit/chain/rpc/test_unreached.py",
         "tests/conformance/test_marks.py",
         "-k",

@@ -3,7 +3,7 @@
 The commit that moves the cursor to the head records it, where the look at that head has shown it; else one behind that.
 """
 
-from watcher.chain.rpc.agreement import Final
+from watcher.chain.rpc.finality import Final
 from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
 from watcher.ledger import finality

@@ -13,11 +13,13 @@ from typing import TypeVar
 from loguru import logger
 
 from watcher.backoff import doubled_s, spread_s
-from watcher.chain.rpc.agreement import Agreement, Final
+from watcher.chain.rpc.agreement import Agreement
 from watcher.chain.rpc.calls import Caller, Emitters, LogQuery
 from watcher.chain.rpc.errors import COOL_DOWN_MAX_S, Paused, WrongChain
+from watcher.chain.rpc.finality import Final, Finality
 from watcher.chain.rpc.member import EndpointSeen, Member
 from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.node_blocks import NodeBlocks
 from watcher.chain.rpc.pace import longest_pause_s
 from watcher.chain.rpc.replies import Log, LogPage, Reverted, Unread
 from watcher.chain.rpc.side_questions import SideQuestions
@@ -65,7 +67,9 @@ class NodePool:
         self._quorum = quorum
         self._left_s = left_s
         self.side = SideQuestions(self._in_service, clock, quorum)
-        self._agreement = Agreement(self.answers, [node.name for node in nodes], clock, quorum)
+        blocks = NodeBlocks(self.answers)
+        self._agreement = Agreement(blocks, [node.name for node in nodes], clock, quorum)
+        self._finality = Finality(self.answers, blocks, len(nodes), clock, quorum)
         self.unreached = Unreached(self.answers, clock, quorum)
         self.head_block: int | None = None  # of the last reading
         self.head_time_s = 0  # its timestamp, 0 where it is not known
@@ -168,8 +172,8 @@ class NodePool:
         return head
 
     async def final(self, finality: str | int, head: Header, confirmations: int, above: int = -1) -> Final | None:
-        """Return the final block below `head`, as `Agreement.final` does."""
-        return await self._agreement.final(finality, head, confirmations, above)
+        """Return the final block below `head`, as `Finality.block` does."""
+        return await self._finality.block(finality, head, self._agreement.heads, confirmations, above)
 
     def follow(self, anchor: Header | None) -> None:
         """Follow the endpoints that hold `anchor`, the last block of the ledger, where endpoints disagree."""
@@ -182,7 +186,7 @@ class NodePool:
     @property
     def final_at_head_s(self) -> float:
         """The seconds of new blocks during which the endpoints have called the head itself final."""
-        return self._agreement.final_at_head_s
+        return self._finality.at_head_s
 
     @property
     def disagreement(self) -> Disagreement | None:

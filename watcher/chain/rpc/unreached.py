@@ -8,7 +8,7 @@ younger than the cursor's block.
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from watcher.chain.rpc.agreement import AskAll
+from watcher.chain.rpc.node_blocks import AskAll
 from watcher.clock import Clock
 from watcher.task import Header
 

@@ -1,96 +1,16 @@
-"""The head among nodes that lag, lie about their head, or follow forks: step by step on a clock that is set by hand."""
+"""The head among nodes that lag, lie about their head, or follow forks."""
 
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from random import Random
-from typing import Any, cast
 
 import pytest
 
 from tests.conformance.rig import header as block
-from tests.kit.clocks import SetClock
-from watcher.chain.rpc.nodes import NodePool
-from watcher.chain.rpc.replies import Reverted
+from tests.kit.nodes import Net, made
 from watcher.errors import RetryElsewhere, StaleNode
 from watcher.task import Header
 
 FAR = 10**9
 MANAGER = b"\x11" * 20
-
-
-def made(number: int, fork: int = 0) -> Header:
-    return replace(block(number, fork), timestamp_s=1_700_000_000 + 12 * number)
-
-
-class Fake:
-    """A node of a chain as high as `height`. From block `since` on it shows those of another fork, if `fork` is set.
-
-    `names` changes the head it names; `final` is the block it calls final. `serves` says whether it reads state.
-    """
-
-    def __init__(self, name: str, height: int = 100) -> None:
-        self.name = name
-        self.height = height
-        self.fork, self.since = 0, 0
-        self.names: Callable[[Header], Header] = lambda head: head
-        self.final = 0
-        self.serves = True
-        self.away = False
-        self.asked = 0
-
-    def at(self, number: int) -> Header:
-        fork = self.fork if number >= self.since else 0
-        parent = self.fork if number > self.since else 0
-        return replace(made(number, fork), parent_hash=block(number - 1, parent).hash)
-
-    async def chain_id(self) -> int:
-        return 1
-
-    async def head(self) -> Header:
-        self.asked += 1
-        if self.away:
-            raise RetryElsewhere(f"{self.name}: no connection")
-        return self.names(self.at(self.height))
-
-    async def header(self, which: int | str) -> Header | None:
-        self.asked += 1
-        if self.away:
-            raise RetryElsewhere(f"{self.name}: no connection")
-        if isinstance(which, str):
-            return self.at(self.final)
-        return self.at(which) if 0 <= which <= self.height else None
-
-    async def headers(self, heights: Sequence[int], *, looked: bool = False) -> dict[int, Header]:
-        blocks = {height: await self.header(height) for height in heights}
-        return {height: block for height, block in blocks.items() if block is not None}
-
-    async def views(self, calls: Sequence[bytes], to: bytes, at: Header) -> list[bytes | Reverted]:
-        if not self.serves or at.number > self.height or self.at(at.number).hash != at.hash:
-            raise StaleNode(f"{self.name}: does not have block {at.number} as asked")
-        return [b"\x01" * 32 for _ in calls]
-
-
-class Net:
-    """Fake nodes, the endpoints made of them, and the clock of both."""
-
-    def __init__(self, nodes: int, quorum: int) -> None:
-        self.clock = SetClock(1_700_001_200_000)
-        self.nodes = [Fake(f"http://node-{place}") for place in range(nodes)]
-        self.pool = NodePool(cast("Any", self.nodes), self.clock, Random(1), quorum)
-
-    async def poll(self, seconds: float = 1.0) -> Header:
-        self.clock.at_ms += int(seconds * 1000)
-        return await self.pool.head()
-
-    def mine(self, count: int = 1) -> None:
-        for node in self.nodes:
-            node.height += count
-
-    async def read(self) -> Header:
-        """Poll, and take the head as read, as the watch does."""
-        head = await self.poll()
-        self.pool.follow(head)
-        return head
 
 
 def far(head: Header) -> Header:
@@ -264,85 +184,3 @@ async def test_a_mark_counts_as_gone_when_every_node_shows_less_for_a_while() ->
     net.nodes[1].height = 101
     await net.poll(7)
     assert net.pool.shows_less_for_s(101) == 0
-
-
-@pytest.mark.parametrize(
-    ("finals", "quorum", "confirmations", "expected", "firm"),
-    [
-        ([36], 1, 0, 36, True),
-        ([100], 1, 2, 100, False),
-        ([100, 36], 1, 0, 36, True),
-        ([100, 36, 36], 2, 0, 36, True),
-        ([100, 100, 36], 2, 3, 97, True),
-        ([99, 98], 2, 0, 98, True),
-        ([100, 100], 2, 0, 100, False),
-    ],
-)
-async def test_finality_is_firm_when_enough_nodes_name_a_lower_block(
-    finals: list[int], quorum: int, confirmations: int, expected: int, firm: bool
-) -> None:
-    net = Net(len(finals), quorum)
-    for node, final in zip(net.nodes, finals, strict=True):
-        node.final = final
-    result = await net.pool.final("finalized", await net.poll(), confirmations)
-    assert result is not None
-    assert (result.block, result.firm) == (made(expected), firm)
-
-
-async def test_finality_is_not_firm_when_one_of_several_nodes_is_left() -> None:
-    net = Net(2, 1)
-    net.nodes[0].final, net.nodes[1].away = 100, True
-    final = await net.pool.final("finalized", await net.poll(), 2)
-    assert final is not None
-    assert (final.block.number, final.firm) == (98, False)
-    final = await net.pool.final(5, await net.poll(), 2)
-    assert final is not None
-    assert (final.block.number, final.firm) == (95, False)
-
-
-@pytest.mark.parametrize(
-    ("heights", "quorum", "expected", "firm"),
-    [
-        ([100], 1, 96, True),
-        ([104, 100, 100], 1, 96, True),  # the one ahead alone would make their head final
-        ([100, 104], 1, 96, True),
-        ([103, 103, 100], 2, 99, True),
-        ([103, 100, 100], 2, 96, True),
-    ],
-)
-async def test_finality_by_depth_is_counted_from_the_head_of_each_node(
-    heights: list[int], quorum: int, expected: int, firm: bool
-) -> None:
-    net = Net(len(heights), quorum)
-    for node, height in zip(net.nodes, heights, strict=True):
-        node.height = height
-    final = await net.pool.final(4, await net.poll(), 2)
-    assert final is not None
-    assert (final.block, final.firm) == (made(expected), firm)
-
-
-async def test_finality_by_depth_is_none_while_the_chain_is_shorter() -> None:
-    net = Net(2, 1)
-    assert await net.pool.final(101, await net.poll(), 0) is None
-
-
-async def test_a_final_block_of_another_fork_does_not_count() -> None:
-    net = Net(3, 1)
-    forked = net.nodes[0]
-    forked.fork, forked.since, forked.final = 1, 90, 95
-    for node in net.nodes[1:]:
-        node.final = 80
-    final = await net.pool.final("finalized", await net.poll(), 0)
-    assert final is not None and final.block == made(80)
-
-
-async def test_finality_at_the_head_is_noticed_when_the_chain_moves_on_with_it() -> None:
-    net = Net(1, 1)
-    for _ in range(12):
-        net.mine()
-        net.nodes[0].final = net.nodes[0].height
-        await net.pool.final("finalized", await net.poll(12), 0)
-    assert net.pool.final_at_head_s == 11 * 12
-    net.mine()
-    await net.pool.final("finalized", await net.poll(12), 0)
-    assert net.pool.final_at_head_s == 0
