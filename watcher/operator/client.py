@@ -77,7 +77,7 @@ class Client:
         self._clock = clock
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._redactor = Redactor(secret for secret in (endpoint.password, endpoint.url) if secret)
-        self._url, self._headers = httpx.URL(endpoint.url), _headers(endpoint)
+        self._url = httpx.URL(endpoint.url)
         connect_s = min(endpoint.connect_timeout_s, endpoint.timeout_s / 2)
         # `pool` bounds all of connecting, with name look-up: because of our own slots no request waits for the pool.
         self._extensions = {"timeout": httpx.Timeout(None, connect=connect_s, pool=connect_s).as_dict()}
@@ -182,11 +182,8 @@ class Client:
             return False
 
     def _request(self, body: bytes) -> httpx.Request:
-        """Return the POST with the prepared headers: with `stream`, httpx derives none of them for each request."""
-        request = httpx.Request(
-            "POST", self._url, headers=self._headers, stream=httpx.ByteStream(body), extensions=self._extensions
-        )
-        request.headers.encoding = "ascii"  # else httpx tries it on all headers again for each of them
+        """Return the POST. With `stream`, httpx derives no headers: those of the session are enough."""
+        request = httpx.Request("POST", self._url, stream=httpx.ByteStream(body), extensions=self._extensions)
         request.read()
         return request
 
@@ -221,6 +218,7 @@ def _transport(endpoint: Endpoint) -> AiohttpTransport:
     def session() -> aiohttp.ClientSession:
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=endpoint.concurrency, ssl=tls),
+            headers=_headers(endpoint),
             auto_decompress=False,
             cookie_jar=aiohttp.DummyCookieJar(),
             trust_env=False,
@@ -229,7 +227,8 @@ def _transport(endpoint: Endpoint) -> AiohttpTransport:
     return AiohttpTransport(verify=tls, trust_env=False, client=session)
 
 
-def _headers(endpoint: Endpoint) -> httpx.Headers:
+def _headers(endpoint: Endpoint) -> dict[str, str]:
+    """Return the headers of every POST. The session holds them: httpx and aiohttp would write them for each one."""
     headers = {
         "Content-Type": "application/json",
         "Accept-Encoding": "identity",
@@ -238,4 +237,4 @@ def _headers(endpoint: Endpoint) -> httpx.Headers:
     if endpoint.username:
         credentials = f"{endpoint.username}:{endpoint.password}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
-    return httpx.Headers(headers)
+    return headers

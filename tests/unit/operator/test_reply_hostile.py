@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.fuzzing import fuzzed
+from watcher import files
 from watcher.operator.refusal import REASON_LIMIT_CHARS
-from watcher.operator.reply import RETRY_AFTER_LIMIT_S, parse
+from watcher.operator.reply import RETRY_AFTER_LIMIT_S, NoReply, Success, parse, read
 from watcher.task import Accepted, Outcome
 from watcher.text import one_line
 
@@ -48,6 +49,18 @@ BODIES = (
     | st.builds(ok, JSON, st.sampled_from(["7", 7, 0, None]))
     | st.builds(error, JSON, JSON, st.sampled_from(["7", 7, 0, None]))
 )
+NAMES = st.sampled_from(['"a"', '"a:"', '"\\u0061"', '"\\u003a"', '"\\""', '"é"', '" "', '"b"'])
+# JSON as text, so that an object may have a name twice, in one spelling or in two.
+TEXTS = st.recursive(
+    NAMES | st.sampled_from(["1", "-0.0", "1e999", "1" * 70, "null", '"\\ud800"', "NaN"]),
+    lambda inner: (
+        st.lists(inner, max_size=3).map(lambda items: f"[{','.join(items)}]")
+        | st.lists(st.tuples(NAMES, inner), max_size=3).map(
+            lambda pairs: "{" + " , ".join(f"{name}: {value}" for name, value in pairs) + "}"
+        )
+    ),
+    max_leaves=8,
+)
 HEADERS = st.dictionaries(st.sampled_from(["retry-after", "date"]), st.text(max_size=40) | st.integers().map(str))
 
 
@@ -55,6 +68,17 @@ HEADERS = st.dictionaries(st.sampled_from(["retry-after", "date"]), st.text(max_
 @given(status=st.integers(0, 999) | st.sampled_from([200, 400, 404, 429, 502]), headers=HEADERS, body=BODIES)
 def test_any_answer_is_one_outcome_fit_for_the_ledger(status: int, headers: dict[str, str], body: bytes) -> None:
     check(parse(status, headers, body, ID))
+
+
+@fuzzed
+@given(text=TEXTS)
+def test_a_result_is_read_as_by_the_strict_reader(text: str) -> None:
+    try:
+        expected = Success(files.parse(text.encode(), unique_names=True))
+    except ValueError:
+        expected = None
+    body = f'{{"id": 7, "result": {text}}}'.encode()
+    assert read(body, ID) == (expected or NoReply(body.decode()))
 
 
 def test_ten_thousand_damaged_answers_are_each_one_outcome() -> None:
