@@ -278,7 +278,7 @@ class WorkerPool:
             del self._groups[worker]
             if self._plan.room is not None:
                 self._plan.room.give_back()
-        self._give_back(worker)
+        await self._give_back(worker)
 
     def _settle(self, worker: WorkerProcess, run: Run, result: Result) -> None:
         """Give a run its verdict, or put it back."""
@@ -297,10 +297,12 @@ class WorkerPool:
         else:
             run.settle(_verdict(result, worker.version))
 
-    def _give_back(self, worker: WorkerProcess) -> None:
+    async def _give_back(self, worker: WorkerProcess) -> None:
         # While the code on the disk differs, no new worker would be accepted: a worker then stays beyond its share.
-        share = self._plan.tasks_per_worker
-        if self._slots.is_outdated(worker) or (0 < share <= worker.runs and not self._slots.code.changed_on_disk()):
+        is_due = 0 < self._plan.tasks_per_worker <= worker.runs
+        if is_due and worker.usable and not self._slots.is_outdated(worker) and not self._slots.code.changed_on_disk():
+            await self._slots.renew(worker)
+        if self._slots.is_outdated(worker):
             worker.stop()
         if worker.usable:
             self._put_idle(worker)

@@ -2,20 +2,22 @@
 
 The daemon's child is the worker's supervisor (`watcher.hook.supervisor`). It ends after the worker and all processes
 that the worker started, with the worker's exit status. Closing the parent pipe ends them all; so does the end of the
-daemon. What it runs is a `watcher.hook.group.Group`.
+daemon. A worker that has done its share is renewed: its supervisor forks the next one. What it runs is a
+`watcher.hook.group.Group`.
 """
 
 import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping, Sequence
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
 
 from watcher.errors import FixConfiguration, TryLater
 from watcher.hook import memory, messages, wire
 from watcher.hook.channel import Channel
 from watcher.hook.output import Log, Output
-from watcher.hook.spawn import spawn
+from watcher.hook.spawn import Ends, renewal_ends, spawn
 from watcher.hook.target import setting
 from watcher.task import Task
 
@@ -26,19 +28,18 @@ _STATUS_GRACE_S = 1.0  # between a closed channel and the exit status
 
 
 class WorkerProcess:
-    """A running worker, made by `start`. Runs one group at a time; `ended` is set once it is gone."""
+    """A running worker, made by `start`. Runs one group at a time; `ended` is set once it and its parent are gone."""
 
     def __init__(self, request: messages.LoadRequest, log: Log, temp_dir: str | None = None) -> None:
         self.answer_limit_bytes = request.answer_limit_bytes
         self._request = request
+        self._log = log
         self._loop = asyncio.get_running_loop()
         spawned = spawn(temp_dir)
         self._popen, self._pidfd = spawned.popen, spawned.pidfd
-        self._parent_fd = spawned.parent_fd
-        self.channel = Channel(spawned.channel, messages.message_limit_bytes(request.answer_limit_bytes))
-        self.output = Output(spawned.output_fd, log)
+        self._parent_fd, self._renewals = spawned.parent_fd, spawned.renewals
+        self._take(spawned.ends)
         self._loop.add_reader(self._pidfd, self._reap)
-        self._busy = True  # loading: its reply may still have to be read after the process has ended
         self._stopping = False
         self._stop_timer: asyncio.TimerHandle | None = None
         self._kill_timer: asyncio.TimerHandle | None = None
@@ -47,6 +48,12 @@ class WorkerProcess:
         self.version = ""  # as the ledger records it
         self.exposed = ""
         self.files: Mapping[str, str] = {}
+
+    def _take(self, ends: Ends) -> None:
+        """Begin with a worker that has not loaded the hook yet."""
+        self.channel = Channel(ends.channel, messages.message_limit_bytes(self.answer_limit_bytes))
+        self.output = Output(ends.output_fd, self._log)
+        self._busy = True  # loading: its reply may still have to be read after the process has ended
         self.runs = 0
         self.answers = 0  # since the last run that failed
 
@@ -67,15 +74,29 @@ class WorkerProcess:
             TryLater: it cannot be loaded now, or the system has no process.
         """
         worker = cls(request, log, temp_dir)
-        try:
-            ready = await worker._load(timeout_s)
-            worker.code, worker.files, worker.exposed = ready.version, ready.files, ready.exposed
-            worker.version = ready.label
-        except BaseException:
-            worker.kill()
-            await worker.ended.wait()
-            raise
+        async with worker._killed_on_error():
+            await worker._load(timeout_s)
         return worker
+
+    async def renew(self, request: messages.LoadRequest, *, timeout_s: float) -> None:
+        """Let an idle worker exit, with its exit handlers, and go on with a new one, which its supervisor forks.
+
+        Args:
+            request: the hook, and the limits of the process.
+            timeout_s: the limit of loading, in seconds.
+
+        Raises:
+            FixConfiguration: the hook cannot be loaded. The supervisor is gone, too.
+            TryLater: it cannot be loaded now, or the worker was not renewed. The supervisor is gone, too.
+        """
+        async with self._killed_on_error():
+            self._busy = True
+            ends = await self._next_ends()
+            self.output.close()
+            self.channel.close()
+            self._take(ends)
+            self._request = request
+            await self._load(timeout_s)
 
     @property
     def pid(self) -> int:
@@ -110,6 +131,8 @@ class WorkerProcess:
         if self._parent_fd >= 0:
             os.close(self._parent_fd)
             self._parent_fd = -1
+            with contextlib.suppress(OSError):
+                self._renewals.shutdown(socket.SHUT_RDWR)
             self._kill_timer = self._loop.call_later(_KILL_GRACE_S, self._popen.kill)
 
     def stop(self) -> None:
@@ -120,7 +143,31 @@ class WorkerProcess:
             with contextlib.suppress(OSError):
                 self.channel.end_requests()
 
-    async def _load(self, timeout_s: float) -> messages.Ready:
+    @contextlib.asynccontextmanager
+    async def _killed_on_error(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except BaseException:
+            self.kill()
+            await self.ended.wait()
+            await self.end()
+            raise
+
+    async def _next_ends(self) -> Ends:
+        """End the worker, and return the ends of the next one."""
+        self._stop_timer = self._loop.call_later(_EXIT_GRACE_S, self.kill)
+        try:
+            self._renewals.send(b".")
+            self.channel.end_requests()
+            if not await self._loop.sock_recv(self._renewals, 1):
+                raise ConnectionResetError
+            return renewal_ends(self._renewals)
+        except OSError:
+            raise TryLater("the worker did not end as it should, so its supervisor forks no other") from None
+        finally:
+            self._stop_timer.cancel()
+
+    async def _load(self, timeout_s: float) -> None:
         name = setting(self._request.target)
         try:
             self.channel.send([messages.write_load(self._request)])
@@ -139,7 +186,7 @@ class WorkerProcess:
             await self.end()
         if isinstance(reply, messages.NotLoaded):
             raise reply.error
-        return reply
+        self.code, self.files, self.exposed, self.version = reply.version, reply.files, reply.exposed, reply.label
 
     async def exit_reason(self) -> str:
         """Return why the worker ended, as the end of a sentence."""
@@ -183,6 +230,7 @@ class WorkerProcess:
     def _close_if_over(self) -> None:
         if self.ended.is_set() and not self._busy:
             self.channel.close()
+            self._renewals.close()
 
 
 def _signal_name(number: int) -> str:

@@ -1,4 +1,4 @@
-"""The slots of a pool: each holds one worker, and is filled again when that ends.
+"""The slots of a pool: each holds one worker, which is renewed in it, and is filled again when that ends.
 
 Invariant: all workers that take tasks hold the same code, the one accepted at the start or by the last `reload`.
 """
@@ -135,6 +135,15 @@ class Slots:
             worker.kill()
             raise
 
+    async def renew(self, worker: WorkerProcess) -> None:
+        """Renew an idle worker. If it does not hold the accepted code then, kill it: its slot starts another."""
+        start = self._unlabelled_start()
+        try:
+            await worker.renew(start.request, timeout_s=start.timeout_s)
+            self._accept(worker)
+        except (FixConfiguration, TryLater):
+            worker.kill()
+
     async def changed_files(self) -> str:
         """Return the names of files whose content on the disk differs from the accepted code; "" if none do."""
         changed = await asyncio.to_thread(self.code.changed_on_disk)
@@ -175,17 +184,21 @@ class Slots:
             worker = self._reserve.pop()
             if worker.usable:
                 return worker
-        worker = await self._replacing_worker()
+        worker = await self._unlabelled_start().worker()
         try:
-            self.code.check_start(worker.code, worker.files)
+            self._accept(worker)
         except CodeChanged:
             worker.kill()
             await worker.ended.wait()
             raise
-        worker.version = self.code.version
         return worker
 
-    async def _replacing_worker(self) -> WorkerProcess:
-        """Return a new worker without a label: the accepted code has one."""
+    def _accept(self, worker: WorkerProcess) -> None:
+        """Accept a worker that has just loaded the hook. Raises CodeChanged if that is not the accepted code."""
+        self.code.check_start(worker.code, worker.files)
+        worker.version = self.code.version
+
+    def _unlabelled_start(self) -> Start:
+        """Return the start of a worker without a label: the accepted code has one."""
         assert self._start is not None, "`open` comes first"
-        return await replace(self._start, request=replace(self._start.request, with_label=False)).worker()
+        return replace(self._start, request=replace(self._start.request, with_label=False))

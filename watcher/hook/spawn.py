@@ -14,11 +14,11 @@ from watcher.errors import TryLater
 # -P keeps the current folder off the import path. The package comes from the folder the daemon imported it from.
 _BOOT = """
 import sys
-folder, channel_fd, parent_fd = sys.argv[1:]
+folder, *fds = sys.argv[1:]
 if folder not in sys.path:
     sys.path.insert(0, folder)
 from watcher.hook.supervisor import main
-main(int(channel_fd), int(parent_fd))
+main(*map(int, fds))
 """
 _PACKAGE_FOLDER = str(Path(__file__).resolve().parents[2])
 
@@ -32,17 +32,25 @@ def worker_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Spawned:
-    """A new supervisor and the daemon's ends of its channel, parent pipe and output.
+class Ends:
+    """Channel and output of one worker: the daemon's ends, or the worker's."""
 
-    Closing `parent_fd` ends all processes of the worker.
+    channel: socket.socket
+    output_fd: int
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """A new supervisor, and the daemon's ends of what connects it.
+
+    Closing `parent_fd` ends all processes of the worker. `renewals` asks for the next worker (`renewal_ends`).
     """
 
     popen: subprocess.Popen[bytes]
     pidfd: int
-    channel: socket.socket
     parent_fd: int
-    output_fd: int
+    renewals: socket.socket
+    ends: Ends
 
 
 def spawn(temp_dir: str | None) -> Spawned:
@@ -54,21 +62,17 @@ def spawn(temp_dir: str | None) -> Spawned:
     environment = worker_environment(os.environ) | ({"TMPDIR": temp_dir} if temp_dir else {})
     with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
         try:
-            channel, their_channel = socket.socketpair()
-            ours.callback(channel.close)
-            theirs.callback(their_channel.close)
+            our_ends, their_ends = _ends(ours, theirs)
             their_parent_fd, parent_fd = os.pipe()
             ours.callback(os.close, parent_fd)
             theirs.callback(os.close, their_parent_fd)
-            output_fd, their_output_fd = os.pipe()
-            ours.callback(os.close, output_fd)
-            theirs.callback(os.close, their_output_fd)
-            their_fds = (their_channel.fileno(), their_parent_fd)
+            renewals, their_renewals = _socket_pair(ours, theirs)
+            their_fds = (their_ends.channel.fileno(), their_parent_fd, their_renewals.fileno())
             popen = subprocess.Popen(  # noqa: S603  the daemon's own interpreter and arguments
                 [sys.executable, "-P", "-c", _BOOT, _PACKAGE_FOLDER, *map(str, their_fds)],
                 stdin=subprocess.DEVNULL,
-                stdout=their_output_fd,
-                stderr=their_output_fd,
+                stdout=their_ends.output_fd,
+                stderr=their_ends.output_fd,
                 pass_fds=their_fds,
                 start_new_session=True,
                 env=environment,
@@ -76,9 +80,38 @@ def spawn(temp_dir: str | None) -> Spawned:
             pidfd = _watch(popen)
         except OSError as error:
             raise TryLater(f"the system cannot start a hook worker: {error.strerror}") from None
-        channel.setblocking(False)
         ours.pop_all()
-    return Spawned(popen, pidfd, channel, parent_fd, output_fd)
+    return Spawned(popen, pidfd, parent_fd, renewals, our_ends)
+
+
+def renewal_ends(renewals: socket.socket) -> Ends:
+    """Give a supervisor whose worker has ended the ends of the next one. Return the daemon's.
+
+    Raises:
+        OSError: the system gives no descriptor, or the supervisor has ended.
+    """
+    with contextlib.ExitStack() as ours, contextlib.ExitStack() as theirs:
+        our_ends, their_ends = _ends(ours, theirs)
+        socket.send_fds(renewals, [b"."], [their_ends.channel.fileno(), their_ends.output_fd])
+        ours.pop_all()
+    return our_ends
+
+
+def _ends(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[Ends, Ends]:
+    channel, their_channel = _socket_pair(ours, theirs)
+    output_fd, their_output_fd = os.pipe()
+    ours.callback(os.close, output_fd)
+    theirs.callback(os.close, their_output_fd)
+    return Ends(channel, output_fd), Ends(their_channel, their_output_fd)
+
+
+def _socket_pair(ours: contextlib.ExitStack, theirs: contextlib.ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return two connected sockets, the first of which never blocks."""
+    our_socket, their_socket = socket.socketpair()
+    ours.enter_context(our_socket)
+    theirs.enter_context(their_socket)
+    our_socket.setblocking(False)
+    return our_socket, their_socket
 
 
 def _watch(popen: subprocess.Popen[bytes]) -> int:

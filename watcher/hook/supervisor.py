@@ -1,62 +1,99 @@
-"""The parent of one worker, which kills all processes that the worker has started as soon as the worker ends.
+"""The parent of a worker, which kills all processes that the worker has started as soon as the worker ends.
 
 Only its parent can find a process that made a session of its own. So this process stands between daemon and worker: it
 is a subreaper (PR_SET_CHILD_SUBREAPER, prctl(2)), orphans become its children, and it kills its children until there
-are none. Standard library only. Invariant: it ends with the worker's exit status, after the worker and all descendants,
-or `_SWEEP_LIMIT_S` after the worker.
+are none. Standard library only.
+
+It runs no code of the hook, so that it can fork a new worker, too, which saves that one the start of an interpreter.
+Invariants: no process of the worker before is left then, and the new one has a channel and an output of its own.
+Without a renewal it ends with the worker's exit status, after the worker and all descendants, or `_SWEEP_LIMIT_S` after
+the worker.
 """
 
+import gc
 import os
 import select
 import signal
+import socket
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from watcher.hook import worker
-from watcher.hook.syscalls import die_with_parent, reap_orphans
+from watcher.hook.syscalls import die_with_parent, keep_memory_private, open_memory, reap_orphans
 
 _SWEEP_LIMIT_S = 5.0  # A fork bomb may outrun this; the limits of the service unit end it.
 _SWEEP_POLL_MS = 20
 _KILLED = 128 + signal.SIGKILL
+_SIGNALS = (signal.SIGCHLD, signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main(channel_fd: int, parent_fd: int) -> None:
-    """Fork the worker, and wait until it ends or the daemon closes the other end of `parent_fd`."""
+def main(channel_fd: int, parent_fd: int, renewals_fd: int) -> None:
+    """Fork the worker, and wait until it ends or the daemon closes the other end of `parent_fd`; then renew it, or end.
+
+    `renewals_fd` is a socket. A byte on it asks for a renewal before the worker ends, and a byte is the reply once it
+    has ended; then come the channel and the output of the next worker.
+    """
     wake_fd, write_fd = os.pipe()
     os.set_blocking(write_fd, False)
     signal.set_wakeup_fd(write_fd, warn_on_full_buffer=False)
-    signal.signal(signal.SIGCHLD, lambda *_: None)
+    for number in _SIGNALS:
+        signal.signal(number, lambda *_: None)  # The daemon decides when a worker ends.
     with suppress(OSError):
         reap_orphans()
+        keep_memory_private()  # from the hook, where there is no sandbox
     parent = os.getpid()
-    child = os.fork()
-    if child == 0:
-        _become_worker(parent, (wake_fd, write_fd))
-        worker.main(channel_fd, parent_fd)
-        return
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, lambda *_: None)  # The daemon decides when a worker ends.
-    os.close(channel_fd)
-    null_fd = os.open(os.devnull, os.O_RDWR)
-    for fd in (1, 2):
-        os.dup2(null_fd, fd)
-    status = _wait(child, parent_fd, wake_fd)
-    _exit_as(_sweep(child, status, wake_fd))
+    renewals = socket.socket(fileno=renewals_fd)
+    output_fd = os.dup(1)
+    gc.freeze()  # Otherwise the last collection of each worker would copy the pages of all objects that live here.
+    while True:
+        child = os.fork()
+        if child == 0:
+            renewals.close()
+            _become_worker(parent, output_fd, (wake_fd, write_fd))
+            worker.main(channel_fd, parent_fd)
+            return
+        null_fd = os.open(os.devnull, os.O_RDWR)
+        for fd in (1, 2):
+            os.dup2(null_fd, fd)
+        for fd in (null_fd, channel_fd, output_fd):
+            os.close(fd)
+        status = _sweep(child, _wait(child, parent_fd, wake_fd), wake_fd)
+        ends = _next_ends(renewals) if status == 0 and not _has_children() else None
+        if ends is None:
+            _exit_as(status)
+        channel_fd, output_fd = ends
 
 
-def _become_worker(parent: int, fds: tuple[int, ...]) -> None:
+def _become_worker(parent: int, output_fd: int, fds: tuple[int, ...]) -> None:
     signal.set_wakeup_fd(-1)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    for fd in fds:
+    for number in _SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
+    for fd in (1, 2):
+        os.dup2(output_fd, fd)
+    for fd in (output_fd, *fds):
         os.close(fd)
     os.setsid()
     with suppress(OSError):
         die_with_parent()
+        open_memory()
     if os.getppid() != parent:
         sys.exit(_KILLED)
+
+
+def _next_ends(renewals: socket.socket) -> tuple[int, int] | None:
+    """Return the channel and the output of the next worker, None if the daemon asks for none."""
+    try:
+        if not renewals.recv(1, socket.MSG_DONTWAIT):
+            return None
+        renewals.send(b".")
+        _, fds, _, _ = socket.recv_fds(renewals, 1, 2)
+    except OSError:
+        return None
+    return (fds[0], fds[1]) if len(fds) == 2 else None
 
 
 def _wait(child: int, parent_fd: int, wake_fd: int) -> int | None:
@@ -121,7 +158,7 @@ def _parent_of(pid: str) -> int | None:
         return None
 
 
-def _exit_as(status: int | None) -> None:
+def _exit_as(status: int | None) -> NoReturn:
     """End this process the way the worker ended, so that the daemon sees its exit code or signal."""
     if status is None or not os.WIFSIGNALED(status):
         os._exit(_KILLED if status is None else os.WEXITSTATUS(status))

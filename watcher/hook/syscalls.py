@@ -42,6 +42,11 @@ def keep_memory_private() -> None:
     _prctl(_PR_SET_DUMPABLE, 0)
 
 
+def open_memory() -> None:
+    """Undo `keep_memory_private`, in a fork of such a process."""
+    _prctl(_PR_SET_DUMPABLE, 1)
+
+
 def reap_orphans() -> None:
     """Become the parent of every descendant whose own parent ends."""
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
