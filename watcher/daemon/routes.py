@@ -85,17 +85,17 @@ class RouterMaker:
 
 def _proxy_call(operator: Operator, contract: TaskManager) -> BuildRequest:
     """Return a function that builds a task's request to the proxy API."""
+    convention = contract.convention
 
     def request(task: OpenTask, request_id: int) -> Request:
         assert task.response is not None, "only what is computed is sent"
-        call = contract.convention.call(task.task, task.response)
         return proxy_request(
             task.task,
             task.response,
-            method=operator.method or call.method,
+            method=operator.method or convention.method,
             request_id=request_id,
             params_style=operator.params_style,
-            sig_hash=call.sig_hash,
+            sig_hash=convention.digest(task.task, task.response),
         )
 
     return request

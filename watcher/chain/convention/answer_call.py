@@ -38,20 +38,25 @@ class AnswerCall:
 
     def call(self, scope: Scope) -> Call:
         """Return the call of an answer. Raises Quarantine when the answer does not fit."""
+        task = scope.known_task
+        return Call(
+            method=self.method,
+            params_raw=self._params.encode(scope),
+            sig_hash=self.digest(scope),
+            reference_block=scope.reference_block,
+            quorum_numbers=tuple(task.quorum_numbers),
+            quorum_thresholds=(task.quorum_threshold,) * len(task.quorum_numbers),
+        )
+
+    def digest(self, scope: Scope) -> bytes:
+        """Return the digest that operators sign, 32 bytes. Raises Quarantine when the answer does not fit."""
         task, signed = scope.known_task, self._signed.encode(scope)
         if task.quorum_threshold > _PERCENT:
             raise Quarantine(
                 f"task {task.task_index} asks for {task.quorum_threshold} % of the stake, more than there is; correct"
                 " task.quorum_threshold, or task.threshold_scale if the threshold is not in percent"
             )
-        return Call(
-            method=self.method,
-            params_raw=self._params.encode(scope),
-            sig_hash=signed if self._signs_raw else keccak(signed),
-            reference_block=scope.reference_block,
-            quorum_numbers=tuple(task.quorum_numbers),
-            quorum_thresholds=(task.quorum_threshold,) * len(task.quorum_numbers),
-        )
+        return signed if self._signs_raw else keccak(signed)
 
     def dry_run(self, scope: Scope) -> bytes:
         """Return call data with an empty signature. Raises Quarantine when the answer does not fit."""

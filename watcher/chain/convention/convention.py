@@ -202,6 +202,10 @@ class Convention:
         """Return the call that sends an answer. Raises Quarantine when the answer does not fit."""
         return self._answer_call.call(self._scope(task, answer))
 
+    def digest(self, task: Task, answer: bytes) -> bytes:
+        """Return the digest that operators sign for an answer. Raises Quarantine when the answer does not fit."""
+        return self._answer_call.digest(self._scope(task, answer))
+
     def dry_run(self, task: Task, answer: bytes) -> bytes:
         """Return call data of the response function with an empty signature; contracts check the signature last.
 
