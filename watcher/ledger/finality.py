@@ -5,6 +5,7 @@ from itertools import groupby
 from sqlalchemy import bindparam, delete, exists, select, update
 
 from watcher.ledger.audit.changes import Bound
+from watcher.ledger.prepared import Prepared, Question
 from watcher.ledger.tables import OPEN, blocks, sources, tasks
 from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import transition_rows
@@ -17,12 +18,16 @@ _HASHES_KEPT = 4096  # recent blocks whose hashes are remembered
 # Built once: building a statement costs more than running it, and these run for each block.
 _SOURCE = sources.c.id == bindparam("source")
 _TASKS = tasks.c.source_id == bindparam("source")
-_FINAL = (
+_FINAL = Prepared(
     update(sources)
     .where(_SOURCE, sources.c.final_block <= bindparam("number"))
-    .values(final_block=bindparam("number"), final_hash=bindparam("hash"), final_l1_block=bindparam("l1_block"))
+    .values(final_block=bindparam("number"), final_hash=bindparam("hash"), final_l1_block=bindparam("l1_block")),
+    ["source", "number", "hash", "l1_block"],
 )
-_FIRM = update(sources).where(_SOURCE).values(firm_block=bindparam("number"), firm_hash=bindparam("hash"))
+_FIRM = Prepared(
+    update(sources).where(_SOURCE).values(firm_block=bindparam("number"), firm_hash=bindparam("hash")),
+    ["source", "number", "hash"],
+)
 _IS_DATED = (_TASKS, OPEN, tasks.c.deadline_block.is_(None), tasks.c.deadline_s < bindparam("timestamp_s"))
 _IS_PAUSED = (
     _TASKS,
@@ -51,11 +56,14 @@ _OLDEST_HASH = (
     .limit(1)
 )
 # The only question of most blocks: none of these has anything to do.
-_CONCERNED = select(
-    exists().where(*_IS_DATED).label("dated"),
-    exists().where(*_IS_PAUSED).label("paused"),
-    exists().where(*_IS_GONE).label("gone"),
-    _OLDEST_HASH.scalar_subquery().label("oldest_hash"),
+_CONCERNED = Question(
+    select(
+        exists().where(*_IS_DATED),
+        exists().where(*_IS_PAUSED),
+        exists().where(*_IS_GONE),
+        _OLDEST_HASH.scalar_subquery(),
+    ),
+    ["source", "number", "timestamp_s", "closed_block", "now_ms", "kept"],
 )
 
 
@@ -71,21 +79,20 @@ def finalise(tx: Tx, source_id: int, final: Header, *, firm: bool = True) -> Non
 def store_final(tx: Tx, source_id: int, final: Header, firm: bool) -> None:
     """Do what `finalise` does, in a transaction that asks for due tasks at its end."""
     tx.final_moved = True
-    block = {"source": source_id, "number": final.number}
     if firm:
-        tx.conn.execute(_FIRM, {**block, "hash": final.hash})
-    tx.conn.execute(_FINAL, {**block, "hash": final.hash, "l1_block": final.l1_block})
-    times = {"timestamp_s": final.timestamp_s, "closed_block": final.closed_block, "now_ms": tx.now_ms}
-    concerned = tx.conn.execute(_CONCERNED, {**block, **times, "kept": _HASHES_KEPT}).one()
-    if concerned.dated:
+        _FIRM.run(tx.conn, [(source_id, final.number, final.hash)])
+    _FINAL.run(tx.conn, [(source_id, final.number, final.hash, final.l1_block)])
+    at_block = (source_id, final.number, final.timestamp_s, final.closed_block, tx.now_ms, _HASHES_KEPT)
+    ((is_dated, is_paused, is_gone, oldest_hash),) = _CONCERNED.rows(tx.conn, *at_block)
+    if is_dated:
         dated = {"timestamp_s": final.timestamp_s, "last_block": final.closed_block - 1}
         tx.changes.write(Bound.TASKS, tx.conn.execute(_DATE, {"source": source_id, **dated}).scalars())
-    if concerned.dated or concerned.paused:  # a deadline that has just become a block ends a pause, too
+    if is_dated or is_paused:  # a deadline that has just become a block ends a pause, too
         tx.conn.execute(_END_PAUSES, {"source": source_id, "closed_block": final.closed_block, "now_ms": tx.now_ms})
-    if concerned.gone:
+    if is_gone:
         _orphan(tx, source_id, final.number)
-    if concerned.oldest_hash is not None:  # the newest hash at or below finality stays, to detect a deep reorg
-        tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number <= concerned.oldest_hash))
+    if oldest_hash is not None:  # the newest hash at or below finality stays, to detect a deep reorg
+        tx.conn.execute(delete(blocks).where(blocks.c.source_id == source_id, blocks.c.number <= oldest_hash))
 
 
 def _orphan(tx: Tx, source_id: int, final_block: int) -> None:

@@ -3,17 +3,17 @@
 Invariant: tasks, responses and the cursor that covers them move in one transaction.
 """
 
-from collections.abc import Collection, Sequence, Set
+from collections.abc import Collection, Iterable, Sequence, Set
 from functools import cache
 from typing import Any
 
-from sqlalchemy import bindparam, case, insert, select, update
+from sqlalchemy import Connection, bindparam, case, insert, select, update
 
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.audit.record import COLUMNS
 from watcher.ledger.engine import insert_into
 from watcher.ledger.finality import store_final
-from watcher.ledger.prepared import Prepared, Values
+from watcher.ledger.prepared import Prepared, Question, Values
 from watcher.ledger.row_ids import new_ids
 from watcher.ledger.rows import chunks, sighting_columns, task_columns
 from watcher.ledger.tables import blocks, responses, sources, tasks
@@ -32,7 +32,7 @@ _HEAD = bindparam("head", type_=sources.c.head_block.type)
 _L1_BLOCK = bindparam("l1_block", type_=sources.c.head_l1_block.type)
 _CLOSED = bindparam("closed", type_=sources.c.begun_closed_block.type)
 _IS_HIGHER = sources.c.head_block > _HEAD
-_MOVE_CURSOR = (
+_MOVE_CURSOR = Prepared(
     update(sources)
     .where(sources.c.id == bindparam("source"))
     .values(
@@ -43,11 +43,14 @@ _MOVE_CURSOR = (
         # If a node invented the head at the beginning, all later tasks would count as history.
         begun_block=case((sources.c.begun_block > _HEAD, _HEAD), else_=sources.c.begun_block),
         begun_closed_block=case((sources.c.begun_closed_block > _CLOSED, _CLOSED), else_=sources.c.begun_closed_block),
-    )
+    ),
+    ["source", "number", "hash", "head", "l1_block", "closed"],
 )
-_KNOWN = select(
+_OF_INDICES = select(
     tasks.c.id, tasks.c.task_index, tasks.c.task_hash, tasks.c.state, tasks.c.block_hash, tasks.c.canonical
-).where(_OF_SOURCE, tasks.c.task_index.in_(bindparam("indices", expanding=True)))
+).where(_OF_SOURCE)
+_KNOWN = _OF_INDICES.where(tasks.c.task_index.in_(bindparam("indices", expanding=True)))
+_KNOWN_ALONE = Question(_OF_INDICES.where(tasks.c.task_index == bindparam("index")), ["source", "index"])
 _BOUND = COLUMNS[Bound.TASKS]
 _UNBOUND = {"due_block": 0, "lease_until_ms": 0, "fence": 0, "look_again": False}
 _NEW_TASK = Prepared(insert(tasks), names := (*_BOUND, *_UNBOUND, "due_at_ms"), sets=names)
@@ -59,11 +62,11 @@ _FLAG_CONCERNED = (
 
 
 @cache
-def _remember_block(dialect: str) -> Any:
+def _remember_block(dialect: str) -> Prepared:
     statement = insert_into(blocks, dialect)
-    return statement.on_conflict_do_update(
-        index_elements=["source_id", "number"], set_={"hash": statement.excluded.hash}
-    )
+    names = ("source_id", "number", "hash")
+    newest = {"hash": statement.excluded.hash}
+    return Prepared(statement.on_conflict_do_update(index_elements=names[:2], set_=newest), names, names)
 
 
 @cache
@@ -103,11 +106,9 @@ def record(
     in_window = [task for task in proved if task.deadline_block is None or task.deadline_block > closed_block]
     new = store_tasks(tx, source_id, decoded, in_window, upto.number)
     store_responses(tx, source_id, answered)
-    conn, mine = tx.conn, {"source": source_id}
-    block = {"source_id": source_id, "number": upto.number, "hash": upto.hash}
-    conn.execute(_remember_block(conn.dialect.name), block)
-    marks = {"head": head_block, "l1_block": head_l1_block, "closed": closed_block}
-    conn.execute(_MOVE_CURSOR, {**mine, **marks, "number": upto.number, "hash": upto.hash})
+    block = (source_id, upto.number, upto.hash)
+    _remember_block(tx.conn.dialect.name).run(tx.conn, [block])
+    _MOVE_CURSOR.run(tx.conn, [(*block, head_block, head_l1_block, closed_block)])
     tx.blocks_read = True
     if final is not None:
         store_final(tx, source_id, *final)
@@ -124,20 +125,28 @@ def store_tasks(
     """
     if not decoded:
         return []
-    known = {
-        (row.task_index, row.task_hash): row
-        for chunk in chunks(sorted({task.task_index for task in decoded}))
-        for row in tx.conn.execute(_KNOWN, {"source": source_id, "indices": chunk})
-    }
+    known = {(row[1], row[2]): row for row in _known(tx.conn, source_id, sorted({task.task_index for task in decoded}))}
     fresh = {(task.task_index, task.task_hash): task for task in decoded}
     new = [task for key, task in fresh.items() if key not in known]
     if new:
         _insert(tx, source_id, new, {(task.task_index, task.task_hash) for task in proved}, at_block)
     for key, task in fresh.items():
-        row = known.get(key)
-        if row is not None and not (row.canonical and row.block_hash == task.seen_at.block_hash):
-            _seen_again(tx, row.id, State(row.state), task)
+        if key in known:
+            row_id, _, _, state, block_hash, is_canonical = known[key]
+            if not (is_canonical and block_hash == task.seen_at.block_hash):
+                _seen_again(tx, row_id, State(state), task)
     return new
+
+
+def _known(conn: Connection, source_id: int, indices: Sequence[int]) -> Iterable[Values]:
+    """Return the tasks that the ledger has at these indices, as the columns of `_OF_INDICES`."""
+    if len(indices) == 1:  # a task alone in its block: nobody waits with it
+        return _KNOWN_ALONE.rows(conn, source_id, indices[0])
+    return [
+        row._tuple()
+        for chunk in chunks(indices)
+        for row in conn.execute(_KNOWN, {"source": source_id, "indices": chunk})
+    ]
 
 
 def _insert(tx: Tx, source_id: int, new: Sequence[Task], proved: Set[tuple[int, bytes]], at_block: int) -> None:

@@ -9,8 +9,9 @@ from sqlalchemy.engine import Row
 
 from watcher.errors import FixUsage
 from watcher.ledger.ended import kept
+from watcher.ledger.prepared import Question
 from watcher.ledger.rows import WITH_SOURCE, of_source, open_task
-from watcher.ledger.source import Cursor, cursor_of
+from watcher.ledger.source import CURSOR_COLUMNS, Cursor
 from watcher.ledger.tables import HAS_ENDED, OPEN, attempts, blocks, events, journal, responses, sources, tasks
 from watcher.state import ENDED, UNSETTLED, State
 from watcher.task import Header, OpenTask
@@ -20,6 +21,7 @@ _REAL = tasks.c.state != State.QUARANTINED
 _PAGE = 1000  # tasks read at once by a listing
 # Built once: building a statement costs more than running it.
 _SOURCE = select(sources).where(sources.c.id == bindparam("source"))
+_CURSOR = Question(select(*CURSOR_COLUMNS).where(sources.c.id == bindparam("source")), ["source"])
 _NEXT_DUE = select(func.min(tasks.c.due_at_ms)).where(
     tasks.c.source_id == bindparam("source"),
     tasks.c.state.in_(bindparam("states", expanding=True)),
@@ -47,9 +49,9 @@ class Place:
 def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor | None:
     """Return the cursor of a task manager, None if the ledger does not know it."""
     row = conn.execute(
-        select(sources).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
+        select(*CURSOR_COLUMNS).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
     ).one_or_none()
-    return None if row is None else cursor_of(row)
+    return None if row is None else Cursor(*row)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,8 @@ def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning
 
 def cursor(conn: Connection, source_id: int) -> Cursor:
     """Return the cursor and the marks."""
-    return cursor_of(conn.execute(_SOURCE, {"source": source_id}).one())
+    (row,) = _CURSOR.rows(conn, source_id)
+    return Cursor(*row)
 
 
 def list_tasks(conn: Connection, source_id: int, state: State | None = None) -> Iterator[Row[Any]]:

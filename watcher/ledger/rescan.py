@@ -4,11 +4,14 @@ A node may show a block before it has all of its logs. A rescan stores the missi
 """
 
 from collections.abc import Sequence
+from functools import cache
 
 from sqlalchemy import Connection, bindparam, select, update
 
 from watcher.ledger.engine import insert_into
 from watcher.ledger.ingest import store_responses, store_tasks
+from watcher.ledger.prepared import Prepared
+from watcher.ledger.rows import chunks
 from watcher.ledger.source import note_event
 from watcher.ledger.tables import rescans, responses
 from watcher.ledger.transaction import Tx
@@ -26,6 +29,17 @@ def rescanned_to(conn: Connection, source_id: int, name: str) -> int | None:
 _RESCANNED_TO = select(rescans.c.block).where(
     rescans.c.source_id == bindparam("source"), rescans.c.name == bindparam("name")
 )
+
+
+@cache
+def _progress(dialect: str) -> Prepared:
+    statement = insert_into(rescans, dialect)
+    names = ("source_id", "name", "block")
+    return Prepared(
+        statement.on_conflict_do_update(index_elements=names[:2], set_={"block": statement.excluded.block}),
+        names,
+        names,
+    )
 
 
 def request_rescan(tx: Tx, source_id: int, name: str, first_block: int) -> None:
@@ -51,31 +65,31 @@ def record_rescan(
     Returns:
         The tasks and the response events that the ledger did not have.
     """
-    known = {
-        (row.block_hash, row.tx_hash, row.log_index, row.task_index, row.response_hash)
-        for row in tx.conn.execute(
-            select(
-                responses.c.block_hash,
-                responses.c.tx_hash,
-                responses.c.log_index,
-                responses.c.task_index,
-                responses.c.response_hash,
-            ).where(
-                responses.c.source_id == source_id,
-                responses.c.task_index.in_(sorted({response.task_index for response in answered})),
-            )
-        )
-    }
+    known = _known(tx.conn, source_id, sorted({response.task_index for response in answered}))
     late = [response for response in answered if _identity(response) not in known]
     new = store_tasks(tx, source_id, decoded)
     store_responses(tx, source_id, late)
-    statement = insert_into(rescans, tx.conn.dialect.name).values(source_id=source_id, name=name, block=upto_block)
-    tx.conn.execute(
-        statement.on_conflict_do_update(index_elements=["source_id", "name"], set_={"block": statement.excluded.block})
-    )
+    _progress(tx.conn.dialect.name).run(tx.conn, [(source_id, name, upto_block)])
     if count := len(new) + len(late):
         note_event(tx, source_id, "late logs", upto_block, f"the {name} look found {count} logs the first had not")
     return new, late
+
+
+def _known(conn: Connection, source_id: int, indices: Sequence[int]) -> set[tuple[bytes, bytes, int, int, bytes]]:
+    """Return the keys of the response events that the ledger has at these indices."""
+    key = (
+        responses.c.block_hash,
+        responses.c.tx_hash,
+        responses.c.log_index,
+        responses.c.task_index,
+        responses.c.response_hash,
+    )
+    of_source = select(*key).where(responses.c.source_id == source_id)
+    return {
+        row._tuple()
+        for chunk in chunks(indices)
+        for row in conn.execute(of_source.where(responses.c.task_index.in_(chunk)))
+    }
 
 
 def _identity(event: Responded) -> tuple[bytes, bytes, int, int, bytes]:

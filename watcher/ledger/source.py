@@ -2,10 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from sqlalchemy import Connection, and_, insert, select, update
-from sqlalchemy.engine import Row
+from sqlalchemy import Connection, and_, func, insert, select, update
 
 from watcher.errors import FixConfiguration
 from watcher.ledger.audit.changes import Bound
@@ -54,6 +52,23 @@ class Cursor:
         return Header(self.firm_block, self.firm_hash or b"", b"")
 
 
+# In the order of the fields of `Cursor`.
+CURSOR_COLUMNS = (
+    sources.c.id,
+    sources.c.start_block,
+    sources.c.cursor_block,
+    sources.c.cursor_hash,
+    sources.c.head_block,
+    sources.c.final_block,
+    sources.c.final_hash,
+    func.coalesce(sources.c.firm_block, -1),
+    sources.c.firm_hash,
+    sources.c.head_l1_block,
+    sources.c.final_l1_block,
+    sources.c.begun_block,
+)
+
+
 def open_source(
     tx: Tx,
     chain_id: int,
@@ -76,7 +91,8 @@ def open_source(
         FixConfiguration: the ledger was begun on a chain with another block 0.
     """
     where = and_(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
-    row = tx.conn.execute(select(sources).where(where)).one_or_none()
+    known = select(sources.c.genesis_hash, *CURSOR_COLUMNS).where(where)
+    row = tx.conn.execute(known).one_or_none()
     if row is None:
         before = start_block - 1
         tx.conn.execute(
@@ -95,33 +111,16 @@ def open_source(
             )
             .on_conflict_do_nothing(index_elements=["chain_id", "task_manager"])
         )
-        row = tx.conn.execute(select(sources).where(where)).one()
+        row = tx.conn.execute(known).one()
         tx.changes.write(Bound.SOURCES, [row.id])
         tx.changes.source_id = row.id
-    if genesis_hash is not None and row.genesis_hash not in (None, genesis_hash):
+    begun_on, *marks = row
+    if genesis_hash is not None and begun_on not in (None, genesis_hash):
         raise FixConfiguration(
-            f"ledger.url: this ledger was begun on a chain whose block 0 is 0x{row.genesis_hash.hex()}, the nodes of "
+            f"ledger.url: this ledger was begun on a chain whose block 0 is 0x{begun_on.hex()}, the nodes of "
             f"chain.rpc_urls have 0x{genesis_hash.hex()}; a chain that was reset needs a new ledger"
         )
-    return cursor_of(row)
-
-
-def cursor_of(row: Row[Any]) -> Cursor:
-    """Return the cursor in a row of `sources`."""
-    return Cursor(
-        row.id,
-        row.start_block,
-        row.cursor_block,
-        row.cursor_hash,
-        row.head_block,
-        row.final_block,
-        row.final_hash,
-        -1 if row.firm_block is None else row.firm_block,
-        row.firm_hash,
-        row.head_l1_block,
-        row.final_l1_block,
-        row.begun_block,
-    )
+    return Cursor(*marks)
 
 
 def note_event(tx: Tx, source_id: int, kind: str, block_number: int | None, message: str) -> None:

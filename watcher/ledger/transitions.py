@@ -18,7 +18,6 @@ from watcher.ledger.audit.record import COLUMNS
 from watcher.ledger.columns import Among, BoundedText
 from watcher.ledger.prepared import Prepared, Question, Row, Values
 from watcher.ledger.row_ids import new_ids
-from watcher.ledger.rows import chunks
 from watcher.ledger.tables import WORDS_LIMIT, journal, responses, tasks
 from watcher.ledger.transaction import Tx
 from watcher.state import ENDED, GIVEN_UP, LEGAL, UNSETTLED, State
@@ -40,7 +39,6 @@ _FLAG_NAMED = Prepared(
     .values(look_again=True),
     ["rows"],
 )
-_BY_ROW = update(tasks).where(tasks.c.id.in_(bindparam("rows", expanding=True)))
 _BOUND = COLUMNS[Bound.TASKS]
 _PLACES = {name: place for place, name in enumerate(_BOUND)}
 _STATE = _PLACES["state"]
@@ -255,17 +253,24 @@ def reopen(tx: Tx, batch: Sequence[OpenTask], why: str) -> None:
 def transition_rows(tx: Tx, rows: Sequence[int], from_: State, to: State, why: str, **columns: Any) -> None:
     """Move rows (ids) that the caller has read and locked in the same transaction.
 
-    Raises IllegalMove if the state machine has no such transition.
+    `columns`: further columns to set, none of them a text. Raises IllegalMove if the state machine has no such
+    transition.
     """
     if not rows:
         return
     refuse_illegal(from_, to)
-    for chunk in chunks(rows):
-        tx.conn.execute(_BY_ROW, {"rows": chunk, **_columns(tx, to), **columns})
+    setting = {**_columns(tx, to), **columns}
+    _setting_rows(tuple(setting)).run(tx.conn, [(*setting.values(), rows)])
     if to in GIVEN_UP:
         flag_named(tx, rows)
     add_to_journal(tx, rows, from_, to, why)
     tx.changes.write(Bound.TASKS, rows)
+
+
+@cache
+def _setting_rows(names: tuple[str, ...]) -> Prepared:
+    """Return the update that sets these columns of many rows alike."""
+    return Prepared(update(tasks).where(Among(tasks.c.id, "rows")), (*names, "rows"), sets=names)
 
 
 def known_at(block: int) -> str:
