@@ -24,8 +24,8 @@ from watcher.ledger.sqlite_driver import command
 
 _BUSY_TIMEOUT_S = 10
 # Each connection has a cache of its own, which fills up and stays; the system caches the file anyway.
-_CACHE_KIB = 4 * 1024
-_READ_CACHE_KIB = 1024
+_CACHE_KIB = 1024
+_READ_CACHE_KIB = 256
 _WAL_LIMIT_BYTES = 64 * 1024 * 1024
 
 

@@ -55,7 +55,8 @@ async def read(response: aiohttp.ClientResponse, most: int, *, cut: bool = False
             raise Overloaded(f"the answer is longer than {most} bytes")
     if unpack is not None and not cut:
         unpack.end()
-    return bytes(body[:most])
+    del body[most:]
+    return bytes(body)
 
 
 def _unpacker(response: aiohttp.ClientResponse) -> "_Unpacker | None":

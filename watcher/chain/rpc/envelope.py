@@ -1,4 +1,8 @@
-"""JSON-RPC envelopes: the body of a reply as results and errors, one for each question. Pure."""
+"""JSON-RPC envelopes: the body of a reply as results and errors, one for each question. Pure.
+
+A long list among the results, which is one of logs, is a list of texts (`msgspec.Raw`): all of its values at once take
+three times the memory of the body.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -15,8 +19,21 @@ _VALUES_LIMIT = 600_000
 _VALUES_LEAST = 1000
 _BYTES_PER_VALUE = 16
 _MESSAGE_KEYS = ("message", "msg", "detail", "description", "reason", "title")
+_LONG_BYTES = 64 * 1024
 
 Envelope = dict[str, Any]
+
+
+class _Unread(msgspec.Struct, frozen=True):
+    """An envelope without an error, as the standard has it, whose result is still text."""
+
+    id: int
+    result: msgspec.Raw
+    error: None = None
+
+
+_UNREAD = msgspec.json.Decoder(list[_Unread] | _Unread)
+_TEXTS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def envelopes(body: bytes, ids: Sequence[int]) -> list[Envelope]:
@@ -61,8 +78,26 @@ def _decoded(body: bytes, values_limit: int) -> Any:
             raise Overloaded("the answer holds more values than answers of its length do")
         # In half the time of `json`; and it refuses numbers and surrogates that no other reader could take.
         with suppress(msgspec.MsgspecError, ValueError, RecursionError):
-            return msgspec.json.decode(body)
+            return msgspec.json.decode(body) if len(body) <= _LONG_BYTES else _long(body)
     raise RetryElsewhere("the answer is not JSON")
+
+
+def _long(body: bytes) -> Any:
+    """Return the JSON value of a long body, with the items of long results as texts. Raises as msgspec does."""
+    try:
+        unread = _UNREAD.decode(body)
+    except msgspec.ValidationError:
+        return msgspec.json.decode(body)
+    if isinstance(unread, _Unread):
+        return {"id": unread.id, "result": _result(unread.result)}
+    return [{"id": item.id, "result": _result(item.result)} for item in unread]
+
+
+def _result(text: msgspec.Raw) -> Any:
+    if len(memoryview(text)) > _LONG_BYTES:
+        with suppress(msgspec.ValidationError):
+            return _TEXTS.decode(text)
+    return msgspec.json.decode(text)
 
 
 def _is_plain(raw: Any, ids: Sequence[int]) -> bool:

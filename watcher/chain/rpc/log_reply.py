@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Collection
 from typing import Any
 
+import msgspec
+
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.errors import WORDS_LIMIT, RpcError, clean, refused
 from watcher.chain.rpc.replies import Log, octets, quantity, time_s
@@ -53,7 +55,7 @@ def logs(
     """Return the logs of the question, sorted and without duplicates, and the number of other logs in the reply.
 
     Args:
-        raw: the reply; some nodes send null for no log.
+        raw: the reply, whose items may be texts; some nodes send null for no log.
         address: the emitter of the logs, or several.
         topics0: the admissible first topics; None: any, but one must be there.
         index: the second topic, None for any.
@@ -72,7 +74,7 @@ def logs(
     matching: dict[Log, None] = {}
     hashes = {last.number: last.hash}
     foreign = 0
-    for item in raw:
+    for item in map(_values, raw):
         log = _log(item, last)
         matches = (
             log.address in addresses
@@ -89,6 +91,16 @@ def logs(
             raise RetryElsewhere(f"the chain moved meanwhile: two versions of block {log.block_number}")
         matching[log] = None
     return tuple(sorted(matching, key=lambda log: (log.block_number, log.log_index))), foreign
+
+
+def _values(item: Any) -> Any:
+    """Return an item of the reply as values. Raises RetryElsewhere for a text that is no JSON."""
+    if not isinstance(item, msgspec.Raw):
+        return item
+    try:
+        return msgspec.json.decode(item)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        raise RetryElsewhere("the answer is not JSON") from None
 
 
 def _log(raw: Any, last: Header) -> Log:

@@ -114,7 +114,41 @@ def test_reply_with_more_values_than_its_length_holds_is_refused_unparsed() -> N
         envelopes(b'[{"id":0,"result":[' + b"{}," * 5_000 + b"0]}]", [0])
     log = {"address": "0x" + "11" * 20, "topics": ["0x" + "22" * 32] * 2, "data": "0x1234", "removed": False}
     log |= {"blockNumber": "0xa", "logIndex": "0x0", "blockHash": "0x" + "33" * 32, "transactionHash": "0x" + "44" * 32}
-    assert envelopes(body(ok(0, [log] * 5_000)), [0])[0]["result"] == [log] * 5_000
+    received = envelopes(body(ok(0, [log] * 5_000)), [0])[0]["result"]
+    assert [json.loads(bytes(text)) for text in received] == [log] * 5_000
+
+
+LONG = [{"data": "0x" + "ab" * 2_000}] * 20
+
+
+@pytest.mark.parametrize("replies", [[ok(3, "0x1"), ok(4, LONG)], [ok(4, LONG), ok(3, "0x1")]])
+def test_items_of_a_long_list_stay_texts(replies: list[Any]) -> None:
+    short, texts = outcomes(body(*replies), [3, 4])
+    assert short == "0x1"
+    assert [json.loads(bytes(text)) for text in texts] == LONG
+
+
+def test_a_single_reply_with_a_long_list_has_texts() -> None:
+    (texts,) = outcomes(json.dumps(ok(3, LONG)).encode(), [3])
+    assert [json.loads(bytes(text)) for text in texts] == LONG
+
+
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        ([ok("3", LONG)], LONG),
+        ([ok(3, LONG[0])], LONG[0]),
+        ([ok(3, "0x" + "ab" * 40_000)], "0x" + "ab" * 40_000),
+        ([ok(3, LONG) | {"error": {"code": 1, "message": "both"}}], None),
+        ([{"id": 3, "error": {"code": 1, "message": "wide", "data": LONG}}], RpcError(1, "wide")),
+    ],
+)
+def test_other_long_replies_are_read_as_short_ones_are(replies: list[Any], expected: Any) -> None:
+    if expected is None:
+        with pytest.raises(RetryElsewhere, match="both a result and an error"):
+            outcomes(body(*replies), [3])
+    else:
+        assert outcomes(body(*replies), [3]) == [expected]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -44,6 +45,21 @@ def test_logs_come_in_chain_order_and_once_each() -> None:
     logs, foreign = read(twentieth, raw_log(logIndex="0x2"), raw_log(), twentieth, raw_log(logIndex="0x10"))
     assert [(log.block_number, log.log_index) for log in logs] == [(10, 0), (10, 2), (10, 16), (20, 0)]
     assert foreign == 0
+
+
+def text_of(raw: dict[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(raw))
+
+
+def test_logs_that_are_still_texts_are_read_as_values_are() -> None:
+    items = [raw_log(logIndex="0x2"), raw_log(removed=True), raw_log(logIndex="0x1")]
+    assert log_reply.logs([text_of(item) for item in items], ADDRESS, {TOPIC}, None, 5, LAST) == read(*items)
+
+
+@pytest.mark.parametrize("text", [b"", b"{", b'{"data":"\xff"}', b"[1]", b'"0x"', b"null", b"1e999"])
+def test_a_text_that_is_no_log_is_refused(text: bytes) -> None:
+    with pytest.raises(RetryElsewhere):
+        log_reply.logs([text_of(raw_log()), msgspec.Raw(text)], ADDRESS, {TOPIC}, None, 5, LAST)
 
 
 @pytest.mark.parametrize(
