@@ -65,6 +65,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "hook code": (*_PYTEST, "tests/integration/test_hook_reload.py"),
     "hook results": (*_PYTEST, "tests/conformance/test_hook_results.py"),
     "hook groups": (*_PYTEST, "tests/integration/test_hook_group.py"),
+    "hook renewal": (*_PYTEST, "tests/integration/test_hook_renewal.py"),
     "hook schema": (*_PYTEST, "tests/unit/hook/test_schema.py"),
     "hook program": (*_PYTEST, "tests/integration/test_hook_program.py"),
     "hook service": (*_PYTEST, "tests/integration/test_hook_http.py"),
