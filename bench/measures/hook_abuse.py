@@ -14,7 +14,7 @@ from bench.measure import Aim, Curve, Figure, Sample, Side, check_done
 from bench.measures.hook_overhead import serving
 from bench.rig import Rig
 from watcher.errors import AttemptFailed, TryLater
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.task import Response, Task
 from watcher.testing import make_task

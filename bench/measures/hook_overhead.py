@@ -16,7 +16,7 @@ from statistics import median
 from bench.errors import Failed, Unavailable
 from bench.measure import Aim, Curve, Figure, Sample, Side, check_done
 from bench.rig import Rig
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.task import Response, Task
 from watcher.testing import make_task

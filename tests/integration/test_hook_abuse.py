@@ -14,7 +14,7 @@ from bench.hooks.abusive import FAULTS, square
 from watcher.errors import AttemptFailed, TryLater
 from watcher.hook import wire
 from watcher.hook.channel import Channel
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.task import Response, Task
 from watcher.testing import make_task

@@ -15,7 +15,8 @@ from loguru import logger
 import watcher
 from tests.integration.test_hook_crew import ended
 from watcher.errors import AttemptFailed, FixConfiguration
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.task import Response, Task
 from watcher.testing import make_task
 
@@ -173,7 +174,8 @@ async def test_a_hook_that_kills_its_supervisor_costs_one_attempt(app_dir: Path)
 
 DAEMON = """
 import asyncio, sys
-from watcher.hook.pool import WorkerPool, PoolPlan
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.testing import make_task
 
 async def main(app_dir):

@@ -19,7 +19,8 @@ import pytest
 
 import watcher
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.task import Later, Response, Skip, Task
 from watcher.testing import make_task, run_hook
 
@@ -487,7 +488,8 @@ async def test_no_task_pays_when_no_worker_can_be_started(app_dir: Path, lines: 
 
 DAEMON = """
 import asyncio, sys
-from watcher.hook.pool import WorkerPool, PoolPlan
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.testing import make_task
 
 async def main(app_dir):

@@ -15,7 +15,8 @@ from watcher.errors import AttemptFailed, TryLater
 from watcher.hook import pool as pool_module
 from watcher.hook.group import Group, Run
 from watcher.hook.pace import Pace
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.hook.process import WorkerProcess
 from watcher.task import Response, Skip, Task
 from watcher.testing import make_task

@@ -15,7 +15,7 @@ from loguru import logger
 
 from watcher.errors import AttemptFailed, TryLater
 from watcher.hook.http import HttpRunner
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.services import Service, ServicePool
 from watcher.task import Later, Response, Skip
 from watcher.testing import make_task

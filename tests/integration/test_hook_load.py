@@ -10,7 +10,8 @@ import pytest
 
 from watcher.errors import FixConfiguration, TryLater
 from watcher.hook.output import Log
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.hook.runner import open_runner
 from watcher.task import Response
 from watcher.testing import make_task, run_hook

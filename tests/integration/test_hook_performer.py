@@ -13,7 +13,7 @@ grpc = pytest.importorskip("grpc", reason="the extra grpc is not installed")
 from tests.integration.test_hook_ways import function_answers, made_tasks  # noqa: E402
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater  # noqa: E402
 from watcher.hook.performer import PerformerRunner  # noqa: E402
-from watcher.hook.pool import PoolPlan  # noqa: E402
+from watcher.hook.plan import PoolPlan  # noqa: E402
 from watcher.hook.protobuf import bytes_field, read_fields  # noqa: E402
 from watcher.hook.runner import open_runner  # noqa: E402
 from watcher.settings import targets  # noqa: E402

@@ -13,7 +13,7 @@ import pytest
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.hook.output import Log
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.task import Later, Response, Skip, Task
 from watcher.testing import make_task
@@ -259,7 +259,7 @@ async def test_program_ends_when_its_daemon_is_killed(folder: Path) -> None:
 
 _DAEMON = """
 import asyncio, sys
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.runner import open_runner
 from watcher.testing import make_task
 

@@ -11,7 +11,8 @@ from loguru import logger
 
 from tests.integration.test_hook_crew import until
 from watcher.errors import FixConfiguration, TryLater
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.task import Response
 from watcher.testing import make_task
 

@@ -19,7 +19,8 @@ import watcher
 from tests.integration.test_hook_crew import ended, open_fds, reaped, until
 from watcher.errors import AttemptFailed, TryLater
 from watcher.hook import process, syscalls
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.hook.room import Room
 from watcher.task import Response, Task
 from watcher.testing import make_task
@@ -323,7 +324,8 @@ async def test_a_renewed_worker_is_in_the_sandbox(app_dir: Path) -> None:
 
 DAEMON = """
 import asyncio, sys
-from watcher.hook.pool import WorkerPool, PoolPlan
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.testing import make_task
 
 async def main(app_dir):

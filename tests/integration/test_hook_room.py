@@ -3,7 +3,8 @@
 import asyncio
 from pathlib import Path
 
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.hook.room import Room
 from watcher.task import Response
 from watcher.testing import make_task

@@ -16,7 +16,8 @@ import pytest
 
 from watcher.errors import AttemptFailed, FixConfiguration
 from watcher.hook import syscalls
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.task import Response
 from watcher.testing import make_task
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from watcher.errors import FixConfiguration
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.hook.switch import HookSwitch
 from watcher.task import Response
 from watcher.testing import make_task

@@ -13,7 +13,7 @@ from aiohttp import web
 from tests.integration.test_hook_performer import Performer, performing
 from watcher import Later, Skip
 from watcher.errors import AttemptFailed, TryLater
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.protobuf import bytes_field, read_fields
 from watcher.hook.runner import open_runner
 from watcher.hook.values import ValueTypes

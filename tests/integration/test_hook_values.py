@@ -16,7 +16,7 @@ from jsonschema import Draft202012Validator
 from tests.integration.test_hook_performer import performing
 from watcher import DecodedTask, Skip
 from watcher.errors import AttemptFailed, FixConfiguration
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.hook.values import ValueTypes
 from watcher.task import Response, Task

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.hook.values import ValueTypes
 from watcher.task import Response

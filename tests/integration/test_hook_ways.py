@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.system.daemon_process import Done, run_command
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.runner import Runner, open_runner
 from watcher.task import Response, Skip, Task
 from watcher.testing import make_task, run_hook

@@ -23,7 +23,7 @@ from watcher.dashboard.routes import Dashboard
 from watcher.dashboard.view import DashboardPlan
 from watcher.health.prefix import prefix_of
 from watcher.hook.output import Log
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.room import Room
 from watcher.hook.runner import Runner, open_runner
 from watcher.hook.syscalls import keep_memory_private

@@ -19,7 +19,7 @@ import aiohttp
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
 from watcher.files import program_version
 from watcher.hook import schema
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.services import Service, ServicePool, warn_of_plain_text
 from watcher.hook.target import setting
 from watcher.hook.values import Values, ValueTypes

@@ -15,7 +15,7 @@ import grpc
 import grpc.aio
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.protobuf import bytes_field, read_fields
 from watcher.hook.protocol import checked_result
 from watcher.hook.services import Service, ServicePool, warn_of_plain_text

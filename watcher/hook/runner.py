@@ -11,7 +11,8 @@ from typing import Protocol, Self
 
 from watcher.errors import FixConfiguration
 from watcher.hook.output import Log
-from watcher.hook.pool import PoolPlan, WorkerPool
+from watcher.hook.plan import PoolPlan
+from watcher.hook.pool import WorkerPool
 from watcher.hook.target import setting
 from watcher.hook.twice import TwiceRunner
 from watcher.hook.values import ValueTypes

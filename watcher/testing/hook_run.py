@@ -9,7 +9,7 @@ from typing import Any
 from watcher.abi.layout import BadType
 from watcher.errors import FixConfiguration
 from watcher.hook.load import fit
-from watcher.hook.pool import PoolPlan
+from watcher.hook.plan import PoolPlan
 from watcher.hook.protocol import ANSWER_LIMIT_BYTES, Answer, checked_result
 from watcher.hook.runner import open_runner
 from watcher.hook.twice import agreed
