@@ -27,7 +27,7 @@ from watcher.stage import StageLoop
 # Module, function within it, and the name of the part.
 PARTS = (
     ("watcher.operator.client", "Client.send", "POST: the client, its transport, the reply"),
-    ("watcher.operator.submit", "Submit._verdicts", "submit: verdicts and dry runs"),
+    ("watcher.operator.clearance", "Clearance._verdicts", "submit: verdicts and dry runs"),
     ("watcher.operator.drafts", "Drafts.draft", "submit: requests and digests"),
     ("watcher.hook.pool", "WorkerPool.run", "hook: the pool and its groups"),
     ("watcher.hook.pool", "WorkerPool._serve", "hook: the pool and its groups"),

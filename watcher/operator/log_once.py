@@ -87,18 +87,18 @@ class LogOnce:
         )
         return False
 
-    def attempt(self, settlement: Settlement, api: str, state: State, *, repeated: bool) -> None:
+    def attempt(self, settlement: Settlement, state: State, *, repeated: bool) -> None:
         """Log the outcome of one attempt. Accepted answers beyond the budget are DEBUG; INFO lines count them.
 
         The first one beyond it is logged at once, and their number when the budget is full again.
 
         Args:
             settlement: the attempt, with its task, its outcome and the contradiction in the reply, if any.
-            api: the API it went to.
             state: the new state of the task.
             repeated: the API was unreachable before, so that only DEBUG shows it again.
         """
-        task, sent, warning = settlement.attempt.task, settlement.sent, settlement.warning
+        task, api = settlement.attempt.task, settlement.attempt.api
+        sent, warning = settlement.sent, settlement.warning
         fields: dict[str, Any] = {"task": task.task.task_index, "attempt": task.attempts, "api": api}
         if state is not State.ACCEPTED:
             logger.log(

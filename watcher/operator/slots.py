@@ -148,7 +148,8 @@ class Slots:
                 full = self._running >= self.limit and bool(self._ready)
                 self._limit.record(sent, began_s, self._clock.monotonic_s(), full=full)
                 self._on_sent(post, sent)
-                self._fill()
+                if self._ready:
+                    self._fill()
         finally:
             self._running -= 1
             self._changed.set()
@@ -163,7 +164,7 @@ class Slots:
             elif not post.draft.route.circuit.admit():
                 self._on_refused(post)
             else:
-                if self.room:
+                if not self._changed.is_set() and self.room:
                     self._changed.set()
                 return post
         return None

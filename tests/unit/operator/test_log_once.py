@@ -36,7 +36,7 @@ def sent(outcome: Outcome) -> Sent:
 
 def accept(log_once: LogOnce, index: int, outcome: Accepted, warning: str | None = None) -> None:
     settlement = Settlement(attempt(index), sent(outcome), RetryAt(), warning)
-    log_once.attempt(settlement, "proxy", State.ACCEPTED, repeated=False)
+    log_once.attempt(settlement, State.ACCEPTED, repeated=False)
 
 
 def test_accepted_answer_is_one_line_with_its_claimed_transaction(lines: list[str]) -> None:
