@@ -1,11 +1,10 @@
-"""The HTTP client of the hosted operator API, and the only file that imports httpx.
+"""The HTTP client of the hosted operator API. It and its transport are the only files that import httpx.
 
 Invariant: every failure of the network becomes a value, never an exception. "Not sent" means that no connection was
 made.
 """
 
 import asyncio
-import base64
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -14,15 +13,14 @@ from typing import Self
 
 import aiohttp
 import httpx
-from httpx_aiohttp import AiohttpTransport
 
 from watcher.clock import Clock
-from watcher.files import program_version
 from watcher.operator import probe, refusal
 from watcher.operator.endpoint import Endpoint
 from watcher.operator.probe import Probe, tcp_probe
 from watcher.operator.reply import parse, retry_after_s
 from watcher.operator.request import Request, probe_request
+from watcher.operator.transport import Transport
 from watcher.redact import Redactor
 from watcher.task import Outcome, Refused, Sent, Unknown
 from watcher.text import one_line
@@ -34,8 +32,7 @@ _REDACT_TAIL_CHARS = 1024
 # At INFO httpx logs each URL in full, and a URL may hold a key.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
-# The transport reports most failures as ConnectTimeout, even a connection that closed after it had carried the request.
-# So the aiohttp exception beneath decides: these two are raised before there is a connection. No proxy is ever used.
+# These two are raised before there is a connection. No proxy is ever used.
 _NEVER_CONNECTED = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (aiohttp.ConnectionTimeoutError, "connecting timed out"),
@@ -78,10 +75,7 @@ class Client:
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._redactor = Redactor(secret for secret in (endpoint.password, endpoint.url) if secret)
         self._url = httpx.URL(endpoint.url)
-        connect_s = min(endpoint.connect_timeout_s, endpoint.timeout_s / 2)
-        # `pool` bounds all of connecting, with name look-up: because of our own slots no request waits for the pool.
-        self._extensions = {"timeout": httpx.Timeout(None, connect=connect_s, pool=connect_s).as_dict()}
-        self._http = _transport(endpoint)
+        self._http = Transport(endpoint)
 
     def __repr__(self) -> str:
         return f"Client({self._endpoint.origin})"
@@ -157,15 +151,16 @@ class Client:
         began_s = self._clock.monotonic_s()
         try:
             async with asyncio.timeout(self._endpoint.timeout_s):
-                response = await self._http.handle_async_request(self._request(body))
+                # With `stream`, httpx derives no headers for each request: those of the transport are enough.
+                request = httpx.Request("POST", self._url, stream=httpx.ByteStream(body))
+                response = await self._http.handle_async_request(request)
                 try:
                     exchange.status, exchange.headers = response.status_code, response.headers
                     await self._read(response, exchange)
                 finally:
                     await response.aclose()
         # The request may have arrived, so any exception must become an outcome.
-        except Exception as exc:  # noqa: BLE001
-            cause = (exc.__cause__ or exc) if isinstance(exc, httpx.HTTPError) else exc
+        except Exception as cause:  # noqa: BLE001
             exchange.sent = not isinstance(cause, _NEVER_CONNECTED)
             exchange.failure = exchange.failure or self._reason(cause)
         finally:
@@ -180,12 +175,6 @@ class Client:
                 return await self._slots.acquire()
         except TimeoutError:
             return False
-
-    def _request(self, body: bytes) -> httpx.Request:
-        """Return the POST. With `stream`, httpx derives no headers: those of the session are enough."""
-        request = httpx.Request("POST", self._url, stream=httpx.ByteStream(body), extensions=self._extensions)
-        request.read()
-        return request
 
     async def _read(self, response: httpx.Response, exchange: _Exchange) -> None:
         limit_bytes = self._endpoint.body_limit_bytes
@@ -209,32 +198,3 @@ class Client:
         # The text of an OSError names no address; other texts may hold the whole URL.
         detail = getattr(cause, "strerror", None) or type(cause).__name__
         return f"{reason} ({one_line(self._redact(str(detail)), 120)})"
-
-
-def _transport(endpoint: Endpoint) -> AiohttpTransport:
-    """Return the bare transport. httpx's client around it follows redirects, keeps cookies, and costs half again."""
-    tls = endpoint.tls()
-
-    def session() -> aiohttp.ClientSession:
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=endpoint.concurrency, ssl=tls),
-            headers=_headers(endpoint),
-            auto_decompress=False,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            trust_env=False,
-        )
-
-    return AiohttpTransport(verify=tls, trust_env=False, client=session)
-
-
-def _headers(endpoint: Endpoint) -> dict[str, str]:
-    """Return the headers of every POST. The session holds them: httpx and aiohttp would write them for each one."""
-    headers = {
-        "Content-Type": "application/json",
-        "Accept-Encoding": "identity",
-        "User-Agent": f"avs-task-watcher/{program_version()}",
-    }
-    if endpoint.username:
-        credentials = f"{endpoint.username}:{endpoint.password}".encode()
-        headers["Authorization"] = f"Basic {base64.b64encode(credentials).decode()}"
-    return headers
