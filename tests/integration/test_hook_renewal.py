@@ -256,8 +256,8 @@ async def test_pool_closes_while_a_worker_is_renewed(app_dir: Path) -> None:
             pids = [*pool.supervisors, int(await answer(pool, f"at_exit opens {app_dir / 'gate'}"))]
             await answer(pool, "pid")
             waiting = asyncio.create_task(pool.run(make_task(b"pid")))
-            await asyncio.to_thread((app_dir / "gate").open, "w")  # opens when the exit handler has opened its end
-        with pytest.raises(TryLater, match="stopped"):
+            writer = await asyncio.to_thread((app_dir / "gate").open, "w")  # opens with the exit handler's end
+        with writer, pytest.raises(TryLater, match="stopped"):
             await waiting
         return pids
 
