@@ -5,31 +5,23 @@ message holds a part of a URL that may be secret.
 """
 
 import asyncio
-import base64
-import errno
-import os
 import re
-import ssl
-from types import SimpleNamespace, TracebackType
-from typing import Any, Self
-from urllib.parse import SplitResult, unquote, urlsplit
-
-import aiohttp
+from types import TracebackType
+from typing import Self
+from urllib.parse import urlsplit
 
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
-from watcher.files import program_version
 from watcher.hook import schema
+from watcher.hook.http_client import HttpClient, Unreachable, try_connection
 from watcher.hook.plan import PoolPlan
 from watcher.hook.services import Service, ServicePool, warn_of_plain_text
 from watcher.hook.target import setting
 from watcher.hook.values import Values, ValueTypes
 from watcher.redact import show_url
 from watcher.task import Later, Response, Skip, Task
-from watcher.text import clean
 
 TARGET = re.compile(r"https?://", re.IGNORECASE)
 
-_CONNECT_S = 5.0
 _SEPARATOR = re.compile(r"[\s,]+")
 _REDIRECTS = range(300, 400)
 # "Not now", by the service's own word (RFC 6585, RFC 9110). Other failures are the task's: a proxy says 502 and 504
@@ -37,22 +29,8 @@ _REDIRECTS = range(300, 400)
 _BUSY = (429, 503)
 
 
-class Unreachable(Exception):
-    """The request did not reach the service, or the service is busy; another one can take the task."""
-
-
-class _Connector(aiohttp.TCPConnector):
-    """The kept connections. One on which bytes came between two requests is closed: they are no reply to the next."""
-
-    async def connect(
-        self, req: aiohttp.ClientRequest, traces: list[Any], timeout: aiohttp.ClientTimeout
-    ) -> aiohttp.connector.Connection:
-        """Return a connection for a request."""
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            if connection.protocol is None or not connection.protocol.should_close:
-                return connection
-            connection.close()
+class _TakesNone(Exception):
+    """The service takes no task now; another one can take it."""
 
 
 class HttpRunner:
@@ -67,8 +45,7 @@ class HttpRunner:
         self._values = Values(plan.types)
         self._services = ServicePool(_services(target), lambda: asyncio.get_running_loop().time())
         self._room = asyncio.Semaphore(plan.workers)
-        self._limit_bytes = schema.reply_limit_bytes(plan.answer_limit_bytes)
-        self._session: aiohttp.ClientSession | None = None
+        self._client: HttpClient | None = None
         self.exposed = ""
 
     @property
@@ -82,25 +59,11 @@ class HttpRunner:
         Raises:
             TryLater: none can be reached now.
         """
-        trace = aiohttp.TraceConfig()
-        trace.on_connection_reuseconn.append(_note_reuse)
-        self._session = aiohttp.ClientSession(
-            auto_decompress=False,
-            connector=_Connector(limit=self._plan.workers),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={
-                "Accept-Encoding": "identity",
-                "Content-Type": "application/json",
-                "User-Agent": f"avs-task-watcher/{program_version()}",
-            },
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-            trace_configs=[trace],
-            trust_env=False,
-        )
+        self._client = HttpClient(self._plan.workers, schema.reply_limit_bytes(self._plan.answer_limit_bytes))
         try:
             await self._reach()
         except BaseException:
-            await self._session.close()
+            await self._client.close()
             raise
         self._warn_of_plain_http()
         return self
@@ -108,8 +71,8 @@ class HttpRunner:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._session is not None:
-            await self._session.close()
+        if self._client is not None:
+            await self._client.close()
 
     async def run(self, task: Task) -> Response | Skip | Later:
         """Return the verdict of a service on one task.
@@ -153,7 +116,7 @@ class HttpRunner:
                     tried.append(service)
                     try:
                         return service, await self._ask(service, task)
-                    except Unreachable as error:
+                    except _TakesNone as error:
                         reason = str(error)
         except TimeoutError:
             self._services.delay(tried[-1])
@@ -163,16 +126,20 @@ class HttpRunner:
         raise TryLater(f"{setting(self._target)}: no service takes a task now: {reason}")
 
     async def _ask(self, service: Service, task: Task) -> schema.Reply:
+        assert self._client is not None, "runs come while the runner is entered"
         request_id = schema.new_id()
         body = schema.write_request(request_id, task, self._values)
         service.in_flight += 1
         try:
-            status, content = await self._post(service, body)
+            status, content = await self._client.post(service.url, body)
+        except Unreachable as error:
+            self._services.rest(service, str(error))
+            raise _TakesNone(f"{service.name}: {error}") from None
         finally:
             service.in_flight -= 1
         if status in _BUSY:
             self._services.delay(service)
-            raise Unreachable(f"{service.name} is busy (HTTP status {status})")
+            raise _TakesNone(f"{service.name} is busy (HTTP status {status})")
         service.answered("")
         if status in _REDIRECTS:
             raise AttemptFailed(f"the service redirects (HTTP status {status}); name the final URL in hook.target")
@@ -182,61 +149,13 @@ class HttpRunner:
         service.answered(reply.code_version)
         return reply
 
-    async def _post(self, service: Service, body: bytes) -> tuple[int, bytes]:
-        """Return status and content. A connection that the service had closed before the request is replaced.
-
-        Raises:
-            Unreachable: the request did not reach the service.
-            AttemptFailed: it did, and the reply is not whole.
-        """
-        for _ in range(self._plan.workers + 1):
-            context = SimpleNamespace(reused=False)
-            try:
-                return await self._post_once(service, body, context)
-            except aiohttp.ClientConnectorError as error:
-                reason = _why(error)
-                self._services.rest(service, reason)
-                raise Unreachable(f"{service.name}: {reason}") from None
-            except aiohttp.ConnectionTimeoutError:
-                reason = f"no connection within {_CONNECT_S:g} s"
-                self._services.rest(service, reason)
-                raise Unreachable(f"{service.name}: {reason}") from None
-            except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError):
-                if not context.reused:
-                    break
-            except (aiohttp.ClientError, ValueError) as error:
-                raise AttemptFailed(f"the service's reply is not whole, or not HTTP ({type(error).__name__})") from None
-        raise AttemptFailed("the service closed the connection without a reply")
-
-    async def _post_once(self, service: Service, body: bytes, context: SimpleNamespace) -> tuple[int, bytes]:
-        assert self._session is not None
-        url, authorization = _without_credentials(service.url)
-        async with self._session.post(
-            url, data=body, headers=authorization, allow_redirects=False, trace_request_ctx=context
-        ) as response:
-            if response.status != 200:
-                response.close()
-                return response.status, b""
-            if (packed := response.headers.get("Content-Encoding", "identity")).lower() != "identity":
-                response.close()
-                raise AttemptFailed(
-                    f"the service's reply is packed (Content-Encoding: {clean(packed, 40)}); send it plain"
-                )
-            content = bytearray()
-            async for part in response.content.iter_any():
-                content += part
-                if len(content) > self._limit_bytes:
-                    response.close()
-                    raise AttemptFailed(f"the service's reply is longer than {self._limit_bytes:,} bytes")
-            return response.status, bytes(content)
-
     async def _reach(self) -> None:
         """Check that one service accepts a connection.
 
         Raises:
             TryLater: none does.
         """
-        reasons = await asyncio.gather(*(_connect(service) for service in self._services.services))
+        reasons = await asyncio.gather(*(_failure(service) for service in self._services.services))
         if all(reasons):
             raise TryLater(f"{setting(self._target)}: no service can be reached: {'; '.join(reasons)}")
 
@@ -264,45 +183,10 @@ def _services(target: str) -> list[Service]:
     return [Service(url, show_url(url).rstrip("/")) for url in dict.fromkeys(urls)]
 
 
-async def _connect(service: Service) -> str:
+async def _failure(service: Service) -> str:
     """Return why no connection to a service can be made; "" if it can."""
-    url = urlsplit(service.url)
-    is_secure = url.scheme.lower() == "https"
     try:
-        async with asyncio.timeout(_CONNECT_S):
-            _, writer = await asyncio.open_connection(
-                url.hostname, url.port or (443 if is_secure else 80), ssl=is_secure or None
-            )
-        writer.transport.abort()
-    except TimeoutError:
-        return f"{service.name}: no connection within {_CONNECT_S:g} s"
-    except (OSError, ValueError) as error:
-        return f"{service.name}: {_why(error)}"
+        await try_connection(service.url)
+    except Unreachable as error:
+        return f"{service.name}: {error}"
     return ""
-
-
-def _without_credentials(url: str) -> tuple[str, dict[str, str]]:
-    """Return a URL without its user, and the header that carries the user and the password (RFC 7617)."""
-    parts: SplitResult = urlsplit(url)
-    user, at, place = parts.netloc.rpartition("@")
-    if not at:
-        return url, {}
-    name, _, password = user.partition(":")
-    token = base64.b64encode(f"{unquote(name)}:{unquote(password)}".encode()).decode()
-    return parts._replace(netloc=place).geturl(), {"Authorization": f"Basic {token}"}
-
-
-async def _note_reuse(_session: aiohttp.ClientSession, context: Any, _params: object) -> None:
-    context.trace_request_ctx.reused = True
-
-
-def _why(error: Exception) -> str:
-    """Return the reason of a failed connection, without the URL that the library's own text holds."""
-    cause = getattr(error, "certificate_error", None) or getattr(error, "os_error", None) or error
-    if isinstance(cause, ssl.SSLCertVerificationError):
-        return f"its certificate is not valid: {clean(cause.verify_message, 200)}"
-    if isinstance(cause, OSError) and cause.errno is not None and cause.errno in errno.errorcode:
-        return os.strerror(cause.errno)  # asyncio's own text repeats the address
-    if isinstance(cause, OSError) and cause.strerror:
-        return clean(cause.strerror, 200)
-    return f"no connection ({type(cause).__name__})"
