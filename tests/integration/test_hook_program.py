@@ -60,13 +60,15 @@ def endless(_):
 def endless_lines(_):
     while True: os.write(4, b"\n" * 65536)
 def other_id(_): send('{"id":"0","verdict":"answer","response":"0x00"}')
-def twice(_): answer(b"x"); answer(b"y")
+def twice(_):
+    line = json.dumps({"version": 1, "id": ID, "verdict": "answer", "response": "0x" + b"x".hex()})
+    send(line + "\n" + line)
 def number(_): reply(verdict="answer", response=5)
 def no_hex(_): reply(verdict="answer", response="0xzz")
 def no_verdict(_): reply()
 def huge(_): reply(verdict="answer", response="0x" + "00" * 200_000)
 def dies_later(_): answer(b"x"); os._exit(1)
-def closes_requests(_): answer(b"x"); os.close(3); time.sleep(600)
+def closes_requests(_): os.close(3); answer(b"x"); time.sleep(600)
 def forks_and_exits(_):
     child = subprocess.Popen(["sleep", "600"], close_fds=False, start_new_session=True)
     print("child", child.pid, flush=True)
