@@ -132,7 +132,7 @@ class AvsRun:
         nodes = parts.node_pool(
             settings.chain,
             clock,
-            health.metrics.asked,
+            health.metrics.rpc.asked,
             lambda: health.left_s(self._pace.block_s),
             self._shared.connections,
         )

@@ -82,7 +82,7 @@ class Monitor:
         self.health = Health(clock.now_ms())
         self.evaluated_s = clock.monotonic_s()
         self._listeners = around.listeners
-        self._on_move = (metrics.moved, *around.on_move)
+        self._on_move = (metrics.tasks.moved, *around.on_move)
 
     async def opened(self, ledger: Ledger, danger_blocks: int) -> None:
         """Use the ledger, which is open while no stage runs yet; `danger_blocks` as in Limits.
@@ -284,7 +284,7 @@ class Monitor:
             self._metrics.finality_broken()
         counts, upto = await ledger.read(stats.ended, ledger.source_id)
         await self._follow_moves(ledger, upto)
-        self._metrics.counted(counts)
+        self._metrics.tasks.counted(counts)
         self._next_s["count"] = self._clock.monotonic_s() + _COUNT_EVERY_S
 
     async def _touch(self, ledger: Ledger) -> None:
@@ -294,7 +294,7 @@ class Monitor:
         self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_EVERY_S
         for node in self._nodes.nodes:
             try:
-                self._metrics.named(node.name, await node.client_version())
+                self._metrics.rpc.named(node.name, await node.client_version())
             except RetryElsewhere:
                 self._next_s["versions"] = self._clock.monotonic_s() + _VERSION_AGAIN_S
 

@@ -52,12 +52,12 @@ def test_metrics_count_no_end_of_history_as_a_miss() -> None:
     counted = ("avs_watcher_task_moves_total", "avs_watcher_tasks", "eigen_performance_score")
     before = samples(metrics)
     over = [State.EXPIRED, State.RESPONDED_OTHER, State.FINAL_OTHER]
-    metrics.moved([replace(moved(state), is_history=True) for state in over])
+    metrics.tasks.moved([replace(moved(state), is_history=True) for state in over])
     after = samples(metrics)
     assert {key: after[key] for key in after if key[0] in counted} == {
         key: before[key] for key in before if key[0] in counted
     }
-    metrics.moved([moved(State.EXPIRED)])
+    metrics.tasks.moved([moved(State.EXPIRED)])
     assert samples(metrics)["avs_watcher_task_moves_total", "expired"] == 1
     assert samples(metrics)["eigen_performance_score", "my avs"] == 0
 
@@ -82,17 +82,17 @@ def test_two_registries_share_nothing() -> None:
 
 def test_score_is_the_share_of_tasks_that_ended_with_our_answer() -> None:
     metrics = Metrics()
-    metrics.moved([moved(State.FINAL), moved(State.SKIPPED), moved(State.ORPHANED), moved(State.FINAL)])
+    metrics.tasks.moved([moved(State.FINAL), moved(State.SKIPPED), moved(State.ORPHANED), moved(State.FINAL)])
     assert samples(metrics)["eigen_performance_score", ""] == 100
-    metrics.moved([moved(State.EXPIRED), moved(State.FINAL_OTHER)])
+    metrics.tasks.moved([moved(State.EXPIRED), moved(State.FINAL_OTHER)])
     assert samples(metrics)["eigen_performance_score", ""] == 50
-    metrics.moved([moved(State.FINAL)] * 100)
+    metrics.tasks.moved([moved(State.FINAL)] * 100)
     assert samples(metrics)["eigen_performance_score", ""] == 100
 
 
 def test_delays_are_those_of_the_first_post_and_of_the_answer_on_the_chain() -> None:
     metrics = Metrics()
-    metrics.moved(
+    metrics.tasks.moved(
         [
             moved(State.SENDING, number=1, after_ms=3_000),
             moved(State.SENDING, number=2, after_ms=60_000),
@@ -116,8 +116,8 @@ def test_gauges_show_the_evaluation_and_the_ledger() -> None:
     work = Work(
         cursor, {State.READY: 3}, 104, 1, oldest_seen_ms=20_000, oldest_due_ms=None, last_move=9, endangered_by_time=2
     )
-    metrics.counted({State.FINAL: 40})
-    metrics.moved([moved(State.FINAL, from_=State.RESPONDED), moved(State.READY, from_=State.FAILED)])
+    metrics.tasks.counted({State.FINAL: 40})
+    metrics.tasks.moved([moved(State.FINAL, from_=State.RESPONDED), moved(State.READY, from_=State.FAILED)])
     metrics.evaluated(
         health, work, {"watch": 1.5}, [EndpointSeen(NODE, 1.0, None), EndpointSeen("http://b", 1.0, "no")], 7.0
     )
@@ -149,9 +149,9 @@ def test_gauges_show_the_evaluation_and_the_ledger() -> None:
 
 def test_calls_are_counted_each_and_timed_once_a_batch() -> None:
     metrics = Metrics("avs")
-    metrics.named(NODE, "anvil/v1")
-    metrics.asked(Asked(NODE, ("eth_chainId", "eth_call", "eth_call"), 0.2, ok=True))
-    metrics.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=False))
+    metrics.rpc.named(NODE, "anvil/v1")
+    metrics.rpc.asked(Asked(NODE, ("eth_chainId", "eth_call", "eth_call"), 0.2, ok=True))
+    metrics.rpc.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=False))
     now = samples(metrics)
     assert now["eigen_rpc_request_total", "avs", "anvil/v1", "eth_call"] == 2
     assert now["eigen_rpc_request_duration_seconds_count", "avs", "anvil/v1", "eth_call"] == 1
@@ -174,15 +174,15 @@ def test_commits_that_failed_are_not_timed() -> None:
 def test_series_stay_few_when_a_node_keeps_renaming_itself(names: list[str]) -> None:
     metrics = Metrics()
     for name in names:
-        metrics.named(NODE, name)
-        metrics.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=True))
+        metrics.rpc.named(NODE, name)
+        metrics.rpc.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=True))
     labels = {key[2] for key in samples(metrics) if key[0] == "eigen_rpc_request_total"}
     assert len(labels) <= 10
 
 
 def test_rules_and_dashboard_ask_only_for_metrics_that_exist() -> None:
     metrics = Metrics()
-    metrics.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=True))
+    metrics.rpc.asked(Asked(NODE, ("eth_chainId",), 0.1, ok=True))
     described = {metric.name: metric for metric in metrics.described}
     suffixes = {"histogram": ("_bucket", "_sum", "_count")}
     known = {name + end for name, metric in described.items() for end in suffixes.get(metric.kind, ("",))}
