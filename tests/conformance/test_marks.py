@@ -14,7 +14,7 @@ from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.errors import Halt, RetryElsewhere
 from watcher.ledger import finality, ingest, marks, outcomes, queries, reorg
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.tables import sources, tasks
 from watcher.ledger.transaction import Tx
 from watcher.state import State

@@ -22,8 +22,8 @@ from watcher.devnet.chain import drop
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import Halt
 from watcher.ledger import queries, schema
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.engine import parse_url
-from watcher.ledger.source import Cursor
 from watcher.ledger.store import Ledger, open_ledger
 
 AHEAD = 500

@@ -15,9 +15,9 @@ from sqlalchemy.pool import StaticPool
 from watcher.errors import LostLease, TryLater
 from watcher.ledger import queries
 from watcher.ledger.audit.check import Checker
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.ended import miscounted
 from watcher.ledger.reader import Reader
-from watcher.ledger.source import Cursor
 from watcher.ledger.store import Ledger, complete
 from watcher.ledger.tables import metadata
 from watcher.ledger.transaction import Tx

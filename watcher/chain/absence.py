@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from watcher.clock import Clock
 from watcher.ledger import absences, rescan
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.store import Ledger
 from watcher.task import Absence, Absent, Header, OpenTask
 

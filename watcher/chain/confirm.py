@@ -17,8 +17,8 @@ from watcher.chain.rpc.replies import Unread
 from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
 from watcher.ledger import absences, outcomes, sending, stats
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.outcomes import Missing
-from watcher.ledger.source import Cursor
 from watcher.state import NOT_HELD, State
 from watcher.task import (
     Absent,

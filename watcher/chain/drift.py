@@ -16,7 +16,7 @@ from watcher.chain.page import LogReader
 from watcher.chain.source import Source
 from watcher.ledger import claims
 from watcher.ledger import source as ledger_source
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.state import State
 from watcher.task import Header
 from watcher.text import to_hex

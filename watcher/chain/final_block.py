@@ -7,7 +7,7 @@ from watcher.chain.rpc.finality import Final
 from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
 from watcher.ledger import finality
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.task import Header
 
 _NO_BLOCK = -1

@@ -11,7 +11,7 @@ from watcher.chain.source import Source
 from watcher.chain.task_lines import SeenLines
 from watcher.errors import NarrowRange
 from watcher.ledger import rescan
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.task import Header
 
 # The least depth of the first pass: any indexer has caught up by then, even with fewer `confirmations`.

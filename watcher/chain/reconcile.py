@@ -11,7 +11,8 @@ from watcher.chain.page import LogReader
 from watcher.chain.source import Source
 from watcher.chain.task_lines import SeenLines
 from watcher.ledger import coverage, ingest, queries
-from watcher.ledger.source import Cursor, note_event
+from watcher.ledger.cursor import Cursor
+from watcher.ledger.source import note_event
 from watcher.once import Lasting
 from watcher.task import Header, Task
 from watcher.text import shorten_list

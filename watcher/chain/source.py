@@ -8,7 +8,7 @@ from watcher.chain.rpc.evidence import require_height
 from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.pace import Pace
 from watcher.clock import Clock
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.store import Ledger
 from watcher.task import Header
 from watcher.trace import Trace

@@ -18,15 +18,16 @@ from watcher.chain.page import LogReader
 from watcher.chain.page_report import report
 from watcher.chain.read_ahead import ReadAhead
 from watcher.chain.rpc.calls import LogQuery
-from watcher.chain.rpc.prefetch import Pushed, Subject, prefetch
+from watcher.chain.rpc.look import Pushed, Subject, prefetch
 from watcher.chain.rpc.unreached import PATIENCE_FIRST_S
 from watcher.chain.source import Source
 from watcher.chain.span import Span
 from watcher.chain.task_lines import SeenLines
 from watcher.errors import Halt, NarrowRange, RetryElsewhere, StaleNode
 from watcher.ledger import ingest, marks, queries, reorg
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.history import history
-from watcher.ledger.source import Cursor, note_event
+from watcher.ledger.source import note_event
 from watcher.task import Header, Task
 
 # A chain that counts other blocks shows it in each of its tasks; a flood of forged ones costs one call.

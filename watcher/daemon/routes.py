@@ -4,6 +4,7 @@ from collections.abc import Callable
 from random import SystemRandom
 
 from watcher.chain.contract import TaskManager
+from watcher.chain.convention.proxy_call import proxy_builds
 from watcher.clock import Clock
 from watcher.operator.circuit import Circuit
 from watcher.operator.request import Request, operator_request, proxy_request
@@ -64,7 +65,7 @@ class RouterMaker:
             is_proxy=not own,
             quorum_numbers=bytes(operator.expected_quorum_numbers),
             threshold=operator.expected_threshold,
-            unusable="" if own or contract.convention.has_proxy else _NO_PROXY,
+            unusable="" if own or proxy_builds(contract.convention) else _NO_PROXY,
             failover=operator.failover,
         )
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from watcher.dashboard.view import View
 from watcher.ledger import overview
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.state import State
 
 RANGES = (100, 500, 2000, 10_000)  # blocks

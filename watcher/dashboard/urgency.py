@@ -10,8 +10,8 @@ from watcher.dashboard.view import View
 from watcher.health.cause.cause import cause_of
 from watcher.health.cause.evidence import Evidence
 from watcher.ledger import overview
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.finding import attempts_of, journals
-from watcher.ledger.source import Cursor
 from watcher.ledger.story import TaskRecord, source_record
 from watcher.report.story import Cause, blocks_left
 

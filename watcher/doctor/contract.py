@@ -10,6 +10,7 @@ from typing import Any
 from watcher.chain.contract import IMPLEMENTATION_SLOT
 from watcher.chain.convention.abi import topic
 from watcher.chain.convention.convention import Convention, convention
+from watcher.chain.convention.proxy_call import proxy_builds
 from watcher.chain.convention.schema import NON_SIGNERS, PRESETS, SENDER_VIEW
 from watcher.chain.convention.view import NoSuchView, View
 from watcher.chain.rpc.nodes import NodePool
@@ -184,7 +185,7 @@ async def _aggregator(subject: Subject, notes: Notes) -> None:
 async def check_method(subject: Subject, operator: Operator, code: bytes, notes: Notes) -> None:
     """Add a finding on the response function: its selector must stand in the contract's code."""
     contract, convention = subject.contract, subject.contract.convention
-    if operator.api == "proxy" and not convention.has_proxy and not operator.direct.url:
+    if operator.api == "proxy" and not proxy_builds(convention) and not operator.direct.url:
         message = "operator.api: the proxy API builds the wizard's call and no other, so it can serve no task of this"
         notes.wrong("api", f'{message} contract; set operator.api = "operator", or configure [operator.direct]')
     method = operator.method or convention.method

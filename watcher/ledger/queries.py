@@ -8,10 +8,11 @@ from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_colum
 from sqlalchemy.engine import Row
 
 from watcher.errors import FixUsage
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.ended import kept
 from watcher.ledger.prepared import Question
 from watcher.ledger.rows import WITH_SOURCE, of_source, open_task
-from watcher.ledger.source import CURSOR_COLUMNS, Cursor
+from watcher.ledger.source import CURSOR_COLUMNS
 from watcher.ledger.tables import HAS_ENDED, OPEN, attempts, blocks, events, journal, responses, sources, tasks
 from watcher.state import ENDED, UNSETTLED, State
 from watcher.task import Header, OpenTask

@@ -9,12 +9,12 @@ from itertools import takewhile
 
 from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, not_, or_, select, update
 
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.ended import expired_before, kept
 from watcher.ledger.history import IS_HISTORY
 from watcher.ledger.prepared import Question
 from watcher.ledger.queries import cursor as read_cursor
 from watcher.ledger.rows import STATES
-from watcher.ledger.source import Cursor
 from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
 from watcher.ledger.transaction import Tx
 from watcher.state import UNSETTLED, State

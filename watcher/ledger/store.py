@@ -18,6 +18,7 @@ from watcher.clock import Clock, SystemClock
 from watcher.errors import TryLater, WatcherError
 from watcher.ledger import queries
 from watcher.ledger.audit.chain import bind
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.durability import DEFERRED
 from watcher.ledger.ended import keep_counts
 from watcher.ledger.engine import database_reason, open_engine, parse_url
@@ -27,7 +28,7 @@ from watcher.ledger.lost_commits import EntryFile, LostCommits, read_clock
 from watcher.ledger.move import refuse_moved
 from watcher.ledger.pauses import restart_pauses, shift_pending
 from watcher.ledger.reader import Read, Reader
-from watcher.ledger.source import Cursor, open_source
+from watcher.ledger.source import open_source
 from watcher.ledger.transaction import Tx
 from watcher.ledger.writer import BatchedVerb, Observe, Writer
 from watcher.state import State

@@ -12,8 +12,8 @@ from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import Row
 
 from watcher.ledger import queries
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.restore import held_to
-from watcher.ledger.source import Cursor
 from watcher.ledger.stats import Unshown, unshown
 from watcher.ledger.tables import attempts, tasks
 

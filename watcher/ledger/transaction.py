@@ -2,15 +2,12 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection
 
 from watcher.ledger.audit.changes import Changes
+from watcher.ledger.cursor import Cursor
 from watcher.state import ENDED, State
-
-if TYPE_CHECKING:
-    from watcher.ledger.source import Cursor
 
 
 @dataclass(slots=True)
@@ -30,7 +27,7 @@ class Tx:
     ended: Counter[State] = field(default_factory=Counter)  # the change of the number of tasks in each end state
     ended_row: int = 0  # a task among those, for their source
     changes: Changes = field(default_factory=Changes)  # the rows that the audit chain binds
-    cursor: "Cursor | None" = None  # after a move of the marks, if `before_commit` has read them
+    cursor: Cursor | None = None  # after a move of the marks, if `before_commit` has read them
     bound: dict[int, tuple[int, bytes]] = field(default_factory=dict)  # by source: number and hash of the new entry
     replica_id: int | None = None  # the replica that claims tasks in it; None where one daemon has the ledger
 

@@ -24,7 +24,7 @@ from watcher.ledger.write_connection import WriteConnection
 from watcher.state import State
 
 if TYPE_CHECKING:
-    from watcher.ledger.source import Cursor
+    from watcher.ledger.cursor import Cursor
 
 T = TypeVar("T")
 Item = TypeVar("Item")

@@ -12,9 +12,9 @@ from sqlalchemy.engine import Row
 
 from watcher.errors import FixConfiguration, Quarantine, RetryElsewhere, TryLater
 from watcher.ledger import queries
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.reader import Read
 from watcher.ledger.rows import task_of
-from watcher.ledger.source import Cursor
 from watcher.report.proof import Proof
 from watcher.state import State
 from watcher.task import Header, Task

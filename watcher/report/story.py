@@ -10,8 +10,8 @@ from typing import Any
 
 from sqlalchemy.engine import Row
 
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.rows import task_of
-from watcher.ledger.source import Cursor
 from watcher.ledger.story import TaskRecord
 from watcher.report.listing import hexed, second_of, time_of
 from watcher.report.payload import Decoder, Payload

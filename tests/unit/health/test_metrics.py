@@ -24,7 +24,7 @@ from watcher.health.readings import (
     WorkSeen,
 )
 from watcher.health.verdict import evaluate
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.stats import Moved, Work
 from watcher.ledger.writer import Batch
 from watcher.state import State

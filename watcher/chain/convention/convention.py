@@ -18,7 +18,6 @@ from watcher.chain.convention.contract_abi import ContractAbi
 from watcher.chain.convention.event import Event
 from watcher.chain.convention.fields import Payload
 from watcher.chain.convention.logs import LogFilter, Only, ResponseLog, TaskLog
-from watcher.chain.convention.proxy_call import proxy_builds
 from watcher.chain.convention.schema import ObservedSchema, ResponseSchema, load_schema
 from watcher.chain.convention.signature import Signature, abi_signature, errors_in_abi, find_in_abi, parse_signature
 from watcher.chain.convention.table import address_bytes
@@ -128,11 +127,6 @@ class Convention:
     def hashes_tasks(self) -> bool:
         """True where the contract's word for a task is its hash; False where the word only shows that it exists."""
         return self._hashes_tasks
-
-    @property
-    def has_proxy(self) -> bool:
-        """True where the proxy API builds this convention's own call (proxy_call.py)."""
-        return self.can_answer and self.answer.kind == "bytes" and proxy_builds(self)
 
     def index_topic(self, task_index: int) -> bytes | None:
         """Return the second topic of the log that creates this task; None where the index is not the second topic."""

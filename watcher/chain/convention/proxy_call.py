@@ -7,20 +7,18 @@ with a different value in each place both ways and compares the bytes, which als
 
 from collections.abc import Callable, Iterator
 from itertools import count
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from eth_hash.auto import keccak
 
 from watcher.chain.convention import kinds
 from watcher.chain.convention.abi import Codec, topic
+from watcher.chain.convention.convention import Convention
 from watcher.chain.convention.event import Event
 from watcher.chain.convention.schema import NON_SIGNERS
 from watcher.chain.rpc.replies import Log
 from watcher.errors import Quarantine
 from watcher.task import Call, Task
-
-if TYPE_CHECKING:
-    from watcher.chain.convention.convention import Convention
 
 _TASK = "(uint32,uint32,bytes,bytes)"
 _RESPONSE = "(uint32,bytes)"
@@ -29,8 +27,10 @@ _ANSWER = b"an answer"
 _FIRST = 11
 
 
-def proxy_builds(convention: "Convention") -> bool:
+def proxy_builds(convention: Convention) -> bool:
     """Return True if the proxy's call for a task of this convention is the convention's own call."""
+    if not convention.can_answer or convention.answer.kind != "bytes":
+        return False
     try:
         log = _log(convention.created)
         task = convention.decode_task(log, 1, None)
@@ -39,7 +39,7 @@ def proxy_builds(convention: "Convention") -> bool:
         return False
 
 
-def _has_wizard_types(convention: "Convention") -> bool:
+def _has_wizard_types(convention: Convention) -> bool:
     """Return True if the function takes the wizard's types: other types may give the same bytes after the selector."""
     signature = f"{convention.method}({_TASK},{_RESPONSE},{NON_SIGNERS})"
     return convention.selector() == topic(signature)[:4]

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Row
 
 from watcher.health.conditions import KINDS, STORE
 from watcher.health.readyz import NOT_ASKED, Daemon
-from watcher.ledger.source import Cursor
+from watcher.ledger.cursor import Cursor
 from watcher.ledger.story import SourceRecord, TaskRecord
 from watcher.report.story import Cause, blocks_left
 

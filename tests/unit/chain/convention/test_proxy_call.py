@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from watcher.chain.convention.convention import convention
+from watcher.chain.convention.proxy_call import proxy_builds
 
 PRESET = Path(convention.__code__.co_filename).with_name("presets") / "wizard.toml"
 CALL = 'values = ["task", ["$index", "$answer"]]'
@@ -18,7 +19,7 @@ def serves(folder: Path, *changes: tuple[str, str]) -> bool:
         text = text.replace(old, new)
     file = folder / "own.toml"
     file.write_text(text)
-    return convention("custom", file).has_proxy
+    return proxy_builds(convention("custom", file))
 
 
 @pytest.mark.parametrize(
@@ -26,7 +27,7 @@ def serves(folder: Path, *changes: tuple[str, str]) -> bool:
     [("wizard", True), ("wizard-bridge", True), ("incredible-squaring", False), ("chainbase", False)],
 )
 def test_proxy_serves_the_presets_of_the_wizard_alone(name: str, expected: bool) -> None:
-    assert convention(name).has_proxy == expected
+    assert proxy_builds(convention(name)) == expected
 
 
 @pytest.mark.parametrize(
