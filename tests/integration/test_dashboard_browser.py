@@ -111,7 +111,7 @@ async def test_charts_are_drawn_and_the_page_renews_itself(browser: Browser, ser
         await page.evaluate("window.kept = true")
         index = await _index_of(served, State.WAITING)
         await served.ledger.write(manual.skip, served.ledger.source_id, index, "")
-        served.monitor.last_move += 1  # as the monitor does once it has read the journal
+        served.monitor.measure.last_move += 1  # as the monitor does once it has read the journal
         await page.wait_for_selector("#s-waiting b:text-is('19')")
         assert await page.evaluate("window.kept") is True  # it is the same page
         assert await page.evaluate("document.activeElement.id") == "s-accepted"

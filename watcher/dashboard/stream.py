@@ -80,4 +80,4 @@ class Stream:
         work = health.work
         marks = None if work is None else (work.cursor_block, work.head_block, work.final_block, work.open_tasks)
         conditions = tuple((each.key, each.message) for each in health.conditions)
-        return health.status, conditions, marks, self._monitor.last_move
+        return health.status, conditions, marks, self._monitor.measure.last_move

@@ -13,6 +13,7 @@ from loguru import logger
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere, TryLater
+from watcher.health.measure import LedgerMeasure
 from watcher.health.metrics import Metrics
 from watcher.health.observers import ChainProgress, Observer
 from watcher.health.prober import PROBE_EVERY_S, Prober
@@ -21,7 +22,6 @@ from watcher.health.status import log_changes
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health, evaluate
 from watcher.ledger import stats
-from watcher.ledger.stats import Work
 from watcher.ledger.store import Ledger
 from watcher.ledger.writer import NOT_WRITTEN
 from watcher.stage import StageLoop
@@ -30,16 +30,14 @@ from watcher.state import State
 _STEP_EVERY_S = 1.0
 # A ledger with a long backlog takes a while to measure: it is measured so rarely that it costs a tenth of one thread.
 _MEASURE_SHARE = 10
-_MOVES_LIMIT = 2000
 _TOUCH_AFTER_S = 10.0
-_COUNT_EVERY_S = 6 * 3600
 _VERSION_EVERY_S = 3600
 _VERSION_AGAIN_S = 60.0
 _HOOK_FILES_EVERY_S = 5.0
 
 
 class Monitor:
-    """The last evaluation in `health`, renewed every second by `run`; the newest known journal line in `last_move`.
+    """The last evaluation in `health`, renewed every second by `run`, and what is known of the ledger in `measure`.
 
     A daemon calls `opened` once the ledger is open, then `started` once the stages run.
     """
@@ -70,10 +68,7 @@ class Monitor:
         self._jobs: dict[str, asyncio.Task[None]] = {}
         self._next_s: dict[str, float] = {}
         self._waiting_since_s: dict[str, float] = {}
-        self._work: Work | None = None
-        self._read_error: str | None = None
-        self.last_move = 0
-        self._moved_s = clock.monotonic_s()
+        self.measure = LedgerMeasure(metrics, clock, around.on_move)
         self._progress = ChainProgress(clock)
         self._prober = Prober(observer, clock, around.apis, around.on_back)
         self._sends, self._runs_hook, self._answers = sends, runs_hook, answers
@@ -82,7 +77,6 @@ class Monitor:
         self.health = Health(clock.now_ms())
         self.evaluated_s = clock.monotonic_s()
         self._listeners = around.listeners
-        self._on_move = (metrics.tasks.moved, *around.on_move)
 
     async def opened(self, ledger: Ledger, danger_blocks: int) -> None:
         """Use the ledger, which is open while no stage runs yet; `danger_blocks` as in Limits.
@@ -90,8 +84,7 @@ class Monitor:
         Raises:
             TryLater: the ledger cannot be read.
         """
-        # Transitions before this start are counted, and not reported again.
-        self.last_move = await ledger.read(stats.last_move)
+        await self.measure.opened(ledger)
         self.ledger = ledger
         self._limits = replace(self._limits, danger_blocks=danger_blocks)
 
@@ -117,14 +110,15 @@ class Monitor:
     def step(self) -> Health:
         """Evaluate what is known now, hand it to the listeners, and start the jobs that are due."""
         self._begin_jobs()
-        final_block = self._work.cursor.final_block if self._work else None
+        work = self.measure.work
+        final_block = work.cursor.final_block if work else None
         self._progress.follow(self._nodes.head_block, final_block, self._nodes.head_time_s)
         now_s = self._clock.monotonic_s()
         before, self.health = self.health, evaluate(self._observations(now_s), self._limits, self.health)
         log_changes(before, self.health)
         self.evaluated_s = now_s
         beats = {loop.stage.name: now_s - loop.beat_s for loop in self._loops}
-        self._metrics.evaluated(self.health, self._work, beats, self._nodes.seen, self._progress.head_moved_ago_s)
+        self._metrics.evaluated(self.health, work, beats, self._nodes.seen, self._progress.head_moved_ago_s)
         for listener in self._listeners:
             listener(self.health)
         return self.health
@@ -141,7 +135,8 @@ class Monitor:
     # -- observations --------------------------------------------------------------------------------------------------
 
     def _observations(self, now_s: float) -> Observations:
-        waiting = self._work.open_by_state.get(State.READY, 0) if self._work else 0
+        work = self.measure.work
+        waiting = work.open_by_state.get(State.READY, 0) if work else 0
         asked_s = min((self._next_s[name] for name in ("touch", "measure") if name in self._jobs), default=now_s)
         return Observations(
             at_ms=self._clock.now_ms(),
@@ -149,9 +144,7 @@ class Monitor:
             node=self._node(now_s),
             api=self._observer.api if self._sends else None,
             hook=self._observer.hook_now(waiting) if self._runs_hook else None,
-            store=StoreSeen(
-                self._store_condition, max(0.0, now_s - asked_s), self._work.held_message if self._work else ""
-            ),
+            store=StoreSeen(self._store_condition, max(0.0, now_s - asked_s), work.held_message if work else ""),
             stages=[self._stage(loop, now_s) for loop in self._loops],
             work=self._seen_work(now_s),
             contradictions=self._observer.contradictions,
@@ -165,7 +158,7 @@ class Monitor:
     def _store_condition(self) -> str | None:
         # A small write may find room where those of a stage do not: the condition ends when no stage waits for it.
         waits = (loop.condition for loop in self._loops if loop.condition and loop.condition.startswith(NOT_WRITTEN))
-        return self._observer.damage or self._observer.store_condition or self._read_error or next(waits, None)
+        return self._observer.damage or self._observer.store_condition or self.measure.error or next(waits, None)
 
     def _node(self, now_s: float) -> NodeSeen:
         seen = self._nodes.seen
@@ -192,7 +185,7 @@ class Monitor:
         return StageSeen(name, now_s - loop.beat_s, loop.condition, now_s - since_s)
 
     def _seen_work(self, now_s: float) -> WorkSeen | None:
-        work = self._work
+        work = self.measure.work
         if work is None:
             return None
         due_ms = work.oldest_due_ms
@@ -205,7 +198,7 @@ class Monitor:
             closed_block=work.cursor.head_closed_block,
             endangered=work.endangered,
             overdue_s=0.0 if due_ms is None else max(0, self._clock.now_ms() - due_ms) / 1000,
-            moved_ago_s=now_s - self._moved_s,
+            moved_ago_s=now_s - self.measure.moved_s,
             seconds_left=None if work.nearest_deadline_s is None else work.nearest_deadline_s - self._chain_time_s,
             endangered_by_time=work.endangered_by_time,
             unshown=work.unshown.count,
@@ -225,7 +218,7 @@ class Monitor:
         now_s = self._clock.monotonic_s()
         ledger = self.ledger
         if ledger is not None:
-            self._begin("measure", now_s, self._measure, ledger)
+            self._begin("measure", now_s, self._renew_measure, ledger)
             if now_s - self._observer.committed_s > _TOUCH_AFTER_S:
                 self._begin("touch", now_s, self._touch, ledger)
         self._begin("versions", now_s, self._versions)
@@ -249,43 +242,11 @@ class Monitor:
 
         self._jobs[name] = asyncio.create_task(run(), name=f"monitor {name}")
 
-    async def _measure(self, ledger: Ledger) -> None:
+    async def _renew_measure(self, ledger: Ledger) -> None:
         began_s = self._clock.monotonic_s()
-        try:
-            self._work = await ledger.read(
-                stats.work,
-                ledger.source_id,
-                self._clock.now_ms(),
-                self._limits.danger_blocks,
-                self._limits.danger_s,
-                self._chain_time_s,
-                ledger.held_to_block,
-                self._work,
-            )
-            await self._count(ledger)
-            await self._follow_moves(ledger, self._work.last_move)
-            self._read_error = None
-        except TryLater as condition:
-            self._read_error = str(condition)
-        self._next_s["measure"] = self._clock.monotonic_s() + _MEASURE_SHARE * (self._clock.monotonic_s() - began_s)
-
-    async def _follow_moves(self, ledger: Ledger, newest: int) -> None:
-        while self.last_move < newest:
-            transitions = await ledger.read(stats.moves_since, ledger.source_id, self.last_move, _MOVES_LIMIT)
-            self.last_move = transitions[-1].id if transitions else newest
-            self._moved_s = self._clock.monotonic_s()
-            for listener in self._on_move:
-                listener(transitions)
-
-    async def _count(self, ledger: Ledger) -> None:
-        if self._clock.monotonic_s() < self._next_s.get("count", 0.0):
-            return
-        if await ledger.read(stats.finality_broken, ledger.source_id):
-            self._metrics.finality_broken()
-        counts, upto = await ledger.read(stats.ended, ledger.source_id)
-        await self._follow_moves(ledger, upto)
-        self._metrics.tasks.counted(counts)
-        self._next_s["count"] = self._clock.monotonic_s() + _COUNT_EVERY_S
+        await self.measure.renew(ledger, self._limits, self._chain_time_s)
+        now_s = self._clock.monotonic_s()
+        self._next_s["measure"] = now_s + _MEASURE_SHARE * (now_s - began_s)
 
     async def _touch(self, ledger: Ledger) -> None:
         await ledger.write(stats.touch, ledger.source_id)
