@@ -202,9 +202,6 @@ class AvsRun:
             replica=lambda: None if self._replica is None else self._replica.seen,
             next_attempt_s=self._next_attempt_s,
             name=self._announcement.name,
-            attach=self._shared.sites.attach,
-            detach=self._shared.sites.detach,
-            make_pages=parts.make_pages(self._settings, self._clock, self._announcement.name, self._shared.access),
         )
         sections = self._settings
         contract = sections.task_manager.address
@@ -217,7 +214,8 @@ class AvsRun:
             contract,
             sections.daemon.roles,
         )
-        return HealthService(plan, self._clock, self._shared.redactor, surroundings)
+        pages = parts.make_pages(self._settings, self._clock, self._announcement.name, self._shared.access)
+        return HealthService(plan, self._clock, self._shared.redactor, surroundings, self._shared.sites, pages)
 
     def _api_is_back(self) -> None:
         if self._stages is not None and self._stages.submit is not None:

@@ -25,7 +25,7 @@ from watcher.health.readings import (
     Limits,
 )
 from watcher.health.recorder import PeriodRecorder
-from watcher.health.sites import Site
+from watcher.health.sites import MakePages, Site, Sites
 from watcher.health.surroundings import Surroundings
 from watcher.ledger.store import Ledger
 from watcher.redact import Redactor
@@ -98,11 +98,30 @@ class HealthPlan:
 class HealthService:
     """One AVS's health. Stages get `observer` and `metrics`; the monitor exists inside `running`."""
 
-    def __init__(self, plan: HealthPlan, clock: Clock, redactor: Redactor, surroundings: Surroundings) -> None:
-        """Take the parts; `surroundings` names the AVS and where it is served."""
+    def __init__(
+        self,
+        plan: HealthPlan,
+        clock: Clock,
+        redactor: Redactor,
+        surroundings: Surroundings,
+        sites: Sites,
+        make_pages: MakePages | None = None,
+    ) -> None:
+        """Take the parts.
+
+        Args:
+            plan: what is evaluated, and its limits.
+            clock: the time.
+            redactor: removes secrets from every reason that is kept.
+            surroundings: the parts of the daemon that are asked or called.
+            sites: the HTTP server, which shows the AVS.
+            make_pages: makes the dashboard for it; None: there is none.
+        """
         self._plan = plan
         self._clock = clock
         self._surroundings = surroundings
+        self._sites = sites
+        self._make_pages = make_pages
         self.metrics = Metrics(plan.avs_name, plan.services)
         self.observer = Observer(clock, self.metrics, redactor)
         self._monitor: Monitor | None = None
@@ -130,11 +149,11 @@ class HealthService:
         for task in tasks:
             task.add_done_callback(ended)
         site = self._site(monitor)
-        self._surroundings.attach(site)
+        self._sites.attach(site)
         try:
             yield monitor
         finally:
-            self._surroundings.detach(site)
+            self._sites.detach(site)
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -161,10 +180,9 @@ class HealthService:
             await self._recorder.close()
 
     def _site(self, monitor: Monitor) -> Site:
-        around = self._surroundings
-        pages = None if around.make_pages is None else around.make_pages(monitor, self._next_probe_s)
+        pages = None if self._make_pages is None else self._make_pages(monitor, self._next_probe_s)
         return Site(
-            around.name,
+            self._surroundings.name,
             monitor,
             self.metrics.registry,
             next_probe_s=self._next_probe_s,

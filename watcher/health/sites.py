@@ -30,6 +30,10 @@ class Pages(Protocol):
         """End the streams that are open."""
 
 
+MakePages = Callable[[Monitor, Callable[[], float | None]], Pages]
+"""Makes the dashboard of an AVS from its monitor, and from what returns the seconds until an API is tried again."""
+
+
 class Site:
     """The addresses of one AVS that runs."""
 

@@ -2,16 +2,11 @@
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from watcher.health.prober import Api
 from watcher.health.readings import ReplicaSeen
 from watcher.health.verdict import Health
 from watcher.ledger.stats import Moved
-
-if TYPE_CHECKING:  # each of them takes this value
-    from watcher.health.monitor import Monitor
-    from watcher.health.sites import Pages, Site
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +23,6 @@ class Surroundings:
             takes them.
         replica: returns this process among those that share its ledger; None: nobody shares it.
         name: the name of the AVS, "" for the only one.
-        attach: takes what the HTTP server shows of the AVS; `detach` takes it back.
-        make_pages: makes the dashboard for the HTTP server; takes the monitor, and what returns the seconds until an
-            API is tried again. None: there is no dashboard.
     """
 
     apis: Mapping[str, Api] = field(default_factory=dict)
@@ -41,6 +33,3 @@ class Surroundings:
     next_attempt_s: Callable[[], float | None] = lambda: None
     replica: Callable[[], ReplicaSeen | None] = lambda: None
     name: str = ""
-    attach: "Callable[[Site], None]" = lambda _site: None
-    detach: "Callable[[Site], None]" = lambda _site: None
-    make_pages: "Callable[[Monitor, Callable[[], float | None]], Pages] | None" = None
