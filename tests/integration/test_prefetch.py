@@ -15,7 +15,7 @@ from tests.kit.clocks import HandClock
 from watcher.chain.admit import Admit
 from watcher.chain.resolve import Resolver
 from watcher.chain.rpc.bloom import Interest
-from watcher.chain.rpc.look import Pushed
+from watcher.chain.rpc.poll import Pushed
 from watcher.chain.rpc.prefetch import KEPT_S
 from watcher.chain.rpc.subscription import _pushed
 from watcher.chain.watch import Watch, WatchPlan

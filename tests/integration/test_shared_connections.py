@@ -9,8 +9,8 @@ from eth_hash.auto import keccak
 
 from watcher.chain.rpc.bloom import Interest
 from watcher.chain.rpc.connections import Connections
-from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.node import Node
+from watcher.chain.rpc.poll import Pushed
 from watcher.clock import SystemClock
 
 CHAIN_ID = 7

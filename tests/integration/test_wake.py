@@ -14,7 +14,7 @@ from websockets.asyncio.server import ServerConnection, serve
 from tests.integration.node_rig import CHAIN_ID, SECRET, running_chain
 from tests.kit.clocks import QuickClock
 from tests.wizard import TOPICS0
-from watcher.chain.rpc.look import Pushed
+from watcher.chain.rpc.poll import Pushed
 from watcher.chain.rpc.subscription import Subscription
 from watcher.clock import SystemClock
 

@@ -34,7 +34,7 @@ SUITES: Mapping[str, Sequence[str]] = {
     "prefetch": (
         *_PYTEST,
         "tests/unit/chain/test_view_cache.py",
-        "tests/unit/chain/rpc/test_look.py",
+        "tests/unit/chain/rpc/test_poll.py",
         "tests/unit/chain/rpc/test_prefetch.py",
         "tests/integration/test_prefetch.py",
     ),

@@ -18,8 +18,8 @@ from tests.simulation.chain import CHAIN_ID, MANAGER
 from tests.simulation.outside import API_TIMEOUT_S, HOOK_TIMEOUT_S
 from watcher.chain.contract import TaskManager as Contract
 from watcher.chain.genesis import genesis_hash
-from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.rpc.poll import Pushed
 from watcher.chain.source import Source
 from watcher.daemon import avs_run, parts, routes, wiring
 from watcher.errors import LostLease, RetryElsewhere, TryLater

@@ -13,7 +13,7 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.view import View
 from watcher.chain.rpc import calls as rpc_calls
 from watcher.chain.rpc.calls import Call
-from watcher.chain.rpc.look import Pushed
+from watcher.chain.rpc.poll import Pushed
 from watcher.errors import RetryElsewhere
 from watcher.task import Header, Task
 

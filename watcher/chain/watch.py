@@ -18,7 +18,7 @@ from watcher.chain.page import LogReader
 from watcher.chain.page_report import report
 from watcher.chain.read_ahead import ReadAhead
 from watcher.chain.rpc.calls import LogQuery
-from watcher.chain.rpc.look import Pushed, Subject, prefetch
+from watcher.chain.rpc.poll import Pushed, Subject, prefetch
 from watcher.chain.rpc.unreached import PATIENCE_FIRST_S
 from watcher.chain.source import Source
 from watcher.chain.span import Span

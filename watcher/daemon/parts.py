@@ -14,9 +14,9 @@ from watcher.chain.contract import TaskManager
 from watcher.chain.convention.convention import convention
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.connections import Connections
-from watcher.chain.rpc.look import Pushed
 from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
+from watcher.chain.rpc.poll import Pushed
 from watcher.clock import Clock
 from watcher.daemon.decoder import decoder_of
 from watcher.dashboard.routes import Dashboard

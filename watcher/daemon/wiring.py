@@ -18,7 +18,7 @@ from watcher.chain.dry_run import DryRun
 from watcher.chain.recheck import Recheck
 from watcher.chain.reconcile import Reconcile
 from watcher.chain.resolve import Resolver
-from watcher.chain.rpc.look import Pushed
+from watcher.chain.rpc.poll import Pushed
 from watcher.chain.source import Source
 from watcher.chain.watch import Progress, Watch, WatchPlan
 from watcher.daemon import parts

@@ -12,7 +12,7 @@ from random import Random
 from typing import TYPE_CHECKING
 
 from watcher.chain.rpc.bloom import Interest
-from watcher.chain.rpc.look import Pushed
+from watcher.chain.rpc.poll import Pushed
 from watcher.chain.rpc.transport import Transport, Url
 from watcher.clock import Clock
 

@@ -1,4 +1,4 @@
-"""The replies of one node to a look (`watcher.chain.rpc.look`), kept for the questions that follow.
+"""The replies of one node to a look (`watcher.chain.rpc.poll`), kept for the questions that follow.
 
 The questions stay the same, each with its checks; their replies are there already. Invariants: a reply of a look
 counts for half a second, and no longer than until the next look; a null, an error, and a block that changed within the

@@ -23,7 +23,7 @@ from watcher.chain.rpc import replies
 from watcher.chain.rpc.bloom import Interest
 from watcher.chain.rpc.calls import Emitters
 from watcher.chain.rpc.errors import clean
-from watcher.chain.rpc.look import Pushed
+from watcher.chain.rpc.poll import Pushed
 from watcher.chain.rpc.transport import Url
 from watcher.clock import Clock
 from watcher.errors import RetryElsewhere

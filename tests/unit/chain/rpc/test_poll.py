@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from watcher.chain.rpc.look import Subject
+from watcher.chain.rpc.poll import Subject
 
 
 def test_look_asks_for_the_last_block_before_and_behind_the_logs() -> None:
