@@ -1,5 +1,6 @@
 """An endpoint that cannot be right, or would show the password, is refused before any byte goes out."""
 
+import ssl
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,13 @@ def test_loopback_and_tls_addresses_are_fine(url: str) -> None:
 
 def test_plain_http_elsewhere_needs_the_explicit_switch() -> None:
     assert Endpoint("http://192.168.1.5:8902", allow_plain_http=True).origin == "http://192.168.1.5:8902"
+
+
+def test_only_an_address_with_tls_loads_the_public_authorities() -> None:
+    assert Endpoint("https://example.org").tls().get_ca_certs()
+    plain = Endpoint("http://127.0.0.1:8902").tls()
+    assert not plain.get_ca_certs()
+    assert plain.verify_mode is ssl.CERT_REQUIRED
 
 
 def test_all_problems_of_an_endpoint_are_named_at_once(tmp_path: Path) -> None:
