@@ -6,7 +6,15 @@ import sys
 # web3 costs 0.5 s of CPU and lifts the recursion limit; the daemon speaks JSON-RPC through its own transport.
 _NEVER_USED = ("web3", "requests", "eth_account", "py_ecc", "alembic", "apprise", "psycopg", "rich", "pygments")
 # Loaded when the first page, report or odd piece of data needs it.
-_LATER = ("jinja2", "eth_abi", "eth_utils", "cytoolz", "watcher.report.prove", "watcher.report.service_level")
+_LATER = (
+    "jinja2",
+    "eth_abi",
+    "eth_utils",
+    "cytoolz",
+    "certifi",
+    "watcher.report.prove",
+    "watcher.report.service_level",
+)
 
 
 def test_importing_the_daemon_loads_nothing_that_a_start_does_not_use() -> None:
