@@ -1,4 +1,4 @@
-"""Safe text: no control characters and no endless lines in anything that a person or a log collector reads.
+"""Text for people and log collectors: values as text, and outside text without control characters and endless lines.
 
 Standard library only, no state.
 """
@@ -76,3 +76,16 @@ def did_you_mean(name: str, known: Sequence[str], *, show: Callable[[str], str] 
 def to_hex(data: bytes) -> str:
     """Return `0x` and two lower-case digits for each byte."""
     return "0x" + data.hex()
+
+
+def duration_text(duration_ms: float) -> str:
+    """Return a duration for people: 12 ms, 3.4 s, 5 min 10 s, 2 h 5 min, 3 d 4 h."""
+    if duration_ms < 1000:
+        return f"{duration_ms:.0f} ms"
+    seconds = duration_ms / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, hours = int(seconds // 60), int(seconds // 3600)
+    if minutes < 60:
+        return f"{minutes} min {int(seconds % 60)} s"
+    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"

@@ -12,9 +12,9 @@ from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.lock import is_locked
 from watcher.ledger.story import source_record, task_records
 from watcher.report.payload import Decoder, Payload
-from watcher.report.story import Story, duration_text, tell
+from watcher.report.story import Story, tell
 from watcher.state import ENDED
-from watcher.text import escape, one_line
+from watcher.text import duration_text, escape, one_line
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -6,8 +6,7 @@ from typing import Any
 from rich.table import Column, Table
 
 from watcher.report.service_level import FAILED, IN_TIME, Result, percent
-from watcher.report.story import duration_text
-from watcher.text import one_line
+from watcher.text import duration_text, one_line
 
 _ROWS_SHOWN = 10
 _REASON_LIMIT_CHARS = 100

@@ -16,9 +16,8 @@ from markupsafe import Markup
 from watcher.dashboard.static import address_of
 from watcher.report.listing import hexed
 from watcher.report.service_level import percent
-from watcher.report.story import duration_text
 from watcher.state import State
-from watcher.text import escape, one_line
+from watcher.text import duration_text, escape, one_line
 
 _TEMPLATES = Path(__file__).with_name("templates")
 _GOOD = frozenset({State.FINAL, State.DELIVERED, State.RESPONDED})

@@ -17,7 +17,7 @@ from watcher.report.availability import Availability, Interval
 from watcher.report.distribution import Distribution
 from watcher.report.plots import Series, Strip
 from watcher.report.service_level import FAILED, IN_TIME, Level, Result, ServiceLevel, percent
-from watcher.report.story import duration_text
+from watcher.text import duration_text
 
 _DAY_MS = 86_400_000
 _GOOD, _OTHER, _BAD, _IDLE, _UNKNOWN = "#2e7d32", "#1565c0", "#b71c1c", "#9e9e9e", "#e0e0e0"

@@ -16,6 +16,7 @@ from watcher.ledger.story import TaskRecord
 from watcher.report.listing import hexed, second_of, time_of
 from watcher.report.payload import Decoder, Payload
 from watcher.state import ENDED, State
+from watcher.text import duration_text
 
 # The key of the condition in whose time the API is probed.
 _API = "operator-api"
@@ -285,16 +286,3 @@ def _attempt(row: Row[Any]) -> AttemptLine:
         tx_hash=hexed(row.tx_hash),
         sig_hash=hexed(row.sig_hash),
     )
-
-
-def duration_text(duration_ms: float) -> str:
-    """Return a duration for people: 12 ms, 3.4 s, 5 min 10 s, 2 h 5 min, 3 d 4 h."""
-    if duration_ms < 1000:
-        return f"{duration_ms:.0f} ms"
-    seconds = duration_ms / 1000
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes, hours = int(seconds // 60), int(seconds // 3600)
-    if minutes < 60:
-        return f"{minutes} min {int(seconds % 60)} s"
-    return f"{hours} h {minutes % 60} min" if hours < 24 else f"{hours // 24} d {hours % 24} h"
