@@ -107,7 +107,7 @@ def export(
     A ledger file alone does not say how the contract counts and hashes: such a bundle is compared with the chain's logs
     and not with the contract's own words.
     """
-    from watcher.daemon.bundle_header import bare_header, bundle_header
+    from watcher.cli.bundle_header import bare_header, bundle_header
     from watcher.report.bundle import export as export_now
 
     with open_to_read(config, file, source) as opened:

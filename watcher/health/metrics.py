@@ -7,15 +7,13 @@ task; everything is counted as it happens or copied from the last evaluation, so
 import math
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from watcher.chain.rpc.member import EndpointSeen
 from watcher.files import program_version
 from watcher.health.conditions import CONDITION_KEYS
 from watcher.health.hook_version import HookVersion
 from watcher.health.readings import SERVICES
+from watcher.health.registry import SECONDS, Registry
 from watcher.health.replica_metrics import ReplicaMetrics
 from watcher.health.root_metrics import RootMetrics
 from watcher.health.rpc_metrics import RpcMetrics
@@ -25,53 +23,28 @@ from watcher.health.verdict import Health, Status
 from watcher.ledger.stats import Work
 from watcher.ledger.writer import Batch
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _VERBS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
 API_OUTCOMES = ("accepted", "refused", "refuses_us", "not_sent", "unknown")
 HOOK_OUTCOMES = ("answered", "skipped", "later", "failed", "no_worker")
-
-
-@dataclass(frozen=True, slots=True)
-class Described:
-    """A metric as the reference page shows it."""
-
-    name: str
-    kind: str
-    labels: tuple[str, ...]
-    meaning: str
 
 
 class Metrics:
     """All metrics, in a registry of their own. Not thread-safe."""
 
     def __init__(self, avs_name: str = "", services: Sequence[str] = tuple(SERVICES)) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        self.described: list[Described] = []
-        self._services = services
-        self.tasks = TaskMetrics(avs_name, self._gauge, self._counter, self._histogram)
-        self.rpc = RpcMetrics(avs_name, self._gauge, self._counter, self._histogram)
-        self._state_metrics()
-        self._outside_metrics()
-        self.shadow = ShadowMetrics(self._counter, self._histogram)
-        self.roots = RootMetrics(self._gauge)
-        self._replicas = ReplicaMetrics(self._gauge)
-        self._begin()
+        registry = Registry()
+        self.registry, self.described = registry.collector, registry.described
+        self.tasks = TaskMetrics(avs_name, registry)
+        self.rpc = RpcMetrics(avs_name, registry)
+        self._state_metrics(registry)
+        self._outside_metrics(registry)
+        self.shadow = ShadowMetrics(registry)
+        self.roots = RootMetrics(registry)
+        self._replicas = ReplicaMetrics(registry)
+        self._begin(services)
 
-    def _gauge(self, name: str, meaning: str, *labels: str) -> Gauge:
-        self.described.append(Described(name, "gauge", labels, meaning))
-        return Gauge(name, meaning, labels, registry=self.registry)
-
-    def _counter(self, name: str, meaning: str, *labels: str) -> Counter:
-        self.described.append(Described(name, "counter", labels, meaning))
-        return Counter(name, meaning, labels, registry=self.registry)
-
-    def _histogram(self, name: str, meaning: str, buckets: Sequence[float], *labels: str) -> Histogram:
-        self.described.append(Described(name, "histogram", labels, meaning))
-        return Histogram(name, meaning, labels, buckets=buckets, registry=self.registry)
-
-    def _state_metrics(self) -> None:
-        gauge = self._gauge
+    def _state_metrics(self, registry: Registry) -> None:
+        gauge = registry.gauge
         self._build = gauge("avs_watcher_build_info", "1; the labels name the versions.", "version", "python")
         self.hook_version = HookVersion(gauge("avs_watcher_hook_info", "1; the label names its code.", "version"))
         self._ready = gauge("avs_watcher_ready", "1 while /readyz says 200.")
@@ -100,17 +73,17 @@ class Metrics:
         self._beat = gauge("avs_watcher_stage_beat_age_seconds", "Time since the last step of the stage.", "stage")
         self._broken = gauge("avs_watcher_finality_broken", "1 if a final block has ever changed.")
 
-    def _outside_metrics(self) -> None:
-        histogram, counter = self._histogram, self._counter
+    def _outside_metrics(self, registry: Registry) -> None:
+        histogram, counter = registry.histogram, registry.counter
         self._api = counter("avs_watcher_api_requests_total", "Requests to the operator's API.", "outcome")
-        self._api_seconds = histogram("avs_watcher_api_request_duration_seconds", "Time of a request.", _SECONDS)
+        self._api_seconds = histogram("avs_watcher_api_request_duration_seconds", "Time of a request.", SECONDS)
         self._hook = counter("avs_watcher_hook_runs_total", "Runs of the hook.", "outcome")
-        self._hook_seconds = histogram("avs_watcher_hook_duration_seconds", "Time of a run and its wait.", _SECONDS)
-        self._commit = histogram("avs_watcher_ledger_commit_duration_seconds", "Time of a ledger commit.", _SECONDS)
+        self._hook_seconds = histogram("avs_watcher_hook_duration_seconds", "Time of a run and its wait.", SECONDS)
+        self._commit = histogram("avs_watcher_ledger_commit_duration_seconds", "Time of a ledger commit.", SECONDS)
         self._verbs = histogram("avs_watcher_ledger_commit_writes", "Writes that shared one commit.", _VERBS)
         self._store_failures = counter("avs_watcher_ledger_failures_total", "Commits that failed.")
 
-    def _begin(self) -> None:
+    def _begin(self, services: Sequence[str]) -> None:
         """Create every known series: one that is there from the start shows its first increment to rules."""
         self._build.labels(program_version(), platform.python_version()).set(1)
         self._left.set(math.nan)
@@ -120,7 +93,7 @@ class Metrics:
         self._hook_by_outcome = {outcome: self._hook.labels(outcome) for outcome in HOOK_OUTCOMES}
         for key in CONDITION_KEYS:
             self._condition.labels(key)
-        for service in self._services:
+        for service in services:
             self._up.labels(service)
 
     # -- counted as it happens -----------------------------------------------------------------------------------------

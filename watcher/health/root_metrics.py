@@ -4,10 +4,8 @@ Whoever keeps the scrapes keeps the roots: a copy that the owner of the ledger c
 """
 
 import math
-from collections.abc import Callable
 
-from prometheus_client import Gauge
-
+from watcher.health.registry import Registry
 from watcher.ledger.audit.roots import Root
 from watcher.text import to_hex
 
@@ -15,18 +13,19 @@ from watcher.text import to_hex
 class RootMetrics:
     """The metrics of the newest root of a past day."""
 
-    def __init__(self, gauge: Callable[..., Gauge]) -> None:
-        """`gauge` registers a metric in the daemon's registry."""
-        self._sequence = gauge(
+    def __init__(self, registry: Registry) -> None:
+        self._sequence = registry.gauge(
             "avs_watcher_audit_sequence",
             "The last entry of the audit chain that the newest root of a past day covers. NaN before the first.",
         )
-        self._published = gauge(
+        self._published = registry.gauge(
             "avs_watcher_audit_root_published_timestamp_seconds",
             "Unix time at which the newest root had reached every receiver of [audit]. NaN before the first.",
         )
         labels = ("day", "root", "head_hash")
-        self._info = gauge("avs_watcher_audit_root_info", "1; the labels name the newest root of a past day.", *labels)
+        self._info = registry.gauge(
+            "avs_watcher_audit_root_info", "1; the labels name the newest root of a past day.", *labels
+        )
         self._sequence.set(math.nan)
         self._published.set(math.nan)
         self.undelivered = ""

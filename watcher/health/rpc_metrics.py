@@ -1,14 +1,12 @@
 """The metrics of the nodes: calls and batches, their times, and which endpoints are in use."""
 
 from collections import Counter as Count
-from collections.abc import Callable, Sequence
-
-from prometheus_client import Counter, Gauge, Histogram
+from collections.abc import Sequence
 
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.member import EndpointSeen
+from watcher.health.registry import SECONDS, Registry
 
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 # A node names its own version; versions beyond this number share one label.
 _VERSIONS_LIMIT = 8
 _OTHER = "other"
@@ -17,29 +15,26 @@ _OTHER = "other"
 class RpcMetrics:
     """The metrics of the nodes of one AVS."""
 
-    def __init__(
-        self,
-        avs_name: str,
-        gauge: Callable[..., Gauge],
-        counter: Callable[..., Counter],
-        histogram: Callable[..., Histogram],
-    ) -> None:
-        """`gauge`, `counter` and `histogram` register a metric in the daemon's registry."""
+    def __init__(self, avs_name: str, registry: Registry) -> None:
         self._avs_name = avs_name
-        self._call_seconds = histogram(
+        self._call_seconds = registry.histogram(
             "eigen_rpc_request_duration_seconds",
             "Time of a JSON-RPC batch, under each method in it.",
-            _SECONDS,
+            SECONDS,
             "avs_name",
             "method",
             "client_version",
         )
-        self._calls = counter("eigen_rpc_request_total", "JSON-RPC calls.", "avs_name", "method", "client_version")
-        self._batches = counter("avs_watcher_rpc_batches_total", "Batches sent to a node.", "endpoint", "outcome")
-        self._batch_seconds = histogram(
-            "avs_watcher_rpc_batch_duration_seconds", "Time of a batch.", _SECONDS, "endpoint"
+        self._calls = registry.counter(
+            "eigen_rpc_request_total", "JSON-RPC calls.", "avs_name", "method", "client_version"
         )
-        self._endpoint = gauge("avs_watcher_endpoint_up", "1 while the node is in use.", "endpoint")
+        self._batches = registry.counter(
+            "avs_watcher_rpc_batches_total", "Batches sent to a node.", "endpoint", "outcome"
+        )
+        self._batch_seconds = registry.histogram(
+            "avs_watcher_rpc_batch_duration_seconds", "Time of a batch.", SECONDS, "endpoint"
+        )
+        self._endpoint = registry.gauge("avs_watcher_endpoint_up", "1 while the node is in use.", "endpoint")
         self._versions: dict[str, str] = {}
         self._versions_ever: set[str] = set()
 

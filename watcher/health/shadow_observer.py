@@ -3,25 +3,25 @@
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
 
-from prometheus_client import Counter as Count
-from prometheus_client import Histogram
-
+from watcher.health.registry import SECONDS, Registry
 from watcher.ledger.shadow import ANSWERED, FAILED, ShadowRun
 
 # The runs that the condition speaks of: it ends once so many runs in a row agree.
 _RECENT = 100
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 RESULTS = ("agrees", "differs", "failed")
 
 
 class ShadowMetrics:
     """The metrics of the shadow."""
 
-    def __init__(self, counter: Callable[..., Count], histogram: Callable[..., Histogram]) -> None:
-        """`counter` and `histogram` register a metric in the daemon's registry."""
-        self.runs = counter("avs_watcher_shadow_runs_total", "Runs of the shadow hook, by the comparison.", "result")
-        self.dropped = counter("avs_watcher_shadow_dropped_total", "Runs that the shadow was too slow for.")
-        self.seconds = histogram("avs_watcher_shadow_seconds", "Time of one answer of the shadow hook.", _SECONDS)
+    def __init__(self, registry: Registry) -> None:
+        self.runs = registry.counter(
+            "avs_watcher_shadow_runs_total", "Runs of the shadow hook, by the comparison.", "result"
+        )
+        self.dropped = registry.counter("avs_watcher_shadow_dropped_total", "Runs that the shadow was too slow for.")
+        self.seconds = registry.histogram(
+            "avs_watcher_shadow_seconds", "Time of one answer of the shadow hook.", SECONDS
+        )
         for result in RESULTS:
             self.runs.labels(result)
 

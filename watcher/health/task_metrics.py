@@ -2,10 +2,9 @@
 
 from collections import Counter as Count
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from prometheus_client import Counter, Gauge, Histogram
-
+from watcher.health.registry import Registry
 from watcher.ledger.stats import Moved
 from watcher.state import ENDED, State
 
@@ -20,29 +19,24 @@ _COUNTED = {State.FINAL: 1, State.FINAL_OTHER: 0, State.EXPIRED: 0, State.FAILED
 class TaskMetrics:
     """The metrics of the tasks of one AVS."""
 
-    def __init__(
-        self,
-        avs_name: str,
-        gauge: Callable[..., Gauge],
-        counter: Callable[..., Counter],
-        histogram: Callable[..., Histogram],
-    ) -> None:
-        """`gauge`, `counter` and `histogram` register a metric in the daemon's registry."""
-        score = gauge(
+    def __init__(self, avs_name: str, registry: Registry) -> None:
+        score = registry.gauge(
             "eigen_performance_score",
             f"Percentage of the last {_SCORE_OVER} tasks due for an answer that ended with ours. 100 at the start.",
             "avs_name",
         )
-        self._tasks = gauge(
+        self._tasks = registry.gauge(
             "avs_watcher_tasks", "Tasks in the ledger by state, without those that expired before it.", "state"
         )
-        transitions = counter(
+        transitions = registry.counter(
             "avs_watcher_task_moves_total",
             "Transitions of tasks by the state entered, without the ends of tasks that were over before the ledger.",
             "state",
         )
-        self._to_post = histogram("avs_watcher_post_delay_seconds", "From seeing a task to its first POST.", _SECONDS)
-        self._to_answer = histogram(
+        self._to_post = registry.histogram(
+            "avs_watcher_post_delay_seconds", "From seeing a task to its first POST.", _SECONDS
+        )
+        self._to_answer = registry.histogram(
             "avs_watcher_response_delay_seconds", "From seeing a task to seeing our answer on the chain.", _SECONDS
         )
         self._recent: deque[int] = deque(maxlen=_SCORE_OVER)

@@ -14,6 +14,8 @@ from watcher.text import to_hex
 
 _WORD_BYTES = 32
 _TEXT_LIMIT_BYTES = 256
+PART_LIMIT_BYTES = 4096
+"""The most bytes of one message or answer in a report of many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,26 @@ class Decoder:
             return payload(data)
         return Payload(to_hex(data), len(data), self.answer_type, value)
 
+    def part_of_answer(self, data: bytes | None) -> Payload | None:
+        """Return an answer, None for none; of one beyond `PART_LIMIT_BYTES` its begin, without a value."""
+        if data is None:
+            return None
+        if len(data) <= PART_LIMIT_BYTES:
+            return self.payload_of_answer(data)
+        return Payload(to_hex(data[:PART_LIMIT_BYTES]) + "…", len(data))
+
     def fields_of(self, task: Any) -> dict[str, Any]:
         """Return the named values of a task's event as JSON takes them; empty where the log does not decode."""
         try:
             return {name: plain(value) for name, value in self.fields(task).items()}
         except Quarantine:
             return {}
+
+
+def first_difference(left: bytes, right: bytes) -> int:
+    """Return the place of the first byte in which two values differ; of equal ones, and of a begin, the end."""
+    pairs = enumerate(zip(left, right, strict=False))
+    return next((place for place, (byte, other) in pairs if byte != other), min(len(left), len(right)))
 
 
 def payload(data: bytes) -> Payload:

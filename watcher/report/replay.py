@@ -12,15 +12,13 @@ from typing import Any
 
 from watcher.errors import AttemptFailed
 from watcher.ledger.replay import PastTask
-from watcher.report.payload import Decoder, Payload
+from watcher.report.payload import PART_LIMIT_BYTES, Decoder, Payload, first_difference
 from watcher.state import State
 from watcher.task import Later, Response, Skip, Task
 from watcher.text import clean, to_hex
 
 # Kept for the report; all differences count.
 KEPT_LIMIT = 1000
-# The longest answer and message that are kept with a difference, in bytes.
-_ANSWER_LIMIT_BYTES = 4096
 _PERCENTILES = (50, 90, 99)
 
 RunHook = Callable[[Task], Awaitable[Response | Skip | Later]]
@@ -208,14 +206,14 @@ def compare(past: PastTask, result: Response | Skip | Later | AttemptFailed, dec
         result=outcome,
         counts=is_difference or (bool(before) and outcome in (Result.FAILED, Result.SKIPPED, Result.LATER)),
         as_accepted=None if answer is None or past.accepted is None else answer == past.accepted,
-        answer=_payload(answer, decoder),
-        recorded=_payload(past.recorded, decoder),
-        accepted=_payload(past.accepted, decoder),
-        first_byte=_first_byte(answer, reference) if is_difference and answer is not None and reference else None,
+        answer=decoder.part_of_answer(answer),
+        recorded=decoder.part_of_answer(past.recorded),
+        accepted=decoder.part_of_answer(past.accepted),
+        first_byte=first_difference(answer, reference) if is_difference and answer is not None and reference else None,
         reason=_reason(result),
         duration_ms=result.duration_ms if isinstance(result, Response) else None,
         recorded_ms=past.recorded_ms,
-        message=to_hex(past.task.message) if len(past.task.message) <= _ANSWER_LIMIT_BYTES else None,
+        message=to_hex(past.task.message) if len(past.task.message) <= PART_LIMIT_BYTES else None,
     )
 
 
@@ -241,19 +239,3 @@ def _reason(result: Response | Skip | Later | AttemptFailed) -> str:
             return reason
         case _:
             return clean(str(result))
-
-
-def _payload(data: bytes | None, decoder: Decoder) -> Payload | None:
-    """Return an answer for the report; of a long one only its begin, without a value."""
-    if data is None:
-        return None
-    if len(data) <= _ANSWER_LIMIT_BYTES:
-        return decoder.payload_of_answer(data)
-    return Payload("0x" + data[:_ANSWER_LIMIT_BYTES].hex() + "…", len(data))
-
-
-def _first_byte(answer: bytes, reference: bytes) -> int:
-    for place, (new, old) in enumerate(zip(answer, reference, strict=False)):
-        if new != old:
-            return place
-    return min(len(answer), len(reference))

@@ -10,11 +10,10 @@ from typing import Any
 
 from watcher.ledger.shadow import ANSWERED, FAILED
 from watcher.report.listing import hexed, time_of
-from watcher.report.payload import Decoder, Payload
+from watcher.report.payload import PART_LIMIT_BYTES, Decoder, Payload, first_difference
 
 KEPT_LIMIT = 1000
 _VERSIONS_LIMIT = 20
-_ANSWER_LIMIT_BYTES = 4096
 _PERCENTILES = (50, 95, 99)
 
 
@@ -117,12 +116,12 @@ def _difference(row: Any, decoder: Decoder) -> Difference:
     return Difference(
         task_index=row.task_index,
         task_hash=hexed(row.task_hash),
-        message=decoder.payload_of_message(row.message[:_ANSWER_LIMIT_BYTES]),
+        message=decoder.payload_of_message(row.message[:PART_LIMIT_BYTES]),
         live_outcome=row.live_outcome,
         outcome=row.outcome,
-        live=_payload(live, decoder),
-        shadow=_payload(row.response, decoder),
-        first_byte=None if live is None or row.response is None else _first_byte(live, row.response),
+        live=decoder.part_of_answer(live),
+        shadow=decoder.part_of_answer(row.response),
+        first_byte=None if live is None or row.response is None else first_difference(live, row.response),
         reason=row.words,
         live_version=row.live_version,
         version=row.version,
@@ -130,17 +129,3 @@ def _difference(row: Any, decoder: Decoder) -> Difference:
         duration_ms=row.duration_ms,
         at=time_of(row.at_ms),
     )
-
-
-def _payload(data: bytes | None, decoder: Decoder) -> Payload | None:
-    """Return an answer, decoded; of a long one only its begin, without a value."""
-    if data is None:
-        return None
-    if len(data) <= _ANSWER_LIMIT_BYTES:
-        return decoder.payload_of_answer(data)
-    return Payload("0x" + data[:_ANSWER_LIMIT_BYTES].hex() + "…", len(data))
-
-
-def _first_byte(live: bytes, shadow: bytes) -> int:
-    pairs = enumerate(zip(live, shadow, strict=False))
-    return next((place for place, (own, other) in pairs if own != other), min(len(live), len(shadow)))

@@ -5,7 +5,7 @@ from typing import Any
 
 from watcher.abi.layout import layout
 from watcher.report.listing import value_fields
-from watcher.report.payload import Decoder
+from watcher.report.payload import PART_LIMIT_BYTES, Decoder, first_difference
 
 OWNER = "0x" + "22" * 20
 MESSAGE = (2**200).to_bytes(32) + bytes(12) + b"\x22" * 20
@@ -42,3 +42,16 @@ def test_values_stand_beside_the_columns_of_a_task() -> None:
     assert value_fields(row, TYPED)["response_value"] is None
     row.response = b"x"
     assert value_fields(row, Decoder()) == {"message_value": None, "response_value": None}
+
+
+def test_long_answer_is_shown_by_its_begin() -> None:
+    decoder = Decoder()
+    assert decoder.part_of_answer(None) is None
+    assert decoder.part_of_answer(b"hello") == decoder.payload_of_answer(b"hello")
+    part = decoder.part_of_answer(bytes(PART_LIMIT_BYTES + 1))
+    assert part is not None
+    assert (part.hex, part.size_bytes) == ("0x" + "00" * PART_LIMIT_BYTES + "…", PART_LIMIT_BYTES + 1)
+
+
+def test_first_difference_is_the_end_where_one_is_the_begin_of_the_other() -> None:
+    assert [first_difference(b"abc", other) for other in (b"xbc", b"abx", b"ab", b"abc")] == [0, 2, 2, 3]
