@@ -14,7 +14,7 @@ from watcher.state import State
 _INTRODUCTION = """\
 # Metrics
 
-<!-- Written by `make docs`; change watcher/health/metrics.py instead. -->
+<!-- Written by `make docs`; change watcher/health/*metrics.py instead. -->
 
 `GET /metrics` on `[http] listen` serves them, as text for Prometheus or as OpenMetrics, whichever is asked for. Names
 that begin with `eigen_` are those of the EigenLayer AVS metrics specification; all others are ours and begin with
