@@ -127,6 +127,30 @@ async def test_indices_beyond_the_count_are_not_stored(rig: Rig) -> None:
     assert await rig.states() == {0: "seen", 1: "seen", 2: "seen"}
 
 
+async def test_second_reading_takes_fewer_blocks_after_many_logs(rig: Rig) -> None:
+    ranges: list[tuple[int, int]] = []
+
+    def noted(asked: Answers, answers: Answers) -> Answers:
+        queries_asked = [ask["params"][0] for ask in asked if ask["method"] == "eth_getLogs"]
+        ranges.extend((int(query["fromBlock"], 16), int(query["toBlock"], 16)) for query in queries_asked)
+        return flooding(600, undecodable)(asked, answers)
+
+    async def read_again(blocks: int) -> int:
+        """Mine blocks, and return the most blocks in one range of the next second reading."""
+        rig.relay.twist = lambda _, answers: answers
+        await rig.net.mine(blocks)
+        await rig.catch_up()
+        ranges.clear()
+        rig.relay.twist = noted
+        await rig.recheck.step()
+        return max(last - first + 1 for first, last in ranges)
+
+    await rig.net.create_tasks([b"one"])
+    blocks = await read_again(11)
+    assert blocks > 2
+    assert await read_again(20) <= blocks // 2
+
+
 @pytest.mark.parametrize("count", ["0x" + "00" * 32, "0x", None])
 async def test_a_count_of_zero_or_none_at_all_sets_no_task_aside(rig: Rig, count: str | None) -> None:
     def emptied(asked: Answers, answers: Answers) -> Answers:

@@ -8,6 +8,7 @@ from loguru import logger
 
 from watcher.chain.page import LogReader
 from watcher.chain.source import Source
+from watcher.chain.span import Span
 from watcher.chain.task_lines import SeenLines
 from watcher.errors import NarrowRange
 from watcher.ledger import rescan
@@ -42,8 +43,7 @@ class Recheck:
         self._reader = reader
         self._lines = SeenLines(source.clock)
         self._depth_blocks = max(confirmations, _DEPTH_MIN_BLOCKS)
-        self._max_span_blocks = max_span_blocks
-        self._span = max_span_blocks
+        self._span = Span(max_span_blocks)
         self._idle_s = idle_s
 
     async def step(self) -> float:
@@ -63,10 +63,9 @@ class Recheck:
                 cursor.block - self._depth_blocks,
                 max(cursor.final_block + 1, cursor.start_block),
             )
-        except NarrowRange:
-            self._span = max(1, self._span // 2)
+        except NarrowRange as refusal:
+            self._span.narrow(refusal)
             return 0
-        self._span = min(self._span * 2, self._max_span_blocks)
         return 0 if more else self._rest_s
 
     @property
@@ -78,13 +77,14 @@ class Recheck:
         """Read the next range of one pass. Return True if there is more to read at once."""
         rescanned_block = await self._ledger.read(rescan.rescanned_to, self._ledger.source_id, name)
         first = earliest if rescanned_block is None else max(rescanned_block + 1, earliest)
-        last = min(upto, first + self._span - 1)
+        last = min(upto, first + self._span.blocks - 1)
         if first > last:
             return False
         here = Header(cursor.block, cursor.hash or b"", b"")
         page = await self._nodes.second_page(self._contract.log_query(first, last, here))
         if not page.continuous:
             return False  # the watch is about to notice a reorg
+        self._span.follow(last - first + 1, len(page.logs))
         decoded = await self._reader.read(page)
         tasks, responses = await self._ledger.write(
             rescan.record_rescan, self._ledger.source_id, name, decoded.tasks, decoded.responses, last

@@ -5,6 +5,7 @@ from loguru import logger
 from watcher.errors import NarrowRange
 
 _GROW_AFTER_PAGES = 16
+_MANY_LOGS = 500
 
 
 class Span:
@@ -31,3 +32,11 @@ class Span:
         if self.blocks < self._most_blocks and self._pages_since_refusal >= _GROW_AFTER_PAGES:
             self.blocks = min(self.blocks * 2, self._most_blocks)
             self._pages_since_refusal = 0
+
+    def follow(self, blocks: int, logs: int) -> None:
+        """Count a page of so many blocks and logs. Many logs at once are memory: the next page has half the blocks."""
+        if logs > _MANY_LOGS:
+            self.blocks = max(1, blocks // 2)
+            self._pages_since_refusal = 0
+        else:
+            self.widen()
