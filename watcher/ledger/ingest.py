@@ -143,9 +143,7 @@ def _known(conn: Connection, source_id: int, indices: Sequence[int]) -> Iterable
     if len(indices) == 1:  # a task alone in its block: nobody waits with it
         return _KNOWN_ALONE.rows(conn, source_id, indices[0])
     return [
-        row._tuple()
-        for chunk in chunks(indices)
-        for row in conn.execute(_KNOWN, {"source": source_id, "indices": chunk})
+        tuple(row) for chunk in chunks(indices) for row in conn.execute(_KNOWN, {"source": source_id, "indices": chunk})
     ]
 
 

@@ -86,7 +86,7 @@ def _known(conn: Connection, source_id: int, indices: Sequence[int]) -> set[tupl
     )
     of_source = select(*key).where(responses.c.source_id == source_id)
     return {
-        row._tuple()
+        tuple(row)
         for chunk in chunks(indices)
         for row in conn.execute(of_source.where(responses.c.task_index.in_(chunk)))
     }
