@@ -56,7 +56,12 @@ SUITES: Mapping[str, Sequence[str]] = {
     ),
     "routes": (*_PYTEST, "tests/unit/operator/test_route.py"),
     "ends": (*_PYTEST, "tests/integration/test_end_states.py"),
-    "client": (*_PYTEST, "tests/integration/test_operator_client.py"),
+    "client": (
+        *_PYTEST,
+        "tests/unit/operator/test_reply_hostile.py",
+        "tests/unit/operator/test_time_limit.py",
+        "tests/integration/test_operator_client.py",
+    ),
     "contract": (*_PYTEST, "tests/unit/chain/test_contract.py"),
     "dry run": (*_PYTEST, "tests/integration/test_dry_run.py"),
     "side questions": (*_PYTEST, "tests/integration/test_side_questions.py"),
