@@ -6,7 +6,7 @@ import pytest
 
 from watcher.operator.time_limit import TimeLimit
 
-SHORT_S, LONG_S = 0.02, 30.0
+SHORT_S, PATIENCE_S, LONG_S = 0.02, 5.0, 30.0
 
 
 async def forever(limit: TimeLimit, begun: asyncio.Event | None = None) -> None:
@@ -36,6 +36,16 @@ async def test_each_block_ends_when_its_own_time_is_over() -> None:
             group.create_task(two())
             await asyncio.sleep(SHORT_S / 3)
     assert len(took_s) == 6 and min(took_s) >= SHORT_S
+
+
+async def test_a_later_block_ends_although_none_begins_after_it() -> None:
+    limit = TimeLimit(SHORT_S)
+    first = asyncio.create_task(forever(limit))
+    await asyncio.sleep(SHORT_S / 2)
+    second = asyncio.create_task(forever(limit))
+    async with asyncio.timeout(PATIENCE_S):
+        results = await asyncio.gather(first, second, return_exceptions=True)
+    assert [type(result) for result in results] == [TimeoutError, TimeoutError]
 
 
 async def test_a_block_that_has_ended_is_not_cancelled_later() -> None:
