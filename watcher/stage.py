@@ -69,8 +69,8 @@ class Wakeups:
             event.set()
 
     def committed(self, tx: Tx) -> None:
-        """Wake the stages that a commit has made work for."""
-        for name in woken_by(tx):
+        """Wake the stages that a commit has made work for, in one order: a simulation by seed repeats itself."""
+        for name in sorted(woken_by(tx)):
             self.wake(name)
 
     async def wait(self, name: str, timeout_s: float) -> None:

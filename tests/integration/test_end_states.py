@@ -335,6 +335,22 @@ async def test_an_expired_task_is_answered_when_its_response_is_shown_later(rig:
     assert await rig.state() == "final_other"
 
 
+async def test_a_task_given_up_is_answered_although_the_first_reading_is_of_zero(rig: Rig) -> None:
+    """The log of somebody else's response is read, and the node shows an empty state just then."""
+    created_block = await final_task(rig)
+    await rig.step()
+    (claimed,) = await rig.ledger.write(claims.claim, rig.ledger.source_id, [State.READY], 1, 60_000)
+    await rig.ledger.write(hook_results.hook_failed, claimed, "it raised", 1, None)
+    rig.lie(without_responses(rig))
+    await rig.respond(0, created_block, b"an answer")
+    await rig.later()
+    assert await rig.state() == "failed"
+    rig.lie()
+    for _ in range(4):
+        await rig.later(seconds=60)
+    assert await rig.state() == "final_other"
+
+
 def without_logs(asked: Answers, answers: Answers) -> Answers:
     return [
         reply | {"result": []} if question["method"] == "eth_getLogs" else reply

@@ -7,7 +7,7 @@ reopened when the contract holds it.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, select, update
+from sqlalchemy import Connection, Row, and_, delete, exists, func, or_, select, update
 
 from watcher.ledger.audit.changes import Bound
 from watcher.ledger.rescan import FINAL, request_rescan
@@ -16,7 +16,7 @@ from watcher.ledger.source import note_event
 from watcher.ledger.tables import responses, tasks
 from watcher.ledger.transaction import Tx
 from watcher.ledger.transitions import IF_UNCHANGED, flag_named, if_unchanged, transition_rows
-from watcher.state import NOT_HELD, State
+from watcher.state import GIVEN_UP, NOT_HELD, State
 from watcher.task import OpenTask, Responded
 
 _ENDED_UNPROVED = sorted(NOT_HELD | {State.EXPIRED})
@@ -73,13 +73,17 @@ def withdraw(tx: Tx, source_id: int, events: Sequence[Responded]) -> None:
 
 
 def ended_lately(conn: Connection, source_id: int, limit: int) -> list[OpenTask]:
-    """Return the newest tasks that ended because the contract did not hold the task, or no response to it."""
+    """Return the newest tasks that ended because the contract did not hold the task, or no response to it.
+
+    A task that was given up, and that a response event names, is one of them: a reading of zero may have denied it.
+    """
     newest = select(func.max(tasks.c.id)).scalar_subquery()
+    is_named = exists().where(responses.c.source_id == tasks.c.source_id, responses.c.task_index == tasks.c.task_index)
     statement = (
         WITH_SOURCE.where(
             of_source(tasks, source_id),
             tasks.c.id > newest - _NEWEST_TASKS,
-            tasks.c.state.in_(_ENDED_UNPROVED),
+            or_(tasks.c.state.in_(_ENDED_UNPROVED), and_(tasks.c.state.in_(sorted(GIVEN_UP)), is_named)),
         )
         .order_by(tasks.c.id.desc())
         .limit(limit)
