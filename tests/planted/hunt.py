@@ -59,7 +59,6 @@ SUITES: Mapping[str, Sequence[str]] = {
     "client": (
         *_PYTEST,
         "tests/unit/operator/test_reply_hostile.py",
-        "tests/unit/operator/test_time_limit.py",
         "tests/integration/test_operator_client.py",
     ),
     "contract": (*_PYTEST, "tests/unit/chain/test_contract.py"),

@@ -20,7 +20,6 @@ from watcher.operator.endpoint import Endpoint
 from watcher.operator.probe import Probe, tcp_probe
 from watcher.operator.reply import parse, retry_after_s
 from watcher.operator.request import Request, probe_request
-from watcher.operator.time_limit import TimeLimit
 from watcher.operator.transport import Transport
 from watcher.redact import Redactor
 from watcher.task import Outcome, Refused, Sent, Unknown
@@ -76,7 +75,6 @@ class Client:
         self._slots = asyncio.Semaphore(endpoint.concurrency)
         self._redactor = Redactor(secret for secret in (endpoint.password, endpoint.url) if secret)
         self._url = httpx.URL(endpoint.url)
-        self._time_limit = TimeLimit(endpoint.timeout_s)
         self._http = Transport(endpoint)
 
     def __repr__(self) -> str:
@@ -152,7 +150,7 @@ class Client:
             return exchange
         began_s = self._clock.monotonic_s()
         try:
-            with self._time_limit:
+            async with asyncio.timeout(self._endpoint.timeout_s):
                 # With `stream`, httpx derives no headers for each request: those of the transport are enough.
                 request = httpx.Request("POST", self._url, stream=httpx.ByteStream(body))
                 response = await self._http.handle_async_request(request)
