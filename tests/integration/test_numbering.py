@@ -116,6 +116,26 @@ async def test_chain_is_not_refused_for_one_odd_node(tmp_path: Path) -> None:
                 await settle(nodes, AheadClock())
 
 
+async def test_node_with_an_empty_state_refuses_no_chain(tmp_path: Path) -> None:
+    """A replica that has just started gives zeros for seconds, to each of the readings."""
+
+    def zeros(asked: Answers, answers: Answers) -> Answers:
+        return [
+            answer | {"result": "0x" + "00" * 32} if ask["method"] == "eth_call" else answer
+            for ask, answer in zip(asked, answers, strict=True)
+        ]
+
+    async with running_chain(tmp_path) as (chain, anvil), relaying(anvil.http_url) as relay:
+        await chain.mine(7)
+        relay.twist = zeros
+        async with nodes_at(relay.url) as nodes:
+            with pytest.raises(RetryElsewhere):
+                await settle(nodes, AheadClock())
+        relay.twist = lambda _, answers: answers
+        async with nodes_at(relay.url) as nodes:
+            assert await settle(nodes, AheadClock()) == Numbering(l1_blocks=False, proved=True)
+
+
 async def test_nodes_that_disagree_are_asked_again(tmp_path: Path) -> None:
     async with running_chain(tmp_path) as (chain, anvil), l1_relaying(anvil.http_url) as other:
         await chain.mine(7)

@@ -101,7 +101,10 @@ def _agreed(numberings: Sequence[Numbering]) -> Numbering:
 
 
 async def _read(node: Node) -> Numbering | str:
-    """Return the numbering as one node shows it; the reason if contracts count blocks that it does not show."""
+    """Return the numbering as one node shows it; the reason if contracts count blocks that it does not show.
+
+    Raises RetryElsewhere if it gives no usable reply.
+    """
     at = await node.head()
     counted = await node.contract_block(at)
     if counted is None:
@@ -109,6 +112,8 @@ async def _read(node: Node) -> Numbering | str:
     for l1_blocks, block in ((True, at.l1_block), (False, at.number)):
         if block is not None and abs(counted - block) <= _TOLERANCE_BLOCKS:
             return Numbering(l1_blocks, proved=True)
+    if counted == 0:  # an empty cache shows this for as long as it is empty, and no contract does
+        raise RetryElsewhere(f"{node.name}: a contract sees block 0 at block {at.number}, as with an empty state")
     l1_block = "shows no l1BlockNumber" if at.l1_block is None else f"shows {at.l1_block} as l1BlockNumber"
     return f"contracts on this chain see block {counted} where {node.name} is at block {at.number} and {l1_block}"
 
