@@ -111,8 +111,9 @@ def test_sync_that_fails_is_tried_again_on_a_connection_that_works(connection: W
     add(connection, 1, deferred=True)
     assert connection._open is not None
     driver_of(connection._open).close()
-    with pytest.raises(TryLater):
+    with pytest.raises(TryLater) as caught:
         connection.sync()
+    assert str(caught.value) == "ProgrammingError: Cannot operate on a closed database."
     connection.sync()
     assert numbers(engine) == [1]
 

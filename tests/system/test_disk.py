@@ -101,7 +101,7 @@ async def test_full_disk_sends_nothing_and_work_goes_on_when_there_is_room(tmp_p
             assert story.advice == KINDS[STORE].advice, story.summary
             assert "disk is full" in story.reason
             before = daemon.notices().count("READY=1")
-            (disk / "filler").unlink()
+            os.truncate(disk / "filler", 0)  # a file that is removed may keep its pages for as long as the kernel likes
             await rig.until(lambda: rig.all_in("final", indices=range(10)), "every task is final", timeout_s=60)
         assert daemon.notices().count("READY=1") == before == 1, "it is the same daemon"
         assert len(rig.received()) == written_attempts(rig)

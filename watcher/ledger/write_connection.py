@@ -7,7 +7,7 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from watcher.errors import TryLater
-from watcher.ledger.engine import sqlite_path
+from watcher.ledger.engine import database_reason, sqlite_path
 from watcher.ledger.postgres import use_pipeline
 from watcher.ledger.sqlite_driver import command
 from watcher.ledger.wal import sync_log
@@ -57,7 +57,7 @@ class WriteConnection:
             command(connection, "PRAGMA wal_checkpoint(PASSIVE)")
         except SQLAlchemyError as error:
             self.close()
-            raise TryLater(f"{type(error).__name__}: {error}") from None
+            raise TryLater(database_reason(error)) from None
         except OSError as error:
             raise TryLater(f"its log: {error.strerror}") from None
 
