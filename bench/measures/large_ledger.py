@@ -23,6 +23,9 @@ from watcher.devnet.chain import keep
 _BLOCKS, _REORGS = 10, 3
 _PAUSE_S = 0.2
 _COMMAND_TIMEOUT_S = 120
+# A daemon at rest takes 0.02 s of CPU each second.
+_AT_REST_CPU_S = 0.1
+_REST_LIMIT_S = 300
 _MOST = 1.5  # times the smallest ledger
 Ground = dict[int, tuple[Path, TaskChain]]  # by size: the ledger's folder, and its chain
 
@@ -89,6 +92,7 @@ class LargeLedger:
                 for _ in range(_REORGS):
                     await chain.chain.reorg(1, keep)  # the block with the last task
                     reorg += await mine_tasks(chain, arrivals, 1)
+                await _until_at_rest(running.child)
                 empty_ms = await _empty_block_ms(chain, running.child)
                 list_cpu_s = await asyncio.to_thread(_list_cpu_s, side.program, folder)
             ready = running.ready
@@ -109,6 +113,16 @@ class LargeLedger:
 
 def _name(size: int) -> str:
     return f"{size:,} tasks"
+
+
+async def _until_at_rest(running: Child) -> None:
+    """Wait until the check of the whole file, which goes on behind a start, is over. Raises Failed."""
+    for _ in range(_REST_LIMIT_S):
+        used_s = running.usage().cpu_s
+        await asyncio.sleep(1)
+        if running.usage().cpu_s - used_s < _AT_REST_CPU_S:
+            return
+    raise Failed(f"the daemon has not come to rest within {_REST_LIMIT_S} s")
 
 
 async def _empty_block_ms(chain: TaskChain, running: Child) -> float:
