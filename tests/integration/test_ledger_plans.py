@@ -13,7 +13,7 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_response, make_task
 from tests.kit.clocks import SetClock
 from tests.kit.statements import noted
-from watcher.ledger import claims, finality, ingest, outcomes, queries, schema, sending
+from watcher.ledger import claims, finality, ingest, outcomes, overview, queries, schema, sending, shadow, stats
 from watcher.ledger.engine import open_engine
 from watcher.ledger.replay import Selection, past_page
 from watcher.ledger.source import open_source
@@ -143,3 +143,36 @@ def test_a_known_task_is_looked_up_by_its_identity(engine: Engine) -> None:
     for statement, parameters in sent:
         for step in plan(engine, statement, parameters):
             assert "SCAN" not in step, step
+
+
+NEWEST: dict[str, Callable[[Connection], Any]] = {
+    "unshown": lambda conn: stats.unshown(conn, 1),
+    "moves": lambda conn: stats.moves_since(conn, 1, 0, 10),
+    "attempts": lambda conn: overview.attempts_page(conn, 1, None, None, None, 10),
+    "shadow": lambda conn: shadow.waiting(conn, 1, 0, 10),
+    "surplus": lambda conn: shadow.surplus(conn, 1, 0),
+}
+
+
+@pytest.mark.parametrize("name", NEWEST)
+def test_newest_rows_are_found_alone_whatever_the_statistics_say(engine: Engine, name: str) -> None:
+    """As after an ANALYZE of a ledger of a million tasks, by its operator."""
+    with engine.connect() as conn:
+        conn.execute(text("ANALYZE"))
+        conn.execute(text("UPDATE sqlite_stat1 SET stat = '1000000 1000000 1 1' WHERE tbl = 'tasks'"))
+        conn.execute(text("UPDATE sqlite_stat1 SET stat = '7000000 7' WHERE tbl IN ('journal', 'attempts')"))
+        conn.execute(text("ANALYZE sqlite_schema"))
+        catching: list[tuple[str, Any]] = []
+        with noted(lambda _conn, statement, parameters: catching.append((statement, parameters)), engine):
+            NEWEST[name](conn)
+        plans = [
+            row[3]
+            for statement, parameters in catching
+            if statement.startswith("SELECT")
+            for row in conn.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", parameters)
+        ]
+        conn.rollback()
+    assert plans
+    assert not [step for step in plans if step.startswith(("BLOOM", "SCAN tasks", "SCAN attempts", "SCAN journal"))], (
+        plans
+    )

@@ -11,6 +11,7 @@ from sqlalchemy import ColumnElement, Connection, func, literal_column, select
 from sqlalchemy.engine import Row
 
 from watcher.ledger.audit.tables import audit_roots
+from watcher.ledger.columns import Few
 from watcher.ledger.rows import WITH_SOURCE, of_source
 from watcher.ledger.tables import OPEN, attempts, tasks
 from watcher.state import UNSETTLED
@@ -134,7 +135,7 @@ def attempts_page(
     if before is None:
         before = (conn.execute(select(func.max(attempts.c.id))).scalar() or 0) + 1
     lowest = max(0, before - _SCANNED_ATTEMPTS)
-    where = [attempts.c.id < before, attempts.c.id >= lowest]
+    where = [attempts.c.id < before, Few(attempts.c.id >= lowest)]
     where += [attempts.c.kind == kind] if kind is not None else []
     where += [attempts.c.outcome == outcome] if outcome is not None else []
     rows = conn.execute(

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, func, insert, select, update
 
+from watcher.ledger.columns import Few
 from watcher.ledger.rows import WITH_SOURCE, of_source, task_of
 from watcher.ledger.side_tables import shadow_progress, shadow_runs
 from watcher.ledger.tables import attempts, tasks
@@ -127,7 +128,7 @@ def waiting(conn: Connection, source_id: int, after_id: int, limit: int) -> list
             attempts.c.outcome,
             attempts.c.duration_ms,
         )
-        .where(attempts.c.id > after_id, attempts.c.kind == "hook", of_source(tasks, source_id))
+        .where(Few(attempts.c.id > after_id), attempts.c.kind == "hook", of_source(tasks, source_id))
         .order_by(attempts.c.id)
         .limit(limit)
     )
@@ -147,7 +148,7 @@ def waiting(conn: Connection, source_id: int, after_id: int, limit: int) -> list
 def surplus(conn: Connection, source_id: int, after_id: int) -> tuple[int, int]:
     """Return the place up to which the waiting runs exceed the limit, and their number; `after_id` and 0 if none do."""
     queue = select(attempts.c.id).join(tasks, tasks.c.id == attempts.c.task_id)
-    queue = queue.where(attempts.c.id > after_id, attempts.c.kind == "hook", of_source(tasks, source_id))
+    queue = queue.where(Few(attempts.c.id > after_id), attempts.c.kind == "hook", of_source(tasks, source_id))
     last = conn.execute(queue.order_by(attempts.c.id.desc()).offset(WAITING_LIMIT).limit(1)).scalar_one_or_none()
     if last is None:
         return after_id, 0

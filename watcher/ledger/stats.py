@@ -9,6 +9,7 @@ from itertools import takewhile
 
 from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, not_, or_, select, update
 
+from watcher.ledger.columns import Few
 from watcher.ledger.cursor import Cursor
 from watcher.ledger.ended import expired_before, kept
 from watcher.ledger.history import IS_HISTORY
@@ -197,7 +198,7 @@ _NEWEST_LINES = Question(
     select(journal.c.to_state, tasks.c.task_index, journal.c.why)
     .join(tasks, tasks.c.id == journal.c.task_id)
     .where(
-        journal.c.id > select(func.max(journal.c.id)).scalar_subquery() - _LINES,
+        Few(journal.c.id > select(func.max(journal.c.id)).scalar_subquery() - _LINES),
         tasks.c.source_id + 0 == bindparam("source"),  # as in `rows.of_source`
         or_(
             and_(journal.c.from_state == State.ACCEPTED, journal.c.to_state == State.WAITING),
@@ -244,7 +245,7 @@ _LINES_AFTER = Question(
     .join(sources, sources.c.id == tasks.c.source_id)
     .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
     # `+ 0` hides the indices that begin with the source (`rows.of_source`).
-    .where(journal.c.id > bindparam("after"), tasks.c.source_id + 0 == bindparam("source"))
+    .where(Few(journal.c.id > bindparam("after")), tasks.c.source_id + 0 == bindparam("source"))
     .order_by(journal.c.id)
     .limit(bindparam("limit")),
     ["source", "after", "limit"],
