@@ -58,6 +58,7 @@ class PerformerRunner:
         self._execute: Any = None
         self._services = ServicePool([Service(target, f"{PREFIX}{self._place}")], lambda: 0.0)
         self._service = self._services.services[0]
+        self._may_be_gone = False  # by its last status
         self.exposed = ""
 
     @property
@@ -126,12 +127,18 @@ class PerformerRunner:
         return self._services.changed()
 
     async def _ask(self, task: Task) -> bytes:
+        if self._may_be_gone:
+            await self._check_health()
+            self._may_be_gone = False
         await self._connect()
         try:
             call = self._execute(bytes_field(1, task.task_hash) + bytes_field(2, task.message))
             body = await call
             self._service.answered(await _version(call))
         except grpc.aio.AioRpcError as error:
+            # The performer may have died of this task, which costs an attempt. gRPC calls the connection ready for a
+            # while longer: without a check, each task that is asked for meanwhile would pay as well.
+            self._may_be_gone |= error.code() is grpc.StatusCode.UNAVAILABLE
             raise AttemptFailed(f"the performer failed: {_status(error)}") from None
         return self._result(body, task)
 
