@@ -8,7 +8,7 @@ import pytest
 from tests import single_results
 from tests import single_results as hook_results
 from tests.conformance.rig import ANSWER, MANAGER, START_BLOCK, LedgerRig, header, make_response, make_task, sent
-from watcher.ledger import finality, ingest, outcomes, queries, reorg, rescan, sending
+from watcher.ledger import by_index, finality, ingest, outcomes, queries, reorg, rescan, sending
 from watcher.ledger.claims import RetryAt
 from watcher.ledger.sending import Settlement
 from watcher.ledger.source import open_source
@@ -58,7 +58,7 @@ async def test_recording_the_same_range_twice_adds_nothing(ledger: LedgerRig) ->
     before = await ledger.everything()
     assert await ledger.record(*tasks, answered=answers) == 0
     assert await ledger.everything() == before
-    assert len(await ledger.read(queries.responses_between, ledger.source, 0, 10)) == 1
+    assert len(await ledger.read(by_index.responses_between, ledger.source, 0, 10)) == 1
 
 
 async def test_the_same_log_twice_in_one_range_is_one_task(ledger: LedgerRig) -> None:
@@ -132,7 +132,7 @@ async def test_rewind_forgets_blocks_and_responses_above_and_keeps_those_below(l
     assert (cursor.block, cursor.hash, cursor.head_block) == (103, header(103).hash, 110)
     hashes = await ledger.read(queries.known_hashes, ledger.source, 0, 1000, 10)
     assert [(block.number, block.hash) for block in hashes] == [(103, header(103).hash)]
-    left = await ledger.read(queries.responses_between, ledger.source, 0, 10)
+    left = await ledger.read(by_index.responses_between, ledger.source, 0, 10)
     assert [row.task_index for row in left] == [0]
     assert [row.canonical for row in await ledger.rows()] == [True, False]
     (event,) = await ledger.read(queries.recent_events, ledger.source)
@@ -268,7 +268,7 @@ async def test_two_responses_at_one_log_index_are_both_kept(ledger: LedgerRig, s
     )
     assert await ledger.write(rescan.record_rescan, ledger.source, rescan.FINAL, [], [response, other], 105) == ([], [])
     await ledger.record(answered=[response, other])
-    assert len(await ledger.read(queries.responses_between, ledger.source, 0, 10)) == 2
+    assert len(await ledger.read(by_index.responses_between, ledger.source, 0, 10)) == 2
     assert await ledger.answer_event(0, other.response_hash) == other
 
 
@@ -333,12 +333,12 @@ async def test_every_uint256_index_survives_and_sorts_as_a_number(ledger: Ledger
     await ledger.admit()
     taken = await ledger.claim(State.READY)
     assert [task.task.task_index for task in taken] == NUMBERS
-    known = await ledger.read(queries.known_indices, ledger.source, 2**63 - 1, 2**255)
+    known = await ledger.read(by_index.known_indices, ledger.source, 2**63 - 1, 2**255)
     assert known == {2**63 - 1, 2**63, 2**64, 2**255}
-    lowest = await ledger.read(queries.lowest, ledger.source)
+    lowest = await ledger.read(by_index.lowest, ledger.source)
     assert lowest is not None and lowest.task_index == 0
     await ledger.record(answered=[make_response(2**256 - 1, 105)])
-    (response,) = await ledger.read(queries.responses_between, ledger.source, 2**64, 2**256 - 1)
+    (response,) = await ledger.read(by_index.responses_between, ledger.source, 2**64, 2**256 - 1)
     assert response.task_index == 2**256 - 1
 
 

@@ -18,6 +18,7 @@ from tests.kit.clocks import SetClock
 from watcher.errors import FixUsage, IllegalMove, LostLease
 from watcher.ledger import (
     absences,
+    by_index,
     claims,
     coverage,
     ended,
@@ -25,7 +26,6 @@ from watcher.ledger import (
     ingest,
     manual,
     outcomes,
-    queries,
     reorg,
     sending,
 )
@@ -267,7 +267,7 @@ class World:
         first = pick % 2
         with self.engine.connect() as conn:
             before = coverage.covered(conn, self.source, first)
-            known = queries.known_indices(conn, self.source, before.next_index, len(_INDICES))
+            known = by_index.known_indices(conn, self.source, before.next_index, len(_INDICES))
         upto = next(index for index in itertools.count(before.next_index) if index not in known)
         self.unread = [*self.unread[-1:], (first, upto, before.losses)]
         self.do(coverage.extend, self.source, *self.unread[pick % len(self.unread)])
@@ -279,7 +279,7 @@ class World:
             assert ended.kept(conn, self.source) == ended.recounted(conn, self.source)
             row = conn.execute(select(coverage_table).where(coverage_table.c.source_id == self.source)).one_or_none()
             if row is not None and row.next_index > row.first_index:
-                known = queries.known_indices(conn, self.source, row.first_index, row.next_index - 1)
+                known = by_index.known_indices(conn, self.source, row.first_index, row.next_index - 1)
                 assert known == {*range(row.first_index, row.next_index)}, "what is covered has no hole"
 
     def check(self) -> None:

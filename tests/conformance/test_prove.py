@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, cast
 
 from tests.conformance.rig import ANSWER, CHAIN_ID, MANAGER, LedgerRig, header, make_response, make_task
-from watcher.ledger import ingest, outcomes, queries
+from watcher.ledger import by_index, ingest, outcomes
 from watcher.report.proof import Proof
 from watcher.report.prove import Prover
 from watcher.report.second_reading import read_again
@@ -36,7 +36,7 @@ class Contract:
         assert self.count is not None
         return self.count
 
-    async def first_index(self, start_block: int, at: Header, lowest: queries.Place | None) -> int:
+    async def first_index(self, start_block: int, at: Header, lowest: by_index.Place | None) -> int:
         return self.first
 
     async def hashes_and_responses(self, indices: Sequence[int], at: Header) -> list[tuple[bytes | None, bytes | None]]:

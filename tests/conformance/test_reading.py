@@ -9,9 +9,10 @@ from tests import single_results
 from tests.conformance.rig import CHAIN_ID, LEASE_MS, MANAGER, LedgerRig, header, make_response, make_task
 from tests.kit.plans import PlanRecorder, grows
 from watcher.errors import FixUsage
-from watcher.ledger import outcomes, queries, reorg
+from watcher.ledger import by_index, known_sources, outcomes, queries, reorg
+from watcher.ledger.by_index import Place
 from watcher.ledger.claims import RetryAt
-from watcher.ledger.queries import Counts, Place
+from watcher.ledger.queries import Counts
 from watcher.ledger.source import note_event
 from watcher.state import State
 from watcher.task import Header, Task
@@ -100,10 +101,10 @@ async def test_events_of_the_source_are_told_newest_first(ledger: LedgerRig) -> 
 
 
 async def test_a_source_is_found_by_chain_and_address(ledger: LedgerRig) -> None:
-    source = await ledger.read(queries.find_source, CHAIN_ID, MANAGER)
+    source = await ledger.read(known_sources.find_source, CHAIN_ID, MANAGER)
     assert source is not None and source.source_id == ledger.source
-    assert await ledger.read(queries.find_source, CHAIN_ID + 1, MANAGER) is None
-    assert await ledger.read(queries.find_source, CHAIN_ID, b"\x22" * 20) is None
+    assert await ledger.read(known_sources.find_source, CHAIN_ID + 1, MANAGER) is None
+    assert await ledger.read(known_sources.find_source, CHAIN_ID, b"\x22" * 20) is None
 
 
 async def test_remembered_hashes_come_newest_first_within_their_bounds(ledger: LedgerRig) -> None:
@@ -116,40 +117,40 @@ async def test_remembered_hashes_come_newest_first_within_their_bounds(ledger: L
 
 
 async def test_only_canonical_tasks_count_for_the_proof(ledger: LedgerRig) -> None:
-    assert await ledger.read(queries.lowest, ledger.source) is None
+    assert await ledger.read(by_index.lowest, ledger.source) is None
     await ledger.record(make_task(3, block=105), make_task(4), make_task(6), answered=[make_response(4, 106)])
-    assert await ledger.read(queries.lowest, ledger.source) == Place(3, 105)
-    assert len(await ledger.read(queries.known_indices, ledger.source, 0, 5)) == 2
+    assert await ledger.read(by_index.lowest, ledger.source) == Place(3, 105)
+    assert len(await ledger.read(by_index.known_indices, ledger.source, 0, 5)) == 2
     await ledger.write(reorg.rewind, ledger.source, header(104))
-    assert await ledger.read(queries.lowest, ledger.source) == Place(4, 101)
-    assert len(await ledger.read(queries.known_indices, ledger.source, 0, 5)) == 1
-    assert await ledger.read(queries.known_indices, ledger.source, 0, 5) == {4}
-    assert await ledger.read(queries.canonical_from, ledger.source, 5, 10) == [6]
-    rows = await ledger.read(queries.canonical_between, ledger.source, 0, 10)
+    assert await ledger.read(by_index.lowest, ledger.source) == Place(4, 101)
+    assert len(await ledger.read(by_index.known_indices, ledger.source, 0, 5)) == 1
+    assert await ledger.read(by_index.known_indices, ledger.source, 0, 5) == {4}
+    assert await ledger.read(by_index.canonical_from, ledger.source, 5, 10) == [6]
+    rows = await ledger.read(by_index.canonical_between, ledger.source, 0, 10)
     assert sorted(row.task_index for row in rows) == [4, 6]
-    assert await ledger.read(queries.responses_between, ledger.source, 0, 10) == []
+    assert await ledger.read(by_index.responses_between, ledger.source, 0, 10) == []
 
 
 async def test_the_neighbours_of_an_index_are_those_the_contract_knows(ledger: LedgerRig) -> None:
-    assert await ledger.read(queries.neighbours, ledger.source, 5) == (None, None)
+    assert await ledger.read(by_index.neighbours, ledger.source, 5) == (None, None)
     await ledger.bring(make_task(2, block=103), make_task(2**64, block=109), to=State.READY)
     await ledger.record(make_task(4, content="forged"), make_task(6, content="forged"), upto=110)
-    assert await ledger.read(queries.neighbours, ledger.source, 5) == (Place(2, 103), Place(2**64, 109))
-    assert await ledger.read(queries.neighbours, ledger.source, 2) == (None, Place(2**64, 109))
+    assert await ledger.read(by_index.neighbours, ledger.source, 5) == (Place(2, 103), Place(2**64, 109))
+    assert await ledger.read(by_index.neighbours, ledger.source, 2) == (None, Place(2**64, 109))
     await ledger.write(reorg.rewind, ledger.source, header(104))
-    assert await ledger.read(queries.neighbours, ledger.source, 5) == (Place(2, 103), None)
+    assert await ledger.read(by_index.neighbours, ledger.source, 5) == (Place(2, 103), None)
 
 
 async def test_one_index_counts_once_however_many_stand_at_it(ledger: LedgerRig) -> None:
     await ledger.record(make_task(0), make_task(0, content="forged"), make_task(2), make_task(2**63))
-    assert len(await ledger.read(queries.known_indices, ledger.source, 0, 2**64)) == 3
-    assert len(await ledger.read(queries.known_indices, ledger.source, 1, 1)) == 0
+    assert len(await ledger.read(by_index.known_indices, ledger.source, 0, 2**64)) == 3
+    assert len(await ledger.read(by_index.known_indices, ledger.source, 1, 1)) == 0
 
 
 async def test_indices_are_paged_in_order(ledger: LedgerRig) -> None:
     await ledger.record(*[make_task(index) for index in (2**256 - 1, 7, 2**63, 0, 3)])
-    assert await ledger.read(queries.canonical_from, ledger.source, 0, 3) == [0, 3, 7]
-    assert await ledger.read(queries.canonical_from, ledger.source, 8, 3) == [2**63, 2**256 - 1]
+    assert await ledger.read(by_index.canonical_from, ledger.source, 0, 3) == [0, 3, 7]
+    assert await ledger.read(by_index.canonical_from, ledger.source, 8, 3) == [2**63, 2**256 - 1]
 
 
 async def test_what_time_alone_will_bring_is_counted(ledger: LedgerRig) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import ProgrammingError
 
 from watcher.clock import SystemClock
-from watcher.ledger import queries, schema
+from watcher.ledger import known_sources, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.reader import Reader
 from watcher.ledger.store import open_ledger
@@ -46,7 +46,7 @@ async def test_each_schema_holds_a_ledger_of_its_own(ledgers: dict[str, URL]) ->
             assert (await ledger.cursor()).start_block == 0
     for name, url in ledgers.items():
         with closing(Reader(url)) as reader:
-            assert [each.task_manager for each in reader.read_now(queries.known_sources)] == [MANAGERS[name]]
+            assert [each.task_manager for each in reader.read_now(known_sources.all_sources)] == [MANAGERS[name]]
 
 
 async def test_an_auditor_of_one_avs_sees_nothing_of_another(ledgers: dict[str, URL], postgres: URL) -> None:
@@ -68,7 +68,7 @@ async def test_an_auditor_of_one_avs_sees_nothing_of_another(ledgers: dict[str, 
     try:
         own = ledgers["avs_alpha"].set(username=role)
         with closing(Reader(own)) as reader:
-            assert [each.task_manager for each in reader.read_now(queries.known_sources)] == [MANAGERS["avs_alpha"]]
+            assert [each.task_manager for each in reader.read_now(known_sources.all_sources)] == [MANAGERS["avs_alpha"]]
         auditor = create_engine(postgres.set(username=role))
         with auditor.connect() as connection, pytest.raises(ProgrammingError, match="permission denied for schema"):
             connection.execute(text(f'SELECT * FROM "{schemas["avs_beta"]}".sources'))

@@ -16,7 +16,7 @@ from watcher.chain.rpc.node import Node
 from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import SystemClock
 from watcher.errors import FixConfiguration, RetryElsewhere
-from watcher.ledger.queries import Beginning
+from watcher.ledger.known_sources import Beginning
 
 OURS, OTHERS = b"\x11" * 32, b"\x22" * 32
 

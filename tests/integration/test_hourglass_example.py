@@ -21,7 +21,7 @@ from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import queries, schema
+from watcher.ledger import by_index, queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.settings import load
@@ -105,7 +105,7 @@ async def test_observer_records_what_the_mailbox_shows_of_its_avs(rig: Rig) -> N
     await rig.read()
     assert await rig.read() == {verified: "final_other", waiting: "ready"}
     index = int.from_bytes(verified)
-    (response,) = await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)
+    (response,) = await rig.ledger.read(by_index.responses_between, rig.ledger.source_id, index, index)
     assert response.message == b"forty-two"
     for _ in range(2):
         await rig.consistency.run()

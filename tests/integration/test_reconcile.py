@@ -20,7 +20,7 @@ from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import queries, schema
+from watcher.ledger import by_index, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
 
@@ -83,7 +83,7 @@ class Rig:
         return block
 
     async def known(self) -> set[int]:
-        return await self.ledger.read(queries.known_indices, self.ledger.source_id, 0, 100)
+        return await self.ledger.read(by_index.known_indices, self.ledger.source_id, 0, 100)
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from watcher.chain.watch import Watch, WatchPlan
 from watcher.clock import SystemClock
 from watcher.devnet import chain as devnet_chain
 from watcher.devnet.world import Devnet, DevnetOptions
-from watcher.ledger import queries, schema
+from watcher.ledger import by_index, queries, schema
 from watcher.ledger.engine import parse_url
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.task import NotYet, OpenTask, RespondedByUs, RespondedOtherwise
@@ -197,7 +197,7 @@ async def test_a_node_is_asked_for_the_batches_of_one_service_only(rig: Rig, ign
     await rig.respond(answer, ADA, ANSWER, rig.contract.convention.call(answer.task, ANSWER).sig_hash)
     await rig.read()
     index = answer.task.task_index
-    rows = await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)
+    rows = await rig.ledger.read(by_index.responses_between, rig.ledger.source_id, index, index)
     assert len(rows) == 1, "answers are asked for beside, without that topic"
 
 
@@ -248,7 +248,7 @@ async def test_second_look_reads_both_addresses(rig: Rig) -> None:
     while await rig.recheck.step() == 0:
         pass
     rows = await rig.ledger.read(
-        queries.responses_between, rig.ledger.source_id, open_task.task.task_index, open_task.task.task_index
+        by_index.responses_between, rig.ledger.source_id, open_task.task.task_index, open_task.task.task_index
     )
     assert [row.message for row in rows] == [ANSWER]
 
@@ -262,7 +262,7 @@ async def test_an_event_at_another_address_is_not_withdrawn_when_zero_is_read(ri
     expiry = Expiry(rig.source, AbsenceRule(rig.ledger, SystemClock(), 2))
     await expiry.unanswered([open_task], await rig.source.nodes.head())
     index = open_task.task.task_index
-    assert len(await rig.ledger.read(queries.responses_between, rig.ledger.source_id, index, index)) == 1
+    assert len(await rig.ledger.read(by_index.responses_between, rig.ledger.source_id, index, index)) == 1
 
 
 def test_artifact_is_of_the_source_beside_it() -> None:

@@ -22,7 +22,7 @@ from watcher.chain.source import Source
 from watcher.chain.watch import Watch, WatchPlan
 from watcher.daemon import startup
 from watcher.errors import RetryElsewhere, StaleNode, TryLater
-from watcher.ledger import finality, outcomes, queries, schema, sending
+from watcher.ledger import by_index, finality, outcomes, queries, schema, sending
 from watcher.ledger.engine import open_engine
 from watcher.report.prove import Prover
 from watcher.state import State
@@ -258,7 +258,7 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
             async def latest_task_num(self, at: Header) -> int:
                 return 1
 
-            async def first_index(self, start_block: int, at: Header, lowest: queries.Place | None) -> int:
+            async def first_index(self, start_block: int, at: Header, lowest: by_index.Place | None) -> int:
                 return 0
 
             async def hashes_and_responses(
@@ -276,5 +276,5 @@ async def test_a_forged_task_does_not_stand_in_for_the_one_that_has_its_index(tm
         await ledger.write(outcomes.never_there, [task for task in open_tasks if task.task != true], header(110))
         proof = await Prover(cast("Any", Contract()), ledger.read, ledger.source, CHAIN_ID, MANAGER).prove()
         assert (proof.ok, proof.open) == (True, [0])
-        assert await ledger.read(queries.known_indices, ledger.source, 0, 1) == {0}
+        assert await ledger.read(by_index.known_indices, ledger.source, 0, 1) == {0}
     engine.dispose()

@@ -16,7 +16,7 @@ from watcher.chain.counting import Numbered, contradiction, probes
 from watcher.chain.rpc.replies import Unread
 from watcher.chain.source import Source
 from watcher.errors import RetryElsewhere
-from watcher.ledger import queries
+from watcher.ledger import by_index, queries
 from watcher.ledger.answer_events import AnsweredTask, answer_events
 from watcher.once import Lasting
 from watcher.task import Header, OpenTask, Task
@@ -95,9 +95,9 @@ class Consistency:
             indices = probes(next_index, first)
             readings = zip(indices, await self._contract.hashes_and_responses(indices, at), strict=True)
             holds = {index: word[0] is not None for index, word in readings if not isinstance(word, Unread)}
-        lowest = await self._ledger.read(queries.lowest, self._ledger.source_id)
+        lowest = await self._ledger.read(by_index.lowest, self._ledger.source_id)
         low, high = max(0, next_index - 2), max(0, next_index - 1)
-        logged = await self._ledger.read(queries.known_indices, self._ledger.source_id, low, high)
+        logged = await self._ledger.read(by_index.known_indices, self._ledger.source_id, low, high)
         highest = max(logged, default=None)
         return Numbered(next_index, first, None if lowest is None else lowest.task_index, highest, holds)
 

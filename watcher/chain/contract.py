@@ -14,7 +14,7 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.chain.rpc.replies import Log, Reverted, Unread
 from watcher.chain.view_cache import Question, ViewCache
 from watcher.errors import NarrowRange, RetryElsewhere
-from watcher.ledger.queries import Place
+from watcher.ledger.by_index import Place
 from watcher.task import Header, Task
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 from watcher.chain.rpc.nodes import NodePool
 from watcher.errors import FixConfiguration, RetryElsewhere
-from watcher.ledger.queries import Beginning
+from watcher.ledger.known_sources import Beginning
 
 # A node that invents a reply does not invent the same one twice.
 _READINGS = 2

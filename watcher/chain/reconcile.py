@@ -10,7 +10,7 @@ from loguru import logger
 from watcher.chain.page import LogReader
 from watcher.chain.source import Source
 from watcher.chain.task_lines import SeenLines
-from watcher.ledger import coverage, ingest, queries
+from watcher.ledger import by_index, coverage, ingest
 from watcher.ledger.cursor import Cursor
 from watcher.ledger.source import note_event
 from watcher.once import Lasting
@@ -61,7 +61,7 @@ class Reconcile:
 
     async def _first(self, cursor: Cursor, at: Header, next_index: int) -> int:
         """Return the index of the first task since the start block; `next_index` where there is none yet."""
-        lowest = await self._ledger.read(queries.lowest, self._ledger.source_id)
+        lowest = await self._ledger.read(by_index.lowest, self._ledger.source_id)
         barren = self._barren_below if lowest is None and self._passes_since < _PASSES_BETWEEN else None
         if barren is not None and barren <= next_index:  # a lower count means a reorg, and a new search below
             self._passes_since += 1
@@ -94,7 +94,7 @@ class Reconcile:
             await self._note(
                 f"the contract counts tasks {indices}, and no node has a log of them that can be read", block
             )
-        more = await self._ledger.read(queries.canonical_from, self._ledger.source_id, next_index, _REPAIRS_PER_PASS)
+        more = await self._ledger.read(by_index.canonical_from, self._ledger.source_id, next_index, _REPAIRS_PER_PASS)
         beyond, _ = self._beyond.update({*more})
         if beyond:
             count, indices = next_index - self._contract.lowest_index, _named(beyond)
@@ -117,7 +117,7 @@ class Reconcile:
         before = await self._ledger.read(coverage.covered, source_id, first)
         for low in range(before.next_index, next_index, _CHUNK):
             high = min(low + _CHUNK, next_index) - 1
-            known = await self._ledger.read(queries.known_indices, source_id, low, high)
+            known = await self._ledger.read(by_index.known_indices, source_id, low, high)
             if len(known) < high - low + 1:
                 holes += [index for index in range(low, high + 1) if index not in known]
             if len(holes) >= _REPAIRS_PER_PASS:
@@ -135,14 +135,14 @@ class Reconcile:
         self._checked_below = high = min(low + _CHUNK, covered.next_index)
         if low == high:
             return
-        known = await self._ledger.read(queries.known_indices, source_id, low, high - 1)
+        known = await self._ledger.read(by_index.known_indices, source_id, low, high - 1)
         if len(known) < high - low:
             vanished = next(index for index in range(low, high) if index not in known)
             await self._ledger.write(coverage.lose, source_id, vanished)
 
     async def _fetch(self, index: int, cursor: Cursor) -> list[Task]:
         """Return the task of an index. Its log is between those of its neighbours: indices rise with the blocks."""
-        below, above = await self._ledger.read(queries.neighbours, self._ledger.source_id, index)
+        below, above = await self._ledger.read(by_index.neighbours, self._ledger.source_id, index)
         first = cursor.start_block if below is None else max(below.block_number, cursor.start_block)
         last = cursor.block if above is None else min(above.block_number, cursor.block)
         tasks, _, refused = self._reader.decode(await self._contract.find_created(index, first, last))

@@ -15,9 +15,9 @@ from sqlalchemy.engine import URL
 from watcher.cli import options
 from watcher.daemon import log
 from watcher.errors import FixUsage, TryLater
-from watcher.ledger import queries, schema
+from watcher.ledger import known_sources, schema
+from watcher.ledger.known_sources import KnownSource
 from watcher.ledger.misfits import reporting_misfits
-from watcher.ledger.queries import KnownSource
 from watcher.ledger.reader import Reader
 from watcher.settings.model import Settings
 
@@ -71,7 +71,7 @@ def open_to_read(config: Path, file: Path | None, source: str | None) -> Iterato
     reader = Reader(_checked(file), alone=True)
     try:
         with reporting_misfits(reader):
-            yield OpenLedger(reader, _chosen(reader.read_now(queries.known_sources), file, source).id, None)
+            yield OpenLedger(reader, _chosen(reader.read_now(known_sources.all_sources), file, source).id, None)
     finally:
         reader.close()
 

@@ -19,7 +19,7 @@ from watcher.cli.prove import prove_now
 from watcher.devnet.world import Devnet
 from watcher.errors import TryLater
 from watcher.files import shipped
-from watcher.ledger import queries
+from watcher.ledger import known_sources, queries
 from watcher.ledger.engine import parse_url
 from watcher.ledger.reader import Reader
 from watcher.report.proof import Proof
@@ -129,7 +129,7 @@ class Show:
 
     async def _read(self, reader: Reader) -> list[Row[Any]]:
         chain_id, address = self._settings.chain.chain_id, self._settings.task_manager.address_bytes
-        cursor = await reader.read(queries.find_source, chain_id, address)
+        cursor = await reader.read(known_sources.find_source, chain_id, address)
         if cursor is None:
             return []
         source_id = cursor.source_id

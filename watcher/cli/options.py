@@ -19,7 +19,7 @@ from loguru import logger
 from watcher.daemon import log
 from watcher.errors import FixConfiguration, TryLater
 from watcher.health.prefix import prefix_of
-from watcher.ledger import queries
+from watcher.ledger import known_sources
 from watcher.ledger.engine import parse_url, sqlite_path
 from watcher.ledger.misfits import reporting_misfits
 from watcher.ledger.reader import Reader
@@ -210,10 +210,10 @@ def ledger(settings: Settings) -> Iterator[tuple[Reader, int]]:
 
 def _source_of(reader: Reader, settings: Settings, path: Path | None) -> int:
     """Return the id of the source of the settings. Raises as `ledger` does."""
-    cursor = reader.read_now(queries.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)
+    cursor = reader.read_now(known_sources.find_source, settings.chain.chain_id, settings.task_manager.address_bytes)
     if cursor is not None:
         return cursor.source_id
-    if reader.read_now(queries.is_empty):
+    if reader.read_now(known_sources.is_empty):
         raise TryLater(f"the ledger at {path or 'ledger.url'} is new; the first `watcher run` begins it")
     raise FixConfiguration(
         "task_manager.address: the ledger holds nothing of this contract on this chain; check chain.chain_id, "

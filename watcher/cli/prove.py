@@ -12,7 +12,7 @@ from watcher.cli.options import DEFAULT_CONFIG, Config, Json, ledger, load, prin
 from watcher.cli.proof_table import print_proof
 from watcher.clock import Clock
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
-from watcher.ledger import queries
+from watcher.ledger import known_sources, queries
 from watcher.ledger.reader import Read
 from watcher.report.comparison import Comparison
 from watcher.report.proof import Proof
@@ -70,7 +70,7 @@ async def prove_now(settings: Settings, bar: "Progress") -> Proof:
     with ledger(settings) as (reader, source_id):
         # What lies between the two blocks would be proven by neither.
         start_block = (await reader.read(queries.cursor, source_id)).start_block
-        begun = queries.Beginning(start_block, None)
+        begun = known_sources.Beginning(start_block, None)
         if (problem := begun.mismatch(settings.task_manager.start_block)) is not None:
             raise FixConfiguration(problem)
         clock = SystemClock()

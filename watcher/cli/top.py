@@ -12,7 +12,7 @@ from watcher.cli.options import DEFAULT_CONFIG, Config, Json, print_json
 from watcher.cli.reasons import Reasons
 from watcher.cli.table import lines as table_lines
 from watcher.clock import SystemClock
-from watcher.ledger import overview, queries
+from watcher.ledger import known_sources, overview, queries
 from watcher.ledger.finding import created_since
 from watcher.ledger.replicas import Replica, list_replicas
 from watcher.report.listing import time_of
@@ -109,7 +109,7 @@ def moment_of(ledger: OpenLedger, before: tuple[int, int] | None = None) -> Mome
     read, source_id, now_ms = ledger.reader.read_now, ledger.source_id, SystemClock().now_ms()
     cursor = read(queries.cursor, source_id)
     counts = read(queries.count_by_state, source_id)
-    contract = next(each for each in read(queries.known_sources) if each.id == source_id)
+    contract = next(each for each in read(known_sources.all_sources) if each.id == source_id)
     reasons = Reasons(ledger.reader, source_id, ledger.settings)
     rows = read(overview.nearest, source_id, cursor.head_closed_block, now_ms / 1000, _URGENT_LIMIT)
     urgent = [

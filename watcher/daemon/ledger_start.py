@@ -19,7 +19,7 @@ from watcher.daemon.replica import Replica, ReplicaPlan, joined
 from watcher.daemon.startup import Waiting
 from watcher.ledger import sending
 from watcher.ledger.engine import parse_url, sqlite_path
-from watcher.ledger.queries import Beginning
+from watcher.ledger.known_sources import Beginning
 from watcher.ledger.store import Ledger
 from watcher.settings.daemon import ROLES
 from watcher.settings.model import Settings

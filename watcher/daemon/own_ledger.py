@@ -19,13 +19,13 @@ from sqlalchemy.engine import URL
 from watcher.clock import Clock
 from watcher.daemon.startup import ChainStart
 from watcher.errors import FixConfiguration, TryLater
-from watcher.ledger import clean_stop, move, queries, restore, schema
+from watcher.ledger import clean_stop, known_sources, move, restore, schema
 from watcher.ledger.engine import integrity, sqlite_path
 from watcher.ledger.file_check import BackgroundCheck, damage_of_small_tables
 from watcher.ledger.high_water import MarkFile
+from watcher.ledger.known_sources import Beginning
 from watcher.ledger.lock import open_mark, sole_writer
 from watcher.ledger.lost_commits import entry_file_of
-from watcher.ledger.queries import Beginning
 from watcher.ledger.reader import Reader
 from watcher.ledger.restore import Loss
 from watcher.ledger.store import Ledger, open_ledger
@@ -101,7 +101,7 @@ def begun_at(url: URL, chain_id: int, section: TaskManager) -> Beginning | None:
     Raises FixConfiguration if task_manager.start_block names another block.
     """
     with closing(Reader(url)) as reader:
-        begun = reader.read_now(queries.beginning, chain_id, section.address_bytes)
+        begun = reader.read_now(known_sources.beginning, chain_id, section.address_bytes)
     if begun is not None and (problem := begun.mismatch(section.start_block)) is not None:
         raise FixConfiguration(problem)
     return begun

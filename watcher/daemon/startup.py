@@ -21,7 +21,7 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.clock import Clock
 from watcher.daemon.announcer import Announcement
 from watcher.errors import FixConfiguration, RetryElsewhere, TryLater
-from watcher.ledger.queries import Beginning
+from watcher.ledger.known_sources import Beginning
 from watcher.settings.model import Chain
 from watcher.task import Header
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from watcher.dashboard.view import Page, View
-from watcher.ledger import overview, queries
+from watcher.ledger import by_index, overview, queries
 from watcher.ledger.audit import chain
 from watcher.ledger.audit.past import progress
 from watcher.ledger.coverage import covered
@@ -19,7 +19,7 @@ def audit_page(view: View) -> Page:
     """Return the page of the audit. It shows the records; only the commands that it names check them."""
     conn, source_id = view.conn, view.source_id
     counts = queries.count_by_state(conn, source_id)
-    lowest = queries.lowest(conn, source_id)
+    lowest = by_index.lowest(conn, source_id)
     head = chain.head(conn, source_id)
     values: dict[str, Any] = {
         "answered": sum(counts.get(state, 0) for state in _ANSWERED),

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from watcher.devnet.world import Devnet, DevnetOptions
 from watcher.errors import FixUsage, TryLater
-from watcher.ledger import queries
+from watcher.ledger import known_sources, queries
 from watcher.ledger.engine import parse_url
 from watcher.ledger.reader import Reader
 from watcher.report.listing import task_fields
@@ -177,7 +177,7 @@ class LocalLoop:
 
     async def _source_id(self) -> int | None:
         address = bytes.fromhex(self.net.task_manager[2:])
-        cursor = await self._read(queries.find_source, self.net.chain_id, address)
+        cursor = await self._read(known_sources.find_source, self.net.chain_id, address)
         return None if cursor is None else cursor.source_id
 
     async def _read(self, question: Any, *arguments: Any) -> Any:

@@ -13,7 +13,7 @@ from watcher.chain.rpc.nodes import NodePool
 from watcher.daemon.own_ledger import begun_at
 from watcher.doctor.finding import MISCONFIGURED, Notes
 from watcher.errors import FixConfiguration, TryLater, WatcherError
-from watcher.ledger import queries, schema
+from watcher.ledger import known_sources, schema
 from watcher.ledger.engine import durability, parse_url, sqlite_path
 from watcher.ledger.lock import refuse_missing_ledger
 from watcher.ledger.move import loss_of_reopened
@@ -119,7 +119,7 @@ def _durable(url: URL, notes: Notes) -> None:
 def _held_back(url: URL, chain_id: int, task_manager: TaskManager, notes: Notes) -> None:
     """Add a finding on tasks that an earlier start on a restored ledger holds back."""
     with closing(Reader(url)) as reader:
-        cursor = reader.read_now(queries.find_source, chain_id, task_manager.address_bytes)
+        cursor = reader.read_now(known_sources.find_source, chain_id, task_manager.address_bytes)
         block = -1 if cursor is None else reader.read_now(held_to, cursor.source_id)
     if block >= 0:
         message = f"it was restored: tasks up to block {block} are answered with what it holds, or not at all"
@@ -155,14 +155,14 @@ async def check_genesis(
         notes.wrong("genesis", f"{message} 0x{begun.genesis_hash.hex()[:8]}…; {advice}")
 
 
-def _beginning(section: Ledger, chain_id: int, task_manager: TaskManager) -> queries.Beginning | None:
+def _beginning(section: Ledger, chain_id: int, task_manager: TaskManager) -> known_sources.Beginning | None:
     """Return the ledger's beginning; None without a ledger of today's schema, which `check_ledger` reports."""
     url = parse_url(section.url)
     try:
         if not schema.check(url).is_usable:
             return None
         with closing(Reader(url)) as reader:
-            return reader.read_now(queries.beginning, chain_id, task_manager.address_bytes)
+            return reader.read_now(known_sources.beginning, chain_id, task_manager.address_bytes)
     except WatcherError:
         return None
 

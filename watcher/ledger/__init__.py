@@ -45,6 +45,6 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `ended` | `keep_counts` | writer | a transaction has moved tasks into or out of an end state |
 | `pauses` | `shift_pending`, `restart_pauses` | writer, `open_ledger` | the wall clock stepped back |
 
-`transitions` alone changes states, for all verbs. Questions are in `queries` (commands, proof, stages), `stats`
-(health) and `history`, or beside the verbs that need their answers (`to_confirm`, `to_admit`).
+`transitions` alone changes states, for all verbs. Questions are in `queries` (commands, stages), `by_index`
+(indices), `known_sources` (contracts), `stats` (health) and `history`, or beside the verbs that need their answers (`to_confirm`, `to_admit`).
 """

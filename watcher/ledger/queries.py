@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, func, literal_column, or_, select
+from sqlalchemy import Connection, bindparam, func, literal_column, or_, select
 from sqlalchemy.engine import Row
 
 from watcher.errors import FixUsage
@@ -13,12 +13,10 @@ from watcher.ledger.ended import kept
 from watcher.ledger.prepared import Question
 from watcher.ledger.rows import WITH_SOURCE, of_source, open_task
 from watcher.ledger.source import CURSOR_COLUMNS
-from watcher.ledger.tables import HAS_ENDED, OPEN, attempts, blocks, events, journal, responses, sources, tasks
+from watcher.ledger.tables import HAS_ENDED, OPEN, attempts, blocks, events, journal, sources, tasks
 from watcher.state import ENDED, UNSETTLED, State
 from watcher.task import Header, OpenTask
 
-# A quarantined log must not take the place of the contract's task with its index.
-_REAL = tasks.c.state != State.QUARANTINED
 _PAGE = 1000  # tasks read at once by a listing
 # Built once: building a statement costs more than running it.
 _SOURCE = select(sources).where(sources.c.id == bindparam("source"))
@@ -37,84 +35,6 @@ class Counts:
 
     open_tasks: int
     nearest_deadline_block: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """The index of a task, and the block of its log."""
-
-    task_index: int
-    block_number: int
-
-
-def find_source(conn: Connection, chain_id: int, task_manager: bytes) -> Cursor | None:
-    """Return the cursor of a task manager, None if the ledger does not know it."""
-    row = conn.execute(
-        select(*CURSOR_COLUMNS).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
-    ).one_or_none()
-    return None if row is None else Cursor(*row)
-
-
-@dataclass(frozen=True, slots=True)
-class KnownSource:
-    """A contract in the ledger: the row id of its source, its chain, and its address (20 bytes)."""
-
-    id: int
-    chain_id: int
-    task_manager: bytes
-
-
-def known_sources(conn: Connection) -> list[KnownSource]:
-    """Return the contracts that the ledger holds, the first one first."""
-    rows = conn.execute(select(sources.c.id, sources.c.chain_id, sources.c.task_manager).order_by(sources.c.id))
-    return [KnownSource(*row) for row in rows]
-
-
-def is_empty(conn: Connection) -> bool:
-    """Return True if the ledger knows no contract, because its first start was cut short."""
-    return conn.execute(select(sources.c.id).limit(1)).first() is None
-
-
-@dataclass(frozen=True, slots=True)
-class Beginning:
-    """The block at which the reading of a contract's tasks began, and the identity of the chain.
-
-    `genesis_hash` is the hash of block 0, None if unknown. `final_blocks` are the oldest and the newest final block
-    with a stored hash, as (number, hash).
-    """
-
-    start_block: int
-    genesis_hash: bytes | None
-    final_blocks: tuple[tuple[int, bytes], ...] = ()
-
-    def mismatch(self, start_block: int | str) -> str | None:
-        """Return the problem with `task_manager.start_block`, or None. "latest" applies to the first start only."""
-        if start_block in ("latest", self.start_block):
-            return None
-        return (
-            f"task_manager.start_block: this ledger was begun at block {self.start_block}, not {start_block}; "
-            "use that number, or name a new ledger"
-        )
-
-
-def beginning(conn: Connection, chain_id: int, task_manager: bytes) -> Beginning | None:
-    """Return the beginning of a contract's ledger, None if the ledger does not know the contract."""
-    row = conn.execute(
-        select(sources).where(sources.c.chain_id == chain_id, sources.c.task_manager == task_manager)
-    ).one_or_none()
-    if row is None:
-        return None
-    if row.final_hash is None:
-        return Beginning(row.start_block, row.genesis_hash)
-    oldest = conn.execute(
-        select(blocks.c.number, blocks.c.hash)
-        .where(blocks.c.source_id == row.id, blocks.c.number < row.final_block)
-        .order_by(blocks.c.number)
-        .limit(1)
-    ).one_or_none()
-    newest = (row.final_block, row.final_hash)
-    finals = (newest,) if oldest is None else ((oldest.number, oldest.hash), newest)
-    return Beginning(row.start_block, row.genesis_hash, finals)
 
 
 def cursor(conn: Connection, source_id: int) -> Cursor:
@@ -231,65 +151,12 @@ def known_hashes(conn: Connection, source_id: int, lowest: int, highest: int, li
     return [Header(row.number, row.hash, b"") for row in rows]
 
 
-def known_indices(conn: Connection, source_id: int, first: int, last: int) -> set[int]:
-    """Return the indices from `first` to `last` inclusive that have a canonical task."""
-    rows = conn.execute(
-        select(tasks.c.task_index).where(
-            tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
-        )
-    )
-    return set(rows.scalars())
-
-
-def count_indices(conn: Connection, source_id: int, first: int, last: int) -> int:
-    """Return how many indices from `first` to `last` inclusive have a canonical task."""
-    return conn.execute(
-        select(func.count(tasks.c.task_index.distinct())).where(
-            tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
-        )
-    ).scalar_one()
-
-
-def lowest(conn: Connection, source_id: int) -> Place | None:
-    """Return the canonical task with the lowest index, None if there is none."""
-    return _place(conn, source_id, _REAL, tasks.c.task_index.asc())
-
-
-def neighbours(conn: Connection, source_id: int, index: int) -> tuple[Place | None, Place | None]:
-    """Return the nearest canonical tasks below and above an index, of those that the contract has proved."""
-    proved = tasks.c.state.not_in([State.SEEN, State.QUARANTINED, State.ORPHANED])
-    below = _place(conn, source_id, proved & (tasks.c.task_index < index), tasks.c.task_index.desc())
-    above = _place(conn, source_id, proved & (tasks.c.task_index > index), tasks.c.task_index.asc())
-    return below, above
-
-
-def _place(conn: Connection, source_id: int, where: ColumnElement[bool], order: ColumnElement[Any]) -> Place | None:
-    row = conn.execute(
-        select(tasks.c.task_index, tasks.c.block_number)
-        .where(tasks.c.source_id == source_id, tasks.c.canonical, where)
-        .order_by(order)
-        .limit(1)
-    ).one_or_none()
-    return None if row is None else Place(row.task_index, row.block_number)
-
-
 def newest_open(conn: Connection, source_id: int, limit: int) -> list[OpenTask]:
     """Return the newest canonical tasks that are not settled, the newest first."""
     unsettled = (tasks.c.source_id == source_id, OPEN, tasks.c.state.in_(sorted(UNSETTLED)), tasks.c.canonical)
     # Ordered by the plain id, SQLite would scan the whole table backwards instead of the open tasks.
     rows = conn.execute(WITH_SOURCE.where(*unsettled).order_by((tasks.c.id + 0).desc()).limit(limit))
     return [open_task(row) for row in rows]
-
-
-def canonical_from(conn: Connection, source_id: int, first: int, limit: int) -> list[int]:
-    """Return the indices of canonical tasks from `first` on, in order."""
-    rows = conn.execute(
-        select(tasks.c.task_index)
-        .where(tasks.c.source_id == source_id, tasks.c.task_index >= first, tasks.c.canonical, _REAL)
-        .order_by(tasks.c.task_index)
-        .limit(limit)
-    )
-    return list(rows.scalars())
 
 
 def rest_s(conn: Connection, source_id: int, states: Sequence[State], now_ms: int, at_most_s: float) -> float:
@@ -305,23 +172,3 @@ def bound_by_time(conn: Connection, source_id: int, now_ms: int) -> int:
             tasks.c.source_id == source_id, OPEN, or_(tasks.c.lease_until_ms > now_ms, tasks.c.due_at_ms > now_ms)
         )
     ).scalar_one()
-
-
-def responses_between(conn: Connection, source_id: int, first: int, last: int) -> list[Row[Any]]:
-    """Return the response events for the indices from `first` to `last` inclusive."""
-    return list(
-        conn.execute(
-            select(responses).where(responses.c.source_id == source_id, responses.c.task_index.between(first, last))
-        )
-    )
-
-
-def canonical_between(conn: Connection, source_id: int, first: int, last: int) -> list[Row[Any]]:
-    """Return the canonical tasks with indices from `first` to `last` inclusive, for the proof."""
-    return list(
-        conn.execute(
-            WITH_SOURCE.where(
-                tasks.c.source_id == source_id, tasks.c.task_index.between(first, last), tasks.c.canonical, _REAL
-            )
-        )
-    )

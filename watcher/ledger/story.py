@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 from sqlalchemy.engine import Row
 
-from watcher.ledger import queries
+from watcher.ledger import by_index, queries
 from watcher.ledger.cursor import Cursor
 from watcher.ledger.restore import held_to
 from watcher.ledger.stats import Unshown, unshown
@@ -54,7 +54,7 @@ def task_records(conn: Connection, source_id: int, index: int) -> list[TaskRecor
     Raises:
         FixUsage: there is none.
     """
-    events = queries.responses_between(conn, source_id, index, index)
+    events = by_index.responses_between(conn, source_id, index, index)
     return [
         TaskRecord(row, *queries.story_of(conn, row.id), events) for row in queries.tasks_at(conn, source_id, index)
     ]

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from sqlalchemy.engine import Row
 
-from watcher.ledger import queries
+from watcher.ledger import by_index
 from watcher.ledger.reader import Read
 from watcher.report.chain_logs import ChainLogs, Logs, Pair, is_answered
 from watcher.report.listing import hexed
@@ -71,8 +71,8 @@ class Comparison:
         """Compare all tasks; `progress` is called with the pieces done and their number. Raises TryLater."""
         chunks = await self._chunks()
         for done, (low, high) in enumerate(reversed(chunks), 1):
-            rows = await self._ask(queries.canonical_between, self._source_id, low, high)
-            events = await self._ask(queries.responses_between, self._source_id, low, high)
+            rows = await self._ask(by_index.canonical_between, self._source_id, low, high)
+            events = await self._ask(by_index.responses_between, self._source_id, low, high)
             pairs = await self._logs.pairs([row for row in rows if self._is_compared(row)], events)
             await self._compare(pairs)
             await self._name_senders(pairs)
@@ -83,7 +83,7 @@ class Comparison:
         """Return the lowest and the highest index of each piece of the ledger."""
         chunks: list[tuple[int, int]] = []
         low = 0
-        while indices := await self._ask(queries.canonical_from, self._source_id, low, _CHUNK):
+        while indices := await self._ask(by_index.canonical_from, self._source_id, low, _CHUNK):
             chunks.append((indices[0], indices[-1]))
             low = indices[-1] + 1
         return chunks

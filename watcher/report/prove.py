@@ -11,7 +11,7 @@ from typing import Any, Protocol
 from sqlalchemy.engine import Row
 
 from watcher.errors import FixConfiguration, Quarantine, RetryElsewhere, TryLater
-from watcher.ledger import queries
+from watcher.ledger import by_index, queries
 from watcher.ledger.cursor import Cursor
 from watcher.ledger.reader import Read
 from watcher.ledger.rows import task_of
@@ -57,7 +57,7 @@ class Contract(Protocol):
 
     async def latest_task_num(self, at: Header) -> int: ...
 
-    async def first_index(self, start_block: int, at: Header, lowest: queries.Place | None) -> int: ...
+    async def first_index(self, start_block: int, at: Header, lowest: by_index.Place | None) -> int: ...
 
     def is_task(self, word: bytes | None, task_hash: bytes) -> bool: ...
 
@@ -100,7 +100,7 @@ class Prover:
         """
         cursor = await self._ask(queries.cursor, self._source_id)
         at = await self._pinned(cursor)
-        lowest = await self._ask(queries.lowest, self._source_id)
+        lowest = await self._ask(by_index.lowest, self._source_id)
         count, first = None, 0 if lowest is None else lowest.task_index
         if self._contract.counts_tasks:
             count = await self._contract.latest_task_num(at)
@@ -132,7 +132,7 @@ class Prover:
                 yield range(low, min(low + _CHUNK, proof.latest_task_num))
             return
         low = 0
-        while known := await self._ask(queries.canonical_from, self._source_id, low, _CHUNK):
+        while known := await self._ask(by_index.canonical_from, self._source_id, low, _CHUNK):
             yield sorted(set(known))
             low = known[-1] + 1
 
@@ -146,8 +146,8 @@ class Prover:
 
     async def _compare(self, proof: Proof, at: Header, indices: Sequence[int]) -> None:
         low, high = indices[0], indices[-1]
-        tasks = _by_index(await self._ask(queries.canonical_between, self._source_id, low, high))
-        events = _by_index(await self._ask(queries.responses_between, self._source_id, low, high))
+        tasks = _by_index(await self._ask(by_index.canonical_between, self._source_id, low, high))
+        events = _by_index(await self._ask(by_index.responses_between, self._source_id, low, high))
         on_chain = await self._contract.hashes_and_responses(indices, at)
         for index, reading in zip(indices, on_chain, strict=True):
             if not isinstance(reading, tuple):
@@ -253,9 +253,9 @@ class Prover:
     async def _beyond(self, proof: Proof, count: int) -> None:
         """Add canonical tasks whose index the contract has not assigned yet, or never assigns, to the mismatches."""
         if self._contract.lowest_index > 0:
-            below = await self._ask(queries.known_indices, self._source_id, 0, self._contract.lowest_index - 1)
+            below = await self._ask(by_index.known_indices, self._source_id, 0, self._contract.lowest_index - 1)
             proof.mismatched += sorted(below)[:_CHUNK]
-        extra = await self._ask(queries.canonical_from, self._source_id, count, _CHUNK)
+        extra = await self._ask(by_index.canonical_from, self._source_id, count, _CHUNK)
         proof.mismatched += extra
 
 

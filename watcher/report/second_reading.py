@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from watcher.ledger import queries
+from watcher.ledger import by_index
 from watcher.ledger.reader import Read
 from watcher.ledger.rows import task_of
 from watcher.report.proof import Proof
@@ -23,9 +23,9 @@ async def read_again(proof: Proof, ask: Read, source_id: int, agrees: Callable[[
         agrees: returns whether the second reader finds the same values in a task's log; None where it reads none.
     """
     low = 0
-    while indices := sorted(set(await ask(queries.canonical_from, source_id, low, _CHUNK))):
+    while indices := sorted(set(await ask(by_index.canonical_from, source_id, low, _CHUNK))):
         for index in indices[:: max(1, len(indices) // _READ_OF_CHUNK)]:
-            for row in await ask(queries.canonical_between, source_id, index, index):
+            for row in await ask(by_index.canonical_between, source_id, index, index):
                 agreement = agrees(task_of(row))
                 proof.read_twice += agreement is not None
                 if agreement is False:

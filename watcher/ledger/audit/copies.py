@@ -7,7 +7,7 @@ from sqlalchemy import Connection, select
 
 from watcher.ledger import ended
 from watcher.ledger.audit.check import Check, Problem
-from watcher.ledger.queries import count_indices
+from watcher.ledger.by_index import count_indices
 from watcher.ledger.tables import coverage
 
 
