@@ -19,7 +19,7 @@ from watcher.ledger.sending import Attempt, Settlement
 from watcher.ledger.store import Ledger, open_ledger
 from watcher.ledger.tables import attempts, journal, sources, tasks
 from watcher.ledger.transaction import Tx
-from watcher.ledger.writer import BatchedVerb
+from watcher.ledger.verb_call import BatchedVerb
 from watcher.state import State
 from watcher.task import Accepted, Header, OpenTask, Outcome, Responded, Response, Sent, Sighting, Task, Unknown
 

@@ -46,5 +46,6 @@ error for each; `Ledger.write_item` runs it on all items that wait. The verbs, i
 | `pauses` | `shift_pending`, `restart_pauses` | writer, `open_ledger` | the wall clock stepped back |
 
 `transitions` alone changes states, for all verbs. Questions are in `queries` (commands, stages), `by_index`
-(indices), `known_sources` (contracts), `stats` (health) and `history`, or beside the verbs that need their answers (`to_confirm`, `to_admit`).
+(indices), `known_sources` (contracts), `stats` (health) and `history`, or beside the verbs that need their answers
+(`to_confirm`, `to_admit`).
 """

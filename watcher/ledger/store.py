@@ -30,7 +30,8 @@ from watcher.ledger.pauses import restart_pauses, shift_pending
 from watcher.ledger.reader import Read, Reader
 from watcher.ledger.source import open_source
 from watcher.ledger.transaction import Tx
-from watcher.ledger.writer import BatchedVerb, Observe, Writer
+from watcher.ledger.verb_call import BatchedVerb
+from watcher.ledger.writer import Observe, Writer
 from watcher.state import State
 from watcher.task import Header
 

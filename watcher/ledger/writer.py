@@ -11,15 +11,16 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, OperationalError
 
 from watcher.clock import Clock, ClockStep
-from watcher.errors import LostLease, TryLater, WatcherError
+from watcher.errors import TryLater, WatcherError
 from watcher.ledger.engine import database_reason
 from watcher.ledger.transaction import Tx
+from watcher.ledger.verb_call import BatchedVerb, Call, Verb, execute, executions
 from watcher.ledger.write_connection import WriteConnection
 from watcher.state import State
 
@@ -48,29 +49,7 @@ class Batch:
     condition: str | None
 
 
-Verb = Callable[[Tx], T]
-# Returns one result or error per item, in order. An item that has failed has changed nothing.
-BatchedVerb = Callable[[Tx, Sequence[Item]], Sequence[T | LostLease]]
 Observe = Callable[[Batch], None]
-
-
-@dataclass(slots=True)
-class _Call(Generic[T]):
-    """A verb that waits, or one `item` of a batched verb.
-
-    `deferred`: its commit may wait for the next sync. `follows`: it has waited for a transaction to come with; it then
-    knows of `known_elsewhere` commits of others.
-    """
-
-    future: asyncio.Future[T]
-    verb: Verb[T] | None = None
-    batched: BatchedVerb[Any, T] | None = None
-    item: Any = None
-    deferred: bool = False
-    follows: bool = False
-    known_elsewhere: int = 0
-    result: Any = None
-    error: BaseException | None = None
 
 
 class Writer:
@@ -95,10 +74,10 @@ class Writer:
         self._clock = clock
         self._on_commit = on_commit
         self._observe = observe
-        self._queue: queue.SimpleQueue[_Call[Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[Call[Any] | None] = queue.SimpleQueue()
         self._loop = asyncio.get_running_loop()
         self._stopped = False
-        self._follow_ups: dict[asyncio.Future[Any], tuple[frozenset[State], _Call[Any]]] = {}
+        self._follow_ups: dict[asyncio.Future[Any], tuple[frozenset[State], Call[Any]]] = {}
         self._deferred = False  # the last commit is not on the disk yet
         self._unsynced = False  # the last try to bring it there has failed
         self.replica_id: int | None = None  # as in `Tx`
@@ -125,14 +104,14 @@ class Writer:
             TryLater: the database cannot be written, or the ledger is closed.
             WatcherError: the errors of the verb.
         """
-        return await self._queued(_Call(self._loop.create_future(), verb, deferred=deferred))
+        return await self._queued(Call(self._loop.create_future(), verb, deferred=deferred))
 
     async def do_item(self, verb: BatchedVerb[Item, T], item: Item, *, deferred: bool = False) -> T:
         """Run a batched verb on all of its items that wait, and return the result of this one after the commit.
 
         The verb runs at the place of the first of them, and may run again after a rollback. Raises as `do`.
         """
-        return await self._queued(_Call(self._loop.create_future(), batched=verb, item=item, deferred=deferred))
+        return await self._queued(Call(self._loop.create_future(), batched=verb, item=item, deferred=deferred))
 
     async def do_items(self, verb: BatchedVerb[Item, T], items: Sequence[Item]) -> list[T | WatcherError]:
         """Run a batched verb on many items, as `do_item` does on one. Return the result or the error of each.
@@ -142,7 +121,7 @@ class Writer:
         """
         if self._stopped:
             raise TryLater("the ledger is closed")
-        calls: list[_Call[T]] = [_Call(self._loop.create_future(), batched=verb, item=item) for item in items]
+        calls: list[Call[T]] = [Call(self._loop.create_future(), batched=verb, item=item) for item in items]
         for call in calls:
             self._queue.put(call)
         return [await _result_or_error(call.future) for call in calls]
@@ -154,7 +133,7 @@ class Writer:
         Return the future of its result, and of `work_made` and `work_elsewhere` together as of its commit.
         """
         future: asyncio.Future[tuple[T, int]] = self._loop.create_future()
-        call: _Call[Any] = _Call(future, verb, deferred=True, follows=True)
+        call: Call[Any] = Call(future, verb, deferred=True, follows=True)
         self._follow_ups[future] = frozenset(states), call
         return future
 
@@ -162,7 +141,7 @@ class Writer:
         """Take back what `follow_up` was given. Return False if a transaction has it: await its future then."""
         return self._follow_ups.pop(future, None) is not None
 
-    async def _queued(self, call: _Call[T]) -> T:
+    async def _queued(self, call: Call[T]) -> T:
         if self._stopped:
             raise TryLater("the ledger is closed")
         self._queue.put(call)
@@ -197,7 +176,7 @@ class Writer:
             if last:
                 return
 
-    def _next(self) -> _Call[Any] | None:
+    def _next(self) -> Call[Any] | None:
         """Wait for the next call, None at the end. Sync the deferred commits whenever it does not come soon."""
         while self._deferred:
             try:
@@ -218,7 +197,7 @@ class Writer:
             self._loop.call_soon_threadsafe(self._observe, seen)
         self._deferred = self._unsynced = condition is not None
 
-    def _commit(self, batch: list[_Call[Any]]) -> None:
+    def _commit(self, batch: list[Call[Any]]) -> None:
         tx: Tx | None = None
         began_s = self._clock.monotonic_s()
         try:
@@ -239,7 +218,7 @@ class Writer:
         seen = Batch(len(batch), self._clock.monotonic_s() - began_s, condition)
         self._loop.call_soon_threadsafe(self._deliver, batch, tx, seen)
 
-    def _mark(self, batch: list[_Call[Any]], tx: Tx) -> None:
+    def _mark(self, batch: list[Call[Any]], tx: Tx) -> None:
         """Call `on_durable`. If it fails, the commit stands, and every waiter gets TryLater, so that none sends."""
         try:
             self.on_durable(tx)
@@ -247,7 +226,7 @@ class Writer:
             for call in batch:
                 call.error = TryLater(f"{NOT_WRITTEN} (its mark: {error.strerror})")
 
-    def _together(self, batch: list[_Call[Any]]) -> Tx:
+    def _together(self, batch: list[Call[Any]]) -> Tx:
         self.guard()
         deferred = all(call.deferred for call in batch)
         with self._connection.begin(deferred=deferred) as conn:
@@ -264,23 +243,23 @@ class Writer:
                 call.error = TryLater(f"{NOT_WRITTEN} ({refused})")
         return tx
 
-    def _run_verbs(self, tx: Tx, batch: list[_Call[Any]], back_ms: int) -> None:
+    def _run_verbs(self, tx: Tx, batch: list[Call[Any]], back_ms: int) -> None:
         if back_ms:
             self.on_clock_step(tx, back_ms)
-        for calls in _executions(batch):
-            _execute(tx, calls)
+        for calls in executions(batch):
+            execute(tx, calls)
         for call in self._awaited(tx.entered):
             call.known_elsewhere = self.work_elsewhere  # one that is announced later may have come after the claim
             batch.append(call)
-            _execute(tx, [call])
+            execute(tx, [call])
 
-    def _awaited(self, entered: set[State]) -> Iterator[_Call[Any]]:
+    def _awaited(self, entered: set[State]) -> Iterator[Call[Any]]:
         """Take the follow-ups that wait for one of these states."""
         for future, (states, call) in list(self._follow_ups.items()):
             if not states.isdisjoint(entered) and self.withdraw(future):
                 yield call
 
-    def _deliver(self, batch: list[_Call[Any]], tx: Tx | None, seen: Batch) -> None:
+    def _deliver(self, batch: list[Call[Any]], tx: Tx | None, seen: Batch) -> None:
         self._observe(seen)
         if tx is not None:
             self.chain_moves += tx.blocks_read or tx.cursor_moved
@@ -305,26 +284,6 @@ async def _result_or_error(future: "asyncio.Future[Any]") -> Any:
         return await future
     except WatcherError as error:
         return error
-
-
-def _executions(batch: list[_Call[Any]]) -> list[list[_Call[Any]]]:
-    """Return groups of calls, one per execution, in the order of the first call of each."""
-    together: dict[int, list[_Call[Any]]] = {}
-    for call in batch:
-        together.setdefault(id(call if call.batched is None else call.batched), []).append(call)
-    return list(together.values())
-
-
-def _execute(tx: Tx, calls: list[_Call[Any]]) -> None:
-    """Run a verb, or a batched verb on the items of its calls. An item's error goes to its call."""
-    first = calls[0]
-    if first.batched is None:
-        assert first.verb is not None
-        first.result = first.verb(tx)
-        return
-    results = first.batched(tx, [call.item for call in calls])
-    for call, result in zip(calls, results, strict=True):
-        call.result, call.error = (None, result) if isinstance(result, LostLease) else (result, None)
 
 
 def _as_ours(error: BaseException) -> BaseException:
