@@ -32,7 +32,7 @@ PARTS = (
     ("watcher.hook.pool", "WorkerPool.run", "hook: the pool and its groups"),
     ("watcher.hook.pool", "WorkerPool._serve", "hook: the pool and its groups"),
     ("watcher.ledger.writer", "Writer._deliver", "results of commits, wake-ups"),
-    ("watcher.ledger.writer", "_execute", "verbs"),
+    ("watcher.ledger.writer", "execute", "verbs"),
     ("watcher.ledger.store", "complete", "audit chain, kept counts"),
     ("watcher.ledger.high_water", "MarkFile.follow", "the mark beside the file"),
     ("watcher.ledger.prepared", "Prepared.run", "statements"),
