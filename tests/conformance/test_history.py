@@ -7,8 +7,9 @@ from sqlalchemy import select, update
 
 from tests.conformance.rig import CHAIN_ID, START_BLOCK, LedgerRig, header, make_response, make_task
 from watcher.ledger import finality, history, ingest, outcomes
+from watcher.ledger.journal_range import transitions_between
 from watcher.ledger.source import open_source
-from watcher.ledger.stats import ended, moves_since
+from watcher.ledger.stats import ended
 from watcher.ledger.tables import sources
 from watcher.state import State
 
@@ -22,9 +23,7 @@ async def begin(ledger: LedgerRig, block: int | None, closed_block: int | None =
 
 async def last_reasons(ledger: LedgerRig) -> dict[int, str]:
     """The newest reason in the journal per task."""
-    return {
-        transition.task_index: transition.why for transition in await ledger.read(moves_since, ledger.source, 0, 100)
-    }
+    return {line.task_index: line.why for line in (await ledger.read(transitions_between, ledger.source, 0, 100)).lines}
 
 
 async def test_beginning_is_kept_and_not_moved_by_a_later_start(ledger: LedgerRig) -> None:
@@ -70,13 +69,8 @@ async def test_expired_history_is_told_apart_in_the_journal_and_not_counted(ledg
     first, second, answered = await ledger.in_state(State.SEEN)
     await ledger.write(outcomes.expired, [first, second])
     await ledger.write(outcomes.answered, [(answered, theirs)], by_us=False)
-    transitions = await ledger.read(moves_since, ledger.source, 0, 100)
-    ends = {
-        (transition.task_index, transition.is_history)
-        for transition in transitions
-        if transition.from_state is not None
-    }
-    assert ends == {(0, True), (1, False), (2, True)}
+    transitions = await ledger.read(transitions_between, ledger.source, 0, 100)
+    assert {(line.task_index, line.is_history) for line in transitions.lines} == {(0, True), (1, False), (2, True)}
     counts, _ = await ledger.read(ended, ledger.source)
     assert counts == {State.EXPIRED: 1}
 

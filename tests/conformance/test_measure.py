@@ -1,5 +1,6 @@
 """What health and metrics ask of the ledger: counted right, of one source alone, without reading what has ended."""
 
+from collections import Counter
 from collections.abc import Awaitable
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 from tests.conformance.rig import LedgerRig, header, make_task
 from watcher.ledger import manual, outcomes, queries, stats
 from watcher.ledger.engine import open_engine
+from watcher.ledger.journal_range import LISTED, Transitions, transitions_between
 from watcher.ledger.outcomes import Missing
 from watcher.ledger.stats import Unshown, Work
 from watcher.state import State
@@ -50,27 +52,31 @@ async def test_what_waits_is_due_until_somebody_takes_it(ledger: LedgerRig) -> N
     assert claimed.state is State.READY
 
 
-async def test_moves_are_told_once_each_in_order_with_the_number_of_the_attempt(ledger: LedgerRig) -> None:
+async def test_moves_are_told_or_counted_once_each(ledger: LedgerRig) -> None:
     await ledger.bring(make_task(7), to=State.ACCEPTED)
-    transitions = await ledger.read(stats.moves_since, ledger.source, 0, 100)
-    assert [transition.to_state for transition in transitions] == [
-        State.SEEN,
-        State.READY,
-        State.COMPUTED,
-        State.SENDING,
-        State.ACCEPTED,
-    ]
-    assert [transition.from_state for transition in transitions] == [
-        None,
-        *[transition.to_state for transition in transitions][:-1],
-    ]
-    assert {transition.task_index for transition in transitions} == {7}
-    assert transitions[3].number == 1
-    first = await ledger.read(stats.moves_since, ledger.source, 0, 2)
-    rest = await ledger.read(stats.moves_since, ledger.source, first[-1].id, 100)
-    assert [*first, *rest] == transitions
-    assert (await work(ledger)).last_move == transitions[-1].id
-    assert await ledger.read(stats.moves_since, ledger.source + 1, 0, 100) == []
+    newest = (await work(ledger)).last_move
+    transitions = await ledger.read(transitions_between, ledger.source, 0, newest)
+    (sending,) = transitions.lines
+    assert (sending.task_index, sending.from_state, sending.to_state) == (7, State.COMPUTED, State.SENDING)
+    assert sending.number == 1
+    assert transitions.counts == {
+        (None, State.SEEN): 1,
+        (State.SEEN, State.READY): 1,
+        (State.READY, State.COMPUTED): 1,
+        (State.SENDING, State.ACCEPTED): 1,
+    }
+    each = [await ledger.read(transitions_between, ledger.source, line, line + 1) for line in range(newest)]
+    assert [line for part in each for line in part.lines] == [sending]
+    assert sum((Counter(part.counts) for part in each), Counter()) == transitions.counts
+    assert await ledger.read(transitions_between, ledger.source + 1, 0, newest) == Transitions([], {})
+
+
+async def test_ends_are_told_in_the_order_of_the_journal(ledger: LedgerRig) -> None:
+    await ledger.bring(make_task(0), to=State.RESPONDED)
+    await ledger.write(outcomes.final, await ledger.in_state(State.RESPONDED), header(110))
+    transitions = await ledger.read(transitions_between, ledger.source, 0, (await work(ledger)).last_move)
+    assert [line.to_state for line in transitions.lines][-2:] == [State.RESPONDED, State.FINAL]
+    assert not LISTED.intersection(to_state for _, to_state in transitions.counts)
 
 
 async def test_what_has_ended_is_counted_up_to_a_line_of_the_journal(ledger: LedgerRig) -> None:
@@ -101,7 +107,7 @@ async def test_measuring_reads_the_open_tasks_through_their_index(ledger: Ledger
             assert driver is not None
             driver.set_trace_callback(sent.append)
             stats.work(conn, ledger.source, 0, 10)
-            stats.moves_since(conn, ledger.source, 0, 10)
+            transitions_between(conn, ledger.source, 0, 10)
             driver.set_trace_callback(None)
             asked = [statement for statement in sent if statement.startswith("SELECT")]
             plans = {query: [row[3] for row in driver.execute(f"EXPLAIN QUERY PLAN {query}")] for query in asked}

@@ -24,6 +24,7 @@ from watcher.ledger import (
     finality,
     finding,
     ingest,
+    journal_range,
     known_sources,
     manual,
     marks,
@@ -105,8 +106,9 @@ def finish(tx: Tx, ledger: Filled) -> Any:
 
 
 def follow(tx: Tx, ledger: Filled) -> Any:
-    last = stats.last_move(tx.conn)
-    return len(stats.moves_since(tx.conn, 1, last - 100, 1000))
+    last = journal_range.last_move(tx.conn)
+    between = journal_range.transitions_between(tx.conn, 1, last - 100, last)
+    return len(between.lines) + sum(between.counts.values())
 
 
 def find_holes(tx: Tx, ledger: Filled) -> Any:

@@ -13,7 +13,19 @@ from sqlalchemy.engine import URL
 from tests.conformance.rig import CHAIN_ID, MANAGER, header, make_response, make_task
 from tests.kit.clocks import SetClock
 from tests.kit.statements import noted
-from watcher.ledger import claims, finality, ingest, outcomes, overview, queries, schema, sending, shadow, stats
+from watcher.ledger import (
+    claims,
+    finality,
+    ingest,
+    journal_range,
+    outcomes,
+    overview,
+    queries,
+    schema,
+    sending,
+    shadow,
+    stats,
+)
 from watcher.ledger.engine import open_engine
 from watcher.ledger.replay import Selection, past_page
 from watcher.ledger.source import open_source
@@ -147,7 +159,7 @@ def test_a_known_task_is_looked_up_by_its_identity(engine: Engine) -> None:
 
 NEWEST: dict[str, Callable[[Connection], Any]] = {
     "unshown": lambda conn: stats.unshown(conn, 1),
-    "moves": lambda conn: stats.moves_since(conn, 1, 0, 10),
+    "moves": lambda conn: journal_range.transitions_between(conn, 1, 0, 10),
     "attempts": lambda conn: overview.attempts_page(conn, 1, None, None, None, 10),
     "shadow": lambda conn: shadow.waiting(conn, 1, 0, 10),
     "surplus": lambda conn: shadow.surplus(conn, 1, 0),

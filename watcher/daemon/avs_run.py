@@ -5,7 +5,7 @@ stage makes steps; on a stop running requests are awaited, and one that cannot b
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack, ExitStack
 from random import SystemRandom
 
@@ -38,7 +38,7 @@ from watcher.health.status import Status, status_line
 from watcher.health.surroundings import Surroundings
 from watcher.health.verdict import Health
 from watcher.ledger.database_clock import clock_of
-from watcher.ledger.stats import Moved
+from watcher.ledger.journal_range import Transitions
 from watcher.ledger.transaction import Tx
 from watcher.operator.switch import Switch, Switches
 from watcher.settings.model import Settings
@@ -222,10 +222,10 @@ class AvsRun:
             self._stages.submit.make_due()
             self._wakeups.wake("submit")
 
-    def _report_moves(self, moved: Sequence[Moved]) -> None:
+    def _report_moves(self, transitions: Transitions) -> None:
         """Report incidents of tasks, unless another replica leads, which reports them for all."""
         if self._replica is None or self._replica.leads:
-            self._alerts.moved(moved)
+            self._alerts.moved(transitions)
 
     def _next_attempt_s(self) -> float | None:
         make_router = None if self._stages is None else self._stages.make_router

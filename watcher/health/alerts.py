@@ -19,7 +19,7 @@ from watcher.health.delivery import Delivery
 from watcher.health.verdict import Health
 from watcher.ledger.audit.roots import Root
 from watcher.ledger.history import BEFORE
-from watcher.ledger.stats import Moved
+from watcher.ledger.journal_range import Transitions
 from watcher.redact import Redactor
 from watcher.settings.model import Alerts as AlertSettings
 from watcher.state import State
@@ -191,11 +191,13 @@ class Alerts:
         self._throttle.update(health, self._clock.monotonic_s())
         self.tick()
 
-    def moved(self, transitions: Sequence[Moved]) -> None:
+    def moved(self, transitions: Transitions) -> None:
         """Record incidents of tasks: a listener of `Monitor.on_move`. Skips what was over before the ledger began."""
         for state, key in ONCE_BY_STATE.items():
             tasks = [
-                move.task_index for move in transitions if move.to_state == state and not move.why.endswith(BEFORE)
+                move.task_index
+                for move in transitions.lines
+                if move.to_state == state and not move.why.endswith(BEFORE)
             ]
             self._throttle.happened(key, tasks, self._clock.now_ms())
 

@@ -9,11 +9,12 @@ from watcher.clock import Clock
 from watcher.errors import TryLater
 from watcher.health.metrics import Metrics
 from watcher.health.readings import Limits
-from watcher.ledger import stats
-from watcher.ledger.stats import Moved, Work
+from watcher.ledger import journal_range, stats
+from watcher.ledger.journal_range import Transitions
+from watcher.ledger.stats import Work
 from watcher.ledger.store import Ledger
 
-_MOVES_LIMIT = 2000
+_LINES = 5000  # of the journal, read at once
 _COUNT_EVERY_S = 6 * 3600
 
 
@@ -27,9 +28,7 @@ class LedgerMeasure:
         moved_s: when it became known, on the monotonic clock.
     """
 
-    def __init__(
-        self, metrics: Metrics, clock: Clock, listeners: Sequence[Callable[[Sequence[Moved]], None]] = ()
-    ) -> None:
+    def __init__(self, metrics: Metrics, clock: Clock, listeners: Sequence[Callable[[Transitions], None]] = ()) -> None:
         """`listeners` get the transitions of tasks, in order."""
         self._metrics = metrics
         self._clock = clock
@@ -46,7 +45,7 @@ class LedgerMeasure:
         Raises:
             TryLater: the ledger cannot be read.
         """
-        self.last_move = await ledger.read(stats.last_move)
+        self.last_move = await ledger.read(journal_range.last_move)
 
     async def renew(self, ledger: Ledger, limits: Limits, chain_time_s: float) -> None:
         """Measure the ledger, and hand the new transitions to the listeners.
@@ -75,9 +74,9 @@ class LedgerMeasure:
 
     async def _follow_moves(self, ledger: Ledger, newest: int) -> None:
         while self.last_move < newest:
-            transitions = await ledger.read(stats.moves_since, ledger.source_id, self.last_move, _MOVES_LIMIT)
-            self.last_move = transitions[-1].id if transitions else newest
-            self.moved_s = self._clock.monotonic_s()
+            upto = min(newest, self.last_move + _LINES)
+            transitions = await ledger.read(journal_range.transitions_between, ledger.source_id, self.last_move, upto)
+            self.last_move, self.moved_s = upto, self._clock.monotonic_s()
             for listener in self._listeners:
                 listener(transitions)
 

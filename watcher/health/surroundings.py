@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from watcher.health.prober import Api
 from watcher.health.readings import ReplicaSeen
 from watcher.health.verdict import Health
-from watcher.ledger.stats import Moved
+from watcher.ledger.journal_range import Transitions
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Surroundings:
     on_back: Callable[[], None] = lambda: None
     changed_hook_files: Callable[[], Awaitable[str]] | None = None
     listeners: Sequence[Callable[[Health], object]] = ()
-    on_move: Sequence[Callable[[Sequence[Moved]], None]] = ()
+    on_move: Sequence[Callable[[Transitions], None]] = ()
     next_attempt_s: Callable[[], float | None] = lambda: None
     replica: Callable[[], ReplicaSeen | None] = lambda: None
     name: str = ""

@@ -2,10 +2,10 @@
 
 from collections import Counter as Count
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from watcher.health.registry import Registry
-from watcher.ledger.stats import Moved
+from watcher.ledger.journal_range import Transition, Transitions
 from watcher.state import ENDED, State
 
 _SECONDS = (0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 1800, 3600)
@@ -48,20 +48,16 @@ class TaskMetrics:
         for state in State:
             self._tasks.labels(state)
 
-    def moved(self, transitions: Sequence[Moved]) -> None:
+    def moved(self, transitions: Transitions) -> None:
         """Record transitions of tasks."""
-        entered: Count[State] = Count()
+        by_states: Count[tuple[State | None, State]] = Count(transitions.counts)
         was_due = False
-        for move in transitions:
+        for move in transitions.lines:
             to_state = move.to_state
             if move.is_history and to_state in _ENDS_OF_HISTORY:
                 self._ended[State.FINAL_OTHER] += to_state is State.FINAL_OTHER
                 continue
-            entered[to_state] += 1
-            if to_state in self._ended:
-                self._ended[to_state] += 1
-            if move.from_state in self._ended:
-                self._ended[move.from_state] = max(0, self._ended[move.from_state] - 1)
+            by_states[move.from_state, to_state] += 1
             if to_state is State.SENDING and move.number == 1:
                 self._to_post.observe(_delay_s(move))
             elif to_state is State.RESPONDED:
@@ -69,10 +65,18 @@ class TaskMetrics:
             if to_state in _COUNTED:
                 self._recent.append(_COUNTED[to_state])
                 was_due = True
-        for state, count in entered.items():
-            self._entered[state].inc(count)
+        self._count(by_states)
         if was_due:
             self._score.set(100 * sum(self._recent) / len(self._recent))
+
+    def _count(self, by_states: Mapping[tuple[State | None, State], int]) -> None:
+        """Count transitions, by (from, to), and with them the tasks in each end state."""
+        ended: Count[State | None] = Count(self._ended)
+        for (from_state, to_state), count in by_states.items():
+            self._entered[to_state].inc(count)
+            ended[from_state] -= count
+            ended[to_state] += count
+        self._ended = {state: max(0, ended[state]) for state in self._ended}
 
     def counted(self, ended: Mapping[State, int]) -> None:
         """Set the number of tasks in each end state, over the whole ledger."""
@@ -85,6 +89,6 @@ class TaskMetrics:
             self._tasks.labels(state).set(count)
 
 
-def _delay_s(move: Moved) -> float:
+def _delay_s(move: Transition) -> float:
     """Return the seconds from seeing the task to its transition."""
     return max(0, move.at_ms - move.seen_at_ms) / 1000

@@ -12,11 +12,10 @@ from sqlalchemy import BigInteger, Connection, and_, bindparam, case, func, not_
 from watcher.ledger.columns import Few
 from watcher.ledger.cursor import Cursor
 from watcher.ledger.ended import expired_before, kept
-from watcher.ledger.history import IS_HISTORY
+from watcher.ledger.journal_range import last_move
 from watcher.ledger.prepared import Question
 from watcher.ledger.queries import cursor as read_cursor
-from watcher.ledger.rows import STATES
-from watcher.ledger.tables import OPEN, attempts, events, journal, sources, tasks
+from watcher.ledger.tables import OPEN, events, journal, sources, tasks
 from watcher.ledger.transaction import Tx
 from watcher.state import UNSETTLED, State
 
@@ -76,21 +75,6 @@ class Work:
             f"the ledger is an older copy, or was moved: it may not know what was sent for tasks up to block "
             f"{self.held_to_block}; {tasks} without an answer held back until the deadline"
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Moved:
-    """One line of the journal. `number` is the attempt's number among its kind, None without an attempt."""
-
-    id: int
-    task_index: int
-    from_state: State | None
-    to_state: State
-    at_ms: int
-    seen_at_ms: int
-    number: int | None
-    why: str
-    is_history: bool = False
 
 
 def work(
@@ -208,47 +192,6 @@ _NEWEST_LINES = Question(
     .order_by(journal.c.id.desc())
     .limit(_UNSHOWN_COUNTED),
     ["source"],
-)
-
-
-def last_move(conn: Connection) -> int:
-    """Return the id of the newest journal line, 0 for an empty journal."""
-    return conn.execute(_LAST_MOVE).scalar() or 0
-
-
-_LAST_MOVE = select(func.max(journal.c.id))
-
-
-def moves_since(conn: Connection, source_id: int, after: int, limit: int) -> list[Moved]:
-    """Return the next journal lines after line `after`, oldest first."""
-    return [
-        Moved(id_, index, STATES[was] if was else None, STATES[to], at_ms, seen_at_ms, number, why, bool(is_history))
-        for id_, index, was, to, at_ms, seen_at_ms, number, why, is_history in _LINES_AFTER.rows(
-            conn, source_id, after, limit
-        )
-    ]
-
-
-_LINES_AFTER = Question(
-    select(
-        journal.c.id,
-        tasks.c.task_index,
-        journal.c.from_state,
-        journal.c.to_state,
-        journal.c.at_ms,
-        tasks.c.seen_at_ms,
-        attempts.c.number,
-        journal.c.why,
-        IS_HISTORY,
-    )
-    .join(tasks, tasks.c.id == journal.c.task_id)
-    .join(sources, sources.c.id == tasks.c.source_id)
-    .outerjoin(attempts, attempts.c.id == journal.c.attempt_id)
-    # `+ 0` hides the indices that begin with the source (`rows.of_source`).
-    .where(Few(journal.c.id > bindparam("after")), tasks.c.source_id + 0 == bindparam("source"))
-    .order_by(journal.c.id)
-    .limit(bindparam("limit")),
-    ["source", "after", "limit"],
 )
 
 

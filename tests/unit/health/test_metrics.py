@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,8 @@ from watcher.health.readings import (
 )
 from watcher.health.verdict import evaluate
 from watcher.ledger.cursor import Cursor
-from watcher.ledger.stats import Moved, Work
+from watcher.ledger.journal_range import LISTED, Transition, Transitions
+from watcher.ledger.stats import Work
 from watcher.ledger.writer import Batch
 from watcher.state import State
 
@@ -43,8 +45,15 @@ def samples(metrics: Metrics) -> dict[tuple[str, ...], float]:
     }
 
 
-def moved(to: State, *, from_: State | None = State.SEEN, number: int | None = None, after_ms: int = 0) -> Moved:
-    return Moved(1, 7, from_, to, 1_000_000 + after_ms, 1_000_000, number, "because")
+def moved(to: State, *, from_: State | None = State.SEEN, number: int | None = None, after_ms: int = 0) -> Transition:
+    return Transition(7, from_, to, 1_000_000 + after_ms, 1_000_000, number, "because")
+
+
+def split(*lines: Transition) -> Transitions:
+    return Transitions(
+        [line for line in lines if line.to_state in LISTED],
+        Counter((line.from_state, line.to_state) for line in lines if line.to_state not in LISTED),
+    )
 
 
 def test_metrics_count_no_end_of_history_as_a_miss() -> None:
@@ -52,12 +61,12 @@ def test_metrics_count_no_end_of_history_as_a_miss() -> None:
     counted = ("avs_watcher_task_moves_total", "avs_watcher_tasks", "eigen_performance_score")
     before = samples(metrics)
     over = [State.EXPIRED, State.RESPONDED_OTHER, State.FINAL_OTHER]
-    metrics.tasks.moved([replace(moved(state), is_history=True) for state in over])
+    metrics.tasks.moved(split(*[replace(moved(state), is_history=True) for state in over]))
     after = samples(metrics)
     assert {key: after[key] for key in after if key[0] in counted} == {
         key: before[key] for key in before if key[0] in counted
     }
-    metrics.tasks.moved([moved(State.EXPIRED)])
+    metrics.tasks.moved(split(moved(State.EXPIRED)))
     assert samples(metrics)["avs_watcher_task_moves_total", "expired"] == 1
     assert samples(metrics)["eigen_performance_score", "my avs"] == 0
 
@@ -82,22 +91,22 @@ def test_two_registries_share_nothing() -> None:
 
 def test_score_is_the_share_of_tasks_that_ended_with_our_answer() -> None:
     metrics = Metrics()
-    metrics.tasks.moved([moved(State.FINAL), moved(State.SKIPPED), moved(State.ORPHANED), moved(State.FINAL)])
+    metrics.tasks.moved(split(*map(moved, [State.FINAL, State.SKIPPED, State.ORPHANED, State.FINAL])))
     assert samples(metrics)["eigen_performance_score", ""] == 100
-    metrics.tasks.moved([moved(State.EXPIRED), moved(State.FINAL_OTHER)])
+    metrics.tasks.moved(split(moved(State.EXPIRED), moved(State.FINAL_OTHER)))
     assert samples(metrics)["eigen_performance_score", ""] == 50
-    metrics.tasks.moved([moved(State.FINAL)] * 100)
+    metrics.tasks.moved(split(*[moved(State.FINAL)] * 100))
     assert samples(metrics)["eigen_performance_score", ""] == 100
 
 
 def test_delays_are_those_of_the_first_post_and_of_the_answer_on_the_chain() -> None:
     metrics = Metrics()
     metrics.tasks.moved(
-        [
+        split(
             moved(State.SENDING, number=1, after_ms=3_000),
             moved(State.SENDING, number=2, after_ms=60_000),
             moved(State.RESPONDED, after_ms=90_000),
-        ]
+        )
     )
     now = samples(metrics)
     assert (now["avs_watcher_post_delay_seconds_count",], now["avs_watcher_post_delay_seconds_sum",]) == (1, 3)
@@ -117,7 +126,7 @@ def test_gauges_show_the_evaluation_and_the_ledger() -> None:
         cursor, {State.READY: 3}, 104, 1, oldest_seen_ms=20_000, oldest_due_ms=None, last_move=9, endangered_by_time=2
     )
     metrics.tasks.counted({State.FINAL: 40})
-    metrics.tasks.moved([moved(State.FINAL, from_=State.RESPONDED), moved(State.READY, from_=State.FAILED)])
+    metrics.tasks.moved(split(moved(State.FINAL, from_=State.RESPONDED), moved(State.READY, from_=State.FAILED)))
     metrics.evaluated(
         health, work, {"watch": 1.5}, [EndpointSeen(NODE, 1.0, None), EndpointSeen("http://b", 1.0, "no")], 7.0
     )
