@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator
 from typing import Any
@@ -171,6 +172,42 @@ async def test_tasks_wait_while_the_performer_is_away() -> None:
         await PerformerRunner(target, PoolPlan()).__aenter__()
 
 
+CLIENT = """
+import asyncio, sys
+from watcher.errors import TryLater
+from watcher.hook.performer import PerformerRunner
+from watcher.hook.plan import PoolPlan
+from watcher.testing import make_task
+
+async def main(target):
+    async with PerformerRunner(target, PoolPlan()) as runner:
+        print((await runner.run(make_task(b"echo x"))).resp_message.decode(), flush=True)
+        await asyncio.to_thread(sys.stdin.readline)
+        for _ in range(2):
+            try:
+                await runner.run(make_task(b"echo x"))
+            except Exception as error:
+                print(type(error).__name__, flush=True)
+
+asyncio.run(main(sys.argv[1]))
+"""
+
+
+async def test_grpc_writes_no_lines_of_its_own() -> None:
+    """They would stand between the lines of a log in JSON."""
+    pipe = asyncio.subprocess.PIPE
+    environment = {name: value for name, value in os.environ.items() if name != "GRPC_VERBOSITY"}
+    async with performing() as (_, target):
+        client = await asyncio.create_subprocess_exec(
+            sys.executable, "-c", CLIENT, target, stdin=pipe, stdout=pipe, stderr=pipe, env=environment
+        )
+        assert client.stdout is not None
+        assert await client.stdout.readline() == b"x\n"
+    out, err = await client.communicate(b"\n")
+    assert out.split()[-1] == b"TryLater"
+    assert err == b""
+
+
 @pytest.mark.parametrize(
     ("health", "is_ready"),
     [
@@ -196,7 +233,8 @@ async def test_performer_is_used_once_it_is_healthy(health: dict[str, bytes], is
 
 
 async def test_missing_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delitem(sys.modules, "watcher.hook.performer")
+    for module in ("watcher.hook.performer", "watcher.hook.grpc_import"):
+        monkeypatch.delitem(sys.modules, module)
     monkeypatch.setitem(sys.modules, "grpc", None)
     with pytest.raises(FixConfiguration, match=r"avs-task-watcher\[grpc\]"):
         open_runner("grpc://127.0.0.1:8080", PoolPlan())

@@ -11,10 +11,8 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlsplit
 
-import grpc
-import grpc.aio
-
 from watcher.errors import AttemptFailed, FixConfiguration, TryLater
+from watcher.hook.grpc_import import grpc
 from watcher.hook.plan import PoolPlan
 from watcher.hook.protobuf import bytes_field, read_fields
 from watcher.hook.protocol import checked_result
