@@ -49,7 +49,7 @@ def main(
     file = file or (_QUICK_FILE if quick else _FILE)
     sizes = QUICK if quick else FULL
     if repeats:
-        sizes = replace(sizes, repeats=repeats, few_repeats=repeats)
+        sizes = replace(sizes, repeats=repeats)
     try:
         if publish:
             page.publish(results.read(file))

@@ -53,7 +53,7 @@ async def run_measure(measure: Measure[Any], rig: Rig, progress: Progress) -> Me
 
 def runs_of(measure: Measure[Any], rig: Rig) -> int:
     """Return the number of runs that a measure takes."""
-    return len(measure.sides(rig)) * rig.sizes.repeats_of(measure.name)
+    return len(measure.sides(rig)) * rig.sizes.repeats
 
 
 class _Runs:
@@ -68,7 +68,7 @@ class _Runs:
     async def all(self, ground: Any) -> None:
         for side in tuple(self._sides):
             await self._prepare(side)
-        repeats = self._rig.sizes.repeats_of(self._measure.name)
+        repeats = self._rig.sizes.repeats
         for repeat in range(repeats):
             for side in tuple(self._sides if repeat % 2 == 0 else reversed(self._sides)):
                 self._progress(f"{self._measure.name}: {side.name}, {repeat + 1} of {repeats}")

@@ -3,10 +3,6 @@
 from dataclasses import dataclass
 
 DEFAULT_CONCURRENCY = 0
-# Measures with runs of many seconds each. All measures together take half an hour.
-_LONG = frozenset(
-    {"idle", "ingest", "hook-abuse", "replicas", "replicas-cpu", "takeover", "slow-api", "memory", "growth"}
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -14,7 +10,7 @@ class Sizes:
     """The sizes of all measures. Counts are tasks unless a name says otherwise.
 
     Attributes:
-        repeats: runs of each side; `few_repeats` where a run takes many seconds.
+        repeats: runs of each side.
         ingest: tasks on the chain of the ingest.
         burst: tasks present at once, for the watcher and for the script.
         concurrencies: [operator] concurrency of the burst's sides; DEFAULT_CONCURRENCY: not set.
@@ -30,7 +26,6 @@ class Sizes:
     """
 
     repeats: int = 5
-    few_repeats: int = 3
     ingest: int = 10_000
     burst: int = 4_000
     concurrencies: tuple[int, ...] = (DEFAULT_CONCURRENCY, 4, 32, 128)
@@ -46,10 +41,6 @@ class Sizes:
     grown: tuple[int, ...] = (10_000, 100_000, 1_000_000)
     hook_tasks: int = 4_000
     blocks: int = 15
-
-    def repeats_of(self, measure: str) -> int:
-        """Return the runs of each side of a measure."""
-        return self.few_repeats if measure in _LONG else self.repeats
 
 
 FULL = Sizes()
