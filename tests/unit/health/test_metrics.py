@@ -13,6 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from watcher.chain.rpc.batch import Asked
 from watcher.chain.rpc.member import EndpointSeen
+from watcher.health import task_metrics
+from watcher.health.alerts import ONCE_BY_STATE
 from watcher.health.conditions import (
     CONDITION_KEYS,
 )
@@ -54,6 +56,11 @@ def split(*lines: Transition) -> Transitions:
         [line for line in lines if line.to_state in LISTED],
         Counter((line.from_state, line.to_state) for line in lines if line.to_state not in LISTED),
     )
+
+
+def test_every_state_that_metrics_or_alerts_need_line_by_line_is_listed() -> None:
+    needed = {*ONCE_BY_STATE, *task_metrics._COUNTED, *task_metrics._ENDS_OF_HISTORY}
+    assert {*needed, State.SENDING, State.RESPONDED} == LISTED
 
 
 def test_metrics_count_no_end_of_history_as_a_miss() -> None:
